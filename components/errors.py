@@ -1,0 +1,21 @@
+"""Problems a person can mend. Anything else that is raised is a bug and keeps its traceback."""
+
+
+class UserError(Exception):
+    """Base of all errors that are shown as one line, without a traceback; the command line exits with 2."""
+
+
+class ParamsError(UserError):
+    """params.yaml, or a command line argument, asks for something that can't be done."""
+
+
+class DataError(UserError):
+    """The data is not what params.yaml says it is: a wrong file, column, type, value or count."""
+
+
+class TrainingError(UserError):
+    """Training ended without a model: a worker failed, or the loss stopped being finite."""
+
+
+class ServiceError(UserError):
+    """Something outside this machine's code can't be reached or refuses: network, storage, Ray, MLflow, DVC."""

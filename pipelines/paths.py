@@ -1,0 +1,149 @@
+"""The artifact tree. No other module spells a path below the project's root."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.errors import ParamsError
+
+
+def project_root(start: Path | None = None) -> Path:
+    """Return the nearest folder, from `start` (default: the working directory) upwards, that has a params.yaml."""
+    start = (start or Path.cwd()).resolve()
+    for folder in (start, *start.parents):
+        if (folder / "params.yaml").is_file():
+            return folder
+    raise ParamsError(f"no params.yaml in {start} or above it; run headrace inside a Headrace project")
+
+
+@dataclass(frozen=True)
+class PipelinePaths:
+    """Where one pipeline's artifacts are; see docs/architecture.md for what each holds."""
+
+    root: Path
+    pipeline: str
+
+    @property
+    def raw(self) -> Path:
+        """Files as fetched, checksums verified."""
+        return self.root / "data" / self.pipeline / "raw"
+
+    @property
+    def examples(self) -> Path:
+        """Typed examples, one row each: example_id, the features, the label, given_split where the source has one."""
+        return self.root / "data" / self.pipeline / "examples"
+
+    @property
+    def ingest_metrics(self) -> Path:
+        """Counts of rows read, kept and rejected."""
+        return self.root / "reports" / self.pipeline / "ingest.json"
+
+    @property
+    def normalized(self) -> Path:
+        """Examples with transformed features and the label as a number, and statistics.json."""
+        return self.root / "data" / self.pipeline / "normalized"
+
+    @property
+    def statistics(self) -> Path:
+        """What the transforms were fitted to (training rows only)."""
+        return self.normalized / "statistics.json"
+
+    @property
+    def splits(self) -> Path:
+        """Three folders, train, validation and test, and manifest.json."""
+        return self.root / "data" / self.pipeline / "splits"
+
+    @property
+    def manifest(self) -> Path:
+        """Counts, class balance and content digest of every split."""
+        return self.splits / "manifest.json"
+
+    @property
+    def model(self) -> Path:
+        """The best model, normalization inside: takes raw features."""
+        return self.root / "models" / self.pipeline / "model.keras"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The last full training state."""
+        return self.root / "models" / self.pipeline / "checkpoint"
+
+    @property
+    def run(self) -> Path:
+        """Which MLflow run, Ray job, data digest and git commit the model comes from."""
+        return self.root / "models" / self.pipeline / "run.json"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Event files for TensorBoard."""
+        return self.root / "models" / self.pipeline / "tensorboard"
+
+    @property
+    def reports(self) -> Path:
+        """All that people look at."""
+        return self.root / "reports" / self.pipeline
+
+    @property
+    def history(self) -> Path:
+        """Loss and metrics by epoch (CSV)."""
+        return self.reports / "history.csv"
+
+    @property
+    def metrics(self) -> Path:
+        """Loss and metrics on the test split."""
+        return self.reports / "metrics.json"
+
+    @property
+    def plots(self) -> Path:
+        """Figures (PNG), for `dvc plots` and MLflow."""
+        return self.reports / "plots"
+
+    @property
+    def report(self) -> Path:
+        """One self-contained page."""
+        return self.reports / "report.html"
+
+    @property
+    def registration(self) -> Path:
+        """What register decided, and why."""
+        return self.reports / "registration.json"
+
+
+@dataclass(frozen=True)
+class ProjectPaths:
+    """Where a project's own files are."""
+
+    root: Path
+
+    @property
+    def params(self) -> Path:
+        """Every number that a person may change."""
+        return self.root / "params.yaml"
+
+    @property
+    def dvc(self) -> Path:
+        """The stage graph."""
+        return self.root / "dvc.yaml"
+
+    @property
+    def state(self) -> Path:
+        """What Headrace keeps for itself, never versioned: Ray storage, locks, timings."""
+        return self.root / ".headrace"
+
+    @property
+    def ray_storage(self) -> Path:
+        """Checkpoints in flight, one folder per run name."""
+        return self.state / "ray"
+
+    @property
+    def mlflow_database(self) -> Path:
+        """MLflow's SQLite file, where MLFLOW_TRACKING_URI is not set."""
+        return self.root / "mlflow.db"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        """MLflow's artifacts, where MLFLOW_TRACKING_URI is not set."""
+        return self.root / "mlartifacts"
+
+    def of(self, pipeline: str) -> PipelinePaths:
+        """Return the artifact tree of one pipeline."""
+        return PipelinePaths(self.root, pipeline)
