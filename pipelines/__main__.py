@@ -1,0 +1,97 @@
+"""The command line: parse, configure logging, call, exit code."""
+
+import logging
+import sys
+from typing import Annotated
+
+import structlog
+import typer
+
+from components.errors import UserError
+from pipelines.params import Pipeline, load_pipeline
+from pipelines.paths import PipelinePaths, ProjectPaths, project_root
+
+# Nothing heavy may be imported above: `headrace --help` and DVC's calls pay for it. Commands import what they need.
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+PipelineName = Annotated[str, typer.Argument(metavar="PIPELINE", help="A name from `pipelines` in params.yaml.")]
+
+
+def _load(name: str) -> tuple[Pipeline, PipelinePaths]:
+    project = ProjectPaths(project_root())
+    return load_pipeline(project.params, name), project.of(name)
+
+
+@app.command(rich_help_panel="Stages")
+def ingest(pipeline: PipelineName) -> None:
+    """Fetch the source, check it against its schema, write typed examples."""
+    from pipelines.stages.ingest import ingest as stage
+
+    stage(*_load(pipeline))
+
+
+@app.command(rich_help_panel="Stages")
+def normalize(pipeline: PipelineName) -> None:
+    """Fit the transforms on training examples only, apply them to all."""
+    from pipelines.stages.normalize import normalize as stage
+
+    stage(*_load(pipeline))
+
+
+@app.command(rich_help_panel="Stages")
+def split(pipeline: PipelineName) -> None:
+    """Write train, validation and test by example id."""
+    from pipelines.stages.split import split as stage
+
+    stage(*_load(pipeline))
+
+
+@app.command(rich_help_panel="Stages")
+def train(pipeline: PipelineName) -> None:
+    """Train on Ray with multi-worker TensorFlow."""
+    from pipelines.stages.train import train as stage
+
+    stage(*_load(pipeline))
+
+
+@app.command(rich_help_panel="Stages")
+def evaluate(pipeline: PipelineName) -> None:
+    """Metrics, figures and one report page on the test split."""
+    from pipelines.stages.evaluate import evaluate as stage
+
+    stage(*_load(pipeline))
+
+
+@app.command(rich_help_panel="Stages")
+def register(pipeline: PipelineName) -> None:
+    """Register the model; make it champion if it passes and beats the present one."""
+    from pipelines.stages.register import register as stage
+
+    stage(*_load(pipeline))
+
+
+def configure_logging() -> None:
+    """Send log lines, readable and timed, to standard error."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def main() -> None:
+    """Run the command line; a UserError is one readable line on standard error and exit code 2."""
+    configure_logging()
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
