@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import structlog
@@ -68,6 +69,66 @@ def register(pipeline: PipelineName) -> None:
     from pipelines.stages.register import register as stage
 
     stage(*_load(pipeline))
+
+
+@app.command(rich_help_panel="Commands")
+def run(pipeline: PipelineName) -> None:
+    """Bring every stage up to date, from the raw data to the registered model, and show how it goes."""
+    from pipelines.commands.run import run as command
+
+    raise typer.Exit(command(*_load(pipeline)))
+
+
+@app.command("list", rich_help_panel="Commands")
+def list_() -> None:
+    """Show the pipelines, and which of their stages are up to date."""
+    from pipelines.commands.list import show_pipelines
+
+    show_pipelines(ProjectPaths(project_root()))
+
+
+@app.command(rich_help_panel="Commands")
+def doctor() -> None:
+    """Look for what is wrong with this installation and its services, and say how to mend it."""
+    from pipelines.commands.doctor import doctor as command
+
+    raise typer.Exit(command(ProjectPaths(project_root())))
+
+
+@app.command(rich_help_panel="Commands")
+def predict(
+    pipeline: PipelineName,
+    input_file: Annotated[
+        Path, typer.Option("--input", metavar="FILE", help="Raw rows (CSV or Parquet) or images.", exists=True)
+    ],
+    output_file: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="CSV or Parquet; without it, a table is shown.")
+    ] = None,
+    alias: Annotated[str, typer.Option(help="Which registered model.")] = "champion",
+) -> None:
+    """Predict from raw rows or images with a registered model."""
+    from pipelines.commands.predict import predict as command
+
+    command(*_load(pipeline), input_file=input_file, output_file=output_file, alias=alias)
+
+
+@app.command(rich_help_panel="Commands")
+def promote(
+    pipeline: PipelineName,
+    version: Annotated[int | None, typer.Option(min=1, help="Which version; without it, the newest.")] = None,
+) -> None:
+    """Make a registered version champion, whatever its metrics are."""
+    from pipelines.commands.alias import promote as command
+
+    command(*_load(pipeline), version=version)
+
+
+@app.command(rich_help_panel="Commands")
+def rollback(pipeline: PipelineName) -> None:
+    """Make the champion before this one champion again."""
+    from pipelines.commands.alias import rollback as command
+
+    command(*_load(pipeline))
 
 
 def configure_logging() -> None:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from components.errors import ParamsError
 from components.examples.settings import CategoryLabel, Feature, ImageFeature, Label
 from components.models.settings import Model
+from components.models.shapes import Shape, output_shape
 from components.settings import Settings
 from components.sources.settings import Source
 from components.training.settings import Training
@@ -120,6 +121,8 @@ class Pipeline(Settings):
             raise ValueError("normalize.transforms: an image must be the only input of a model")
         if self.normalize.label is not None and isinstance(self.ingest.label, CategoryLabel):
             raise ValueError("normalize.label: only a number can be transformed, and the label is a category")
+        shape: Shape = used[0].shape if isinstance(used[0], ImageFeature) else (None,)
+        output_shape(self.train.model.layers, input_shape=shape)
         return self
 
 

@@ -1,0 +1,102 @@
+"""The report: one page that needs nothing but itself."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from components.evaluation.figures import svg
+from components.evaluation.outcome import Outcome
+from components.evaluation.profile import FeatureProfile
+from components.evaluation.worst import WorstExample, data_uri
+from components.examples.settings import CategoryLabel, Label, NumberLabel
+
+_TABLE_CLASSES = 20  # a larger confusion matrix is shown as a figure, and its largest cells as a list
+_FRACTIONS = {"accuracy", "precision", "recall", "f1", "roc_auc", "average_precision"}
+_NAMES = {"roc_auc": "ROC AUC", "r2": "R²", "f1": "F1", "loss": "Loss"}
+_HEADLINE = ("accuracy", "f1", "roc_auc", "root_mean_squared_error", "mean_absolute_error", "r2", "loss")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the page shows, as it is: the template decides on order and looks, and escapes every text."""
+
+    title: str
+    description: str
+    label: Label
+    features: Sequence[str]
+    outcome: Outcome
+    facts: Mapping[str, str]
+    splits: Mapping[str, int]
+    profiles: Sequence[FeatureProfile]
+    figures: Mapping[str, Figure]
+    worst: Sequence[WorstExample]
+
+    @property
+    def unit(self) -> str:
+        """The label's unit, empty for a category."""
+        return self.label.unit if isinstance(self.label, NumberLabel) else ""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The label's classes, none for a number."""
+        return self.label.classes if isinstance(self.label, CategoryLabel) else ()
+
+    @property
+    def headline(self) -> list[str]:
+        """The four metrics that say most."""
+        return [name for name in _HEADLINE if name in self.outcome.metrics][:4]
+
+    @property
+    def matrix_is_table(self) -> bool:
+        """Whether the confusion matrix is small enough to be read as a table."""
+        return len(self.classes) <= _TABLE_CLASSES
+
+
+def render(report: Report) -> str:
+    """Return the page: HTML without scripts and without a single address to fetch, equal for equal reports."""
+    return _template().render(
+        report=report,
+        charts={name: Markup(svg(figure)) for name, figure in report.figures.items()},  # noqa: S704 - our own SVG
+        confusions=[] if report.outcome.matrix is None else _confusions(report.outcome.matrix, report.classes),
+    )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("components.evaluation", "."),
+        autoescape=True,  # class and column names come from other people's data
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"metric": _metric, "metric_name": _metric_name, "number": _number, "data_uri": data_uri}
+    return environment.get_template("report.html.jinja")
+
+
+def _metric(value: float, name: str, unit: str) -> str:
+    if name in _FRACTIONS:
+        return f"{value:.2%}" if name == "accuracy" else f"{value:.3f}"
+    own_unit = unit if name in {"root_mean_squared_error", "mean_absolute_error"} else ""
+    return f"{value:,.4g} {own_unit}".rstrip()
+
+
+def _metric_name(name: str) -> str:
+    return _NAMES.get(name, name.replace("_", " ").capitalize())
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.4g}"
+
+
+def _confusions(matrix: np.ndarray, classes: Sequence[str], *, most: int = 12) -> list[tuple[str, str, int]]:
+    """The pairs (true, predicted, count) that are taken for each other most often."""
+    wrong = matrix - np.diag(matrix.diagonal())
+    cells = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    pairs = [divmod(int(cell), len(classes)) for cell in cells]
+    return [(classes[row], classes[column], int(wrong[row, column])) for row, column in pairs if wrong[row, column]]

@@ -1,0 +1,120 @@
+"""Which example is which: 64-bit ids from content, and the uniform draws that are made from ids.
+
+All of it is written out here and not taken from a library: an id must be the same in ten years, on every machine and
+with every version of Polars, or examples would move between training and test.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+Words = npt.NDArray[np.uint64]
+
+_GOLDEN = 0x9E3779B97F4A7C15  # 2**64 / golden ratio: splitmix64's increment
+_MULTIPLIER_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MULTIPLIER_2 = np.uint64(0x94D049BB133111EB)
+_SHIFT_1, _SHIFT_2, _SHIFT_3 = np.uint64(30), np.uint64(27), np.uint64(31)
+_MISSING = np.uint64(0x5851F42D4C957F2D)
+_BLOCK_ROWS = 1 << 15  # 256 KiB of ids: all passes over a block stay in the processor's cache
+_KEPT_BYTES = np.array([(1 << 8 * count) - 1 for count in range(9)], dtype=np.uint64)
+
+
+def mix(ids: Words, seed: int) -> Words:
+    """Return uint64[n], a uniform draw for each of uint64[n] ids: splitmix64's finalizer over the id and the seed.
+
+    Source: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
+    """
+    offset = _scramble(np.array([(seed + _GOLDEN) % 2**64], dtype=np.uint64))
+    draws = ids + offset
+    for start in range(0, len(draws), _BLOCK_ROWS):
+        _scramble(draws[start : start + _BLOCK_ROWS])
+    return draws
+
+
+def example_ids(table: pl.DataFrame, *, columns: Sequence[str]) -> Words:
+    """Return uint64[n], one id per row, from the content of `columns` (Float64, String or Array(UInt8, size)).
+
+    Equal content gives equal ids whatever the order of rows and columns. -0.0 counts as 0.0; null equals null only.
+    """
+    ids = np.full(table.height, _GOLDEN, dtype=np.uint64)
+    for start in range(0, table.height, _BLOCK_ROWS):
+        block, block_ids = table.slice(start, _BLOCK_ROWS), ids[start : start + _BLOCK_ROWS]
+        for name in sorted(columns):
+            _absorb_column(block_ids, block[name])
+    return ids
+
+
+def _absorb_column(ids: Words, column: pl.Series) -> None:
+    """Change the ids in place by a column's content."""
+    match column.dtype:
+        case pl.Float64:
+            _absorb(ids, _number_words(column))
+        case pl.String:
+            _absorb(ids, column.str.len_bytes().fill_null(0).cast(pl.UInt64).to_numpy())
+            _absorb(ids, _text_words(column))
+        case pl.Array(inner=pl.UInt8):
+            _absorb(ids, _image_words(column))
+        case other:
+            raise TypeError(f"column {column.name!r}: expected Float64, String or Array(UInt8), found {other}")
+    if column.null_count():
+        missing = column.is_null().to_numpy()
+        ids[missing] = _scramble(ids[missing] ^ _MISSING)
+
+
+def _absorb(ids: Words, words: Words) -> None:
+    ids ^= words
+    ids += np.uint64(_GOLDEN)  # zero is a fixed point of the finalizer
+    _scramble(ids)
+
+
+def _scramble(words: Words) -> Words:
+    """Change uint64 words in place by splitmix64's finalizer (modulo 2**64), and return them."""
+    words ^= words >> _SHIFT_1
+    words *= _MULTIPLIER_1
+    words ^= words >> _SHIFT_2
+    words *= _MULTIPLIER_2
+    words ^= words >> _SHIFT_3
+    return words
+
+
+def _number_words(column: pl.Series) -> Words:
+    values = column.fill_null(0.0).to_numpy() + 0.0  # turns -0.0 into 0.0
+    words: Words = values.astype("<f8", copy=False).view("<u8")
+    return words
+
+
+def _text_words(column: pl.Series) -> Words:
+    """One word per text: the sum of its 8-byte words, each scrambled with its position."""
+    texts = column.fill_null("").cast(pl.Binary).to_arrow()
+    _, offset_buffer, data = texts.buffers()
+    offsets = np.frombuffer(offset_buffer, dtype=np.int64)[texts.offset :][: len(texts) + 1]
+    lengths = np.diff(offsets)
+    counts = lengths // 8 + 1  # at least one word, so that no text is without a place below
+    starts = np.cumsum(counts) - counts
+    positions = np.arange(counts.sum()) - np.repeat(starts, counts)
+    padded = np.frombuffer((data.to_pybytes() if data else b"") + bytes(8), dtype=np.uint8)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 8)
+    words: Words = windows[np.repeat(offsets[:-1], counts) + 8 * positions].view("<u8")[:, 0]
+    words &= _KEPT_BYTES[np.clip(np.repeat(lengths, counts) - 8 * positions, 0, 8)]
+    return np.add.reduceat(_placed(words, positions), starts, dtype=np.uint64)
+
+
+def _image_words(column: pl.Series) -> Words:
+    """One word per image: the sum of its 8-byte words, each scrambled with its position."""
+    pixels = column.to_numpy()
+    rows_per_block = max(1, (1 << 20) // pixels.shape[1])
+    digests = np.empty(len(pixels), dtype=np.uint64)
+    for start in range(0, len(pixels), rows_per_block):
+        block = pixels[start : start + rows_per_block]
+        padded = np.pad(block, ((0, 0), (0, -block.shape[1] % 8)))
+        words = padded.view("<u8")
+        digests[start : start + rows_per_block] = _placed(words, np.arange(words.shape[1])).sum(axis=1, dtype=np.uint64)
+    return digests
+
+
+def _placed(words: Words, positions: npt.NDArray[np.int64]) -> Words:
+    """Change words in place so that the same word elsewhere in a text or image counts differently, and return them."""
+    words ^= mix(positions.astype(np.uint64), 0)
+    return _scramble(words)

@@ -1,0 +1,98 @@
+"""The idx format of MNIST (http://yann.lecun.com/exdb/mnist), plain or gzipped.
+
+Two zero bytes, a type code, the number of dimensions, each dimension as a big-endian uint32, then the values.
+"""
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from components.errors import DataError
+from components.examples.settings import ImageFeature
+from components.sources.part import RawPart
+from components.sources.settings import GivenSplit
+
+_UNSIGNED_BYTE = 0x08
+_CHUNK_BYTES = 1 << 24
+
+
+def read_idx_part(
+    images_file: Path,
+    labels_file: Path,
+    *,
+    image: str,
+    label: str,
+    feature: ImageFeature,
+    given_split: GivenSplit | None,
+) -> RawPart:
+    """Return `image` as Array(UInt8, height * width * channels) and `label` as UInt8 from a pair of files.
+
+    Raises DataError if the files are damaged, of unequal count, empty, or of another shape than the feature's.
+    """
+    images, labels = read_idx(images_file), read_idx(labels_file)
+    if labels.ndim != 1:
+        raise DataError(f"{labels_file.name}: expected one label a row, found values of shape {labels.shape[1:]}")
+    if (*images.shape[1:], 1)[:3] != feature.shape:
+        raise DataError(
+            f"{images_file.name}: feature {image!r} is declared as {feature.shape} (height, width, channels), "
+            f"found images of shape {images.shape[1:]}"
+        )
+    if len(images) != len(labels):
+        raise DataError(f"{images_file.name} has {len(images)} images, but {labels_file.name} has {len(labels)} labels")
+    pixels = pl.Series(image, images.reshape(len(images), -1), dtype=pl.Array(pl.UInt8, feature.size))
+    table = pl.DataFrame([pixels, pl.Series(label, labels)])
+    return RawPart(table, {image: images_file.name, label: labels_file.name}, given_split)
+
+
+def read_idx(path: Path) -> npt.NDArray[np.uint8]:
+    """Return the values of one idx file, uint8 in the shape that its header gives; raise DataError if it is damaged."""
+    try:
+        with path.open("rb") as stream:
+            zipped = stream.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if zipped else path.open("rb") as stream:
+            return _read_values(stream, path.name)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path.name} is a damaged gzip file ({error}): fetch it again") from error
+
+
+def _read_values(stream: IO[bytes], name: str) -> npt.NDArray[np.uint8]:
+    shape = _read_shape(stream, name)
+    expected = math.prod(shape)
+    values = _read_at_most(stream, expected + 1)  # one more, to see whether something follows
+    if len(values) != expected:
+        found = f"only {len(values)}" if len(values) < expected else "more"
+        raise DataError(f"{name}: the header announces {expected} values of shape {shape}, found {found}")
+    if not expected:
+        raise DataError(f"{name}: no values; its shape is {shape}")
+    return np.frombuffer(values, dtype=np.uint8).reshape(shape)
+
+
+def _read_shape(stream: IO[bytes], name: str) -> tuple[int, ...]:
+    magic = stream.read(4)
+    if len(magic) < 4 or magic[:2] != b"\0\0":
+        raise DataError(
+            f"{name} is not an idx file: it must begin with two zero bytes, found {magic.hex(' ') or 'nothing'}"
+        )
+    if magic[2] != _UNSIGNED_BYTE:
+        raise DataError(f"{name}: expected type code 0x08 (unsigned byte), found 0x{magic[2]:02x}")
+    header = stream.read(4 * magic[3])
+    if not magic[3] or len(header) < 4 * magic[3]:
+        raise DataError(
+            f"{name}: expected {magic[3] or 'at least 1'} dimensions in the header, found {len(header) // 4}"
+        )
+    return struct.unpack(f">{magic[3]}I", header)
+
+
+def _read_at_most(stream: IO[bytes], count: int) -> bytearray:
+    """Return up to `count` bytes, chunk by chunk: a false header can't make it reserve memory that is never filled."""
+    values = bytearray()
+    while chunk := stream.read(min(_CHUNK_BYTES, count - len(values))):
+        values += chunk
+    return values

@@ -1,0 +1,28 @@
+"""Splits as arrays, in the form that the model takes."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from components.examples.settings import CategoryLabel
+from components.transforms.fitted import FittedTable
+
+
+def load_split(folder: Path, *, fitted: FittedTable) -> tuple[NDArray[np.float32], NDArray[Any]]:
+    """Return features float32[examples, *input_shape(fitted)] and labels, int32[examples] or float32[examples]."""
+    table = pl.read_parquet(sorted(folder.glob("*.parquet")))
+    columns = [table[name].to_numpy().astype(np.float32, copy=False) for name in fitted.features]
+    flat = [column.reshape(len(table), -1) for column in columns]
+    features = flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)
+    label_type = np.int32 if isinstance(fitted.label, CategoryLabel) else np.float32
+    shaped = np.ascontiguousarray(features).reshape(len(table), *input_shape(fitted))
+    return shaped, table["label"].to_numpy().astype(label_type, copy=False)
+
+
+def input_shape(fitted: FittedTable) -> tuple[int, ...]:
+    """Return the shape of one example as the model takes it: an image's own, or all columns side by side."""
+    features = list(fitted.features.values())
+    return features[0].shape if len(features) == 1 else (sum(feature.width for feature in features),)

@@ -1,0 +1,105 @@
+"""What transforms were fitted to: all that a table or a Keras model needs to apply them (statistics.json)."""
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from components.examples.settings import Feature, Label
+from components.settings import Settings
+
+Categories = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class FittedStandardize(Settings):
+    """(x - mean) / standard deviation of the training rows (population); a deviation of 0 makes every value 0."""
+
+    kind: Literal["standardize"] = "standardize"
+    mean: float
+    standard_deviation: Annotated[float, Field(ge=0)]
+
+    @property
+    def shift(self) -> float:
+        """What is subtracted from a value."""
+        return self.mean
+
+    @property
+    def scale(self) -> float:
+        """What a value is then divided by; 0 for a constant column."""
+        return self.standard_deviation
+
+
+class FittedMinMax(Settings):
+    """(x - minimum) / (maximum - minimum) of the training rows; equal extremes make every value 0."""
+
+    kind: Literal["min_max"] = "min_max"
+    minimum: float
+    maximum: float
+
+    @property
+    def shift(self) -> float:
+        """What is subtracted from a value."""
+        return self.minimum
+
+    @property
+    def scale(self) -> float:
+        """What a value is then divided by; 0 for a constant column."""
+        return self.maximum - self.minimum
+
+
+class FittedScalePixels(Settings):
+    """pixel / maximum."""
+
+    kind: Literal["scale_pixels"] = "scale_pixels"
+    maximum: Annotated[int, Field(ge=1, le=255)]
+
+
+class FittedOneHot(Settings):
+    """A first column for any other category and for a missing one, then one column per category."""
+
+    kind: Literal["one_hot"] = "one_hot"
+    categories: Categories
+
+
+class FittedOrdinal(Settings):
+    """1, 2, ... by the place in `categories`; 0 for any other category and for a missing one."""
+
+    kind: Literal["ordinal"] = "ordinal"
+    categories: Categories
+
+
+class FittedImpute(Settings):
+    """`value` where there was none; with `indicator`, a last column that is 1 there and 0 elsewhere."""
+
+    kind: Literal["impute"] = "impute"
+    value: float | str
+    indicator: bool
+
+
+Fitted = Annotated[
+    FittedStandardize | FittedMinMax | FittedScalePixels | FittedOneHot | FittedOrdinal | FittedImpute,
+    Field(discriminator="kind"),
+]
+FittedLabelTransform = Annotated[FittedStandardize | FittedMinMax, Field(discriminator="kind")]
+
+
+class FittedFeature(Settings):
+    """One feature, its transforms in order, and the shape of what comes out, without the batch axis."""
+
+    feature: Feature
+    transforms: tuple[Fitted, ...]
+    shape: tuple[int, ...]
+
+    @property
+    def width(self) -> int:
+        """Number of values that come out for one example."""
+        return math.prod(self.shape)
+
+
+class FittedTable(Settings):
+    """All features that the model takes, in the order it takes them, and the label."""
+
+    features: dict[str, FittedFeature]
+    label: Label
+    label_transform: FittedLabelTransform | None = None
+    training_examples: Annotated[int, Field(ge=1)]

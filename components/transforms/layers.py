@@ -1,0 +1,86 @@
+"""Fitted transforms as the first and last layers of a Keras model, so that a saved model takes raw values."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from components.examples.settings import CategoryFeature, Feature, ImageFeature, NumberFeature
+from components.transforms.fitted import (
+    FittedFeature,
+    FittedImpute,
+    FittedMinMax,
+    FittedOneHot,
+    FittedOrdinal,
+    FittedScalePixels,
+    FittedStandardize,
+    FittedTable,
+)
+
+# Stock layers and operations only: a model with custom objects would not load where Headrace is not installed.
+
+
+def raw_model(core: keras.Model, fitted: FittedTable) -> keras.Model:
+    """Return `core` with the transforms in front and the inverse label transform behind; both share core's weights.
+
+    Takes a dict by feature name: image float32[batch, height, width, channel], number float32[batch, 1] with NaN for
+    missing, category string[batch, 1] with "" for missing. Gives what core gives, a number label in its own unit.
+    """
+    inputs = {name: _input(name, of.feature) for name, of in fitted.features.items()}
+    transformed = [_transform(inputs[name], of) for name, of in fitted.features.items()]
+    values = transformed[0] if len(transformed) == 1 else keras.layers.Concatenate()(transformed)
+    outputs = core(values)
+    if fitted.label_transform is not None:
+        outputs = outputs * fitted.label_transform.scale + fitted.label_transform.shift
+    return keras.Model(inputs, outputs)
+
+
+def _input(name: str, feature: Feature) -> Any:
+    match feature:
+        case ImageFeature():
+            return keras.Input(feature.shape, name=name)
+        case NumberFeature():
+            return keras.Input((1,), name=name)
+        case CategoryFeature():
+            return keras.Input((1,), name=name, dtype="string")
+
+
+def _transform(values: Any, fitted: FittedFeature) -> Any:
+    """float32[batch, *fitted.shape]; the indicator, which no other transform touches, comes last."""
+    transforms = fitted.transforms
+    impute = next((one for one in transforms if isinstance(one, FittedImpute)), None)
+    if isinstance(fitted.feature, CategoryFeature):
+        categories = next(one.categories for one in transforms if isinstance(one, FittedOrdinal | FittedOneHot))
+        values, missing = _ranks(values, categories, impute)
+    else:
+        missing = ops.isnan(values) if impute else None
+        values = ops.where(missing, impute.value, values) if impute else values
+    for transform in transforms:
+        match transform:
+            case FittedStandardize() | FittedMinMax():
+                values = (values - transform.shift) / transform.scale if transform.scale else values * 0.0
+            case FittedScalePixels():
+                values = values / float(transform.maximum)
+            case FittedOneHot():
+                values = _one_hot(values, width=len(transform.categories) + 1)
+            case FittedOrdinal() | FittedImpute():
+                pass  # done above
+    if impute and impute.indicator:
+        values = keras.layers.Concatenate()([values, ops.cast(missing, "float32")])
+    return values
+
+
+def _ranks(texts: Any, categories: tuple[str, ...], impute: FittedImpute | None) -> tuple[Any, Any]:
+    """float32[batch, 1] ranks from 1 with 0 for any other text, and bool[batch, 1] where the text was missing.
+
+    Operations don't take strings, so "" is looked up like a category, as the last one, and replaced by its rank.
+    """
+    lookup = keras.layers.StringLookup(vocabulary=[*categories, ""], oov_token="\0")  # noqa: S106
+    ranks = ops.cast(lookup(texts), "float32")
+    missing = ops.equal(ranks, float(len(categories) + 1))
+    replacement = categories.index(str(impute.value)) + 1 if impute else 0
+    return ops.where(missing, float(replacement), ranks), missing
+
+
+def _one_hot(ranks: Any, *, width: int) -> Any:
+    return ops.cast(ops.equal(ranks, ops.reshape(ops.arange(width, dtype="float32"), (1, width))), "float32")

@@ -1,0 +1,46 @@
+"""Ray: the cluster at RAY_ADDRESS, or one that starts inside this process and ends with it."""
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from components.errors import ServiceError
+
+# The embedded cluster moves no data through the object store: the smallest one starts fastest.
+OBJECT_STORE_BYTES = 128 * 1024 * 1024
+
+
+@contextmanager
+def ray_session(*, num_workers: int) -> Iterator[None]:
+    """Connect to Ray for the length of the block; raise ServiceError where RAY_ADDRESS can't be reached."""
+    address = os.environ.get("RAY_ADDRESS")
+    settings = {"address": address} if address else _embedded(num_workers)
+    try:
+        ray.init(log_to_driver=False, logging_level="ERROR", **settings)
+    except (ConnectionError, RayError, TimeoutError, ValueError) as error:
+        where = f"the Ray cluster at RAY_ADDRESS={address}" if address else "Ray on this machine"
+        raise ServiceError(f"can't start or reach {where}: {error}; try `headrace doctor`") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _embedded(num_workers: int) -> dict[str, Any]:
+    settings: dict[str, Any] = {
+        "address": "local",
+        "include_dashboard": False,
+        # Logical CPUs: as many as workers, so that two workers also run on a machine with one core.
+        "num_cpus": max(num_workers, os.cpu_count() or 1),
+        "object_store_memory": OBJECT_STORE_BYTES,
+    }
+    if sys.executable != shlex.quote(sys.executable):
+        # Ray passes the interpreter to a shell unquoted, which breaks in a folder whose path has a space.
+        settings["runtime_env"] = {"py_executable": shlex.quote(sys.executable)}
+    return settings

@@ -1,0 +1,33 @@
+"""What a training's workers are told, and where they leave what they make."""
+
+from pathlib import Path
+
+from components.settings import Settings
+from pipelines.params import Train
+
+
+class TrainJob(Settings):
+    """One training. Paths must mean the same on every node."""
+
+    run_name: str
+    root: Path
+    folder: Path
+    splits: Path
+    statistics: Path
+    train: Train
+    mlflow_run_id: str
+
+    @property
+    def checkpoints(self) -> Path:
+        """Checkpoints in flight."""
+        return self.folder / "checkpoints"
+
+    @property
+    def progress(self) -> Path:
+        """One JSON line per epoch, written by worker 0."""
+        return self.folder / "progress.jsonl"
+
+    @property
+    def results(self) -> Path:
+        """What worker 0 leaves when all epochs are done; appears whole."""
+        return self.folder / "results"

@@ -1,0 +1,20 @@
+"""The names of what a finished training leaves in its results folder."""
+
+from pathlib import Path
+
+from pipelines.paths import PipelinePaths
+
+MODEL = "model.keras"
+CHECKPOINT = "checkpoint"
+TENSORBOARD = "tensorboard"
+HISTORY = "history.csv"
+
+
+def destinations(results: Path, paths: PipelinePaths) -> dict[Path, Path]:
+    """Return, for each thing in a results folder, its place in the artifact tree."""
+    return {
+        results / CHECKPOINT: paths.checkpoint,
+        results / TENSORBOARD: paths.tensorboard,
+        results / HISTORY: paths.history,
+        results / MODEL: paths.model,
+    }

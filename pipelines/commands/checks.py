@@ -1,0 +1,230 @@
+"""What `headrace doctor` looks at. Each check gives findings; none of them imports what it asks about."""
+
+import importlib.metadata
+import os
+import re
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from packaging.requirements import Requirement
+
+from components.errors import ServiceError
+from pipelines.paths import ProjectPaths
+from pipelines.storage import dvc
+
+ENOUGH_DISK_BYTES = 5 * 2**30
+CONNECT_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of `headrace doctor`: how it is, what was looked at, and how to mend it."""
+
+    state: Literal["ok", "warn", "wrong"]
+    what: str
+    mend: str = ""
+
+
+def versions(_project: ProjectPaths) -> Iterator[Finding]:
+    """Yield whether Python and every package that Headrace asks for are within their ranges."""
+    metadata = importlib.metadata.metadata("headrace")
+    python = ".".join(map(str, sys.version_info[:3]))
+    wanted = Requirement(f"python{metadata['Requires-Python']}").specifier
+    yield Finding("ok" if python in wanted else "wrong", f"Python {python}", f"use a Python {wanted}, then: make setup")
+    requirements = [Requirement(text) for text in importlib.metadata.requires("headrace") or []]
+    wrong = [finding for requirement in requirements if (finding := _package(requirement))]
+    yield from wrong or [Finding("ok", f"{len(requirements)} packages are within their ranges")]
+
+
+def _package(requirement: Requirement) -> Finding | None:
+    try:
+        found = importlib.metadata.version(requirement.name)
+    except importlib.metadata.PackageNotFoundError:
+        found = "not installed"
+    if found != "not installed" and requirement.specifier.contains(found, prereleases=True):
+        return None
+    return Finding("wrong", f"{requirement.name} {found}, expected {requirement.specifier}", "make setup")
+
+
+def disk(project: ProjectPaths) -> Iterator[Finding]:
+    """Yield whether there is room, and whether it may be written to."""
+    for name, folder in {"project": project.root, "temporary files": Path(tempfile.gettempdir())}.items():
+        free_bytes = shutil.disk_usage(folder).free
+        state: Literal["ok", "warn"] = "ok" if free_bytes >= ENOUGH_DISK_BYTES else "warn"
+        mend = f"free some: a run wants {ENOUGH_DISK_BYTES / 2**30:.0f} GiB"
+        yield Finding(state, f"{free_bytes / 2**30:.1f} GiB free for {name} ({folder})", mend)
+    for folder in (
+        project.root,
+        project.root / "data",
+        project.root / "models",
+        project.root / "reports",
+        project.state,
+    ):
+        if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+            yield Finding("wrong", f"no permission to write in {folder}", f"sudo chown -R $(id -u) '{folder}'")
+
+
+def git(project: ProjectPaths) -> Iterator[Finding]:
+    """Yield whether the project is a git repository, which DVC and the model's tags need."""
+    if shutil.which("git") is None:
+        yield Finding("wrong", "git is not installed", "sudo apt install git")
+        return
+    command = ["git", "-C", str(project.root), "rev-parse", "--verify", "--quiet", "HEAD"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ended.returncode == 0:
+        yield Finding("ok", f"git repository at commit {ended.stdout[:12].strip()}")
+    elif "dubious ownership" in ended.stderr:
+        mend = f"git config --global --add safe.directory '{project.root}'"
+        yield Finding("wrong", "git does not trust this repository: another user owns it", mend)
+    elif ended.stderr:
+        yield Finding("wrong", f"{project.root} is not a git repository", "git init, or clone it instead of copying it")
+    else:
+        yield Finding("warn", "the git repository has no commit yet", "git commit")
+
+
+def remote(project: ProjectPaths) -> Iterator[Finding]:
+    """Yield whether DVC works here, and whether its default remote can be reached."""
+    try:
+        settings = dvc.config(project.root)
+    except ServiceError as error:
+        yield Finding("wrong", str(error), "dvc init")
+        return
+    name = settings.get("core.remote")
+    url = settings.get(f"remote.{name}.url", "")
+    if not url:
+        yield Finding(
+            "warn", "DVC has no default remote: data stays on this machine", "dvc remote add --default NAME URL"
+        )
+    elif "://" not in url:
+        yield _local_remote(Path(url))
+    elif endpoint := settings.get(f"remote.{name}.endpointurl"):
+        yield _reachable(
+            f"DVC remote {name} ({url} at {endpoint})", endpoint, "is the server up, and endpointurl right?"
+        )
+    else:
+        yield Finding("ok", f"DVC remote {name} is {url} (to ask it: dvc status --cloud)")
+
+
+def _local_remote(folder: Path) -> Finding:
+    """A folder that may be made by the first `dvc push`: then its nearest parent must be writable."""
+    nearest = next(one for one in (folder, *folder.parents) if one.exists())
+    if os.access(nearest, os.W_OK | os.X_OK):
+        return Finding("ok", f"DVC remote is the folder {folder}")
+    return Finding(
+        "wrong", f"DVC remote {folder}: no permission to write in {nearest}", "dvc remote modify NAME url FOLDER"
+    )
+
+
+def mlflow(project: ProjectPaths) -> Iterator[Finding]:
+    """Yield whether MLflow's server answers, or its SQLite file is of this MLflow's schema."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project.mlflow_database}"
+    shown = urlsplit(uri)._replace(netloc=urlsplit(uri).netloc.rpartition("@")[2]).geturl()
+    if uri.startswith(("http://", "https://")):
+        yield _reachable(f"MLflow at {shown}", uri, "is the server up, and MLFLOW_TRACKING_URI right?")
+    elif uri.startswith("sqlite:///"):
+        yield _sqlite_store(Path(uri.removeprefix("sqlite:///")))
+    else:
+        yield Finding("warn", f"MLflow at {shown} is not looked at by this command")
+
+
+def _sqlite_store(database: Path) -> Finding:
+    if not database.exists():
+        return Finding("ok", f"MLflow's store {database} will be made by the first run")
+    try:
+        with closing(
+            sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True, timeout=CONNECT_SECONDS)
+        ) as store:
+            (found,) = store.execute("SELECT version_num FROM alembic_version").fetchone()
+    except (sqlite3.Error, TypeError) as error:
+        return Finding(
+            "wrong", f"MLflow's store {database} can't be read: {error}", "move it away to start with an empty one"
+        )
+    if found in (expected := mlflow_schemas()):
+        return Finding("ok", f"MLflow's store {database}, schema {found}")
+    mend = f"make a copy of it, then: mlflow db upgrade 'sqlite:///{database}'"
+    return Finding("wrong", f"MLflow's store {database} has schema {found}, expected {', '.join(expected)}", mend)
+
+
+def mlflow_schemas() -> set[str]:
+    """Return the newest schema of the installed MLflow, from its migrations; importing it would take seconds."""
+    spec = find_spec("mlflow")
+    package = Path(spec.origin).parent if spec and spec.origin else Path()
+    made, replaced = set(), set()
+    for file in (package / "store" / "db_migrations" / "versions").glob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        made.update(re.findall(r"^revision\s*=\s*[\"'](\w+)", text, flags=re.MULTILINE))
+        replaced.update(re.findall(r"^down_revision\s*=\s*[\"'](\w+)", text, flags=re.MULTILINE))
+    return made - replaced
+
+
+def ray(_project: ProjectPaths) -> Iterator[Finding]:
+    """Yield whether the cluster that RAY_ADDRESS names can be reached; without it Ray starts inside each run."""
+    address = os.environ.get("RAY_ADDRESS", "")
+    if find_spec("ray") is None:
+        yield Finding("wrong", "Ray is not installed", "make setup")
+    elif address in ("", "auto", "local"):
+        yield Finding(
+            "ok", "Ray starts inside each run (RAY_ADDRESS is not set)" if not address else f"RAY_ADDRESS={address}"
+        )
+    else:
+        yield _reachable(
+            f"Ray at {address}", address, "is the cluster up, and RAY_ADDRESS right? Unset it to train here"
+        )
+
+
+def _reachable(what: str, address: str, mend: str) -> Finding:
+    """Whether something listens at `host:port` or `scheme://user:password@host:port/path`."""
+    parts = urlsplit(address if "://" in address else f"//{address}")
+    try:
+        port = parts.port or {"http": 80, "https": 443, "ray": 10001}.get(parts.scheme)
+        if not parts.hostname or not port:
+            return Finding("wrong", f"{what}: expected an address with host and port", mend)
+        socket.create_connection((parts.hostname, port), timeout=CONNECT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        return Finding("wrong", f"{what} can't be reached: {error}", mend)
+    return Finding("ok", f"{what} can be reached")
+
+
+def mirror(_project: ProjectPaths) -> Iterator[Finding]:
+    """Yield whether HEADRACE_MIRROR, where it is set, is a folder."""
+    folder = os.environ.get("HEADRACE_MIRROR")
+    if folder is None:
+        yield Finding("ok", "raw data is fetched over https (HEADRACE_MIRROR is not set)")
+    elif Path(folder).is_dir():
+        yield Finding("ok", f"raw data is taken from the mirror {folder}")
+    else:
+        yield Finding(
+            "wrong", f"HEADRACE_MIRROR={folder} is not a folder", "set it to a folder of <dataset>/<file>, or unset it"
+        )
+
+
+def network(_project: ProjectPaths) -> Iterator[Finding]:
+    """Yield whether workers on this machine can find each other: by its name, on a free port, past any proxy."""
+    name = socket.gethostname()
+    try:
+        address = socket.gethostbyname(name)
+        with socket.socket() as probe:
+            probe.bind((address, 0))
+    except OSError as error:
+        yield Finding(
+            "warn", f"this machine's name {name} does not lead to it: {error}", f"add `127.0.1.1 {name}` to /etc/hosts"
+        )
+    else:
+        yield Finding("ok", f"this machine is {name} ({address}) and has free ports")
+    proxies = [
+        variable for variable in ("http_proxy", "grpc_proxy", "HTTP_PROXY", "https_proxy") if os.environ.get(variable)
+    ]
+    if proxies and not (os.environ.get("no_proxy") or os.environ.get("NO_PROXY")):
+        mend = f"export no_proxy=localhost,127.0.0.1,{name}"
+        yield Finding("warn", f"{proxies[0]} is set: TensorFlow's workers would look for each other through it", mend)

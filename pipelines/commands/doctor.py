@@ -1,0 +1,37 @@
+"""`headrace doctor`: what is wrong with this installation and its services, and how to mend it."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import typer
+
+from pipelines.commands import checks
+from pipelines.commands.checks import Finding
+from pipelines.paths import ProjectPaths
+
+CHECKS = (
+    checks.versions,
+    checks.disk,
+    checks.git,
+    checks.remote,
+    checks.mlflow,
+    checks.ray,
+    checks.mirror,
+    checks.network,
+)
+COLORS = {"ok": "green", "warn": "yellow", "wrong": "red"}
+
+
+def doctor(project: ProjectPaths) -> int:
+    """Print one line per finding; return 1 if something is wrong, else 0."""
+    # At once, because each of them may wait for a server that is away.
+    with ThreadPoolExecutor(len(CHECKS)) as threads:
+        findings = [finding for found in threads.map(lambda check: list(check(project)), CHECKS) for finding in found]
+    for finding in findings:
+        _print(finding)
+    return int(any(finding.state == "wrong" for finding in findings))
+
+
+def _print(finding: Finding) -> None:
+    typer.echo(f"{typer.style(f'{finding.state:<5}', fg=COLORS[finding.state])}  {finding.what}")
+    if finding.state != "ok" and finding.mend:
+        typer.echo(f"       to mend: {finding.mend}")

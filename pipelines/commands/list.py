@@ -1,0 +1,41 @@
+"""`headrace list`: the pipelines, and which of their stages are up to date."""
+
+import sys
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.params import list_pipelines, load_pipeline
+from pipelines.paths import ProjectPaths
+from pipelines.storage import dvc
+from pipelines.storage.graph import StageGraph, stage_graph
+
+PLAIN_WIDTH = 200
+
+
+def show_pipelines(project: ProjectPaths) -> None:
+    """Print a table: pipeline, "fresh" or "stale" by stage, description."""
+    changed = dvc.status(project.root)
+    names = list_pipelines(project.params)
+    graphs = {name: stage_graph(project.dvc, name) for name in names}
+    table = Table(box=None, pad_edge=False)
+    table.add_column("pipeline", no_wrap=True)
+    columns = list(dict.fromkeys(stage for graph in graphs.values() for stage in graph))
+    for stage in columns:
+        table.add_column(stage, no_wrap=True)
+    table.add_column("description")
+    for name, graph in graphs.items():
+        fresh = fresh_stages(graph, {stage for stage in graph if f"{stage}@{name}" in changed})
+        cells = [Text("fresh", style="green") if stage in fresh else Text("stale", style="dim") for stage in columns]
+        table.add_row(name, *cells, load_pipeline(project.params, name).description)
+    Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(table)
+
+
+def fresh_stages(graph: StageGraph, changed: set[str]) -> set[str]:
+    """Return the stages that would not run: unchanged, and all that they wait for as well."""
+    fresh: set[str] = set()
+    for stage, upstream in graph.items():  # in an order in which they can run
+        if stage not in changed and fresh.issuperset(upstream):
+            fresh.add(stage)
+    return fresh

@@ -1,0 +1,82 @@
+"""What `dvc repro` says, line by line, as the state of each stage."""
+
+import re
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+State = Literal["waiting", "running", "done", "unchanged", "restored", "failed"]
+LAST_LINES = 20
+
+_STAGE = re.compile(
+    r"(?P<running>Running stage )?(?:Stage )?'(?P<name>[^'@]+)@[^']+'"
+    r"(?:(?P<unchanged> didn't change, skipping)|(?P<restored> is cached - skipping run)|:$)"
+)
+_EXIT_CODE = re.compile(r"^ERROR: failed to reproduce .* exited with (?P<code>-?\d+)")
+_ESCAPE_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_CHATTER = re.compile(
+    r"\s*$|> |(Generating|Updating) lock file |Use `dvc push` |To track the changes with git|To enable auto staging"
+    r"|\s+git add |\s+dvc config core\.autostage|Data and pipelines are up to date"
+)
+
+
+@dataclass
+class StageProgress:
+    """One stage: how far it is, how long it took, and the last lines that it wrote."""
+
+    name: str
+    state: State = "waiting"
+    started_seconds: float = 0.0
+    ended_seconds: float | None = None
+    lines: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_LINES))
+
+    @property
+    def seconds(self) -> float:
+        """How long it has run, or ran."""
+        if self.state in ("waiting", "unchanged"):
+            return 0.0
+        return (time.monotonic() if self.ended_seconds is None else self.ended_seconds) - self.started_seconds
+
+
+class Progress:
+    """All stages of one `dvc repro`, in their order. Feed it each line; look at it whenever you want."""
+
+    def __init__(self, stages: Iterable[str]) -> None:
+        self.stages = {name: StageProgress(name) for name in stages}
+        self.current: StageProgress | None = None
+        self.stage_exit_code: int | None = None
+        self.lines: deque[str] = deque(maxlen=LAST_LINES)
+
+    def read(self, line: str) -> str | None:
+        """Take in one line; return it, cleaned, if it is a stage's own or an error of DVC, None if it is chatter."""
+        line = _ESCAPE_CODES.sub("", line).rstrip()
+        if found := _STAGE.match(line):
+            self._move_to(found)
+            return None
+        if _CHATTER.match(line):
+            return None
+        if failed := _EXIT_CODE.match(line):
+            self.stage_exit_code = int(failed["code"])
+        (self.current.lines if self.current else self.lines).append(line)
+        return line
+
+    def end(self, *, failed: bool) -> None:
+        """Say that `dvc repro` has ended."""
+        if self.current and self.current.state == "running":
+            self._finish(self.current, "failed" if failed else "done")
+
+    def _move_to(self, found: re.Match[str]) -> None:
+        self.end(failed=False)
+        self.current = self.stages.setdefault(found["name"], StageProgress(found["name"]))
+        self.current.started_seconds = time.monotonic()
+        if found["running"]:
+            self.current.state = "running"
+        else:
+            self._finish(self.current, "restored" if found["restored"] else "unchanged")
+
+    @staticmethod
+    def _finish(stage: StageProgress, state: State) -> None:
+        stage.state = state
+        stage.ended_seconds = time.monotonic()

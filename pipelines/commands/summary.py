@@ -1,0 +1,79 @@
+"""What `headrace run` shows when it has ended: what ran, how good the model is, and where to look."""
+
+import json
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pipelines.commands.progress import StageProgress
+from pipelines.params import Pipeline
+from pipelines.paths import PipelinePaths, ProjectPaths
+
+
+def summary(pipeline: Pipeline, paths: PipelinePaths, stages: Sequence[StageProgress]) -> str:
+    """Return a short text: stages and seconds, the metric that decides, where the results are, commands to look."""
+    metrics, run, registration = (_read(file) for file in (paths.metrics, paths.run, paths.registration))
+    metric = pipeline.register_.compare_by
+    results = {
+        f"test {metric.replace('_', ' ')}": _shown(metrics.get(metric)),
+        "registered": _registered(registration),
+        "model": _relative(paths.model),
+        "report": _relative(paths.report),
+        "MLflow run": f"{run.get('mlflow_run_id', '-')} in experiment {run.get('mlflow_experiment', '-')}",
+    }
+    look = [_mlflow(paths.root), f"{program('dvc')} plots show", f"{program('headrace')} --help"]
+    return "\n".join(
+        [
+            "",
+            *(
+                f"{stage.name:<12}{stage.state:<10}{f'{stage.seconds:8.1f} s' if stage.seconds else ''}".rstrip()
+                for stage in stages
+            ),
+            f"{'together':<22}{sum(stage.seconds for stage in stages):8.1f} s",
+            "",
+            *(f"{name:<{max(map(len, results))}}  {value}" for name, value in results.items()),
+            "",
+            "to look:",
+            *(f"  {command}" for command in look),
+        ]
+    )
+
+
+def program(name: str) -> str:
+    """Return how to call a program of this environment from here, as a person would type it."""
+    beside_python = Path(sys.executable).with_name(name)
+    found = shutil.which(name)
+    return name if found and Path(found) == beside_python else shlex.quote(_relative(beside_python))
+
+
+def _mlflow(root: Path) -> str:
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if uri and urlsplit(uri).scheme in ("http", "https"):
+        parts = urlsplit(uri)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # without user name and password
+    store = uri or f"sqlite:///{_relative(ProjectPaths(root).mlflow_database)}"
+    return f"{program('mlflow')} ui --backend-store-uri {shlex.quote(store)}"
+
+
+def _relative(path: Path) -> str:
+    """A path as seen from the working directory, if it lies below it."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, int | float) else "-"
+
+
+def _registered(registration: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in registration.items() if not isinstance(value, dict | list))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """The content of a JSON file; empty if a changed dvc.yaml no longer writes it."""
+    content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,128 @@
+"""Train on Ray with multi-worker TensorFlow; publish the model, its checkpoint and where they come from."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import structlog
+
+from pipelines.cluster.connect import ray_session
+from pipelines.cluster.fit import fit
+from pipelines.cluster.job import TrainJob
+from pipelines.cluster.results import destinations
+from pipelines.params import Pipeline
+from pipelines.paths import PipelinePaths, ProjectPaths
+from pipelines.storage.atomic import replace_file, replace_folder
+from pipelines.tracking.runs import close_run, open_run
+
+log = structlog.get_logger()
+
+
+def train(pipeline: Pipeline, paths: PipelinePaths) -> None:
+    """Write the model, checkpoint, TensorBoard logs, history and run.json of one training."""
+    signal.signal(signal.SIGTERM, _stop)
+    digest = json.loads(paths.manifest.read_text(encoding="utf-8"))["digest"]
+    run_name = f"{pipeline.name}-{_content_digest(pipeline, paths, digest)[:12]}"
+    origin = {
+        "pipeline": pipeline.name,
+        "run_name": run_name,
+        "mlflow_experiment": f"headrace/{pipeline.name}",
+        "ray_job_id": os.environ.get("RAY_JOB_ID", "embedded"),
+        "data_digest": digest,
+        "git_commit": _git_commit(paths.root),
+        "num_workers": pipeline.train.num_workers,
+    }
+    run_id = open_run(
+        paths.root,
+        experiment=f"headrace/{pipeline.name}",
+        run_name=run_name,
+        tags={f"headrace.{name}": str(value) for name, value in origin.items()},
+        params=pipeline.train.model_dump(mode="json"),
+    )
+    job = TrainJob(
+        run_name=run_name,
+        root=paths.root,
+        folder=ProjectPaths(paths.root).ray_storage / run_name,
+        splits=paths.splits,
+        statistics=paths.statistics,
+        train=pipeline.train,
+        mlflow_run_id=run_id,
+    )
+    with _truthful_status(paths.root, run_id):
+        _train(job)
+        published = _publish(job, paths, {**origin, "mlflow_run_id": run_id})
+    log.info("trained", pipeline=pipeline.name, epochs=published["epochs"], best_epoch=published["best_epoch"],
+             model=str(paths.model.relative_to(paths.root)))
+
+
+def _train(job: TrainJob) -> None:
+    """Run the job, or only pick up its results where an earlier try ended between training and publishing."""
+    job.folder.mkdir(parents=True, exist_ok=True)
+    if job.results.is_dir():
+        log.info("the same training is already done: its results are used", run_name=job.run_name)
+        return
+    job.progress.unlink(missing_ok=True)
+    shutil.rmtree(job.folder / "ray", ignore_errors=True)
+    with ray_session(num_workers=job.train.num_workers):
+        fit(job, on_epoch=_show_epoch)
+
+
+def _publish(job: TrainJob, paths: PipelinePaths, origin: dict[str, Any]) -> dict[str, Any]:
+    """Copy the results into the artifact tree, run.json last, and return what it says."""
+    for source, destination in destinations(job.results, paths).items():
+        if source.is_dir():
+            with replace_folder(destination) as folder:
+                shutil.copytree(source, folder, dirs_exist_ok=True)
+        else:
+            with replace_file(destination) as file:
+                shutil.copyfile(source, file)
+    state = json.loads((paths.checkpoint / "state.json").read_text(encoding="utf-8"))
+    run = {**origin, "epochs": state["epoch"], "best_epoch": state["best_epoch"]}
+    with replace_file(paths.run) as file:
+        file.write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+    shutil.rmtree(job.folder)
+    return run
+
+
+@contextmanager
+def _truthful_status(root: Path, run_id: str) -> Iterator[None]:
+    """Close the MLflow run as FINISHED, FAILED or KILLED by how the block ends."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        close_run(root, run_id, status="KILLED", reason="interrupted")
+        raise
+    except BaseException as error:
+        close_run(root, run_id, status="FAILED", reason=f"{type(error).__name__}: {error}"[:500])
+        raise
+    close_run(root, run_id, status="FINISHED")
+
+
+def _show_epoch(figures: dict[str, Any]) -> None:
+    shown = {name: f"{value:.4g}" for name, value in figures.items() if name not in ("epoch", "epochs", "seconds")}
+    log.info(f"epoch {figures['epoch']}/{figures['epochs']}", **shown, seconds=figures["seconds"])
+
+
+def _stop(signal_number: int, _frame: FrameType | None) -> None:
+    """SIGTERM ends the stage as Ctrl-C does: workers stopped, run closed as KILLED."""
+    raise KeyboardInterrupt(f"signal {signal_number}")
+
+
+def _content_digest(pipeline: Pipeline, paths: PipelinePaths, data_digest: str) -> str:
+    """What the weights depend on besides the code: data, transforms and the train section."""
+    content = (data_digest, paths.statistics.read_text(encoding="utf-8"), pipeline.train.model_dump_json())
+    return hashlib.sha256("\0".join(content).encode()).hexdigest()
+
+
+def _git_commit(root: Path) -> str:
+    """The commit that is checked out, or "unknown" outside of git."""
+    done = subprocess.run(["git", "-C", str(root), "rev-parse", "--verify", "-q", "HEAD"], capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"

@@ -1,0 +1,126 @@
+"""The dvc command line: the only caller of it. DVC has no public Python API for running stages."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from components.errors import ServiceError
+
+# SIGINT lets a stage close its MLflow run; what still lives after it is ended harder. Less than 10 s together.
+STOP_SIGNALS_SECONDS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))
+
+
+def environment() -> dict[str, str]:
+    """Return the environment for dvc: `headrace` and `dvc` are found although .venv may not be activated."""
+    programs = str(Path(sys.executable).parent)
+    return {
+        **os.environ,
+        "PATH": os.pathsep.join([programs, os.environ.get("PATH", os.defpath)]),
+        "PYTHONUNBUFFERED": "1",  # else a stage's lines arrive when it has ended
+        "SHELL": "/bin/sh",  # DVC runs commands in $SHELL, which for service accounts is `nologin`
+    }
+
+
+@contextmanager
+def repro(root: Path, target: str, *, single_item: bool = False) -> Iterator[subprocess.Popen[str]]:
+    """Yield a started `dvc repro TARGET`, its output (and the stages') to be read by line from `stdout`.
+
+    With `single_item` only that stage is looked at, not those before it. However the block ends, nothing that was
+    started lives after it. A Ctrl-C in the terminal reaches only the caller: the processes have their own session.
+    """
+    options = ["--single-item"] if single_item else []
+    process = subprocess.Popen(
+        # DVC locks the repository while it reads and writes dvc.lock, not while a stage runs: waiting is short.
+        [_dvc(), "--wait-for-lock", "repro", *options, target],
+        cwd=root,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        stop(process)
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    """Stop what `repro` started, with all that it started in turn; at once if it has all ended by itself."""
+    for number, wait_seconds in STOP_SIGNALS_SECONDS:
+        if not _session(process.pid):
+            return
+        if number is signal.SIGINT:
+            _send(os.killpg, process.pid, number)  # as a terminal would
+        else:
+            for member in _session(process.pid):
+                _send(os.kill, member, number)
+        deadline = time.monotonic() + wait_seconds
+        while _session(process.pid) and time.monotonic() < deadline:
+            process.poll()
+            time.sleep(0.05)
+
+
+def status(root: Path, *targets: str) -> dict[str, Any]:
+    """Return what has changed, by stage (`train@digits`); a stage that is not named is up to date."""
+    changed: dict[str, Any] = json.loads(_output(root, "status", "--json", *targets))
+    return changed
+
+
+def config(root: Path) -> dict[str, str]:
+    """Return DVC's settings by name: `core.remote`, `remote.local.url` and so on."""
+    lines = _output(root, "config", "--list").splitlines()
+    return dict(line.split("=", maxsplit=1) for line in lines if "=" in line)
+
+
+def _output(root: Path, *arguments: str) -> str:
+    ended = subprocess.run(
+        [_dvc(), *arguments], cwd=root, env=environment(), capture_output=True, text=True, check=False
+    )
+    if ended.returncode != 0:
+        reason = (ended.stderr.strip() or ended.stdout.strip() or f"exit code {ended.returncode}").splitlines()
+        raise ServiceError(f"`dvc {' '.join(arguments)}` failed: {reason[0]}")
+    return ended.stdout
+
+
+def _dvc() -> str:
+    command = Path(sys.executable).with_name("dvc")
+    if not command.exists():
+        raise ServiceError(f"no dvc beside {sys.executable}; run `make setup`")
+    return str(command)
+
+
+def _session(leader: int) -> list[int]:
+    """Every living process of a session. By session, not by group: Ray puts its workers in groups of their own."""
+    return [pid for pid in psutil.pids() if _session_of(pid) == leader and not _is_zombie(pid)]
+
+
+def _session_of(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except OSError:  # it has just ended, or belongs to the system
+        return None
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _send(send: Callable[[int, int], None], receiver: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        send(receiver, number)

@@ -1,0 +1,105 @@
+"""A .keras file as an MLflow model: the Keras 3 flavour, and a Python function that serves raw rows."""
+
+import platform
+import shutil
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import yaml
+
+from components.examples.settings import CategoryFeature, CategoryLabel, Feature, ImageFeature, Label
+
+if TYPE_CHECKING:
+    from mlflow.models import Model, ModelSignature
+
+MODEL_FILE = "data/model.keras"  # where mlflow.keras.load_model looks for it
+
+_SERVING = "headrace_serving"
+
+
+def package(
+    folder: Path,
+    *,
+    model: "Model",
+    model_file: Path,
+    features: Mapping[str, Feature],
+    label: Label,
+    example: pl.DataFrame,
+) -> None:
+    """Fill `folder` with an MLflow model whose input example is `example`, raw rows with at least these features.
+
+    `mlflow.keras.save_model` is not used: it imports TensorFlow (3 to 5 s, more than all else that registering does),
+    writes the file anew, so that its digest is no longer the one DVC knows, and makes a model that can't be served
+    where a feature is text. The tests hold the Keras flavour written here equal to the one that it writes.
+    """
+    from mlflow import pyfunc
+    from mlflow.models.utils import _save_example  # what MLflow's guide to writing a flavour uses
+
+    (folder / "data").mkdir(parents=True)
+    (folder / "code").mkdir()
+    shutil.copyfile(model_file, folder / MODEL_FILE)
+    (folder / "data" / "keras_module.txt").write_text("keras", encoding="utf-8")
+    shutil.copyfile(Path(__file__).with_name("serving.py"), folder / "code" / f"{_SERVING}.py")
+    _write_environment(folder)
+
+    model.signature = signature(features=features, label=label)
+    model.metadata = {"classes": list(label.classes)} if isinstance(label, CategoryLabel) else None
+    _save_example(model, _serving_rows(example, features), str(folder))
+    model.add_flavor(
+        "keras", data="data", keras_version=version("keras"), keras_backend="tensorflow", save_exported_model=False
+    )
+    pyfunc.add_to_model(model, loader_module=_SERVING, data="data", code="code", python_env="python_env.yaml")
+    model.save(str(folder / "MLmodel"))
+
+
+def signature(*, features: Mapping[str, Feature], label: Label) -> "ModelSignature":
+    """Return what the model takes and gives: a table of raw rows, or for an image float32[-1, height, width, channels].
+
+    It gives float32[-1, classes], or float32[-1, 1] where the label is a number.
+    """
+    import numpy as np
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    width = len(label.classes) if isinstance(label, CategoryLabel) else 1
+    outputs = Schema([TensorSpec(np.dtype("float32"), (-1, width))])
+    return ModelSignature(Schema([_input(name, feature) for name, feature in features.items()]), outputs)
+
+
+def _input(name: str, feature: Feature) -> Any:
+    import numpy as np
+    from mlflow.types import ColSpec, TensorSpec
+
+    match feature:
+        case ImageFeature():
+            return TensorSpec(np.dtype("float32"), (-1, *feature.shape), name)
+        case CategoryFeature():
+            return ColSpec("string", name, required=not feature.nullable)
+        case _:
+            return ColSpec("double", name, required=not feature.nullable)
+
+
+def _serving_rows(example: pl.DataFrame, features: Mapping[str, Feature]) -> Any:
+    """The rows as the signature has them: arrays by name for an image, else a pandas table."""
+    import numpy as np
+    import pandas as pd
+
+    for name, feature in features.items():
+        if isinstance(feature, ImageFeature):
+            return {name: example[name].to_numpy().reshape(-1, *feature.shape).astype(np.float32)}
+    return pd.DataFrame({name: example[name].to_list() for name in features})
+
+
+def _write_environment(folder: Path) -> None:
+    """Name what the model needs outright: to infer it, MLflow would start TensorFlow in a second process."""
+    requirements = [f"{name}=={version(name)}" for name in ("mlflow", "keras", "tensorflow", "numpy", "pandas")]
+    environment = {
+        "python": platform.python_version(),
+        "build_dependencies": ["pip", "setuptools", "wheel"],
+        "dependencies": ["-r requirements.txt"],
+    }
+    (folder / "requirements.txt").write_text("\n".join(requirements) + "\n", encoding="utf-8")
+    (folder / "python_env.yaml").write_text(yaml.safe_dump(environment, sort_keys=False), encoding="utf-8")

@@ -1,0 +1,183 @@
+"""MLflow's model registry: versions of a model, and the aliases that point to them."""
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+import polars as pl
+
+from components.errors import ServiceError
+from components.examples.settings import Feature, Label
+from pipelines.paths import ProjectPaths
+from pipelines.storage.atomic import replace_file
+from pipelines.tracking.packaging import MODEL_FILE, package
+from pipelines.tracking.server import address_of, asking, connect
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+CHAMPION = "champion"
+PREVIOUS_CHAMPION = "previous_champion"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One registered version of a model."""
+
+    number: int
+    run_id: str
+    tags: Mapping[str, str]
+
+
+def find_version(root: Path, name: str, *, tags: Mapping[str, str]) -> Version | None:
+    """Return the newest version that has all of `tags`; None if there is none, or no such model."""
+    return max(
+        (version for version in versions(root, name) if tags.items() <= version.tags.items()),
+        key=lambda version: version.number,
+        default=None,
+    )
+
+
+def versions(root: Path, name: str) -> list[Version]:
+    """Return every version of the model; none if there is no such model."""
+    client = connect(root)
+    found: list[Version] = []
+    token = None
+    with asking(client.tracking_uri, f"list the versions of model {name!r}"):
+        while True:
+            page = client.search_model_versions(f"name = '{name}'", page_token=token)
+            found += [_version(one) for one in page]
+            if not (token := page.token):
+                return found
+
+
+def alias_version(root: Path, name: str, alias: str) -> Version | None:
+    """Return the version that `alias` points to; None if there is none."""
+    from mlflow.exceptions import MlflowException
+
+    client = connect(root)
+    with asking(client.tracking_uri, f"look up {name}@{alias}"):
+        try:
+            return _version(client.get_model_version_by_alias(name, alias))
+        except MlflowException as error:
+            # A server says INVALID_PARAMETER_VALUE for an unknown alias, RESOURCE_DOES_NOT_EXIST for an unknown model.
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None
+            raise
+
+
+def set_champion(root: Path, name: str, number: int) -> None:
+    """Point the alias champion to a version, and previous_champion to the one that had it."""
+    present = alias_version(root, name, CHAMPION)
+    if present is not None and present.number == number:
+        return
+    client = connect(root)
+    with asking(client.tracking_uri, f"make version {number} of model {name!r} champion"):
+        if present is not None:
+            client.set_registered_model_alias(name, PREVIOUS_CHAMPION, str(present.number))
+        client.set_registered_model_alias(name, CHAMPION, str(number))
+
+
+def tag_version(root: Path, name: str, number: int, tags: Mapping[str, str]) -> None:
+    """Set tags of a version."""
+    client = connect(root)
+    with asking(client.tracking_uri, f"tag version {number} of model {name!r}"):
+        for key, value in tags.items():
+            client.set_model_version_tag(name, str(number), key, value)
+
+
+def register_version(
+    root: Path,
+    name: str,
+    *,
+    run_id: str,
+    model_file: Path,
+    features: Mapping[str, Feature],
+    label: Label,
+    example: pl.DataFrame,
+    tags: Mapping[str, str],
+) -> Version:
+    """Log a .keras file as a model of the run, register it as the newest version of `name`, and return that."""
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.models import Model
+
+    client = connect(root)
+    with asking(client.tracking_uri, f"register model {name!r}"):
+        experiment_id = client.get_run(run_id).info.experiment_id
+        logged = client.create_logged_model(experiment_id, name=name, source_run_id=run_id)
+        model = Model(artifact_path=logged.artifact_location, run_id=run_id, model_id=logged.model_id)
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            package(folder, model=model, model_file=model_file, features=features, label=label, example=example)
+            client.log_model_artifacts(logged.model_id, str(folder))
+        client.finalize_logged_model(logged.model_id, "READY")
+        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        _ensure_registered_model(client, name)
+        source = f"models:/{logged.model_id}"
+        version = client.create_model_version(name, source, run_id, dict(tags), model_id=logged.model_id)
+        return _version(version, tags)
+
+
+def model_file(root: Path, name: str, alias: str) -> Path:
+    """Return the local path of the .keras file of models:/`name`@`alias`, downloaded once if it is kept elsewhere.
+
+    Raises ServiceError if there is no such version, saying how to get one.
+    """
+    version = alias_version(root, name, alias)
+    if version is None:
+        raise ServiceError(
+            f"MLflow at {address_of(connect(root).tracking_uri)} has no {name}@{alias}. "
+            f"Run `headrace run {name}`; if its model did not pass, `headrace promote {name}` makes it champion"
+        )
+    return version_file(root, name, version)
+
+
+def version_file(root: Path, name: str, version: Version) -> Path:
+    """Return the local path of a version's .keras file, downloaded once if it is kept elsewhere."""
+    client = connect(root)
+    with asking(client.tracking_uri, f"fetch version {version.number} of model {name!r}"):
+        location = _artifact_location(client, name, version)
+        if location.startswith("file:"):
+            return _present(Path(unquote(urlsplit(location).path)) / MODEL_FILE, name, version)
+        local = ProjectPaths(root).downloaded_models / f"{name}-{version.number}-{location.split('/')[-2]}.keras"
+        if not local.is_file():
+            _download(f"{location}/{MODEL_FILE}", client.tracking_uri, local)
+        return local
+
+
+def _artifact_location(client: "MlflowClient", name: str, version: Version) -> str:
+    source = str(client.get_model_version(name, str(version.number)).source)
+    if not source.startswith("models:/"):
+        return source
+    return str(client.get_logged_model(source.removeprefix("models:/")).artifact_location)
+
+
+def _present(path: Path, name: str, version: Version) -> Path:
+    if not path.is_file():
+        raise ServiceError(f"version {version.number} of model {name!r} is registered, but its file is gone: {path}")
+    return path
+
+
+def _download(uri: str, tracking_uri: str, local: Path) -> None:
+    from mlflow.artifacts import download_artifacts
+
+    with tempfile.TemporaryDirectory() as temporary, replace_file(local) as file:
+        shutil.copyfile(download_artifacts(uri, dst_path=temporary, tracking_uri=tracking_uri), file)
+
+
+def _ensure_registered_model(client: "MlflowClient", name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _version(found: Any, tags: Mapping[str, str] | None = None) -> Version:
+    return Version(int(found.version), str(found.run_id or ""), dict(found.tags or tags or {}))

@@ -1,0 +1,155 @@
+"""One MLflow run per training: opened, logged to, and closed truthfully."""
+
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import structlog
+
+from components.errors import ServiceError
+from pipelines.tracking.server import artifact_location, asking, connect
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+# MLflow's limits (mlflow.utils.validation).
+_MAX_KEY_LENGTH = 250
+_MAX_PARAM_LENGTH = 6000
+_MAX_TAG_LENGTH = 8000
+_MAX_PARAMS_PER_BATCH = 100
+_FORBIDDEN_IN_KEY = re.compile(r"[^\w\-. :/]")
+
+log = structlog.get_logger()
+
+
+def open_run(
+    root: Path, *, experiment: str, run_name: str, tags: Mapping[str, str], params: Mapping[str, object]
+) -> str:
+    """Return the id of a new run that is RUNNING, with `params` (nested ones by dotted name) and `tags` in it.
+
+    Raises ServiceError where MLflow can't be reached. A server that goes away in the middle keeps a run that is RUNNING.
+    """
+    from mlflow.entities import Param
+
+    client = connect(root)
+    with asking(client.tracking_uri, f"open a run in experiment {experiment!r}"):
+        experiment_id = _experiment_id(client, root, experiment)
+        run = client.create_run(experiment_id, run_name=run_name, tags=_tags(tags))
+        flat = [Param(_key(name), _cut(value, _MAX_PARAM_LENGTH)) for name, value in _flatten(params)]
+        for start in range(0, len(flat), _MAX_PARAMS_PER_BATCH):
+            client.log_batch(run.info.run_id, params=flat[start : start + _MAX_PARAMS_PER_BATCH])
+    return str(run.info.run_id)
+
+
+def log_epoch(root: Path, run_id: str, *, epoch: int, metrics: Mapping[str, float]) -> None:
+    """Log the metrics of one epoch in one call; raise ServiceError where MLflow can't be reached."""
+    client = connect(root)
+    with asking(client.tracking_uri, f"log epoch {epoch} of run {run_id}"):
+        _log_metrics(client, run_id, metrics, step=epoch)
+
+
+def close_run(
+    root: Path, run_id: str, *, status: Status, tags: Mapping[str, str] | None = None, reason: str | None = None
+) -> bool:
+    """Give the run its last status and return True; return False, changing nothing, if it has one already.
+
+    `reason` says why in the tag headrace.reason. Raises ServiceError where MLflow can't be reached or has no such run.
+    """
+    client = connect(root)
+    given = {**(tags or {}), **({"headrace.reason": reason} if reason else {})}
+    with asking(client.tracking_uri, f"close run {run_id} as {status}"):
+        present = client.get_run(run_id).info.status
+        if present in ("FINISHED", "FAILED", "KILLED"):
+            if present != status:
+                log.warning("run keeps the status that it has", run=run_id, status=present, not_set=status)
+            return False
+        for key, value in _tags(given).items():
+            client.set_tag(run_id, key, value)
+        client.set_terminated(run_id, status=status)
+    return True
+
+
+def add_to_run(
+    root: Path, run_id: str, *, metrics: Mapping[str, float], artifacts: Sequence[Path], artifact_path: str
+) -> bool:
+    """Log `metrics` and copy `artifacts` (files, folders) to a run that may be closed; return whether that was done.
+
+    Where this server does not know the run or can't be reached, one line in the log says so.
+    """
+    try:
+        client = connect(root)
+        with asking(client.tracking_uri, f"add to run {run_id}"):
+            if client.get_run(run_id).info.lifecycle_stage == "deleted":
+                raise ServiceError(
+                    f"run {run_id} is deleted in MLflow. To have it back: mlflow runs restore --run-id {run_id}"
+                )
+            _log_metrics(client, run_id, metrics, step=0)
+            for artifact in artifacts:
+                if artifact.is_dir():
+                    client.log_artifacts(run_id, str(artifact), f"{artifact_path}/{artifact.name}")
+                else:
+                    client.log_artifact(run_id, str(artifact), artifact_path)
+    except ServiceError as error:
+        log.warning("not in MLflow", run=run_id, left_out=artifact_path, reason=str(error))
+        return False
+    return True
+
+
+def _experiment_id(client: "MlflowClient", root: Path, name: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, artifact_location=artifact_location(root, name)))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(name)  # another process made it since we looked
+    if found.lifecycle_stage == "deleted":
+        raise ServiceError(
+            f"MLflow's experiment {name!r} is deleted. To have it back: "
+            f"mlflow experiments restore --experiment-id {found.experiment_id}"
+        )
+    return str(found.experiment_id)
+
+
+def _log_metrics(client: "MlflowClient", run_id: str, metrics: Mapping[str, float], *, step: int) -> None:
+    from mlflow.entities import Metric
+
+    now_milliseconds = int(time.time() * 1000)
+    batch = [Metric(_key(name), float(value), now_milliseconds, step) for name, value in metrics.items()]
+    client.log_batch(run_id, metrics=batch)
+
+
+def _flatten(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Each leaf by its dotted name; an item of a list has its index for a name."""
+    for name, value in values.items():
+        match value:
+            case Mapping() if value:
+                yield from _flatten(value, f"{prefix}{name}.")
+            case list() | tuple() if any(isinstance(item, Mapping) for item in value):
+                yield from _flatten({str(index): item for index, item in enumerate(value)}, f"{prefix}{name}.")
+            case _:
+                yield f"{prefix}{name}", value
+
+
+def _key(name: str) -> str:
+    return _FORBIDDEN_IN_KEY.sub("_", name)[:_MAX_KEY_LENGTH]
+
+
+def _tags(tags: Mapping[str, str]) -> dict[str, str]:
+    return {_key(name): _cut(value, _MAX_TAG_LENGTH) for name, value in tags.items()}
+
+
+def _cut(value: object, limit: int) -> str:
+    """Return the value as text; where it is too long for MLflow its end says so."""
+    text = str(value)
+    if len(text) <= limit:
+        return text
+    note = f" [cut: {len(text)} characters]"
+    return text[: limit - len(note)] + note

@@ -1,0 +1,47 @@
+"""How MLflow runs a registered model. This file is copied into the model, so it may import nothing of Headrace.
+
+`mlflow.keras` alone can't serve these models: it hands a table to Keras as one matrix, and text arrays are refused by
+`keras.Model.predict`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+
+
+class RawModel:
+    """A saved model that takes raw rows."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.inputs: dict[str, Any] = model.input  # symbolic tensors by feature name, as the model was built
+
+    def predict(self, rows: "pd.DataFrame | Mapping[str, Any]", **_: Any) -> np.ndarray:
+        """Return float32[rows, classes] probabilities, or float32[rows, 1], for a table or for arrays by feature name.
+
+        A missing value is None or NaN; a column that is not there is missing in every row.
+        """
+        count = len(next(iter(rows.values()))) if isinstance(rows, Mapping) else len(rows)
+        tensors = {
+            name: _array(rows[name] if name in rows else [None] * count, text=spec.dtype == "string", shape=spec.shape)
+            for name, spec in self.inputs.items()
+        }
+        return np.asarray(self.model(tensors, training=False))
+
+
+def _array(values: Any, *, text: bool, shape: tuple[int | None, ...]) -> np.ndarray:
+    if text:
+        flat = np.asarray(values, dtype=object).reshape(-1)
+        array = np.array(["" if pd.isna(value) else str(value) for value in flat], dtype=object)
+    else:
+        array = np.asarray(values, dtype=np.float32)  # None becomes NaN
+    return array.reshape(-1, *shape[1:])
+
+
+def _load_pyfunc(path: str) -> RawModel:
+    """Return the model in an MLflow model's data folder; the name and the argument are MLflow's."""
+    return RawModel(keras.saving.load_model(Path(path) / "model.keras"))
