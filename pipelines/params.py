@@ -170,8 +170,13 @@ def _explain(params_file: Path, pipeline: str, error: ValidationError) -> list[s
         if problem["type"] == "extra_forbidden":
             valid = _names_at(Pipeline, problem["loc"][:-1])
             message = f"unknown name{_nearest(str(problem['loc'][-1]), valid)}"
-        elif problem["type"] != "missing" and not isinstance(problem["input"], dict):
-            message = f"{message[0].lower()}{message[1:]}, found {problem['input']!r}"
+        elif problem["type"] == "union_tag_invalid":
+            context = problem["ctx"]
+            valid = [tag.strip("' ") for tag in context["expected_tags"].split(",")]
+            message = f"unknown {context['discriminator']} {context['tag']!r}{_nearest(context['tag'], valid)}"
+        elif not isinstance(problem["input"], dict):
+            message = f"{message}, found {problem['input']!r}"
+        message = message[0].lower() + message[1:]
         lines.append(f"{params_file.name}: {place}: {message}")
     return lines
 

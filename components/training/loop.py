@@ -96,7 +96,12 @@ def _fit(  # noqa: PLR0913
     if first_epoch >= training.epochs:
         return
     batches = training_batches(train.features, train.labels, seed=training.seed, first_epoch=first_epoch, **place)
-    with trained_by_all_workers(core, steps_per_epoch=recorder.steps, validation_steps=validation_steps):
+    with trained_by_all_workers(
+        core,
+        steps_per_epoch=recorder.steps,
+        validation_steps=validation_steps,
+        allow_untested_keras=training.allow_untested_keras,
+    ):
         core.fit(
             worker_dataset(strategy, batches),
             steps_per_epoch=recorder.steps,

@@ -47,3 +47,4 @@ class Training(Settings):
     global_batch_size: Annotated[int, Field(ge=1, le=1_048_576)]
     epochs: Annotated[int, Field(ge=1, le=100_000)]
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    allow_untested_keras: bool = False

@@ -1,0 +1,66 @@
+"""Models from a list of layers."""
+
+import keras
+import numpy as np
+import pytest
+
+from components.examples.settings import CategoryLabel, NumberLabel
+from components.models.build import build, parameter_count, with_probabilities
+from components.models.settings import (
+    ActivationLayer,
+    BatchNormalization,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalPooling2D,
+    Model,
+    Pooling2D,
+)
+
+LABEL = CategoryLabel(name="digit", classes=("0", "1", "2"))
+
+
+def test_the_classic_convolutional_net_has_the_published_number_of_parameters():
+    """TensorFlow's MNIST tutorial: 5x5x32, 5x5x64, 1024, 10: 3,274,634 parameters."""
+    label = CategoryLabel(name="digit", classes=tuple("0123456789"))
+    layers = [
+        Conv2D(filters=32, kernel_size=5, activation="relu"),
+        Pooling2D(kind="max_pooling2d"),
+        Conv2D(filters=64, kernel_size=5, activation="relu"),
+        Pooling2D(kind="max_pooling2d"),
+        Flatten(),
+        Dense(units=1024, activation="relu"),
+        Dropout(rate=0.5),
+    ]
+    assert parameter_count(build(Model(layers=layers), input_shape=(28, 28, 1), label=label)) == 3_274_634
+
+
+@pytest.mark.parametrize("label", [LABEL, NumberLabel(name="distance")])
+def test_every_kind_of_layer_builds_and_runs(label):
+    layers = [
+        Conv2D(filters=4, kernel_size=3, l2=0.1),
+        BatchNormalization(),
+        ActivationLayer(activation="relu"),
+        Pooling2D(kind="average_pooling2d"),
+        GlobalPooling2D(kind="global_average_pooling2d"),
+        Dense(units=5, l2=0.1),
+    ]
+    core = build(Model(layers=layers), input_shape=(8, 8, 3), label=label)
+    outputs = with_probabilities(core, label=label)(np.zeros((2, 8, 8, 3), np.float32))
+    assert outputs.shape == (2, 3 if isinstance(label, CategoryLabel) else 1)
+    assert len(core.losses) == 2
+
+
+def test_an_image_without_layers_is_flattened_for_the_output():
+    core = build(Model(layers=()), input_shape=(2, 2, 1), label=LABEL)
+    assert parameter_count(core) == 4 * 3 + 3
+
+
+def test_the_output_stays_float32_under_mixed_precision():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        core = build(Model(layers=(Dense(units=4),)), input_shape=(3,), label=LABEL)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert core.output.dtype == "float32"

@@ -1,0 +1,49 @@
+"""A model that can't be built is refused without TensorFlow, and the shapes are those of Keras."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from components.models.settings import Conv2D, Dense, Flatten, GlobalPooling2D, Pooling2D
+from components.models.shapes import output_shape
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([Dense(units=3), Conv2D(filters=2, kernel_size=3)], r"layers\.1 \(conv2d\): needs an image .* got shape \(3,\)"),
+        ([Conv2D(filters=2, kernel_size=9, padding="valid")], r"layers\.0 \(conv2d\): a window of 9 does not fit into 8"),
+        ([Flatten(), Pooling2D(kind="max_pooling2d")], r"layers\.1 \(max_pooling2d\): needs an image"),
+        ([Pooling2D(kind="max_pooling2d", pool_size=8), Pooling2D(kind="max_pooling2d")], r"a window of 2 .* into 1"),
+    ],
+)
+def test_a_layer_that_does_not_fit_is_named(layers, message):
+    with pytest.raises(ValueError, match=message):
+        output_shape(layers, input_shape=(8, 8, 1))
+
+
+def test_a_table_of_unknown_width_stays_unknown_until_the_first_dense():
+    assert output_shape([Flatten()], input_shape=(None,)) == (None,)
+    assert output_shape([Dense(units=4)], input_shape=(None,)) == (4,)
+
+
+windows = st.fixed_dictionaries(
+    {"size": st.integers(1, 12), "window": st.integers(1, 5), "strides": st.integers(1, 3),
+     "padding": st.sampled_from(["valid", "same"])}
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(windows)
+def test_the_shape_is_the_one_that_keras_gives(case):
+    import keras
+
+    if case["padding"] == "valid" and case["window"] > case["size"]:
+        return
+    convolution = Conv2D(filters=2, kernel_size=case["window"], strides=case["strides"], padding=case["padding"])
+    layers = [convolution, GlobalPooling2D(kind="global_max_pooling2d")]
+    tensor = keras.layers.Conv2D(2, case["window"], strides=case["strides"], padding=case["padding"])(
+        keras.Input((case["size"], case["size"], 1))
+    )
+    assert output_shape(layers[:1], input_shape=(case["size"], case["size"], 1)) == tensor.shape[1:]
+    assert output_shape(layers, input_shape=(case["size"], case["size"], 1)) == (2,)

@@ -1,0 +1,77 @@
+"""A checkpoint is whole and verified, or it does not count."""
+
+import json
+
+import numpy as np
+import pytest
+
+from components.training import checkpoints
+from components.training.checkpoints import TrainingState
+
+
+def make(folder, epoch: int):
+    state = TrainingState(
+        epoch=epoch, step=epoch * 3, seed=7, best_epoch=epoch, best_loss=0.5, history=({"epoch": 1.0, "loss": 0.5},)
+    )
+    arrays = [np.arange(6, dtype=np.float32).reshape(2, 3) * epoch, np.array(epoch, dtype=np.int64)]
+    return checkpoints.save(
+        checkpoints.epoch_folder(folder, epoch),
+        state=state,
+        weights=arrays,
+        best_weights=arrays,
+        optimizer=arrays[::-1],
+    )
+
+
+def test_what_was_saved_comes_back_bit_for_bit(tmp_path):
+    loaded = checkpoints.load(make(tmp_path, 4))
+    assert loaded.state.epoch == 4
+    assert loaded.state.history == ({"epoch": 1.0, "loss": 0.5},)
+    np.testing.assert_array_equal(loaded.weights[0], np.arange(6, dtype=np.float32).reshape(2, 3) * 4)
+    assert loaded.optimizer[0].dtype == np.int64
+    assert loaded.optimizer[0].shape == ()
+
+
+@pytest.mark.parametrize("name", ["weights.npz", "best_weights.npz", "optimizer.npz", "state.json"])
+def test_a_truncated_file_makes_the_one_before_it_the_newest(tmp_path, name):
+    make(tmp_path, 1)
+    file = make(tmp_path, 2) / name
+    file.write_bytes(file.read_bytes()[:-1])
+    found, passed_over = checkpoints.newest(tmp_path)
+    assert found.state.epoch == 1
+    assert len(passed_over) == 1
+    assert name in passed_over[0]
+
+
+@pytest.mark.parametrize("damage", ["missing", "not json", "empty list"])
+def test_a_folder_without_a_good_manifest_is_no_checkpoint(tmp_path, damage):
+    manifest = make(tmp_path, 1) / checkpoints.MANIFEST
+    match damage:
+        case "missing":
+            manifest.unlink()
+        case "not json":
+            manifest.write_text("{", encoding="utf-8")
+        case "empty list":
+            manifest.write_text("[]", encoding="utf-8")
+    assert checkpoints.newest(tmp_path)[0] is None
+
+
+def test_a_pickle_is_never_loaded(tmp_path):
+    folder = make(tmp_path, 1)
+    np.savez(folder / "weights.npz", np.array([{"a": 1}], dtype=object))
+    digests = json.loads((folder / checkpoints.MANIFEST).read_text(encoding="utf-8"))
+    digests["weights.npz"] = checkpoints._sha256(folder / "weights.npz")
+    (folder / checkpoints.MANIFEST).write_text(json.dumps(digests), encoding="utf-8")
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        checkpoints.load(folder)
+
+
+def test_only_the_last_ones_are_kept(tmp_path):
+    for epoch in (1, 2, 10):
+        make(tmp_path, epoch)
+    checkpoints.keep_last(tmp_path, count=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-000002", "epoch-000010"]
+
+
+def test_without_any_there_is_none(tmp_path):
+    assert checkpoints.newest(tmp_path / "absent") == (None, [])

@@ -1,0 +1,77 @@
+"""params.yaml is checked whole before any work, and a mistake is named with its mend."""
+
+import pytest
+import yaml
+
+from components.errors import ParamsError
+from pipelines.params import list_pipelines, load_pipeline
+
+
+@pytest.fixture
+def content(repository):
+    return yaml.safe_load((repository / "params.yaml").read_text(encoding="utf-8"))
+
+
+def written(folder, content):
+    file = folder / "params.yaml"
+    file.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return file
+
+
+def test_every_pipeline_of_the_repository_is_valid(repository):
+    file = repository / "params.yaml"
+    for name in list_pipelines(file):
+        assert load_pipeline(file, name).name == name
+
+
+def test_every_section_is_named_and_every_name_has_a_section(content):
+    assert set(content["pipelines"]) == set(content) - {"pipelines"}
+
+
+# place of the mistake, new value (None: remove), what the message must say
+MISTAKES = [
+    (("train", "epoch"), 3, r"digits\.train\.epoch: unknown name; did you mean 'epochs'\?"),
+    (("train", "optimizer", "learnin_rate"), 1, r"did you mean 'learning_rate'"),
+    (("train", "epochs"), 0, r"digits\.train\.epochs: input should be greater than or equal to 1, found 0"),
+    (("train", "epochs"), None, r"digits\.train\.epochs: field required"),
+    (("train", "optimizer", "learning_rate"), float("nan"), r"learning_rate: .*found nan"),
+    (("train", "model", "layers"), [{"kind": "conv3d"}], r"layers\.0: .*'conv3d'.*did you mean 'conv2d'\?"),
+    (("train", "model", "layers"), [{"kind": "dense", "units": 3}, {"kind": "conv2d", "filters": 1, "kernel_size": 3}],
+     r"layers\.1 \(conv2d\): needs an image"),
+    (("split", "validation_fraction"), 0.9, r"digits\.split: .*leave no training examples"),
+    (("normalize", "transforms"), {"imag": []}, r"transforms\.imag: not a feature; did you mean 'image'\?"),
+    (("ingest", "label", "classes"), ["0", "0"], r"ingest\.label\..*classes must differ"),
+    (("tran",), {}, r"digits\.tran: unknown name; did you mean 'train'\?"),
+    (("register", "thresholds", "accuracy"), {}, r"give minimum, maximum or both"),
+]
+
+
+@pytest.mark.parametrize(("place", "value", "message"), MISTAKES)
+def test_a_mistake_is_named_with_its_place_and_its_mend(tmp_path, content, place, value, message):
+    section = content["digits"]
+    for name in place[:-1]:
+        section = section[name]
+    if value is None:
+        del section[place[-1]]
+    else:
+        section[place[-1]] = value
+    with pytest.raises(ParamsError, match=message):
+        load_pipeline(written(tmp_path, content), "digits")
+
+
+def test_an_unknown_pipeline_gets_the_nearest_name(repository):
+    with pytest.raises(ParamsError, match=r"no pipeline 'minst' in .*; did you mean 'mnist'\?"):
+        load_pipeline(repository / "params.yaml", "minst")
+
+
+@pytest.mark.parametrize("text", ["[", "just text", "pipelines: digits"])
+def test_a_file_that_is_no_params_file_is_one_clear_error(tmp_path, text):
+    file = tmp_path / "params.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ParamsError, match=r"params\.yaml"):
+        load_pipeline(file, "digits")
+
+
+def test_a_missing_file_is_one_clear_error(tmp_path):
+    with pytest.raises(ParamsError, match="can't read"):
+        load_pipeline(tmp_path / "params.yaml", "digits")
