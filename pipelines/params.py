@@ -9,7 +9,6 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from components.errors import ParamsError
 from components.examples.settings import CategoryLabel, Feature, ImageFeature, Label
-from components.models.settings import Model
 from components.models.shapes import Shape, output_shape
 from components.settings import Settings
 from components.sources.settings import Source
@@ -17,6 +16,7 @@ from components.training.settings import Training
 from components.transforms.settings import LabelTransform, Transform
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+ADDED_COLUMNS = ("example_id", "given_split")
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
 
@@ -28,6 +28,15 @@ class Ingest(Settings):
     label: Label
     key: tuple[str, ...] = ()
     max_bad_fraction: Fraction = 0.0
+
+    @model_validator(mode="after")
+    def _columns_have_their_own_names(self) -> Self:
+        if self.label.name in self.features:
+            raise ValueError(f"the label {self.label.name!r} is also a feature: a model would be told the answer")
+        for name in (*self.features, self.label.name):
+            if name in ADDED_COLUMNS or (name == "label" and name in self.features):
+                raise ValueError(f"a column can't be called {name!r}: Headrace adds one of that name")
+        return self
 
 
 class Normalize(Settings):
@@ -54,7 +63,6 @@ class Split(Settings):
 class Train(Training):
     """The model, how it is trained, and on how many workers."""
 
-    model: Model
     num_workers: Annotated[int, Field(ge=1, le=1024)] = 2
 
 
@@ -131,7 +139,9 @@ def load_pipeline(params_file: Path, pipeline: str) -> Pipeline:
     content = _read(params_file)
     names = list_pipelines(params_file)
     if pipeline not in names:
-        raise ParamsError(f"no pipeline {pipeline!r} in {params_file}{_nearest(pipeline, names)}; there are: {', '.join(names)}")
+        raise ParamsError(
+            f"no pipeline {pipeline!r} in {params_file}{_nearest(pipeline, names)}; there are: {', '.join(names)}"
+        )
     section = content.get(pipeline)
     if not isinstance(section, dict):
         raise ParamsError(f"{params_file}: pipelines names {pipeline!r}, but there is no section {pipeline!r}")

@@ -135,6 +135,11 @@ class ProjectPaths:
         return self.state / "ray"
 
     @property
+    def downloaded_models(self) -> Path:
+        """Registered models that are kept elsewhere, fetched once."""
+        return self.state / "models"
+
+    @property
     def mlflow_database(self) -> Path:
         """MLflow's SQLite file, where MLFLOW_TRACKING_URI is not set."""
         return self.root / "mlflow.db"

@@ -77,7 +77,7 @@ def learning_curves(history: pl.DataFrame, *, best_epoch: int | None) -> Figure:
 @mpl.rc_context(_STYLE)
 def confusion(matrix: np.ndarray, *, classes: Sequence[str]) -> Figure:
     """Return true classes (rows) against predicted ones (columns); shades are shares of the row."""
-    size = min(2.6 + 0.42 * len(classes), 11)
+    size = 2.6 + 0.42 * len(classes) if len(classes) <= _NAMED_CLASSES else 5
     figure = Figure(figsize=(size + 0.6, size), layout="constrained")
     axes = figure.subplots()
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -98,7 +98,7 @@ def confusion(matrix: np.ndarray, *, classes: Sequence[str]) -> Figure:
 def class_balance(counts: Mapping[str, Sequence[int]], *, classes: Sequence[str]) -> Figure:
     """Return each class's share of every split; `counts` are examples by class, by split."""
     width = 0.8 / len(counts)
-    figure = Figure(figsize=(min(3.5 + 0.5 * len(classes), 12), 3.1), layout="constrained")
+    figure = Figure(figsize=(4.8, 3.1), layout="constrained")
     axes = figure.subplots()
     colors = dict(zip(counts, (BLUE, ORANGE, MUTED), strict=False))
     for index, (split, found) in enumerate(counts.items()):
@@ -139,7 +139,7 @@ def precision_recall(curve: Curve, *, positive: str, positive_fraction: float) -
 @mpl.rc_context(_STYLE)
 def predicted_against_true(labels: np.ndarray, predictions: np.ndarray, *, unit: str) -> Figure:
     """Return one point per example, with the line on which a perfect model's points lie."""
-    figure = Figure(figsize=(4.2, 3.8), layout="constrained")
+    figure = Figure(figsize=(4.8, 3.8), layout="constrained")
     axes = figure.subplots()
     ends = [min(labels.min(), predictions.min()), max(labels.max(), predictions.max())]
     axes.plot(ends, ends, color=MUTED, linewidth=1, linestyle=":", label="perfect")
@@ -152,12 +152,13 @@ def predicted_against_true(labels: np.ndarray, predictions: np.ndarray, *, unit:
 @mpl.rc_context(_STYLE)
 def residuals(labels: np.ndarray, predictions: np.ndarray, *, unit: str) -> Figure:
     """Return errors (predicted minus true), over what was predicted and as a histogram."""
-    figure = Figure(figsize=(5.4, 3.8), layout="constrained")
+    figure = Figure(figsize=(4.8, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
     left.axhline(0, color=MUTED, linewidth=1, linestyle=":")
     _points(left, predictions, predictions - labels)
     left.set(title="Residuals", xlabel=_with_unit("predicted", unit), ylabel=_with_unit("error", unit))
     right.hist(predictions - labels, bins=20, orientation="horizontal", color=BLUE, alpha=0.75)
+    left.xaxis.set_major_locator(MaxNLocator(nbins=5))
     right.set_xlabel("examples")
     right.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=3))
     return figure
@@ -200,7 +201,7 @@ def svg(figure: Figure) -> str:
 
 
 def _square() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(4, 3.6), layout="constrained")
+    figure = Figure(figsize=(4.8, 3.8), layout="constrained")
     axes = figure.subplots()
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.04))
     return figure, axes

@@ -6,7 +6,6 @@ from functools import cache
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from components.evaluation.figures import svg
@@ -17,7 +16,7 @@ from components.examples.settings import CategoryLabel, Label, NumberLabel
 
 _TABLE_CLASSES = 20  # a larger confusion matrix is shown as a figure, and its largest cells as a list
 _FRACTIONS = {"accuracy", "precision", "recall", "f1", "roc_auc", "average_precision"}
-_NAMES = {"roc_auc": "ROC AUC", "r2": "R²", "f1": "F1", "loss": "Loss"}
+_NAMES = {"roc_auc": "ROC AUC", "r2": "R²", "precision": "Macro precision", "recall": "Macro recall", "f1": "Macro F1"}
 _HEADLINE = ("accuracy", "f1", "roc_auc", "root_mean_squared_error", "mean_absolute_error", "r2", "loss")
 
 
@@ -61,7 +60,7 @@ def render(report: Report) -> str:
     """Return the page: HTML without scripts and without a single address to fetch, equal for equal reports."""
     return _template().render(
         report=report,
-        charts={name: Markup(svg(figure)) for name, figure in report.figures.items()},  # noqa: S704 - our own SVG
+        charts={name: svg(figure) for name, figure in report.figures.items()},
         confusions=[] if report.outcome.matrix is None else _confusions(report.outcome.matrix, report.classes),
     )
 
@@ -91,7 +90,7 @@ def _metric_name(name: str) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.4g}"
+    return "" if value is None else f"{value:,.4g}"
 
 
 def _confusions(matrix: np.ndarray, classes: Sequence[str], *, most: int = 12) -> list[tuple[str, str, int]]:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 
 from components.errors import DataError
 
@@ -17,18 +18,30 @@ def scan(folder: Path) -> pl.LazyFrame:
     return pl.scan_parquet(_files(folder), glob=False)
 
 
-def write(frame: pl.LazyFrame | pl.DataFrame, folder: Path, *, rows_per_file: int = 1 << 20) -> None:
+def write(
+    frame: pl.LazyFrame | pl.DataFrame, folder: Path, *, rows_per_file: int = 1 << 20, schema: pa.Schema | None = None
+) -> None:
     """Write part-00000.parquet, part-00001.parquet, ... (zstd), row order kept; equal tables give equal bytes.
 
-    A LazyFrame is streamed, so it may be larger than memory. An empty table gives one file without rows.
+    A LazyFrame is streamed, so it may be larger than memory. An empty table gives one file without rows. With `schema`,
+    the table must have exactly its columns and types.
     """
+    sink(frame, folder, rows_per_file=rows_per_file, schema=schema).collect(engine="streaming")
+
+
+def sink(
+    frame: pl.LazyFrame | pl.DataFrame, folder: Path, *, rows_per_file: int = 1 << 20, schema: pa.Schema | None = None
+) -> pl.LazyFrame:
+    """Return a query that does what `write` does; queries collected together read what they share only once."""
     folder.mkdir(parents=True, exist_ok=True)
     target = pl.PartitionBy(
         folder,
         file_path_provider=lambda file: f"part-{file.index_in_partition:05d}.parquet",
         max_rows_per_file=rows_per_file,
     )
-    frame.lazy().sink_parquet(target, compression="zstd", row_group_size=_ROWS_PER_GROUP)
+    return frame.lazy().sink_parquet(
+        target, compression="zstd", row_group_size=_ROWS_PER_GROUP, arrow_schema=schema, lazy=True
+    )
 
 
 def digest(folder_or_files: Path | Iterable[Path]) -> str:

@@ -31,7 +31,8 @@ def _drawn_split(seed: int, validation_fraction: float, test_fraction: float) ->
     validation_below = int((test_fraction + validation_fraction) * 2**64)
 
     def draw(ids: pl.Series) -> pl.Series:
-        draws = mix(ids.to_numpy(), seed)
+        # Inside when/then/otherwise Polars hands over null for the rows that the other branch decides.
+        draws = mix(ids.fill_null(0).to_numpy(), seed)
         places = (draws < np.uint64(validation_below)).astype(np.uint8)  # 0 train, 1 validation, 2 test
         places += draws < np.uint64(test_below)
         return pl.Series(ids.name, places).cat.to(SPLITS)

@@ -12,8 +12,8 @@ from components.examples.validation import CheckedPart
 def example_table(parts: Sequence[CheckedPart], *, key: Sequence[str] = ()) -> pl.DataFrame:
     """Return `example_id` UInt64, the typed columns and, where a part has one, `given_split`; sorted by example_id.
 
-    The id is a digest of the `key` columns as they were read or, without a key, of all typed columns. Raises DataError if
-    two rows have the same key, or if only some parts have a given split.
+    The id is a digest of the `key` columns as they were read or, without a key, of all typed columns. Raises DataError
+    if two rows have the same key, or if only some parts have a given split.
     """
     if len({part.raw.given_split is None for part in parts}) > 1:
         raise DataError("ingest.source.parts: give given_split for all parts or for none")
@@ -26,7 +26,7 @@ def example_table(parts: Sequence[CheckedPart], *, key: Sequence[str] = ()) -> p
 def _identified(part: CheckedPart, key: Sequence[str]) -> pl.DataFrame:
     source, columns = (part.raw.table, key) if key else (part.typed, part.typed.columns)
     ids = pl.Series("example_id", example_ids(source, columns=columns))
-    table = part.typed.insert_column(0, ids)
+    table = part.typed.select(ids, pl.all())
     if part.raw.given_split is None:
         return table
     return table.with_columns(pl.lit(part.raw.given_split).alias("given_split"))

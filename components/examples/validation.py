@@ -37,21 +37,17 @@ class _Rule:
 def check_part(part: RawPart, *, features: Mapping[str, Feature], label: Label, key: Sequence[str] = ()) -> CheckedPart:
     """Return the rows whose every value fits, typed; a row that fails is counted under its first wrong value."""
     columns = value_columns(features, label)
-    parsed = {name: _parse(name, part.table.schema[name], feature) for name, feature in columns.items()}
-    rules = [_Rule(name, "missing", "a key", pl.col(name).is_null()) for name in key]
-    rules += [rule for name, feature in columns.items() for rule in _rules(name, feature, parsed[name])]
-    broken = part.table.select(
-        pl.coalesce(pl.when(rule.fails).then(pl.lit(number, pl.Int64)) for number, rule in enumerate(rules))
-    ).to_series()
-    passed = part.table.filter(broken.is_null())
+    typed = part.table.select(_parse(name, part.table.schema[name], feature) for name, feature in columns.items())
+    rules = [_Rule(name, "missing", "a key", _raw(name).is_null()) for name in key]
+    rules += [rule for name, feature in columns.items() for rule in _rules(name, feature)]
+    broken = _first_broken(rules, typed, part.table)
+    passed = broken.is_null()
     return CheckedPart(
-        raw=RawPart(passed, part.files, part.given_split),
-        typed=passed.select(expression.alias(name) for name, expression in parsed.items()),
+        raw=RawPart(part.table.filter(passed), part.files, part.given_split),
+        typed=typed.filter(passed),
         rows_read=part.table.height,
         rejected_by_reason=_count(broken, rules),
-        failures=[
-            _describe(part, row, rules[broken[row]]) for row in broken.is_not_null().arg_true()[:_FAILURES_SHOWN]
-        ],
+        failures=[_describe(part, row, rules[broken[row]]) for row in (~passed).arg_true()[:_FAILURES_SHOWN]],
     )
 
 
@@ -70,8 +66,20 @@ def require_few_failures(parts: Sequence[CheckedPart], *, max_bad_fraction: floa
     )
 
 
+def _raw(name: str) -> pl.Expr:
+    """Return the column as it was read; pl.col(name) is the typed one."""
+    return pl.col(f"raw {name}")
+
+
+def _first_broken(rules: Sequence[_Rule], typed: pl.DataFrame, raw: pl.DataFrame) -> pl.Series:
+    """Return, for each row, the place of the first rule that it breaks, or null."""
+    both = pl.concat([typed, raw.select(pl.all().name.prefix("raw "))], how="horizontal")
+    places = (pl.when(rule.fails).then(pl.lit(place, pl.Int64)) for place, rule in enumerate(rules))
+    return both.select(pl.coalesce(places).alias("broken")).to_series()
+
+
 def _parse(name: str, found: pl.DataType, feature: Feature) -> pl.Expr:
-    """The typed column; null where the value is missing or can't be read."""
+    """Return the typed column; null where the value is missing or can't be read."""
     column = pl.col(name)
     match feature:
         case ImageFeature():
@@ -86,48 +94,46 @@ def _parse(name: str, found: pl.DataType, feature: Feature) -> pl.Expr:
 
 
 def _class_of_number(column: pl.Expr, classes: Sequence[str] | None) -> pl.Expr:
-    """A source that numbers its classes means the class of that name or, where classes have words for names, that place."""
+    """Return the class that a number stands for: the one so named or, where names are words, the one at that place."""
     if classes is None or all(name.isdecimal() for name in classes):
         return column.cast(pl.String)
     return column.cast(pl.Int64).replace_strict(range(len(classes)), classes, default=None, return_dtype=pl.String)
 
 
-def _rules(name: str, feature: Feature, parsed: pl.Expr) -> list[_Rule]:
-    missing = pl.col(name).is_null()
+def _rules(name: str, feature: Feature) -> list[_Rule]:
     match feature:
         case ImageFeature():
-            too_bright = parsed.arr.max() > feature.maximum
             return [
-                _Rule(name, "missing", "an image", missing),
-                _Rule(name, "out of range", _range(feature), too_bright),
+                _Rule(name, "missing", "an image", _raw(name).is_null()),
+                _Rule(name, "out of range", _range(feature), pl.col(name).arr.max() > feature.maximum),
             ]
         case NumberFeature():
-            return _number_rules(name, feature, parsed)
+            return _number_rules(name, feature)
         case CategoryFeature():
-            rules = (
-                []
-                if feature.nullable
-                else [_Rule(name, "missing", "a value", missing | (pl.col(name).cast(pl.String) == ""))]
-            )
-            if feature.classes is not None:
-                expected = f"one of {', '.join(feature.classes)}"
-                unknown = parsed.is_not_null() & ~parsed.is_in(feature.classes)
-                rules.append(_Rule(name, "unknown class", expected, unknown))
-            return rules
+            return _category_rules(name, feature)
 
 
-def _number_rules(name: str, feature: NumberFeature, parsed: pl.Expr) -> list[_Rule]:
-    missing = pl.col(name).is_null()
+def _category_rules(name: str, feature: CategoryFeature) -> list[_Rule]:
+    missing = _raw(name).is_null() | (_raw(name).cast(pl.String) == "")
+    rules = [] if feature.nullable else [_Rule(name, "missing", "a value", missing)]
+    if feature.classes is not None:
+        known = pl.col(name).is_in(feature.classes).fill_null(False)
+        rules.append(_Rule(name, "unknown class", f"one of {', '.join(feature.classes)}", ~missing & ~known))
+    return rules
+
+
+def _number_rules(name: str, feature: NumberFeature) -> list[_Rule]:
+    value, missing = pl.col(name), _raw(name).is_null()
     rules = [
-        _Rule(name, "not a number", "a number", ~missing & parsed.is_null()),
-        _Rule(name, "not finite", "a finite number", ~parsed.is_finite()),
+        _Rule(name, "not a number", "a number", value.is_null() & ~missing),
+        _Rule(name, "not finite", "a finite number", ~value.is_finite()),
     ]
     if not feature.nullable:
         rules.append(_Rule(name, "missing", "a number", missing))
     if feature.minimum is not None:
-        rules.append(_Rule(name, "out of range", _range(feature), parsed < feature.minimum))
+        rules.append(_Rule(name, "out of range", _range(feature), value < feature.minimum))
     if feature.maximum is not None:
-        rules.append(_Rule(name, "out of range", _range(feature), parsed > feature.maximum))
+        rules.append(_Rule(name, "out of range", _range(feature), value > feature.maximum))
     return rules
 
 
@@ -152,8 +158,11 @@ def _count(broken: pl.Series, rules: Sequence[_Rule]) -> dict[str, int]:
 
 
 def _describe(part: RawPart, row: int, rule: _Rule) -> str:
-    value = part.table[rule.column][row]
-    found = (
-        "nothing" if value is None else f"a maximum of {value.max()}" if isinstance(value, pl.Series) else repr(value)
-    )
+    match part.table[rule.column][row]:
+        case None:
+            found = "nothing"
+        case pl.Series() as pixels:
+            found = f"pixels of up to {pixels.sort(descending=True)[0]}"
+        case value:
+            found = repr(value)
     return f"{part.files[rule.column]}, row {row + 1}, column {rule.column!r}: expected {rule.expected}, found {found}"

@@ -10,8 +10,8 @@ from components.examples.settings import ImageFeature
 def read_digits(*, image: str, label: str, feature: ImageFeature) -> pl.DataFrame:
     """Return 1797 handwritten digits: `image` as Array(UInt8, 64), pixels 0..16, and `label` as UInt8 0..9.
 
-    Raises DataError if the feature is not 8 x 8 x 1. Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten
-    Digits", 1998.
+    Raises DataError if the feature is not 8 x 8 x 1.
+    Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", 1998.
     """
     if feature.shape != (8, 8, 1):
         raise DataError(f"feature {image!r} is declared as {feature.shape}, but the digits are (8, 8, 1)")

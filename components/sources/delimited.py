@@ -5,9 +5,9 @@ Arrow's reader and not Polars's, which fills a short row with nulls in silence.
 
 import csv
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -33,7 +33,8 @@ def read_delimited_part(
         for file, path in zip(part.files, paths, strict=True)
     ]
     _require(columns, headers, paths)
-    tables, files = [], {}
+    tables = []
+    files: dict[str, str] = {}
     for path, names in zip(paths, headers, strict=True):
         wanted = [name for name in names if name in columns]
         files |= dict.fromkeys(wanted, path.name)
@@ -43,7 +44,7 @@ def read_delimited_part(
 
 
 def _names(path: Path, *, separator: str, replaced_by: Sequence[str] | None) -> list[str]:
-    """The file's column names: its header line, or what `columns` in params.yaml puts in its place."""
+    """Return the column names: the header line's, or what `columns` in params.yaml puts in their place."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             header = next(csv.reader(stream, delimiter=separator), None)
@@ -62,30 +63,28 @@ def _names(path: Path, *, separator: str, replaced_by: Sequence[str] | None) -> 
 
 
 def _require(columns: Sequence[str], headers: Sequence[Sequence[str]], paths: Sequence[Path]) -> None:
-    """Every wanted column is there exactly once."""
+    """Raise DataError unless every wanted column is there exactly once."""
     found = [name for names in headers for name in names]
     files = " and ".join(path.name for path in paths)
     for column in columns:
         if found.count(column) > 1:
             raise DataError(f"{files}: column {column!r} occurs {found.count(column)} times; found {', '.join(found)}")
         if column not in found:
-            nearest = difflib.get_close_matches(column, found, n=1, cutoff=0.5)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-            raise DataError(f"{files}: no column {column!r}{hint} Found: {', '.join(found)}")
+            raise DataError(f"{files}: no column {column!r}; found {', '.join(found)}{_nearest(column, found)}")
+
+
+def _nearest(column: str, found: Sequence[str]) -> str:
+    by_fold = {name.casefold().strip(): name for name in found}
+    nearest = difflib.get_close_matches(column.casefold(), by_fold, n=1, cutoff=0.5)
+    return f"; did you mean {by_fold[nearest[0]]!r}?" if nearest else ""
 
 
 def _read(
     path: Path, names: Sequence[str], wanted: Sequence[str], *, separator: str, null_values: Sequence[str]
 ) -> pl.DataFrame:
     """Return the wanted columns as String."""
-    bad_rows: list[Any] = []
-
-    def stop_at(row: Any) -> str:
-        bad_rows.append(row)
-        return "error"
-
-    # In one thread, because only then does Arrow know the number of a bad row. Names are given by place ("0", "1", ...):
-    # a file may repeat a name that nobody asks for.
+    # In one thread, because only then does Arrow name the row in an error. Columns go by place ("0", "1", ...),
+    # because a file may repeat a name that nobody asks for.
     places = {str(names.index(name)): name for name in wanted}
     try:
         table = arrow_csv.read_csv(
@@ -93,32 +92,36 @@ def _read(
             arrow_csv.ReadOptions(
                 use_threads=False,
                 block_size=_BLOCK_BYTES,
-                skip_rows=1,
+                skip_rows_after_names=1,
                 column_names=[str(i) for i in range(len(names))],
             ),
-            arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=True, invalid_row_handler=stop_at),
+            arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=True),
             arrow_csv.ConvertOptions(
                 column_types=dict.fromkeys(places, pa.large_string()),
-                include_columns=list(places),
+                include_columns=list(places) or ["0"],
                 null_values=list(null_values),
                 strings_can_be_null=True,
             ),
         )
     except pa.ArrowInvalid as error:
-        raise DataError(_explain(path.name, bad_rows, len(names), error)) from error
+        raise DataError(_explain(path, str(error))) from error
     frame = pl.DataFrame(pl.from_arrow(table))
     if frame.is_empty():
         raise DataError(f"{path.name} has a header line but no rows")
-    return frame.rename(places)
+    return frame.select(pl.col(place).alias(name) for place, name in places.items())
 
 
-def _explain(name: str, bad_rows: Sequence[Any], width: int, error: Exception) -> str:
-    if bad_rows:
-        row = bad_rows[0]
-        return f"{name}, line {row.number}: expected {width} values as in the header, found {row.actual_columns}: {row.text!r}"
-    if "Empty CSV" in str(error):
-        return f"{name} has a header line but no rows"
-    return f"{name} is not delimited UTF-8 text: {error}"
+def _explain(path: Path, error: str) -> str:
+    """Return Arrow's message in our words; its rows are counted from the header line, ours from the first after it."""
+    if bad := re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+): (.*)", error, re.DOTALL):
+        return f"{path.name}, row {int(bad[1]) - 1}: expected {bad[2]} values, found {bad[3]} in {bad[4]!r}"
+    if bad := re.search(r"Row #(\d+): .*UTF8", error):
+        return f"{path.name}, row {int(bad[1]) - 1}: expected UTF-8 text, found other bytes"
+    if "straddling" not in error:
+        return f"{path.name} is not delimited UTF-8 text: {error}"
+    if path.stat().st_size <= _BLOCK_BYTES:  # what Arrow says of a lone header line without a line end
+        return f"{path.name} has a header line but no rows"
+    return f"{path.name}: a row is longer than {_BLOCK_BYTES} bytes; is a quote not closed?"
 
 
 def _require_equal_heights(tables: Sequence[pl.DataFrame], paths: Sequence[Path]) -> None:

@@ -8,7 +8,7 @@ import math
 import struct
 import zlib
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -56,8 +56,8 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
     try:
         with path.open("rb") as stream:
             zipped = stream.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if zipped else path.open("rb") as stream:
-            return _read_values(stream, path.name)
+        with gzip.open(path) if zipped else path.open("rb") as opened:
+            return _read_values(cast(IO[bytes], opened), path.name)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path.name} is a damaged gzip file ({error}): fetch it again") from error
 

@@ -31,7 +31,7 @@ def worker_slice(size: int, *, rank: int, num_workers: int) -> slice:
     return slice(size * rank // num_workers, size * (rank + 1) // num_workers)
 
 
-def worker_order(  # noqa: PLR0913 - they are six plain numbers
+def worker_order(
     examples: int, *, global_batch_size: int, seed: int, epoch: int, rank: int, num_workers: int, first_step: int = 0
 ) -> list[NDArray[np.int64]]:
     """Return the indices (int64) of one worker's part of each global batch, from `first_step` to the epoch's end.

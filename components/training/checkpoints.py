@@ -1,7 +1,7 @@
 """The full training state on disk: whole and verified, or not there at all.
 
-A checkpoint is a folder: `weights.npz`, `optimizer.npz`, `state.json`, and `manifest.json`, written last, with the
-SHA-256 of each. No pickle. A folder without a manifest that fits does not count as a checkpoint.
+A checkpoint is a folder: `weights.npz`, `best_weights.npz`, `optimizer.npz`, `state.json`, and `manifest.json`, written
+last, with the SHA-256 of each. No pickle. A folder without a manifest that fits does not count as a checkpoint.
 """
 
 import hashlib
@@ -38,21 +38,21 @@ class Checkpoint:
     """A checkpoint in memory: arrays in the order of Keras's `model.weights` and `optimizer.variables`."""
 
     state: TrainingState
-    weights: list[NDArray[Any]]
-    best_weights: list[NDArray[Any]]
-    optimizer: list[NDArray[Any]]
+    weights: Arrays
+    best_weights: Arrays
+    optimizer: Arrays
 
 
-def save(folder: Path, *, state: TrainingState, weights: Arrays, best_weights: Arrays, optimizer: Arrays) -> Path:
+def save(folder: Path, checkpoint: Checkpoint) -> Path:
     """Return `folder` after the checkpoint was written to a temporary name beside it and renamed."""
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        _save_arrays(temporary / "weights.npz", weights)
-        _save_arrays(temporary / "best_weights.npz", best_weights)
-        _save_arrays(temporary / "optimizer.npz", optimizer)
-        (temporary / "state.json").write_text(state.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        _save_arrays(temporary / "weights.npz", checkpoint.weights)
+        _save_arrays(temporary / "best_weights.npz", checkpoint.best_weights)
+        _save_arrays(temporary / "optimizer.npz", checkpoint.optimizer)
+        (temporary / "state.json").write_text(checkpoint.state.model_dump_json(indent=1) + "\n", encoding="utf-8")
         digests = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
         (temporary / MANIFEST).write_text(json.dumps(digests, indent=1) + "\n", encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
@@ -81,7 +81,7 @@ def load(folder: Path) -> Checkpoint:
 
 def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """Return the newest whole checkpoint below `folder`, None if there is none, and what was passed over and why."""
-    passed_over = []
+    passed_over: list[str] = []
     candidates = sorted(folder.glob("epoch-*")) if folder.is_dir() else []
     for candidate in reversed(candidates):
         try:

@@ -22,6 +22,7 @@ import tensorflow as tf
 from components.errors import TrainingError
 
 TESTED_KERAS_VERSIONS = ("3.15.1",)
+Override = tuple[Any, str, Callable[..., Any]]
 
 
 @dataclass
@@ -42,18 +43,31 @@ def trained_by_all_workers(
     default). Data comes from `worker_dataset`. Raises TrainingError for a version of Keras this was not tested with.
     """
     check_keras_version(allow_untested_keras=allow_untested_keras)
-    strategy = model.distribute_strategy
-    optimizer = model.optimizer
-    innermost = getattr(optimizer, "inner_optimizer", optimizer)  # mixed precision wraps the optimizer
     step = _Step()
-    with strategy.scope():
-        optimizer.build(model.trainable_variables)
-    overridden: list[tuple[Any, str]] = []
+    with model.distribute_strategy.scope():
+        model.optimizer.build(model.trainable_variables)
+    model.train_function = _function(model, model.train_step, step, steps=steps_per_epoch)
+    model.test_function = _function(model, model.test_step, step, steps=validation_steps)
+    try:
+        with _overridden(
+            *_optimizer_overrides(model.optimizer, step), (model, "_maybe_symbolic_build", lambda **_: None)
+        ):
+            yield
+    finally:
+        model.train_function = model.test_function = None
 
-    def override(owner: object, name: str, function: Callable[..., Any]) -> None:
-        setattr(owner, name, function)
-        overridden.append((owner, name))
 
+def check_keras_version(*, allow_untested_keras: bool = False) -> None:
+    """Raise TrainingError for a version of Keras that this module was not tested with."""
+    if keras.__version__ not in TESTED_KERAS_VERSIONS and not allow_untested_keras:
+        raise TrainingError(
+            f"multi-worker training was tested with Keras {', '.join(TESTED_KERAS_VERSIONS)}, found "
+            f"{keras.__version__}; install a tested version, or set train.allow_untested_keras: true to go on anyway"
+        )
+
+
+def _optimizer_overrides(optimizer: keras.optimizers.Optimizer, step: _Step) -> list[Override]:
+    """What makes an optimizer see the loss and the gradients of the global batch."""
     plain_scale_loss, plain_apply = optimizer.scale_loss, optimizer.apply
 
     def scale_loss(loss: tf.Tensor) -> tf.Tensor:
@@ -65,27 +79,24 @@ def trained_by_all_workers(
         # Before Keras clips or accumulates them, so that both see the gradients of the global batch.
         return plain_apply(_global_gradients(grads, step), trainable_variables)
 
-    override(optimizer, "scale_loss", scale_loss)
-    override(optimizer, "apply", apply)
-    override(innermost, "_all_reduce_sum_gradients", list)
-    override(model, "_maybe_symbolic_build", lambda **_: None)
-    model.train_function = _function(model, model.train_step, step, steps=steps_per_epoch)
-    model.test_function = _function(model, model.test_step, step, steps=validation_steps)
+    innermost = getattr(optimizer, "inner_optimizer", optimizer)  # mixed precision wraps the optimizer
+    return [
+        (optimizer, "scale_loss", scale_loss),
+        (optimizer, "apply", apply),
+        (innermost, "_all_reduce_sum_gradients", list),
+    ]
+
+
+@contextmanager
+def _overridden(*overrides: Override) -> Iterator[None]:
+    """Set attributes of these very objects, never of their classes, for the length of the block."""
+    for owner, name, function in overrides:
+        setattr(owner, name, function)
     try:
         yield
     finally:
-        for owner, name in overridden:
+        for owner, name, _ in overrides:
             delattr(owner, name)
-        model.train_function = model.test_function = None
-
-
-def check_keras_version(*, allow_untested_keras: bool = False) -> None:
-    """Raise TrainingError for a version of Keras that this module was not tested with."""
-    if keras.__version__ not in TESTED_KERAS_VERSIONS and not allow_untested_keras:
-        raise TrainingError(
-            f"multi-worker training was tested with Keras {', '.join(TESTED_KERAS_VERSIONS)}, found "
-            f"{keras.__version__}; install a tested version, or set train.allow_untested_keras: true to go on anyway"
-        )
 
 
 def worker_dataset(strategy: tf.distribute.Strategy, dataset: tf.data.Dataset) -> Any:

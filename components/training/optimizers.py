@@ -19,6 +19,4 @@ def build_optimizer(optimizer: Optimizer) -> keras.optimizers.Optimizer:
                 optimizer.learning_rate, beta_1=optimizer.beta_1, beta_2=optimizer.beta_2, **weight_decay
             )
         case RmsProp():
-            return keras.optimizers.RMSprop(
-                optimizer.learning_rate, rho=optimizer.rho, momentum=optimizer.momentum
-            )
+            return keras.optimizers.RMSprop(optimizer.learning_rate, rho=optimizer.rho, momentum=optimizer.momentum)

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from components.models.settings import Model
 from components.settings import Settings
 
 LearningRate = Annotated[float, Field(gt=0, le=10)]
@@ -41,8 +42,9 @@ Optimizer = Annotated[Sgd | Adam | RmsProp, Field(discriminator="kind")]
 
 
 class Training(Settings):
-    """Everything that decides the weights besides the model and the data."""
+    """The model and how it is trained: everything that decides the weights besides the data."""
 
+    model: Model
     optimizer: Optimizer
     global_batch_size: Annotated[int, Field(ge=1, le=1_048_576)]
     epochs: Annotated[int, Field(ge=1, le=100_000)]

@@ -66,8 +66,7 @@ def transformed(values: pl.Expr, transform: Fitted, feature: Feature) -> pl.Expr
         case FittedScalePixels():
             return values / _float32(transform.maximum)
         case FittedOneHot() | FittedOrdinal():
-            ranks = {category: rank for rank, category in enumerate(transform.categories, start=1)}
-            return values.replace_strict(ranks, default=0, return_dtype=pl.Float32)
+            return (_indices(values, transform.categories, strict=False).cast(pl.Float32) + 1).fill_null(0)
 
 
 def _columns(name: str, fitted: FittedFeature) -> pl.Expr:
@@ -95,7 +94,12 @@ def _float32(value: float) -> pl.Expr:
 
 def _label(label: Label, transform: FittedLabelTransform | None) -> pl.Expr:
     if isinstance(label, CategoryLabel):
-        indices = {name: index for index, name in enumerate(label.classes)}
-        return pl.col(label.name).replace_strict(indices, return_dtype=pl.Int32)
+        return _indices(pl.col(label.name), label.classes, strict=True).cast(pl.Int32)
     values = pl.col(label.name).cast(pl.Float32)
     return values if transform is None else scaled(values, transform)
+
+
+def _indices(texts: pl.Expr, categories: tuple[str, ...], *, strict: bool) -> pl.Expr:
+    """Return each text's place in `categories`; for others null, or with `strict` an error."""
+    # Not replace_strict: Polars 2.1 doesn't stream it, and would hold the whole table.
+    return texts.cast(pl.Enum(categories), strict=strict).to_physical()

@@ -15,6 +15,8 @@ _STEPS: dict[tuple[str, type[Transform]], str] = {
     ("category", OneHot): "columns",
 }
 
+_RESERVED = ("example_id", "label", "given_split", "assigned_split")
+
 
 def check(features: Mapping[str, Feature], transforms: Mapping[str, Sequence[Transform]]) -> None:
     """Raise ParamsError, naming place and mend, if a feature's transforms don't fit its type or each other."""
@@ -22,6 +24,8 @@ def check(features: Mapping[str, Feature], transforms: Mapping[str, Sequence[Tra
         place = f"normalize.transforms.{name}"
         if "/" in name:
             raise ParamsError(f"{place}: a feature's name can't contain '/', which Keras refuses; rename the column")
+        if name in _RESERVED:
+            raise ParamsError(f"{place}: Headrace's own tables have a column of that name; rename yours")
         _check_impute(features[name], steps, place=place)
         _check_steps(features[name], steps, place=place)
 

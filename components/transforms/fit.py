@@ -145,8 +145,9 @@ def _standardize(found: Mapping[str, Any], *, name: str) -> FittedStandardize:
         return FittedStandardize(mean=minimum, standard_deviation=0)
     # The last bits of a sum depend on the order in which threads add; seven digits don't, and float32 has no more. So
     # equal data gives the same bytes in statistics.json and in all that is computed with it.
-    digits = 6 - math.floor(math.log10(deviation))
-    return FittedStandardize(mean=round(mean, digits), standard_deviation=round(deviation, digits))
+    deviation = float(f"{deviation:.7g}")
+    mean = round(mean, 6 - math.floor(math.log10(deviation)))
+    return FittedStandardize(mean=mean, standard_deviation=deviation)
 
 
 def _extremes(found: Mapping[str, Any], *, name: str) -> tuple[float, float]:

@@ -45,7 +45,5 @@ class Impute(Settings):
     indicator: bool = False
 
 
-Transform = Annotated[
-    Standardize | MinMax | ScalePixels | OneHot | Ordinal | Impute, Field(discriminator="kind")
-]
+Transform = Annotated[Standardize | MinMax | ScalePixels | OneHot | Ordinal | Impute, Field(discriminator="kind")]
 LabelTransform = Annotated[Standardize | MinMax, Field(discriminator="kind")]

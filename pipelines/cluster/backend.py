@@ -25,7 +25,7 @@ class TensorflowBackendConfig(BackendConfig):
 
 
 class _TensorflowBackend(Backend):
-    def on_start(self, worker_group: BaseWorkerGroup, backend_config: BackendConfig) -> None:
+    def on_start(self, worker_group: BaseWorkerGroup, backend_config: BackendConfig) -> None:  # noqa: ARG002
         """Tell every worker the addresses of all."""
         addresses = worker_group.execute(_free_address)
         ray.get(
@@ -46,6 +46,4 @@ def _free_address() -> str:
 
 
 def _set_tf_config(addresses: list[str], index: int) -> None:
-    os.environ["TF_CONFIG"] = json.dumps(
-        {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-    )
+    os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}})

@@ -44,9 +44,7 @@ def _run(job: TrainJob, failed: list[BaseException]) -> None:
         backend_config=TensorflowBackendConfig(),
         scaling_config=ScalingConfig(num_workers=job.train.num_workers),
         # A name of its own in this folder: fitting a finished name again would silently give its old result.
-        run_config=RunConfig(
-            name="ray", storage_path=str(job.folder), failure_config=FailureConfig(max_failures=0)
-        ),
+        run_config=RunConfig(name="ray", storage_path=str(job.folder), failure_config=FailureConfig(max_failures=0)),
     )
     try:
         trainer.fit()

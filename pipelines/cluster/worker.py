@@ -32,7 +32,6 @@ def train_on_worker(config: dict[str, str]) -> None:
     final = train_worker(
         Data(*load_split(job.splits / "train", fitted=fitted)),
         Data(*load_split(job.splits / "validation", fitted=fitted)),
-        model=job.train.model,
         label=fitted.label,
         training=job.train,
         worker=Worker(rank, num_workers),
@@ -79,13 +78,7 @@ def _leave_results(job: TrainJob, fitted: "FittedTable", final: "Checkpoint") ->
     with replace_folder(job.results) as folder:
         _write_history(folder / HISTORY, history)
         _write_tensorboard(folder / TENSORBOARD, history)
-        checkpoints.save(
-            folder / CHECKPOINT,
-            state=final.state,
-            weights=final.weights,
-            best_weights=final.best_weights,
-            optimizer=final.optimizer,
-        )
+        checkpoints.save(folder / CHECKPOINT, final)
         _save_model(folder / MODEL, job, fitted, final)
 
 

@@ -18,10 +18,12 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from components.errors import ServiceError
 from pipelines.paths import ProjectPaths
 from pipelines.storage import dvc
+from pipelines.tracking.server import address_of, tracking_uri
 
 ENOUGH_DISK_BYTES = 5 * 2**30
 CONNECT_SECONDS = 2.0
@@ -40,7 +42,7 @@ def versions(_project: ProjectPaths) -> Iterator[Finding]:
     """Yield whether Python and every package that Headrace asks for are within their ranges."""
     metadata = importlib.metadata.metadata("headrace")
     python = ".".join(map(str, sys.version_info[:3]))
-    wanted = Requirement(f"python{metadata['Requires-Python']}").specifier
+    wanted = SpecifierSet(metadata["Requires-Python"])
     yield Finding("ok" if python in wanted else "wrong", f"Python {python}", f"use a Python {wanted}, then: make setup")
     requirements = [Requirement(text) for text in importlib.metadata.requires("headrace") or []]
     wrong = [finding for requirement in requirements if (finding := _package(requirement))]
@@ -128,8 +130,8 @@ def _local_remote(folder: Path) -> Finding:
 
 def mlflow(project: ProjectPaths) -> Iterator[Finding]:
     """Yield whether MLflow's server answers, or its SQLite file is of this MLflow's schema."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project.mlflow_database}"
-    shown = urlsplit(uri)._replace(netloc=urlsplit(uri).netloc.rpartition("@")[2]).geturl()
+    uri = tracking_uri(project.root)
+    shown = address_of(uri)
     if uri.startswith(("http://", "https://")):
         yield _reachable(f"MLflow at {shown}", uri, "is the server up, and MLFLOW_TRACKING_URI right?")
     elif uri.startswith("sqlite:///"):

@@ -1,5 +1,6 @@
 """`headrace doctor`: what is wrong with this installation and its services, and how to mend it."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import typer
@@ -32,6 +33,7 @@ def doctor(project: ProjectPaths) -> int:
 
 
 def _print(finding: Finding) -> None:
-    typer.echo(f"{typer.style(f'{finding.state:<5}', fg=COLORS[finding.state])}  {finding.what}")
+    colored = False if os.environ.get("NO_COLOR") else None  # None: only on a terminal
+    typer.echo(f"{typer.style(f'{finding.state:<5}', fg=COLORS[finding.state])}  {finding.what}", color=colored)
     if finding.state != "ok" and finding.mend:
         typer.echo(f"       to mend: {finding.mend}")

@@ -1,20 +1,23 @@
 """Predict: raw rows or images in, predictions out."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import structlog
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-from components.errors import ParamsError
-from components.examples.settings import CategoryLabel, ImageFeature, Label
-from components.models.pictures import read_pictures
-from components.models.rows import checked_rows, read_rows
+from components.errors import DataError, ParamsError
+from components.evaluation.images import SUFFIXES, read_images
+from components.evaluation.rows import checked_rows
+from components.examples.settings import CategoryLabel, Feature, ImageFeature, Label
 from components.models.saved import load_model
 from components.models.saved import predict as outputs_of
-from components.sources.settings import DelimitedSource
+from components.sources.settings import DelimitedSource, Source
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths
 from pipelines.storage.atomic import replace_file
@@ -32,33 +35,117 @@ log = structlog.get_logger()
 def predict(
     pipeline: Pipeline, paths: PipelinePaths, *, input_file: Path, output_file: Path | None, alias: str
 ) -> None:
-    """Predict with the registered model that has the alias, for every row or image of `input_file`.
+    """Predict every row or image of `input_file` with the registered model that has the alias.
 
     `input_file` is a table (CSV with a header, Parquet, JSON lines), an image (PNG, JPEG) or a folder of images. The
-    result goes to `output_file` (.csv or .parquet), or to standard output: a table on a terminal, else CSV.
-    Everything about the input that is wrong is said before a model is loaded: DataError, ParamsError.
+    result goes to `output_file` (.csv or .parquet) or to standard output: a table on a terminal, CSV elsewhere.
+    Raises ParamsError, DataError (what is wrong with the input, said before a model is loaded) and ServiceError.
     """
     if output_file is not None and output_file.suffix.lower() not in _WRITERS:
         raise ParamsError(f"can't write {output_file}: its name must end in {' or '.join(_WRITERS)}")
-    examples = read_examples(pipeline, input_file)
-    from pipelines.tracking.registry import model_file
+    origin, examples = read_input(pipeline, input_file)
+    from pipelines.tracking.registry import model_file  # seconds, which a mistake in the input should not cost
 
-    predictions = predictions_for(pipeline, examples, model=model_file(paths.root, pipeline.name, alias))
+    predictions = predictions_of(pipeline, origin, examples, model=model_file(paths.root, pipeline.name, alias))
     if output_file is None:
-        _show(predictions)
+        show(predictions)
         return
     with replace_file(output_file) as file:
         _WRITERS[output_file.suffix.lower()](predictions, file)
     log.info("predicted", rows=predictions.height, output=str(output_file))
 
 
-def read_examples(pipeline: Pipeline, input_file: Path) -> pl.DataFrame:
-    """Return the input as example rows: what identifies a row (file, or row and key), then the model's features."""
+def read_input(pipeline: Pipeline, input_file: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return what identifies each row (its file; or its number and the key's columns), and the rows as examples."""
     features = {name: pipeline.ingest.features[name] for name in pipeline.normalize.transforms}
-    source = pipeline.ingest.source
-    options = (
-        {"separator": source.separator, "null_values": source.null_values}
-        if isinstance(source, DelimitedSource)
-        else {}
-    )
-    ...
+    if not input_file.exists():
+        raise ParamsError(f"no file {input_file}")
+    if input_file.is_dir() or input_file.suffix.lower() in SUFFIXES:
+        return _read_images(_image_files(input_file), features)
+    table = _read_table(input_file, pipeline.ingest.source)
+    examples = checked_rows(table, features=features, warn=log.warning)
+    key = [name for name in pipeline.ingest.key if name in table.columns]
+    numbers = pl.Series("row", range(1, table.height + 1), dtype=pl.Int64)
+    return table.select(key).with_columns(numbers).select(pl.exclude(key), *key), examples
+
+
+def predictions_of(pipeline: Pipeline, origin: pl.DataFrame, examples: pl.DataFrame, *, model: Path) -> pl.DataFrame:
+    """Return `origin` with the column prediction and, for a category, one column probability_<class> per class."""
+    features = {name: pipeline.ingest.features[name] for name in examples.columns}
+    outputs = outputs_of(load_model(model), examples, features=features)
+    if bad := np.count_nonzero(~np.isfinite(outputs).all(axis=1)):
+        raise DataError(f"the model gives no finite number for {bad} of {examples.height} rows; look for huge values")
+    return pl.concat([origin, _columns(outputs, pipeline.ingest.label)], how="horizontal")
+
+
+def _image_files(path: Path) -> list[Path]:
+    files = [path] if path.is_file() else sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+    if not files:
+        raise DataError(f"no images in {path}; looked for names that end in {', '.join(sorted(SUFFIXES))}")
+    return files
+
+
+def _read_images(files: list[Path], features: Mapping[str, Feature]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    match list(features.items()):
+        case [(name, ImageFeature() as feature)]:
+            images = read_images(files, name=name, feature=feature, warn=log.warning)
+            return pl.DataFrame({"file": [file.name for file in files]}), images.to_frame()
+        case _:
+            raise ParamsError(f"the model takes rows with {', '.join(features)}, not images; give a table")
+
+
+def _read_table(file: Path, source: Source) -> pl.DataFrame:
+    try:
+        match file.suffix.lower():
+            case ".parquet":
+                return pl.read_parquet(file)
+            case ".jsonl" | ".ndjson":
+                return pl.read_ndjson(file, infer_schema_length=None)
+            case ".csv" | ".tsv" | ".txt":
+                return _read_delimited(file, source)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"can't read {file}: {str(error).splitlines()[0]}") from error
+    raise ParamsError(f"can't read {file}: expected .csv, .tsv, .parquet, .jsonl, an image or a folder of images")
+
+
+def _read_delimited(file: Path, source: Source) -> pl.DataFrame:
+    """Every column as text, so that a category such as 01 stays what ingestion would make of it."""
+    separator = "\t" if file.suffix.lower() == ".tsv" else ","
+    null_values = [""]
+    if isinstance(source, DelimitedSource):
+        separator, null_values = source.separator, [*source.null_values]
+    return pl.read_csv(file, separator=separator, null_values=null_values, infer_schema=False)
+
+
+def _columns(outputs: np.ndarray, label: Label) -> pl.DataFrame:
+    if not isinstance(label, CategoryLabel):
+        return pl.DataFrame({"prediction": outputs[:, 0]})
+    chosen = np.array(label.classes, dtype=object)[outputs.argmax(axis=1)]
+    probabilities = {f"probability_{name}": outputs[:, index] for index, name in enumerate(label.classes)}
+    return pl.DataFrame({"prediction": pl.Series(chosen.tolist(), dtype=pl.String), **probabilities})
+
+
+def show(predictions: pl.DataFrame) -> None:
+    """Write predictions to standard output: a table of the first rows on a terminal, all of them as CSV elsewhere."""
+    console = Console()
+    if not console.is_terminal:
+        predictions.write_csv(sys.stdout)
+        return
+    shown = predictions.head(_SHOWN_ROWS)
+    classes = [name for name in predictions.columns if name.startswith("probability_")]
+    if len(classes) > _SHOWN_CLASSES:  # too wide: only the probability of what is predicted
+        shown = shown.select(pl.exclude(classes), pl.max_horizontal(classes).alias("probability"))
+    console.print(_table(shown))
+    if (rest := predictions.height - shown.height) > 0:
+        console.print(f"and {rest:,} more rows: --output FILE writes all of them")
+
+
+def _table(shown: pl.DataFrame) -> Table:
+    numeric = {name for name, dtype in shown.schema.items() if dtype.is_numeric()}
+    table = Table()
+    for name in shown.columns:
+        table.add_column(Text(name), justify="right" if name in numeric else "left")
+    for row in shown.iter_rows():
+        # Text, because a str would be read as rich's markup, and the words are other people's.
+        table.add_row(*(Text(f"{value:.4g}" if isinstance(value, float) else str(value)) for value in row))
+    return table

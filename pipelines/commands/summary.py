@@ -8,11 +8,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from pipelines.commands.progress import StageProgress
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths, ProjectPaths
+from pipelines.tracking.server import address_of, tracking_uri
 
 
 def summary(pipeline: Pipeline, paths: PipelinePaths, stages: Sequence[StageProgress]) -> str:
@@ -52,11 +52,11 @@ def program(name: str) -> str:
 
 
 def _mlflow(root: Path) -> str:
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
-    if uri and urlsplit(uri).scheme in ("http", "https"):
-        parts = urlsplit(uri)
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # without user name and password
-    store = uri or f"sqlite:///{_relative(ProjectPaths(root).mlflow_database)}"
+    uri = tracking_uri(root)
+    if uri.startswith(("http://", "https://")):
+        return address_of(uri)
+    own = "MLFLOW_TRACKING_URI" not in os.environ
+    store = f"sqlite:///{_relative(ProjectPaths(root).mlflow_database)}" if own else uri
     return f"{program('mlflow')} ui --backend-store-uri {shlex.quote(store)}"
 
 
@@ -70,7 +70,10 @@ def _shown(value: object) -> str:
 
 
 def _registered(registration: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in registration.items() if not isinstance(value, dict | list))
+    if not registration:
+        return "-"
+    reasons = "; ".join(registration.get("reasons", ()))
+    return f"version {registration.get('version')}, {registration.get('alias') or 'not champion'}: {reasons}"
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from components.errors import DataError
 from components.evaluation import figures
-from components.evaluation.outcome import Outcome, category_outcome, number_outcome
+from components.evaluation.outcome import Mistake, Outcome, category_outcome, number_outcome
 from components.evaluation.profile import profile
 from components.evaluation.report import Report, render
 from components.evaluation.worst import WorstExample, worst_examples
@@ -123,8 +123,12 @@ def _write(paths: PipelinePaths, report: Report, *, test_digest: str) -> None:
 
 def _worst_pictures(worst: Sequence[WorstExample]) -> dict[str, Figure]:
     pictures = [one.picture for one in worst if one.picture is not None]
-    captions = [f"{one.mistake.predicted}, not {one.mistake.true}" for one in worst]
+    captions = [_caption(one.mistake) for one in worst]
     return {"worst_examples": figures.worst_pictures(pictures, captions)} if pictures else {}
+
+
+def _caption(mistake: Mistake) -> str:
+    return f"{mistake.predicted}, not {mistake.true}" if mistake.wrong else f"{mistake.predicted}, {mistake.detail}"
 
 
 def _add_to_mlflow(paths: PipelinePaths, run_id: str, metrics: Mapping[str, float]) -> None:

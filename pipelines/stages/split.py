@@ -10,7 +10,7 @@ import structlog
 
 from components.errors import DataError
 from components.examples.settings import CategoryLabel, Label
-from components.examples.shards import digest, scan, write
+from components.examples.shards import digest, scan, sink
 from components.examples.splits import SPLITS, assign_split
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths
@@ -25,11 +25,13 @@ def split(pipeline: Pipeline, paths: PipelinePaths) -> None:
     Raises DataError for an empty split, and for a class that no training example has.
     """
     examples = scan(paths.normalized)
-    given = "given_split" in examples.collect_schema()
-    split_of = assign_split(**pipeline.split.model_dump(), given=given)
+    columns = examples.collect_schema().names()
+    given = "given_split" in columns
+    assigned = examples.with_columns(assigned_split=assign_split(**pipeline.split.model_dump(), given=given))
+    kept = [column for column in columns if column != "given_split"]
     with replace_folder(paths.splits) as folder:
-        for name in SPLITS.categories:
-            write(examples.filter(split_of == name).drop("given_split", strict=False), folder / name)
+        sinks = [sink(assigned.filter(assigned_split=name).select(kept), folder / name) for name in SPLITS.categories]
+        pl.collect_all(sinks, engine="streaming")  # together, so that the table is read and assigned only once
         manifest = _manifest(folder, pipeline)
         (folder / paths.manifest.name).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     log.info("split", **{name: summary["examples"] for name, summary in manifest["splits"].items()})

@@ -59,8 +59,13 @@ def train(pipeline: Pipeline, paths: PipelinePaths) -> None:
     with _truthful_status(paths.root, run_id):
         _train(job)
         published = _publish(job, paths, {**origin, "mlflow_run_id": run_id})
-    log.info("trained", pipeline=pipeline.name, epochs=published["epochs"], best_epoch=published["best_epoch"],
-             model=str(paths.model.relative_to(paths.root)))
+    log.info(
+        "trained",
+        pipeline=pipeline.name,
+        epochs=published["epochs"],
+        best_epoch=published["best_epoch"],
+        model=str(paths.model.relative_to(paths.root)),
+    )
 
 
 def _train(job: TrainJob) -> None:
@@ -72,6 +77,7 @@ def _train(job: TrainJob) -> None:
     job.progress.unlink(missing_ok=True)
     shutil.rmtree(job.folder / "ray", ignore_errors=True)
     with ray_session(num_workers=job.train.num_workers):
+        signal.signal(signal.SIGTERM, _stop)  # again, because Ray has put its own in place
         fit(job, on_epoch=_show_epoch)
 
 
@@ -124,5 +130,7 @@ def _content_digest(pipeline: Pipeline, paths: PipelinePaths, data_digest: str) 
 
 def _git_commit(root: Path) -> str:
     """The commit that is checked out, or "unknown" outside of git."""
-    done = subprocess.run(["git", "-C", str(root), "rev-parse", "--verify", "-q", "HEAD"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["git", "-C", str(root), "rev-parse", "--verify", "-q", "HEAD"], capture_output=True, text=True, check=False
+    )
     return done.stdout.strip() or "unknown"

@@ -18,7 +18,7 @@ def replace_file(path: Path) -> Iterator[Path]:
     temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that nobody else may read
     try:
         yield temporary
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -34,8 +34,8 @@ def replace_folder(path: Path) -> Iterator[Path]:
         # Two renames, because a rename can't replace a folder that holds files.
         retired = temporary.with_name(temporary.name + ".old")
         if path.exists():
-            os.rename(path, retired)
-        os.rename(temporary, path)
+            path.rename(retired)
+        temporary.rename(path)
         shutil.rmtree(retired, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

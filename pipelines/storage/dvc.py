@@ -16,7 +16,7 @@ import psutil
 from components.errors import ServiceError
 
 # SIGINT lets a stage close its MLflow run; what still lives after it is ended harder. Less than 10 s together.
-STOP_SIGNALS_SECONDS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))
+STOP_SIGNALS_SECONDS = ((signal.SIGINT, 8.0), (signal.SIGTERM, 0.7), (signal.SIGKILL, 1.0))
 
 
 def environment() -> dict[str, str]:
@@ -38,7 +38,7 @@ def repro(root: Path, target: str, *, single_item: bool = False) -> Iterator[sub
     started lives after it. A Ctrl-C in the terminal reaches only the caller: the processes have their own session.
     """
     options = ["--single-item"] if single_item else []
-    process = subprocess.Popen(
+    with subprocess.Popen(
         # DVC locks the repository while it reads and writes dvc.lock, not while a stage runs: waiting is short.
         [_dvc(), "--wait-for-lock", "repro", *options, target],
         cwd=root,
@@ -50,11 +50,11 @@ def repro(root: Path, target: str, *, single_item: bool = False) -> Iterator[sub
         encoding="utf-8",
         errors="replace",
         start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        stop(process)
+    ) as process:
+        try:
+            yield process
+        finally:
+            stop(process)
 
 
 def stop(process: subprocess.Popen[str]) -> None:
@@ -81,6 +81,8 @@ def status(root: Path, *targets: str) -> dict[str, Any]:
 
 def config(root: Path) -> dict[str, str]:
     """Return DVC's settings by name: `core.remote`, `remote.local.url` and so on."""
+    if not (root / ".dvc").is_dir():  # `dvc config` answers outside of a repository, too
+        raise ServiceError(f"{root} is not a DVC repository")
     lines = _output(root, "config", "--list").splitlines()
     return dict(line.split("=", maxsplit=1) for line in lines if "=" in line)
 

@@ -1,5 +1,6 @@
 """MLflow's model registry: versions of a model, and the aliases that point to them."""
 
+import hashlib
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -90,7 +91,7 @@ def tag_version(root: Path, name: str, number: int, tags: Mapping[str, str]) -> 
             client.set_model_version_tag(name, str(number), key, value)
 
 
-def register_version(
+def log_model(
     root: Path,
     name: str,
     *,
@@ -99,14 +100,13 @@ def register_version(
     features: Mapping[str, Feature],
     label: Label,
     example: pl.DataFrame,
-    tags: Mapping[str, str],
-) -> Version:
-    """Log a .keras file as a model of the run, register it as the newest version of `name`, and return that."""
+) -> str:
+    """Log a .keras file as a model of the run, with signature and input example, and return MLflow's id for it."""
     from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model
 
     client = connect(root)
-    with asking(client.tracking_uri, f"register model {name!r}"):
+    with asking(client.tracking_uri, f"log model {name!r} to run {run_id}"):
         experiment_id = client.get_run(run_id).info.experiment_id
         logged = client.create_logged_model(experiment_id, name=name, source_run_id=run_id)
         model = Model(artifact_path=logged.artifact_location, run_id=run_id, model_id=logged.model_id)
@@ -116,10 +116,18 @@ def register_version(
             client.log_model_artifacts(logged.model_id, str(folder))
         client.finalize_logged_model(logged.model_id, "READY")
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    return str(logged.model_id)
+
+
+def create_version(root: Path, name: str, *, run_id: str, model_id: str, tags: Mapping[str, str]) -> Version:
+    """Register a logged model as the newest version of `name`, and return that."""
+    client = connect(root)
+    with asking(client.tracking_uri, f"register model {name!r}"):
         _ensure_registered_model(client, name)
-        source = f"models:/{logged.model_id}"
-        version = client.create_model_version(name, source, run_id, dict(tags), model_id=logged.model_id)
-        return _version(version, tags)
+        # Not models:/<id>: a database store looks that up on whatever MLflow is the process's default.
+        source = client.get_logged_model(model_id).artifact_location
+        found = client.create_model_version(name, source, run_id, dict(tags), model_id=model_id)
+    return Version(int(found.version), run_id, dict(tags))
 
 
 def model_file(root: Path, name: str, alias: str) -> Path:
@@ -140,20 +148,14 @@ def version_file(root: Path, name: str, version: Version) -> Path:
     """Return the local path of a version's .keras file, downloaded once if it is kept elsewhere."""
     client = connect(root)
     with asking(client.tracking_uri, f"fetch version {version.number} of model {name!r}"):
-        location = _artifact_location(client, name, version)
+        location = str(client.get_model_version_download_uri(name, str(version.number)))
         if location.startswith("file:"):
             return _present(Path(unquote(urlsplit(location).path)) / MODEL_FILE, name, version)
-        local = ProjectPaths(root).downloaded_models / f"{name}-{version.number}-{location.split('/')[-2]}.keras"
+        key = hashlib.sha256(location.encode()).hexdigest()[:16]  # one project may talk to several servers
+        local = ProjectPaths(root).downloaded_models / f"{name}-{version.number}-{key}.keras"
         if not local.is_file():
             _download(f"{location}/{MODEL_FILE}", client.tracking_uri, local)
         return local
-
-
-def _artifact_location(client: "MlflowClient", name: str, version: Version) -> str:
-    source = str(client.get_model_version(name, str(version.number)).source)
-    if not source.startswith("models:/"):
-        return source
-    return str(client.get_logged_model(source.removeprefix("models:/")).artifact_location)
 
 
 def _present(path: Path, name: str, version: Version) -> Path:
@@ -179,5 +181,5 @@ def _ensure_registered_model(client: "MlflowClient", name: str) -> None:
             raise
 
 
-def _version(found: Any, tags: Mapping[str, str] | None = None) -> Version:
-    return Version(int(found.version), str(found.run_id or ""), dict(found.tags or tags or {}))
+def _version(found: Any) -> Version:
+    return Version(int(found.version), str(found.run_id or ""), dict(found.tags))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import structlog
 
 from components.errors import ServiceError
-from pipelines.tracking.server import artifact_location, asking, connect
+from pipelines.tracking.server import artifact_location, asking, connect, is_missing
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,7 +31,7 @@ def open_run(
 ) -> str:
     """Return the id of a new run that is RUNNING, with `params` (nested ones by dotted name) and `tags` in it.
 
-    Raises ServiceError where MLflow can't be reached. A server that goes away in the middle keeps a run that is RUNNING.
+    Raises ServiceError where MLflow can't be reached; one that goes away in the middle keeps a run that is RUNNING.
     """
     from mlflow.entities import Param
 
@@ -97,6 +97,20 @@ def add_to_run(
         log.warning("not in MLflow", run=run_id, left_out=artifact_path, reason=str(error))
         return False
     return True
+
+
+def knows_run(root: Path, run_id: str | None) -> bool:
+    """Return whether this MLflow has the run, and not deleted; raise ServiceError where it can't be reached."""
+    if not run_id:
+        return False
+    client = connect(root)
+    try:
+        with asking(client.tracking_uri, f"look up run {run_id}"):
+            return bool(client.get_run(run_id).info.lifecycle_stage == "active")
+    except ServiceError as error:
+        if is_missing(error):
+            return False
+        raise
 
 
 def _experiment_id(client: "MlflowClient", root: Path, name: str) -> str:

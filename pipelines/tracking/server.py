@@ -1,13 +1,14 @@
 """Which MLflow this is: the server that MLFLOW_TRACKING_URI names, else a SQLite file in the project."""
 
 import fcntl
+import logging
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from components.errors import ServiceError
 from pipelines.paths import ProjectPaths
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 # MLflow is imported inside the functions: it takes 1.2 s, and 0.8 s more for the first call to a database.
 
 _SQLITE = "sqlite:///"
+
+_USER_INFORMATION = re.compile(r"//[^/@\s]*@")
 
 # Set before MLflow is imported; a person's own setting wins. MLflow's own are 7 retries of 120 s, so that a call to a
 # server that is away blocks for minutes.
@@ -41,6 +44,7 @@ def connect(root: Path) -> "MlflowClient":
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # else one warning for each new try
     uri = tracking_uri(root)
     if uri.startswith(_SQLITE):
         _ensure_schema(Path(uri.removeprefix(_SQLITE)), artifacts=ProjectPaths(root).mlflow_artifacts)
@@ -62,8 +66,7 @@ def address_of(uri: str) -> str:
     >>> address_of("https://ann:secret@mlflow.example.org/x")
     'https://mlflow.example.org/x'
     """
-    parts = urlsplit(uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if parts.netloc else uri
+    return _USER_INFORMATION.sub("//", uri)
 
 
 def artifact_location(root: Path, experiment: str) -> str | None:
@@ -83,15 +86,15 @@ def asking(uri: str, what: str) -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:  # what `requests` raises is an OSError
         raise ServiceError(
-            f"MLflow at {address_of(uri)}: could not {what}: {_first_line(error)}. {_mend(uri, error)}"
+            f"MLflow at {address_of(uri)}: could not {what}: {_first_line(error)}{_mend(uri, error)}"
         ) from error
 
 
-def is_missing(error: Exception) -> bool:
-    """Return whether a ServiceError or an MLflow error says that the server answered: there is no such thing."""
+def is_missing(error: ServiceError) -> bool:
+    """Return whether MLflow was reached and said that there is no such thing."""
     from mlflow.exceptions import MlflowException
 
-    cause = error if isinstance(error, MlflowException) else error.__cause__
+    cause = error.__cause__
     return isinstance(cause, MlflowException) and cause.error_code == "RESOURCE_DOES_NOT_EXIST"
 
 
@@ -132,12 +135,15 @@ def _create_store(database: Path, artifacts: Path) -> None:
 
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].rstrip(".")[:300]
+    return _USER_INFORMATION.sub("//", lines[0]).rstrip(".")[:300]
 
 
 def _mend(uri: str, error: Exception) -> str:
-    if "mlflow db upgrade" in str(error):
-        return f"Make a copy of the database, then run: mlflow db upgrade '{uri}'"
-    if uri.startswith("http"):
-        return "See that the server is up and that MLFLOW_TRACKING_URI is right, then try again"
-    return "Try again; if it stays, see that the disk has room and that no other program holds the file"
+    text = str(error)
+    if "mlflow db upgrade" in text:
+        return f". Make a copy of the database, then run: mlflow db upgrade '{uri}'"
+    if uri.startswith("http") and (isinstance(error, OSError) or "API request to" in text):
+        return ". See that the server is up and that MLFLOW_TRACKING_URI is right"
+    if isinstance(error, OSError) or "OperationalError" in text:
+        return ". See that the disk has room and that no other program holds the file"
+    return ""

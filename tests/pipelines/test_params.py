@@ -36,8 +36,11 @@ MISTAKES = [
     (("train", "epochs"), None, r"digits\.train\.epochs: field required"),
     (("train", "optimizer", "learning_rate"), float("nan"), r"learning_rate: .*found nan"),
     (("train", "model", "layers"), [{"kind": "conv3d"}], r"layers\.0: .*'conv3d'.*did you mean 'conv2d'\?"),
-    (("train", "model", "layers"), [{"kind": "dense", "units": 3}, {"kind": "conv2d", "filters": 1, "kernel_size": 3}],
-     r"layers\.1 \(conv2d\): needs an image"),
+    (
+        ("train", "model", "layers"),
+        [{"kind": "dense", "units": 3}, {"kind": "conv2d", "filters": 1, "kernel_size": 3}],
+        r"layers\.1 \(conv2d\): needs an image",
+    ),
     (("split", "validation_fraction"), 0.9, r"digits\.split: .*leave no training examples"),
     (("normalize", "transforms"), {"imag": []}, r"transforms\.imag: not a feature; did you mean 'image'\?"),
     (("ingest", "label", "classes"), ["0", "0"], r"ingest\.label\..*classes must differ"),

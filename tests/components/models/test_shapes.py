@@ -11,8 +11,14 @@ from components.models.shapes import output_shape
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        ([Dense(units=3), Conv2D(filters=2, kernel_size=3)], r"layers\.1 \(conv2d\): needs an image .* got shape \(3,\)"),
-        ([Conv2D(filters=2, kernel_size=9, padding="valid")], r"layers\.0 \(conv2d\): a window of 9 does not fit into 8"),
+        (
+            [Dense(units=3), Conv2D(filters=2, kernel_size=3)],
+            r"layers\.1 \(conv2d\): needs an image .* got shape \(3,\)",
+        ),
+        (
+            [Conv2D(filters=2, kernel_size=9, padding="valid")],
+            r"layers\.0 \(conv2d\): a window of 9 does not fit into 8",
+        ),
         ([Flatten(), Pooling2D(kind="max_pooling2d")], r"layers\.1 \(max_pooling2d\): needs an image"),
         ([Pooling2D(kind="max_pooling2d", pool_size=8), Pooling2D(kind="max_pooling2d")], r"a window of 2 .* into 1"),
     ],
@@ -28,8 +34,12 @@ def test_a_table_of_unknown_width_stays_unknown_until_the_first_dense():
 
 
 windows = st.fixed_dictionaries(
-    {"size": st.integers(1, 12), "window": st.integers(1, 5), "strides": st.integers(1, 3),
-     "padding": st.sampled_from(["valid", "same"])}
+    {
+        "size": st.integers(1, 12),
+        "window": st.integers(1, 5),
+        "strides": st.integers(1, 3),
+        "padding": st.sampled_from(["valid", "same"]),
+    }
 )
 
 

@@ -1,5 +1,7 @@
 """The order of examples depends on seed and epoch alone, and every example comes exactly once an epoch."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -73,7 +75,7 @@ def test_the_parts_of_a_batch_follow_each_other_and_differ_by_at_most_one(size, 
     parts = [worker_slice(size, rank=rank, num_workers=num_workers) for rank in range(num_workers)]
     assert parts[0].start == 0
     assert parts[-1].stop == size
-    assert all(left.stop == right.start for left, right in zip(parts, parts[1:], strict=False))
+    assert all(left.stop == right.start for left, right in itertools.pairwise(parts))
     lengths = [part.stop - part.start for part in parts]
     assert max(lengths) - min(lengths) <= 1
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from components.training import checkpoints
-from components.training.checkpoints import TrainingState
+from components.training.checkpoints import Checkpoint, TrainingState
 
 
 def make(folder, epoch: int):
@@ -14,13 +14,8 @@ def make(folder, epoch: int):
         epoch=epoch, step=epoch * 3, seed=7, best_epoch=epoch, best_loss=0.5, history=({"epoch": 1.0, "loss": 0.5},)
     )
     arrays = [np.arange(6, dtype=np.float32).reshape(2, 3) * epoch, np.array(epoch, dtype=np.int64)]
-    return checkpoints.save(
-        checkpoints.epoch_folder(folder, epoch),
-        state=state,
-        weights=arrays,
-        best_weights=arrays,
-        optimizer=arrays[::-1],
-    )
+    whole = Checkpoint(state=state, weights=arrays, best_weights=arrays, optimizer=arrays[::-1])
+    return checkpoints.save(checkpoints.epoch_folder(folder, epoch), whole)
 
 
 def test_what_was_saved_comes_back_bit_for_bit(tmp_path):

@@ -1,0 +1,39 @@
+# Every target works on its own and sets up what it needs. Only relative paths: make can't handle spaces in a path.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check bench clean lock
+MAKEFLAGS += --no-print-directory
+
+BIN := .venv/bin
+PIPELINE ?= digits
+
+help: ## Show these lines
+	@sed -n 's/^\([a-z]*\): .*## /\1\t/p' Makefile | while IFS=$$'\t' read -r target text; do \
+		printf 'make %-6s  %s\n' "$$target" "$$text"; done
+
+setup: ## Make .venv hold what requirements.lock says (a moment if it does already)
+	@infra/setup
+
+run: setup ## Run a pipeline from raw data to a registered model: make run PIPELINE=digits
+	@$(BIN)/headrace run '$(PIPELINE)'
+
+test: setup ## Run all tests; some of them: make test TESTS='tests/dags -k graph'
+	@$(BIN)/pytest $(TESTS)
+
+check: setup ## Look at format, lint, types and import contracts
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+bench: setup ## Run every benchmark of bench/ and print its ratios
+	@for script in bench/*.py; do echo "$$script"; $(BIN)/python "$$script"; done
+
+clean: ## Remove .venv and all caches; data, models, reports and MLflow's store stay
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dvc_plots
+	@find components pipelines dags tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+lock: setup ## Write requirements.lock anew from pyproject.toml; newer versions: make lock UPGRADE=--upgrade
+	@UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile pyproject.toml --quiet --group dev --universal \
+		--python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --output-file requirements.lock $(UPGRADE)

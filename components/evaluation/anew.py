@@ -1,0 +1,42 @@
+"""A model that was tested on other data, tested on these."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from components.errors import DataError
+from components.evaluation.metrics import category_metrics, number_metrics
+from components.examples.settings import CategoryLabel, Feature, ImageFeature, Label
+from components.models.saved import load_model, predict
+
+
+def evaluate_anew(
+    model_file: Path, examples: pl.DataFrame, *, features: Mapping[str, Feature], label: Label
+) -> dict[str, float]:
+    """Return the metrics of a saved model on raw rows; it may take fewer of `features` than the present one.
+
+    Raises DataError if the model can't be loaded, takes what the rows do not have, or predicts something else.
+    """
+    model: Any = load_model(model_file)
+    _check(model, features=features, label=label)
+    outputs = predict(model, examples, features={name: features[name] for name in model.input})
+    if isinstance(label, CategoryLabel):
+        indices = {name: index for index, name in enumerate(label.classes)}
+        labels = examples[label.name].replace_strict(indices, return_dtype=pl.Int64).to_numpy()
+        return category_metrics(labels, outputs)
+    return number_metrics(examples[label.name].to_numpy(), outputs[:, 0].astype(np.float64))
+
+
+def _check(model: Any, *, features: Mapping[str, Feature], label: Label) -> None:
+    for name, tensor in model.input.items():
+        feature = features.get(name)
+        shape = feature.shape if isinstance(feature, ImageFeature) else (1,)
+        is_text = feature is not None and feature.type == "category"
+        if feature is None or tuple(tensor.shape[1:]) != shape or (tensor.dtype == "string") != is_text:
+            raise DataError(f"it takes a feature {name!r} of shape {tuple(tensor.shape[1:])} and type {tensor.dtype}")
+    width = len(label.classes) if isinstance(label, CategoryLabel) else 1
+    if model.output.shape[-1] != width:
+        raise DataError(f"it gives {model.output.shape[-1]} numbers a row, and the label {label.name!r} needs {width}")

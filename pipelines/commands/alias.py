@@ -1,0 +1,40 @@
+"""Move the alias champion by hand, and back."""
+
+import typer
+
+from components.errors import ParamsError
+from pipelines.params import Pipeline
+from pipelines.paths import PipelinePaths
+from pipelines.tracking.registry import CHAMPION, PREVIOUS_CHAMPION, alias_version, set_champion, versions
+
+
+def promote(pipeline: Pipeline, paths: PipelinePaths, *, version: int | None = None) -> None:
+    """Make a version champion, the newest unless given; raise ParamsError if there is no such version."""
+    numbers = sorted(one.number for one in versions(paths.root, pipeline.name))
+    if not numbers:
+        raise ParamsError(
+            f"no version of {pipeline.name!r} is registered; `headrace run {pipeline.name}` registers one"
+        )
+    number = numbers[-1] if version is None else version
+    if number not in numbers:
+        there_are = ", ".join(map(str, numbers))
+        raise ParamsError(f"no version {number} of {pipeline.name!r} is registered; there are: {there_are}")
+    _move(pipeline, paths, number)
+
+
+def rollback(pipeline: Pipeline, paths: PipelinePaths) -> None:
+    """Make the previous champion champion again; twice in a row comes back. Raise ParamsError if there was none."""
+    previous = alias_version(paths.root, pipeline.name, PREVIOUS_CHAMPION)
+    if previous is None:
+        raise ParamsError(f"{pipeline.name!r} has had no other champion; `headrace promote` makes a version champion")
+    _move(pipeline, paths, previous.number)
+
+
+def _move(pipeline: Pipeline, paths: PipelinePaths, number: int) -> None:
+    present = alias_version(paths.root, pipeline.name, CHAMPION)
+    if present is not None and present.number == number:
+        typer.echo(f"{pipeline.name}: version {number} is the champion already")
+        return
+    set_champion(paths.root, pipeline.name, number)
+    before = f"; before, it was version {present.number}" if present is not None else ""
+    typer.echo(f"{pipeline.name}: version {number} is now the champion{before}")

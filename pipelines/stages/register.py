@@ -1,0 +1,210 @@
+"""Register: log the model to MLflow, register it, and make it champion if it passes and beats the present one."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import structlog
+
+from components.errors import DataError
+from components.evaluation.anew import evaluate_anew
+from components.evaluation.gate import Decision, check_metrics, decide
+from components.examples.shards import scan
+from pipelines.params import Pipeline
+from pipelines.paths import PipelinePaths
+from pipelines.storage.atomic import replace_file
+from pipelines.tracking.registry import (
+    CHAMPION,
+    Version,
+    alias_version,
+    create_version,
+    find_version,
+    log_model,
+    set_champion,
+    tag_version,
+    version_file,
+)
+from pipelines.tracking.restore import restore_run
+from pipelines.tracking.runs import knows_run
+from pipelines.tracking.server import tracking_uri
+
+log = structlog.get_logger()
+
+_EXAMPLE_ROWS = 2
+
+
+def register(pipeline: Pipeline, paths: PipelinePaths) -> None:
+    """Register the model and write registration.json; a model that does not pass is registered without the alias."""
+    metrics, test_digest = _test_metrics(paths)
+    settings = pipeline.register_
+    check_metrics(metrics, thresholds=settings.thresholds, compare_by=settings.compare_by)
+    run = _read_json(paths.run)
+    tags = _tags(run, metrics, test_digest=test_digest, model_md5=_md5(paths.model))
+    asked = hashlib.sha256(json.dumps([settings.model_dump(mode="json"), tags], sort_keys=True).encode()).hexdigest()
+
+    version = _find(paths, tags)
+    if version is not None and version.tags.get("registration_of") == asked:
+        _write(paths, version.tags["registration"])
+        log.info("registered before: nothing changes", model=pipeline.name, version=version.number)
+        return
+    if version is None:
+        version = _register(pipeline, paths, run, metrics, tags)
+    else:
+        tag_version(paths.root, pipeline.name, version.number, tags)
+    decision = _decide(pipeline, paths, version, metrics, test_digest)
+    if decision.promote:
+        set_champion(paths.root, pipeline.name, version.number)
+    text = _registration(paths, version, decision, tags, metrics)
+    tag_version(paths.root, pipeline.name, version.number, {"registration": text, "registration_of": asked})
+    _write(paths, text)
+    _show(pipeline.name, version, decision)
+
+
+def _find(paths: PipelinePaths, tags: Mapping[str, str]) -> Version | None:
+    """The version that this very model, of this very training, was registered as."""
+    identity = {name: tags[name] for name in ("model_md5", "trained_by_run") if name in tags}
+    return find_version(paths.root, paths.pipeline, tags=identity)
+
+
+def _register(
+    pipeline: Pipeline,
+    paths: PipelinePaths,
+    run: Mapping[str, Any],
+    metrics: Mapping[str, float],
+    tags: Mapping[str, str],
+) -> Version:
+    run_id = run["mlflow_run_id"]
+    if not knows_run(paths.root, run_id):
+        run_id = restore_run(paths, run, metrics=metrics, params=pipeline.train.model_dump(mode="json"))
+    model_id = log_model(
+        paths.root,
+        pipeline.name,
+        run_id=run_id,
+        model_file=paths.model,
+        features={name: pipeline.ingest.features[name] for name in pipeline.normalize.transforms},
+        label=pipeline.ingest.label,
+        example=scan(paths.examples).head(_EXAMPLE_ROWS).collect(),
+    )
+    tags = {**tags, "mlflow_run_id": run_id}
+    return create_version(paths.root, pipeline.name, run_id=run_id, model_id=model_id, tags=tags)
+
+
+def _decide(
+    pipeline: Pipeline, paths: PipelinePaths, version: Version, metrics: Mapping[str, float], test_digest: str
+) -> Decision:
+    """The gate's decision, with what was done to make the comparison a fair one."""
+    settings = pipeline.register_
+    gate = partial(decide, metrics, thresholds=settings.thresholds, compare_by=settings.compare_by)
+    champion = alias_version(paths.root, pipeline.name, CHAMPION)
+    if champion is None:
+        return gate(champion=None)
+    if champion.number == version.number:
+        alone = gate(champion=None)
+        return replace(alone, reasons=(*alone.reasons[:-1], "it is the champion already"))
+    if champion.tags.get("test_digest") == test_digest:
+        return gate(champion=_metrics_of(champion))
+    note = (
+        f"the champion, version {champion.number}, was tested on other data, so its figures can't be compared: "
+        "it was evaluated anew on the present test split"
+    )
+    examples, model_file = _test_examples(paths), version_file(paths.root, pipeline.name, champion)
+    try:
+        present = evaluate_anew(model_file, examples, features=pipeline.ingest.features, label=pipeline.ingest.label)
+    except DataError as error:
+        alone = gate(champion=None)
+        unfit = f"it can't be compared with the champion, version {champion.number}: {error}"
+        by_hand = f"`headrace promote {pipeline.name} --version {version.number}` makes it champion by hand"
+        return Decision(promote=False, reasons=(*alone.reasons[:-1], unfit, by_hand))
+    decision = gate(champion=present)
+    return replace(decision, reasons=(note, *decision.reasons))
+
+
+def _test_metrics(paths: PipelinePaths) -> tuple[dict[str, float], str]:
+    """The numbers of metrics.json, and the digest of the test split that they were computed on: the present one."""
+    content, manifest = _read_json(paths.metrics), _read_json(paths.manifest)
+    tested, present = content["data_digest"], manifest["splits"]["test"]["digest"]
+    if tested != present:
+        raise DataError(
+            f"{paths.metrics} was computed on the test split {tested[:12]}, and the present one is {present[:12]}: "
+            f"run `headrace evaluate {paths.pipeline}` again"
+        )
+    numbers = {name: float(value) for name, value in content.items() if isinstance(value, int | float)}
+    return {name: value for name, value in numbers.items() if name != "examples"}, tested
+
+
+def _tags(run: Mapping[str, Any], metrics: Mapping[str, float], *, test_digest: str, model_md5: str) -> dict[str, str]:
+    """What a version says of itself; `model_md5` is the digest by which DVC knows the file."""
+    origin = {
+        "model_md5": model_md5,
+        "trained_by_run": run["mlflow_run_id"],
+        "run_name": run["run_name"],
+        "ray_job_id": run["ray_job_id"],
+        "git_commit": run["git_commit"],
+        "data_digest": run["data_digest"],
+        "test_digest": test_digest,
+    }
+    figures = {f"metric.{name}": repr(value) for name, value in metrics.items()}
+    return {name: str(value) for name, value in (origin | figures).items() if value}
+
+
+def _metrics_of(version: Version) -> dict[str, float]:
+    prefix = "metric."
+    return {name.removeprefix(prefix): float(text) for name, text in version.tags.items() if name.startswith(prefix)}
+
+
+def _registration(
+    paths: PipelinePaths, version: Version, decision: Decision, tags: Mapping[str, str], metrics: Mapping[str, float]
+) -> str:
+    holder = alias_version(paths.root, paths.pipeline, CHAMPION)
+    is_champion = holder is not None and holder.number == version.number
+    content = {
+        "model": paths.pipeline,
+        "version": version.number,
+        "alias": CHAMPION if is_champion else None,
+        "decision": "promoted" if decision.promote else "not promoted",
+        "reasons": decision.reasons,
+        "metrics": metrics,
+        "test_digest": tags["test_digest"],
+        "mlflow_run_id": version.run_id,
+        "model_md5": tags["model_md5"],
+        "tracking_uri_kind": tracking_uri(paths.root).partition(":")[0],
+    }
+    return json.dumps(content, indent=2) + "\n"
+
+
+def _test_examples(paths: PipelinePaths) -> pl.DataFrame:
+    """The raw rows of the test split, for a model that takes raw rows."""
+    ids = scan(paths.splits / "test").select("example_id").unique()
+    return scan(paths.examples).join(ids, on="example_id", how="semi").collect()
+
+
+def _show(name: str, version: Version, decision: Decision) -> None:
+    if decision.promote:
+        log.info("registered as champion", model=name, version=version.number, reasons="; ".join(decision.reasons))
+    else:
+        log.warning("registered, not champion", model=name, version=version.number, reasons="; ".join(decision.reasons))
+
+
+def _write(paths: PipelinePaths, text: str) -> None:
+    with replace_file(paths.registration) as file:
+        file.write_text(text, encoding="utf-8")
+
+
+def _md5(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    except OSError as error:
+        raise DataError(f"can't read {path}: {error.strerror}; `headrace train` makes it") from error
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"can't read {path}: {error}; run the stage that makes it, see `dvc dag`") from error

@@ -1,0 +1,38 @@
+"""A run for a model whose own run this MLflow does not know, such as one restored from DVC's cache."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+import structlog
+
+from pipelines.paths import PipelinePaths
+from pipelines.tracking.runs import add_to_run, close_run, log_epoch, open_run
+
+log = structlog.get_logger()
+
+
+def restore_run(
+    paths: PipelinePaths, run: Mapping[str, Any], *, metrics: Mapping[str, float], params: Mapping[str, object]
+) -> str:
+    """Return the id of a new run, tagged headrace.restored, with what the files say of the training and the test."""
+    origin = {f"headrace.{name}": str(value) for name, value in run.items() if value is not None}
+    run_id = open_run(
+        paths.root,
+        experiment=run["mlflow_experiment"],
+        run_name=run["run_name"],
+        tags={**origin, "headrace.restored": "true"},
+        params=params,
+    )
+    if paths.history.is_file():
+        for row in pl.read_csv(paths.history).iter_rows(named=True):
+            epoch = int(row.pop("epoch"))
+            log_epoch(paths.root, run_id, epoch=epoch, metrics={k: v for k, v in row.items() if v is not None})
+    present = [path for path in (paths.metrics, paths.plots, paths.report) if path.exists()]
+    tested = {f"test_{name}": value for name, value in metrics.items()}
+    add_to_run(paths.root, run_id, metrics=tested, artifacts=present, artifact_path="evaluation")
+    close_run(
+        paths.root, run_id, status="FINISHED", reason="restored: trained elsewhere, by the run that is named here"
+    )
+    log.info("the model's own run is unknown to this MLflow: a new one says so", own=run["mlflow_run_id"], new=run_id)
+    return run_id

@@ -1,0 +1,79 @@
+"""The rules of the code base that no linter knows."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGES = ("components", "pipelines", "dags")
+LONGEST_MODULE_LINES = 300
+LONGEST_FUNCTION_LINES = 40
+HEAVY = [
+    "tensorflow",
+    "keras",
+    "ray",
+    "mlflow",
+    "polars",
+    "pyarrow",
+    "numpy",
+    "sklearn",
+    "matplotlib",
+    "airflow",
+    "dvc",
+]
+FORBIDDEN_NAMES = {"utils", "common", "helpers", "base", "constants", "misc"}
+
+
+def modules(repository: Path) -> list[Path]:
+    return sorted(file for package in PACKAGES for file in (repository / package).rglob("*.py"))
+
+
+def test_modules_import_only_what_lies_below_them(repository: Path) -> None:
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache", "--no-logo"]
+    checked = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_dags_know_only_airflow_and_its_room(repository: Path) -> None:
+    allowed = ("airflow.sdk", "pipelines.airflow", "pathlib", "datetime", "__future__")
+    for file in (repository / "dags").rglob("*.py"):
+        imported = [
+            node.module or "" for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)
+        ]
+        imported += [
+            name.name
+            for node in ast.walk(ast.parse(file.read_text()))
+            if isinstance(node, ast.Import)
+            for name in node.names
+        ]
+        assert [name for name in imported if not name.startswith(allowed)] == [], file.name
+
+
+def test_modules_are_short(repository: Path) -> None:
+    lines = {str(file.relative_to(repository)): len(file.read_text().splitlines()) for file in modules(repository)}
+    assert {name: count for name, count in lines.items() if count > LONGEST_MODULE_LINES} == {}
+
+
+def test_functions_are_short(repository: Path) -> None:
+    long = []
+    for file in modules(repository):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                if lines > LONGEST_FUNCTION_LINES:
+                    long.append(f"{file.relative_to(repository)}: {node.name}: {lines} lines")
+    assert long == []
+
+
+def test_modules_have_names_that_say_something(repository: Path) -> None:
+    assert [str(file) for file in modules(repository) if file.stem in FORBIDDEN_NAMES] == []
+
+
+@pytest.mark.parametrize("module", ["pipelines.__main__", "pipelines.params", "pipelines.storage.graph"])
+def test_light_modules_load_nothing_heavy(module: str) -> None:
+    # `headrace --help`, every stage that DVC starts, and Airflow's parser pay for what these load.
+    code = f"import sys, {module}; print(*sorted(set({HEAVY}) & set(sys.modules)))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout.split() == []

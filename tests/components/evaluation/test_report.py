@@ -1,0 +1,164 @@
+"""The report page, figures and worst examples."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from components.errors import TrainingError
+from components.evaluation import figures
+from components.evaluation.outcome import category_outcome, number_outcome
+from components.evaluation.profile import profile
+from components.evaluation.report import Report, render
+from components.evaluation.worst import worst_examples
+from components.examples.settings import CategoryFeature, CategoryLabel, ImageFeature, NumberFeature, NumberLabel
+
+HOSTILE = '</td></svg><script>alert(1)</script><img src=x onerror="alert(1)">\'"$_{'
+
+
+class _Page(HTMLParser):
+    """Collects tags with their attributes, and checks that every tag that is opened is closed."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def _history() -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "epoch": [1, 2],
+            "loss": [1.0, 0.5],
+            "validation_loss": [1.1, 0.6],
+            "accuracy": [0.5, 0.8],
+            "validation_accuracy": [0.4, 0.7],
+            "seconds": [1.0, 1.0],
+        }
+    )
+
+
+def _category_report(classes: tuple[str, ...], *, column: str = "age", examples: int = 30) -> Report:
+    random = np.random.default_rng(0)
+    label = CategoryLabel(name="kind", classes=classes)
+    probabilities = random.dirichlet(np.ones(len(classes)), examples)
+    labels = np.arange(examples) % len(classes)
+    outcome = category_outcome(labels, probabilities, label=label, worst_examples=5)
+    features = {column: NumberFeature(), "word": CategoryFeature()}
+    table = pl.DataFrame({column: random.random(examples), "word": [classes[0]] * examples})
+    counts = {name: np.bincount(labels, minlength=len(classes)).tolist() for name in ("train", "validation", "test")}
+    return Report(
+        title="demo",
+        description=classes[-1],
+        label=label,
+        features=list(features),
+        outcome=outcome,
+        facts={"Git commit": classes[0]},
+        splits={"train": examples, "validation": examples, "test": examples},
+        profiles=profile(table.lazy(), features=features),
+        figures={
+            "learning_curves": figures.learning_curves(_history(), best_epoch=2),
+            "class_balance": figures.class_balance(counts, classes=classes),
+            **outcome.figures,
+        },
+        worst=worst_examples(table, outcome.worst, features=features),
+    )
+
+
+@pytest.mark.parametrize("number_of_classes", [2, 3, 30])
+def test_the_page_is_whole_and_fetches_nothing(number_of_classes: int) -> None:
+    classes = tuple(f"class {index}" for index in range(number_of_classes))
+    html = render(_category_report(classes))
+
+    page = _Page(html)
+    assert page.open == []
+    assert "script" not in {tag for tag, _ in page.tags}
+    addresses = [
+        value or ""
+        for _, attributes in page.tags
+        for name, value in attributes.items()
+        if name.endswith(("href", "src"))
+    ]
+    assert all(address.startswith(("#", "data:image/png;base64,")) for address in addresses)
+    assert not re.search(r"@import|url\((?!#)", html)
+    assert ("ROC" in html) == (number_of_classes == 2)
+
+
+def test_hostile_names_are_text_and_nothing_else() -> None:
+    html = render(_category_report((f"a{HOSTILE}", f"b{HOSTILE}"), column=HOSTILE))
+
+    page = _Page(html)
+    assert page.open == []
+    assert {"script", "img"}.isdisjoint(tag for tag, _ in page.tags)
+    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+
+
+def test_the_same_report_gives_the_same_bytes(tmp_path: Path) -> None:
+    first, second = (_category_report(("no", "yes")) for _ in range(2))
+
+    assert render(first) == render(second)
+    for name in first.figures:
+        for number, report in enumerate((first, second)):
+            figures.write_png(report.figures[name], tmp_path / f"{name}{number}.png")
+        assert (tmp_path / f"{name}0.png").read_bytes() == (tmp_path / f"{name}1.png").read_bytes()
+
+
+def test_a_figure_takes_the_colours_of_the_page() -> None:
+    drawn = figures.svg(figures.learning_curves(_history(), best_epoch=None))
+
+    assert drawn.startswith("<svg")
+    assert "var(--blue)" in drawn
+    assert figures.BLUE not in drawn
+
+
+def test_class_names_in_any_script_are_drawn_without_a_warning(tmp_path: Path) -> None:
+    matrix = np.array([[3, 1], [0, 2]])
+    figures.write_png(figures.confusion(matrix, classes=("猫", "$\\frac{")), tmp_path / "confusion.png")
+    with Image.open(tmp_path / "confusion.png") as image:
+        assert image.info.keys() <= {"dpi"}  # no date, no version
+
+
+def test_worst_examples_show_the_picture_with_white_at_255() -> None:
+    feature = ImageFeature(height=2, width=2, maximum=16)
+    images = pl.DataFrame({"image": pl.Series([[0] * 4, [0, 8, 16, 16]], dtype=pl.Array(pl.UInt8, 4))})
+    label = CategoryLabel(name="digit", classes=("0", "1"))
+    outcome = category_outcome(np.array([0, 1]), np.array([[0.9, 0.1], [0.7, 0.3]]), label=label, worst_examples=1)
+
+    (worst,) = worst_examples(images, outcome.worst, features={"image": feature})
+
+    assert (worst.mistake.true, worst.mistake.predicted, worst.mistake.detail) == ("1", "0", "70.0%")
+    assert worst.mistake.wrong
+    assert worst.picture is not None
+    assert worst.picture.tolist() == [[0, 128], [255, 255]]
+    assert isinstance(figures.worst_pictures([worst.picture], ["0, not 1"]), Figure)
+
+
+def test_the_largest_errors_come_first_in_the_labels_unit() -> None:
+    outcome = number_outcome(
+        np.array([10.0, 20, 30]), np.array([11.0, 15, 30]), label=NumberLabel(name="d", unit="m"), worst_examples=2
+    )
+
+    assert [(one.row, one.predicted, one.detail) for one in outcome.worst] == [(1, "15", "-5 m"), (0, "11", "+1 m")]
+    assert outcome.figures.keys() == {"predicted_against_true", "residuals"}
+
+
+def test_predictions_that_are_not_finite_are_an_error() -> None:
+    with pytest.raises(TrainingError, match="1 of 2 predictions"):
+        number_outcome(np.array([1.0, 2]), np.array([1.0, np.nan]), label=NumberLabel(name="d"), worst_examples=1)

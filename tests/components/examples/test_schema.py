@@ -1,0 +1,22 @@
+import pyarrow as pa
+
+from components.examples.schema import arrow_schema
+from components.examples.settings import CategoryFeature, CategoryLabel, ImageFeature, NumberFeature, NumberLabel
+
+
+def test_schema_has_id_features_label_and_given_split_in_order() -> None:
+    features = {
+        "photo": ImageFeature(height=2, width=3, channels=3),
+        "age": NumberFeature(nullable=True),
+        "sex": CategoryFeature(),
+    }
+    schema = arrow_schema(features, NumberLabel(name="distance"), given_split=True)
+    assert schema.names == ["example_id", "photo", "age", "sex", "distance", "given_split"]
+    assert schema.field("photo").type == pa.list_(pa.uint8(), 18)
+    assert [field.nullable for field in schema] == [False, False, True, False, False, False]
+
+
+def test_a_category_label_is_text_and_given_split_is_left_out() -> None:
+    schema = arrow_schema({"x": NumberFeature()}, CategoryLabel(name="y", classes=("a", "b")), given_split=False)
+    assert schema.names == ["example_id", "x", "y"]
+    assert schema.field("y").type == pa.large_string()

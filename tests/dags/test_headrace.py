@@ -1,0 +1,128 @@
+"""The DAGs: made from dvc.yaml, cheap to parse, and run to a champion."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.params import list_pipelines, load_pipeline
+
+HEAVY = {"tensorflow", "keras", "ray", "mlflow", "polars", "pyarrow", "sklearn", "matplotlib", "dvc"}
+
+# What Airflow's parser does, in a process that has loaded nothing yet; the CPU time counts from airflow.sdk on.
+PARSE = """
+import importlib.util, json, pathlib, sys, time
+from airflow.sdk import DAG
+started_seconds = time.process_time()
+dags = {}
+for file in sorted(pathlib.Path("dags").glob("*.py")):
+    spec = importlib.util.spec_from_file_location(f"dag_file_{file.stem}", file)
+    module = importlib.util.module_from_spec(spec)
+    made = []
+    leave = DAG.__exit__
+    DAG.__exit__ = lambda dag, *error: (made.append(dag), leave(dag, *error))[1]
+    spec.loader.exec_module(module)
+    DAG.__exit__ = leave
+    for dag in made:
+        dags[dag.dag_id] = {
+            "edges": sorted([before, task.task_id] for task in dag.tasks for before in task.upstream_task_ids),
+            "tasks": sorted(dag.task_ids), "doc": dag.doc_md, "max_active_runs": dag.max_active_runs,
+            "owners": sorted({task.owner for task in dag.tasks}),
+            "retries": sorted({task.retries for task in dag.tasks}),
+        }
+seconds = time.process_time() - started_seconds
+modules = sorted({name.split(".")[0] for name in sys.modules})
+json.dump({"dags": dags, "seconds": seconds, "modules": modules}, sys.stdout)
+"""
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+    """An Airflow of its own: home, configuration and SQLite database."""
+    home = tmp_path_factory.mktemp("airflow")
+    ours = ("AIRFLOW", "MLFLOW_TRACKING_URI", "RAY_ADDRESS")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return {**kept, "HOME": str(home), "AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+
+
+@pytest.fixture(scope="module")
+def parsed(repository: Path, environment: Mapping[str, str]) -> dict[str, Any]:
+    command = [sys.executable, "-c", PARSE]
+    ended = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    content: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+    return content
+
+
+def test_parsing_loads_nothing_heavy(parsed):
+    assert HEAVY.intersection(parsed["modules"]) == set()
+
+
+def test_parsing_costs_little(parsed):
+    # CPU time of this process, so a busy machine does not matter; it is about 0.1 s.
+    assert parsed["seconds"] < 2
+
+
+def test_every_pipeline_has_a_dag(repository, parsed):
+    assert set(parsed["dags"]) == {f"headrace_{name}" for name in list_pipelines(repository / "params.yaml")}
+
+
+def test_tasks_and_edges_are_those_that_dvc_sees(repository, parsed):
+    command = [Path(sys.executable).with_name("dvc"), "dag", "--dot"]
+    lines = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True).stdout.splitlines()
+    names = [line.strip(" ;").replace('"', "") for line in lines if "@" in line]
+    for dag_id, dag in parsed["dags"].items():
+        suffix = f"@{dag_id.removeprefix('headrace_')}"
+        own = [name.replace(suffix, "") for name in names if name.endswith(suffix)]
+        assert dag["tasks"] == sorted({name for name in own if "->" not in name})
+        assert dag["edges"] == sorted(name.split(" -> ") for name in own if "->" in name)
+
+
+def test_a_dag_carries_its_documentation_and_its_schedule(repository, parsed):
+    for name in list_pipelines(repository / "params.yaml"):
+        schedule = load_pipeline(repository / "params.yaml", name).schedule
+        dag = parsed["dags"][f"headrace_{name}"]
+        assert "dvc repro --single-item" in dag["doc"]
+        assert dag["max_active_runs"] == 1
+        assert dag["owners"] == [schedule.owner]
+        assert dag["retries"] == [schedule.retries]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_airflow_runs_digits_to_a_champion(repository: Path, environment: Mapping[str, str], tmp_path: Path):
+    root = tmp_path / "a clone"
+    copy_project(repository, root)
+    environment = {**environment, "AIRFLOW__CORE__DAGS_FOLDER": str(root / "dags")}
+    airflow(root, environment, "db", "migrate")
+    output = airflow(root, environment, "dags", "test", "headrace_digits")
+    registration = json.loads((root / "reports" / "digits" / "registration.json").read_text())
+    assert registration["alias"] == "champion", output
+    assert json.loads((root / "reports" / "digits" / "metrics.json").read_text())["accuracy"] >= 0.96
+
+
+def copy_project(repository: Path, root: Path) -> None:
+    """Copy what git would keep, changes and new files too, into a repository of its own."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    files = subprocess.run(listed, cwd=repository, capture_output=True, text=True, check=True).stdout.split("\0")
+    for file in filter(None, files):
+        if (repository / file).is_file():
+            (root / file).parent.mkdir(parents=True, exist_ok=True)
+            (root / file).write_bytes((repository / file).read_bytes())
+    git = ["git", "-c", "user.name=Test", "-c", "user.email=test@localhost"]
+    for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "Copy"]):
+        subprocess.run([*git, *command], cwd=root, check=True)
+
+
+def airflow(root: Path, environment: Mapping[str, str], *arguments: str) -> str:
+    command = [Path(sys.executable).with_name("airflow"), *arguments]
+    ended = subprocess.run(
+        command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stdout[-8000:]
+    return ended.stdout

@@ -1,0 +1,68 @@
+import socket
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from pipelines.commands import checks
+from pipelines.paths import ProjectPaths
+
+
+def states(findings):
+    return [finding.state for finding in findings]
+
+
+def test_a_healthy_project_has_nothing_wrong(finished_project, monkeypatch):
+    for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "HEADRACE_MIRROR"):
+        monkeypatch.delenv(name, raising=False)
+    output = finished_project.output_of("doctor")
+    assert "wrong" not in output
+    assert "Python 3." in output
+    assert "Ray starts inside each run" in output
+
+
+def test_what_is_wrong_is_named_with_its_mend_and_ends_with_1(finished_project, monkeypatch, tmp_path):
+    monkeypatch.setenv("HEADRACE_MIRROR", str(tmp_path / "nowhere"))
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{closed_port()}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://ann:secret@127.0.0.1:{closed_port()}")
+    output = finished_project.output_of("doctor", code=1)
+    assert "nowhere is not a folder" in output
+    assert "RAY_ADDRESS right?" in output
+    assert "MLFLOW_TRACKING_URI right?" in output
+    assert "secret" not in output
+
+
+def test_a_server_that_listens_is_found(tmp_path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("RAY_ADDRESS", f"ray://127.0.0.1:{server.getsockname()[1]}")
+        assert states(checks.ray(ProjectPaths(tmp_path))) == ["ok"]
+
+
+def test_a_folder_without_git_and_dvc_is_wrong(tmp_path):
+    assert states(checks.git(ProjectPaths(tmp_path))) == ["wrong"]
+    assert states(checks.remote(ProjectPaths(tmp_path))) == ["wrong"]
+
+
+@pytest.mark.parametrize(("schema", "state"), [("newest", "ok"), ("0123456789ab", "wrong"), (None, "wrong")])
+def test_mlflow_stores_schema_is_compared_with_the_installed_mlflow(tmp_path, monkeypatch, schema, state):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    project = ProjectPaths(tmp_path)
+    with closing(sqlite3.connect(project.mlflow_database)) as store, store:
+        if schema is not None:
+            store.execute("CREATE TABLE alembic_version (version_num TEXT)")
+            (newest,) = checks.mlflow_schemas()
+            store.execute("INSERT INTO alembic_version VALUES (?)", [newest if schema == "newest" else schema])
+        else:
+            store.execute("CREATE TABLE something (else_ TEXT)")
+    assert states(checks.mlflow(project)) == [state]
+
+
+def test_newest_schema_is_what_mlflow_itself_says():
+    from mlflow.store.db.utils import _get_latest_schema_revision
+
+    assert checks.mlflow_schemas() == {_get_latest_schema_revision()}
+
+
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]

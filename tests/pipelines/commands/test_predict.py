@@ -1,0 +1,201 @@
+"""Predictions for raw rows and images."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+from components.errors import DataError, ParamsError, ServiceError
+from pipelines.commands.predict import predict, predictions_of, read_input, show
+from pipelines.params import Pipeline, load_pipeline
+from pipelines.paths import PipelinePaths
+from pipelines.tracking.registry import create_version, log_model, set_champion
+from pipelines.tracking.runs import open_run
+
+
+@pytest.fixture(scope="module")
+def titanic(repository: Path) -> Pipeline:
+    return load_pipeline(repository / "params.yaml", "titanic")
+
+
+@pytest.fixture(scope="module")
+def digits(repository: Path) -> Pipeline:
+    return load_pipeline(repository / "params.yaml", "digits")
+
+
+@pytest.fixture(scope="module")
+def women_survive(tmp_path_factory: pytest.TempPathFactory, titanic: Pipeline) -> Path:
+    """A model that looks at Sex only, with all of Titanic's inputs: probability 0.9 for women, 0.1 for men."""
+    file = tmp_path_factory.mktemp("model") / "model.keras"
+    types = {name: titanic.ingest.features[name].type for name in titanic.normalize.transforms}
+    inputs = {
+        name: keras.Input((1,), dtype="string" if type_ == "category" else "float32", name=name)
+        for name, type_ in types.items()
+    }
+    sex = keras.layers.StringLookup(vocabulary=["female", "male"], output_mode="one_hot")(inputs["Sex"])
+    outputs = keras.layers.Dense(2, activation="softmax", use_bias=False, name="output")(sex)
+    model = keras.Model(inputs, outputs)
+    model.get_layer("output").set_weights([np.log([[0.5, 0.5], [0.1, 0.9], [0.9, 0.1]])])
+    model.save(file)
+    return file
+
+
+def _row(**values: Any) -> dict[str, Any]:
+    row = {
+        "PassengerId": 892,
+        "Pclass": 3,
+        "Sex": "male",
+        "Age": 34.5,
+        "SibSp": 0,
+        "Parch": 0,
+        "Fare": 7.8,
+        "Embarked": "Q",
+    }
+    return row | values
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
+def test_rows_in_any_format_give_the_same_predictions(
+    tmp_path: Path, titanic: Pipeline, women_survive: Path, suffix: str
+) -> None:
+    table = pl.DataFrame([_row(), _row(PassengerId=893, Sex="female", Age=None, Embarked=None)])
+    file = tmp_path / f"rows{suffix}"
+    {".csv": table.write_csv, ".parquet": table.write_parquet, ".jsonl": table.write_ndjson}[suffix](file)
+
+    found = predictions_of(titanic, *read_input(titanic, file), model=women_survive)
+
+    assert found.columns == ["row", "PassengerId", "prediction", "probability_0", "probability_1"]
+    assert found["row"].to_list() == [1, 2]
+    assert found["PassengerId"].cast(pl.Int64).to_list() == [892, 893]
+    assert found["prediction"].to_list() == ["0", "1"]
+    assert found["probability_1"].to_list() == pytest.approx([0.1, 0.9])
+
+
+def test_kaggles_test_file_is_predicted_whole(shared_data: Path, titanic: Pipeline, women_survive: Path) -> None:
+    found = predictions_of(titanic, *read_input(titanic, shared_data / "titanic" / "test.csv"), model=women_survive)
+
+    expected = pl.read_csv(shared_data / "titanic" / "gender_submission.csv", infer_schema=False)
+    assert found["prediction"].to_list() == expected["Survived"].to_list()
+
+
+def test_an_image_and_a_folder_of_images_are_rows_by_file_name(tmp_path: Path, digits: Pipeline) -> None:
+    for name, color in (("b.png", 0), ("a.JPG", 255)):
+        Image.new("L", (8, 8), color).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("not an image")
+    image = keras.Input((8, 8, 1), name="image")
+    outputs = keras.layers.Dense(10, activation="softmax", name="output")(keras.layers.Flatten()(image))
+    model = keras.Model({"image": image}, outputs)
+    model.get_layer("output").set_weights([np.zeros((64, 10)), np.eye(10)[3] * 9])
+    model.save(tmp_path / "model.keras")
+
+    found = predictions_of(digits, *read_input(digits, tmp_path), model=tmp_path / "model.keras")
+
+    assert found.columns == ["file", "prediction", *(f"probability_{digit}" for digit in range(10))]
+    assert found["file"].to_list() == ["a.JPG", "b.png"]
+    assert found["prediction"].to_list() == ["3", "3"]
+    assert read_input(digits, tmp_path / "a.JPG")[1]["image"].to_list() == [[16] * 64]
+
+
+def test_inputs_that_can_not_be_read_are_named(tmp_path: Path, titanic: Pipeline, digits: Pipeline) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty.csv").touch()
+    (tmp_path / "rows.xlsx").touch()
+    (tmp_path / "other.csv").write_text("Pclass,sex\n1,male\n")
+    for pipeline, name, error, message in [
+        (titanic, "absent.csv", ParamsError, "no file"),
+        (titanic, "a.png", ParamsError, "not images"),
+        (digits, "empty", DataError, "no images in"),
+        (titanic, "empty.csv", DataError, "can't read"),
+        (titanic, "rows.xlsx", ParamsError, r"expected \.csv"),
+        (titanic, "other.csv", DataError, "no column 'Sex' .*is it 'sex'"),
+    ]:
+        with pytest.raises(error, match=message):
+            read_input(pipeline, tmp_path / name)
+
+
+def test_the_output_must_be_csv_or_parquet_and_that_is_said_first(tmp_path: Path, titanic: Pipeline) -> None:
+    with pytest.raises(ParamsError, match=r"must end in \.csv or \.parquet"):
+        predict(
+            titanic,
+            PipelinePaths(tmp_path, "titanic"),
+            input_file=tmp_path / "absent.csv",
+            output_file=tmp_path / "out.txt",
+            alias="champion",
+        )
+
+
+def test_without_a_registered_model_nothing_is_written(
+    tmp_path: Path, titanic: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    pl.DataFrame([_row()]).write_csv(tmp_path / "rows.csv")
+
+    with pytest.raises(ServiceError, match="titanic@champion"):
+        predict(
+            titanic,
+            PipelinePaths(tmp_path, "titanic"),
+            input_file=tmp_path / "rows.csv",
+            output_file=tmp_path / "out.csv",
+            alias="champion",
+        )
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_the_registered_champion_predicts_to_a_file_and_to_standard_output(
+    tmp_path: Path,
+    titanic: Pipeline,
+    women_survive: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    rows = pl.DataFrame([_row(), _row(Sex="[bold]?")])
+    rows.write_csv(tmp_path / "rows.csv")
+    _register(tmp_path, titanic, women_survive, example=rows.head(1))
+    paths, arguments = PipelinePaths(tmp_path, "titanic"), {"input_file": tmp_path / "rows.csv", "alias": "champion"}
+
+    predict(titanic, paths, output_file=tmp_path / "out.csv", **arguments)
+    predict(titanic, paths, output_file=tmp_path / "out.parquet", **arguments)
+    predict(titanic, paths, output_file=None, **arguments)
+
+    written = pl.read_csv(tmp_path / "out.csv")
+    assert written["probability_1"].to_list() == pytest.approx([0.1, 0.5])
+    assert pl.read_parquet(tmp_path / "out.parquet").columns == written.columns
+    assert (tmp_path / "out.csv").read_text() in capsys.readouterr().out
+
+
+def test_on_a_terminal_ten_probabilities_become_that_of_the_prediction(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # how rich is told that this is a terminal
+    classes = {f"probability_{index}": [index / 45] * 51 for index in range(10)}
+    show(pl.DataFrame({"file": ["[red]a.png"] * 51, "prediction": ["9"] * 51, **classes}))
+
+    shown = capsys.readouterr().out
+    assert "[red]a.png" in shown
+    assert "0.2" in shown
+    assert "probability_0" not in shown
+    assert "and 1 more rows" in re.sub(r"\x1b\[[0-9;]*m", "", shown)
+
+
+def _register(root: Path, pipeline: Pipeline, model_file: Path, *, example: pl.DataFrame) -> None:
+    run_id = open_run(root, experiment="headrace/titanic", run_name="r", tags={}, params={})
+    features = {name: pipeline.ingest.features[name] for name in pipeline.normalize.transforms}
+    types = {name: pl.String if feature.type == "category" else pl.Float64 for name, feature in features.items()}
+    model_id = log_model(
+        root,
+        pipeline.name,
+        run_id=run_id,
+        model_file=model_file,
+        features=features,
+        label=pipeline.ingest.label,
+        example=example.select(list(features)).cast(types),
+    )
+    version = create_version(root, pipeline.name, run_id=run_id, model_id=model_id, tags={})
+    set_champion(root, pipeline.name, version.number)

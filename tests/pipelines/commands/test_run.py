@@ -1,0 +1,124 @@
+import os
+import pty
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+SLOW_TRAIN = "echo 'epoch 1/9' && sleep 1000"
+DEAF_TRAIN = "trap '' INT TERM; echo 'epoch 1/9'; sleep 1000 & sleep 1001"  # only SIGKILL ends it
+
+
+def living_below(folder: Path) -> list[str]:
+    """Command lines of processes that work in a folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()).is_relative_to(folder):
+                found.append(" ".join(process.cmdline()))
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+def wait_for(process, text: str) -> None:
+    for line in process.stdout:
+        if text in line:
+            return
+    pytest.fail(f"ended without {text!r}")
+
+
+def test_a_change_runs_what_depends_on_it_and_ends_with_the_result(project):
+    project.write_stages(
+        train=SLOW_TRAIN.replace("sleep 1000", "cp data/digits/examples/part models/digits/model.keras")
+    )
+    output = project.output_of("run", "digits")
+    assert "ingest   | unchanged" in output
+    assert "train    | running\ntrain    | epoch 1/9\ntrain    | done in" in output
+    assert "test accuracy  0.9712" in output
+    assert "mlflow ui --backend-store-uri sqlite:///mlflow.db" in output
+    assert "models/digits/model.keras" in output
+
+
+def test_with_nothing_changed_no_stage_runs(finished_project):
+    output = finished_project.output_of("run", "digits")
+    assert output.count("| unchanged") == 3
+    assert "running" not in output
+    assert "epoch" not in output
+
+
+def test_output_to_a_pipe_is_plain_text(finished_project):
+    assert "\x1b" not in finished_project.output_of("run", "digits")
+    assert "\x1b" not in finished_project.output_of("list")
+
+
+def test_a_stage_that_says_what_to_mend_ends_with_2(project):
+    project.write_stages(train="echo 'error: no column Age' >&2; exit 2")
+    output = project.output_of("run", "digits", code=2)
+    assert "train    | error: no column Age" in output
+    assert "stage train failed with exit code 2" in output
+    assert "registered" not in output.splitlines()[-1]
+
+
+def test_a_stage_with_a_bug_ends_with_1(project):
+    project.write_stages(train="exit 7")
+    assert "stage train failed with exit code 7" in project.output_of("run", "digits", code=1)
+
+
+def test_dvc_failing_before_any_stage_ends_with_1(project):
+    (project.root / ".dvc" / "config").write_text("[core\n")
+    assert "dvc       | ERROR" in re.sub(r"dvc +\|", "dvc       |", project.output_of("run", "digits", code=1))
+
+
+def test_a_pipeline_that_is_not_there_is_one_line_and_2(project):
+    output = project.output_of("run", "digit", code=2)
+    assert output.startswith("error: no pipeline 'digit'")
+    assert "did you mean 'digits'?" in output
+
+
+@pytest.mark.parametrize(
+    ("train", "number", "exit_code"),
+    [
+        (SLOW_TRAIN, signal.SIGINT, 130),
+        (DEAF_TRAIN, signal.SIGINT, 130),
+        (SLOW_TRAIN, signal.SIGTERM, 143),
+        (SLOW_TRAIN, signal.SIGHUP, 129),
+    ],
+)
+def test_a_stop_leaves_no_process_and_no_lock(project, train, number, exit_code):
+    project.write_stages(train=train)
+    process = project.headrace("run", "digits")
+    wait_for(process, "epoch 1/9")
+    started = time.monotonic()
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    assert process.returncode == exit_code
+    assert time.monotonic() - started < 10  # what is promised, not a benchmark
+    assert living_below(project.root) == []
+    project.write_stages()
+    project.output_of("run", "digits")
+
+
+def test_on_a_terminal_a_table_lives_and_no_line_is_lost(project):
+    project.write_stages(train="echo 'epoch 1/2 loss 0.5'; echo boom >&2; exit 3")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(project.root)
+        os.execve(sys.executable, [sys.executable, "-m", "pipelines", "run", "digits"], {**os.environ, "TERM": "xterm"})
+    shown = b""
+    try:
+        while piece := os.read(terminal, 65536):
+            shown += piece
+    except OSError:  # the terminal is closed by the end of the program
+        pass
+    os.close(terminal)
+    _, status = os.waitpid(pid, 0)
+    text = shown.decode()
+    assert os.waitstatus_to_exitcode(status) == 1
+    assert "\x1b[" in text
+    for expected in ("epoch 1/2 loss 0.5", "unchanged", "failed", "boom", "stage train failed with exit code 3"):
+        assert expected in text

@@ -1,0 +1,208 @@
+"""The evaluate stage, on files as the stages before it leave them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import polars as pl
+import pytest
+
+from components.errors import DataError
+from components.examples.shards import write
+from pipelines.params import Pipeline
+from pipelines.paths import PipelinePaths
+from pipelines.stages.evaluate import evaluate
+from pipelines.tracking.runs import close_run, open_run
+from pipelines.tracking.server import connect
+
+LOCAL = {"url": "https://example.org/a.csv", "sha256": "0" * 64, "name": "a.csv"}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One project for all tests here: a fresh MLflow store takes seconds to make."""
+    return tmp_path_factory.mktemp("project")
+
+
+@pytest.fixture(autouse=True)
+def _local_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+def _pipeline(name: str, *, features: dict[str, Any], label: dict[str, Any], transform: str) -> Pipeline:
+    return Pipeline.model_validate(
+        {
+            "name": name,
+            "description": "a <test> pipeline",
+            "ingest": {
+                "source": {"kind": "delimited", "dataset": name, "parts": [{"files": [LOCAL]}]},
+                "features": features,
+                "label": label,
+            },
+            "normalize": {"transforms": {feature: [{"kind": transform}] for feature in features}},
+            "split": {"validation_fraction": 0.2, "test_fraction": 0.2},
+            "train": {
+                "model": {"layers": []},
+                "optimizer": {"kind": "sgd", "learning_rate": 0.1},
+                "global_batch_size": 8,
+                "epochs": 2,
+            },
+            "evaluate": {"worst_examples": 3},
+            "register": {"thresholds": {}, "compare_by": "loss"},
+        }
+    )
+
+
+def _leave_files(paths: PipelinePaths, examples: pl.DataFrame, model: keras.Model, *, metric: str, run_id: str) -> None:
+    """Write what ingest, split and train leave: the second half of the examples is the test split."""
+    label = examples.columns[-1]
+    labels = examples[label]
+    indices = labels.cast(pl.Int32) if labels.dtype == pl.String else labels.cast(pl.Float32)
+    splits = {"train": examples[:4], "validation": examples[4:6], "test": examples[6:]}
+    write(examples, paths.examples)
+    manifest: dict[str, Any] = {"splits": {}}
+    for name, rows in splits.items():
+        write(
+            rows.select("example_id", label=indices.filter(examples["example_id"].is_in(rows["example_id"].implode()))),
+            paths.splits / name,
+        )
+        counts = {index: rows.filter(pl.col(label).cast(pl.String) == index).height for index in ("0", "1")}
+        manifest["splits"][name] = {"examples": rows.height, "digest": name * 8, "classes": counts}
+    paths.manifest.write_text(json.dumps(manifest))
+    paths.model.parent.mkdir(parents=True)
+    model.save(paths.model)
+    paths.history.parent.mkdir(parents=True)
+    paths.history.write_text(
+        f"epoch,loss,validation_loss,{metric},validation_{metric},seconds\n1,2,3,0.5,0.4,1\n2,1,2,0.6,0.5,1\n"
+    )
+    paths.run.write_text(
+        json.dumps(
+            {
+                "pipeline": paths.pipeline,
+                "run_name": "r",
+                "mlflow_run_id": run_id,
+                "mlflow_experiment": f"headrace/{paths.pipeline}",
+                "ray_job_id": "embedded",
+                "data_digest": "d" * 64,
+                "git_commit": "c" * 40,
+                "num_workers": 2,
+                "epochs": 2,
+                "best_epoch": 2,
+            }
+        )
+    )
+
+
+def _binary(root: Path, name: str, *, run_id: str) -> tuple[Pipeline, PipelinePaths]:
+    """A model that says 1 for bright pictures; the test split has a picture twice, and one with the wrong label."""
+    pipeline = _pipeline(
+        name,
+        features={"image": {"type": "image", "height": 2, "width": 2, "maximum": 16}},
+        label={"type": "category", "name": "bright", "classes": ["0", "1"]},
+        transform="scale_pixels",
+    )
+    values = [0, 16, 1, 15, 2, 14, 3, 13, 4, 4, 5]
+    examples = pl.DataFrame(
+        {
+            "example_id": pl.Series([1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 10], dtype=pl.UInt64),
+            "image": pl.Series([[value] * 4 for value in values], dtype=pl.Array(pl.UInt8, 4)),
+            "bright": ["0", "1", "0", "1", "0", "1", "0", "1", "0", "0", "1"],
+        }
+    )
+    image = keras.Input((2, 2, 1), name="image")
+    outputs = keras.layers.Dense(2, activation="softmax", name="output")(keras.layers.Flatten()(image))
+    model = keras.Model({"image": image}, outputs)
+    model.get_layer("output").set_weights([np.array([[-0.1, 0.1]] * 4), np.array([3.2, -3.2])])
+    paths = PipelinePaths(root, name)
+    _leave_files(paths, examples, model, metric="accuracy", run_id=run_id)
+    return pipeline, paths
+
+
+def test_a_category_has_metrics_plots_a_report_and_its_run_in_mlflow(root: Path) -> None:
+    run_id = open_run(root, experiment="headrace/bright", run_name="r", tags={}, params={})
+    close_run(root, run_id, status="FINISHED")
+    pipeline, paths = _binary(root, "bright", run_id=run_id)
+
+    evaluate(pipeline, paths)
+
+    metrics = json.loads(paths.metrics.read_text())
+    assert (metrics["examples"], metrics["data_digest"]) == (5, "test" * 8)
+    assert metrics["accuracy"] == pytest.approx(4 / 5)
+    assert {"loss", "precision", "recall", "f1", "roc_auc", "average_precision"} < metrics.keys()
+    assert sorted(file.name for file in paths.plots.iterdir()) == [
+        "class_balance.png",
+        "confusion_matrix.png",
+        "learning_curves.png",
+        "precision_recall.png",
+        "roc.png",
+        "worst_examples.png",
+    ]
+    page = paths.report.read_text(encoding="utf-8")
+    assert "a &lt;test&gt; pipeline" in page
+    assert page.count("data:image/png;base64,") == 3
+    client = connect(root)
+    assert client.get_run(run_id).data.metrics["test_accuracy"] == pytest.approx(4 / 5)
+    assert client.get_run(run_id).info.status == "FINISHED"
+    logged = {file.path for file in client.list_artifacts(run_id, "evaluation")}
+    assert logged == {"evaluation/metrics.json", "evaluation/plots", "evaluation/report.html"}
+
+
+def test_the_same_files_give_the_same_report_even_if_mlflow_does_not_know_the_run(root: Path) -> None:
+    pipeline, paths = _binary(root, "again", run_id="0" * 32)
+
+    evaluate(pipeline, paths)
+    first = {file: file.read_bytes() for file in paths.reports.rglob("*") if file.is_file()}
+    evaluate(pipeline, paths)
+
+    assert {file: file.read_bytes() for file in paths.reports.rglob("*") if file.is_file()} == first
+
+
+def test_a_number_has_errors_in_its_own_unit_and_residuals(root: Path) -> None:
+    pipeline = _pipeline(
+        "double",
+        features={"x": {"type": "number"}, "word": {"type": "category", "nullable": True}},
+        label={"type": "number", "name": "y", "unit": "m"},
+        transform="standardize",
+    )
+    examples = pl.DataFrame(
+        {
+            "example_id": pl.Series(range(10), dtype=pl.UInt64),
+            "x": [float(value) for value in range(10)],
+            "word": ["a", None] * 5,
+            "y": [2.0 * value + 3 * (value == 9) for value in range(10)],
+        }
+    )
+    x, word = keras.Input((1,), name="x"), keras.Input((1,), dtype="string", name="word")
+    known = keras.layers.StringLookup(vocabulary=["a"], output_mode="one_hot")(word)
+    joined = keras.layers.Concatenate()([x, known])
+    outputs = keras.layers.Dense(1, use_bias=False, name="output")(joined)
+    model = keras.Model({"x": x, "word": word}, outputs)
+    model.get_layer("output").set_weights([np.array([[2.0], [0], [0]])])
+    paths = PipelinePaths(root, "double")
+    _leave_files(paths, examples, model, metric="root_mean_squared_error", run_id="0" * 32)
+
+    evaluate(pipeline, paths)
+
+    metrics = json.loads(paths.metrics.read_text())
+    assert (metrics["loss"], metrics["root_mean_squared_error"]) == pytest.approx((9 / 4, 1.5))
+    assert metrics["mean_absolute_error"] == pytest.approx(3 / 4)
+    assert {file.stem for file in paths.plots.iterdir()} == {"learning_curves", "predicted_against_true", "residuals"}
+    assert "1.5 m" in paths.report.read_text(encoding="utf-8")
+
+
+def test_a_split_of_other_data_is_an_error(root: Path) -> None:
+    pipeline, paths = _binary(root, "other", run_id="0" * 32)
+    write(pl.DataFrame({"example_id": pl.Series([77], dtype=pl.UInt64), "label": [0]}), paths.splits / "test")
+
+    with pytest.raises(DataError, match="the test split has 1 rows, but 0 rows"):
+        evaluate(pipeline, paths)
+
+
+def test_without_a_trained_model_the_error_says_what_makes_one(root: Path) -> None:
+    pipeline, paths = _binary(root, "untrained", run_id="0" * 32)
+    paths.model.unlink()
+
+    with pytest.raises(DataError, match="headrace train"):
+        evaluate(pipeline, paths)

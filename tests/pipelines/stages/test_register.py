@@ -1,0 +1,286 @@
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+from components.errors import DataError, ParamsError
+from pipelines.params import Pipeline
+from pipelines.paths import PipelinePaths
+from pipelines.stages.register import register
+from pipelines.tracking.registry import alias_version, model_file, versions
+from pipelines.tracking.runs import close_run, open_run
+from pipelines.tracking.server import connect, tracking_uri
+
+SETTINGS = {
+    "name": "coins",
+    "description": "Heads or tails",
+    "ingest": {
+        "source": {"kind": "bundled", "dataset": "digits"},
+        "features": {
+            "spin": {"type": "number", "nullable": True},
+            "metal": {"type": "category", "nullable": True},
+        },
+        "label": {"type": "category", "name": "side", "classes": ["tails", "heads"]},
+    },
+    "normalize": {"transforms": {"spin": [], "metal": []}},
+    "split": {"validation_fraction": 0.1, "test_fraction": 0.2},
+    "train": {
+        "model": {"layers": []},
+        "optimizer": {"kind": "adam", "learning_rate": 0.1},
+        "global_batch_size": 4,
+        "epochs": 2,
+    },
+    "register": {"thresholds": {"accuracy": {"minimum": 0.5}}, "compare_by": "accuracy"},
+}
+
+
+def a_pipeline(**changed) -> Pipeline:
+    return Pipeline.model_validate({**SETTINGS, "register": {**SETTINGS["register"], **changed}})
+
+
+def save_model(path, *, slope: float, number_name: str = "spin") -> None:
+    """A model that says heads where slope * spin > 0, and adds a little for gold."""
+    number = keras.Input((1,), name=number_name)
+    text = keras.Input((1,), name="metal", dtype="string")
+    gold = keras.layers.StringLookup(vocabulary=["gold"], output_mode="one_hot")(text)
+    tails, heads = keras.ops.zeros_like(number), keras.ops.nan_to_num(number) * slope + gold[:, 1:] * 0.01
+    outputs = keras.layers.Softmax()(keras.ops.concatenate([tails, heads], axis=1))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    keras.Model({number_name: number, "metal": text}, outputs).save(path)
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    save_model(folder / "good.keras", slope=2.0)
+    save_model(folder / "bad.keras", slope=-2.0)
+    save_model(folder / "other.keras", slope=2.0, number_name="weight")
+    return folder
+
+
+@pytest.fixture
+def paths(project_root, models):
+    paths = PipelinePaths(project_root, "coins")
+    rows = pl.DataFrame(
+        {
+            "example_id": pl.Series(range(6), dtype=pl.UInt64),
+            "spin": [1.0, None, 3.0, -1.0, -2.0, 4.0],
+            "metal": ["gold", "tin", None, "gold", "tin", "tin"],
+            "side": ["heads", "tails", "heads", "tails", "tails", "heads"],
+        }
+    )
+    for folder, table in [(paths.examples, rows), (paths.splits / "test", rows[2:].select("example_id"))]:
+        folder.mkdir(parents=True)
+        table.write_parquet(folder / "part-00000.parquet")
+    paths.reports.mkdir(parents=True)
+    paths.history.write_text("epoch,loss,validation_loss,seconds\n1,0.5,0.6,1.0\n2,0.4,0.5,1.0\n")
+    return paths
+
+
+def train(paths, model, *, accuracy: float, test_digest: str = "a" * 64, known: bool = True) -> None:
+    """Put in place what train and evaluate would have left."""
+    run_id = "f" * 32
+    if known:
+        run_id = open_run(paths.root, experiment="headrace/coins", run_name="coins-1", tags={}, params={})
+        close_run(paths.root, run_id, status="FINISHED")
+    paths.model.parent.mkdir(parents=True, exist_ok=True)
+    paths.model.write_bytes(model.read_bytes())
+    run = {
+        "pipeline": "coins",
+        "run_name": "coins-1",
+        "mlflow_run_id": run_id,
+        "mlflow_experiment": "headrace/coins",
+        "ray_job_id": "embedded",
+        "data_digest": "d" * 64,
+        "git_commit": "c" * 40,
+    }
+    paths.run.write_text(json.dumps(run))
+    metrics = {"loss": 0.5, "accuracy": accuracy, "examples": 4, "data_digest": test_digest}
+    paths.metrics.write_text(json.dumps(metrics))
+    paths.manifest.write_text(json.dumps({"splits": {"test": {"digest": test_digest}}}))
+
+
+def registration(paths):
+    return json.loads(paths.registration.read_text())
+
+
+def test_the_first_model_that_passes_becomes_champion(paths, models):
+    train(paths, models / "good.keras", accuracy=0.75)
+    register(a_pipeline(), paths)
+
+    said = registration(paths)
+    run_id = json.loads(paths.run.read_text())["mlflow_run_id"]
+    assert (said["model"], said["version"], said["alias"], said["decision"]) == ("coins", 1, "champion", "promoted")
+    assert said["reasons"] == ["accuracy 0.75 meets its threshold", "there is no champion to beat"]
+    assert said["metrics"] == {"loss": 0.5, "accuracy": 0.75}
+    assert said["mlflow_run_id"] == run_id
+    assert str(paths.root) not in paths.registration.read_text()
+    assert alias_version(paths.root, "coins", "champion").number == 1
+
+    tags = alias_version(paths.root, "coins", "champion").tags
+    md5 = subprocess.run(["md5sum", paths.model], capture_output=True, text=True, check=True).stdout.split()[0]
+    expected = {
+        "model_md5": md5,
+        "mlflow_run_id": run_id,
+        "trained_by_run": run_id,
+        "run_name": "coins-1",
+        "ray_job_id": "embedded",
+        "git_commit": "c" * 40,
+        "data_digest": "d" * 64,
+        "test_digest": "a" * 64,
+        "metric.accuracy": "0.75",
+    }
+    assert expected.items() <= tags.items()
+
+
+def test_the_registered_file_is_the_trained_one(paths, models):
+    train(paths, models / "good.keras", accuracy=0.75)
+    register(a_pipeline(), paths)
+    assert model_file(paths.root, "coins", "champion").read_bytes() == paths.model.read_bytes()
+
+
+def test_mlflow_loads_it_as_keras_and_serves_raw_rows(paths, models):
+    import mlflow
+
+    train(paths, models / "good.keras", accuracy=0.75)
+    register(a_pipeline(), paths)
+    mlflow.set_tracking_uri(tracking_uri(paths.root))
+    rows = pd.DataFrame({"spin": [1.0, np.nan, -2.0], "metal": ["gold", None, "tin"]})
+    raw = {"spin": np.array([[1.0], [np.nan], [-2.0]], "float32"), "metal": np.array([["gold"], [""], ["tin"]], object)}
+
+    loaded = mlflow.keras.load_model("models:/coins@champion")
+    expected = np.asarray(loaded(raw))
+    assert expected.argmax(axis=1).tolist() == [1, 0, 0]
+    served = mlflow.pyfunc.load_model("models:/coins@champion")
+    np.testing.assert_array_equal(served.predict(rows), expected)
+    np.testing.assert_array_equal(served.predict(rows[["spin"]])[1:], expected[1:])  # a nullable column may be left out
+    assert served.predict(served.input_example).shape == (2, 2)
+    assert served.metadata.metadata == {"classes": ["tails", "heads"]}
+    assert served.metadata.signature.inputs.input_names() == ["spin", "metal"]
+
+
+def test_registering_again_changes_nothing(paths, models):
+    train(paths, models / "good.keras", accuracy=0.75)
+    register(a_pipeline(), paths)
+    before = paths.registration.read_bytes()
+    paths.registration.unlink()
+    register(a_pipeline(), paths)
+    assert paths.registration.read_bytes() == before
+    assert len(versions(paths.root, "coins")) == 1
+    client = connect(paths.root)
+    experiments = [client.get_experiment_by_name("headrace/coins").experiment_id]
+    assert len(client.search_runs(experiments)) == len(client.search_logged_models(experiments)) == 1
+
+
+def test_other_thresholds_are_a_new_decision_on_the_same_version(paths, models):
+    train(paths, models / "good.keras", accuracy=0.75)
+    register(a_pipeline(thresholds={"accuracy": {"minimum": 0.9}}), paths)
+    assert registration(paths)["alias"] is None
+    register(a_pipeline(), paths)
+    assert registration(paths)["alias"] == "champion"
+    register(a_pipeline(thresholds={"accuracy": {"minimum": 0.9}}), paths)
+    said = registration(paths)
+    assert (said["version"], said["alias"], said["decision"]) == (1, "champion", "not promoted")
+    assert said["reasons"] == ["accuracy 0.75 is below the minimum of 0.9", "it is the champion already"]
+
+
+def test_a_model_that_fails_the_gate_is_registered_without_the_alias(paths, models):
+    train(paths, models / "bad.keras", accuracy=0.25)
+    register(a_pipeline(), paths)
+    said = registration(paths)
+    assert (said["version"], said["alias"], said["decision"]) == (1, None, "not promoted")
+    assert "accuracy 0.25 is below the minimum of 0.5" in said["reasons"]
+    assert alias_version(paths.root, "coins", "champion") is None
+
+
+@pytest.mark.parametrize(("accuracy", "champion"), [(0.8, 2), (0.75, 1), (0.7, 1)])
+def test_on_the_same_test_data_the_better_model_is_champion(paths, models, accuracy, champion):
+    train(paths, models / "good.keras", accuracy=0.75)
+    register(a_pipeline(), paths)
+    train(paths, models / "bad.keras", accuracy=accuracy)
+    register(a_pipeline(), paths)
+    assert registration(paths)["version"] == 2
+    assert alias_version(paths.root, "coins", "champion").number == champion
+    previous = alias_version(paths.root, "coins", "previous_champion")
+    assert (previous and previous.number) == (1 if champion == 2 else None)
+
+
+@pytest.mark.parametrize(
+    ("first", "said_of_first", "second", "champion"),
+    [("bad.keras", 0.99, 0.75, 2), ("good.keras", 0.51, 0.75, 1)],  # by what it was tested to be, each would be wrong
+)
+def test_on_other_test_data_the_champion_is_evaluated_anew(paths, models, first, said_of_first, second, champion):
+    train(paths, models / first, accuracy=said_of_first)
+    register(a_pipeline(), paths)
+    train(paths, models / "other.keras", accuracy=second, test_digest="b" * 64)
+    register(a_pipeline(), paths)
+    assert "evaluated anew" in registration(paths)["reasons"][0]
+    assert alias_version(paths.root, "coins", "champion").number == champion
+
+
+def test_a_champion_that_takes_other_features_is_not_replaced_without_a_person(paths, models):
+    train(paths, models / "other.keras", accuracy=0.6)
+    register(a_pipeline(), paths)
+    train(paths, models / "good.keras", accuracy=0.9, test_digest="b" * 64)
+    register(a_pipeline(), paths)
+    said = registration(paths)
+    assert (said["alias"], said["decision"]) == (None, "not promoted")
+    assert "it takes a feature 'weight'" in said["reasons"][1]
+    assert "headrace promote coins --version 2" in said["reasons"][2]
+
+
+def test_a_model_whose_run_is_unknown_gets_a_run_that_says_so(paths, models):
+    train(paths, models / "good.keras", accuracy=0.75, known=False)
+    register(a_pipeline(), paths)
+    before = paths.registration.read_bytes()
+    run = connect(paths.root).get_run(registration(paths)["mlflow_run_id"])
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["headrace.restored"] == "true"
+    assert run.data.tags["headrace.mlflow_run_id"] == "f" * 32
+    assert run.data.params["optimizer.learning_rate"] == "0.1"
+    assert run.data.metrics == {
+        "loss": 0.4,
+        "validation_loss": 0.5,
+        "seconds": 1.0,
+        "test_loss": 0.5,
+        "test_accuracy": 0.75,
+    }
+    assert alias_version(paths.root, "coins", "champion").tags["trained_by_run"] == "f" * 32
+    register(a_pipeline(), paths)
+    assert paths.registration.read_bytes() == before
+    assert len(versions(paths.root, "coins")) == 1
+
+
+@pytest.mark.parametrize("wrong", [{"compare_by": "acc"}, {"thresholds": {"auc": {"minimum": 1}}}])
+def test_an_unknown_metric_stops_before_anything_is_logged(paths, models, wrong):
+    train(paths, models / "good.keras", accuracy=0.75)
+    with pytest.raises(ParamsError, match="there are: accuracy, loss"):
+        register(a_pipeline(**wrong), paths)
+    assert versions(paths.root, "coins") == []
+
+
+def test_metrics_of_another_test_split_are_refused(paths, models):
+    train(paths, models / "good.keras", accuracy=0.75)
+    paths.manifest.write_text(json.dumps({"splits": {"test": {"digest": "e" * 64}}}))
+    with pytest.raises(DataError, match="run `headrace evaluate coins` again"):
+        register(a_pipeline(), paths)
+
+
+def test_registering_does_not_load_tensorflow(paths, models):
+    train(paths, models / "good.keras", accuracy=0.75)
+    code = (
+        "import json, sys; from pathlib import Path; from pipelines.params import Pipeline\n"
+        "from pipelines.paths import PipelinePaths; from pipelines.stages.register import register\n"
+        "register(Pipeline.model_validate_json(sys.argv[2]), PipelinePaths(Path(sys.argv[1]), 'coins'))\n"
+        "print(sorted({'tensorflow', 'keras', 'matplotlib', 'sklearn'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code, paths.root, json.dumps(SETTINGS)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.stdout.splitlines()[-1:] == ["[]"], ended.stderr
+    assert ended.stderr == ""
+    assert registration(paths)["alias"] == "champion"

@@ -1,0 +1,56 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from components.errors import ParamsError
+from pipelines.params import list_pipelines
+from pipelines.storage.graph import stage_graph
+
+
+def edges_by_dvc(repository: Path, pipeline: str) -> set[tuple[str, str]]:
+    """What DVC itself makes of dvc.yaml."""
+    command = [str(Path(sys.executable).with_name("dvc")), "dag", "--dot", f"register@{pipeline}"]
+    lines = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True).stdout.splitlines()
+    pairs = [line.rstrip(";").replace('"', "").split(" -> ") for line in lines if "->" in line]
+    return {(before.partition("@")[0], after.partition("@")[0]) for before, after in pairs}
+
+
+def test_edges_are_those_that_dvc_sees(repository: Path) -> None:
+    for pipeline in list_pipelines(repository / "params.yaml"):
+        graph = stage_graph(repository / "dvc.yaml", pipeline)
+        ours = {(before, stage) for stage, upstream in graph.items() for before in upstream}
+        assert ours == edges_by_dvc(repository, pipeline)
+
+
+def test_stages_come_in_an_order_in_which_they_can_run(repository: Path) -> None:
+    graph = stage_graph(repository / "dvc.yaml", "digits")
+    assert list(graph) == ["ingest", "normalize", "split", "train", "evaluate", "register"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("stages: [", "is not YAML"),
+        ("stage: {}", "expected `stages`"),
+        ("stages: {a: {matrix: {size: [1, 2]}, cmd: x}}", "expected `matrix:"),
+        ("stages: {a: {matrix: {pipeline: [p]}, cmd: x, outs: ['${other}']}}", "only ${item.pipeline}"),
+        (  # each reads what the other writes
+            "stages: {a: {matrix: {pipeline: [p]}, deps: [y], outs: [x]},"
+            " b: {matrix: {pipeline: [p]}, deps: [x], outs: [y]}}",
+            "wait for each other",
+        ),
+    ],
+)
+def test_a_broken_dvc_yaml_is_explained(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "dvc.yaml").write_text(content)
+    with pytest.raises(ParamsError, match=message.replace("$", r"\$").replace("{", r"\{").replace("}", r"\}")):
+        stage_graph(tmp_path / "dvc.yaml", "p")
+
+
+def test_other_pipelines_stages_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "dvc.yaml").write_text(
+        "stages: {a: {matrix: {pipeline: [p]}, cmd: x}, b: {matrix: {pipeline: [q]}, cmd: x}}"
+    )
+    assert stage_graph(tmp_path / "dvc.yaml", "p") == {"a": ()}

@@ -1,0 +1,66 @@
+import keras
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+
+from components.examples.settings import CategoryFeature, CategoryLabel, ImageFeature, NumberFeature, NumberLabel
+from pipelines.tracking.packaging import package, signature
+
+DIGIT = CategoryLabel(name="digit", classes=("0", "1", "2"))
+
+
+@pytest.fixture(scope="module")
+def image_model(tmp_path_factory):
+    inputs = keras.Input((2, 3, 1), name="image")
+    outputs = keras.layers.Dense(3, activation="softmax")(keras.layers.Flatten()(inputs))
+    path = tmp_path_factory.mktemp("model") / "model.keras"
+    keras.Model({"image": inputs}, outputs).save(path)
+    return path
+
+
+@pytest.fixture
+def packaged(tmp_path, image_model):
+    from mlflow.models import Model
+
+    folder = tmp_path / "a model"
+    folder.mkdir()
+    example = pl.DataFrame({"image": [[0, 1, 2, 3, 4, 5]]}, schema={"image": pl.Array(pl.UInt8, 6)})
+    features = {"image": ImageFeature(height=2, width=3)}
+    package(folder, model=Model(), model_file=image_model, features=features, label=DIGIT, example=example)
+    return folder
+
+
+def test_the_keras_flavour_is_the_one_that_mlflow_keras_writes(packaged, image_model, tmp_path):
+    from mlflow.keras import save_model
+
+    theirs = tmp_path / "theirs"
+    save_model(keras.saving.load_model(image_model), str(theirs), pip_requirements=["keras"])
+
+    def flavour(folder):
+        return yaml.safe_load((folder / "MLmodel").read_text())["flavors"]["keras"]
+
+    def files(folder):
+        return {path.relative_to(folder / "data") for path in (folder / "data").rglob("*")}
+
+    assert flavour(packaged) == flavour(theirs)
+    assert files(packaged) == files(theirs)
+    assert (packaged / "data/keras_module.txt").read_bytes() == (theirs / "data/keras_module.txt").read_bytes()
+
+
+def test_an_image_model_is_served_from_arrays(packaged, image_model):
+    import mlflow.pyfunc
+
+    served = mlflow.pyfunc.load_model(str(packaged))
+    images = np.arange(12, dtype=np.float32).reshape(2, 2, 3, 1)
+    expected = np.asarray(keras.saving.load_model(image_model)({"image": images}))
+    np.testing.assert_array_equal(served.predict({"image": images}), expected)
+    assert served.input_example["image"].tolist() == [[[[0], [1], [2]], [[3], [4], [5]]]]
+
+
+def test_a_signature_has_a_column_for_each_feature_and_optional_ones_for_nullable(tmp_path):
+    features = {"age": NumberFeature(nullable=True), "sex": CategoryFeature()}
+    found = signature(features=features, label=NumberLabel(name="distance")).to_dict()
+    assert '"double", "name": "age", "required": false' in found["inputs"]
+    assert '"string", "name": "sex", "required": true' in found["inputs"]
+    assert '"shape": [-1, 1]' in found["outputs"]
