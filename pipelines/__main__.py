@@ -1,6 +1,7 @@
 """The command line: parse, configure logging, call, exit code."""
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -147,6 +148,7 @@ def configure_logging() -> None:
 def main() -> None:
     """Run the command line; a UserError is one readable line on standard error and exit code 2."""
     configure_logging()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's errors also come as Python exceptions
     try:
         app()
     except UserError as error:

@@ -12,10 +12,10 @@ import polars as pl
 
 Words = npt.NDArray[np.uint64]
 
-_GOLDEN = 0x9E3779B97F4A7C15  # 2**64 / golden ratio: splitmix64's increment
-_MULTIPLIER_1 = np.uint64(0xBF58476D1CE4E5B9)
-_MULTIPLIER_2 = np.uint64(0x94D049BB133111EB)
-_SHIFT_1, _SHIFT_2, _SHIFT_3 = np.uint64(30), np.uint64(27), np.uint64(31)
+# splitmix64's constants, which components.training.feed needs too
+GOLDEN = 0x9E3779B97F4A7C15  # 2**64 / golden ratio: the increment
+MULTIPLIERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+SHIFTS = (np.uint64(30), np.uint64(27), np.uint64(31))
 _MISSING = np.uint64(0x5851F42D4C957F2D)
 _BLOCK_ROWS = 1 << 15  # 256 KiB of ids: all passes over a block stay in the processor's cache
 _KEPT_BYTES = np.array([(1 << 8 * count) - 1 for count in range(9)], dtype=np.uint64)
@@ -26,7 +26,7 @@ def mix(ids: Words, seed: int) -> Words:
 
     Source: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
     """
-    offset = _scramble(np.array([(seed + _GOLDEN) % 2**64], dtype=np.uint64))
+    offset = _scramble(np.array([(seed + GOLDEN) % 2**64], dtype=np.uint64))
     draws = ids + offset
     for start in range(0, len(draws), _BLOCK_ROWS):
         _scramble(draws[start : start + _BLOCK_ROWS])
@@ -38,7 +38,7 @@ def example_ids(table: pl.DataFrame, *, columns: Sequence[str]) -> Words:
 
     Equal content gives equal ids whatever the order of rows and columns. -0.0 counts as 0.0; null equals null only.
     """
-    ids = np.full(table.height, _GOLDEN, dtype=np.uint64)
+    ids = np.full(table.height, GOLDEN, dtype=np.uint64)
     for start in range(0, table.height, _BLOCK_ROWS):
         block, block_ids = table.slice(start, _BLOCK_ROWS), ids[start : start + _BLOCK_ROWS]
         for name in sorted(columns):
@@ -65,17 +65,17 @@ def _absorb_column(ids: Words, column: pl.Series) -> None:
 
 def _absorb(ids: Words, words: Words) -> None:
     ids ^= words
-    ids += np.uint64(_GOLDEN)  # zero is a fixed point of the finalizer
+    ids += np.uint64(GOLDEN)  # zero is a fixed point of the finalizer
     _scramble(ids)
 
 
 def _scramble(words: Words) -> Words:
     """Change uint64 words in place by splitmix64's finalizer (modulo 2**64), and return them."""
-    words ^= words >> _SHIFT_1
-    words *= _MULTIPLIER_1
-    words ^= words >> _SHIFT_2
-    words *= _MULTIPLIER_2
-    words ^= words >> _SHIFT_3
+    words ^= words >> SHIFTS[0]
+    words *= MULTIPLIERS[0]
+    words ^= words >> SHIFTS[1]
+    words *= MULTIPLIERS[1]
+    words ^= words >> SHIFTS[2]
     return words
 
 

@@ -103,10 +103,14 @@ def worker_dataset(strategy: tf.distribute.Strategy, dataset: tf.data.Dataset) -
     """Return `dataset`, this worker's own part of every global batch, without end, in the form that `fit` takes.
 
     The cardinality is stated as infinite because TensorFlow otherwise asks all workers at each step whether there is
-    one more batch.
+    one more batch. Autotuning is off because its thread sleeps, the longer the training the longer, up to a minute, and
+    the end of `fit` waits for it.
     """
-    endless = dataset.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
-    return strategy.distribute_datasets_from_function(lambda _: endless)
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    endless = dataset.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)).with_options(options)
+    to_device = tf.distribute.InputOptions(experimental_fetch_to_device=bool(tf.config.list_logical_devices("GPU")))
+    return strategy.distribute_datasets_from_function(lambda _: endless, to_device)
 
 
 def _function(

@@ -39,6 +39,8 @@ def _embedded(num_workers: int) -> dict[str, Any]:
         # Logical CPUs: as many as workers, so that two workers also run on a machine with one core.
         "num_cpus": max(num_workers, os.cpu_count() or 1),
         "object_store_memory": OBJECT_STORE_BYTES,
+        # Ray Train starts its workers in an environment of their own: workers made ahead are never used.
+        "_system_config": {"prestart_worker_first_driver": False},
     }
     if sys.executable != shlex.quote(sys.executable):
         # Ray passes the interpreter to a shell unquoted, which breaks in a folder whose path has a space.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.v2._internal.callbacks import DatasetsCallback
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
 
@@ -22,23 +23,32 @@ def fit(job: TrainJob, *, on_epoch: Callable[[dict[str, Any]], None]) -> None:
     """Train until all epochs are done and the results are in `job.results`.
 
     `on_epoch` is called with each epoch's figures as they come. Raises TrainingError with the first worker's own error.
-    The trainer runs in a second thread, so that Ctrl-C reaches this one at once instead of Ray's handler.
+    The trainer runs in a second thread, so that Ctrl-C reaches this one at once instead of Ray's handler, and so that
+    the seconds in which Ray Train takes its workers down are not waited for: the session ends them all.
     """
     failed: list[BaseException] = []
     thread = threading.Thread(target=_run, args=(job, failed), name="ray-train", daemon=True)
     thread.start()
     shown = 0
-    while thread.is_alive():
+    while thread.is_alive() and not job.results.is_dir():
         thread.join(POLL_SECONDS)
         shown = _show(job.progress, shown, on_epoch)
-    if failed:
-        raise _readable(failed[0])
-    if not job.results.is_dir():
-        raise TrainingError(f"training ended without results in {job.results}")
+    _show(job.progress, shown, on_epoch)
+    if job.results.is_dir():
+        return
+    raise _readable(failed[0]) if failed else TrainingError(f"training ended without results in {job.results}")
+
+
+class _Trainer(DataParallelTrainer):  # type: ignore[misc]  # ray carries no types
+    """Without Ray's dataset manager: the feed is ours, and an actor that has nothing to do costs two seconds."""
+
+    def _create_default_callbacks(self) -> list[Any]:
+        callbacks = super()._create_default_callbacks()
+        return [callback for callback in callbacks if not isinstance(callback, DatasetsCallback)]
 
 
 def _run(job: TrainJob, failed: list[BaseException]) -> None:
-    trainer = DataParallelTrainer(
+    trainer = _Trainer(
         train_on_worker,
         train_loop_config={"job": job.model_dump_json()},
         backend_config=TensorflowBackendConfig(),

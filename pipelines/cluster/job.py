@@ -10,12 +10,10 @@ class TrainJob(Settings):
     """One training. Paths must mean the same on every node."""
 
     run_name: str
-    root: Path
     folder: Path
     splits: Path
     statistics: Path
     train: Train
-    mlflow_run_id: str
 
     @property
     def checkpoints(self) -> Path:

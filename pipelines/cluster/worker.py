@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def train_on_worker(config: dict[str, str]) -> None:
-    """Train this worker's part of the job in `config["job"]`; worker 0 logs each epoch and leaves the results."""
+    """Train this worker's part of the job in `config["job"]`; worker 0 tells of each epoch and leaves the results."""
     import ray.train
 
     job = TrainJob.model_validate_json(config["job"])
@@ -44,7 +44,7 @@ def train_on_worker(config: dict[str, str]) -> None:
 
 def _limit_threads(workers_on_node: int) -> None:
     """Share the node's cores among its workers; otherwise each takes all of them, and they wait for each other."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -52,13 +52,9 @@ def _limit_threads(workers_on_node: int) -> None:
 
 
 def _log_epoch(job: TrainJob, fitted: "FittedTable", epoch: int, figures: dict[str, float]) -> None:
-    """MLflow and the progress file get the figures in the label's own unit."""
-    from pipelines.tracking.runs import log_epoch
-
-    readable = in_label_unit(figures, fitted)
+    """Add a line to the progress file, with the figures in the label's own unit; the driver sends them to MLflow."""
     with job.progress.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"epoch": epoch, "epochs": job.train.epochs, **readable}) + "\n")
-    log_epoch(job.root, job.mlflow_run_id, epoch=epoch, metrics=readable)
+        file.write(json.dumps({"epoch": epoch, **in_label_unit(figures, fitted)}) + "\n")
 
 
 def in_label_unit(figures: dict[str, float], fitted: "FittedTable") -> dict[str, float]:

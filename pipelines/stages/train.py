@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 
+from components.errors import ServiceError
 from pipelines.cluster.connect import ray_session
 from pipelines.cluster.fit import fit
 from pipelines.cluster.job import TrainJob
@@ -21,7 +22,8 @@ from pipelines.cluster.results import destinations
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths, ProjectPaths
 from pipelines.storage.atomic import replace_file, replace_folder
-from pipelines.tracking.runs import close_run, open_run
+from pipelines.tracking.epochs import EpochLog
+from pipelines.tracking.runs import Status, close_run, open_run
 
 log = structlog.get_logger()
 
@@ -49,15 +51,13 @@ def train(pipeline: Pipeline, paths: PipelinePaths) -> None:
     )
     job = TrainJob(
         run_name=run_name,
-        root=paths.root,
         folder=ProjectPaths(paths.root).ray_storage / run_name,
         splits=paths.splits,
         statistics=paths.statistics,
         train=pipeline.train,
-        mlflow_run_id=run_id,
     )
     with _truthful_status(paths.root, run_id):
-        _train(job)
+        _train(job, EpochLog(paths.root, run_id, epochs=pipeline.train.epochs))
         published = _publish(job, paths, {**origin, "mlflow_run_id": run_id})
     log.info(
         "trained",
@@ -68,7 +68,7 @@ def train(pipeline: Pipeline, paths: PipelinePaths) -> None:
     )
 
 
-def _train(job: TrainJob) -> None:
+def _train(job: TrainJob, epoch_log: EpochLog) -> None:
     """Run the job, or only pick up its results where an earlier try ended between training and publishing."""
     job.folder.mkdir(parents=True, exist_ok=True)
     if job.results.is_dir():
@@ -78,7 +78,8 @@ def _train(job: TrainJob) -> None:
     shutil.rmtree(job.folder / "ray", ignore_errors=True)
     with ray_session(num_workers=job.train.num_workers):
         signal.signal(signal.SIGTERM, _stop)  # again, because Ray has put its own in place
-        fit(job, on_epoch=_show_epoch)
+        fit(job, on_epoch=epoch_log.add)
+    epoch_log.send_rest()
 
 
 def _publish(job: TrainJob, paths: PipelinePaths, origin: dict[str, Any]) -> dict[str, Any]:
@@ -104,17 +105,20 @@ def _truthful_status(root: Path, run_id: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        close_run(root, run_id, status="KILLED", reason="interrupted")
+        _close(root, run_id, status="KILLED", reason="interrupted")
         raise
     except BaseException as error:
-        close_run(root, run_id, status="FAILED", reason=f"{type(error).__name__}: {error}"[:500])
+        _close(root, run_id, status="FAILED", reason=f"{type(error).__name__}: {error}"[:500])
         raise
-    close_run(root, run_id, status="FINISHED")
+    _close(root, run_id, status="FINISHED", reason=None)
 
 
-def _show_epoch(figures: dict[str, Any]) -> None:
-    shown = {name: f"{value:.4g}" for name, value in figures.items() if name not in ("epoch", "epochs", "seconds")}
-    log.info(f"epoch {figures['epoch']}/{figures['epochs']}", **shown, seconds=figures["seconds"])
+def _close(root: Path, run_id: str, *, status: Status, reason: str | None) -> None:
+    """Close the run; where MLflow is away, say so and leave the stage's own outcome as it is."""
+    try:
+        close_run(root, run_id, status=status, reason=reason)
+    except ServiceError as error:
+        log.warning("the MLflow run stays open", run=run_id, status=status, reason=str(error))
 
 
 def _stop(signal_number: int, _frame: FrameType | None) -> None:

@@ -16,7 +16,7 @@ import psutil
 from components.errors import ServiceError
 
 # SIGINT lets a stage close its MLflow run; what still lives after it is ended harder. Less than 10 s together.
-STOP_SIGNALS_SECONDS = ((signal.SIGINT, 8.0), (signal.SIGTERM, 0.7), (signal.SIGKILL, 1.0))
+STOP_SIGNALS_SECONDS = ((signal.SIGINT, 7.0), (signal.SIGTERM, 0.7), (signal.SIGKILL, 1.0))
 
 
 def environment() -> dict[str, str]:
@@ -25,6 +25,7 @@ def environment() -> dict[str, str]:
     return {
         **os.environ,
         "PATH": os.pathsep.join([programs, os.environ.get("PATH", os.defpath)]),
+        "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),  # else its notes drown the stages' lines
         "PYTHONUNBUFFERED": "1",  # else a stage's lines arrive when it has ended
         "SHELL": "/bin/sh",  # DVC runs commands in $SHELL, which for service accounts is `nologin`
     }
