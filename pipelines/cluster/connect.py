@@ -20,6 +20,9 @@ OBJECT_STORE_BYTES = 128 * 1024 * 1024
 def ray_session(*, num_workers: int) -> Iterator[None]:
     """Connect to Ray for the length of the block; raise ServiceError where RAY_ADDRESS can't be reached."""
     address = os.environ.get("RAY_ADDRESS")
+    if not address:
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody takes this machine away by Ray
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry, and one process less
     settings = {"address": address} if address else _embedded(num_workers)
     try:
         ray.init(log_to_driver=False, logging_level="ERROR", **settings)
@@ -30,6 +33,11 @@ def ray_session(*, num_workers: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def is_remote() -> bool:
+    """Return whether RAY_ADDRESS names a cluster that goes on when this process ends."""
+    return bool(os.environ.get("RAY_ADDRESS"))
 
 
 def _embedded(num_workers: int) -> dict[str, Any]:

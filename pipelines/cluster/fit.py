@@ -8,11 +8,13 @@ from typing import Any
 
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.v2._internal.callbacks import DatasetsCallback
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
 
 from components.errors import TrainingError
 from pipelines.cluster.backend import TensorflowBackendConfig
+from pipelines.cluster.connect import is_remote
 from pipelines.cluster.job import TrainJob
 from pipelines.cluster.worker import train_on_worker
 
@@ -40,11 +42,14 @@ def fit(job: TrainJob, *, on_epoch: Callable[[dict[str, Any]], None]) -> None:
 
 
 class _Trainer(DataParallelTrainer):  # type: ignore[misc]  # ray carries no types
-    """Without Ray's dataset manager: the feed is ours, and an actor that has nothing to do costs two seconds."""
+    """Without Ray's dataset manager, because the feed is ours, and, embedded, without what outlives a driver.
+
+    Each of them is an actor that has nothing to do here and costs two seconds of a core while the workers start.
+    """
 
     def _create_default_callbacks(self) -> list[Any]:
-        callbacks = super()._create_default_callbacks()
-        return [callback for callback in callbacks if not isinstance(callback, DatasetsCallback)]
+        idle = (DatasetsCallback,) if is_remote() else (DatasetsCallback, PlacementGroupCleanerCallback)
+        return [callback for callback in super()._create_default_callbacks() if not isinstance(callback, idle)]
 
 
 def _run(job: TrainJob, failed: list[BaseException]) -> None:
