@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
 from sklearn.metrics import classification_report, confusion_matrix, log_loss
 
-EPOCHS, BATCH_SIZE = 15, 64
+EPOCHS, BATCH_SIZE = 12, 64
 
 
 def main() -> None:
@@ -66,7 +66,7 @@ def build() -> keras.Model:
             layers.Dense(10, activation="softmax"),
         ]
     )
-    model.compile(keras.optimizers.Adam(0.002), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.compile(keras.optimizers.Adam(0.004), "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 
 

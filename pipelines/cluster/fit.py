@@ -1,14 +1,16 @@
 """Run one training on Ray Train and follow it."""
 
 import json
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ray.train import FailureConfig, RunConfig, ScalingConfig
+import ray
+from ray.train import FailureConfig, Result, RunConfig, ScalingConfig
 from ray.train.v2._internal.callbacks import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2._internal.constants import get_env_vars_to_propagate
+from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
 
@@ -25,46 +27,62 @@ def fit(job: TrainJob, *, on_epoch: Callable[[dict[str, Any]], None]) -> None:
     """Train until all epochs are done and the results are in `job.results`.
 
     `on_epoch` is called with each epoch's figures as they come. Raises TrainingError with the first worker's own error.
-    The trainer runs in a second thread, so that Ctrl-C reaches this one at once instead of Ray's handler, and so that
-    the seconds in which Ray Train takes its workers down are not waited for: the session ends them all.
     """
-    failed: list[BaseException] = []
-    thread = threading.Thread(target=_run, args=(job, failed), name="ray-train", daemon=True)
-    thread.start()
     shown = 0
-    while thread.is_alive() and not job.results.is_dir():
-        thread.join(POLL_SECONDS)
+
+    def look() -> bool:
+        nonlocal shown
         shown = _show(job.progress, shown, on_epoch)
-    _show(job.progress, shown, on_epoch)
-    if job.results.is_dir():
-        return
-    raise _readable(failed[0]) if failed else TrainingError(f"training ended without results in {job.results}")
+        return job.results.is_dir()
+
+    try:
+        _Trainer(job, look).fit()
+    except TrainingFailedError as error:
+        raise _readable(error) from error
+    finally:
+        look()
+    if not job.results.is_dir():
+        raise TrainingError(f"training ended without results in {job.results}")
 
 
 class _Trainer(DataParallelTrainer):  # type: ignore[misc]  # ray carries no types
-    """Without Ray's dataset manager, because the feed is ours, and, embedded, without what outlives a driver.
+    """Ray Train, followed from the main thread, so that a Ctrl-C is an ordinary KeyboardInterrupt.
 
-    Each of them is an actor that has nothing to do here and costs two seconds of a core while the workers start.
+    It leaves out Ray's dataset manager, because the feed is ours, and, embedded, what outlives a driver: each is an
+    actor that has nothing to do here and costs two seconds of a core while the workers start. And it does not wait the
+    six seconds that Ray takes to stop workers that have done all their work.
     """
+
+    def __init__(self, job: TrainJob, is_done: Callable[[], bool]) -> None:
+        super().__init__(
+            train_on_worker,
+            train_loop_config={"job": job.model_dump_json()},
+            backend_config=TensorflowBackendConfig(),
+            scaling_config=ScalingConfig(num_workers=job.train.num_workers),
+            # A name of its own in this folder: fitting a finished name again would silently give its old result.
+            run_config=RunConfig(
+                name="ray", storage_path=str(job.folder), failure_config=FailureConfig(max_failures=0)
+            ),
+        )
+        self._is_done = is_done
 
     def _create_default_callbacks(self) -> list[Any]:
         idle = (DatasetsCallback,) if is_remote() else (DatasetsCallback, PlacementGroupCleanerCallback)
         return [callback for callback in super()._create_default_callbacks() if not isinstance(callback, idle)]
 
-
-def _run(job: TrainJob, failed: list[BaseException]) -> None:
-    trainer = _Trainer(
-        train_on_worker,
-        train_loop_config={"job": job.model_dump_json()},
-        backend_config=TensorflowBackendConfig(),
-        scaling_config=ScalingConfig(num_workers=job.train.num_workers),
-        # A name of its own in this folder: fitting a finished name again would silently give its old result.
-        run_config=RunConfig(name="ray", storage_path=str(job.folder), failure_config=FailureConfig(max_failures=0)),
-    )
-    try:
-        trainer.fit()
-    except Exception as error:  # noqa: BLE001 - handed to the thread that waits, which raises it
-        failed.append(error)
+    def _initialize_and_run_controller(self, **settings: Any) -> Result:
+        here = {ray._raylet.RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()}
+        actor = ray.remote(num_cpus=0, label_selector=here, runtime_env={"env_vars": get_env_vars_to_propagate()})
+        controller = actor(TrainController).remote(**settings)
+        running = controller.run.remote()
+        try:
+            while not ray.wait([running], timeout=POLL_SECONDS)[0]:
+                if self._is_done():
+                    return Result(metrics=None, checkpoint=None, error=None, path=self.run_config.storage_path)
+            ray.get(running)
+            return ray.get(controller.get_result.remote())
+        finally:
+            ray.kill(controller)  # its workers and its placement group go with it
 
 
 def _show(progress: Path, shown: int, on_epoch: Callable[[dict[str, Any]], None]) -> int:
@@ -80,8 +98,7 @@ def _show(progress: Path, shown: int, on_epoch: Callable[[dict[str, Any]], None]
 
 def _readable(error: BaseException) -> BaseException:
     """The error of the first worker that failed for a reason of its own, where a person can mend it."""
-    causes = getattr(error, "worker_failures", {}) if isinstance(error, TrainingFailedError) else {}
-    for rank, cause in sorted(causes.items()):
+    for rank, cause in sorted(getattr(error, "worker_failures", {}).items()):
         own = getattr(cause, "cause", None) or cause
         if isinstance(own, TrainingError):
             return TrainingError(f"worker {rank}: {own}")
