@@ -1,7 +1,6 @@
 """The command line: parse, configure logging, call, exit code."""
 
 import logging
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ import structlog
 import typer
 
 from components.errors import UserError
+from pipelines.commands.quiet import import_tensorflow
 from pipelines.params import Pipeline, load_pipeline
 from pipelines.paths import PipelinePaths, ProjectPaths, project_root
 
@@ -59,9 +59,11 @@ def train(pipeline: PipelineName) -> None:
 @app.command(rich_help_panel="Stages")
 def evaluate(pipeline: PipelineName) -> None:
     """Metrics, figures and one report page on the test split."""
+    arguments = _load(pipeline)  # a mistake in params.yaml before the seconds of TensorFlow's import
+    import_tensorflow()
     from pipelines.stages.evaluate import evaluate as stage
 
-    stage(*_load(pipeline))
+    stage(*arguments)
 
 
 @app.command(rich_help_panel="Stages")
@@ -108,9 +110,11 @@ def predict(
     alias: Annotated[str, typer.Option(help="Which registered model.")] = "champion",
 ) -> None:
     """Predict from raw rows or images with a registered model."""
+    arguments = _load(pipeline)
+    import_tensorflow()
     from pipelines.commands.predict import predict as command
 
-    command(*_load(pipeline), input_file=input_file, output_file=output_file, alias=alias)
+    command(*arguments, input_file=input_file, output_file=output_file, alias=alias)
 
 
 @app.command(rich_help_panel="Commands")
@@ -148,7 +152,6 @@ def configure_logging() -> None:
 def main() -> None:
     """Run the command line; a UserError is one readable line on standard error and exit code 2."""
     configure_logging()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's errors also come as Python exceptions
     try:
         app()
     except UserError as error:

@@ -8,11 +8,13 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from components.errors import ParamsError
+from components.evaluation.gate import check_metrics, metric_names
 from components.examples.settings import CategoryLabel, Feature, ImageFeature, Label
 from components.models.shapes import Shape, output_shape
 from components.settings import Settings
 from components.sources.settings import Source
 from components.training.settings import Training
+from components.transforms.check import check
 from components.transforms.settings import LabelTransform, Transform
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -123,6 +125,21 @@ class Pipeline(Settings):
         return self
 
     @model_validator(mode="after")
+    def _later_stages_can_do_what_is_asked(self) -> Self:
+        """Ask here what normalize and register would refuse, the latter after hours of training."""
+        register = self.register_
+        try:
+            check(self.ingest.features, self.normalize.transforms)
+            metrics = metric_names(self.ingest.label)
+            check_metrics(metrics, thresholds=register.thresholds, compare_by=register.compare_by)
+        except ParamsError as error:
+            raise ValueError(str(error)) from error
+        given_test = any(part.given_split == "test" for part in getattr(self.ingest.source, "parts", ()))
+        if given_test and self.split.test_fraction:
+            raise ValueError("split.test_fraction: the source gives its own test set; leave test_fraction out")
+        return self
+
+    @model_validator(mode="after")
     def _inputs_fit_together(self) -> Self:
         used = [self.ingest.features[name] for name in self.normalize.transforms]
         if any(isinstance(feature, ImageFeature) for feature in used) and len(used) > 1:
@@ -145,6 +162,8 @@ def load_pipeline(params_file: Path, pipeline: str) -> Pipeline:
     section = content.get(pipeline)
     if not isinstance(section, dict):
         raise ParamsError(f"{params_file}: pipelines names {pipeline!r}, but there is no section {pipeline!r}")
+    if "name" in section:
+        raise ParamsError(f"{params_file.name}: {pipeline}.name: unknown name; a pipeline is named by its section")
     try:
         return Pipeline.model_validate({"name": pipeline, **section})
     except ValidationError as error:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from components.errors import ParamsError
+from components.examples.settings import CategoryLabel, Label, NumberLabel
 
 _LOWER_IS_BETTER = ("loss", "error")
 
@@ -46,6 +47,17 @@ def decide(
     checks = [_within(name, candidate[name], bounds) for name, bounds in thresholds.items()]
     checks.append(_beats(compare_by, candidate[compare_by], champion))
     return Decision(all(passed for passed, _ in checks), tuple(reason for _, reason in checks))
+
+
+def metric_names(label: Label) -> tuple[str, ...]:
+    """Return the names of the metrics that a model of this label is evaluated by."""
+    match label:
+        case NumberLabel():
+            return ("loss", "root_mean_squared_error", "mean_absolute_error", "r2")
+        case CategoryLabel() if len(label.classes) == 2:
+            return ("loss", "accuracy", "precision", "recall", "f1", "roc_auc", "average_precision")
+        case CategoryLabel():
+            return ("loss", "accuracy", "precision", "recall", "f1")
 
 
 def check_metrics(metrics: Iterable[str], *, thresholds: Mapping[str, Bounds], compare_by: str) -> None:

@@ -127,6 +127,7 @@ def _has_content(database: Path) -> bool:
 def _create_store(database: Path, artifacts: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells of each table
     with replace_file(database) as temporary:
         uri = f"{_SQLITE}{temporary}"
         with asking(uri, "make the tables"):

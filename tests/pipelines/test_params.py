@@ -45,6 +45,17 @@ MISTAKES = [
     (("normalize", "transforms"), {"imag": []}, r"transforms\.imag: not a feature; did you mean 'image'\?"),
     (("ingest", "label", "classes"), ["0", "0"], r"ingest\.label\..*classes must differ"),
     (("tran",), {}, r"digits\.tran: unknown name; did you mean 'train'\?"),
+    (
+        ("register", "compare_by"),
+        "acuracy",
+        r"register\.compare_by: there is no metric 'acuracy'; there are: accuracy, f1",
+    ),
+    (
+        ("normalize", "transforms"),
+        {"image": [{"kind": "one_hot"}]},
+        r"transforms\.image: one_hot can't be applied to an",
+    ),
+    (("name",), "other", r"digits\.name: unknown name; a pipeline is named by its section"),
     (("register", "thresholds", "accuracy"), {}, r"give minimum, maximum or both"),
 ]
 
