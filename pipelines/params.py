@@ -112,7 +112,7 @@ class Pipeline(Settings):
     normalize: Normalize
     split: Split
     train: Train
-    evaluate: Evaluate = Evaluate()
+    evaluate: Evaluate
     register_: Annotated[Register, Field(alias="register")]
     schedule: Schedule = Schedule()
 

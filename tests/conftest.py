@@ -1,10 +1,23 @@
 """What every test may ask for."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _own_environment() -> Iterator[None]:
+    """No test sees a person's services, or what another test (or MLflow, which sets variables) has left."""
+    before = dict(os.environ)
+    for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "HEADRACE_MIRROR"):
+        os.environ.pop(name, None)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,12 @@ def _pipeline(name: str, *, features: dict[str, Any], label: dict[str, Any], tra
                 "features": features,
                 "label": label,
             },
-            "normalize": {"transforms": {feature: [{"kind": transform}] for feature in features}},
+            "normalize": {
+                "transforms": {
+                    feature: [{"kind": "one_hot" if settings["type"] == "category" else transform}]
+                    for feature, settings in features.items()
+                }
+            },
             "split": {"validation_fraction": 0.2, "test_fraction": 0.2},
             "train": {
                 "model": {"layers": []},

@@ -48,7 +48,13 @@ def small(titanic, tmp_path, monkeypatch, content=CSV, **ingest_settings):
         "label": {"type": "category", "name": "kind", "classes": ["big", "small"]},
         **ingest_settings,
     }
-    normalize = {"transforms": {name: [] for name in settings["features"]}}
+    fitting = {"number": {"kind": "impute", "strategy": "median"}, "category": {"kind": "one_hot"}}
+    normalize = {
+        "transforms": {
+            name: [fitting.get(feature["type"], {"kind": "scale_pixels"})]
+            for name, feature in settings["features"].items()
+        }
+    }
     pipeline = Pipeline.model_validate({**titanic, "name": "small", "ingest": settings, "normalize": normalize})
     return pipeline, PipelinePaths(tmp_path, "small")
 

@@ -27,7 +27,7 @@ SETTINGS = {
         },
         "label": {"type": "category", "name": "side", "classes": ["tails", "heads"]},
     },
-    "normalize": {"transforms": {"spin": [], "metal": []}},
+    "normalize": {"transforms": {"spin": [{"kind": "impute", "strategy": "median"}], "metal": [{"kind": "one_hot"}]}},
     "split": {"validation_fraction": 0.1, "test_fraction": 0.2},
     "train": {
         "model": {"layers": []},
@@ -35,6 +35,7 @@ SETTINGS = {
         "global_batch_size": 4,
         "epochs": 2,
     },
+    "evaluate": {},
     "register": {"thresholds": {"accuracy": {"minimum": 0.5}}, "compare_by": "accuracy"},
 }
 
@@ -256,8 +257,8 @@ def test_a_model_whose_run_is_unknown_gets_a_run_that_says_so(paths, models):
     assert len(versions(paths.root, "coins")) == 1
 
 
-@pytest.mark.parametrize("wrong", [{"compare_by": "acc"}, {"thresholds": {"auc": {"minimum": 1}}}])
-def test_an_unknown_metric_stops_before_anything_is_logged(paths, models, wrong):
+@pytest.mark.parametrize("wrong", [{"compare_by": "roc_auc"}, {"thresholds": {"f1": {"minimum": 1}}}])
+def test_a_metric_that_was_not_computed_stops_before_anything_is_logged(paths, models, wrong):
     train(paths, models / "good.keras", accuracy=0.75)
     with pytest.raises(ParamsError, match="there are: accuracy, loss"):
         register(a_pipeline(**wrong), paths)

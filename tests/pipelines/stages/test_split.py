@@ -34,7 +34,8 @@ def make_pipeline(label=CATEGORY, **split_settings):
                 "global_batch_size": 8,
                 "epochs": 1,
             },
-            "register": {"thresholds": {}, "compare_by": "accuracy"},
+            "evaluate": {},
+            "register": {"thresholds": {}, "compare_by": "loss"},
         }
     )
 
