@@ -1,0 +1,65 @@
+"""Every pipeline of the repository, from its real data to a registered champion, by the command that people type."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+# pipeline, metric, bound: what the README promises
+TARGETS = [
+    ("digits", "accuracy", 0.96),
+    ("mnist", "accuracy", 0.985),
+    ("titanic", "accuracy", 0.78),
+    ("takeoff", "root_mean_squared_error", -20.0),
+]
+
+
+@pytest.fixture
+def project(tmp_path, repository) -> Path:
+    """The repository's own files as a new project, in a folder whose path has a space."""
+    root = tmp_path / "a project"
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=repository, capture_output=True, text=True, check=True)
+    for name in filter(None, listed.stdout.split("\0")):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(repository / name, root / name)
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    return root
+
+
+def headrace(root: Path, *arguments: str, mirror: Path | None = None) -> str:
+    environment = {**os.environ, "HOME": str(root.parent), **({"HEADRACE_MIRROR": str(mirror)} if mirror else {})}
+    program = Path(sys.executable).with_name("headrace")
+    ended = subprocess.run(
+        [program, *arguments],
+        cwd=root,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout
+    return ended.stdout
+
+
+@pytest.mark.parametrize(("pipeline", "metric", "bound"), TARGETS)
+def test_a_pipeline_reaches_its_target_and_a_second_run_does_nothing(request, project, pipeline, metric, bound):
+    mirror = None if pipeline == "digits" else request.getfixturevalue("shared_data")
+    output = headrace(project, "run", pipeline, mirror=mirror)
+    metrics = json.loads((project / "reports" / pipeline / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics[metric] >= bound if bound > 0 else metrics[metric] <= -bound
+    registration = json.loads((project / "reports" / pipeline / "registration.json").read_text(encoding="utf-8"))
+    assert (registration["alias"], registration["version"]) == ("champion", 1)
+    assert (project / "reports" / pipeline / "report.html").stat().st_size > 10_000
+    assert "to look:" in output
+
+    again = headrace(project, "run", pipeline, mirror=mirror)
+    assert again.count("unchanged") >= 6
+    assert " running" not in again
