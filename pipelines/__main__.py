@@ -110,11 +110,9 @@ def predict(
     alias: Annotated[str, typer.Option(help="Which registered model.")] = "champion",
 ) -> None:
     """Predict from raw rows or images with a registered model."""
-    arguments = _load(pipeline)
-    import_tensorflow()
     from pipelines.commands.predict import predict as command
 
-    command(*arguments, input_file=input_file, output_file=output_file, alias=alias)
+    command(*_load(pipeline), input_file=input_file, output_file=output_file, alias=alias)
 
 
 @app.command(rich_help_panel="Commands")

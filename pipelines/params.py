@@ -67,6 +67,16 @@ class Train(Training):
 
     num_workers: Annotated[int, Field(ge=1, le=1024)] = 2
 
+    @model_validator(mode="after")
+    def _a_batch_is_enough_for_all(self) -> Self:
+        # Twice, because an epoch's examples are dealt evenly over its batches, which may halve them.
+        if self.global_batch_size < 2 * self.num_workers > 2:
+            raise ValueError(
+                f"global_batch_size {self.global_batch_size} is too small for {self.num_workers} workers; raise it to "
+                f"{2 * self.num_workers} or more, or lower num_workers"
+            )
+        return self
+
 
 class Evaluate(Settings):
     """What the report shows."""

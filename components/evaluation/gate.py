@@ -91,9 +91,9 @@ def _beats(name: str, value: float, champion: Mapping[str, float] | None) -> tup
     if math.isnan(value):
         return False, f"{name} is not a number"
     if champion is None:
-        return True, "there is no champion to beat"
+        return True, "there was no champion to beat"
     present = champion.get(name, math.nan)
     better = "lower" if lower_is_better(name) else "higher"
     beaten = math.isnan(present) or (value < present if lower_is_better(name) else value > present)
-    verb = "beats" if beaten else "does not beat"
+    verb = "beats" if beaten else "only equals" if value == present else "does not beat"
     return beaten, f"{name} {value:.6g} {verb} the champion's {present:.6g} ({better} is better)"

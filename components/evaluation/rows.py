@@ -9,6 +9,7 @@ from components.errors import DataError
 from components.examples.settings import CategoryFeature, Feature, ImageFeature, NumberFeature
 
 Warn = Callable[[str], None]
+_SHOWN_COLUMNS = 20
 
 
 def checked_rows(table: pl.DataFrame, *, features: Mapping[str, Feature], warn: Warn) -> pl.DataFrame:
@@ -28,7 +29,8 @@ def _column(table: pl.DataFrame, name: str) -> pl.Series:
         return table[name]
     close = difflib.get_close_matches(name, table.columns, n=1)
     hint = f"; is it {close[0]!r}?" if close else ""
-    raise DataError(f"no column {name!r} among {', '.join(map(repr, table.columns))}{hint}")
+    shown = ", ".join(map(repr, table.columns[:_SHOWN_COLUMNS])) + (", ..." if table.width > _SHOWN_COLUMNS else "")
+    raise DataError(f"no column {name!r} among {shown}{hint}")
 
 
 def _checked(values: pl.Series, feature: Feature, warn: Warn) -> pl.Series:

@@ -1,7 +1,7 @@
 """Keras models from a list of layers."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 
@@ -20,15 +20,22 @@ from components.models.settings import (
 )
 
 
-def build(model: Model, *, input_shape: Sequence[int], label: Label) -> keras.Model:
+def build(
+    model: Model,
+    *,
+    input_shape: Sequence[int],
+    label: Label,
+    dropout: Callable[[float], keras.layers.Layer] = keras.layers.Dropout,
+) -> keras.Model:
     """Return a model from float32[batch, *input_shape] to logits float32[batch, classes], or float32[batch, 1].
 
     The last layer follows from the label: one unit per class, without softmax, for a category; one unit for a number.
+    `dropout` makes a dropout layer from its rate; it has no weights, so another kind of it changes no weight's place.
     """
     inputs = keras.Input(shape=tuple(input_shape), dtype="float32", name="features")
     outputs = inputs
     for layer in model.layers:
-        outputs = _apply(layer, outputs)
+        outputs = dropout(layer.rate)(outputs) if isinstance(layer, Dropout) else _apply(layer, outputs)
     outputs = _flat(outputs)
     units = len(label.classes) if isinstance(label, CategoryLabel) else 1
     # float32 whatever the precision of the layers: softmax and losses overflow in half precision.
@@ -68,8 +75,6 @@ def _apply(layer: Layer, tensor: keras.KerasTensor) -> keras.KerasTensor:  # noq
             return reduce[layer.kind]()(tensor)
         case Flatten():
             return keras.layers.Flatten()(tensor)
-        case Dropout():
-            return keras.layers.Dropout(layer.rate)(tensor)
         case BatchNormalization():
             # synchronized: the moments of the global batch, so that they do not depend on the number of workers
             return keras.layers.BatchNormalization(momentum=layer.momentum, synchronized=True)(tensor)

@@ -15,6 +15,7 @@ import pyarrow.csv as arrow_csv
 
 from components.errors import DataError
 from components.sources.part import RawPart
+from components.sources.quotes import require_closed_quotes
 from components.sources.settings import DelimitedPart
 
 _BLOCK_BYTES = 1 << 24  # also the longest row that can be read
@@ -26,7 +27,7 @@ def read_delimited_part(
     """Return `columns` as String (null where a value is in `null_values`), from files that stand side by side.
 
     Raises DataError that names the file for a missing or repeated column, a row of another length than the header's,
-    text that is not UTF-8, files of unequal row counts, or no rows.
+    a quote that is not closed, text that is not UTF-8, files of unequal row counts, or no rows.
     """
     headers = [
         _names(path, separator=separator, replaced_by=file.columns)
@@ -43,8 +44,19 @@ def read_delimited_part(
     return RawPart(pl.concat(tables, how="horizontal").select(columns), files, part.given_split)
 
 
+def read_delimited_file(
+    path: Path, *, columns: Sequence[str], optional: Sequence[str], separator: str, null_values: Sequence[str]
+) -> pl.DataFrame:
+    """Return `columns`, and those of `optional` that the file has, as String; null and errors as for a part."""
+    names = _names(path, separator=separator, replaced_by=None)
+    wanted = list(dict.fromkeys([*columns, *(name for name in optional if name in names)]))
+    _require(wanted, [names], [path])
+    return _read(path, names, wanted, separator=separator, null_values=null_values)
+
+
 def _names(path: Path, *, separator: str, replaced_by: Sequence[str] | None) -> list[str]:
     """Return the column names: the header line's, or what `columns` in params.yaml puts in their place."""
+    require_closed_quotes(path, separator=separator, longest_value=_BLOCK_BYTES)  # before the header can swallow rows
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             header = next(csv.reader(stream, delimiter=separator), None)
@@ -121,7 +133,7 @@ def _explain(path: Path, error: str) -> str:
         return f"{path.name} is not delimited UTF-8 text: {error}"
     if path.stat().st_size <= _BLOCK_BYTES:  # what Arrow says of a lone header line without a line end
         return f"{path.name} has a header line but no rows"
-    return f"{path.name}: a row is longer than {_BLOCK_BYTES} bytes; is a quote not closed?"
+    return f"{path.name}: a row is longer than {_BLOCK_BYTES} bytes"
 
 
 def _require_equal_heights(tables: Sequence[pl.DataFrame], paths: Sequence[Path]) -> None:

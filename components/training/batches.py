@@ -1,5 +1,7 @@
 """Which examples each worker sees at each step: a function of (seed, epoch) alone, not of the number of workers."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -8,8 +10,17 @@ from components.examples.identity import mix
 
 
 def steps_per_epoch(examples: int, *, global_batch_size: int) -> int:
-    """Return how many global batches an epoch has; the last one may be smaller than the others."""
+    """Return how many global batches an epoch has: the fewest with at most `global_batch_size` examples each."""
     return -(-examples // global_batch_size)
+
+
+def batch_slice(step: Any, *, examples: int, steps: int) -> slice:
+    """Return which places of an epoch's order are the global batch of `step` (0 is the first).
+
+    The examples are dealt evenly: batches differ by at most one. Were all full but the last, that one could be of a
+    few examples, with a noisy gradient as heavy as the others', and of fewer than there are workers.
+    """
+    return slice(examples * step // steps, examples * (step + 1) // steps)
 
 
 def epoch_order(examples: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
@@ -23,7 +34,7 @@ def epoch_order(examples: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
     return np.argsort(keys, kind="stable")
 
 
-def worker_slice(size: int, *, rank: int, num_workers: int) -> slice:
+def worker_slice(size: Any, *, rank: int, num_workers: int) -> slice:
     """Return the part of a global batch of `size` examples that belongs to one worker.
 
     The parts are contiguous, follow each other by rank and differ in length by at most one example.
@@ -34,26 +45,17 @@ def worker_slice(size: int, *, rank: int, num_workers: int) -> slice:
 def worker_order(
     examples: int, *, global_batch_size: int, seed: int, epoch: int, rank: int, num_workers: int, first_step: int = 0
 ) -> list[NDArray[np.int64]]:
-    """Return the indices (int64) of one worker's part of each global batch, from `first_step` to the epoch's end.
-
-    Raises DataError where a global batch has fewer examples than there are workers, because TensorFlow's
-    collectives need every worker at every step.
-    """
+    """Return the indices (int64) of one worker's part of each global batch, from `first_step` to the epoch's end."""
     order = epoch_order(examples, seed=seed, epoch=epoch)
-    batches = [
-        order[start : start + global_batch_size]
-        for start in range(first_step * global_batch_size, examples, global_batch_size)
-    ]
-    check_batches(examples, global_batch_size=global_batch_size, num_workers=num_workers)
+    steps = steps_per_epoch(examples, global_batch_size=global_batch_size)
+    batches = [order[batch_slice(step, examples=examples, steps=steps)] for step in range(first_step, steps)]
     return [batch[worker_slice(len(batch), rank=rank, num_workers=num_workers)] for batch in batches]
 
 
-def check_batches(examples: int, *, global_batch_size: int, num_workers: int) -> None:
-    """Raise DataError unless every global batch, the last one too, has an example for every worker."""
-    last = examples % global_batch_size or global_batch_size
-    smallest = min(last, examples)
-    if smallest < num_workers:
+def require_enough(examples: int, *, split: str, num_workers: int) -> None:
+    """Raise DataError if a split has fewer examples than there are workers, all of which work at each step."""
+    if examples < num_workers:
         raise DataError(
-            f"a global batch of {smallest} examples can't be shared by {num_workers} workers ({examples} examples in "
-            f"batches of {global_batch_size}); use fewer workers or another train.global_batch_size"
+            f"the {split} split has {examples} examples for {num_workers} workers; lower train.num_workers, or "
+            "change the split's fractions"
         )

@@ -11,6 +11,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from components.examples.identity import GOLDEN, MULTIPLIERS, SHIFTS
+from components.training.batches import batch_slice, steps_per_epoch, worker_slice
 
 PREFETCHED_BATCHES = 4
 
@@ -34,7 +35,7 @@ def training_batches(
 
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
         order = _epoch_order(examples, seed=seed, epoch=epoch)
-        return tf.data.Dataset.from_tensor_slices(order).batch(global_batch_size)
+        return _global_batches(order, examples=examples, global_batch_size=global_batch_size)
 
     epochs = tf.data.Dataset.counter(start=np.int64(first_epoch), dtype=tf.int64)
     return _served(epochs.flat_map(epoch_batches), features, labels, rank=rank, num_workers=num_workers)
@@ -44,8 +45,15 @@ def evaluation_batches(
     features: NDArray[np.float32], labels: NDArray[Any], *, global_batch_size: int, rank: int, num_workers: int
 ) -> tf.data.Dataset:
     """Return (features, labels) batches in their own order, over and over: this worker's part of each global batch."""
-    indices = tf.data.Dataset.range(len(features)).batch(global_batch_size).repeat()
-    return _served(indices, features, labels, rank=rank, num_workers=num_workers)
+    order = tf.range(len(features), dtype=tf.int64)
+    batches = _global_batches(order, examples=len(features), global_batch_size=global_batch_size)
+    return _served(batches.repeat(), features, labels, rank=rank, num_workers=num_workers)
+
+
+def _global_batches(order: tf.Tensor, *, examples: int, global_batch_size: int) -> tf.data.Dataset:
+    """One epoch's batches of indices: int64[batch]."""
+    steps = steps_per_epoch(examples, global_batch_size=global_batch_size)
+    return tf.data.Dataset.range(steps).map(lambda step: order[batch_slice(step, examples=examples, steps=steps)])
 
 
 def _served(
@@ -62,7 +70,7 @@ def _served(
 
     def part(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         size = tf.shape(batch, out_type=tf.int64)[0]
-        own = batch[size * rank // num_workers : size * (rank + 1) // num_workers]
+        own = batch[worker_slice(size, rank=rank, num_workers=num_workers)]
         return tf.gather(all_features, own), tf.gather(all_labels, own)
 
     return global_batches.map(part, num_parallel_calls=1, deterministic=True).prefetch(PREFETCHED_BATCHES)

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from components.examples.settings import CategoryLabel, Label
 from components.models.build import build
 from components.training import checkpoints
-from components.training.batches import check_batches, steps_per_epoch
+from components.training.batches import require_enough, steps_per_epoch
 from components.training.checkpoints import Checkpoint, TrainingState
+from components.training.dropout import GlobalBatch
 from components.training.feed import evaluation_batches, training_batches
 from components.training.multiworker import trained_by_all_workers, worker_dataset
 from components.training.optimizers import build_optimizer
@@ -51,14 +52,14 @@ def train_worker(
 
     Continues from the newest whole checkpoint in `folder`, where worker 0 writes one after every epoch. `on_epoch` is
     called on worker 0 with the epoch (1 is the first) and its figures. Raises TrainingError at the first epoch whose
-    loss is not finite, DataError where a batch can't be shared by all workers.
+    loss is not finite, DataError where a split has fewer examples than there are workers.
     """
-    for split in (train, validation):
-        check_batches(len(split.features), global_batch_size=training.global_batch_size, num_workers=worker.num_workers)
+    for name, split in (("train", train), ("validation", validation)):
+        require_enough(len(split.features), split=name, num_workers=worker.num_workers)
     resumed, _ = checkpoints.newest(folder)
     if resumed is not None and resumed.state.epoch >= training.epochs:
         return resumed
-    core = _compiled(train, label=label, training=training)
+    core = _compiled(train, label=label, training=training, worker=worker)
     if resumed is not None:
         _restore(core, resumed)
     recorder = Recorder(
@@ -71,13 +72,21 @@ def train_worker(
     return recorder.checkpoint()
 
 
-def _compiled(train: Data, *, label: Label, training: Training) -> keras.Model:
+def _compiled(train: Data, *, label: Label, training: Training, worker: Worker) -> keras.Model:
     """The model, with the same initial weights on any number of workers, in the scope of the strategy."""
     keras.utils.set_random_seed(training.seed)
+    batch = GlobalBatch(
+        examples=len(train.features),
+        global_batch_size=training.global_batch_size,
+        seed=training.seed,
+        rank=worker.rank,
+        num_workers=worker.num_workers,
+    )
     with tf.distribute.MultiWorkerMirroredStrategy().scope():
-        core = build(training.model, input_shape=train.features.shape[1:], label=label)
+        core = build(training.model, input_shape=train.features.shape[1:], label=label, dropout=batch.dropout)
         core.compile(build_optimizer(training.optimizer), _loss(label), metrics=_metrics(label))
         core.optimizer.build(core.trainable_variables)
+    batch.iterations = core.optimizer.iterations
     return core
 
 

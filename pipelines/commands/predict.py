@@ -1,7 +1,7 @@
 """Predict: raw rows or images in, predictions out."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,9 @@ from components.evaluation.rows import checked_rows
 from components.examples.settings import CategoryLabel, Feature, ImageFeature, Label
 from components.models.saved import load_model
 from components.models.saved import predict as outputs_of
-from components.sources.settings import DelimitedSource, Source
+from components.sources.delimited import read_delimited_file
+from components.sources.settings import DelimitedSource
+from pipelines.commands.quiet import import_tensorflow
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths
 from pipelines.storage.atomic import replace_file
@@ -44,7 +46,8 @@ def predict(
     if output_file is not None and output_file.suffix.lower() not in _WRITERS:
         raise ParamsError(f"can't write {output_file}: its name must end in {' or '.join(_WRITERS)}")
     origin, examples = read_input(pipeline, input_file)
-    from pipelines.tracking.registry import model_file  # seconds, which a mistake in the input should not cost
+    import_tensorflow()  # seconds, which a mistake in the input should not cost
+    from pipelines.tracking.registry import model_file
 
     predictions = predictions_of(pipeline, origin, examples, model=model_file(paths.root, pipeline.name, alias))
     if output_file is None:
@@ -62,7 +65,7 @@ def read_input(pipeline: Pipeline, input_file: Path) -> tuple[pl.DataFrame, pl.D
         raise ParamsError(f"no file {input_file}")
     if input_file.is_dir() or input_file.suffix.lower() in SUFFIXES:
         return _read_images(_image_files(input_file), features)
-    table = _read_table(input_file, pipeline.ingest.source)
+    table = _read_table(input_file, pipeline, list(features))
     examples = checked_rows(table, features=features, warn=log.warning)
     key = [name for name in pipeline.ingest.key if name in table.columns]
     numbers = pl.Series("row", range(1, table.height + 1), dtype=pl.Int64)
@@ -94,7 +97,7 @@ def _read_images(files: list[Path], features: Mapping[str, Feature]) -> tuple[pl
             raise ParamsError(f"the model takes rows with {', '.join(features)}, not images; give a table")
 
 
-def _read_table(file: Path, source: Source) -> pl.DataFrame:
+def _read_table(file: Path, pipeline: Pipeline, columns: Sequence[str]) -> pl.DataFrame:
     try:
         match file.suffix.lower():
             case ".parquet":
@@ -102,19 +105,20 @@ def _read_table(file: Path, source: Source) -> pl.DataFrame:
             case ".jsonl" | ".ndjson":
                 return pl.read_ndjson(file, infer_schema_length=None)
             case ".csv" | ".tsv" | ".txt":
-                return _read_delimited(file, source)
+                return _read_delimited(file, pipeline, columns)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"can't read {file}: {str(error).splitlines()[0]}") from error
     raise ParamsError(f"can't read {file}: expected .csv, .tsv, .parquet, .jsonl, an image or a folder of images")
 
 
-def _read_delimited(file: Path, source: Source) -> pl.DataFrame:
+def _read_delimited(file: Path, pipeline: Pipeline, columns: Sequence[str]) -> pl.DataFrame:
     """Every column as text, so that a category such as 01 stays what ingestion would make of it."""
-    separator = "\t" if file.suffix.lower() == ".tsv" else ","
-    null_values = [""]
+    key, source = pipeline.ingest.key, pipeline.ingest.source
     if isinstance(source, DelimitedSource):
-        separator, null_values = source.separator, [*source.null_values]
-    return pl.read_csv(file, separator=separator, null_values=null_values, infer_schema=False)
+        separator, null_values = source.separator, source.null_values
+    else:
+        separator, null_values = "\t" if file.suffix.lower() == ".tsv" else ",", ("",)
+    return read_delimited_file(file, columns=columns, optional=key, separator=separator, null_values=null_values)
 
 
 def _columns(outputs: np.ndarray, label: Label) -> pl.DataFrame:

@@ -14,7 +14,7 @@ _STAGE = re.compile(
     r"(?P<running>Running stage )?(?:Stage )?'(?P<name>[^'@]+)@[^']+'"
     r"(?:(?P<unchanged> didn't change, skipping)|(?P<restored> is cached - skipping run)|:$)"
 )
-_EXIT_CODE = re.compile(r"^ERROR: failed to reproduce .* exited with (?P<code>-?\d+)")
+_FAILED = re.compile(r"^ERROR: failed to reproduce '(?P<name>[^'@]+)@[^']+'(?:.* exited with (?P<code>-?\d+))?")
 _ESCAPE_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _CHATTER = re.compile(
     r"\s*$|> |(Generating|Updating) lock file |Use `dvc push` |To track the changes with git|To enable auto staging"
@@ -57,8 +57,8 @@ class Progress:
             return None
         if _CHATTER.match(line):
             return None
-        if failed := _EXIT_CODE.match(line):
-            self.stage_exit_code = int(failed["code"])
+        if failed := _FAILED.match(line):
+            self._fail(failed)
         (self.current.lines if self.current else self.lines).append(line)
         return line
 
@@ -66,6 +66,16 @@ class Progress:
         """Say that `dvc repro` has ended."""
         if self.current and self.current.state == "running":
             self._finish(self.current, "failed" if failed else "done")
+
+    def _fail(self, failed: re.Match[str]) -> None:
+        """DVC may refuse a stage before it starts it: then the stage before that one has not failed."""
+        if failed["code"]:
+            self.stage_exit_code = int(failed["code"])
+        if self.current is None or self.current.name != failed["name"]:
+            self.end(failed=False)
+            self.current = self.stages.setdefault(failed["name"], StageProgress(failed["name"]))
+            self.current.started_seconds = time.monotonic()
+        self._finish(self.current, "failed")
 
     def _move_to(self, found: re.Match[str]) -> None:
         self.end(failed=False)

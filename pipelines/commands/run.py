@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -23,6 +24,7 @@ INTERRUPTED = 128 + signal.SIGINT
 
 def run(pipeline: Pipeline, paths: PipelinePaths) -> int:
     """Return 0 if the pipeline is up to date, 2 if a stage says what to mend, 130 after a Ctrl-C, else 1."""
+    started_seconds = time.monotonic()
     progress = Progress(stage_graph(ProjectPaths(paths.root).dvc, pipeline.name))
     on_terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     follow = show.live if on_terminal else show.plain
@@ -40,7 +42,8 @@ def run(pipeline: Pipeline, paths: PipelinePaths) -> int:
         return INTERRUPTED
     if process.returncode != 0:
         return _explain(progress, lines_were_shown=not on_terminal)
-    typer.echo(summary(pipeline, paths, list(progress.stages.values())))
+    seconds = time.monotonic() - started_seconds
+    typer.echo(summary(pipeline, paths, list(progress.stages.values()), seconds=seconds))
     return 0
 
 

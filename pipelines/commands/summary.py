@@ -9,22 +9,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from components.examples.settings import Label, NumberLabel
 from pipelines.commands.progress import StageProgress
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths, ProjectPaths
 from pipelines.tracking.server import address_of, tracking_uri
 
 
-def summary(pipeline: Pipeline, paths: PipelinePaths, stages: Sequence[StageProgress]) -> str:
+def summary(pipeline: Pipeline, paths: PipelinePaths, stages: Sequence[StageProgress], *, seconds: float) -> str:
     """Return a short text: stages and seconds, the metric that decides, where the results are, commands to look."""
     metrics, run, registration = (_read(file) for file in (paths.metrics, paths.run, paths.registration))
     metric = pipeline.register_.compare_by
+    # Of a model restored from DVC's cache, the run in this MLflow, not the one where it was trained.
+    run_id = registration.get("mlflow_run_id") or run.get("mlflow_run_id", "-")
     results = {
-        f"test {metric.replace('_', ' ')}": _shown(metrics.get(metric)),
+        f"test {metric.replace('_', ' ')}": _shown(metrics.get(metric), unit=_unit(pipeline.ingest.label, metric)),
         "registered": _registered(registration),
         "model": _relative(paths.model),
         "report": _relative(paths.report),
-        "MLflow run": f"{run.get('mlflow_run_id', '-')} in experiment {run.get('mlflow_experiment', '-')}",
+        "MLflow run": f"{run_id} in experiment {run.get('mlflow_experiment', '-')}",
     }
     look = [_mlflow(paths.root), f"{program('dvc')} plots show", f"{program('headrace')} --help"]
     return "\n".join(
@@ -34,7 +37,7 @@ def summary(pipeline: Pipeline, paths: PipelinePaths, stages: Sequence[StageProg
                 f"{stage.name:<12}{stage.state:<10}{f'{stage.seconds:8.1f} s' if stage.seconds else ''}".rstrip()
                 for stage in stages
             ),
-            f"{'together':<22}{sum(stage.seconds for stage in stages):8.1f} s",
+            f"{'together':<22}{seconds:8.1f} s",
             "",
             *(f"{name:<{max(map(len, results))}}  {value}" for name, value in results.items()),
             "",
@@ -65,8 +68,13 @@ def _relative(path: Path) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def _shown(value: object) -> str:
-    return f"{value:.4f}" if isinstance(value, int | float) else "-"
+def _shown(value: object, *, unit: str) -> str:
+    return f"{value:.4f} {unit}".rstrip() if isinstance(value, int | float) else "-"
+
+
+def _unit(label: Label, metric: str) -> str:
+    """The label's unit, for an error that is measured in it."""
+    return label.unit if isinstance(label, NumberLabel) and metric.endswith("_error") else ""
 
 
 def _registered(registration: dict[str, Any]) -> str:

@@ -16,10 +16,11 @@ from components.evaluation.outcome import Mistake, Outcome, category_outcome, nu
 from components.evaluation.profile import profile
 from components.evaluation.report import Report, render
 from components.evaluation.worst import WorstExample, worst_examples
-from components.examples.settings import CategoryFeature, CategoryLabel, Feature, NumberFeature
+from components.examples.held_out import held_out_examples
+from components.examples.settings import CategoryFeature, CategoryLabel, Feature, Label, NumberFeature
 from components.examples.shards import scan
 from components.models.saved import load_model, predict
-from pipelines.params import Ingest, Pipeline
+from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths
 from pipelines.storage.atomic import replace_file, replace_folder
 
@@ -29,7 +30,7 @@ log = structlog.get_logger()
 def evaluate(pipeline: Pipeline, paths: PipelinePaths) -> None:
     """Write metrics.json, plots and report.html, and add them to the MLflow run that the model comes from."""
     manifest, run = _read_json(paths.manifest), _read_json(paths.run)
-    examples = _test_examples(paths)
+    examples = held_out_examples(scan(paths.examples), scan(paths.splits / "test"))
     features = {name: pipeline.ingest.features[name] for name in pipeline.normalize.transforms}
     outputs = predict(load_model(paths.model), examples, features=features)
     outcome = _outcome(examples, outputs, pipeline)
@@ -42,26 +43,13 @@ def evaluate(pipeline: Pipeline, paths: PipelinePaths) -> None:
         outcome=outcome,
         facts=_facts(run, manifest),
         splits={name: summary["examples"] for name, summary in manifest["splits"].items()},
-        profiles=profile(scan(paths.examples), features=_columns(pipeline.ingest)),
+        profiles=profile(scan(paths.examples), features=_columns(pipeline.ingest.features, pipeline.ingest.label)),
         figures=_figures(paths, pipeline, manifest, run) | outcome.figures,
         worst=worst,
     )
     _write(paths, report, test_digest=manifest["splits"]["test"]["digest"])
     _add_to_mlflow(paths, run["mlflow_run_id"], outcome.metrics)
     log.info("evaluated", pipeline=pipeline.name, examples=examples.height, **_rounded(outcome.metrics))
-
-
-def _test_examples(paths: PipelinePaths) -> pl.DataFrame:
-    """The raw rows of the test split. Rows that share an id are either all in it or none, so ids are enough."""
-    ids = scan(paths.splits / "test").select("example_id").collect()
-    rows = scan(paths.examples).join(ids.lazy().unique(), on="example_id", how="semi")
-    found = rows.sort("example_id", maintain_order=True).collect()
-    if found.height != ids.height:
-        raise DataError(
-            f"the test split has {ids.height} rows, but {found.height} rows of {paths.examples} have their ids: "
-            "they come from different data; run `headrace normalize` and `headrace split` again"
-        )
-    return found
 
 
 def _outcome(examples: pl.DataFrame, outputs: np.ndarray, pipeline: Pipeline) -> Outcome:
@@ -103,11 +91,10 @@ def _facts(run: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, str
     }
 
 
-def _columns(ingest: Ingest) -> dict[str, Feature]:
+def _columns(features: Mapping[str, Feature], label: Label) -> dict[str, Feature]:
     """The features, and the label as if it were one."""
-    label = ingest.label
     described: Feature = CategoryFeature() if isinstance(label, CategoryLabel) else NumberFeature()
-    return {**ingest.features, label.name: described}
+    return {**features, label.name: described}
 
 
 def _write(paths: PipelinePaths, report: Report, *, test_digest: str) -> None:

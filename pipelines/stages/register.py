@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import structlog
 
 from components.errors import DataError
 from components.evaluation.anew import evaluate_anew
 from components.evaluation.gate import Decision, check_metrics, decide
+from components.examples.held_out import held_out_examples
 from components.examples.shards import scan
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths
@@ -112,7 +112,8 @@ def _decide(
         f"the champion, version {champion.number}, was tested on other data, so its figures can't be compared: "
         "it was evaluated anew on the present test split"
     )
-    examples, model_file = _test_examples(paths), version_file(paths.root, pipeline.name, champion)
+    examples = held_out_examples(scan(paths.examples), scan(paths.splits / "test"))
+    model_file = version_file(paths.root, pipeline.name, champion)
     try:
         present = evaluate_anew(model_file, examples, features=pipeline.ingest.features, label=pipeline.ingest.label)
     except DataError as error:
@@ -175,12 +176,6 @@ def _registration(
         "tracking_uri_kind": tracking_uri(paths.root).partition(":")[0],
     }
     return json.dumps(content, indent=2) + "\n"
-
-
-def _test_examples(paths: PipelinePaths) -> pl.DataFrame:
-    """The raw rows of the test split, for a model that takes raw rows."""
-    ids = scan(paths.splits / "test").select("example_id").unique()
-    return scan(paths.examples).join(ids, on="example_id", how="semi").collect()
 
 
 def _show(name: str, version: Version, decision: Decision) -> None:

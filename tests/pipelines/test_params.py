@@ -41,6 +41,11 @@ MISTAKES = [
         [{"kind": "dense", "units": 3}, {"kind": "conv2d", "filters": 1, "kernel_size": 3}],
         r"layers\.1 \(conv2d\): needs an image",
     ),
+    (
+        ("train", "global_batch_size"),
+        1,
+        r"digits\.train: global_batch_size 1 is too small for 2 workers; raise it to 4",
+    ),
     (("split", "validation_fraction"), 0.9, r"digits\.split: .*leave no training examples"),
     (("normalize", "transforms"), {"imag": []}, r"transforms\.imag: not a feature; did you mean 'image'\?"),
     (("ingest", "label", "classes"), ["0", "0"], r"ingest\.label\..*classes must differ"),

@@ -57,7 +57,7 @@ def test_every_threshold_counts_and_each_has_its_reason():
     assert decision.reasons == (
         "accuracy 0.95 meets its threshold",
         "loss 0.25 is above the maximum of 0.2",
-        "there is no champion to beat",
+        "there was no champion to beat",
     )
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.errors import DataError
-from components.sources.delimited import read_delimited_part
+from components.sources.delimited import read_delimited_file, read_delimited_part
 from components.sources.settings import DelimitedFile, DelimitedPart
 
 cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=10)
@@ -82,6 +82,9 @@ def test_files_stand_side_by_side(tmp_path) -> None:
         ([b"a,b"], "has a header line but no rows"),
         ([b"a,b\n"], "has a header line but no rows"),
         ([b"a,b\r\n\r\n"], "has a header line but no rows"),
+        ([b'a,b\n1,2\n\n3,"4\n5,6\n'], r"file0\.csv, row 2: a value begins with a quote that is not closed"),
+        ([b"a,b\n1,2\n\n3\n"], r"file0\.csv, row 2: expected 2 values"),  # rows are counted alike
+        ([b'"a","b\n1,2\n'], r"file0\.csv, header line: a value begins with a quote that is not closed"),
         ([b"\xff\xfea\0,\0b\0"], "not delimited UTF-8 text"),
         ([b"a,b\n" + b"1,2\n" * 10_000 + b"\xff,1\n"], "row 10001: expected UTF-8 text"),
     ],
@@ -94,6 +97,14 @@ def test_a_wrong_file_is_named_with_what_was_expected_and_found(tmp_path, conten
 def test_columns_of_another_number_than_the_header_are_an_error(tmp_path) -> None:
     with pytest.raises(DataError, match=r"has 3 columns \(x, y, z\), but `columns` names 2 \(a, b\)"):
         read(tmp_path, b"x,y,z\n1,2,3\n", names=("a", "b"))
+
+
+def test_of_one_file_optional_columns_are_given_where_it_has_them(tmp_path) -> None:
+    (tmp_path / "rows.csv").write_bytes(b"id,c,a,c\n01,8,x,9\n")
+    table = read_delimited_file(
+        tmp_path / "rows.csv", columns=["a"], optional=["id", "absent"], separator=",", null_values=["x"]
+    )
+    assert table.to_dict(as_series=False) == {"a": [None], "id": ["01"]}
 
 
 @given(st.binary(max_size=60))

@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.errors import DataError
-from components.training.batches import epoch_order, steps_per_epoch, worker_order, worker_slice
+from components.training.batches import (
+    batch_slice,
+    epoch_order,
+    require_enough,
+    steps_per_epoch,
+    worker_order,
+    worker_slice,
+)
 
 examples = st.integers(8, 400)
 sizes = st.integers(8, 64)
@@ -34,15 +41,9 @@ def global_batches(examples: int, size: int, seed: int, epoch: int, num_workers:
     return [np.concatenate(step) for step in zip(*parts, strict=True)]
 
 
-def divisible(examples: int, size: int, num_workers: int) -> bool:
-    return min(examples % size or size, examples) >= num_workers
-
-
 @settings(max_examples=60, deadline=None)
 @given(examples, sizes, seeds, epochs, workers)
 def test_every_example_comes_exactly_once_an_epoch(examples, size, seed, epoch, num_workers):
-    if not divisible(examples, size, num_workers):
-        return
     batches = global_batches(examples, size, seed, epoch, num_workers)
     assert sorted(np.concatenate(batches)) == list(range(examples))
     assert len(batches) == steps_per_epoch(examples, global_batch_size=size)
@@ -51,8 +52,6 @@ def test_every_example_comes_exactly_once_an_epoch(examples, size, seed, epoch, 
 @settings(max_examples=60, deadline=None)
 @given(examples, sizes, seeds, epochs, workers)
 def test_the_global_batches_do_not_depend_on_the_number_of_workers(examples, size, seed, epoch, num_workers):
-    if not divisible(examples, size, num_workers):
-        return
     alone = global_batches(examples, size, seed, epoch, 1)
     together = global_batches(examples, size, seed, epoch, num_workers)
     assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
@@ -61,8 +60,6 @@ def test_the_global_batches_do_not_depend_on_the_number_of_workers(examples, siz
 @settings(max_examples=60, deadline=None)
 @given(examples, sizes, seeds, epochs, workers, st.data())
 def test_continuing_at_any_step_gives_the_exact_rest(examples, size, seed, epoch, num_workers, data):
-    if not divisible(examples, size, num_workers):
-        return
     whole = global_batches(examples, size, seed, epoch, num_workers)
     step = data.draw(st.integers(0, len(whole)))
     rest = global_batches(examples, size, seed, epoch, num_workers, first_step=step)
@@ -93,6 +90,16 @@ def test_the_order_never_changes_between_versions():
 PINNED = [1, 7, 5, 0, 9, 3, 6, 2, 4, 8]
 
 
-def test_a_batch_with_fewer_examples_than_workers_is_refused():
-    with pytest.raises(DataError, match=r"1 examples can't be shared by 2 workers \(33 examples in batches of 32\)"):
-        worker_order(33, global_batch_size=32, seed=0, epoch=0, rank=0, num_workers=2)
+@given(examples, sizes)
+def test_batches_differ_by_at_most_one_and_none_is_too_large(examples, size):
+    steps = steps_per_epoch(examples, global_batch_size=size)
+    slices = [batch_slice(step, examples=examples, steps=steps) for step in range(steps)]
+    lengths = [one.stop - one.start for one in slices]
+    assert sum(lengths) == examples
+    assert max(lengths) <= size
+    assert max(lengths) - min(lengths) <= 1
+
+
+def test_a_split_with_fewer_examples_than_workers_is_refused():
+    with pytest.raises(DataError, match="the validation split has 1 examples for 2 workers; lower train"):
+        require_enough(1, split="validation", num_workers=2)

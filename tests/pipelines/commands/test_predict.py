@@ -111,12 +111,29 @@ def test_inputs_that_can_not_be_read_are_named(tmp_path: Path, titanic: Pipeline
         (titanic, "absent.csv", ParamsError, "no file"),
         (titanic, "a.png", ParamsError, "not images"),
         (digits, "empty", DataError, "no images in"),
-        (titanic, "empty.csv", DataError, "can't read"),
+        (titanic, "empty.csv", DataError, r"empty\.csv: expected a header line"),
         (titanic, "rows.xlsx", ParamsError, r"expected \.csv"),
-        (titanic, "other.csv", DataError, "no column 'Sex' .*is it 'sex'"),
+        (titanic, "other.csv", DataError, r"other\.csv: no column 'Sex'.*did you mean 'sex'"),
     ]:
         with pytest.raises(error, match=message):
             read_input(pipeline, tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("893,3,male,34.5,0,0,7.8", r"rows\.csv, row 2: expected 8 values, found 7"),
+        ("893,3,male,34.5,0,0,7.8,Q,", r"rows\.csv, row 2: expected 8 values, found 9"),
+        ('893,3,male,34.5,0,0,7.8,"Q', r"rows\.csv, row 2: .* quote that is not closed"),
+    ],
+)
+def test_a_row_that_is_cut_off_is_an_error_and_not_missing_values(
+    tmp_path: Path, titanic: Pipeline, row: str, message: str
+) -> None:
+    text = pl.DataFrame([_row()]).write_csv()
+    (tmp_path / "rows.csv").write_text(f"{text}{row}\n")
+    with pytest.raises(DataError, match=message):
+        read_input(titanic, tmp_path / "rows.csv")
 
 
 def test_the_output_must_be_csv_or_parquet_and_that_is_said_first(tmp_path: Path, titanic: Pipeline) -> None:

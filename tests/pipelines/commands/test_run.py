@@ -44,6 +44,12 @@ def test_a_change_runs_what_depends_on_it_and_ends_with_the_result(project):
     assert "models/digits/model.keras" in output
 
 
+def test_of_a_restored_model_the_run_in_this_mlflow_is_shown(project):
+    (project.root / "models" / "digits" / "run.json").write_text('{"mlflow_run_id": "there", "mlflow_experiment": "e"}')
+    (project.root / "reports" / "digits" / "registration.json").write_text('{"mlflow_run_id": "here"}')
+    assert "MLflow run     here in experiment e" in project.output_of("run", "digits")
+
+
 def test_with_nothing_changed_no_stage_runs(finished_project):
     output = finished_project.output_of("run", "digits")
     assert output.count("| unchanged") == 3

@@ -117,7 +117,7 @@ def test_the_first_model_that_passes_becomes_champion(paths, models):
     said = registration(paths)
     run_id = json.loads(paths.run.read_text())["mlflow_run_id"]
     assert (said["model"], said["version"], said["alias"], said["decision"]) == ("coins", 1, "champion", "promoted")
-    assert said["reasons"] == ["accuracy 0.75 meets its threshold", "there is no champion to beat"]
+    assert said["reasons"] == ["accuracy 0.75 meets its threshold", "there was no champion to beat"]
     assert said["metrics"] == {"loss": 0.5, "accuracy": 0.75}
     assert said["mlflow_run_id"] == run_id
     assert str(paths.root) not in paths.registration.read_text()

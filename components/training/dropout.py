@@ -1,0 +1,52 @@
+"""Dropout whose masks belong to the global batch, so that they do not depend on the number of workers."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from components.training.batches import batch_slice, steps_per_epoch, worker_slice
+
+
+class GlobalBatch:
+    """Which rows of which global batch a worker is training on; gives the dropout layers of one model.
+
+    A mask is a function of the seed, the layer and the step alone, drawn for the whole global batch, of which a worker
+    uses its own rows. (A `keras.layers.Dropout` draws by a counter of its own: every worker would drop the same places
+    of different examples.) The step is the optimizer's count, so a resumed training draws what it would have drawn.
+    """
+
+    def __init__(self, *, examples: int, global_batch_size: int, seed: int, rank: int, num_workers: int) -> None:
+        self.iterations: Any = 0  # the optimizer's variable, once there is one
+        self._examples, self._steps = examples, steps_per_epoch(examples, global_batch_size=global_batch_size)
+        self._seed, self._rank, self._num_workers = seed, rank, num_workers
+        self._layers = 0
+
+    def dropout(self, rate: float) -> keras.layers.Layer:
+        """Return a layer that sets a random share `rate` of the global batch's values to 0 and scales up the others."""
+        self._layers += 1
+        return _GlobalDropout(rate, self, layer=self._layers)
+
+    def uniform(self, shape: tf.Tensor, *, layer: int) -> tf.Tensor:
+        """Return float32[*shape] in [0, 1): this worker's rows of what is drawn for the global batch at this step."""
+        step = tf.cast(self.iterations, tf.int64)
+        places = batch_slice(step % self._steps, examples=self._examples, steps=self._steps)
+        size = places.stop - places.start
+        seed = tf.stack([tf.constant(self._seed * 65_537 + layer, tf.int64), step])
+        rows = worker_slice(size, rank=self._rank, num_workers=self._num_workers)
+        return tf.random.stateless_uniform(tf.concat([[size], tf.cast(shape[1:], tf.int64)], axis=0), seed)[rows]
+
+
+class _GlobalDropout(keras.layers.Layer):
+    def __init__(self, rate: float, batch: GlobalBatch, *, layer: int) -> None:
+        super().__init__()
+        self._rate, self._batch, self._layer = rate, batch, layer
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        if not training or self._rate == 0:
+            return inputs
+        kept = self._batch.uniform(tf.shape(inputs), layer=self._layer) >= self._rate
+        return tf.where(kept, inputs / (1 - self._rate), 0)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape

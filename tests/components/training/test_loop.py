@@ -1,0 +1,118 @@
+"""A whole training, as each worker runs it: equal on any number of workers, and exact when it is continued."""
+
+import json
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from components.training import checkpoints
+
+WORKER = """
+import json, os, sys
+rank, ports, folder, training = int(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4])
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+workers = [f"127.0.0.1:{port}" for port in ports]
+if len(ports) > 1:
+    os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": rank}})
+from pathlib import Path
+import numpy as np
+from components.examples.settings import CategoryLabel
+from components.training import checkpoints
+from components.training.loop import Data, Worker, train_worker
+from components.training.settings import Training
+
+generator = np.random.default_rng(0)
+features = generator.normal(size=(257, 6, 6, 1)).astype(np.float32)
+labels = (features[:, 2, 2, 0] + features[:, 3, 3, 0] > 0).astype(np.int32) + (features[:, 0, 0, 0] > 1)
+labels = labels.astype(np.int32)
+final = train_worker(
+    Data(features, labels),
+    Data(features[:97], labels[:97]),
+    label=CategoryLabel(name="kind", classes=("a", "b", "c")),
+    training=Training.model_validate(training),
+    worker=Worker(rank, len(ports)),
+    folder=Path(folder) / "checkpoints",
+    on_epoch=lambda epoch, figures: None,
+)
+checkpoints.save(Path(folder) / f"final-{rank}", final)
+"""
+
+# 257 examples in batches of at most 32, and 97 to validate: every batch and every worker's part differ in size.
+TRAINING = {
+    "model": {
+        "layers": [
+            {"kind": "conv2d", "filters": 4, "kernel_size": 3, "activation": "relu"},
+            {"kind": "batch_normalization"},
+            {"kind": "dropout", "rate": 0.25},
+            {"kind": "flatten"},
+            {"kind": "dense", "units": 16, "activation": "relu", "l2": 0.01},
+            {"kind": "dropout", "rate": 0.5},
+        ]
+    },
+    "optimizer": {"kind": "adamw", "learning_rate": 0.01, "weight_decay": 0.01},
+    "global_batch_size": 32,
+    "epochs": 3,
+    "seed": 3,
+}
+
+
+def free_ports(count: int) -> list[int]:
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [listener.getsockname()[1] for listener in listeners]
+    for listener in listeners:
+        listener.close()
+    return ports
+
+
+def train(folder, repository, num_workers: int, **changes) -> list[checkpoints.Checkpoint]:
+    """The final state of every worker."""
+    ports, training = json.dumps(free_ports(num_workers)), json.dumps({**TRAINING, **changes})
+    folder.mkdir(exist_ok=True)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(rank), ports, str(folder), training],
+            cwd=repository,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(num_workers)
+    ]
+    try:
+        errors = [process.communicate(timeout=120)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0] * num_workers, errors
+    return [checkpoints.load(folder / f"final-{rank}") for rank in range(num_workers)]
+
+
+def assert_equal_training(one: checkpoints.Checkpoint, other: checkpoints.Checkpoint, *, tolerance: float) -> None:
+    assert len(one.state.history) == len(other.state.history)
+    for left, right in zip(one.state.history, other.state.history, strict=True):
+        for name in left.keys() - {"seconds"}:
+            np.testing.assert_allclose(left[name], right[name], rtol=tolerance, err_msg=name)
+    for left, right in zip(one.weights, other.weights, strict=True):
+        np.testing.assert_allclose(left, right, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.slow
+def test_dropout_and_batch_normalization_are_equal_on_one_two_and_three_workers(tmp_path, repository):
+    [alone] = train(tmp_path / "1", repository, 1)
+    for num_workers in (2, 3):
+        workers = train(tmp_path / str(num_workers), repository, num_workers)
+        for worker in workers:
+            assert_equal_training(alone, worker, tolerance=1e-5)
+
+
+@pytest.mark.slow
+def test_a_training_that_was_stopped_continues_as_if_it_had_not_been(tmp_path, repository):
+    undisturbed = train(tmp_path / "undisturbed", repository, 2)
+    train(tmp_path / "stopped", repository, 2, epochs=1)
+    continued = train(tmp_path / "stopped", repository, 2)
+    assert_equal_training(undisturbed[0], continued[0], tolerance=1e-6)
+    for one, other in zip(undisturbed[0].optimizer, continued[0].optimizer, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
+    assert continued[0].state.best_epoch == undisturbed[0].state.best_epoch
