@@ -66,6 +66,7 @@ class Train(Training):
     """The model, how it is trained, and on how many workers."""
 
     num_workers: Annotated[int, Field(ge=1, le=1024)] = 2
+    max_failures: Annotated[int, Field(ge=0, le=1000)] = 3
 
     @model_validator(mode="after")
     def _a_batch_is_enough_for_all(self) -> Self:

@@ -50,9 +50,9 @@ class Recorder(keras.callbacks.Callback):
         history = (*self._state.history, {"epoch": float(epoch + 1), **figures})
         self._state = self._state.model_copy(update={**done, **best, "history": history})
         if self._on_epoch is not None:
+            self._on_epoch(epoch + 1, figures)  # first: an epoch may be told twice, but none is left out
             checkpoints.save(checkpoints.epoch_folder(self._folder, epoch + 1), self.checkpoint())
             checkpoints.keep_last(self._folder, count=KEPT_CHECKPOINTS)
-            self._on_epoch(epoch + 1, figures)
 
     def checkpoint(self) -> Checkpoint:
         """Return the present training state."""

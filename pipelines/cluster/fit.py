@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -18,29 +17,38 @@ from components.errors import TrainingError
 from pipelines.cluster.backend import TensorflowBackendConfig
 from pipelines.cluster.connect import is_remote
 from pipelines.cluster.job import TrainJob
+from pipelines.cluster.progress import follow
 from pipelines.cluster.worker import train_on_worker
 
 POLL_SECONDS = 0.2
 
 
+class WorkerError(Exception):
+    """A bug in what a worker ran; the message is the worker's own traceback."""
+
+
 def fit(job: TrainJob, *, on_epoch: Callable[[dict[str, Any]], None]) -> None:
     """Train until all epochs are done and the results are in `job.results`.
 
-    `on_epoch` is called with each epoch's figures as they come. Raises TrainingError with the first worker's own error.
+    `on_epoch` is called with each epoch's figures as they come. A lost worker or node is replaced, `train.max_failures`
+    times. Raises TrainingError for what a person can mend, and WorkerError with a worker's traceback for a bug.
     """
     shown = 0
 
     def look() -> bool:
         nonlocal shown
-        shown = _show(job.progress, shown, on_epoch)
-        return job.results.is_dir()
+        shown = follow(job.progress, shown, on_epoch)
+        return job.results.is_dir() or job.failure.is_file()
 
     try:
         _Trainer(job, look).fit()
     except TrainingFailedError as error:
-        raise _readable(error) from error
-    finally:
-        look()
+        if not look():
+            lost = f"the group of workers was lost more than {job.train.max_failures} times (train.max_failures)"
+            raise TrainingError(f"{lost}; the last reason: {' '.join(str(error).split())[:500]}") from error
+    look()
+    if job.failure.is_file():
+        raise _failure(json.loads(job.failure.read_text(encoding="utf-8")))
     if not job.results.is_dir():
         raise TrainingError(f"training ended without results in {job.results}")
 
@@ -61,7 +69,9 @@ class _Trainer(DataParallelTrainer):  # type: ignore[misc]  # ray carries no typ
             scaling_config=ScalingConfig(num_workers=job.train.num_workers),
             # A name of its own in this folder: fitting a finished name again would silently give its old result.
             run_config=RunConfig(
-                name="ray", storage_path=str(job.folder), failure_config=FailureConfig(max_failures=0)
+                name="ray",
+                storage_path=str(job.folder),
+                failure_config=FailureConfig(max_failures=job.train.max_failures),
             ),
         )
         self._is_done = is_done
@@ -85,21 +95,7 @@ class _Trainer(DataParallelTrainer):  # type: ignore[misc]  # ray carries no typ
             ray.kill(controller)  # its workers and its placement group go with it
 
 
-def _show(progress: Path, shown: int, on_epoch: Callable[[dict[str, Any]], None]) -> int:
-    """Report the lines of the progress file from `shown` on; a line still being written waits for the next look."""
-    if not progress.exists():
-        return shown
-    lines = progress.read_text(encoding="utf-8").splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith("\n")]
-    for line in whole[shown:]:
-        on_epoch(json.loads(line))
-    return len(whole)
-
-
-def _readable(error: BaseException) -> BaseException:
-    """The error of the first worker that failed for a reason of its own, where a person can mend it."""
-    for rank, cause in sorted(getattr(error, "worker_failures", {}).items()):
-        own = getattr(cause, "cause", None) or cause
-        if isinstance(own, TrainingError):
-            return TrainingError(f"worker {rank}: {own}")
-    return error
+def _failure(content: dict[str, Any]) -> Exception:
+    if content["mendable"]:
+        return TrainingError(f"worker {content['rank']}: {content['message']}")
+    return WorkerError(f"worker {content['rank']} failed:\n{content['traceback']}")

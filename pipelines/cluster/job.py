@@ -26,6 +26,11 @@ class TrainJob(Settings):
         return self.folder / "progress.jsonl"
 
     @property
+    def failure(self) -> Path:
+        """What the first worker that failed for a reason of its own says: trying again would end the same way."""
+        return self.folder / "failure.json"
+
+    @property
     def results(self) -> Path:
         """What worker 0 leaves when all epochs are done; appears whole."""
         return self.folder / "results"

@@ -3,12 +3,15 @@
 import csv
 import json
 import os
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from components.errors import UserError
 from pipelines.cluster.job import TrainJob
+from pipelines.cluster.progress import tell
 from pipelines.cluster.results import CHECKPOINT, HISTORY, MODEL, TENSORBOARD
-from pipelines.storage.atomic import replace_folder
+from pipelines.storage.atomic import replace_file, replace_folder
 
 if TYPE_CHECKING:
     from components.training.checkpoints import Checkpoint
@@ -16,14 +19,26 @@ if TYPE_CHECKING:
 
 
 def train_on_worker(config: dict[str, str]) -> None:
-    """Train this worker's part of the job in `config["job"]`; worker 0 tells of each epoch and leaves the results."""
+    """Train this worker's part of the job in `config["job"]`; worker 0 tells of each epoch and leaves the results.
+
+    A worker that lost the others raises, and Ray Train starts the group again, from the last checkpoint. Any other
+    error is left in `job.failure` and ends the training: it would only come again.
+    """
     import ray.train
 
     job = TrainJob.model_validate_json(config["job"])
     context = ray.train.get_context()
-    rank, num_workers = context.get_world_rank(), context.get_world_size()
-    _limit_threads(context.get_local_world_size())
+    rank = context.get_world_rank()
+    try:
+        _limit_threads(context.get_local_world_size())
+        _train(job, rank=rank, num_workers=context.get_world_size())
+    except Exception as error:
+        if _lost_the_others(error):
+            raise
+        _leave_failure(job, rank, error)
 
+
+def _train(job: TrainJob, *, rank: int, num_workers: int) -> None:
     from components.training.columns import load_split
     from components.training.loop import Data, Worker, train_worker
     from components.transforms.fitted import FittedTable
@@ -42,6 +57,29 @@ def train_on_worker(config: dict[str, str]) -> None:
         _leave_results(job, fitted, final)
 
 
+def _lost_the_others(error: Exception) -> bool:
+    import tensorflow as tf
+
+    lost = (
+        tf.errors.UnavailableError,
+        tf.errors.AbortedError,
+        tf.errors.CancelledError,
+        tf.errors.DeadlineExceededError,
+    )
+    return isinstance(error, lost) or "Collective ops is aborted" in str(error)
+
+
+def _leave_failure(job: TrainJob, rank: int, error: Exception) -> None:
+    content = {
+        "rank": rank,
+        "mendable": isinstance(error, UserError),
+        "message": str(error),
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+    with replace_file(job.failure) as file:
+        file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
 def _limit_threads(workers_on_node: int) -> None:
     """Share the node's cores among its workers; otherwise each takes all of them, and they wait for each other."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -52,9 +90,8 @@ def _limit_threads(workers_on_node: int) -> None:
 
 
 def _log_epoch(job: TrainJob, fitted: "FittedTable", epoch: int, figures: dict[str, float]) -> None:
-    """Add a line to the progress file, with the figures in the label's own unit; the driver sends them to MLflow."""
-    with job.progress.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"epoch": epoch, **in_label_unit(figures, fitted)}) + "\n")
+    """Tell of an epoch, with the figures in the label's own unit; the driver sends them to MLflow."""
+    tell(job.progress, {"epoch": epoch, **in_label_unit(figures, fitted)})
 
 
 def in_label_unit(figures: dict[str, float], fitted: "FittedTable") -> dict[str, float]:

@@ -5,7 +5,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ def summary(pipeline: Pipeline, paths: PipelinePaths, stages: Sequence[StageProg
     run_id = registration.get("mlflow_run_id") or run.get("mlflow_run_id", "-")
     results = {
         f"test {metric.replace('_', ' ')}": _shown(metrics.get(metric), unit=_unit(pipeline.ingest.label, metric)),
-        "registered": _registered(registration),
+        "registered": "\n".join(_registered(registration)),
         "model": _relative(paths.model),
         "report": _relative(paths.report),
         "MLflow run": f"{run_id} in experiment {run.get('mlflow_experiment', '-')}",
@@ -39,7 +39,7 @@ def summary(pipeline: Pipeline, paths: PipelinePaths, stages: Sequence[StageProg
             ),
             f"{'together':<22}{seconds:8.1f} s",
             "",
-            *(f"{name:<{max(map(len, results))}}  {value}" for name, value in results.items()),
+            *_aligned(results),
             "",
             "to look:",
             *(f"  {command}" for command in look),
@@ -77,11 +77,20 @@ def _unit(label: Label, metric: str) -> str:
     return label.unit if isinstance(label, NumberLabel) and metric.endswith("_error") else ""
 
 
-def _registered(registration: dict[str, Any]) -> str:
+def _registered(registration: dict[str, Any]) -> list[str]:
+    """The version and whether it is champion, then one line for each reason."""
     if not registration:
-        return "-"
-    reasons = "; ".join(registration.get("reasons", ()))
-    return f"version {registration.get('version')}, {registration.get('alias') or 'not champion'}: {reasons}"
+        return ["-"]
+    outcome = f"version {registration.get('version')}, {registration.get('alias') or 'not champion'}"
+    return [f"{outcome}, because", *registration.get("reasons", ())]
+
+
+def _aligned(results: dict[str, str]) -> Iterator[str]:
+    """Names in one column, values in another, also where a value has several lines."""
+    width = max(map(len, results))
+    for name, value in results.items():
+        for place, line in enumerate(value.splitlines()):
+            yield f"{'' if place else name:<{width}}  {line}"
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -14,16 +14,18 @@ from typing import Any
 
 import structlog
 
+import components
 from components.errors import ServiceError
 from pipelines.cluster.connect import ray_session
 from pipelines.cluster.fit import fit
 from pipelines.cluster.job import TrainJob
+from pipelines.cluster.progress import follow
 from pipelines.cluster.results import destinations
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths, ProjectPaths
 from pipelines.storage.atomic import replace_file, replace_folder
 from pipelines.tracking.epochs import EpochLog
-from pipelines.tracking.runs import Status, close_run, open_run
+from pipelines.tracking.runs import Status, close_run, continue_run, open_run
 
 log = structlog.get_logger()
 
@@ -42,13 +44,6 @@ def train(pipeline: Pipeline, paths: PipelinePaths) -> None:
         "git_commit": _git_commit(paths.root),
         "num_workers": pipeline.train.num_workers,
     }
-    run_id = open_run(
-        paths.root,
-        experiment=f"headrace/{pipeline.name}",
-        run_name=run_name,
-        tags={f"headrace.{name}": str(value) for name, value in origin.items()},
-        params=pipeline.train.model_dump(mode="json"),
-    )
     job = TrainJob(
         run_name=run_name,
         folder=ProjectPaths(paths.root).ray_storage / run_name,
@@ -56,8 +51,10 @@ def train(pipeline: Pipeline, paths: PipelinePaths) -> None:
         statistics=paths.statistics,
         train=pipeline.train,
     )
+    job.folder.mkdir(parents=True, exist_ok=True)
+    run_id, logged_epochs = _run(job, paths.root, origin)
     with _truthful_status(paths.root, run_id):
-        _train(job, EpochLog(paths.root, run_id, epochs=pipeline.train.epochs))
+        _train(job, EpochLog(paths.root, run_id, epochs=pipeline.train.epochs, logged_epochs=logged_epochs))
         published = _publish(job, paths, {**origin, "mlflow_run_id": run_id})
     log.info(
         "trained",
@@ -68,17 +65,37 @@ def train(pipeline: Pipeline, paths: PipelinePaths) -> None:
     )
 
 
+def _run(job: TrainJob, root: Path, origin: Mapping[str, Any]) -> tuple[str, int]:
+    """The MLflow run of this very training and how many epochs it has: the one an earlier try left, or a new one."""
+    note = job.folder / "mlflow_run_id"
+    if note.is_file():
+        run_id = note.read_text(encoding="utf-8")
+        logged_epochs = continue_run(root, run_id)
+        if logged_epochs is not None:
+            log.info("an earlier try of the same training goes on", run_name=job.run_name, logged_epochs=logged_epochs)
+            return run_id, logged_epochs
+    run_id = open_run(
+        root,
+        experiment=str(origin["mlflow_experiment"]),
+        run_name=job.run_name,
+        tags={f"headrace.{name}": str(value) for name, value in origin.items()},
+        params=job.train.model_dump(mode="json"),
+    )
+    with replace_file(note) as file:
+        file.write_text(run_id, encoding="utf-8")
+    return run_id, 0
+
+
 def _train(job: TrainJob, epoch_log: EpochLog) -> None:
     """Run the job, or only pick up its results where an earlier try ended between training and publishing."""
-    job.folder.mkdir(parents=True, exist_ok=True)
+    job.failure.unlink(missing_ok=True)
     if job.results.is_dir():
-        log.info("the same training is already done: its results are used", run_name=job.run_name)
-        return
-    job.progress.unlink(missing_ok=True)
-    shutil.rmtree(job.folder / "ray", ignore_errors=True)
-    with ray_session(num_workers=job.train.num_workers):
-        signal.signal(signal.SIGTERM, _stop)  # again, because Ray has put its own in place
-        fit(job, on_epoch=epoch_log.add)
+        follow(job.progress, 0, epoch_log.add)
+    else:
+        shutil.rmtree(job.folder / "ray", ignore_errors=True)  # Ray's own notes; the checkpoints are beside them
+        with ray_session(num_workers=job.train.num_workers):
+            signal.signal(signal.SIGTERM, _stop)  # again, because Ray has put its own in place
+            fit(job, on_epoch=epoch_log.add)
     epoch_log.send_rest()
 
 
@@ -127,9 +144,12 @@ def _stop(signal_number: int, _frame: FrameType | None) -> None:
 
 
 def _content_digest(pipeline: Pipeline, paths: PipelinePaths, data_digest: str) -> str:
-    """What the weights depend on besides the code: data, transforms and the train section."""
+    """What the weights depend on: data, transforms, the train section, and the code that trains."""
+    code = Path(components.__file__).parent
+    files = [file for folder in ("models", "training", "transforms") for file in sorted((code / folder).glob("*.py"))]
     content = (data_digest, paths.statistics.read_text(encoding="utf-8"), pipeline.train.model_dump_json())
-    return hashlib.sha256("\0".join(content).encode()).hexdigest()
+    texts = (*content, *(file.read_text(encoding="utf-8") for file in files))
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
 def _git_commit(root: Path) -> str:

@@ -15,15 +15,23 @@ log = structlog.get_logger()
 
 
 class EpochLog:
-    """Epochs that MLflow has not got yet. Training never waits for it: a server that is away is asked again later."""
+    """Epochs that MLflow has not got yet. Training never waits for it: a server that is away is asked again later.
 
-    def __init__(self, root: Path, run_id: str, *, epochs: int) -> None:
+    An epoch that is told twice, because a group of workers was replaced, or that a continued run has from before
+    (`logged_epochs`), is sent once.
+    """
+
+    def __init__(self, root: Path, run_id: str, *, epochs: int, logged_epochs: int = 0) -> None:
         self._root, self._run_id, self._epochs = root, run_id, epochs
+        self._last_epoch = logged_epochs
         self._unsent: list[dict[str, Any]] = []
         self._next_try_seconds = 0.0
 
     def add(self, figures: dict[str, Any]) -> None:
         """Show one epoch's figures, and send what is unsent unless MLflow was away a moment ago."""
+        if figures["epoch"] <= self._last_epoch:
+            return
+        self._last_epoch = figures["epoch"]
         shown = {name: f"{value:.4g}" for name, value in figures.items() if name not in ("epoch", "seconds")}
         log.info(f"epoch {figures['epoch']}/{self._epochs}", **shown, seconds=figures["seconds"])
         self._unsent.append(figures)

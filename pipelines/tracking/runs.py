@@ -45,6 +45,22 @@ def open_run(
     return str(run.info.run_id)
 
 
+def continue_run(root: Path, run_id: str) -> int | None:
+    """Make a run that did not finish RUNNING again, and return how many epochs it has; None if there is no such run."""
+    client = connect(root)
+    try:
+        with asking(client.tracking_uri, f"continue run {run_id}"):
+            info = client.get_run(run_id).info
+            if info.status == "FINISHED" or info.lifecycle_stage == "deleted":
+                return None
+            client.update_run(run_id, status="RUNNING")
+            return max((metric.step for metric in client.get_metric_history(run_id, "loss")), default=0)
+    except ServiceError as error:
+        if is_missing(error):
+            return None
+        raise
+
+
 def log_epoch(root: Path, run_id: str, *, epoch: int, metrics: Mapping[str, float]) -> None:
     """Log the metrics of one epoch in one call; raise ServiceError where MLflow can't be reached."""
     client = connect(root)

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,7 +28,7 @@ def project(tmp_path, repository) -> Path:
     root = tmp_path / "a project"
     root.mkdir()
     params = yaml.safe_load((repository / "params.yaml").read_text(encoding="utf-8"))
-    layers = [{"kind": "dense", "units": 16, "activation": "relu"}]
+    layers = [{"kind": "dense", "units": 16, "activation": "relu"}, {"kind": "dropout", "rate": 0.3}]
     params["digits"]["train"] |= {"epochs": 2, "model": {"layers": layers}}
     (root / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     pipeline, paths = load_pipeline(root / "params.yaml", "digits"), PipelinePaths(root, "digits")
@@ -150,3 +151,61 @@ def test_an_interrupted_training_leaves_no_process_and_a_killed_run(project, mon
         time.sleep(0.2)
     assert processes_of_session(process.pid) == []
     assert [run.info.status for run in runs(project)[1]] == [status]
+
+
+def kill_during_training(root: Path, name: str) -> subprocess.Popen:
+    """Start a training, and SIGKILL the first of its processes of that name after its second epoch."""
+    process = headrace(root, "train", "digits")
+    for line in process.stdout:
+        if "epoch 2/" in line:
+            break
+    victims = [pid for pid in processes_of_session(process.pid) if name in Path(f"/proc/{pid}/cmdline").read_text()]
+    os.kill(victims[0], signal.SIGKILL)
+    return process
+
+
+def assert_as_undisturbed(root: Path, undisturbed: Path, *, epochs: int) -> None:
+    """The same weights, each epoch once in one MLflow run, which is FINISHED."""
+    import numpy as np
+
+    from components.training import checkpoints
+
+    one, other = (checkpoints.load(PipelinePaths(folder, "digits").checkpoint) for folder in (root, undisturbed))
+    for left, right in zip(one.weights, other.weights, strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-6, atol=1e-6)
+    client, found = runs(root)
+    assert [run.info.status for run in found] == ["FINISHED"]
+    steps = [metric.step for metric in client.get_metric_history(found[0].info.run_id, "loss")]
+    assert steps == list(range(1, epochs + 1))
+
+
+def test_a_training_that_loses_a_worker_or_its_driver_ends_as_if_it_had_not(project, tmp_path):
+    change_train(project, epochs=6)
+    lost_worker, lost_driver = tmp_path / "lost worker", tmp_path / "lost driver"
+    for copy in (lost_worker, lost_driver):
+        shutil.copytree(project, copy)
+    code, output = train(project)
+    assert code == 0, output
+
+    process = kill_during_training(lost_worker, "RayTrainWorker")
+    output = process.communicate(timeout=240)[0]
+    assert process.returncode == 0, output
+    assert_as_undisturbed(lost_worker, project, epochs=6)
+
+    process = kill_during_training(lost_driver, "pipelines")
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    assert [run.info.status for run in runs(lost_driver)[1]] == ["RUNNING"]  # nobody was left to say otherwise
+    code, output = train(lost_driver)
+    assert code == 0, output
+    assert "an earlier try of the same training goes on" in output
+    assert_as_undisturbed(lost_driver, project, epochs=6)
+
+
+def test_an_error_of_a_workers_own_ends_the_training_at_once_with_its_traceback(project):
+    [table] = PipelinePaths(project, "digits").splits.glob("train/*.parquet")
+    table.write_bytes(table.read_bytes()[:1000])
+    code, output = train(project)
+    assert code == 1, output
+    assert output.count("ComputeError: parquet") == 1, output  # one worker's traceback, once: no blind second try
+    assert [run.info.status for run in runs(project)[1]] == ["FAILED"]
