@@ -65,6 +65,7 @@ def _pipeline() -> object:
                 "global_batch_size": 128,
                 "epochs": 1,
             },
+            "evaluate": {},
             "register": {"thresholds": {}, "compare_by": "accuracy"},
         }
     )
