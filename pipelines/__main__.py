@@ -3,7 +3,7 @@
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import structlog
 import typer
@@ -12,6 +12,7 @@ from components.errors import UserError
 from pipelines.commands.quiet import import_tensorflow
 from pipelines.params import Pipeline, load_pipeline
 from pipelines.paths import PipelinePaths, ProjectPaths, project_root
+from pipelines.storage.disk import disk_problem
 
 # Nothing heavy may be imported above: `headrace --help` and DVC's calls pay for it. Commands import what they need.
 
@@ -148,13 +149,21 @@ def configure_logging() -> None:
 
 
 def main() -> None:
-    """Run the command line; a UserError is one readable line on standard error and exit code 2."""
+    """Run the command line; what a person can mend is one readable line on standard error and exit code 2."""
     configure_logging()
     try:
         app()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(2)
+        _leave(str(error))
+    except Exception as error:
+        if (problem := disk_problem(error)) is None:
+            raise
+        _leave(problem)
+
+
+def _leave(problem: str) -> NoReturn:
+    print(f"error: {problem}", file=sys.stderr)  # noqa: T201
+    sys.exit(2)
 
 
 if __name__ == "__main__":

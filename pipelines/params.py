@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from components.errors import ParamsError
 from components.evaluation.gate import check_metrics, metric_names
@@ -205,6 +206,8 @@ def _explain(params_file: Path, pipeline: str, error: ValidationError) -> list[s
     """One line per mistake: where, what was expected, what was found, and the nearest valid name."""
     lines = []
     for problem in error.errors():
+        if problem["type"] == "missing" and _is_misspelt(problem, error):
+            continue  # the misspelt name has a line of its own
         place = ".".join(str(part) for part in (pipeline, *problem["loc"]))
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
@@ -219,6 +222,16 @@ def _explain(params_file: Path, pipeline: str, error: ValidationError) -> list[s
         message = message[0].lower() + message[1:]
         lines.append(f"{params_file.name}: {place}: {message}")
     return lines
+
+
+def _is_misspelt(missing: ErrorDetails, error: ValidationError) -> bool:
+    """Whether a name that is missing stands there with a typo."""
+    unknown = [str(one["loc"][-1]) for one in error.errors() if _is_unknown_beside(one, missing)]
+    return bool(difflib.get_close_matches(str(missing["loc"][-1]), unknown, n=1, cutoff=0.5))
+
+
+def _is_unknown_beside(problem: ErrorDetails, other: ErrorDetails) -> bool:
+    return problem["type"] == "extra_forbidden" and problem["loc"][:-1] == other["loc"][:-1]
 
 
 def _names_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -66,15 +66,11 @@ def disk(project: ProjectPaths) -> Iterator[Finding]:
         state: Literal["ok", "warn"] = "ok" if free_bytes >= ENOUGH_DISK_BYTES else "warn"
         mend = f"free some: a run wants {ENOUGH_DISK_BYTES / 2**30:.0f} GiB"
         yield Finding(state, f"{free_bytes / 2**30:.1f} GiB free for {name} ({folder})", mend)
-    for folder in (
-        project.root,
-        project.root / "data",
-        project.root / "models",
-        project.root / "reports",
-        project.state,
-    ):
-        if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
-            yield Finding("wrong", f"no permission to write in {folder}", f"sudo chown -R $(id -u) '{folder}'")
+    # The folders of each pipeline, too: a run as another user leaves those behind.
+    below = [place for name in ("data", "models", "reports") for place in (project.root / name).glob("*")]
+    for place in (project.root, project.state, project.mlflow_database, *below):
+        if place.exists() and not os.access(place, os.W_OK | (os.X_OK if place.is_dir() else 0)):
+            yield Finding("wrong", f"no permission to write to {place}", f"sudo chown -R $(id -u) '{project.root}'")
 
 
 def git(project: ProjectPaths) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import stamina
+import structlog
 
 from components.errors import DataError, ServiceError
 from components.sources.settings import SourceFile
@@ -17,6 +18,8 @@ _CHUNK_BYTES = 1 << 20
 _SILENCE_SECONDS = 30.0  # without a byte
 _DOWNLOAD_SECONDS = 3600.0  # for one whole file, however slowly it trickles
 _ATTEMPTS = 5
+
+log = structlog.get_logger()
 
 
 def fetch(file: SourceFile, *, dataset: str, folder: Path) -> Path:
@@ -62,6 +65,7 @@ def _copy(source: Path, target: Path) -> None:
 
 def _download(url: str, target: Path) -> None:
     """Download, with up to five attempts where another attempt may help."""
+    stamina.instrumentation.set_on_retry_hooks([_tell])
     try:
         for attempt in stamina.retry_context(on=_may_pass, attempts=_ATTEMPTS, timeout=_DOWNLOAD_SECONDS):
             with attempt:
@@ -89,6 +93,10 @@ def _until_late(chunks: Iterator[bytes], url: str) -> Iterator[bytes]:
         if time.monotonic() > deadline:
             raise ServiceError(f"{url}: not complete after {_DOWNLOAD_SECONDS:.0f} seconds. {_MENDS}")
         yield chunk
+
+
+def _tell(details: stamina.instrumentation.RetryDetails) -> None:
+    log.warning("download failed, trying again", attempt=details.retry_num + 1, reason=str(details.caused_by))
 
 
 def _may_pass(error: Exception) -> bool:
