@@ -78,6 +78,15 @@ def test_a_mistake_is_named_with_its_place_and_its_mend(tmp_path, content, place
         load_pipeline(written(tmp_path, content), "digits")
 
 
+def test_a_misspelt_name_is_one_line_though_the_right_one_is_missing(tmp_path, content):
+    train = content["digits"]["train"]
+    train["epoch"] = train.pop("epochs")
+    with pytest.raises(
+        ParamsError, match=r"^params\.yaml: digits\.train\.epoch: unknown name; did you mean 'epochs'\?$"
+    ):
+        load_pipeline(written(tmp_path, content), "digits")
+
+
 def test_an_unknown_pipeline_gets_the_nearest_name(repository):
     with pytest.raises(ParamsError, match=r"no pipeline 'minst' in .*; did you mean 'mnist'\?"):
         load_pipeline(repository / "params.yaml", "minst")
