@@ -20,6 +20,7 @@ import keras
 import tensorflow as tf
 
 from components.errors import TrainingError
+from components.training.exchange import sum_over_workers
 
 TESTED_KERAS_VERSIONS = ("3.15.1",)
 Override = tuple[Any, str, Callable[..., Any]]
@@ -150,22 +151,14 @@ def _weight(step: _Step) -> tf.Tensor:
 
 
 def _global_gradients(gradients: Sequence[tf.Tensor | None], step: _Step) -> list[tf.Tensor | None]:
-    """Return the gradients of the mean loss over the global batch.
-
-    All gradients and the count of examples travel as one vector: one exchange a step instead of one per variable.
-    """
+    """Return the gradients of the mean loss over the global batch; the count of examples travels with them."""
     replica = tf.distribute.get_replica_context()
     if replica is None or step.local_examples is None:
         return list(gradients)
     # A custom train_step may not call optimizer.scale_loss; then its gradients are weighted here.
     weight = 1.0 if step.loss_is_weighted else _weight(step)
     present = [tf.convert_to_tensor(gradient) for gradient in gradients if gradient is not None]
-    flat = [tf.reshape(tf.cast(gradient, tf.float32) * weight, [-1]) for gradient in present]
-    sizes = [tf.size(gradient) for gradient in flat]
-    vector = tf.concat([*flat, [tf.cast(step.local_examples, tf.float32)]], axis=0)
-    *parts, total = tf.split(replica.all_reduce(tf.distribute.ReduceOp.SUM, vector), [*sizes, 1])
-    reduced = iter(
-        tf.cast(tf.reshape(part / total, tf.shape(gradient)), gradient.dtype)
-        for part, gradient in zip(parts, present, strict=True)
-    )
+    weighted = [tf.cast(gradient, tf.float32) * weight for gradient in present]
+    sums, figures = sum_over_workers(weighted, tf.cast([step.local_examples], tf.float32))
+    reduced = iter(tf.cast(part / figures[0], gradient.dtype) for part, gradient in zip(sums, present, strict=True))
     return [None if gradient is None else next(reduced) for gradient in gradients]
