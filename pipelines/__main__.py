@@ -10,7 +10,7 @@ import typer
 
 from components.errors import UserError
 from pipelines.commands.quiet import import_tensorflow
-from pipelines.params import Pipeline, load_pipeline
+from pipelines.params import Pipeline, load_pipeline, with_workers
 from pipelines.paths import PipelinePaths, ProjectPaths, project_root
 from pipelines.storage.disk import disk_problem
 
@@ -50,11 +50,17 @@ def split(pipeline: PipelineName) -> None:
 
 
 @app.command(rich_help_panel="Stages")
-def train(pipeline: PipelineName) -> None:
+def train(
+    pipeline: PipelineName,
+    workers: Annotated[
+        str | None, typer.Option(metavar="N|MIN:MAX", help="How many workers, instead of train.num_workers.")
+    ] = None,
+) -> None:
     """Train on Ray with multi-worker TensorFlow."""
     from pipelines.stages.train import train as stage
 
-    stage(*_load(pipeline))
+    settings, paths = _load(pipeline)
+    stage(settings if workers is None else with_workers(settings, workers), paths)
 
 
 @app.command(rich_help_panel="Stages")

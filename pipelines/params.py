@@ -1,12 +1,10 @@
 """params.yaml as frozen, range-checked models. The only reader of that file."""
 
-import difflib
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from components.errors import ParamsError
 from components.evaluation.gate import check_metrics, metric_names
@@ -14,12 +12,15 @@ from components.examples.settings import CategoryLabel, Feature, ImageFeature, L
 from components.models.shapes import Shape, output_shape
 from components.settings import Settings
 from components.sources.settings import Source
+from components.training.figures import figure_names
 from components.training.settings import Training
 from components.transforms.check import check
 from components.transforms.settings import LabelTransform, Transform
+from pipelines.mistakes import explain, nearest
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 ADDED_COLUMNS = ("example_id", "given_split")
+Workers = Annotated[int, Field(ge=1, le=1024)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
 
@@ -63,19 +64,50 @@ class Split(Settings):
         return self
 
 
+class ElasticWorkers(Settings):
+    """As many workers as the cluster has room for, from `min` to `max`."""
+
+    min: Workers = 1
+    max: Workers
+
+    @model_validator(mode="after")
+    def _min_is_not_above_max(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}")
+        return self
+
+
+NumWorkers = Annotated[
+    Annotated[Workers, Tag("(number)")] | Annotated[ElasticWorkers, Tag("(range)")],
+    Discriminator(lambda value: "(range)" if isinstance(value, dict | ElasticWorkers) else "(number)"),
+]
+
+
 class Train(Training):
     """The model, how it is trained, and on how many workers."""
 
-    num_workers: Annotated[int, Field(ge=1, le=1024)] = 2
+    num_workers: NumWorkers = 2
+    use_gpu: bool = False
     max_failures: Annotated[int, Field(ge=0, le=1000)] = 3
+    start_timeout_seconds: Annotated[float, Field(ge=10, le=86_400)] = 180
+
+    @property
+    def min_workers(self) -> int:
+        """The fewest workers that train."""
+        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers.min
+
+    @property
+    def max_workers(self) -> int:
+        """The most workers that train."""
+        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers.max
 
     @model_validator(mode="after")
     def _a_batch_is_enough_for_all(self) -> Self:
         # Twice, because an epoch's examples are dealt evenly over its batches, which may halve them.
-        if self.global_batch_size < 2 * self.num_workers > 2:
+        if self.global_batch_size < 2 * self.max_workers > 2:
             raise ValueError(
-                f"global_batch_size {self.global_batch_size} is too small for {self.num_workers} workers; raise it to "
-                f"{2 * self.num_workers} or more, or lower num_workers"
+                f"global_batch_size {self.global_batch_size} is too small for {self.max_workers} workers; raise it to "
+                f"{2 * self.max_workers} or more, or lower num_workers"
             )
         return self
 
@@ -133,7 +165,7 @@ class Pipeline(Settings):
         columns = set(self.ingest.features) | {self.ingest.label.name}
         for column in self.normalize.transforms:
             if column not in self.ingest.features:
-                raise ValueError(f"normalize.transforms.{column}: not a feature{_nearest(column, columns)}")
+                raise ValueError(f"normalize.transforms.{column}: not a feature{nearest(column, columns)}")
         return self
 
     @model_validator(mode="after")
@@ -146,6 +178,7 @@ class Pipeline(Settings):
             check_metrics(metrics, thresholds=register.thresholds, compare_by=register.compare_by)
         except ParamsError as error:
             raise ValueError(str(error)) from error
+        _check_training(self.train, self.ingest.label)
         given_test = any(part.given_split == "test" for part in getattr(self.ingest.source, "parts", ()))
         if given_test and self.split.test_fraction:
             raise ValueError("split.test_fraction: the source gives its own test set; leave test_fraction out")
@@ -163,13 +196,27 @@ class Pipeline(Settings):
         return self
 
 
+def _check_training(train: Train, label: Label) -> None:
+    """Raise ValueError for what the train section asks of a label that this label does not have."""
+    names = figure_names(label)
+    if train.best_by not in names:
+        raise ValueError(f"train.best_by: no figure {train.best_by!r}{nearest(train.best_by, names)}")
+    if isinstance(label, CategoryLabel):
+        unknown = set(train.class_weights if isinstance(train.class_weights, dict) else ()) - set(label.classes)
+        if unknown:
+            name = sorted(unknown)[0]
+            raise ValueError(f"train.class_weights: no class {name!r}{nearest(name, label.classes)}")
+    elif train.class_weights is not None or train.label_smoothing:
+        raise ValueError("train.class_weights and train.label_smoothing are for categories, and the label is a number")
+
+
 def load_pipeline(params_file: Path, pipeline: str) -> Pipeline:
     """Return one pipeline's section of params.yaml; raise ParamsError, naming file, place and mend, if it is wrong."""
     content = _read(params_file)
     names = list_pipelines(params_file)
     if pipeline not in names:
         raise ParamsError(
-            f"no pipeline {pipeline!r} in {params_file}{_nearest(pipeline, names)}; there are: {', '.join(names)}"
+            f"no pipeline {pipeline!r} in {params_file}{nearest(pipeline, names)}; there are: {', '.join(names)}"
         )
     section = content.get(pipeline)
     if not isinstance(section, dict):
@@ -179,7 +226,22 @@ def load_pipeline(params_file: Path, pipeline: str) -> Pipeline:
     try:
         return Pipeline.model_validate({"name": pipeline, **section})
     except ValidationError as error:
-        raise ParamsError("\n".join(_explain(params_file, pipeline, error))) from error
+        raise ParamsError("\n".join(explain(params_file, pipeline, error, model=Pipeline))) from error
+
+
+def with_workers(pipeline: Pipeline, workers: str) -> Pipeline:
+    """Return the pipeline with `train.num_workers` as a person types it: "4", or "1:4" for a range.
+
+    Raises ParamsError for anything else, and where the batches are too small for so many.
+    """
+    least, colon, most = workers.partition(":")
+    num_workers = {"min": least, "max": most} if colon else least
+    try:
+        train = Train.model_validate({**pipeline.train.model_dump(), "num_workers": num_workers}, strict=False)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise ParamsError(f"--workers {workers}: expected a number, or a range such as 1:4; {reason}") from error
+    return pipeline.model_copy(update={"train": train})
 
 
 def list_pipelines(params_file: Path) -> tuple[str, ...]:
@@ -200,72 +262,3 @@ def _read(params_file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ParamsError(f"{params_file}: expected sections by name, found {type(content).__name__}")
     return content
-
-
-def _explain(params_file: Path, pipeline: str, error: ValidationError) -> list[str]:
-    """One line per mistake: where, what was expected, what was found, and the nearest valid name."""
-    lines = []
-    for problem in error.errors():
-        if problem["type"] == "missing" and _is_misspelt(problem, error):
-            continue  # the misspelt name has a line of its own
-        place = ".".join(str(part) for part in (pipeline, *problem["loc"]))
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            valid = _names_at(Pipeline, problem["loc"][:-1])
-            message = f"unknown name{_nearest(str(problem['loc'][-1]), valid)}"
-        elif problem["type"] == "union_tag_invalid":
-            context = problem["ctx"]
-            valid = [tag.strip("' ") for tag in context["expected_tags"].split(",")]
-            message = f"unknown {context['discriminator']} {context['tag']!r}{_nearest(context['tag'], valid)}"
-        elif not isinstance(problem["input"], dict):
-            message = f"{message}, found {problem['input']!r}"
-        message = message[0].lower() + message[1:]
-        lines.append(f"{params_file.name}: {place}: {message}")
-    return lines
-
-
-def _is_misspelt(missing: ErrorDetails, error: ValidationError) -> bool:
-    """Whether a name that is missing stands there with a typo."""
-    unknown = [str(one["loc"][-1]) for one in error.errors() if _is_unknown_beside(one, missing)]
-    return bool(difflib.get_close_matches(str(missing["loc"][-1]), unknown, n=1, cutoff=0.5))
-
-
-def _is_unknown_beside(problem: ErrorDetails, other: ErrorDetails) -> bool:
-    return problem["type"] == "extra_forbidden" and problem["loc"][:-1] == other["loc"][:-1]
-
-
-def _names_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """The names that are valid at a place of params.yaml; union members appear in `location` by their tag."""
-    models: list[type[BaseModel]] = [model]
-    for part in location:
-        models = [inner for outer in models for inner in _models_below(outer, part)] or models
-    return sorted({field.alias or name for found in models for name, field in found.model_fields.items()})
-
-
-def _models_below(model: type[BaseModel], part: int | str) -> list[type[BaseModel]]:
-    for name, field in model.model_fields.items():
-        if part in (name, field.alias):
-            return _models_in(field.annotation, field.metadata)
-    return [model] if part in _tags(model) else []
-
-
-def _models_in(annotation: Any, _metadata: object = None) -> list[type[BaseModel]]:
-    """Every settings class inside an annotation such as dict[str, A | B]."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [found for inner in getattr(annotation, "__args__", ()) for found in _models_in(inner)]
-
-
-def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
-    """The values of a settings class's `kind` or `type`, by which a union tells its members apart."""
-    return tuple(
-        value
-        for name in ("kind", "type")
-        if name in model.model_fields
-        for value in getattr(model.model_fields[name].annotation, "__args__", ())
-    )
-
-
-def _nearest(name: str, valid: Any) -> str:
-    found = difflib.get_close_matches(name, [str(one) for one in valid], n=1, cutoff=0.5)
-    return f"; did you mean {found[0]!r}?" if found else f"; valid names: {', '.join(map(str, sorted(valid)))}"

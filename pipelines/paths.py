@@ -135,6 +135,11 @@ class ProjectPaths:
         return self.state / "ray"
 
     @property
+    def training_runs(self) -> Path:
+        """What MLflow is to know of each training of this clone."""
+        return self.state / "runs"
+
+    @property
     def downloaded_models(self) -> Path:
         """Registered models that are kept elsewhere, fetched once."""
         return self.state / "models"

@@ -1,5 +1,7 @@
 """Which examples each worker sees at each step: a function of (seed, epoch) alone, not of the number of workers."""
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -8,30 +10,21 @@ from numpy.typing import NDArray
 from components.errors import DataError
 from components.examples.identity import mix
 
+BLOCKS_PER_WINDOW = 16  # fewer mix the examples less from epoch to epoch, more read smaller pieces
+
 
 def steps_per_epoch(examples: int, *, global_batch_size: int) -> int:
     """Return how many global batches an epoch has: the fewest with at most `global_batch_size` examples each."""
     return -(-examples // global_batch_size)
 
 
-def batch_slice(step: Any, *, examples: int, steps: int) -> slice:
+def batch_slice(step: Any, *, examples: Any, steps: Any) -> slice:
     """Return which places of an epoch's order are the global batch of `step` (0 is the first).
 
     The examples are dealt evenly: batches differ by at most one. Were all full but the last, that one could be of a
     few examples, with a noisy gradient as heavy as the others', and of fewer than there are workers.
     """
     return slice(examples * step // steps, examples * (step + 1) // steps)
-
-
-def epoch_order(examples: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Return int64[examples], every example's index once, in an order that depends on seed and epoch alone.
-
-    The indices are sorted by a 64-bit mix written out in this project, because the streams of NumPy's and
-    TensorFlow's generators may change from one version to the next, and with them every result.
-    """
-    epoch_seed = int(mix(np.array([epoch], dtype=np.uint64), seed)[0] >> np.uint64(1))
-    keys = mix(np.arange(examples, dtype=np.uint64), epoch_seed)
-    return np.argsort(keys, kind="stable")
 
 
 def worker_slice(size: Any, *, rank: int, num_workers: int) -> slice:
@@ -42,13 +35,93 @@ def worker_slice(size: Any, *, rank: int, num_workers: int) -> slice:
     return slice(size * rank // num_workers, size * (rank + 1) // num_workers)
 
 
+@dataclass(frozen=True)
+class Windows:
+    """How a set is cut so that training needs a part of it at a time: blocks, windows of blocks, global batches.
+
+    The examples lie in contiguous blocks of one length; only the last block may be shorter. Every epoch deals the
+    blocks to windows in another order, and shuffles the examples of each window. All of it follows from these three
+    numbers, never from the machine. Without `window_examples` the whole set is one window.
+
+    The blocks are dealt evenly, the short one always into the last window: so the windows' sizes, the steps and the
+    size of each step's batch are the same in every epoch, and none is of a few examples.
+    """
+
+    examples: int
+    global_batch_size: int
+    window_examples: int | None = None
+
+    @property
+    def block_examples(self) -> int:
+        """Examples in every block but the last."""
+        return self.examples if self.window_examples is None else -(-self.window_examples // BLOCKS_PER_WINDOW)
+
+    @cached_property
+    def block_edges(self) -> NDArray[np.int64]:
+        """int64[windows + 1]: how many blocks of an epoch come before each window, and in all."""
+        blocks = -(-self.examples // self.block_examples)
+        windows = -(-blocks // BLOCKS_PER_WINDOW)
+        return blocks * np.arange(windows + 1, dtype=np.int64) // windows
+
+    @cached_property
+    def edges(self) -> NDArray[np.int64]:
+        """int64[windows + 1]: how many examples of an epoch come before each window, and in all."""
+        return np.minimum(self.block_edges * self.block_examples, self.examples)
+
+    @cached_property
+    def first_steps(self) -> NDArray[np.int64]:
+        """int64[windows + 1]: how many steps of an epoch come before each window, and in all."""
+        steps = [steps_per_epoch(size, global_batch_size=self.global_batch_size) for size in np.diff(self.edges)]
+        return np.concatenate([[0], np.cumsum(steps)]).astype(np.int64)
+
+    @property
+    def count(self) -> int:
+        """Number of windows."""
+        return len(self.edges) - 1
+
+    @property
+    def steps(self) -> int:
+        """Number of global batches in an epoch."""
+        return int(self.first_steps[-1])
+
+    @property
+    def smallest_batch(self) -> int:
+        """Number of examples in an epoch's smallest global batch."""
+        return int(np.min(np.diff(self.edges) // np.diff(self.first_steps)))
+
+    def window_of(self, step: int) -> int:
+        """Return the window that the global batch of `step` is from."""
+        return int(np.searchsorted(self.first_steps, step, side="right")) - 1
+
+    def batch_slice(self, step: int) -> slice:
+        """Return which places of `epoch_order` are the global batch of `step`."""
+        window = self.window_of(step)
+        first, last = self.edges[window : window + 2].tolist()
+        first_step, end_step = self.first_steps[window : window + 2].tolist()
+        places = batch_slice(step - first_step, examples=last - first, steps=end_step - first_step)
+        return slice(first + places.start, first + places.stop)
+
+
+def epoch_order(windows: Windows, *, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Return int64[examples], every example's index once, in an order that depends on seed, epoch and cut alone.
+
+    Blocks, and the examples of a window, are sorted by a 64-bit mix written out in this project, because the streams of
+    NumPy's and TensorFlow's generators may change from one version to the next, and with them every result.
+    """
+    full_blocks, short_block = divmod(windows.examples, windows.block_examples)
+    blocks = _shuffled(np.arange(full_blocks), _epoch_seed(seed, epoch, blocks=True))
+    places = [np.arange(windows.block_examples) + block * windows.block_examples for block in blocks]
+    rows = np.concatenate([*places, windows.examples - short_block + np.arange(short_block)])
+    row_seed = _epoch_seed(seed, epoch, blocks=False)
+    return np.concatenate([_shuffled(window, row_seed) for window in np.split(rows, windows.edges[1:-1])])
+
+
 def worker_order(
-    examples: int, *, global_batch_size: int, seed: int, epoch: int, rank: int, num_workers: int, first_step: int = 0
+    windows: Windows, *, seed: int, epoch: int, rank: int, num_workers: int, first_step: int = 0
 ) -> list[NDArray[np.int64]]:
     """Return the indices (int64) of one worker's part of each global batch, from `first_step` to the epoch's end."""
-    order = epoch_order(examples, seed=seed, epoch=epoch)
-    steps = steps_per_epoch(examples, global_batch_size=global_batch_size)
-    batches = [order[batch_slice(step, examples=examples, steps=steps)] for step in range(first_step, steps)]
+    order = epoch_order(windows, seed=seed, epoch=epoch)
+    batches = [order[windows.batch_slice(step)] for step in range(first_step, windows.steps)]
     return [batch[worker_slice(len(batch), rank=rank, num_workers=num_workers)] for batch in batches]
 
 
@@ -59,3 +132,13 @@ def require_enough(examples: int, *, split: str, num_workers: int) -> None:
             f"the {split} split has {examples} examples for {num_workers} workers; lower train.num_workers, or "
             "change the split's fractions"
         )
+
+
+def _shuffled(places: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """`places` sorted by their mix with the seed. No two are equal, so their order before does not matter."""
+    return places[np.argsort(mix(places.astype(np.uint64), seed))]
+
+
+def _epoch_seed(seed: int, epoch: int, *, blocks: bool) -> int:
+    """The seed of an epoch's order of examples or, of another stream, of blocks."""
+    return int(mix(np.array([epoch + (int(blocks) << 63)], dtype=np.uint64), seed)[0] >> np.uint64(1))

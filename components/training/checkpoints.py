@@ -1,7 +1,8 @@
 """The full training state on disk: whole and verified, or not there at all.
 
-A checkpoint is a folder: `weights.npz`, `best_weights.npz`, `optimizer.npz`, `state.json`, and `manifest.json`, written
-last, with the SHA-256 of each. No pickle. A folder without a manifest that fits does not count as a checkpoint.
+A checkpoint is a folder: `weights.npz`, `best_weights.npz`, `optimizer.npz`, `metrics.npz`, `state.json`, and
+`manifest.json`, written last, with the SHA-256 of each. No pickle. A folder without a manifest that fits does not count
+as a checkpoint. Each stands on its own: files shared between checkpoints would be damaged together.
 """
 
 import hashlib
@@ -16,31 +17,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.settings import Settings
+from components.training.state import TrainingState
 
 MANIFEST = "manifest.json"
+ARRAYS = ("weights", "best_weights", "optimizer", "metrics")
 Arrays = Sequence[NDArray[Any]]
-
-
-class TrainingState(Settings):
-    """Where training stands, besides the weights: `epoch` epochs and `step` steps are done."""
-
-    epoch: int
-    step: int
-    seed: int
-    best_epoch: int
-    best_loss: float | None
-    history: tuple[dict[str, float], ...]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint in memory: arrays in the order of Keras's `model.weights` and `optimizer.variables`."""
+    """A checkpoint in memory: arrays in the order of Keras's `model.weights` and `optimizer.variables`.
+
+    `metrics` are the running totals of an epoch that is not done yet; there are none between two epochs.
+    """
 
     state: TrainingState
     weights: Arrays
     best_weights: Arrays
     optimizer: Arrays
+    metrics: Arrays = ()
 
 
 def save(folder: Path, checkpoint: Checkpoint) -> Path:
@@ -49,9 +44,8 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        _save_arrays(temporary / "weights.npz", checkpoint.weights)
-        _save_arrays(temporary / "best_weights.npz", checkpoint.best_weights)
-        _save_arrays(temporary / "optimizer.npz", checkpoint.optimizer)
+        for name in ARRAYS:
+            _save_arrays(temporary / f"{name}.npz", getattr(checkpoint, name))
         (temporary / "state.json").write_text(checkpoint.state.model_dump_json(indent=1) + "\n", encoding="utf-8")
         digests = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
         (temporary / MANIFEST).write_text(json.dumps(digests, indent=1) + "\n", encoding="utf-8")
@@ -67,22 +61,21 @@ def load(folder: Path) -> Checkpoint:
     try:
         digests = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         damaged = [name for name, digest in digests.items() if _sha256(folder / name) != digest]
+        missing = {"state.json", *(f"{name}.npz" for name in ARRAYS)} - digests.keys()
     except (OSError, ValueError, AttributeError) as error:
         raise ValueError(f"no whole checkpoint in {folder}: {error}") from error
-    if damaged:
-        raise ValueError(f"damaged checkpoint in {folder}: {', '.join(damaged)}")
+    if damaged or missing:
+        raise ValueError(f"damaged checkpoint in {folder}: {', '.join([*damaged, *sorted(missing)])}")
     return Checkpoint(
         state=TrainingState.model_validate_json((folder / "state.json").read_text(encoding="utf-8")),
-        weights=_load_arrays(folder / "weights.npz"),
-        best_weights=_load_arrays(folder / "best_weights.npz"),
-        optimizer=_load_arrays(folder / "optimizer.npz"),
+        **{name: _load_arrays(folder / f"{name}.npz") for name in ARRAYS},
     )
 
 
 def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """Return the newest whole checkpoint below `folder`, None if there is none, and what was passed over and why."""
     passed_over: list[str] = []
-    candidates = sorted(folder.glob("epoch-*")) if folder.is_dir() else []
+    candidates = sorted(folder.glob("step-*")) if folder.is_dir() else []
     for candidate in reversed(candidates):
         try:
             return load(candidate), passed_over
@@ -91,15 +84,18 @@ def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     return None, passed_over
 
 
-def keep_last(folder: Path, *, count: int) -> None:
-    """Remove all but the newest `count` checkpoints below `folder`."""
-    for old in sorted(folder.glob("epoch-*"))[:-count]:
-        shutil.rmtree(old, ignore_errors=True)
+def keep(folder: Path, *, last: int, best_step: int) -> None:
+    """Remove all checkpoints below `folder` but the `last` newest and the one after `best_step` steps."""
+    for old in sorted(folder.glob("step-*"))[:-last]:
+        if old != step_folder(folder, best_step):
+            shutil.rmtree(old, ignore_errors=True)
+    for half_written in folder.glob(".step-*"):  # by a worker that was killed
+        shutil.rmtree(half_written, ignore_errors=True)
 
 
-def epoch_folder(folder: Path, epoch: int) -> Path:
-    """Return where the checkpoint after `epoch` epochs goes; names sort by epoch."""
-    return folder / f"epoch-{epoch:06d}"
+def step_folder(folder: Path, step: int) -> Path:
+    """Return where the checkpoint after `step` steps goes; names sort by step."""
+    return folder / f"step-{step:012d}"
 
 
 def _save_arrays(path: Path, arrays: Arrays) -> None:

@@ -1,5 +1,6 @@
 """Splits as arrays, in the form that the model takes."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,46 @@ from components.examples.settings import CategoryLabel
 from components.transforms.fitted import FittedTable
 
 
+@dataclass(frozen=True)
+class Columns:
+    """A split in memory: features float32[examples, ...], labels int32 or float32[examples].
+
+    `weights`, float32[examples], say how much each example counts; None: all alike.
+    """
+
+    features: NDArray[np.float32]
+    labels: NDArray[Any]
+    weights: NDArray[np.float32] | None = None
+
+    @property
+    def examples(self) -> int:
+        """Number of examples."""
+        return len(self.features)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one example's features."""
+        return self.features.shape[1:]
+
+
 def load_split(folder: Path, *, fitted: FittedTable) -> tuple[NDArray[np.float32], NDArray[Any]]:
     """Return features float32[examples, *input_shape(fitted)] and labels, int32[examples] or float32[examples]."""
     table = pl.read_parquet(sorted(folder.glob("*.parquet")))
+    return feature_array(table, fitted=fitted), label_array(table, fitted=fitted)
+
+
+def feature_array(table: pl.DataFrame, *, fitted: FittedTable) -> NDArray[np.float32]:
+    """Return float32[rows, *input_shape(fitted)] from a split's rows."""
     columns = [table[name].to_numpy().astype(np.float32, copy=False) for name in fitted.features]
     flat = [column.reshape(len(table), -1) for column in columns]
     features = flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)
+    return np.ascontiguousarray(features).reshape(len(table), *input_shape(fitted))
+
+
+def label_array(table: pl.DataFrame, *, fitted: FittedTable) -> NDArray[Any]:
+    """Return the labels of a split's rows: int32[rows] classes or float32[rows] numbers."""
     label_type = np.int32 if isinstance(fitted.label, CategoryLabel) else np.float32
-    shaped = np.ascontiguousarray(features).reshape(len(table), *input_shape(fitted))
-    return shaped, table["label"].to_numpy().astype(label_type, copy=False)
+    return table["label"].to_numpy().astype(label_type, copy=False)
 
 
 def input_shape(fitted: FittedTable) -> tuple[int, ...]:

@@ -5,7 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from components.training.batches import batch_slice, steps_per_epoch, worker_slice
+from components.training.batches import Windows, worker_slice
+from components.training.order import batch_examples
 
 
 class GlobalBatch:
@@ -16,9 +17,9 @@ class GlobalBatch:
     of different examples.) The step is the optimizer's count, so a resumed training draws what it would have drawn.
     """
 
-    def __init__(self, *, examples: int, global_batch_size: int, seed: int, rank: int, num_workers: int) -> None:
+    def __init__(self, windows: Windows, *, seed: int, rank: int, num_workers: int) -> None:
         self.iterations: Any = 0  # the optimizer's variable, once there is one
-        self._examples, self._steps = examples, steps_per_epoch(examples, global_batch_size=global_batch_size)
+        self._windows = windows
         self._seed, self._rank, self._num_workers = seed, rank, num_workers
         self._layers = 0
 
@@ -30,8 +31,7 @@ class GlobalBatch:
     def uniform(self, shape: tf.Tensor, *, layer: int) -> tf.Tensor:
         """Return float32[*shape] in [0, 1): this worker's rows of what is drawn for the global batch at this step."""
         step = tf.cast(self.iterations, tf.int64)
-        places = batch_slice(step % self._steps, examples=self._examples, steps=self._steps)
-        size = places.stop - places.start
+        size = batch_examples(self._windows, step % self._windows.steps)
         seed = tf.stack([tf.constant(self._seed * 65_537 + layer, tf.int64), step])
         rows = worker_slice(size, rank=self._rank, num_workers=self._num_workers)
         return tf.random.stateless_uniform(tf.concat([[size], tf.cast(shape[1:], tf.int64)], axis=0), seed)[rows]

@@ -10,87 +10,147 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from components.examples.identity import GOLDEN, MULTIPLIERS, SHIFTS
-from components.training.batches import batch_slice, steps_per_epoch, worker_slice
+from components.errors import DataError
+from components.training.batches import Windows, batch_slice, worker_slice
+from components.training.columns import Columns
+from components.training.order import window_blocks, window_order
+from components.training.reading import all_examples, decode_images, read_blocks, take
+from components.training.stored import StoredColumns
 
 PREFETCHED_BATCHES = 4
+DECODED_BATCHES = 4  # batches of encoded images that are decoded at once
 
 
-def training_batches(
+def training_batches(  # noqa: PLR0913 - each by its keyword
     features: NDArray[np.float32],
     labels: NDArray[Any],
     *,
+    weights: NDArray[np.float32] | None = None,
     global_batch_size: int,
     seed: int,
     rank: int,
     num_workers: int,
     first_epoch: int = 0,
+    first_step: int = 0,
 ) -> tf.data.Dataset:
-    """Return (features, labels) batches, epoch after epoch without end, from the start of `first_epoch` on.
-
-    `features` is float32[examples, ...], `labels` int32 or float32[examples]; a batch is this worker's part of the
-    global batch that `components.training.batches.worker_order` gives for the same arguments.
-    """
-    examples = len(features)
-
-    def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
-        order = _epoch_order(examples, seed=seed, epoch=epoch)
-        return _global_batches(order, examples=examples, global_batch_size=global_batch_size)
-
-    epochs = tf.data.Dataset.counter(start=np.int64(first_epoch), dtype=tf.int64)
-    return _served(epochs.flat_map(epoch_batches), features, labels, rank=rank, num_workers=num_workers)
+    """Return what `serve_training` does, of a set in memory that is one window."""
+    columns = Columns(features, labels, weights)
+    windows = Windows(columns.examples, global_batch_size)
+    place = {"rank": rank, "num_workers": num_workers, "first_epoch": first_epoch, "first_step": first_step}
+    return serve_training(columns, windows, seed=seed, **place)
 
 
 def evaluation_batches(
-    features: NDArray[np.float32], labels: NDArray[Any], *, global_batch_size: int, rank: int, num_workers: int
-) -> tf.data.Dataset:
-    """Return (features, labels) batches in their own order, over and over: this worker's part of each global batch."""
-    order = tf.range(len(features), dtype=tf.int64)
-    batches = _global_batches(order, examples=len(features), global_batch_size=global_batch_size)
-    return _served(batches.repeat(), features, labels, rank=rank, num_workers=num_workers)
-
-
-def _global_batches(order: tf.Tensor, *, examples: int, global_batch_size: int) -> tf.data.Dataset:
-    """One epoch's batches of indices: int64[batch]."""
-    steps = steps_per_epoch(examples, global_batch_size=global_batch_size)
-    return tf.data.Dataset.range(steps).map(lambda step: order[batch_slice(step, examples=examples, steps=steps)])
-
-
-def _served(
-    global_batches: tf.data.Dataset,
     features: NDArray[np.float32],
     labels: NDArray[Any],
     *,
+    weights: NDArray[np.float32] | None = None,
+    global_batch_size: int,
     rank: int,
     num_workers: int,
 ) -> tf.data.Dataset:
-    """Batches of indices as batches of examples, ahead of the training."""
-    with tf.device("CPU"):  # all examples stay in the host's memory; batches go to the GPU
-        all_features, all_labels = tf.constant(features), tf.constant(labels)
-
-    def part(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        size = tf.shape(batch, out_type=tf.int64)[0]
-        own = batch[worker_slice(size, rank=rank, num_workers=num_workers)]
-        return tf.gather(all_features, own), tf.gather(all_labels, own)
-
-    return global_batches.map(part, num_parallel_calls=1, deterministic=True).prefetch(PREFETCHED_BATCHES)
+    """Return what `serve_evaluation` does, of a set in memory that is one window."""
+    columns = Columns(features, labels, weights)
+    windows = Windows(columns.examples, global_batch_size)
+    return serve_evaluation(columns, windows, rank=rank, num_workers=num_workers)
 
 
-def _epoch_order(examples: int, *, seed: int, epoch: tf.Tensor) -> tf.Tensor:
-    """`components.training.batches.epoch_order` in TensorFlow's operations: int64[examples]."""
-    epoch_seed = tf.bitwise.right_shift(_mix(tf.cast(epoch, tf.uint64), np.uint64(seed)), np.uint64(1))
-    keys = _mix(tf.cast(tf.range(examples, dtype=tf.int64), tf.uint64), epoch_seed)
-    # TensorFlow sorts signed numbers only: moving the range keeps the order.
-    signed = tf.bitcast(tf.bitwise.bitwise_xor(keys, np.uint64(1 << 63)), tf.int64)
-    return tf.cast(tf.argsort(signed, stable=True), tf.int64)
+def serve_training(
+    columns: Columns | StoredColumns,
+    windows: Windows,
+    *,
+    seed: int,
+    rank: int,
+    num_workers: int,
+    first_epoch: int = 0,
+    first_step: int = 0,
+) -> tf.data.Dataset:
+    """Return batches, epoch after epoch without end, from step `first_step` of epoch `first_epoch` on (0 is the first).
+
+    A batch is (features float32[batch, ...], labels int32 or float32[batch]) and, where `columns` have weights, their
+    float32[batch]: this worker's part of the global batch that `components.training.batches.worker_order` gives for the
+    same arguments. A set on disk needs memory for the window that is served and, twice, for the next, which is read
+    meanwhile. Raises DataError if it was written in blocks of another length than `windows` has.
+    """
+    epochs_on, step = divmod(first_step, windows.steps)
+    first = ((first_epoch + epochs_on) * windows.count + windows.window_of(step), step)
+    return _served(columns, windows, seed=seed, first=first, part=(rank, num_workers))
 
 
-def _mix(ids: tf.Tensor, seed: Any) -> tf.Tensor:
-    return _scramble(ids + _scramble(seed + np.uint64(GOLDEN)))
+def serve_evaluation(
+    columns: Columns | StoredColumns, windows: Windows, *, rank: int, num_workers: int
+) -> tf.data.Dataset:
+    """Return batches like `serve_training`'s, `windows.steps` for all examples in their own order, over and over."""
+    return _served(columns, windows, seed=None, first=(0, 0), part=(rank, num_workers))
 
 
-def _scramble(words: Any) -> tf.Tensor:
-    words = tf.convert_to_tensor(words, tf.uint64)
-    for shift, multiplier in zip(SHIFTS[:2], MULTIPLIERS, strict=True):
-        words = tf.bitwise.bitwise_xor(words, tf.bitwise.right_shift(words, shift)) * multiplier
-    return tf.bitwise.bitwise_xor(words, tf.bitwise.right_shift(words, SHIFTS[2]))
+def _served(
+    columns: Columns | StoredColumns,
+    windows: Windows,
+    *,
+    seed: int | None,
+    first: tuple[int, int],
+    part: tuple[int, int],
+) -> tf.data.Dataset:
+    """Batches from the window `first[0]`, counted through all epochs, and its epoch's step `first[1]` on."""
+    by_window = _read_by_window(columns, windows)
+    resident: Any = None if by_window else all_examples(columns)
+    weights = None if columns.weights is None else tf.constant(columns.weights)
+    edges, first_steps = tf.constant(windows.edges), tf.constant(windows.first_steps)
+    in_block = tf.range(windows.block_examples, dtype=tf.int64)
+
+    def opened(number: tf.Tensor) -> Any:
+        """A window's steps, its rows in their order, and, where they are read now, (their places, its examples)."""
+        epoch, window = number // windows.count, number % windows.count
+        blocks = window_blocks(windows, window, seed=seed, epoch=epoch)
+        rows = tf.reshape(blocks[:, None] * windows.block_examples + in_block, [-1])
+        rows = rows[: edges[window + 1] - edges[window]]  # a short block is the last
+        order = window_order(rows, seed=seed, epoch=epoch)
+        done = tf.where(number == first[0], first[1] - first_steps[window], 0)
+        steps = first_steps[window + 1] - first_steps[window]
+        return done, steps, tf.gather(rows, order), (order, read_blocks(by_window, blocks)) if by_window else ()
+
+    def batches(done: tf.Tensor, steps: tf.Tensor, rows: tf.Tensor, read: Any) -> tf.data.Dataset:
+        places, examples = read or (rows, resident)
+
+        def batch(step: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            own = _worker_places(step, examples=tf.size(rows, tf.int64), steps=steps, part=part)
+            taken = take(examples, places[own])
+            return taken if weights is None else (*taken, tf.gather(weights, rows[own]))
+
+        return tf.data.Dataset.range(done, steps).map(batch)
+
+    numbers = tf.data.Dataset.counter(start=np.int64(first[0]), dtype=tf.int64)
+    # One call at a time: one window is read ahead, no more.
+    served = numbers.map(opened, num_parallel_calls=1, deterministic=True).flat_map(batches)
+    return _decoded(served, columns).prefetch(PREFETCHED_BATCHES)
+
+
+def _worker_places(step: tf.Tensor, *, examples: tf.Tensor, steps: tf.Tensor, part: tuple[int, int]) -> slice:
+    """Which places of a window's order are a worker's part of the window's step."""
+    dealt = batch_slice(step, examples=examples, steps=steps)
+    own = worker_slice(dealt.stop - dealt.start, rank=part[0], num_workers=part[1])
+    return slice(dealt.start + own.start, dealt.start + own.stop)
+
+
+def _decoded(batches: tf.data.Dataset, columns: Columns | StoredColumns) -> tf.data.Dataset:
+    if isinstance(columns, Columns) or columns.description.image_divisor is None:
+        return batches
+    shape, divisor = columns.shape, columns.description.image_divisor
+    return batches.map(
+        lambda images, *others: (decode_images(images, shape=shape, divisor=divisor), *others),
+        num_parallel_calls=DECODED_BATCHES,
+        deterministic=True,
+    )
+
+
+def _read_by_window(columns: Columns | StoredColumns, windows: Windows) -> StoredColumns | None:
+    """The columns, unless all of their examples are to be in memory at once."""
+    if windows.count == 1 or isinstance(columns, Columns):
+        return None
+    if columns.description.block_examples != windows.block_examples:
+        raise DataError(
+            f"{columns.folder} has blocks of {columns.description.block_examples} examples, and windows of "
+            f"{windows.window_examples} need blocks of {windows.block_examples}: write the columns again"
+        )
+    return columns

@@ -1,33 +1,33 @@
 """One worker's training, from its part of the data to the best weights."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
-from components.examples.settings import CategoryLabel, Label
+from components.errors import DataError
+from components.examples.settings import Label
 from components.models.build import build
 from components.training import checkpoints
-from components.training.batches import require_enough, steps_per_epoch
-from components.training.checkpoints import Checkpoint, TrainingState
+from components.training.batches import Windows
+from components.training.checkpoints import Arrays, Checkpoint
+from components.training.columns import Columns
 from components.training.dropout import GlobalBatch
-from components.training.feed import evaluation_batches, training_batches
+from components.training.feed import serve_evaluation, serve_training
+from components.training.group import require_equal_weights
+from components.training.losses import build_loss, build_metrics
 from components.training.multiworker import trained_by_all_workers, worker_dataset
+from components.training.observer import Observer
 from components.training.optimizers import build_optimizer
-from components.training.recorder import EpochLogger, Recorder, snapshot
+from components.training.recorder import Recorder, snapshot
 from components.training.settings import Training
+from components.training.start import set_start_weights
+from components.training.state import TrainingState, is_finished
+from components.training.stored import StoredColumns
 
-
-@dataclass(frozen=True)
-class Data:
-    """A split in memory: features float32[examples, ...], labels int32[examples] or float32[examples]."""
-
-    features: NDArray[np.float32]
-    labels: NDArray[Any]
+Split = Columns | StoredColumns
 
 
 @dataclass(frozen=True)
@@ -38,107 +38,134 @@ class Worker:
     num_workers: int
 
 
-def train_worker(
-    train: Data,
-    validation: Data,
+@dataclass(frozen=True)
+class _Task:
+    """What a worker trains on and how, with the cut of both splits into global batches."""
+
+    train: Split
+    validation: Split
+    label: Label
+    training: Training
+    worker: Worker
+
+    @property
+    def train_windows(self) -> Windows:
+        return Windows(self.train.examples, self.training.global_batch_size, self.training.window_examples)
+
+    @property
+    def validation_windows(self) -> Windows:
+        return Windows(self.validation.examples, self.training.global_batch_size, self.training.window_examples)
+
+
+def train_worker(  # noqa: PLR0913 - each by its keyword
+    train: Split,
+    validation: Split,
     *,
     label: Label,
     training: Training,
     worker: Worker,
     folder: Path,
-    on_epoch: EpochLogger,
+    observer: Observer,
+    start_weights: Callable[[], Arrays | None] = lambda: None,
 ) -> Checkpoint:
-    """Return the last training state, best weights included, after all epochs.
+    """Return the last training state, best weights included, after all epochs or an early stop.
 
-    Continues from the newest whole checkpoint in `folder`, where worker 0 writes one after every epoch. `on_epoch` is
-    called on worker 0 with the epoch (1 is the first) and its figures. Raises TrainingError at the first epoch whose
-    loss is not finite, DataError where a split has fewer examples than there are workers.
+    Continues from the newest whole checkpoint in `folder`, where worker 0 writes one after every epoch; without one it
+    begins with `start_weights()` or, where that is None, random ones. Raises TrainingError at the first epoch whose
+    loss is not finite, DataError where a global batch has fewer examples than there are workers, Stopped after the
+    checkpoint that was asked for by `observer.stop`.
     """
-    for name, split in (("train", train), ("validation", validation)):
-        require_enough(len(split.features), split=name, num_workers=worker.num_workers)
-    resumed, _ = checkpoints.newest(folder)
-    if resumed is not None and resumed.state.epoch >= training.epochs:
+    task = _Task(train, validation, label, training, worker)
+    _require_enough(task)
+    resumed = _newest(folder, observer if worker.rank == 0 else Observer())
+    if resumed is not None and is_finished(resumed.state, training=training):
         return resumed
-    core = _compiled(train, label=label, training=training, worker=worker)
-    if resumed is not None:
-        _restore(core, resumed)
-    recorder = Recorder(
-        resumed or snapshot(core, _beginning(training), core.get_weights()),
-        steps_per_epoch=steps_per_epoch(len(train.features), global_batch_size=training.global_batch_size),
-        folder=folder,
-        on_epoch=on_epoch if worker.rank == 0 else None,
-    )
-    _fit(core, train, validation, training=training, worker=worker, recorder=recorder)
+    core = _compiled(task)
+    observer.on_strategy()
+    if resumed is None and (weights := start_weights()) is not None:
+        set_start_weights(core, weights)
+    start = resumed or snapshot(core, TrainingState(seed=training.seed), core.get_weights())
+    _restore(core, start)
+    windows, rank = task.train_windows, worker.rank
+    recorder = Recorder(start, training=training, windows=windows, rank=rank, folder=folder, observer=observer)
+    if recorder.steps_in_epoch:
+        _fit(core, task, recorder, epochs=start.state.epoch + 1)
+    if not is_finished(recorder.state, training=training):
+        _fit(core, task, recorder, epochs=training.epochs)
     return recorder.checkpoint()
 
 
-def _compiled(train: Data, *, label: Label, training: Training, worker: Worker) -> keras.Model:
-    """The model, with the same initial weights on any number of workers, in the scope of the strategy."""
-    keras.utils.set_random_seed(training.seed)
-    batch = GlobalBatch(
-        examples=len(train.features),
-        global_batch_size=training.global_batch_size,
-        seed=training.seed,
-        rank=worker.rank,
-        num_workers=worker.num_workers,
+def _require_enough(task: _Task) -> None:
+    for split, windows in (("train", task.train_windows), ("validation", task.validation_windows)):
+        if windows.smallest_batch < task.worker.num_workers:
+            raise DataError(
+                f"the {split} split has {windows.examples} examples, and global batches of as few as "
+                f"{windows.smallest_batch} for {task.worker.num_workers} workers; lower train.num_workers, raise "
+                "train.global_batch_size, or change the split's fractions"
+            )
+
+
+def _newest(folder: Path, observer: Observer) -> Checkpoint | None:
+    """The newest whole checkpoint; says which it passed over."""
+    checkpoint, passed_over = checkpoints.newest(folder)
+    going_on = (
+        "no earlier one: training begins anew" if checkpoint is None else f"step {checkpoint.state.step} is whole"
     )
+    for reason in passed_over:
+        observer.on_note(f"{reason}; {going_on}")
+    return checkpoint
+
+
+def _compiled(task: _Task) -> keras.Model:
+    """The model, with the same initial weights on any number of workers, in the scope of the strategy."""
+    training, windows = task.training, task.train_windows
+    keras.utils.set_random_seed(training.seed)
+    keras.config.set_dtype_policy(training.precision)
+    batch = GlobalBatch(windows, seed=training.seed, rank=task.worker.rank, num_workers=task.worker.num_workers)
     with tf.distribute.MultiWorkerMirroredStrategy().scope():
-        core = build(training.model, input_shape=train.features.shape[1:], label=label, dropout=batch.dropout)
-        core.compile(build_optimizer(training.optimizer), _loss(label), metrics=_metrics(label))
+        core = build(training.model, input_shape=task.train.shape, label=task.label, dropout=batch.dropout)
+        core.compile(
+            build_optimizer(training.optimizer, steps_per_epoch=windows.steps, epochs=training.epochs),
+            build_loss(task.label, label_smoothing=training.label_smoothing),
+            metrics=build_metrics(task.label),
+            steps_per_execution=training.steps_per_execution,
+            jit_compile=training.jit_compile,
+        )
         core.optimizer.build(core.trainable_variables)
     batch.iterations = core.optimizer.iterations
     return core
-
-
-def _beginning(training: Training) -> TrainingState:
-    return TrainingState(epoch=0, step=0, seed=training.seed, best_epoch=0, best_loss=None, history=())
 
 
 def _restore(core: keras.Model, checkpoint: Checkpoint) -> None:
     core.set_weights(checkpoint.weights)
     for variable, value in zip(core.optimizer.variables, checkpoint.optimizer, strict=True):
         variable.assign(value)
+    # Not all may have found the same checkpoint whole: better now than after an epoch.
+    require_equal_weights(core, step=checkpoint.state.step)
 
 
-def _fit(
-    core: keras.Model, train: Data, validation: Data, *, training: Training, worker: Worker, recorder: Recorder
-) -> None:
-    size = training.global_batch_size
-    part = {"rank": worker.rank, "num_workers": worker.num_workers, "global_batch_size": size}
-    first_epoch = recorder.epochs_done
-    batches = training_batches(train.features, train.labels, seed=training.seed, first_epoch=first_epoch, **part)
-    validation_batches = evaluation_batches(validation.features, validation.labels, **part)
-    steps = steps_per_epoch(len(train.features), global_batch_size=size)
-    validation_steps = steps_per_epoch(len(validation.features), global_batch_size=size)
+def _fit(core: keras.Model, task: _Task, recorder: Recorder, *, epochs: int) -> None:
+    """Keras's own `fit` from where the recorder stands to the end of epoch `epochs`."""
+    part = {"rank": task.worker.rank, "num_workers": task.worker.num_workers}
+    first_epoch, first_step = recorder.state.epoch, recorder.steps_in_epoch
+    start = {"seed": task.training.seed, "first_epoch": first_epoch, "first_step": first_step}
+    batches = serve_training(task.train, task.train_windows, **start, **part)
+    validation_batches = serve_evaluation(task.validation, task.validation_windows, **part)
+    steps, validation_steps = task.train_windows.steps - first_step, task.validation_windows.steps
     with trained_by_all_workers(
         core,
         steps_per_epoch=steps,
         validation_steps=validation_steps,
-        allow_untested_keras=training.allow_untested_keras,
-    ):
+        allow_untested_keras=task.training.allow_untested_keras,
+    ) as recorder.group:
         core.fit(
             worker_dataset(core.distribute_strategy, batches),
             steps_per_epoch=steps,
             initial_epoch=first_epoch,
-            epochs=training.epochs,
+            epochs=epochs,
             validation_data=worker_dataset(core.distribute_strategy, validation_batches),
             validation_steps=validation_steps,
             shuffle=False,  # the order of the batches is ours
             verbose=0,
             callbacks=[recorder],
         )
-
-
-def _loss(label: Label) -> keras.losses.Loss:
-    if isinstance(label, CategoryLabel):
-        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    return keras.losses.MeanSquaredError()
-
-
-def _metrics(label: Label) -> list[keras.metrics.Metric]:
-    if isinstance(label, CategoryLabel):
-        return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
-    return [
-        keras.metrics.RootMeanSquaredError(name="root_mean_squared_error"),
-        keras.metrics.MeanAbsoluteError(name="mean_absolute_error"),
-    ]

@@ -1,61 +1,66 @@
 """Keras 3's own `fit` and `evaluate` under MultiWorkerMirroredStrategy, equal to one process.
 
-Keras 3 fails here in two places (keras#20585): it builds the model from a distributed batch, and it averages the
-metrics of a step along an axis that scalars don't have. It is also wrong where the parts of a global batch differ in
-size: it averages the workers' averages. Nothing of Keras is patched to mend this. Keras calls `model.train_function`
-where one is set, and `optimizer.apply` for every update: both are set on the one model and removed again.
+Keras 3 fails here in several places (keras#20585): it builds the model from a distributed batch, averages the metrics
+of a step along an axis that scalars don't have, and merges replicas within conditions (gradient accumulation, moving
+averages of weights). It is also wrong where the parts of a global batch differ in size: it averages the workers'
+averages. Nothing of Keras is patched to mend this. Keras calls `model.train_function` where one is set, and
+`optimizer.apply` for every update: these and a few more are set on the very objects and removed again.
 
 How each figure is averaged:
 - gradients: one sum over all workers, weighted by each worker's count of examples, divided by the global count;
 - loss and metrics of an epoch: Keras keeps totals and counts per worker, and sums both before it divides;
 - loss and metrics of a step, as callbacks see them: this worker's own running figures (no exchange, so no cost).
+
+Class weights go into the dataset as sample weights, its third element: `fit(class_weight=...)` can't change a
+distributed dataset. A custom `train_step` takes its loss from `compute_loss` or a Keras loss object, and applies the
+gradients by the optimizer that the model was compiled with; those applied by another one are not exchanged. A
+`keras.layers.Dropout` draws other masks on two workers than on one: see `components.training.dropout`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from components.errors import TrainingError
-from components.training.exchange import sum_over_workers
+from components.training import equality
+from components.training.group import Group
+from components.training.override import overridden
+from components.training.step import Step, compiled, optimizer_overrides, plain
 
 TESTED_KERAS_VERSIONS = ("3.15.1",)
-Override = tuple[Any, str, Callable[..., Any]]
-
-
-@dataclass
-class _Step:
-    """What the gradient exchange has to know of the step that is being traced."""
-
-    local_examples: tf.Tensor | None = None
-    loss_is_weighted: bool = False
 
 
 @contextmanager
 def trained_by_all_workers(
     model: keras.Model, *, steps_per_epoch: int, validation_steps: int, allow_untested_keras: bool = False
-) -> Iterator[None]:
+) -> Iterator[Group]:
     """Make `model.fit` and `model.evaluate` right under the strategy that the model was compiled in.
 
-    `model` must be built and compiled within `strategy.scope()`, with losses that average over the batch (Keras's
-    default). Data comes from `worker_dataset`. Raises TrainingError for a version of Keras this was not tested with.
+    `model` must be built and compiled within `strategy.scope()`. Data comes from `worker_dataset`. Raises TrainingError
+    for a version of Keras this was not tested with and for several devices in one worker; and, of several workers, for
+    what can't equal one process: unsynchronized BatchNormalization, and, as `fit` starts, losses that are not a mean
+    over the batch and outputs with a mask.
     """
     check_keras_version(allow_untested_keras=allow_untested_keras)
-    step = _Step()
-    with model.distribute_strategy.scope():
+    strategy = model.distribute_strategy
+    equality.require_one_device(strategy)
+    equality.require_synchronized_layers(model)
+    with strategy.scope():
         model.optimizer.build(model.trainable_variables)
-    model.train_function = _function(model, model.train_step, step, steps=steps_per_epoch)
-    model.test_function = _function(model, model.test_step, step, steps=validation_steps)
-    try:
-        with _overridden(
-            *_optimizer_overrides(model.optimizer, step), (model, "_maybe_symbolic_build", lambda **_: None)
-        ):
-            yield
-    finally:
-        model.train_function = model.test_function = None
+    step = Step(Group())
+    with overridden(
+        (model, "train_function", _function(model, model.train_step, step, steps=steps_per_epoch)),
+        (model, "test_function", _function(model, model.test_step, step, steps=validation_steps)),
+        (model, "_maybe_symbolic_build", lambda iterator: _build(model, iterator)),
+        (model, "compute_loss", equality.unmasked(model)),
+        *optimizer_overrides(model.optimizer, step),
+        # Updates run within each worker's one replica: TensorFlow can't merge replicas within a condition.
+        (strategy.extended, "_use_merge_call", lambda: False),
+    ):
+        yield step.group
 
 
 def check_keras_version(*, allow_untested_keras: bool = False) -> None:
@@ -65,39 +70,6 @@ def check_keras_version(*, allow_untested_keras: bool = False) -> None:
             f"multi-worker training was tested with Keras {', '.join(TESTED_KERAS_VERSIONS)}, found "
             f"{keras.__version__}; install a tested version, or set train.allow_untested_keras: true to go on anyway"
         )
-
-
-def _optimizer_overrides(optimizer: keras.optimizers.Optimizer, step: _Step) -> list[Override]:
-    """What makes an optimizer see the loss and the gradients of the global batch."""
-    plain_scale_loss, plain_apply = optimizer.scale_loss, optimizer.apply
-
-    def scale_loss(loss: tf.Tensor) -> tf.Tensor:
-        # On the loss, not on the gradients: a synchronized layer mixes the workers' losses in its backward pass.
-        step.loss_is_weighted = True
-        return plain_scale_loss(loss) * tf.cast(_weight(step), loss.dtype)
-
-    def apply(grads: Sequence[tf.Tensor | None], trainable_variables: Any = None) -> Any:
-        # Before Keras clips or accumulates them, so that both see the gradients of the global batch.
-        return plain_apply(_global_gradients(grads, step), trainable_variables)
-
-    innermost = getattr(optimizer, "inner_optimizer", optimizer)  # mixed precision wraps the optimizer
-    return [
-        (optimizer, "scale_loss", scale_loss),
-        (optimizer, "apply", apply),
-        (innermost, "_all_reduce_sum_gradients", list),
-    ]
-
-
-@contextmanager
-def _overridden(*overrides: Override) -> Iterator[None]:
-    """Set attributes of these very objects, never of their classes, for the length of the block."""
-    for owner, name, function in overrides:
-        setattr(owner, name, function)
-    try:
-        yield
-    finally:
-        for owner, name, _ in overrides:
-            delattr(owner, name)
 
 
 def worker_dataset(strategy: tf.distribute.Strategy, dataset: tf.data.Dataset) -> Any:
@@ -114,22 +86,40 @@ def worker_dataset(strategy: tf.distribute.Strategy, dataset: tf.data.Dataset) -
     return strategy.distribute_datasets_from_function(lambda _: endless, to_device)
 
 
+def _build(model: keras.Model, iterator: Any) -> None:
+    """Build what `compile` left open, from the dataset's shapes and types."""
+    distributed = iterator._distributed_dataset.element_spec
+    batch = tf.nest.pack_sequence_as(distributed, tf.nest.flatten(distributed, expand_composites=True))
+    with model.distribute_strategy.scope():
+        model._symbolic_build(data_batch=batch)
+    equality.require_mean_losses(model)
+
+
 def _function(
-    model: keras.Model, step_function: Callable[[Any], Any], step: _Step, *, steps: int
+    model: keras.Model, step_function: Callable[[Any], Any], step: Step, *, steps: int
 ) -> Callable[[Any], Any]:
     """Return what Keras calls once per execution: it runs one or more steps and gives this worker's metrics."""
     strategy = model.distribute_strategy
+    passes = (compiled if model.jit_compile else plain)(model, step_function, step)
 
-    def one_step(data: Any) -> Any:
-        step.local_examples, step.loss_is_weighted = tf.shape(tf.nest.flatten(data)[0])[0], False
-        return step_function(data)
-
-    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
-    def execute(iterator: Any, count: tf.Tensor) -> Any:
-        logs = strategy.run(one_step, args=(next(iterator),))
-        for _ in tf.range(count - 1):
-            logs = strategy.run(one_step, args=(next(iterator),))
+    def one_step(iterator: Any, request: tf.Tensor) -> Any:
+        step.request, step.began = request, tf.timestamp()
+        with tf.control_dependencies([step.began]):
+            data = next(iterator)
+        logs = strategy.run(passes, args=(data,))
         return tf.nest.map_structure(lambda value: strategy.experimental_local_results(value)[0], logs)
+
+    @tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
+    def execute(iterator: Any, count: tf.Tensor, request: tf.Tensor) -> Any:
+        logs = one_step(iterator, request)
+        if model.steps_per_execution > 1:
+            _, logs = tf.while_loop(
+                lambda done, _: done < count,
+                lambda done, _: (done + 1, one_step(iterator, request)),
+                (1, logs),
+                parallel_iterations=1,
+            )
+        return logs, step.group.requests.read_value()
 
     done = 0
 
@@ -137,28 +127,7 @@ def _function(
         nonlocal done
         count = min(model.steps_per_execution, steps - done)
         done = (done + count) % steps
-        return execute(iterator, tf.constant(count))
+        logs, step.group.heard = execute(iterator, tf.constant(count), step.group.request())
+        return logs
 
     return function
-
-
-def _weight(step: _Step) -> tf.Tensor:
-    """Return the factor that makes this worker's mean, which Keras divides by the number of workers, its sum."""
-    replica = tf.distribute.get_replica_context()
-    if replica is None or step.local_examples is None:
-        return tf.constant(1.0)
-    return tf.cast(step.local_examples * replica.num_replicas_in_sync, tf.float32)
-
-
-def _global_gradients(gradients: Sequence[tf.Tensor | None], step: _Step) -> list[tf.Tensor | None]:
-    """Return the gradients of the mean loss over the global batch; the count of examples travels with them."""
-    replica = tf.distribute.get_replica_context()
-    if replica is None or step.local_examples is None:
-        return list(gradients)
-    # A custom train_step may not call optimizer.scale_loss; then its gradients are weighted here.
-    weight = 1.0 if step.loss_is_weighted else _weight(step)
-    present = [tf.convert_to_tensor(gradient) for gradient in gradients if gradient is not None]
-    weighted = [tf.cast(gradient, tf.float32) * weight for gradient in present]
-    sums, figures = sum_over_workers(weighted, tf.cast([step.local_examples], tf.float32))
-    reduced = iter(tf.cast(part / figures[0], gradient.dtype) for part, gradient in zip(sums, present, strict=True))
-    return [None if gradient is None else next(reduced) for gradient in gradients]

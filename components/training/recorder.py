@@ -1,8 +1,8 @@
-"""The training state as it grows, epoch by epoch."""
+"""The training state as it grows, step by step and epoch by epoch."""
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,61 +11,151 @@ import numpy as np
 
 from components.errors import TrainingError
 from components.training import checkpoints
-from components.training.checkpoints import Checkpoint, TrainingState
+from components.training.batches import Windows
+from components.training.checkpoints import Checkpoint
+from components.training.group import Group, gather_figures, metric_state, require_equal_weights, restore_metric_state
+from components.training.histograms import write_histograms
+from components.training.meter import Meter, worker_figures
+from components.training.observer import Observer, Stopped
+from components.training.settings import Training
+from components.training.state import TrainingState, after_epoch, is_finished
 
-KEPT_CHECKPOINTS = 2  # the newest may be damaged: there is always one more
-EpochLogger = Callable[[int, dict[str, float]], None]
+PROGRESS_SECONDS = 5.0
 
 
 class Recorder(keras.callbacks.Callback):
-    """Holds the training state; worker 0's also writes a checkpoint and reports the figures after each epoch."""
+    """Holds the training state; worker 0's also writes checkpoints and tells the observer.
 
-    def __init__(self, start: Checkpoint, *, steps_per_epoch: int, folder: Path, on_epoch: EpochLogger | None) -> None:
+    Everything that all workers take part in (gathering, comparing, reading metrics) happens on all of them after the
+    same step, because what it depends on is the same on all.
+    """
+
+    async_safe = True  # Keras need not turn each step's figures into numbers: they are not looked at
+
+    def __init__(
+        self,
+        start: Checkpoint,
+        *,
+        training: Training,
+        windows: Windows,
+        rank: int,
+        folder: Path,
+        observer: Observer,
+    ) -> None:
         super().__init__()
-        self._state, self._best_weights = start.state, start.best_weights
-        self._steps_per_epoch, self._folder, self._on_epoch = steps_per_epoch, folder, on_epoch
-        self._started_seconds = 0.0
+        self.state, self._best_weights, self._metrics = start.state, start.best_weights, start.metrics
+        self.group: Group | None = None  # set before `fit`
+        self._training, self._examples, self._steps_per_epoch = training, windows.examples, windows.steps
+        self._is_first, self._folder, self._observer = rank == 0, folder, observer
+        self._first_step = 0  # of the present `fit`, within its first epoch
+        self._meter = Meter()
+        self._started_seconds = self._told_seconds = time.monotonic()
 
     @property
-    def epochs_done(self) -> int:
-        """How many epochs are done."""
-        return self._state.epoch
+    def steps_in_epoch(self) -> int:
+        """How many steps of the present epoch are done."""
+        return self.state.step - self.state.epoch * self._steps_per_epoch
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
-        """Start the clock."""
-        self._started_seconds = time.monotonic()
+        """Go on with the clock and the metrics of an epoch that was begun before."""
+        self._started_seconds = self._told_seconds = time.monotonic()
+        self._first_step = self.steps_in_epoch
+        if self._metrics:
+            restore_metric_state(self.model, self._metrics)
+            self._metrics = ()
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
+        """Pass on what somebody asked of this worker."""
+        if self._observer.stop.is_set() and self.group is not None:
+            self.group.ask_to_stop()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
+        """Write a checkpoint where one is due, or all stop where one was asked to."""
+        before, done = self.steps_in_epoch, min(self._first_step + batch + 1, self._steps_per_epoch)
+        self.state = self.state.model_copy(update={"step": self.state.epoch * self._steps_per_epoch + done})
+        self._tell_progress(done)
+        if done == self._steps_per_epoch:
+            return  # the epoch's own checkpoint comes with its figures
+        every = self._training.checkpoints.every_steps
+        is_stopped = self.group is not None and self.group.asked_to_stop
+        if is_stopped or (every and done // every > before // every):
+            self._save(within_epoch=True)
+        if is_stopped:
+            raise Stopped(f"after step {self.state.step}")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Add the epoch to the state; keep the weights if they are the best so far."""
-        figures = {name.replace("val_", "validation_", 1): float(value) for name, value in (logs or {}).items()}
-        figures["seconds"] = round(time.monotonic() - self._started_seconds, 3)
+        figures = self._figures(logs or {})
         _require_finite(epoch + 1, figures)
-        best_loss = self._state.best_loss
-        if best_loss is None or figures["validation_loss"] < best_loss:
+        require_equal_weights(self.model, step=self.state.step)
+        self.state = after_epoch(self.state, figures, training=self._training, steps_per_epoch=self._steps_per_epoch)
+        if self.state.best_epoch == epoch + 1:
             self._best_weights = self.model.get_weights()
-            best = {"best_epoch": epoch + 1, "best_loss": figures["validation_loss"]}
-        else:
-            best = {}
-        done = {"epoch": epoch + 1, "step": (epoch + 1) * self._steps_per_epoch}
-        history = (*self._state.history, {"epoch": float(epoch + 1), **figures})
-        self._state = self._state.model_copy(update={**done, **best, "history": history})
-        if self._on_epoch is not None:
-            self._on_epoch(epoch + 1, figures)  # first: an epoch may be told twice, but none is left out
-            checkpoints.save(checkpoints.epoch_folder(self._folder, epoch + 1), self.checkpoint())
-            checkpoints.keep_last(self._folder, count=KEPT_CHECKPOINTS)
+        self.model.stop_training = is_finished(self.state, training=self._training)
+        compute_seconds = self.group.compute_seconds() if self.group is not None else math.nan
+        gathered = gather_figures(self.model.distribute_strategy, [*self._meter.read(), compute_seconds])
+        if self._is_first:
+            # First: an epoch may be told twice, but none is left out.
+            self._observer.on_epoch(epoch + 1, figures, worker_figures(gathered))
+        self._save(within_epoch=False)
+        if self.group is not None and self.group.asked_to_stop and not self.model.stop_training:
+            raise Stopped(f"after epoch {epoch + 1}")
 
-    def checkpoint(self) -> Checkpoint:
-        """Return the present training state."""
-        return snapshot(self.model, self._state, self._best_weights)
+    def checkpoint(self, *, within_epoch: bool = False) -> Checkpoint:
+        """Return the present training state, with the running totals of the epoch's metrics if it is not done."""
+        metrics = metric_state(self.model) if within_epoch else ()
+        seconds = self.state.seconds_in_epoch + time.monotonic() - self._started_seconds if within_epoch else 0.0
+        state = self.state.model_copy(update={"seconds_in_epoch": seconds})
+        return snapshot(self.model, state, self._best_weights, metrics)
+
+    def _figures(self, logs: Mapping[str, Any]) -> dict[str, float]:
+        figures = {name.replace("val_", "validation_", 1): float(value) for name, value in logs.items()}
+        seconds = self.state.seconds_in_epoch + time.monotonic() - self._started_seconds
+        figures["seconds"] = round(seconds, 3)
+        return figures
+
+    def _save(self, *, within_epoch: bool) -> None:
+        """Write a checkpoint; where there is no room for it, training goes on with the ones that there are."""
+        checkpoint = self.checkpoint(within_epoch=within_epoch)  # on all workers: it reads their metrics
+        if not self._is_first:
+            return
+        try:
+            checkpoints.save(checkpoints.step_folder(self._folder, self.state.step), checkpoint)
+            best_step = self.state.best_epoch * self._steps_per_epoch
+            checkpoints.keep(self._folder, last=self._training.checkpoints.keep, best_step=best_step)
+            if not within_epoch:
+                write_histograms(self._folder, self.model, epoch=self.state.epoch)
+        except OSError as error:
+            self._observer.on_note(f"no checkpoint of step {self.state.step}: {error}; training goes on without it")
+
+    def _tell_progress(self, done: int) -> None:
+        now = time.monotonic()
+        if not self._is_first or now - self._told_seconds < PROGRESS_SECONDS:
+            return
+        self._told_seconds = now
+        step_seconds = (now - self._started_seconds) / (done - self._first_step)
+        steps_left = self._training.epochs * self._steps_per_epoch - self.state.step
+        self._observer.on_progress(
+            {
+                "epoch": self.state.epoch + 1,
+                "step": done,
+                "steps": self._steps_per_epoch,
+                "examples_per_second": self._examples / self._steps_per_epoch / step_seconds,
+                "seconds_left_in_epoch": (self._steps_per_epoch - done) * step_seconds,
+                "seconds_left": steps_left * step_seconds,
+            }
+        )
 
 
-def snapshot(model: keras.Model, state: TrainingState, best_weights: checkpoints.Arrays) -> Checkpoint:
+def snapshot(
+    model: keras.Model, state: TrainingState, best_weights: checkpoints.Arrays, metrics: checkpoints.Arrays = ()
+) -> Checkpoint:
     """Return the training state with copies of the model's weights and its optimizer's variables."""
     optimizer = [np.asarray(variable.numpy()) for variable in model.optimizer.variables]
-    return Checkpoint(state=state, weights=model.get_weights(), best_weights=best_weights, optimizer=optimizer)
+    return Checkpoint(state, model.get_weights(), best_weights, optimizer, metrics)
 
 
-def _require_finite(epoch: int, figures: dict[str, float]) -> None:
+def _require_finite(epoch: int, figures: Mapping[str, float]) -> None:
     if not math.isfinite(figures["loss"]) or not math.isfinite(figures["validation_loss"]):
         raise TrainingError(
             f"the loss of epoch {epoch} is not finite (training {figures['loss']}, "

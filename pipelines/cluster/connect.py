@@ -17,13 +17,13 @@ OBJECT_STORE_BYTES = 128 * 1024 * 1024
 
 
 @contextmanager
-def ray_session(*, num_workers: int) -> Iterator[None]:
+def ray_session(*, num_workers: int, use_gpu: bool = False) -> Iterator[None]:
     """Connect to Ray for the length of the block; raise ServiceError where RAY_ADDRESS can't be reached."""
     address = os.environ.get("RAY_ADDRESS")
     if not address:
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody takes this machine away by Ray
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry, and one process less
-    settings = {"address": address} if address else _embedded(num_workers)
+    settings = {"address": address} if address else _embedded(num_workers, use_gpu=use_gpu)
     try:
         ray.init(log_to_driver=False, logging_level="ERROR", **settings)
     except (ConnectionError, RayError, TimeoutError, ValueError) as error:
@@ -40,7 +40,7 @@ def is_remote() -> bool:
     return bool(os.environ.get("RAY_ADDRESS"))
 
 
-def _embedded(num_workers: int) -> dict[str, Any]:
+def _embedded(num_workers: int, *, use_gpu: bool) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "address": "local",
         "include_dashboard": False,
@@ -50,6 +50,8 @@ def _embedded(num_workers: int) -> dict[str, Any]:
         # Ray Train starts its workers in an environment of their own: workers made ahead are never used.
         "_system_config": {"prestart_worker_first_driver": False},
     }
+    if not use_gpu:
+        settings["num_gpus"] = 0  # looking for GPUs takes a moment
     if sys.executable != shlex.quote(sys.executable):
         # Ray passes the interpreter to a shell unquoted, which breaks in a folder whose path has a space.
         settings["runtime_env"] = {"py_executable": shlex.quote(sys.executable)}

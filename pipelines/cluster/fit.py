@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -19,27 +20,44 @@ from pipelines.cluster.connect import is_remote
 from pipelines.cluster.job import TrainJob
 from pipelines.cluster.progress import follow
 from pipelines.cluster.worker import train_on_worker
+from pipelines.params import Train
 
 POLL_SECONDS = 0.2
+RESIZE_INTERVAL_SECONDS = 30.0
 
 
 class WorkerError(Exception):
     """A bug in what a worker ran; the message is the worker's own traceback."""
 
 
-def fit(job: TrainJob, *, on_epoch: Callable[[dict[str, Any]], None]) -> None:
+def fit(job: TrainJob, *, on_event: Callable[[dict[str, Any]], None]) -> None:
     """Train until all epochs are done and the results are in `job.results`.
 
-    `on_epoch` is called with each epoch's figures as they come. A lost worker or node is replaced, `train.max_failures`
-    times. Raises TrainingError for what a person can mend, and WorkerError with a worker's traceback for a bug.
+    `on_event` is called with each event of `pipelines.cluster.progress` as it comes. A lost worker or node is replaced,
+    `train.max_failures` times; workers that are asked to leave, by SIGTERM, are replaced however often. Raises
+    TrainingError for what a person can mend, and WorkerError with a worker's traceback for a bug.
     """
     shown = 0
 
     def look() -> bool:
         nonlocal shown
-        shown = follow(job.progress, shown, on_epoch)
-        return job.results.is_dir() or job.failure.is_file()
+        shown = follow(job.progress, shown, on_event)
+        return any(path.exists() for path in (job.results, job.failure, job.preempted))
 
+    while True:
+        job.preempted.unlink(missing_ok=True)
+        _fit_one_group(job, look)
+        if job.failure.is_file():
+            raise _failure(json.loads(job.failure.read_text(encoding="utf-8")))
+        if job.results.is_dir():
+            return
+        if not job.preempted.exists():
+            raise TrainingError(f"training ended without results in {job.results}")
+        on_event({"kind": "note", "note": f"workers were asked to leave and did {_read(job.preempted)}; others go on"})
+
+
+def _fit_one_group(job: TrainJob, look: Callable[[], bool]) -> None:
+    """Train until the group of workers has left results, a failure, or a note that it was asked to leave."""
     try:
         _Trainer(job, look).fit()
     except TrainingFailedError as error:
@@ -47,10 +65,14 @@ def fit(job: TrainJob, *, on_epoch: Callable[[dict[str, Any]], None]) -> None:
             lost = f"the group of workers was lost more than {job.train.max_failures} times (train.max_failures)"
             raise TrainingError(f"{lost}; the last reason: {' '.join(str(error).split())[:500]}") from error
     look()
-    if job.failure.is_file():
-        raise _failure(json.loads(job.failure.read_text(encoding="utf-8")))
-    if not job.results.is_dir():
-        raise TrainingError(f"training ended without results in {job.results}")
+
+
+def scaling(train: Train) -> ScalingConfig:
+    """Return how many workers Ray starts, and what each of them gets: one core, and one GPU if asked for."""
+    workers = train.num_workers if isinstance(train.num_workers, int) else (train.min_workers, train.max_workers)
+    return ScalingConfig(
+        num_workers=workers, use_gpu=train.use_gpu, elastic_resize_monitor_interval_s=RESIZE_INTERVAL_SECONDS
+    )
 
 
 class _Trainer(DataParallelTrainer):  # type: ignore[misc]  # ray carries no types
@@ -66,7 +88,7 @@ class _Trainer(DataParallelTrainer):  # type: ignore[misc]  # ray carries no typ
             train_on_worker,
             train_loop_config={"job": job.model_dump_json()},
             backend_config=TensorflowBackendConfig(),
-            scaling_config=ScalingConfig(num_workers=job.train.num_workers),
+            scaling_config=scaling(job.train),
             # A name of its own in this folder: fitting a finished name again would silently give its old result.
             run_config=RunConfig(
                 name="ray",
@@ -93,6 +115,10 @@ class _Trainer(DataParallelTrainer):  # type: ignore[misc]  # ray carries no typ
             return ray.get(controller.get_result.remote())
         finally:
             ray.kill(controller)  # its workers and its placement group go with it
+
+
+def _read(file: Path) -> str:
+    return file.read_text(encoding="utf-8")
 
 
 def _failure(content: dict[str, Any]) -> Exception:

@@ -14,6 +14,7 @@ class TrainJob(Settings):
     splits: Path
     statistics: Path
     train: Train
+    start_weights: Path | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -22,13 +23,18 @@ class TrainJob(Settings):
 
     @property
     def progress(self) -> Path:
-        """One JSON line per epoch, written by worker 0."""
+        """What happens, one JSON line each, written by worker 0."""
         return self.folder / "progress.jsonl"
 
     @property
     def failure(self) -> Path:
         """What the first worker that failed for a reason of its own says: trying again would end the same way."""
         return self.folder / "failure.json"
+
+    @property
+    def preempted(self) -> Path:
+        """Left by workers that were asked to leave and did, after a checkpoint: a new group goes on from there."""
+        return self.folder / "preempted"
 
     @property
     def results(self) -> Path:

@@ -1,23 +1,41 @@
-"""The progress file: one JSON line per epoch, from worker 0 to whoever follows the training."""
+"""The progress file: one JSON line per event, from worker 0 to whoever follows the training."""
 
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+Kind = Literal["epoch", "progress", "note"]
 
 
-def tell(progress: Path, figures: Mapping[str, float]) -> None:
-    """Add a line to the progress file."""
-    with progress.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(dict(figures)) + "\n")
+def tell(progress: Path, kind: Kind, content: Mapping[str, Any]) -> None:
+    """Add a line to the progress file; where there is no room for it, training goes on without it.
+
+    A line begins with a line break, so that one cut short by a full disk does not spoil the next.
+    """
+    try:
+        with progress.open("a", encoding="utf-8") as file:
+            file.write("\n" + json.dumps({"kind": kind, **content}) + "\n")
+    except OSError:
+        return  # nobody to tell: figures are in the checkpoints too
 
 
-def follow(progress: Path, shown: int, on_epoch: Callable[[dict[str, Any]], None]) -> int:
+def follow(progress: Path, shown: int, on_event: Callable[[dict[str, Any]], None]) -> int:
     """Report the lines from `shown` on, and return how many there are; a line still being written waits."""
     if not progress.exists():
         return shown
-    lines = progress.read_text(encoding="utf-8").splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith("\n")]
-    for line in whole[shown:]:
-        on_epoch(json.loads(line))
-    return len(whole)
+    lines = progress.read_bytes().split(b"\n")[:-1]
+    for line in lines[shown:]:
+        event = _event(line)
+        if event is not None:
+            on_event(event)
+    return len(lines)
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    """What a line says; None for an empty one, or one that was cut short."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) else None

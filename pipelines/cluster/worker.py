@@ -5,16 +5,19 @@ import json
 import os
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from components.errors import UserError
+from components.errors import TrainingError, UserError
+from pipelines.cluster.columns import remove_columns, split_columns
 from pipelines.cluster.job import TrainJob
+from pipelines.cluster.preemption import STOP, listen_again
 from pipelines.cluster.progress import tell
 from pipelines.cluster.results import CHECKPOINT, HISTORY, MODEL, TENSORBOARD
 from pipelines.storage.atomic import replace_file, replace_folder
 
 if TYPE_CHECKING:
     from components.training.checkpoints import Checkpoint
+    from components.training.observer import Figures, Observer
     from components.transforms.fitted import FittedTable
 
 
@@ -26,12 +29,17 @@ def train_on_worker(config: dict[str, str]) -> None:
     """
     import ray.train
 
+    from components.training.observer import Stopped
+
     job = TrainJob.model_validate_json(config["job"])
     context = ray.train.get_context()
     rank = context.get_world_rank()
     try:
-        _limit_threads(context.get_local_world_size())
+        _prepare_devices(job, workers_on_node=context.get_local_world_size())
         _train(job, rank=rank, num_workers=context.get_world_size())
+    except Stopped as stopped:
+        with replace_file(job.preempted) as file:
+            file.write_text(str(stopped), encoding="utf-8")
     except Exception as error:
         if _lost_the_others(error):
             raise
@@ -39,22 +47,39 @@ def train_on_worker(config: dict[str, str]) -> None:
 
 
 def _train(job: TrainJob, *, rank: int, num_workers: int) -> None:
-    from components.training.columns import load_split
-    from components.training.loop import Data, Worker, train_worker
+    from components.training.coordination import limit_waiting
+    from components.training.loop import Worker, train_worker
+    from components.training.start import read_start_weights
     from components.transforms.fitted import FittedTable
 
+    limit_waiting(num_workers=num_workers, start_timeout_seconds=job.train.start_timeout_seconds)
     fitted = FittedTable.model_validate_json(job.statistics.read_text(encoding="utf-8"))
     final = train_worker(
-        Data(*load_split(job.splits / "train", fitted=fitted)),
-        Data(*load_split(job.splits / "validation", fitted=fitted)),
+        split_columns(job, "train", fitted=fitted),
+        split_columns(job, "validation", fitted=fitted),
         label=fitted.label,
         training=job.train,
         worker=Worker(rank, num_workers),
         folder=job.checkpoints,
-        on_epoch=lambda epoch, figures: _log_epoch(job, fitted, epoch, figures),
+        observer=_observer(job, fitted),
+        start_weights=lambda: read_start_weights(job.start_weights) if job.start_weights else None,
     )
+    remove_columns(job)  # every worker has its last batch: all have made the last step
     if rank == 0:
         _leave_results(job, fitted, final)
+
+
+def _observer(job: TrainJob, fitted: "FittedTable") -> "Observer":
+    """Tells whoever follows the training, with the figures in the label's own unit; SIGTERM stops it."""
+    from components.training.observer import Observer
+
+    def on_epoch(epoch: int, figures: "Figures", system: "Figures") -> None:
+        tell(job.progress, "epoch", {"epoch": epoch, **in_label_unit(figures, fitted), **system})
+
+    def on_progress(figures: "Figures") -> None:
+        tell(job.progress, "progress", figures)
+
+    return Observer(on_epoch, on_progress, lambda note: tell(job.progress, "note", {"note": note}), STOP, listen_again)
 
 
 def _lost_the_others(error: Exception) -> bool:
@@ -80,21 +105,25 @@ def _leave_failure(job: TrainJob, rank: int, error: Exception) -> None:
         file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _limit_threads(workers_on_node: int) -> None:
-    """Share the node's cores among its workers; otherwise each takes all of them, and they wait for each other."""
+def _prepare_devices(job: TrainJob, *, workers_on_node: int) -> None:
+    """Share the node's cores among its workers, or they wait for each other; take GPU memory as it is needed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     tf.config.threading.set_intra_op_parallelism_threads(max(1, cores // workers_on_node))
+    devices = tf.config.list_physical_devices("GPU")
+    if job.train.use_gpu and not devices:
+        raise TrainingError(
+            "train.use_gpu is true, and Ray gave this worker a GPU "
+            f"(CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', '')!r}), but TensorFlow sees none; "
+            "install tensorflow[and-cuda] and the driver on every GPU node, or set train.use_gpu: false"
+        )
+    for device in devices:
+        tf.config.experimental.set_memory_growth(device, True)
 
 
-def _log_epoch(job: TrainJob, fitted: "FittedTable", epoch: int, figures: dict[str, float]) -> None:
-    """Tell of an epoch, with the figures in the label's own unit; the driver sends them to MLflow."""
-    tell(job.progress, {"epoch": epoch, **in_label_unit(figures, fitted)})
-
-
-def in_label_unit(figures: dict[str, float], fitted: "FittedTable") -> dict[str, float]:
+def in_label_unit(figures: "Figures", fitted: "FittedTable") -> dict[str, float]:
     """Return the figures with errors of a transformed number label back in the label's own unit."""
     scale = fitted.label_transform.scale if fitted.label_transform else 1.0
     factors = {"loss": scale**2, "root_mean_squared_error": scale, "mean_absolute_error": scale}
@@ -106,24 +135,29 @@ def in_label_unit(figures: dict[str, float], fitted: "FittedTable") -> dict[str,
 
 def _leave_results(job: TrainJob, fitted: "FittedTable", final: "Checkpoint") -> None:
     from components.training import checkpoints
+    from components.training.tensorboard import write_tensorboard
 
     history = [in_label_unit(figures, fitted) for figures in final.state.history]
     with replace_folder(job.results) as folder:
         _write_history(folder / HISTORY, history)
-        _write_tensorboard(folder / TENSORBOARD, history)
         checkpoints.save(folder / CHECKPOINT, final)
-        _save_model(folder / MODEL, job, fitted, final)
+        core = _save_model(folder / MODEL, job, fitted, final)
+        write_tensorboard(folder / TENSORBOARD, history, histograms=job.checkpoints, model=core)
 
 
-def _save_model(path: Path, job: TrainJob, fitted: "FittedTable", final: "Checkpoint") -> None:
+def _save_model(path: Path, job: TrainJob, fitted: "FittedTable", final: "Checkpoint") -> Any:
     """The best weights in a model of their own, outside the strategy, with the normalization in front."""
+    import keras
+
     from components.models.build import build, with_probabilities
     from components.training.columns import input_shape
     from components.transforms.layers import raw_model
 
+    keras.config.set_dtype_policy("float32")  # whatever it was trained in: it runs anywhere
     core = build(job.train.model, input_shape=input_shape(fitted), label=fitted.label)
     core.set_weights(final.best_weights)
     raw_model(with_probabilities(core, label=fitted.label), fitted).save(path)
+    return core
 
 
 def _write_history(path: Path, history: list[dict[str, float]]) -> None:
@@ -131,14 +165,3 @@ def _write_history(path: Path, history: list[dict[str, float]]) -> None:
         writer = csv.DictWriter(file, list(history[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows({**figures, "epoch": int(figures["epoch"])} for figures in history)
-
-
-def _write_tensorboard(folder: Path, history: list[dict[str, float]]) -> None:
-    import tensorflow as tf
-
-    for split, prefix in (("train", ""), ("validation", "validation_")):
-        with tf.summary.create_file_writer(str(folder / split)).as_default():
-            for figures in history:
-                names = [name for name in figures if name.startswith("validation_") == bool(prefix)]
-                for name in set(names) - {"epoch"}:
-                    tf.summary.scalar(f"epoch_{name.removeprefix(prefix)}", figures[name], step=int(figures["epoch"]))

@@ -88,6 +88,11 @@ def config(root: Path) -> dict[str, str]:
     return dict(line.split("=", maxsplit=1) for line in lines if "=" in line)
 
 
+def get(root: Path, path: str, *, revision: str, destination: Path) -> None:
+    """Write what `path` was at a git revision to `destination`, from DVC's cache or remote."""
+    _output(root, "get", ".", path, "--rev", revision, "--out", str(destination))
+
+
 def _output(root: Path, *arguments: str) -> str:
     ended = subprocess.run(
         [_dvc(), *arguments], cwd=root, env=environment(), capture_output=True, text=True, check=False

@@ -45,8 +45,8 @@ def open_run(
     return str(run.info.run_id)
 
 
-def continue_run(root: Path, run_id: str) -> int | None:
-    """Make a run that did not finish RUNNING again, and return how many epochs it has; None if there is no such run."""
+def continue_run(root: Path, run_id: str) -> frozenset[int] | None:
+    """Make a run that did not finish RUNNING again, and return the epochs it has; None if there is no such run."""
     client = connect(root)
     try:
         with asking(client.tracking_uri, f"continue run {run_id}"):
@@ -54,7 +54,7 @@ def continue_run(root: Path, run_id: str) -> int | None:
             if info.status == "FINISHED" or info.lifecycle_stage == "deleted":
                 return None
             client.update_run(run_id, status="RUNNING")
-            return max((metric.step for metric in client.get_metric_history(run_id, "loss")), default=0)
+            return frozenset(metric.step for metric in client.get_metric_history(run_id, "loss"))
     except ServiceError as error:
         if is_missing(error):
             return None

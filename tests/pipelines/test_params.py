@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from components.errors import ParamsError
-from pipelines.params import list_pipelines, load_pipeline
+from pipelines.params import list_pipelines, load_pipeline, with_workers
 
 
 @pytest.fixture
@@ -103,3 +103,15 @@ def test_a_file_that_is_no_params_file_is_one_clear_error(tmp_path, text):
 def test_a_missing_file_is_one_clear_error(tmp_path):
     with pytest.raises(ParamsError, match="can't read"):
         load_pipeline(tmp_path / "params.yaml", "digits")
+
+
+@pytest.mark.parametrize(("typed", "least", "most"), [("3", 3, 3), ("1:4", 1, 4)])
+def test_workers_may_be_typed_as_a_number_or_a_range(repository, typed, least, most):
+    train = with_workers(load_pipeline(repository / "params.yaml", "digits"), typed).train
+    assert (train.min_workers, train.max_workers) == (least, most)
+
+
+@pytest.mark.parametrize("typed", ["0", "four", "4:1", ":", "1:2:3", "33"])
+def test_workers_that_make_no_sense_are_refused(repository, typed):
+    with pytest.raises(ParamsError, match=f"--workers {typed}: expected a number, or a range such as 1:4; "):
+        with_workers(load_pipeline(repository / "params.yaml", "digits"), typed)

@@ -1,4 +1,4 @@
-"""The order of examples depends on seed and epoch alone, and every example comes exactly once an epoch."""
+"""The order of examples depends on seed, epoch and the cut alone, and every example comes exactly once an epoch."""
 
 import itertools
 
@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from components.errors import DataError
 from components.training.batches import (
+    BLOCKS_PER_WINDOW,
+    Windows,
     batch_slice,
     epoch_order,
     require_enough,
@@ -22,49 +24,74 @@ sizes = st.integers(8, 64)
 workers = st.integers(1, 4)
 seeds = st.integers(0, 2**32 - 1)
 epochs = st.integers(0, 1000)
+cuts = st.builds(Windows, examples, sizes, st.none() | st.integers(16, 200))
 
 
-def global_batches(examples: int, size: int, seed: int, epoch: int, num_workers: int, first_step: int = 0):
+def global_batches(windows: Windows, seed: int, epoch: int, num_workers: int, first_step: int = 0):
     """The global batches as all workers together see them, parts joined by rank."""
-    parts = [
-        worker_order(
-            examples,
-            global_batch_size=size,
-            seed=seed,
-            epoch=epoch,
-            rank=rank,
-            num_workers=num_workers,
-            first_step=first_step,
-        )
-        for rank in range(num_workers)
-    ]
+    place = {"seed": seed, "epoch": epoch, "num_workers": num_workers, "first_step": first_step}
+    parts = [worker_order(windows, rank=rank, **place) for rank in range(num_workers)]
     return [np.concatenate(step) for step in zip(*parts, strict=True)]
 
 
 @settings(max_examples=60, deadline=None)
-@given(examples, sizes, seeds, epochs, workers)
-def test_every_example_comes_exactly_once_an_epoch(examples, size, seed, epoch, num_workers):
-    batches = global_batches(examples, size, seed, epoch, num_workers)
-    assert sorted(np.concatenate(batches)) == list(range(examples))
-    assert len(batches) == steps_per_epoch(examples, global_batch_size=size)
+@given(cuts, seeds, epochs, workers)
+def test_every_example_comes_exactly_once_an_epoch(windows, seed, epoch, num_workers):
+    batches = global_batches(windows, seed, epoch, num_workers)
+    assert sorted(np.concatenate(batches)) == list(range(windows.examples))
+    assert len(batches) == windows.steps
 
 
 @settings(max_examples=60, deadline=None)
-@given(examples, sizes, seeds, epochs, workers)
-def test_the_global_batches_do_not_depend_on_the_number_of_workers(examples, size, seed, epoch, num_workers):
-    alone = global_batches(examples, size, seed, epoch, 1)
-    together = global_batches(examples, size, seed, epoch, num_workers)
+@given(cuts, seeds, epochs, workers)
+def test_the_global_batches_do_not_depend_on_the_number_of_workers(windows, seed, epoch, num_workers):
+    alone = global_batches(windows, seed, epoch, 1)
+    together = global_batches(windows, seed, epoch, num_workers)
     assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
 
 
 @settings(max_examples=60, deadline=None)
-@given(examples, sizes, seeds, epochs, workers, st.data())
-def test_continuing_at_any_step_gives_the_exact_rest(examples, size, seed, epoch, num_workers, data):
-    whole = global_batches(examples, size, seed, epoch, num_workers)
+@given(cuts, seeds, epochs, workers, st.data())
+def test_continuing_at_any_step_gives_the_exact_rest(windows, seed, epoch, num_workers, data):
+    whole = global_batches(windows, seed, epoch, num_workers)
     step = data.draw(st.integers(0, len(whole)))
-    rest = global_batches(examples, size, seed, epoch, num_workers, first_step=step)
+    rest = global_batches(windows, seed, epoch, num_workers, first_step=step)
     assert len(rest) == len(whole) - step
     assert all(np.array_equal(one, other) for one, other in zip(rest, whole[step:], strict=True))
+
+
+@settings(max_examples=60, deadline=None)
+@given(cuts, seeds, epochs)
+def test_the_batches_of_a_window_come_from_its_blocks_and_every_epoch_has_the_same_sizes(windows, seed, epoch):
+    batches, later = global_batches(windows, seed, epoch, 1), global_batches(windows, seed, epoch + 1, 1)
+    assert [len(batch) for batch in batches] == [len(batch) for batch in later]
+    for window, steps in enumerate(zip(windows.first_steps, windows.first_steps[1:], strict=False)):
+        rows = np.concatenate(batches[slice(*steps)])
+        blocks = np.unique(rows // windows.block_examples)
+        assert len(blocks) == windows.block_edges[window + 1] - windows.block_edges[window] <= BLOCKS_PER_WINDOW
+        lengths = {len(batch) for batch in batches[slice(*steps)]}
+        assert max(lengths) - min(lengths) <= 1
+        assert max(lengths) <= windows.global_batch_size
+
+
+@settings(max_examples=60, deadline=None)
+@given(examples, sizes, seeds, epochs, st.integers(0, 100))
+def test_a_window_as_large_as_the_set_is_like_none(examples, size, seed, epoch, more):
+    one, other = Windows(examples, size), Windows(examples, size, window_examples=max(16, examples + more))
+    assert one.count == other.count == 1
+    assert np.array_equal(epoch_order(one, seed=seed, epoch=epoch), epoch_order(other, seed=seed, epoch=epoch))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(2, 10_000), st.integers(1, 8), st.data())
+def test_every_batch_has_an_example_for_every_worker(examples, num_workers, data):
+    # params.yaml is refused where a global batch is below twice the workers, or a window below a batch.
+    size = data.draw(st.integers(2 * num_workers, 64))
+    window = data.draw(st.none() | st.integers(max(16, 2 * size), 2000))
+    windows = Windows(max(examples, num_workers), size, window)
+    assert windows.smallest_batch >= num_workers
+    lengths = [windows.batch_slice(step).stop - windows.batch_slice(step).start for step in range(windows.steps)]
+    assert windows.smallest_batch == min(lengths)
 
 
 @given(st.integers(0, 1000), workers)
@@ -78,16 +105,59 @@ def test_the_parts_of_a_batch_follow_each_other_and_differ_by_at_most_one(size, 
 
 
 def test_each_epoch_and_each_seed_has_an_order_of_its_own():
-    orders = {tuple(epoch_order(100, seed=seed, epoch=epoch)) for seed in range(5) for epoch in range(5)}
-    assert len(orders) == 25
+    for windows in (Windows(100, 8), Windows(100, 8, window_examples=32)):
+        orders = {tuple(epoch_order(windows, seed=seed, epoch=epoch)) for seed in range(5) for epoch in range(5)}
+        assert len(orders) == 25
 
 
 def test_the_order_never_changes_between_versions():
     # Checkpoints in the field continue by this order: a change here breaks their exact resume.
-    assert epoch_order(10, seed=1, epoch=0).tolist() == PINNED
+    assert epoch_order(Windows(10, 4), seed=1, epoch=0).tolist() == [1, 7, 5, 0, 9, 3, 6, 2, 4, 8]
+    assert epoch_order(Windows(40, 4, window_examples=16), seed=1, epoch=0).tolist() == PINNED
 
 
-PINNED = [1, 7, 5, 0, 9, 3, 6, 2, 4, 8]
+PINNED = [
+    7,
+    28,
+    34,
+    0,
+    11,
+    19,
+    39,
+    23,
+    29,
+    2,
+    4,
+    8,
+    14,
+    5,
+    24,
+    26,
+    10,
+    31,
+    38,
+    33,
+    18,
+    3,
+    30,
+    16,
+    6,
+    21,
+    35,
+    13,
+    1,
+    27,
+    17,
+    20,
+    9,
+    15,
+    25,
+    22,
+    32,
+    37,
+    12,
+    36,
+]
 
 
 @given(examples, sizes)

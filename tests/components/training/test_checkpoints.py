@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 
 from components.training import checkpoints
-from components.training.checkpoints import Checkpoint, TrainingState
+from components.training.checkpoints import Checkpoint
+from components.training.state import TrainingState
 
 
 def make(folder, epoch: int):
     state = TrainingState(
-        epoch=epoch, step=epoch * 3, seed=7, best_epoch=epoch, best_loss=0.5, history=({"epoch": 1.0, "loss": 0.5},)
+        epoch=epoch, step=epoch * 3, seed=7, best_epoch=epoch, best_value=0.5, history=({"epoch": 1.0, "loss": 0.5},)
     )
     arrays = [np.arange(6, dtype=np.float32).reshape(2, 3) * epoch, np.array(epoch, dtype=np.int64)]
     whole = Checkpoint(state=state, weights=arrays, best_weights=arrays, optimizer=arrays[::-1])
-    return checkpoints.save(checkpoints.epoch_folder(folder, epoch), whole)
+    return checkpoints.save(checkpoints.step_folder(folder, 3 * epoch), whole)
 
 
 def test_what_was_saved_comes_back_bit_for_bit(tmp_path):
@@ -27,7 +28,7 @@ def test_what_was_saved_comes_back_bit_for_bit(tmp_path):
     assert loaded.optimizer[0].shape == ()
 
 
-@pytest.mark.parametrize("name", ["weights.npz", "best_weights.npz", "optimizer.npz", "state.json"])
+@pytest.mark.parametrize("name", ["weights.npz", "best_weights.npz", "optimizer.npz", "metrics.npz", "state.json"])
 def test_a_truncated_file_makes_the_one_before_it_the_newest(tmp_path, name):
     make(tmp_path, 1)
     file = make(tmp_path, 2) / name
@@ -61,11 +62,12 @@ def test_a_pickle_is_never_loaded(tmp_path):
         checkpoints.load(folder)
 
 
-def test_only_the_last_ones_are_kept(tmp_path):
-    for epoch in (1, 2, 10):
+def test_the_last_ones_and_the_best_are_kept(tmp_path):
+    for epoch in (1, 2, 10, 11):
         make(tmp_path, epoch)
-    checkpoints.keep_last(tmp_path, count=2)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-000002", "epoch-000010"]
+    (tmp_path / ".step-000000000033.1234").mkdir()  # of a worker that was killed while it wrote
+    checkpoints.keep(tmp_path, last=2, best_step=3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"step-{step:012d}" for step in (3, 30, 33)]
 
 
 def test_without_any_there_is_none(tmp_path):

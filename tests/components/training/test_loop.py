@@ -21,7 +21,9 @@ from pathlib import Path
 import numpy as np
 from components.examples.settings import CategoryLabel
 from components.training import checkpoints
-from components.training.loop import Data, Worker, train_worker
+from components.training.columns import Columns
+from components.training.loop import Worker, train_worker
+from components.training.observer import Observer
 from components.training.settings import Training
 
 generator = np.random.default_rng(0)
@@ -29,13 +31,13 @@ features = generator.normal(size=(257, 6, 6, 1)).astype(np.float32)
 labels = (features[:, 2, 2, 0] + features[:, 3, 3, 0] > 0).astype(np.int32) + (features[:, 0, 0, 0] > 1)
 labels = labels.astype(np.int32)
 final = train_worker(
-    Data(features, labels),
-    Data(features[:97], labels[:97]),
+    Columns(features, labels),
+    Columns(features[:97], labels[:97]),
     label=CategoryLabel(name="kind", classes=("a", "b", "c")),
     training=Training.model_validate(training),
     worker=Worker(rank, len(ports)),
     folder=Path(folder) / "checkpoints",
-    on_epoch=lambda epoch, figures: None,
+    observer=Observer(),
 )
 checkpoints.save(Path(folder) / f"final-{rank}", final)
 """

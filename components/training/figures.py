@@ -1,0 +1,17 @@
+"""The names of a training's figures, without loading Keras, so that params.yaml can be checked in no time."""
+
+from typing import Literal
+
+from components.examples.settings import CategoryLabel, Label
+
+
+def figure_names(label: Label) -> tuple[str, ...]:
+    """Return the names of the figures of an epoch that tell how good a model is."""
+    category, number = ("loss", "accuracy"), ("loss", "root_mean_squared_error", "mean_absolute_error")
+    names = category if isinstance(label, CategoryLabel) else number
+    return (*names, *(f"validation_{name}" for name in names))
+
+
+def better(figure: str) -> Literal["higher", "lower"]:
+    """Return whether a higher or a lower value of a figure is better."""
+    return "higher" if figure.removeprefix("validation_") == "accuracy" else "lower"

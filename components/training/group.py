@@ -1,0 +1,151 @@
+"""What the workers tell each other besides gradients: a request to stop, and, between steps, figures and digests.
+
+Every worker calls each of the functions, at the same point.
+"""
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from components.errors import DataError, TrainingError
+from components.training.batches import worker_slice
+from components.training.override import overridden
+
+
+class Group:
+    """The workers that train one model; `trained_by_all_workers` gives one to each of them."""
+
+    def __init__(self) -> None:
+        self._asks = False  # a plain flag: a signal handler may set it at any moment, even within TensorFlow
+        self.heard: Any = 0.0  # the sum of all requests at the last step executed, as it came out of that
+        with tf.device("CPU"):
+            self.requests = tf.Variable(0.0, trainable=False)
+            self._seconds_and_steps = tf.Variable([0.0, 0.0], trainable=False, dtype=tf.float64)
+
+    def ask_to_stop(self) -> None:
+        """Ask all workers to stop, from any thread or signal handler; the next execution of steps tells them."""
+        self._asks = True
+
+    @property
+    def asked_to_stop(self) -> bool:
+        """Whether any worker had asked by the last step: the same answer on all workers after the same step."""
+        return float(self.heard) > 0
+
+    def compute_seconds(self) -> float:
+        """Return the mean seconds a step took this worker before the exchange, since this was last asked.
+
+        It is the wait for the batch and both passes: what is long on a slow worker only, unless layers exchange within
+        the passes (synchronized BatchNormalization), where all wait for the slowest. NaN where no step was made.
+        """
+        seconds, steps = self._seconds_and_steps.numpy()
+        self._seconds_and_steps.assign([0.0, 0.0])
+        return float(seconds / steps) if steps else math.nan
+
+    def request(self) -> tf.Tensor:
+        """Return float32[], 1 once this worker has asked to stop: its part of the sum that tells all workers."""
+        return tf.constant(float(self._asks))
+
+    def record(self, *, seconds: tf.Tensor, requests: tf.Tensor) -> None:
+        """Add, within a step, its `seconds` before the exchange (float64[]) and the sum of all requests (float32[])."""
+        self._seconds_and_steps.assign_add(tf.stack([seconds, tf.ones([], tf.float64)]))
+        self.requests.assign(requests)
+
+
+def gather_figures(
+    strategy: tf.distribute.Strategy, figures: Sequence[float] | NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return float64[num_workers, n]: the `n` figures of every worker, in the order of their ranks."""
+    return np.asarray(_gather(strategy, tf.constant(np.asarray(figures, dtype=np.float64))).numpy())
+
+
+def require_equal_weights(model: keras.Model, *, step: int) -> None:
+    """Raise TrainingError on all workers unless the model's and its optimizer's variables are equal bit for bit.
+
+    The first 48 bits of a BLAKE2b digest of each variable's bytes are compared: as many as a float64 holds exactly.
+    """
+    variables = [*model.weights, *model.optimizer.variables]
+    digests = gather_figures(model.distribute_strategy, [_digest(_local(variable).numpy()) for variable in variables])
+    for variable, column in zip(variables, digests.T, strict=True):
+        [(most_common, _)] = Counter(column.tolist()).most_common(1)
+        others = np.flatnonzero(column != most_common).tolist()
+        if others:
+            raise TrainingError(
+                f"the workers' weights differ after step {step}: worker {', '.join(map(str, others))} of "
+                f"{len(column)} has other values than the rest, first in {variable.path}; start again from the newest "
+                "checkpoint, and look for a layer or callback that acts differently on each worker"
+            )
+
+
+def metric_state(model: keras.Model) -> list[NDArray[np.float64]]:
+    """Return the epoch's running totals of loss and metrics, summed over all workers: one array per variable."""
+    local = [_local(variable).numpy().astype(np.float64) for variable in model.metrics_variables]
+    flat = np.concatenate([values.ravel() for values in local])
+    total = gather_figures(model.distribute_strategy, flat).sum(axis=0)
+    ends = np.cumsum([values.size for values in local])
+    return [part.reshape(values.shape) for part, values in zip(np.split(total, ends[:-1]), local, strict=True)]
+
+
+def restore_metric_state(model: keras.Model, state: Sequence[NDArray[np.float64]]) -> None:
+    """Continue an epoch's figures from `state`, on any number of workers.
+
+    To be called within `fit`, from a callback's `on_epoch_begin`, before which Keras sets them to zero. Raises
+    TrainingError if `state` is another model's.
+    """
+    variables = model.metrics_variables
+    if [values.shape for values in state] != [tuple(variable.shape) for variable in variables]:
+        raise TrainingError(
+            f"received the totals of {len(state)} metric variables, expected those of {len(variables)}; the metrics of "
+            "a model can't change within an epoch: continue from a checkpoint at the end of one"
+        )
+    rank = model.distribute_strategy.cluster_resolver.task_id or 0
+    for variable, values in zip(variables, state, strict=True):
+        _local(variable).assign(values if rank == 0 else np.zeros_like(values))  # Keras sums over the workers
+
+
+def predict(model: keras.Model, features: Any, *, rank: int, num_workers: int, batch_size: int) -> Any:
+    """Return what `model.predict` gives for all rows of `features`, in their order, on every worker.
+
+    `features` is an array, or a structure of arrays with as many rows each, the same on every worker, which computes
+    its own part of the rows. Raises DataError if there are fewer rows than workers.
+    """
+    rows = len(tf.nest.flatten(features)[0])
+    if rows < num_workers:
+        raise DataError(f"received {rows} rows to predict for {num_workers} workers, expected at least one for each")
+    part = worker_slice(rows, rank=rank, num_workers=num_workers)
+    own = tf.nest.map_structure(lambda values: values[part], features)
+    # Without the strategy: Keras would exchange every batch.
+    with overridden((model, "_distribute_strategy", None), (model, "predict_function", None)):
+        predictions = model.predict(own, batch_size=batch_size, verbose=0)
+    gather = model.distribute_strategy.gather
+    return tf.nest.map_structure(lambda values: gather(tf.constant(values), axis=0).numpy(), predictions)
+
+
+@tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
+def _gather(strategy: tf.distribute.Strategy, figures: tf.Tensor) -> tf.Tensor:
+    """One traced sum of rows that are zero but for one worker each; `strategy.gather` is traced anew at every call."""
+
+    def sum_of_rows() -> tf.Tensor:
+        replica = tf.distribute.get_replica_context()
+        own = tf.range(replica.num_replicas_in_sync) == replica.replica_id_in_sync_group
+        rows = tf.where(own[:, tf.newaxis], figures, tf.zeros([], figures.dtype))
+        return replica.all_reduce(tf.distribute.ReduceOp.SUM, rows)
+
+    return strategy.run(sum_of_rows)
+
+
+def _local(variable: keras.Variable) -> tf.Variable:
+    """The worker's own copy of a variable: reading a metric's as it is would sum it over the workers."""
+    strategy = getattr(variable.value, "distribute_strategy", None)
+    return variable.value if strategy is None else strategy.experimental_local_results(variable.value)[0]
+
+
+def _digest(values: NDArray[Any]) -> int:
+    data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+    return int.from_bytes(hashlib.blake2b(data.data, digest_size=6).digest(), "big")

@@ -1,0 +1,33 @@
+"""Who is told of a training as it goes on, and who may end it."""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Figures = Mapping[str, float]
+
+
+def _nobody(*_: Any) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True)
+class Observer:
+    """What worker 0 tells: figures after each epoch, how far it is, and notes for a person; `stop` is any worker's.
+
+    `on_epoch` takes the epoch (1 is the first), its figures and those of the workers themselves; `on_progress` figures
+    by name: epoch, step, steps, examples_per_second, seconds_left_in_epoch, seconds_left. `stop` may be set from any
+    thread. `on_strategy` is called on every worker once TensorFlow has found the others, and has put its own signal
+    handlers in place.
+    """
+
+    on_epoch: Callable[[int, Figures, Figures], None] = _nobody
+    on_progress: Callable[[Figures], None] = _nobody
+    on_note: Callable[[str], None] = _nobody
+    stop: threading.Event = field(default_factory=threading.Event)
+    on_strategy: Callable[[], None] = _nobody
+
+
+class Stopped(Exception):  # noqa: N818 - not an error: somebody asked for it
+    """Training ended before its time because a worker was asked to; the checkpoint of its last step is written."""

@@ -1,0 +1,54 @@
+"""Where a training stands, besides its weights, and what an epoch's figures make of it."""
+
+from collections.abc import Mapping
+
+from components.settings import Settings
+from components.training.figures import better
+from components.training.settings import Training
+
+
+class TrainingState(Settings):
+    """`epoch` whole epochs and `step` steps in all are done, of the present epoch in `seconds_in_epoch` so far.
+
+    `best_value` is the value of `train.best_by` after `best_epoch`. For early stopping, `stalled_epochs` have gone by
+    since the figure improved upon `improved_value`.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    seed: int
+    best_epoch: int = 0
+    best_value: float | None = None
+    improved_value: float | None = None
+    stalled_epochs: int = 0
+    seconds_in_epoch: float = 0.0
+    history: tuple[dict[str, float], ...] = ()
+
+
+def after_epoch(
+    state: TrainingState, figures: Mapping[str, float], *, training: Training, steps_per_epoch: int
+) -> TrainingState:
+    """Return the state after one more epoch with these figures, `train.best_by` among them."""
+    epoch, value = state.epoch + 1, figures[training.best_by]
+    sign = 1 if better(training.best_by) == "higher" else -1
+    wanted = training.early_stopping.minimum_improvement if training.early_stopping else 0.0
+    is_best = state.best_value is None or sign * (value - state.best_value) > 0
+    has_improved = state.improved_value is None or sign * (value - state.improved_value) > wanted
+    return state.model_copy(
+        update={
+            "epoch": epoch,
+            "step": epoch * steps_per_epoch,
+            "best_epoch": epoch if is_best else state.best_epoch,
+            "best_value": value if is_best else state.best_value,
+            "improved_value": value if has_improved else state.improved_value,
+            "stalled_epochs": 0 if has_improved else state.stalled_epochs + 1,
+            "seconds_in_epoch": 0.0,
+            "history": (*state.history, {"epoch": float(epoch), **figures}),
+        }
+    )
+
+
+def is_finished(state: TrainingState, *, training: Training) -> bool:
+    """Return whether all epochs are done, or early stopping ends the training before that."""
+    patience = training.early_stopping.patience_epochs if training.early_stopping else None
+    return state.epoch >= training.epochs or (patience is not None and state.stalled_epochs >= patience)

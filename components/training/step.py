@@ -1,0 +1,140 @@
+"""One step as each worker runs it: its own passes, then the update by the gradients of the global batch."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from components.errors import TrainingError
+from components.training.exchange import sum_over_workers
+from components.training.group import Group
+from components.training.override import Override, overridden
+
+StepFunction = Callable[[Any], Any]
+
+
+@dataclass
+class Step:
+    """What the gradient exchange has to know of the step that is being traced.
+
+    `weight` is this worker's weight in the mean over all, float32[]. `updates` holds what the step function would have
+    applied, if it must not exchange itself.
+    """
+
+    group: Group
+    began: tf.Tensor | None = None
+    request: tf.Tensor | None = None
+    weight: tf.Tensor | None = None
+    loss_is_weighted: bool = False
+    updates: list[tuple[list[Any], Any]] | None = None
+
+
+def plain(model: keras.Model, step_function: StepFunction, step: Step) -> StepFunction:
+    """Return `step_function`, Keras's or one's own, within the global batch."""
+
+    def passes(data: Any) -> Any:
+        step.weight, step.loss_is_weighted = _weight(model.optimizer, data), False
+        with overridden(*_tracker_overrides(model, data)):
+            return step_function(data)
+
+    return passes
+
+
+def compiled(model: keras.Model, step_function: StepFunction, step: Step) -> StepFunction:
+    """Return `step_function` compiled by XLA; the exchange and the update follow outside of what is compiled.
+
+    TensorFlow has no exchange for XLA on CPU ("Collectives are not yet implemented for CPU devices").
+    """
+    variables: Any = None
+
+    @tf.function(jit_compile=True, reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
+    def passes(data: Any, weight: tf.Tensor) -> Any:
+        nonlocal variables
+        step.weight, step.loss_is_weighted, step.updates = weight, False, []
+        with overridden(*_tracker_overrides(model, data)):
+            logs = step_function(data)
+        updates, step.updates = step.updates, None
+        if len(updates) > 1:
+            raise TrainingError("train_step updates weights more than once, expected once with jit_compile=True")
+        gradients, variables = updates[0] if updates else ([], None)
+        return logs, gradients
+
+    def passes_then_update(data: Any) -> Any:
+        weight = _weight(model.optimizer, data)
+        logs, gradients = passes(data, weight)
+        step.weight = weight
+        if gradients:
+            model.optimizer.apply(gradients, variables)
+        return logs
+
+    return passes_then_update
+
+
+def optimizer_overrides(optimizer: keras.optimizers.Optimizer, step: Step) -> list[Override]:
+    """Return what makes an optimizer see the loss and the gradients of the global batch."""
+    plain_scale_loss, plain_apply = optimizer.scale_loss, optimizer.apply
+
+    def scale_loss(loss: tf.Tensor) -> tf.Tensor:
+        # On the loss, not on the gradients: a synchronized layer mixes the workers' losses in its backward pass.
+        step.loss_is_weighted = True
+        return plain_scale_loss(loss) * tf.cast(_loss_weight(step), loss.dtype)
+
+    def apply(grads: Sequence[tf.Tensor | None], trainable_variables: Any = None) -> Any:
+        if step.updates is not None:
+            return step.updates.append((list(grads), trainable_variables))
+        # Before Keras clips or accumulates them, so that both see the gradients of the global batch.
+        return plain_apply(_global_gradients(grads, step), trainable_variables)
+
+    innermost = getattr(optimizer, "inner_optimizer", optimizer)  # mixed precision wraps the optimizer
+    [count] = optimizer._distribution_strategy.experimental_local_results(innermost._iterations.value)
+    return [
+        (optimizer, "scale_loss", scale_loss),
+        (optimizer, "apply", apply),
+        (innermost, "_all_reduce_sum_gradients", list),
+        # The count of steps takes the first replica's value, which TensorFlow can't ask for within a condition.
+        (innermost._iterations, "_direct_assign", lambda value: count.assign(tf.cast(value, count.dtype))),
+    ]
+
+
+def _weight(optimizer: keras.optimizers.Optimizer, data: Any) -> tf.Tensor:
+    """The worker's weight in the mean over all: its examples, or, where losses are scaled, its share of all."""
+    examples = _examples(data)
+    if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return examples
+    # Sums instead of means would overflow float16 at loss scales where Keras's own don't: one small exchange more.
+    return examples / tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, examples)
+
+
+def _examples(data: Any) -> tf.Tensor:
+    return tf.cast(tf.shape(tf.nest.flatten(data)[0])[0], tf.float32)
+
+
+def _loss_weight(step: Step) -> tf.Tensor:
+    """The factor for a loss that Keras has divided by the number of workers."""
+    return step.weight * tf.distribute.get_replica_context().num_replicas_in_sync
+
+
+def _tracker_overrides(model: keras.Model, data: Any) -> list[Override]:
+    """What weights each of several outputs' losses by the examples: Keras does so for batches of fixed size only."""
+    trackers = [] if model._compile_loss is None else model._compile_loss.metrics
+
+    def weighted(plain_update: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda loss, sample_weight=None: plain_update(loss, sample_weight=_examples(data))  # noqa: ARG005
+
+    return [(tracker, "update_state", weighted(tracker.update_state)) for tracker in trackers]
+
+
+def _global_gradients(gradients: Sequence[tf.Tensor | None], step: Step) -> list[tf.Tensor | None]:
+    """The gradients of the mean loss over the global batch; weights and requests to stop travel with them."""
+    # A custom train_step may not call optimizer.scale_loss; then its gradients are weighted here.
+    weight = 1.0 if step.loss_is_weighted else _loss_weight(step)
+    present = [tf.convert_to_tensor(gradient) for gradient in gradients if gradient is not None]
+    weighted = [tf.cast(gradient, tf.float32) * weight for gradient in present]
+    with tf.control_dependencies(weighted):
+        seconds = tf.timestamp() - step.began
+    sums, figures = sum_over_workers(weighted, tf.stack([step.weight, step.request]))
+    step.group.record(seconds=seconds, requests=figures[1])
+    reduced = iter(tf.cast(part / figures[0], gradient.dtype) for part, gradient in zip(sums, present, strict=True))
+    return [None if gradient is None else next(reduced) for gradient in gradients]

@@ -1,0 +1,54 @@
+"""A training's figures, the spread of its weights and its graph, for TensorBoard."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+from numpy.typing import NDArray
+from tensorboard.plugins.histogram import metadata
+
+from components.training.histograms import histogram_file, read_histograms
+
+
+def write_tensorboard(
+    folder: Path, history: Sequence[Mapping[str, float]], *, histograms: Path, model: keras.Model
+) -> None:
+    """Write event files: `folder`/train and `folder`/validation, where TensorBoard lays their curves over each other.
+
+    `history` has the figures of each epoch, `histograms` is the folder that `write_histograms` wrote to; an epoch whose
+    histograms could not be written is left out of them.
+    """
+    for split, prefix in (("train", ""), ("validation", "validation_")):
+        with tf.summary.create_file_writer(str(folder / split)).as_default():
+            for figures in history:
+                _write_scalars(figures, prefix=prefix)
+                if split == "train":
+                    _write_histograms(histogram_file(histograms, int(figures["epoch"])), epoch=int(figures["epoch"]))
+            if split == "train":
+                _write_graph(model)
+
+
+def _write_scalars(figures: Mapping[str, float], *, prefix: str) -> None:
+    for name, value in figures.items():
+        if name != "epoch" and name.startswith("validation_") == bool(prefix):
+            tf.summary.scalar(f"epoch_{name.removeprefix(prefix)}", value, step=int(figures["epoch"]))
+
+
+def _write_histograms(file: Path, *, epoch: int) -> None:
+    if not file.is_file():
+        return
+    for name, histogram in read_histograms(file).items():
+        _write_histogram(name, histogram, epoch=epoch)
+
+
+def _write_histogram(name: str, histogram: NDArray[Any], *, epoch: int) -> None:
+    # tf.summary.histogram would count the weights again, which are gone by now.
+    content = metadata.create_summary_metadata(display_name=None, description=None)
+    tf.summary.write(name, histogram, step=epoch, metadata=content)
+
+
+def _write_graph(model: keras.Model) -> None:
+    inputs = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32, name="features")
+    tf.summary.graph(tf.function(model).get_concrete_function(inputs).graph)

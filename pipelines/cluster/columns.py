@@ -1,0 +1,71 @@
+"""The splits as a worker trains on them: in memory, or in windows from files of its node's own."""
+
+import fcntl
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import polars as pl
+
+from components.training.batches import Windows
+from components.training.columns import Columns, label_array, load_split
+from components.training.stored import StoredColumns, write_columns
+from pipelines.cluster.job import TrainJob
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from components.transforms.fitted import FittedTable
+
+Split = Literal["train", "validation"]
+
+
+def split_columns(job: TrainJob, split: Split, *, fitted: "FittedTable") -> Columns | StoredColumns:
+    """Return a split in memory, or in files where it has more examples than `train.window_examples`.
+
+    Training examples have weights where `train.class_weights` gives them. The files are written once on each node; its
+    other workers wait for that.
+    """
+    folder, window_examples = job.splits / split, job.train.window_examples
+    if window_examples is None or _examples(folder) <= window_examples:
+        columns: Columns | StoredColumns = Columns(*load_split(folder, fitted=fitted))
+    else:
+        columns = _stored(job, split, fitted=fitted)
+    return replace(columns, weights=_weights(job, fitted=fitted)) if split == "train" else columns
+
+
+def remove_columns(job: TrainJob) -> None:
+    """Remove the files of this node; nothing happens where there are none."""
+    shutil.rmtree(_scratch(job), ignore_errors=True)
+
+
+def _stored(job: TrainJob, split: Split, *, fitted: "FittedTable") -> StoredColumns:
+    folder, scratch = job.splits / split, _scratch(job)
+    scratch.mkdir(parents=True, exist_ok=True)
+    windows = Windows(_examples(folder), job.train.global_batch_size, job.train.window_examples)
+    with (scratch / f"{split}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # given back by the system, however its holder ends
+        return write_columns(folder, scratch / split, fitted=fitted, block_examples=windows.block_examples)
+
+
+def _weights(job: TrainJob, *, fitted: "FittedTable") -> "NDArray[np.float32] | None":
+    from components.training.losses import example_weights
+
+    if job.train.class_weights is None:
+        return None
+    labels = pl.scan_parquet(job.splits / "train" / "*.parquet").select("label").collect()
+    return example_weights(
+        label_array(labels, fitted=fitted), label=fitted.label, class_weights=job.train.class_weights
+    )
+
+
+def _examples(folder: Path) -> int:
+    return int(pl.scan_parquet(folder / "*.parquet").select(pl.len()).collect().item())
+
+
+def _scratch(job: TrainJob) -> Path:
+    """A folder of this node's own: every epoch reads all of it."""
+    return Path(tempfile.gettempdir()) / "headrace" / job.run_name

@@ -1,0 +1,44 @@
+"""SIGTERM to a worker: its node is about to be taken away. The group writes a checkpoint and leaves."""
+
+import ctypes
+import os
+import signal
+import threading
+from types import FrameType
+
+STOP = threading.Event()  # of this worker's process
+
+_set_c_handler = ctypes.pythonapi.PyOS_setsig
+_set_c_handler.argtypes, _set_c_handler.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
+_get_c_handler = ctypes.pythonapi.PyOS_getsig
+_get_c_handler.argtypes, _get_c_handler.restype = (ctypes.c_int,), ctypes.c_void_p
+_python_handler: list[int] = []
+
+
+def listen() -> None:
+    """Make SIGTERM set STOP; to be called on the main thread, before TensorFlow is used."""
+    STOP.clear()
+    signal.signal(signal.SIGTERM, _ask_to_stop)
+    _python_handler[:] = [_get_c_handler(signal.SIGTERM)]
+    # Python calls a handler when its main thread comes by, which on a worker waits in Ray; a thread of our own is told
+    # at once, by the byte that Python writes to this pipe when the signal comes.
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    threading.Thread(target=_wait, args=(reading,), name="preemption", daemon=True).start()
+
+
+def listen_again() -> None:
+    """Take SIGTERM back from TensorFlow, whose strategy swallows it; may be called on any thread."""
+    if _python_handler:
+        _set_c_handler(signal.SIGTERM, _python_handler[0])
+
+
+def _wait(reading: int) -> None:
+    while signals := os.read(reading, 1):
+        if signals[0] == signal.SIGTERM:
+            STOP.set()
+
+
+def _ask_to_stop(_signal_number: int, _frame: FrameType | None) -> None:
+    STOP.set()

@@ -1,0 +1,49 @@
+"""The weights that a training begins with, fetched by git revision or model alias."""
+
+import hashlib
+import shutil
+import tempfile
+from pathlib import Path
+
+import structlog
+
+from components.errors import DataError
+from pipelines.params import Pipeline
+from pipelines.paths import PipelinePaths, ProjectPaths
+from pipelines.storage.atomic import replace_folder
+from pipelines.storage.dvc import get
+from pipelines.tracking.registry import model_file
+
+ALIAS_MARK = "@"
+
+log = structlog.get_logger()
+
+
+def fetch_start(pipeline: Pipeline, paths: PipelinePaths) -> Path | None:
+    """Return the model (a file) or checkpoint (a folder) that `train.start_from` names; None where it names none.
+
+    `@alias` or `model@alias` is a registered model; anything else a git revision, whose checkpoint of this pipeline
+    comes out of DVC's cache or remote. Raises ServiceError or DataError where there is none.
+    """
+    asked = pipeline.train.start_from
+    if asked is None:
+        return None
+    if ALIAS_MARK in asked:
+        name, _, alias = asked.partition(ALIAS_MARK)
+        return model_file(paths.root, name or pipeline.name, alias)
+    return _checkpoint_of(asked, paths)
+
+
+def _checkpoint_of(revision: str, paths: PipelinePaths) -> Path:
+    checkpoint = paths.checkpoint.relative_to(paths.root)
+    key = hashlib.sha256(f"{revision} {checkpoint}".encode()).hexdigest()[:16]
+    local = ProjectPaths(paths.root).state / "start" / key
+    with tempfile.TemporaryDirectory() as temporary:
+        fetched = Path(temporary) / "checkpoint"
+        get(paths.root, str(checkpoint), revision=revision, destination=fetched)
+        if not fetched.is_dir():
+            raise DataError(f"train.start_from: revision {revision!r} has no checkpoint {checkpoint}")
+        with replace_folder(local) as folder:  # each time: a branch's checkpoint changes
+            shutil.copytree(fetched, folder, dirs_exist_ok=True)
+    log.info("starts from a checkpoint", revision=revision, checkpoint=str(checkpoint))
+    return local

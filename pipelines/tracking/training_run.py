@@ -1,0 +1,168 @@
+"""The MLflow run of one training: each epoch once and the true status, whether or not MLflow is there meanwhile."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from components.errors import ServiceError
+from components.settings import Settings
+from pipelines.paths import ProjectPaths
+from pipelines.storage.atomic import replace_file
+from pipelines.tracking.runs import Status, close_run, continue_run, log_epoch, open_run
+
+RETRY_SECONDS = 60.0
+
+log = structlog.get_logger()
+
+
+class Record(Settings):
+    """What MLflow is to know of a training. It is kept in a file, so that it can be told later."""
+
+    experiment: str
+    run_name: str
+    tags: dict[str, str]
+    params: dict[str, Any]
+    run_id: str | None = None
+    unsent: tuple[dict[str, float], ...] = ()
+    status: Status | None = None
+    reason: str | None = None
+    is_closed: bool = False
+
+
+class TrainingRun:
+    """The run of the training at hand. Nothing here waits for MLflow or fails without it.
+
+    An epoch that is told twice, because a group of workers was replaced, or that a continued run has from before, is
+    sent once.
+    """
+
+    def __init__(self, root: Path, record: Record, *, known_epochs: frozenset[int], epochs: int) -> None:
+        self._root, self._record, self._epochs = root, record, epochs
+        self._known_epochs = set(known_epochs)
+        self._next_try_seconds = 0.0
+
+    @property
+    def run_id(self) -> str | None:
+        """MLflow's id of the run; None while MLflow has not been reached."""
+        return self._record.run_id
+
+    def add(self, figures: Mapping[str, float]) -> None:
+        """Show one epoch's figures, and send what is unsent unless MLflow was away a moment ago."""
+        epoch = int(figures["epoch"])
+        if epoch in self._known_epochs:
+            return
+        self._known_epochs.add(epoch)
+        log.info(f"epoch {epoch}/{self._epochs}", **_shown(figures))
+        self._record = self._record.model_copy(update={"unsent": (*self._record.unsent, dict(figures))})
+        if time.monotonic() >= self._next_try_seconds:
+            self._send()
+
+    def close(self, status: Status, reason: str | None = None) -> None:
+        """Give the run its last status; what MLflow can't be told now is kept, for `deliver`."""
+        self._record = self._record.model_copy(update={"status": status, "reason": reason})
+        self._send()
+
+    def _send(self) -> None:
+        self._record, problem = _told(self._root, self._record)
+        _write(self._root, self._record)
+        if problem:
+            self._next_try_seconds = time.monotonic() + RETRY_SECONDS
+            log.warning("MLflow is away; it is told later", unsent_epochs=len(self._record.unsent), reason=problem)
+
+
+def begin(
+    root: Path, *, experiment: str, run_name: str, tags: Mapping[str, str], params: Mapping[str, Any], epochs: int
+) -> TrainingRun:
+    """Return the run of this very training: the one that an earlier try left unfinished, or a new one."""
+    record = _read(_file(root, run_name))
+    if record is None or record.status == "FINISHED":
+        record = Record(experiment=experiment, run_name=run_name, tags=dict(tags), params=dict(params))
+    record = record.model_copy(update={"status": None, "reason": None, "is_closed": False})
+    known: frozenset[int] = frozenset(int(figures["epoch"]) for figures in record.unsent)
+    try:
+        record, known = _continued(root, record, known)
+    except ServiceError as error:
+        log.warning("MLflow is away; training goes on, and it is told later", reason=str(error))
+    _write(root, record)
+    return TrainingRun(root, record, known_epochs=known, epochs=epochs)
+
+
+def deliver(root: Path) -> None:
+    """Tell MLflow what earlier trainings could not; nothing happens where it knows all."""
+    for file in sorted(ProjectPaths(root).training_runs.glob("*.json")):
+        record = _read(file)
+        if record is None or record.status is None or record.is_closed:
+            continue
+        record, problem = _told(root, record)
+        _write(root, record)
+        if problem:
+            log.warning("MLflow is still away", run_name=record.run_name, reason=problem)
+            return
+        log.info("MLflow was told of an earlier training", run_name=record.run_name, run=record.run_id)
+
+
+def run_id_of(root: Path, run_name: str) -> str | None:
+    """Return MLflow's id of the training's run; None where MLflow has not been told of it from here."""
+    record = _read(_file(root, run_name))
+    return record.run_id if record else None
+
+
+def _continued(root: Path, record: Record, unsent: frozenset[int]) -> tuple[Record, frozenset[int]]:
+    """The record with a run that is RUNNING, and the epochs that need not be told again."""
+    if record.run_id is not None:
+        logged = continue_run(root, record.run_id)
+        if logged is not None:
+            log.info("an earlier try of the same training goes on", run_name=record.run_name, logged_epochs=len(logged))
+            return record, logged | unsent
+        record = record.model_copy(update={"run_id": None, "unsent": ()})
+    return record.model_copy(update={"run_id": _open(root, record)}), unsent
+
+
+def _told(root: Path, record: Record) -> tuple[Record, str | None]:
+    """The record after MLflow was told as much as possible, and what stopped that, None if it knows all."""
+    try:
+        if record.run_id is None:
+            record = record.model_copy(update={"run_id": _open(root, record)})
+        run_id = str(record.run_id)
+        while record.unsent:
+            figures = record.unsent[0]
+            metrics = {name: value for name, value in figures.items() if name != "epoch"}
+            log_epoch(root, run_id, epoch=int(figures["epoch"]), metrics=metrics)
+            record = record.model_copy(update={"unsent": record.unsent[1:]})
+        if record.status is not None:
+            close_run(root, run_id, status=record.status, reason=record.reason)
+            record = record.model_copy(update={"is_closed": True})
+    except ServiceError as error:
+        return record, str(error)
+    return record, None
+
+
+def _open(root: Path, record: Record) -> str:
+    tags = {f"headrace.{name}": value for name, value in record.tags.items()}
+    return open_run(root, experiment=record.experiment, run_name=record.run_name, tags=tags, params=record.params)
+
+
+def _shown(figures: Mapping[str, float]) -> dict[str, Any]:
+    shown = {name: f"{value:.4g}" for name, value in figures.items() if not name.startswith(("epoch", "system/"))}
+    return shown | {"seconds": figures["seconds"]}
+
+
+def _file(root: Path, run_name: str) -> Path:
+    return ProjectPaths(root).training_runs / f"{run_name}.json"
+
+
+def _read(file: Path) -> Record | None:
+    if not file.is_file():
+        return None
+    try:
+        return Record.model_validate_json(file.read_text(encoding="utf-8"))
+    except ValueError:
+        return None  # of another version of Headrace
+
+
+def _write(root: Path, record: Record) -> None:
+    with replace_file(_file(root, record.run_name)) as file:
+        file.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,328 @@
+"""What workers tell each other, on real processes: each runs all of it in turn, as this very file."""
+
+import json
+import math
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+STEPS, EXAMPLES_PER_STEP = 8, 31  # no step divides evenly by two or three workers
+STOPPED_AT = 3
+FIGURES = [1.5, -0.0, 2.0**52 + 1, math.inf, math.nan]
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory, repository) -> dict[int, list[dict[str, Any]]]:
+    """What every worker of one, two and three found out, by number of workers."""
+    folder = tmp_path_factory.mktemp("told")
+    for num_workers in (2, 1, 3):  # the others continue what two began
+        launch(folder, repository, num_workers)
+    return {n: [json.loads((folder / f"{n}-{rank}.json").read_text()) for rank in range(n)] for n in (1, 2, 3)}
+
+
+def workers(told: dict[int, list[dict[str, Any]]]) -> list[tuple[int, dict[str, Any]]]:
+    return [(num_workers, result) for num_workers, results in told.items() for result in results]
+
+
+def test_all_workers_stop_after_the_same_step(told):
+    # The last worker asks after step 3: step 4 tells all of them.
+    assert [result["stopped_after"] for _, result in workers(told)] == [4] * 6
+
+
+def test_asking_whether_to_stop_costs_next_to_nothing(told):
+    assert all(
+        result["seconds_to_ask"] < 1e-3 for _, result in workers(told)
+    )  # a few microseconds, on a busy machine more
+
+
+def test_the_time_before_the_exchange_shows_the_slow_worker(told):
+    slow, *others = (result["compute_seconds"] for result in told[3])
+    assert slow > 3 * max(others)
+    assert all(result["compute_seconds_again"] is None for _, result in workers(told))
+
+
+def test_every_worker_gets_the_figures_of_all_in_the_order_of_ranks(told):
+    for num_workers, result in workers(told):
+        expected = [[rank + 0.25, *FIGURES] for rank in range(num_workers)]
+        np.testing.assert_array_equal(np.array(result["gathered"], dtype=np.float64), np.array(expected))
+        assert result["traces_of_three_calls"] <= 1
+
+
+def test_weights_that_differ_in_one_bit_stop_all_workers_and_say_whose(told):
+    assert told[1][0]["difference"] == "none"
+    for num_workers, result in [*((2, result) for result in told[2]), *((3, result) for result in told[3])]:
+        message = f"differ after step 3: worker 1 of {num_workers} has other values than the rest, first in "
+        assert message in result["difference"]
+        assert "middle/bias; start again" in result["difference"]
+
+
+def test_an_epoch_continued_on_any_number_of_workers_ends_with_the_figures_of_an_undisturbed_one(told):
+    undisturbed = told[2][0]["undisturbed"]
+    for _, result in workers(told):
+        for name, values in undisturbed.items():
+            np.testing.assert_allclose(result["continued"][name], values, rtol=1e-6, err_msg=name)
+
+
+def test_metric_totals_of_another_model_are_refused(told):
+    for _, result in workers(told):
+        assert "received the totals of 1 metric variables, expected those of" in result["wrong_totals"]
+
+
+def test_predictions_of_all_workers_come_in_the_order_of_the_rows(told):
+    for _, result in workers(told):
+        assert result["largest_prediction_error"] < 1e-6
+
+
+def test_fewer_rows_than_workers_are_refused(told):
+    assert told[1][0]["too_few_rows"] == "none"
+    assert "received 1 rows to predict for 3 workers" in told[3][0]["too_few_rows"]
+
+
+def launch(folder: Path, repository: Path, num_workers: int) -> None:
+    ports = json.dumps(free_ports(num_workers))
+    environment = {**os.environ, "PYTHONPATH": str(repository), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(rank), ports, str(folder)],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(num_workers)
+    ]
+    try:
+        errors = [process.communicate(timeout=120)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0] * num_workers, errors
+
+
+def free_ports(count: int) -> list[int]:
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [listener.getsockname()[1] for listener in listeners]
+    for listener in listeners:
+        listener.close()
+    return ports
+
+
+def work(rank: int, ports: list[int], folder: Path) -> None:
+    """Do all of it as one of the workers, and write what came out."""
+    import tensorflow as tf
+
+    if len(ports) > 1:
+        cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
+        os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": rank}})
+    strategy, place = tf.distribute.MultiWorkerMirroredStrategy(), (rank, len(ports))
+    result = {
+        **stop_together(strategy, place),
+        **exchange_figures(strategy, rank),
+        "difference": differ(strategy, place),
+        **continue_epoch(strategy, place, folder / "stopped.npz"),
+        **predict_rows(strategy, place),
+    }
+    (folder / f"{len(ports)}-{rank}.json").write_text(json.dumps(result))
+
+
+def stop_together(strategy: Any, place: tuple[int, int]) -> dict[str, Any]:
+    """The last worker asks to stop after step 3; the first is slow."""
+    import timeit
+
+    rank, num_workers = place
+
+    def after_step(step: int, model: Any, group: Any) -> None:
+        if step == 3 and rank == num_workers - 1:
+            group.ask_to_stop()
+        if group.asked_to_stop:
+            stopped.append(step)
+            model.stop_training = True
+
+    stopped: list[int] = []
+    _, group = fit(compiled(strategy), place, after_step, slow=rank == 0)
+    compute_seconds, again = group.compute_seconds(), group.compute_seconds()
+    return {
+        "stopped_after": stopped[0],
+        "seconds_to_ask": timeit.timeit(lambda: group.asked_to_stop, number=1000) / 1000,
+        "compute_seconds": compute_seconds,
+        "compute_seconds_again": None if math.isnan(again) else again,
+    }
+
+
+def exchange_figures(strategy: Any, rank: int) -> dict[str, Any]:
+    from components.training import group
+
+    gathered = [group.gather_figures(strategy, [rank + 0.25, *FIGURES]) for _ in range(2)][-1]
+    before = group._gather.experimental_get_tracing_count()
+    for _ in range(3):
+        group.gather_figures(strategy, [float(rank), 2.0])
+    traces = group._gather.experimental_get_tracing_count() - before
+    return {"gathered": gathered.tolist(), "traces_of_three_calls": traces}
+
+
+def differ(strategy: Any, place: tuple[int, int]) -> str:
+    """Worker 1 turns a bias of 0.0 into -0.0, equal as a number, in the middle of an epoch."""
+    from components.errors import TrainingError
+    from components.training.group import require_equal_weights
+
+    def after_step(step: int, model: Any, group: Any) -> None:
+        if step != 3:
+            return
+        bias = model.get_layer("middle").bias.value
+        [own] = strategy.experimental_local_results(bias)
+        if place[0] == 1:
+            own.assign(-own)
+        require_equal_weights(model, step=step)
+
+    try:
+        fit(compiled(strategy, learning_rate=0.0), place, after_step)
+    except TrainingError as error:
+        return str(error)
+    return "none"
+
+
+def continue_epoch(strategy: Any, place: tuple[int, int], path: Path) -> dict[str, Any]:
+    """Two workers train an epoch, and its beginning only; any number of workers trains the rest."""
+    from components.errors import TrainingError
+    from components.training.group import gather_figures, metric_state, restore_metric_state
+
+    undisturbed: dict[str, Any] = {}
+    if place[1] == 2:
+        undisturbed, _ = fit(compiled(strategy), place)
+
+        def stop(step: int, model: Any, group: Any) -> None:
+            if step == STOPPED_AT:
+                model.stop_training = True
+                arrays = [*values_of(model.weights), *values_of(model.optimizer.variables), *metric_state(model)]
+                if place[0] == 0:
+                    np.savez(path, *arrays)
+                gather_figures(strategy, [])  # none goes on before it is written
+
+        fit(compiled(strategy), place, stop)
+    model = compiled(strategy)
+    variables = [*model.weights, *model.optimizer.variables]
+    with np.load(path) as arrays:
+        saved = [arrays[name] for name in arrays.files]
+    for variable, values in zip(variables, saved, strict=False):
+        variable.assign(values)
+    totals = saved[len(variables) :]
+    continued, _ = fit(
+        model, place, first_step=STOPPED_AT, before_epoch=lambda model: restore_metric_state(model, totals)
+    )
+    try:
+        restore_metric_state(model, totals[:1])
+        refusal = "none"
+    except TrainingError as error:
+        refusal = str(error)
+    return {"undisturbed": undisturbed, "continued": continued, "wrong_totals": refusal}
+
+
+def predict_rows(strategy: Any, place: tuple[int, int]) -> dict[str, Any]:
+    import keras
+
+    from components.errors import DataError
+    from components.training.group import predict
+
+    rank, num_workers = place
+    keras.utils.set_random_seed(1)
+    with strategy.scope():
+        inputs = {"a": keras.Input((3,), name="a"), "b": keras.Input((2,), name="b")}
+        tensor = keras.layers.Concatenate()(list(inputs.values()))
+        model = keras.Model(inputs, {"c": keras.layers.Dense(2)(tensor), "d": keras.layers.Dense(1)(tensor)})
+    generator = np.random.default_rng(5)
+    rows = {name: generator.normal(size=(8, width)).astype(np.float32) for name, width in (("a", 3), ("b", 2))}
+    expected = model(rows)
+    errors = []
+    for count in (8, 7, 3):  # in batches of 2: parts of up to three batches, uneven, and of one row each
+        some = {name: values[:count] for name, values in rows.items()}
+        predicted = predict(model, some, rank=rank, num_workers=num_workers, batch_size=2)
+        errors += [float(np.abs(predicted[name] - expected[name][:count]).max()) for name in expected]
+    try:
+        predict(
+            model, {name: values[:1] for name, values in rows.items()}, rank=rank, num_workers=num_workers, batch_size=2
+        )
+        refusal = "none"
+    except DataError as error:
+        refusal = str(error)
+    return {"largest_prediction_error": max(errors), "too_few_rows": refusal}
+
+
+def compiled(strategy: Any, *, learning_rate: float = 0.01) -> Any:
+    import keras
+
+    keras.utils.set_random_seed(3)
+    with strategy.scope():
+        middle = keras.layers.Dense(8, "relu", name="middle")
+        model = keras.Sequential([keras.Input((5,)), middle, keras.layers.Dense(1, "sigmoid")])
+        model.compile(
+            keras.optimizers.Adam(learning_rate),
+            "binary_crossentropy",
+            metrics=["accuracy", keras.metrics.AUC(name="auc")],
+        )
+        model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def fit(
+    model: Any,
+    place: tuple[int, int],
+    after_step: Any = None,
+    *,
+    before_epoch: Any = None,
+    first_step: int = 0,
+    slow: bool = False,
+) -> tuple[dict[str, Any], Any]:
+    """History of one epoch, from `first_step` on, and the group; `after_step` gets the count of steps done."""
+    import keras
+
+    from components.training.multiworker import trained_by_all_workers, worker_dataset
+
+    class Calls(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            if before_epoch is not None:
+                before_epoch(self.model)
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            if after_step is not None:
+                after_step(batch + 1, self.model, group)
+
+    batches = worker_dataset(model.distribute_strategy, serve(*place, first_step=first_step, slow=slow))
+    steps = STEPS - first_step
+    with trained_by_all_workers(model, steps_per_epoch=steps, validation_steps=1) as group:
+        history = model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[Calls()])
+    return history.history, group
+
+
+def serve(rank: int, num_workers: int, *, first_step: int, slow: bool) -> Any:
+    import tensorflow as tf
+
+    from components.training.batches import worker_slice
+
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(STEPS, EXAMPLES_PER_STEP, 5)).astype(np.float32)
+    labels = (features[..., :1] > 0).astype(np.float32)
+    own = worker_slice(EXAMPLES_PER_STEP, rank=rank, num_workers=num_workers)
+
+    def part(step: Any) -> Any:
+        batch = tf.constant(features)[step][own]
+        if slow:
+            noise = tf.random.stateless_uniform((2500, 2500), [0, step])
+            batch += 0 * tf.reduce_mean(noise @ noise)
+        return batch, tf.constant(labels)[step][own]
+
+    return tf.data.Dataset.range(first_step, STEPS).map(part).repeat()
+
+
+def values_of(variables: Any) -> list[Any]:
+    return [np.asarray(variable.numpy()) for variable in variables]
+
+
+if __name__ == "__main__":
+    work(int(sys.argv[1]), json.loads(sys.argv[2]), Path(sys.argv[3]))

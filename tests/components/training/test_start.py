@@ -1,0 +1,64 @@
+"""Weights of an earlier training to begin with."""
+
+import keras
+import numpy as np
+import pytest
+
+from components.errors import TrainingError
+from components.examples.settings import CategoryLabel, NumberFeature
+from components.models.build import build, with_probabilities
+from components.models.settings import Model
+from components.training import checkpoints
+from components.training.checkpoints import Checkpoint
+from components.training.start import read_start_weights, set_start_weights
+from components.training.state import TrainingState
+from components.transforms.fitted import FittedFeature, FittedTable
+from components.transforms.layers import raw_model
+
+LABEL = CategoryLabel(name="kind", classes=("a", "b", "c"))
+
+
+def core(units: int = 4) -> keras.Model:
+    layers = [{"kind": "dense", "units": units}, {"kind": "batch_normalization"}]
+    return build(Model.model_validate({"layers": layers}), input_shape=(1,), label=LABEL)
+
+
+def assert_equal(found, wanted) -> None:
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_weights_of_a_saved_model_are_those_that_were_trained(tmp_path):
+    trained = core()
+    fitted = FittedTable(
+        features={"x": FittedFeature(feature=NumberFeature(), transforms=(), shape=(1,))},
+        label=LABEL,
+        label_transform=None,
+        training_examples=1,
+    )
+    raw_model(with_probabilities(trained, label=LABEL), fitted).save(tmp_path / "model.keras")
+    other = core()
+    set_start_weights(other, read_start_weights(tmp_path / "model.keras"))
+    assert_equal(other.get_weights(), trained.get_weights())
+
+
+def test_the_weights_of_a_checkpoint_are_its_best(tmp_path):
+    best = core().get_weights()
+    whole = Checkpoint(TrainingState(seed=1), weights=core().get_weights(), best_weights=best, optimizer=[])
+    assert_equal(read_start_weights(checkpoints.save(tmp_path / "checkpoint", whole)), best)
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+    (tmp_path / "checkpoint").mkdir()
+    with pytest.raises(TrainingError, match=r"train\.start_from: no whole checkpoint"):
+        read_start_weights(tmp_path / "checkpoint")
+
+
+def test_weights_of_another_shape_are_refused_with_the_first_that_differs():
+    with pytest.raises(TrainingError, match=r"dense\w*/kernel has shape \(1, 4\), in the model to start from \(1, 5\)"):
+        set_start_weights(core(4), core(5).get_weights())
+
+
+def test_another_number_of_weights_is_refused():
+    with pytest.raises(TrainingError, match="the model has 8 weights, the one to start from 6"):
+        set_start_weights(core(), core().get_weights()[:-2])

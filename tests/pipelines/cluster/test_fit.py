@@ -1,0 +1,25 @@
+"""What Ray Train is asked for."""
+
+import pytest
+
+from pipelines.cluster.fit import scaling
+from pipelines.params import Train
+
+TRAIN = {
+    "model": {"layers": []},
+    "optimizer": {"kind": "sgd", "learning_rate": 0.1},
+    "global_batch_size": 64,
+    "epochs": 1,
+}
+
+
+@pytest.mark.parametrize(("num_workers", "asked"), [(3, 3), ({"max": 4}, (1, 4)), ({"min": 2, "max": 4}, (2, 4))])
+def test_a_number_or_a_range_of_workers_is_asked_for(num_workers, asked):
+    found = scaling(Train.model_validate({**TRAIN, "num_workers": num_workers}))
+    assert found.num_workers == asked
+    assert found._resources_per_worker_not_none == {"CPU": 1}
+
+
+def test_each_worker_gets_one_gpu_if_asked_for():
+    found = scaling(Train.model_validate({**TRAIN, "num_workers": 3, "use_gpu": True}))
+    assert found._resources_per_worker_not_none["GPU"] == 1

@@ -1,0 +1,116 @@
+"""Each epoch once and the true status in MLflow, whether or not it is there while a training goes on."""
+
+import socket
+
+import pytest
+
+from pipelines.tracking import training_run
+from pipelines.tracking.server import connect
+from pipelines.tracking.training_run import begin, deliver, run_id_of
+
+NAME = "digits-0123456789ab"
+
+
+@pytest.fixture
+def away(monkeypatch):
+    """Call it with True for an MLflow that does not answer, with False for one that does."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # bound, not listening: connections are refused
+        address = f"http://127.0.0.1:{unused.getsockname()[1]}"
+
+        def set_away(is_away: bool) -> None:
+            if is_away:
+                monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+            else:
+                monkeypatch.delenv("MLFLOW_TRACKING_URI")
+
+        monkeypatch.setattr(training_run, "RETRY_SECONDS", 0.0)
+        yield set_away
+
+
+def begun(root):
+    return begin(root, experiment="headrace/digits", run_name=NAME, tags={"a": "b"}, params={"seed": 1}, epochs=9)
+
+
+def figures(epoch: int) -> dict[str, float]:
+    return {"epoch": float(epoch), "loss": 1 / epoch, "seconds": 0.1}
+
+
+def found_runs(root):
+    client = connect(root)
+    experiment = client.get_experiment_by_name("headrace/digits")
+    return client, client.search_runs([experiment.experiment_id])
+
+
+def assert_one_run(root, *, status: str, epochs: list[int]) -> None:
+    client, runs = found_runs(root)
+    assert [run.info.status for run in runs] == [status]
+    assert runs[0].data.tags["headrace.a"] == "b"
+    assert [metric.step for metric in client.get_metric_history(runs[0].info.run_id, "loss")] == epochs
+
+
+def test_epochs_that_are_told_twice_are_sent_once(project_root):
+    run = begun(project_root)
+    for epoch in (1, 2, 2, 1, 3):
+        run.add(figures(epoch))
+    run.close("FINISHED")
+    assert_one_run(project_root, status="FINISHED", epochs=[1, 2, 3])
+    assert run_id_of(project_root, NAME) == run.run_id
+
+
+def test_mlflow_that_is_away_at_the_start_is_told_as_soon_as_it_answers(project_root, away):
+    away(True)
+    run = begun(project_root)
+    run.add(figures(1))
+    assert run.run_id is None
+    away(False)
+    run.add(figures(2))
+    run.close("FINISHED")
+    assert_one_run(project_root, status="FINISHED", epochs=[1, 2])
+
+
+def test_mlflow_that_is_away_in_the_middle_gets_each_epoch_once(project_root, away):
+    run = begun(project_root)
+    run.add(figures(1))
+    away(True)
+    run.add(figures(2))
+    run.add(figures(3))
+    away(False)
+    run.add(figures(4))
+    run.close("FAILED", "because")
+    assert_one_run(project_root, status="FAILED", epochs=[1, 2, 3, 4])
+
+
+def test_mlflow_that_never_came_is_told_later_and_once(project_root, away):
+    away(True)
+    run = begun(project_root)
+    run.add(figures(1))
+    run.close("KILLED", "interrupted")
+    deliver(project_root)  # still away
+    away(False)
+    deliver(project_root)
+    deliver(project_root)
+    assert_one_run(project_root, status="KILLED", epochs=[1])
+    assert run_id_of(project_root, NAME) is not None
+
+
+def test_an_unfinished_training_goes_on_in_its_own_run(project_root, away):
+    first = begun(project_root)
+    first.add(figures(1))
+    away(True)
+    first.add(figures(2))
+    first.close("KILLED", "interrupted")
+    away(False)
+    second = begun(project_root)
+    for epoch in (1, 2, 3):
+        second.add(figures(epoch))
+    second.close("FINISHED")
+    assert_one_run(project_root, status="FINISHED", epochs=[1, 2, 3])
+
+
+def test_a_finished_training_that_is_made_again_has_a_run_of_its_own(project_root):
+    for _ in range(2):
+        run = begun(project_root)
+        run.add(figures(1))
+        run.close("FINISHED")
+    assert len(found_runs(project_root)[1]) == 2
