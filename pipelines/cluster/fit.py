@@ -42,7 +42,8 @@ def fit(job: TrainJob, *, on_event: Callable[[dict[str, Any]], None]) -> None:
     def look() -> bool:
         nonlocal shown
         shown = follow(job.progress, shown, on_event)
-        return any(path.exists() for path in (job.results, job.failure, job.preempted))
+        # Not where the group was asked to leave: Ray takes its time to stop it, and then gives its resources back.
+        return job.results.is_dir() or job.failure.is_file()
 
     while True:
         job.preempted.unlink(missing_ok=True)
@@ -61,7 +62,7 @@ def _fit_one_group(job: TrainJob, look: Callable[[], bool]) -> None:
     try:
         _Trainer(job, look).fit()
     except TrainingFailedError as error:
-        if not look():
+        if not look() and not job.preempted.exists():
             lost = f"the group of workers was lost more than {job.train.max_failures} times (train.max_failures)"
             raise TrainingError(f"{lost}; the last reason: {' '.join(str(error).split())[:500]}") from error
     look()

@@ -1,0 +1,148 @@
+"""A small project to train in, by real processes."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from pipelines.params import load_pipeline
+from pipelines.paths import PipelinePaths
+
+
+@dataclass(frozen=True)
+class Project:
+    """The digits, ingested, normalized and split, below `root`."""
+
+    root: Path
+
+    @property
+    def paths(self) -> PipelinePaths:
+        return PipelinePaths(self.root, "digits")
+
+    @property
+    def job(self) -> Path:
+        """The folder of the one training that is not done yet."""
+        [folder] = (self.root / ".headrace" / "ray").iterdir()
+        return folder
+
+    def copy(self, root: Path) -> "Project":
+        shutil.copytree(self.root, root, symlinks=True)
+        return Project(root)
+
+    def change_train(self, **changes: Any) -> None:
+        params = yaml.safe_load((self.root / "params.yaml").read_text(encoding="utf-8"))
+        params["digits"]["train"] |= changes
+        (self.root / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, "-m", "pipelines", *(arguments or ("train", "digits"))],
+            cwd=self.root,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "HOME": str(self.root), "MLFLOW_TRACKING_URI": "", **environment},
+            start_new_session=True,
+        )
+
+    def train(self, *options: str, **environment: str) -> tuple[int, str]:
+        process = self.start("train", "digits", *options, **environment)
+        output = process.communicate(timeout=240)[0]
+        return process.returncode, output
+
+    def start_until(self, text: str, **environment: str) -> tuple[subprocess.Popen, str]:
+        """Start a training, and come back when its output has `text`."""
+        process, output = self.start(**environment), ""
+        for line in process.stdout:
+            output += line
+            if text in line:
+                return process, output
+        raise AssertionError(f"no {text!r} in: {output}")
+
+    def runs(self) -> tuple[Any, list]:
+        from pipelines.tracking.server import connect
+
+        client = connect(self.root)
+        experiment = client.get_experiment_by_name("headrace/digits")
+        return client, client.search_runs([experiment.experiment_id])
+
+    def assert_as_undisturbed(self, undisturbed: "Project", *, tolerance: float = 1e-6) -> None:
+        """The same weights and figures, each epoch once in one MLflow run, which is FINISHED."""
+        from components.training import checkpoints
+
+        one, other = (checkpoints.load(project.paths.checkpoint) for project in (self, undisturbed))
+        for left, right in zip(one.weights, other.weights, strict=True):
+            np.testing.assert_allclose(left, right, rtol=tolerance, atol=tolerance)
+        for left, right in zip(one.state.history, other.state.history, strict=True):
+            for name in left.keys() - {"seconds"}:
+                np.testing.assert_allclose(left[name], right[name], rtol=tolerance, atol=tolerance, err_msg=name)
+        client, found = self.runs()
+        assert [run.info.status for run in found] == ["FINISHED"]
+        steps = [metric.step for metric in client.get_metric_history(found[0].info.run_id, "loss")]
+        assert steps == list(range(1, one.state.epoch + 1))
+
+
+def processes_of_session(leader: int, name: str = "") -> list[int]:
+    """Living processes that a process has started, with `name` in their command line."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[3]) == leader and fields[0] != "Z" and name in (folder / "cmdline").read_text():
+                found.append(int(folder.name))
+        except (OSError, ValueError):
+            continue
+    return sorted(found)
+
+
+@pytest.fixture(scope="session")
+def session_processes():
+    return processes_of_session
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory, repository) -> Project:
+    from pipelines.stages.ingest import ingest
+    from pipelines.stages.normalize import normalize
+    from pipelines.stages.split import split
+
+    root = tmp_path_factory.mktemp("prepared")
+    params = yaml.safe_load((repository / "params.yaml").read_text(encoding="utf-8"))
+    layers = [{"kind": "dense", "units": 16, "activation": "relu"}, {"kind": "dropout", "rate": 0.3}]
+    params["digits"]["train"] |= {"epochs": 2, "model": {"layers": layers}}
+    (root / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    pipeline, paths = load_pipeline(root / "params.yaml", "digits"), PipelinePaths(root, "digits")
+    for stage in (ingest, normalize, split):
+        stage(pipeline, paths)
+    return Project(root)
+
+
+@pytest.fixture
+def project(tmp_path, prepared) -> Project:
+    """A project in a folder whose path has a space."""
+    return prepared.copy(tmp_path / "a project")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, prepared) -> Project:
+    """Six epochs that nothing happened to."""
+    project = prepared.copy(tmp_path_factory.mktemp("undisturbed") / "a project")
+    project.change_train(epochs=6)
+    code, output = project.train()
+    assert code == 0, output
+    return project
+
+
+@pytest.fixture
+def disturbed(tmp_path, prepared) -> Project:
+    """A project for the six epochs of `undisturbed`, not yet trained."""
+    project = prepared.copy(tmp_path / "a project")
+    project.change_train(epochs=6)
+    return project

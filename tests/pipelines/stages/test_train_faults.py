@@ -1,0 +1,89 @@
+"""What may happen to a training, and that its weights, figures and MLflow run end as if it had not."""
+
+import json
+import os
+import resource
+import signal
+import time
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.slow
+
+WORKER = "RayTrainWorker"
+
+
+def end(process) -> str:
+    output = process.communicate(timeout=240)[0]
+    assert process.returncode == 0, output
+    return output
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_worker_is_killed_whichever_it_is(undisturbed, disturbed, session_processes, place):
+    process, _ = disturbed.start_until("epoch 2/6")
+    os.kill(session_processes(process.pid, WORKER)[place], signal.SIGKILL)
+    end(process)
+    disturbed.assert_as_undisturbed(undisturbed)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_worker_that_hangs_is_found_within_a_minute(undisturbed, disturbed, session_processes, place):
+    process, _ = disturbed.start_until("epoch 2/6")
+    os.kill(session_processes(process.pid, WORKER)[place], signal.SIGSTOP)
+    stopped_seconds = time.monotonic()
+    for line in process.stdout:
+        if "epoch 4/6" in line:
+            break
+    assert time.monotonic() - stopped_seconds < 100  # found within 60 s, and the group made anew
+    end(process)
+    disturbed.assert_as_undisturbed(undisturbed)
+
+
+def test_a_worker_is_asked_to_leave_and_the_failure_budget_stays(undisturbed, disturbed, session_processes):
+    disturbed.change_train(max_failures=0)
+    process, _ = disturbed.start_until("epoch 2/6")
+    os.kill(session_processes(process.pid, WORKER)[1], signal.SIGTERM)
+    assert "workers were asked to leave and did after" in end(process)
+    disturbed.assert_as_undisturbed(undisturbed)
+
+
+def test_the_driver_is_killed_and_checkpoint_and_rays_notes_are_truncated(undisturbed, disturbed, session_processes):
+    process, _ = disturbed.start_until("epoch 3/6")
+    process.kill()
+    for worker in session_processes(process.pid, WORKER):  # they would go on until they notice that they are alone
+        os.kill(worker, signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert [run.info.status for run in disturbed.runs()[1]] == ["RUNNING"]  # nobody was left to say otherwise
+    newest = max((disturbed.job / "checkpoints").glob("step-*"))
+    (newest / "weights.npz").write_bytes((newest / "weights.npz").read_bytes()[:-100])
+    for notes in (disturbed.job / "ray").rglob("*.json"):
+        notes.write_bytes(notes.read_bytes()[:20])
+    code, output = disturbed.train()
+    assert code == 0, output
+    assert "an earlier try of the same training goes on" in output
+    assert f"damaged checkpoint in {newest}: weights.npz" in " ".join(output.split())
+    disturbed.assert_as_undisturbed(undisturbed)
+
+
+def test_storage_is_full_for_a_while(undisturbed, disturbed, session_processes):
+    process, output = disturbed.start_until("epoch 1/6")
+    workers = session_processes(process.pid, WORKER)
+    for worker in workers:  # every file that grows past this many bytes is refused to them, as on a full disk
+        psutil.Process(worker).rlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+    time.sleep(2)
+    for worker in workers:
+        psutil.Process(worker).rlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    output += end(process)
+    disturbed.assert_as_undisturbed(undisturbed)
+
+
+def test_mlflow_is_away_for_the_whole_training_and_is_told_later(undisturbed, disturbed):
+    code, output = disturbed.train(MLFLOW_TRACKING_URI="http://127.0.0.1:9")  # the discard port: nobody listens
+    assert code == 0, output
+    assert "MLflow is away; training goes on" in output
+    assert json.loads(disturbed.paths.run.read_text())["mlflow_run_id"] is None
+    code, output = disturbed.train()  # it is trained already: only MLflow is told
+    assert code == 0, output
+    disturbed.assert_as_undisturbed(undisturbed)
