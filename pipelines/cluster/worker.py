@@ -1,8 +1,10 @@
 """What runs on every Ray Train worker. TensorFlow is imported inside, after TF_CONFIG is set."""
 
 import csv
+import errno
 import json
 import os
+import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,10 @@ from pipelines.cluster.preemption import STOP, listen_again
 from pipelines.cluster.progress import tell
 from pipelines.cluster.results import CHECKPOINT, HISTORY, MODEL, TENSORBOARD
 from pipelines.storage.atomic import replace_file, replace_folder
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+ROOM_POLL_SECONDS = 5.0
+ROOM_TIMEOUT_SECONDS = 3600.0
 
 if TYPE_CHECKING:
     from components.training.checkpoints import Checkpoint
@@ -66,7 +72,7 @@ def _train(job: TrainJob, *, rank: int, num_workers: int) -> None:
     )
     remove_columns(job)  # every worker has its last batch: all have made the last step
     if rank == 0:
-        _leave_results(job, fitted, final)
+        _leave_results_when_there_is_room(job, fitted, final)
 
 
 def _observer(job: TrainJob, fitted: "FittedTable") -> "Observer":
@@ -131,6 +137,19 @@ def in_label_unit(figures: "Figures", fitted: "FittedTable") -> dict[str, float]
         name: value * (1.0 if scale == 1.0 else factors.get(name.removeprefix("validation_"), 1.0))
         for name, value in figures.items()
     }
+
+
+def _leave_results_when_there_is_room(job: TrainJob, fitted: "FittedTable", final: "Checkpoint") -> None:
+    """Leave the results; on a full disk wait for room, because hours of training may be in them."""
+    deadline_seconds = time.monotonic() + ROOM_TIMEOUT_SECONDS
+    while True:
+        try:
+            return _leave_results(job, fitted, final)
+        except OSError as error:
+            if error.errno not in NO_ROOM or time.monotonic() > deadline_seconds:
+                raise
+            tell(job.progress, "note", {"note": f"the results wait for room in {job.folder}: {error}"})
+            time.sleep(ROOM_POLL_SECONDS)
 
 
 def _leave_results(job: TrainJob, fitted: "FittedTable", final: "Checkpoint") -> None:

@@ -69,13 +69,17 @@ def test_the_driver_is_killed_and_checkpoint_and_rays_notes_are_truncated(undist
 
 def test_storage_is_full_for_a_while(undisturbed, disturbed, session_processes):
     process, output = disturbed.start_until("epoch 1/6")
-    workers = session_processes(process.pid, WORKER)
-    for worker in workers:  # every file that grows past this many bytes is refused to them, as on a full disk
-        psutil.Process(worker).rlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
-    time.sleep(2)
+    workers = [psutil.Process(worker) for worker in session_processes(process.pid, WORKER)]
+    for worker in workers:  # as on a full disk: no file of theirs may grow beyond this; there is room for a few lines
+        worker.rlimit(resource.RLIMIT_FSIZE, (4000, resource.RLIM_INFINITY))
+    for line in process.stdout:
+        output += line
+        if "the results wait for room" in line:
+            break
     for worker in workers:
-        psutil.Process(worker).rlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        worker.rlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     output += end(process)
+    assert "no checkpoint of step" in output
     disturbed.assert_as_undisturbed(undisturbed)
 
 

@@ -1,0 +1,97 @@
+"""Change single values of params.yaml as a person would: nothing else in the file moves."""
+
+import copy
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.errors import ParamsError
+from pipelines.commands.search_space import put
+from pipelines.storage.atomic import replace_file
+
+
+def edited(text: str, pipeline: str, values: Mapping[str, Any]) -> str:
+    """Return the text of params.yaml with these values in the pipeline's section, by their places.
+
+    A key that is not there yet is added to the section that it belongs to. Raises ParamsError where that would change
+    anything else, as it does where a place is an alias of another.
+    """
+    expected = copy.deepcopy(yaml.safe_load(text))
+    after = text
+    for place, value in values.items():
+        put(expected, f"{pipeline}.{place}", value)
+        after = _with_value(after, [pipeline, *place.split(".")], value)
+    if yaml.safe_load(after) != expected:
+        by_hand = ", ".join(f"{place}: {_scalar(value)}" for place, value in values.items())
+        raise ParamsError(f"params.yaml can't be changed in these places alone; change it by hand: {by_hand}")
+    return after
+
+
+def difference(before: str, after: str, *, name: str) -> str:
+    """Return the unified diff of two texts, as `git apply` takes it; "" where they are equal."""
+    texts = (text.splitlines(keepends=True) for text in (before, after))
+    return "".join(difflib.unified_diff(*texts, fromfile=f"a/{name}", tofile=f"b/{name}"))
+
+
+def read(file: Path) -> str:
+    """Return the text of a file with its line ends as they are."""
+    return file.read_bytes().decode("utf-8")
+
+
+def write(file: Path, text: str) -> None:
+    """Replace the file's text, all at once."""
+    with replace_file(file) as temporary:
+        temporary.write_bytes(text.encode("utf-8"))
+
+
+def _with_value(text: str, place: Sequence[str], value: Any) -> str:
+    node, rest = yaml.compose(text, Loader=yaml.SafeLoader), list(place)
+    while rest and (child := _child(node, rest[0])) is not None:
+        node, rest = child, rest[1:]
+    if isinstance(node, yaml.MappingNode):
+        return _with_entry(text, node, f"{rest[0]}: {_flow(rest[1:], value)}")
+    start, end = node.start_mark.index, node.end_mark.index
+    if start == end:  # nothing stands after the colon
+        return f"{text[:start]} {_flow(rest, value)}{text[end:]}"
+    if not rest and yaml.safe_load(text[start:end]) == value:
+        return text  # also where it is written in another way
+    return f"{text[:start]}{_flow(rest, value)}{text[end:]}"
+
+
+def _child(node: yaml.Node, name: str) -> yaml.Node | None:
+    if isinstance(node, yaml.SequenceNode):
+        return node.value[int(name)]
+    entries = node.value if isinstance(node, yaml.MappingNode) else ()
+    return next((value for key, value in entries if key.value == name), None)
+
+
+def _with_entry(text: str, mapping: yaml.MappingNode, entry: str) -> str:
+    """The text with an entry more in a mapping, where possible after its last one that ends within a line."""
+    if mapping.flow_style:
+        end = mapping.value[-1][1].end_mark.index if mapping.value else mapping.start_mark.index + 1
+        return f"{text[:end]}{', ' if mapping.value else ''}{entry}{text[end:]}"
+    first, line_end = mapping.value[0][0].start_mark, "\r\n" if "\r\n" in text else "\n"
+    indent = " " * first.column
+    ends = [value.end_mark.index for _, value in mapping.value if _ends_within_line(value)]
+    if not ends:
+        return f"{text[: first.index]}{entry}{line_end}{indent}{text[first.index :]}"
+    end = ends[-1] + len(text[ends[-1] :].partition("\n")[0].rstrip("\r"))
+    return f"{text[:end]}{line_end}{indent}{entry}{text[end:]}"
+
+
+def _ends_within_line(node: yaml.Node) -> bool:
+    """Whether the parser's mark of its end is that: of a block it is where the next thing begins."""
+    return node.style not in ("|", ">") if isinstance(node, yaml.ScalarNode) else bool(node.flow_style)
+
+
+def _flow(path: Sequence[str], value: Any) -> str:
+    """The value, in braces for each section that leads to it."""
+    return f"{{{path[0]}: {_flow(path[1:], value)}}}" if path else _scalar(value)
+
+
+def _scalar(value: Any) -> str:
+    """One value as YAML, also within braces."""
+    return yaml.safe_dump([value], default_flow_style=True, width=float("inf"), allow_unicode=True).strip()[1:-1]
