@@ -1,7 +1,8 @@
 """What every test may ask for."""
 
 import os
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,15 @@ def shared_data() -> Path:
     if not (folder / "mnist").is_dir():
         pytest.skip(f"needs the data sets in {folder}, which are not part of the repository")
     return folder
+
+
+@pytest.fixture(scope="session")
+def free_ports() -> Callable[[int], list[int]]:
+    def choose(count: int) -> list[int]:
+        listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+        ports = [listener.getsockname()[1] for listener in listeners]
+        for listener in listeners:
+            listener.close()
+        return ports
+
+    return choose

@@ -1,16 +1,22 @@
 """Limits on how long TensorFlow waits for other workers; of itself it waits for ever."""
 
+import socket
+import time
+
+import tensorflow as tf
 from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
 from tensorflow.python.eager import context
 
 HEARTBEAT_TIMEOUT_SECONDS = 20
 SHUTDOWN_TIMEOUT_SECONDS = 10
+POLL_SECONDS = 0.05
 
 
 def limit_waiting(*, num_workers: int, start_timeout_seconds: float) -> None:
     """Make TensorFlow raise where a worker does not start in time, or does not answer any more.
 
-    To be called before the strategy is made, which otherwise configures the coordination service without limits.
+    To be called right before the strategy is made, which otherwise configures the coordination service without limits.
+    Worker 0 comes back when all others are there; raises DeadlineExceededError if they are not within the limit.
     """
     if num_workers == 1:
         return
@@ -22,3 +28,27 @@ def limit_waiting(*, num_workers: int, start_timeout_seconds: float) -> None:
         shutdown_barrier_timeout_in_ms=SHUTDOWN_TIMEOUT_SECONDS * 1000,
         coordinated_jobs=[coordination_config_pb2.CoordinatedJob(name="worker", num_tasks=num_workers)],
     )
+    cluster = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    if cluster.task_id == 0:
+        _wait_for(cluster.cluster_spec().job_tasks("worker")[1:], timeout_seconds=start_timeout_seconds)
+
+
+def _wait_for(workers: list[str], *, timeout_seconds: float) -> None:
+    """Wait until all listen: the limits above don't hold for worker 0, which would wait for an hour."""
+    deadline_seconds = time.monotonic() + timeout_seconds
+    for rank, worker in enumerate(workers, start=1):
+        host, _, port = worker.rpartition(":")
+        while not _listens(host.strip("[]"), int(port), timeout_seconds=1.0):
+            if time.monotonic() > deadline_seconds:
+                raise tf.errors.DeadlineExceededError(
+                    None, None, f"worker {rank} at {worker} did not start within {timeout_seconds:g} s"
+                )
+            time.sleep(POLL_SECONDS)
+
+
+def _listens(host: str, port: int, *, timeout_seconds: float) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=timeout_seconds).close()
+    except OSError:
+        return False
+    return True

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-Kind = Literal["epoch", "progress", "note"]
+Kind = Literal["group", "epoch", "progress", "note"]
 
 
 def tell(progress: Path, kind: Kind, content: Mapping[str, Any]) -> None:

@@ -58,11 +58,13 @@ def _train(job: TrainJob, *, rank: int, num_workers: int) -> None:
     from components.training.start import read_start_weights
     from components.transforms.fitted import FittedTable
 
-    limit_waiting(num_workers=num_workers, start_timeout_seconds=job.train.start_timeout_seconds)
     fitted = FittedTable.model_validate_json(job.statistics.read_text(encoding="utf-8"))
+    splits = [split_columns(job, "train", fitted=fitted), split_columns(job, "validation", fitted=fitted)]
+    limit_waiting(num_workers=num_workers, start_timeout_seconds=job.train.start_timeout_seconds)
+    if rank == 0:
+        tell(job.progress, "group", {"num_workers": num_workers})
     final = train_worker(
-        split_columns(job, "train", fitted=fitted),
-        split_columns(job, "validation", fitted=fitted),
+        *splits,
         label=fitted.label,
         training=job.train,
         worker=Worker(rank, num_workers),

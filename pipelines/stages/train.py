@@ -113,6 +113,8 @@ def _on_event(event: dict[str, Any], *, run: TrainingRun) -> None:
     match event.pop("kind", None):
         case "epoch":
             run.add(event)
+        case "group":
+            log.info("a group of workers begins or goes on", **event)
         case "progress":
             log.info(f"epoch {event['epoch']:.0f}", **_how_far(event))
         case "note":
