@@ -23,7 +23,7 @@ from pipelines.cluster.worker import train_on_worker
 from pipelines.params import Train
 
 POLL_SECONDS = 0.2
-RESIZE_INTERVAL_SECONDS = 30.0
+RESIZE_INTERVAL_SECONDS = 10.0  # a look at the cluster; the group begins anew only where it has changed
 
 
 class WorkerError(Exception):

@@ -98,14 +98,21 @@ def test_a_lost_node_is_replaced_by_a_spare_one(undisturbed, disturbed, cluster)
     disturbed.assert_as_undisturbed(undisturbed)
 
 
-def test_a_lost_node_shrinks_the_group_and_a_new_one_lets_it_grow(undisturbed, disturbed, cluster):
-    disturbed.change_train(num_workers={"min": 1, "max": 2}, epochs=6)
+def test_a_lost_node_shrinks_the_group_and_a_new_one_lets_it_grow(project, tmp_path, cluster):
+    """By steps small enough that the time that Ray takes to look for nodes is well within the training."""
+    sgd = {"kind": "sgd", "learning_rate": 0.01}
+    project.change_train(num_workers=1, epochs=60, global_batch_size=4, optimizer=sgd)
+    undisturbed = project.copy(tmp_path / "undisturbed")
+    code, output = undisturbed.train()
+    assert code == 0, output
+    project.change_train(num_workers={"min": 1, "max": 2})
     nodes = [cluster.add_node() for _ in range(2)]
-    process, output = disturbed.start_until("epoch 2/6", **cluster.environment)
-    assert "num_workers=2" in output
+    process, output = project.start_until("num_workers=2", **cluster.environment)
+    output += read_until(process, "epoch ")
     nodes[0].send_signal(signal.SIGKILL)
     output += read_until(process, "num_workers=1")
     cluster.add_node()
+    output += read_until(process, "num_workers=2")
     output += process.communicate(timeout=240)[0]
     assert process.returncode == 0, output
-    disturbed.assert_as_undisturbed(undisturbed, tolerance=1e-5)
+    project.assert_as_undisturbed(undisturbed, tolerance=1e-4)  # thousands of steps, each rounded in its own way
