@@ -14,14 +14,20 @@ class GlobalBatch:
 
     A mask is a function of the seed, the layer and the step alone, drawn for the whole global batch, of which a worker
     uses its own rows. (A `keras.layers.Dropout` draws by a counter of its own: every worker would drop the same places
-    of different examples.) The step is the optimizer's count, so a resumed training draws what it would have drawn.
+    of different examples.) Steps are counted from the first epoch on, so a resumed training draws what it would have
+    drawn.
     """
 
     def __init__(self, windows: Windows, *, seed: int, rank: int, num_workers: int) -> None:
-        self.iterations: Any = 0  # the optimizer's variable, once there is one
+        self._first_step: int = 0
+        self._steps: Any = 0
         self._windows = windows
         self._seed, self._rank, self._num_workers = seed, rank, num_workers
         self._layers = 0
+
+    def begin(self, first_step: int, steps: tf.Variable) -> None:
+        """Count from `first_step` (all epochs' steps) on; `steps`, int64[], are those that are done since."""
+        self._first_step, self._steps = first_step, steps
 
     def dropout(self, rate: float) -> keras.layers.Layer:
         """Return a layer that sets a random share `rate` of the global batch's values to 0 and scales up the others."""
@@ -30,7 +36,7 @@ class GlobalBatch:
 
     def uniform(self, shape: tf.Tensor, *, layer: int) -> tf.Tensor:
         """Return float32[*shape] in [0, 1): this worker's rows of what is drawn for the global batch at this step."""
-        step = tf.cast(self.iterations, tf.int64)
+        step = tf.cast(self._first_step + self._steps, tf.int64)
         size = batch_examples(self._windows, step % self._windows.steps)
         seed = tf.stack([tf.constant(self._seed * 65_537 + layer, tf.int64), step])
         rows = worker_slice(size, rank=self._rank, num_workers=self._num_workers)

@@ -27,6 +27,7 @@ class Group:
         self.heard: Any = 0.0  # the sum of all requests at the last step executed, as it came out of that
         with tf.device("CPU"):
             self.requests = tf.Variable(0.0, trainable=False)
+            self.steps = tf.Variable(0, trainable=False, dtype=tf.int64)  # since it began; an optimizer may skip some
             self._seconds_and_steps = tf.Variable([0.0, 0.0], trainable=False, dtype=tf.float64)
 
     def ask_to_stop(self) -> None:
@@ -56,6 +57,7 @@ class Group:
         """Add, within a step, its `seconds` before the exchange (float64[]) and the sum of all requests (float32[])."""
         self._seconds_and_steps.assign_add(tf.stack([seconds, tf.ones([], tf.float64)]))
         self.requests.assign(requests)
+        self.steps.assign_add(1)
 
 
 def gather_figures(

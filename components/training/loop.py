@@ -80,7 +80,7 @@ def train_worker(  # noqa: PLR0913 - each by its keyword
     resumed = _newest(folder, observer if worker.rank == 0 else Observer())
     if resumed is not None and is_finished(resumed.state, training=training):
         return resumed
-    core = _compiled(task)
+    core, batch = _compiled(task)
     observer.on_strategy()
     if resumed is None and (weights := start_weights()) is not None:
         set_start_weights(core, weights)
@@ -89,9 +89,9 @@ def train_worker(  # noqa: PLR0913 - each by its keyword
     windows, rank = task.train_windows, worker.rank
     recorder = Recorder(start, training=training, windows=windows, rank=rank, folder=folder, observer=observer)
     if recorder.steps_in_epoch:
-        _fit(core, task, recorder, epochs=start.state.epoch + 1)
+        _fit(core, batch, task, recorder, epochs=start.state.epoch + 1)
     if not is_finished(recorder.state, training=training):
-        _fit(core, task, recorder, epochs=training.epochs)
+        _fit(core, batch, task, recorder, epochs=training.epochs)
     return recorder.checkpoint()
 
 
@@ -116,8 +116,8 @@ def _newest(folder: Path, observer: Observer) -> Checkpoint | None:
     return checkpoint
 
 
-def _compiled(task: _Task) -> keras.Model:
-    """The model, with the same initial weights on any number of workers, in the scope of the strategy."""
+def _compiled(task: _Task) -> tuple[keras.Model, GlobalBatch]:
+    """The model and its dropout, with the same initial weights on any number of workers, in the strategy's scope."""
     training, windows = task.training, task.train_windows
     keras.utils.set_random_seed(training.seed)
     keras.config.set_dtype_policy(training.precision)
@@ -132,8 +132,7 @@ def _compiled(task: _Task) -> keras.Model:
             jit_compile=training.jit_compile,
         )
         core.optimizer.build(core.trainable_variables)
-    batch.iterations = core.optimizer.iterations
-    return core
+    return core, batch
 
 
 def _restore(core: keras.Model, checkpoint: Checkpoint) -> None:
@@ -144,7 +143,7 @@ def _restore(core: keras.Model, checkpoint: Checkpoint) -> None:
     require_equal_weights(core, step=checkpoint.state.step)
 
 
-def _fit(core: keras.Model, task: _Task, recorder: Recorder, *, epochs: int) -> None:
+def _fit(core: keras.Model, batch: GlobalBatch, task: _Task, recorder: Recorder, *, epochs: int) -> None:
     """Keras's own `fit` from where the recorder stands to the end of epoch `epochs`."""
     part = {"rank": task.worker.rank, "num_workers": task.worker.num_workers}
     first_epoch, first_step = recorder.state.epoch, recorder.steps_in_epoch
@@ -158,6 +157,7 @@ def _fit(core: keras.Model, task: _Task, recorder: Recorder, *, epochs: int) -> 
         validation_steps=validation_steps,
         allow_untested_keras=task.training.allow_untested_keras,
     ) as recorder.group:
+        batch.begin(recorder.state.step, recorder.group.steps)
         core.fit(
             worker_dataset(core.distribute_strategy, batches),
             steps_per_epoch=steps,

@@ -1,6 +1,7 @@
 """Run one training on Ray Train and follow it."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
 
-from components.errors import TrainingError
+from components.errors import ServiceError, TrainingError
 from pipelines.cluster.backend import TensorflowBackendConfig
 from pipelines.cluster.connect import is_remote
 from pipelines.cluster.job import TrainJob
@@ -23,6 +24,7 @@ from pipelines.cluster.worker import train_on_worker
 from pipelines.params import Train
 
 POLL_SECONDS = 0.2
+WAITING_SECONDS = 60.0
 RESIZE_INTERVAL_SECONDS = 10.0  # a look at the cluster; the group begins anew only where it has changed
 
 
@@ -37,11 +39,14 @@ def fit(job: TrainJob, *, on_event: Callable[[dict[str, Any]], None]) -> None:
     `train.max_failures` times; workers that are asked to leave, by SIGTERM, are replaced however often. Raises
     TrainingError for what a person can mend, and WorkerError with a worker's traceback for a bug.
     """
-    shown = 0
+    require_gpus(job.train)
+    shown = follow(job.progress, 0, on_event)  # of an earlier try
+    waiting = _Waiting(job.train, on_event)
 
     def look() -> bool:
         nonlocal shown
-        shown = follow(job.progress, shown, on_event)
+        before, shown = shown, follow(job.progress, shown, on_event)
+        waiting.look(has_begun=shown > before)
         # Not where the group was asked to leave: Ray takes its time to stop it, and then gives its resources back.
         return job.results.is_dir() or job.failure.is_file()
 
@@ -66,6 +71,34 @@ def _fit_one_group(job: TrainJob, look: Callable[[], bool]) -> None:
             lost = f"the group of workers was lost more than {job.train.max_failures} times (train.max_failures)"
             raise TrainingError(f"{lost}; the last reason: {' '.join(str(error).split())[:500]}") from error
     look()
+
+
+def require_gpus(train: Train) -> None:
+    """Raise ServiceError where the Ray of this process has too few GPUs; a cluster may grow, and is not asked."""
+    gpus = int(ray.cluster_resources().get("GPU", 0))
+    if train.use_gpu and not is_remote() and gpus < train.min_workers:
+        raise ServiceError(
+            f"train.use_gpu: {train.min_workers} workers need as many GPUs, and Ray finds {gpus} on this machine; set "
+            "train.use_gpu: false, lower train.num_workers, or set RAY_ADDRESS to a cluster that has them"
+        )
+
+
+class _Waiting:
+    """Says so, once a minute, when no workers begin because the cluster has no room for them."""
+
+    def __init__(self, train: Train, on_event: Callable[[dict[str, Any]], None]) -> None:
+        self._train, self._on_event, self._has_begun = train, on_event, False
+        self._next_seconds = time.monotonic() + WAITING_SECONDS
+
+    def look(self, *, has_begun: bool) -> None:
+        self._has_begun = self._has_begun or has_begun
+        if self._has_begun or time.monotonic() < self._next_seconds:
+            return
+        self._next_seconds = time.monotonic() + WAITING_SECONDS
+        wanted = f"{self._train.min_workers} workers of one core{' and one GPU' if self._train.use_gpu else ''} each"
+        free = {name: ray.available_resources().get(name, 0) for name in ("CPU", "GPU")}
+        note = f"no workers yet: {wanted} are asked for, Ray has {free['CPU']:g} cores and {free['GPU']:g} GPUs free"
+        self._on_event({"kind": "note", "note": note})
 
 
 def scaling(train: Train) -> ScalingConfig:

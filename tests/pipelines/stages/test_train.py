@@ -131,3 +131,27 @@ def test_everything_that_training_can_do_works_together(project):
     code, output = project.train()
     assert code == 2
     assert "Traceback" not in output
+
+
+def test_gpus_that_are_not_there_are_refused_before_any_work(project):
+    project.change_train(use_gpu=True)
+    code, output = project.train()
+    assert code == 2, output
+    assert "2 workers need as many GPUs, and Ray finds 0 on this machine" in output
+
+
+def test_each_worker_gets_a_gpu_of_its_own_and_says_so_where_tensorflow_sees_none(project, tmp_path):
+    """Logical GPUs, because that is as far as a machine without one can go: placement, and what a worker is told."""
+    site = tmp_path / "site"
+    site.mkdir()
+    # Ray believes in two GPUs on this machine, as it does where its own search finds them.
+    (site / "sitecustomize.py").write_text(
+        "import ray._private.accelerators.nvidia_gpu as gpu\n"
+        "gpu.NvidiaGPUAcceleratorManager.get_current_node_num_accelerators = staticmethod(lambda: 2)\n",
+        encoding="utf-8",
+    )
+    project.change_train(use_gpu=True)
+    code, output = project.train(PYTHONPATH=str(site))
+    assert code == 2, output
+    assert "Ray gave this worker a GPU (CUDA_VISIBLE_DEVICES=" in output
+    assert "TensorFlow sees none" in output
