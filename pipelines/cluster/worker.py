@@ -41,7 +41,7 @@ def train_on_worker(config: dict[str, str]) -> None:
     context = ray.train.get_context()
     rank = context.get_world_rank()
     try:
-        _prepare_devices(job, workers_on_node=context.get_local_world_size())
+        prepare_devices(use_gpu=job.train.use_gpu, workers_on_node=context.get_local_world_size())
         _train(job, rank=rank, num_workers=context.get_world_size())
     except Stopped as stopped:
         with replace_file(job.preempted) as file:
@@ -113,7 +113,7 @@ def _leave_failure(job: TrainJob, rank: int, error: Exception) -> None:
         file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _prepare_devices(job: TrainJob, *, workers_on_node: int) -> None:
+def prepare_devices(*, use_gpu: bool, workers_on_node: int) -> None:
     """Share the node's cores among its workers, or they wait for each other; take GPU memory as it is needed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
@@ -121,7 +121,7 @@ def _prepare_devices(job: TrainJob, *, workers_on_node: int) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     tf.config.threading.set_intra_op_parallelism_threads(max(1, cores // workers_on_node))
     devices = tf.config.list_physical_devices("GPU")
-    if job.train.use_gpu and not devices:
+    if use_gpu and not devices:
         raise TrainingError(
             "train.use_gpu is true, and Ray gave this worker a GPU "
             f"(CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', '')!r}), but TensorFlow sees none; "

@@ -1,7 +1,7 @@
 """Change single values of params.yaml as a person would: nothing else in the file moves."""
 
-import copy
 import difflib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,12 @@ def edited(text: str, pipeline: str, values: Mapping[str, Any]) -> str:
     A key that is not there yet is added to the section that it belongs to. Raises ParamsError where that would change
     anything else, as it does where a place is an alias of another.
     """
-    expected = copy.deepcopy(yaml.safe_load(text))
+    expected = _content(text)
     after = text
     for place, value in values.items():
         put(expected, f"{pipeline}.{place}", value)
         after = _with_value(after, [pipeline, *place.split(".")], value)
-    if yaml.safe_load(after) != expected:
+    if _content(after) != expected:
         by_hand = ", ".join(f"{place}: {_scalar(value)}" for place, value in values.items())
         raise ParamsError(f"params.yaml can't be changed in these places alone; change it by hand: {by_hand}")
     return after
@@ -32,8 +32,8 @@ def edited(text: str, pipeline: str, values: Mapping[str, Any]) -> str:
 
 def difference(before: str, after: str, *, name: str) -> str:
     """Return the unified diff of two texts, as `git apply` takes it; "" where they are equal."""
-    texts = (text.splitlines(keepends=True) for text in (before, after))
-    return "".join(difflib.unified_diff(*texts, fromfile=f"a/{name}", tofile=f"b/{name}"))
+    old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
+    return "".join(difflib.unified_diff(old, new, f"a/{name}", f"b/{name}"))
 
 
 def read(file: Path) -> str:
@@ -47,8 +47,14 @@ def write(file: Path, text: str) -> None:
         temporary.write_bytes(text.encode("utf-8"))
 
 
+def _content(text: str) -> Any:
+    """What the text says, each alias as a copy of its own."""
+    return json.loads(json.dumps(yaml.safe_load(text), default=str))
+
+
 def _with_value(text: str, place: Sequence[str], value: Any) -> str:
-    node, rest = yaml.compose(text, Loader=yaml.SafeLoader), list(place)
+    node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
+    rest = list(place)
     while rest and (child := _child(node, rest[0])) is not None:
         node, rest = child, rest[1:]
     if isinstance(node, yaml.MappingNode):
@@ -62,9 +68,11 @@ def _with_value(text: str, place: Sequence[str], value: Any) -> str:
 
 
 def _child(node: yaml.Node, name: str) -> yaml.Node | None:
+    """The node of a key or an item; None where there is none yet."""
     if isinstance(node, yaml.SequenceNode):
-        return node.value[int(name)]
-    entries = node.value if isinstance(node, yaml.MappingNode) else ()
+        items: list[yaml.Node] = node.value
+        return items[int(name)]
+    entries: list[tuple[yaml.Node, yaml.Node]] = node.value if isinstance(node, yaml.MappingNode) else []
     return next((value for key, value in entries if key.value == name), None)
 
 
@@ -84,7 +92,9 @@ def _with_entry(text: str, mapping: yaml.MappingNode, entry: str) -> str:
 
 def _ends_within_line(node: yaml.Node) -> bool:
     """Whether the parser's mark of its end is that: of a block it is where the next thing begins."""
-    return node.style not in ("|", ">") if isinstance(node, yaml.ScalarNode) else bool(node.flow_style)
+    if isinstance(node, yaml.CollectionNode):
+        return bool(node.flow_style)
+    return isinstance(node, yaml.ScalarNode) and node.style not in ("|", ">")
 
 
 def _flow(path: Sequence[str], value: Any) -> str:

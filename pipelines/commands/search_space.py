@@ -117,6 +117,11 @@ def put(section: Any, place: str, value: Any) -> None:
     node[int(last) if isinstance(node, list) else last] = value
 
 
+def values_text(values: Values) -> str:
+    """Return places and values as a person reads them in one line."""
+    return ", ".join(f"{place}={value}" for place, value in values.items())
+
+
 def _below(node: Any, part: str, seen: str, *, missing: Any = None, is_last: bool = False) -> Any:
     where = seen.rstrip(".")
     if isinstance(node, list):
@@ -158,7 +163,8 @@ def _items(typed: str, content: str) -> tuple[Any, ...]:
 def _value(text: str) -> Any:
     """A value as YAML reads it; 1e-4 is a number too."""
     try:
-        return float(text) if "e" in text.lower() else yaml.safe_load(text)
+        value = yaml.safe_load(text)
+        return float(text) if value == text else value
     except (ValueError, yaml.YAMLError):
         return text
 

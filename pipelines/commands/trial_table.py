@@ -1,0 +1,69 @@
+"""The trials of a search as they come and end: a table on a terminal, elsewhere a line as each ends."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.commands.search_plan import Planned
+from pipelines.commands.search_space import values_text
+
+STYLES = {"finished": "green", "running": "bold cyan", "failed": "bold red"}
+
+
+class TrialTable:
+    """Shows trials while its `with` block lasts."""
+
+    def __init__(self, plan: Sequence[Planned], *, metric: str) -> None:
+        self._plan, self._metric = {one.number: one for one in plan}, metric
+        self._states = dict.fromkeys(self._plan, "waiting")
+        self._figures: dict[int, Mapping[str, float]] = {}
+        on_terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+        self._live = Live(get_renderable=self._table, console=Console(), refresh_per_second=4) if on_terminal else None
+
+    def __enter__(self) -> "TrialTable":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def start(self, number: int) -> None:
+        """Show that a trial runs."""
+        self._states[number] = "running"
+
+    def add(self, number: int, figures: Mapping[str, float]) -> None:
+        """Show the figures of one of its epochs."""
+        self._figures[number] = figures
+
+    def end(self, number: int, state: str, *, figures: Mapping[str, float] | None, reason: str | None = None) -> None:
+        """Show how it ended, with the figures that count."""
+        self._states[number] = state
+        if figures is not None:
+            self._figures[number] = figures
+        if self._live is None or reason:
+            state, epoch, value, values = self._cells(number)
+            line = f"trial {number}/{len(self._plan)}  {state}, best epoch {epoch}, {self._metric} {value}  {values}"
+            typer.echo(f"{line}  {reason}" if reason else line)
+
+    def _table(self) -> Table:
+        table = Table(box=None, pad_edge=False)
+        for name in ("trial", "state", "epoch", self._metric, "values"):
+            table.add_column(name, justify="right" if name in ("trial", "epoch", self._metric) else "left")
+        for number in (number for number, state in self._states.items() if state != "waiting"):
+            state, *others = self._cells(number)
+            table.add_row(str(number), Text(state, style=STYLES.get(state, "dim")), *others)
+        return table
+
+    def _cells(self, number: int) -> list[str]:
+        """State, epoch, the figure that is compared, and the values that are tried."""
+        figures = self._figures.get(number)
+        shown = [f"{figures['epoch']:.0f}", f"{figures[self._metric]:.4f}"] if figures else ["-", "-"]
+        return [self._states[number], *shown, values_text(self._plan[number].values)]

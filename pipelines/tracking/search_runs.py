@@ -1,0 +1,118 @@
+"""The MLflow runs of a search: one for the search, and below it one for each trial."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import structlog
+
+from components.errors import ServiceError
+from pipelines.storage.atomic import replace_file
+from pipelines.tracking.runs import Status, add_to_run, close_run, continue_run, log_epoch, open_run
+
+PARENT_TAG = "mlflow.parentRunId"  # by which MLflow shows one run below another
+RETRY_SECONDS = 60.0
+
+log = structlog.get_logger()
+
+
+class SearchRuns:
+    """Tells MLflow of a search. Nothing here fails without MLflow: what it was not told waits for the next call.
+
+    The runs' ids are kept in `file`, so that a search that is started again goes on in the runs that it left.
+    """
+
+    def __init__(self, root: Path, file: Path, *, experiment: str, name: str, tags: Mapping[str, str]) -> None:
+        self._root, self._file, self._experiment, self._name = root, file, experiment, name
+        self._tags = {f"headrace.{key}": value for key, value in tags.items()}
+        self._ids: dict[str, str] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        self._known_epochs: dict[int, frozenset[int]] = {}
+        self._running: set[int] = set()
+        self._untold: list[Callable[[], None]] = []
+        self._next_try_seconds = 0.0
+
+    def begin(self, params: Mapping[str, object]) -> None:
+        """Open the run of the search; `params` say what is searched."""
+
+        def begin() -> None:
+            self._open(self._name, params, self._tags)
+
+        self._tell(begin)
+
+    def begin_trial(self, number: int, values: Mapping[str, object]) -> None:
+        """Open the run of a trial, with the values that it tries."""
+        self._running.add(number)
+
+        def begin() -> None:
+            tags = {**self._tags, "headrace.trial": str(number), PARENT_TAG: self._ids[self._name]}
+            self._known_epochs[number] = self._open(self._trial(number), values, tags)
+
+        self._tell(begin)
+
+    def add(self, number: int, figures: Mapping[str, float]) -> None:
+        """Log the figures of one epoch of a trial."""
+
+        def add() -> None:
+            epoch = int(figures["epoch"])
+            if epoch not in self._known_epochs[number]:
+                metrics = {name: value for name, value in figures.items() if name != "epoch"}
+                log_epoch(self._root, self._ids[self._trial(number)], epoch=epoch, metrics=metrics)
+
+        self._tell(add)
+
+    def end_trial(self, number: int, status: Status, reason: str | None = None) -> None:
+        """Give the run of a trial its last status."""
+        self._running.discard(number)
+        self._tell(lambda: self._close(self._trial(number), status, reason, {}))
+
+    def end(
+        self,
+        status: Status,
+        reason: str | None = None,
+        *,
+        metrics: Mapping[str, float] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Give the run of the search its last status, and trials that still run the status KILLED."""
+        for number in sorted(self._running):
+            self.end_trial(number, "KILLED", reason)
+        self._next_try_seconds = 0.0
+        given = {f"headrace.{key}": value for key, value in (tags or {}).items()}
+        if metrics:
+            self._tell(lambda: self._add_to_search(metrics))
+        self._tell(lambda: self._close(self._name, status, reason, given))
+        if self._untold:
+            log.warning("MLflow is away: it does not know how this search ended", not_told=len(self._untold))
+
+    def _trial(self, number: int) -> str:
+        return f"{self._name}-{number:05d}"
+
+    def _open(self, name: str, params: Mapping[str, object], tags: Mapping[str, str]) -> frozenset[int]:
+        """Continue the run of that name that did not finish, or open one; the epochs that it has."""
+        known = continue_run(self._root, self._ids[name]) if name in self._ids else None
+        if known is None:
+            run_id = open_run(self._root, experiment=self._experiment, run_name=name, tags=tags, params=params)
+            self._ids[name] = run_id
+            with replace_file(self._file) as file:
+                file.write_text(json.dumps(self._ids, indent=1) + "\n", encoding="utf-8")
+        return known or frozenset()
+
+    def _add_to_search(self, metrics: Mapping[str, float]) -> None:
+        add_to_run(self._root, self._ids[self._name], metrics=metrics, artifacts=(), artifact_path="")
+
+    def _close(self, name: str, status: Status, reason: str | None, tags: Mapping[str, str]) -> None:
+        close_run(self._root, self._ids[name], status=status, reason=reason, tags=tags)
+
+    def _tell(self, what: Callable[[], None]) -> None:
+        """Do it after all that waits; where MLflow is away it waits too."""
+        self._untold.append(what)
+        if time.monotonic() < self._next_try_seconds:
+            return
+        try:
+            while self._untold:
+                self._untold[0]()
+                del self._untold[0]
+        except ServiceError as error:
+            self._next_try_seconds = time.monotonic() + RETRY_SECONDS
+            log.warning("MLflow is away; it is told later", reason=str(error))
