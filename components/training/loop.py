@@ -155,6 +155,7 @@ def _fit(core: keras.Model, batch: GlobalBatch, task: _Task, recorder: Recorder,
         core,
         steps_per_epoch=steps,
         validation_steps=validation_steps,
+        compression=task.training.gradient_compression,
         allow_untested_keras=task.training.allow_untested_keras,
     ) as recorder.group:
         batch.begin(recorder.state.step, recorder.group.steps)

@@ -28,6 +28,7 @@ from components.errors import TrainingError
 from components.training import equality
 from components.training.group import Group
 from components.training.override import overridden
+from components.training.ring import Compression, connected
 from components.training.step import Step, compiled, optimizer_overrides, plain
 
 TESTED_KERAS_VERSIONS = ("3.15.1",)
@@ -35,7 +36,12 @@ TESTED_KERAS_VERSIONS = ("3.15.1",)
 
 @contextmanager
 def trained_by_all_workers(
-    model: keras.Model, *, steps_per_epoch: int, validation_steps: int, allow_untested_keras: bool = False
+    model: keras.Model,
+    *,
+    steps_per_epoch: int,
+    validation_steps: int,
+    compression: Compression = "none",
+    allow_untested_keras: bool = False,
 ) -> Iterator[Group]:
     """Make `model.fit` and `model.evaluate` right under the strategy that the model was compiled in.
 
@@ -51,14 +57,17 @@ def trained_by_all_workers(
     with strategy.scope():
         model.optimizer.build(model.trainable_variables)
     step = Step(Group())
-    with overridden(
-        (model, "train_function", _function(model, model.train_step, step, steps=steps_per_epoch)),
-        (model, "test_function", _function(model, model.test_step, step, steps=validation_steps)),
-        (model, "_maybe_symbolic_build", lambda iterator: _build(model, iterator)),
-        (model, "compute_loss", equality.unmasked(model)),
-        *optimizer_overrides(model.optimizer, step),
-        # Updates run within each worker's one replica: TensorFlow can't merge replicas within a condition.
-        (strategy.extended, "_use_merge_call", lambda: False),
+    with (
+        connected(strategy, compression=compression) as step.ring,
+        overridden(
+            (model, "train_function", _function(model, model.train_step, step, steps=steps_per_epoch)),
+            (model, "test_function", _function(model, model.test_step, step, steps=validation_steps)),
+            (model, "_maybe_symbolic_build", lambda iterator: _build(model, iterator)),
+            (model, "compute_loss", equality.unmasked(model)),
+            *optimizer_overrides(model.optimizer, step),
+            # Updates run within each worker's one replica: TensorFlow can't merge replicas within a condition.
+            (strategy.extended, "_use_merge_call", lambda: False),
+        ),
     ):
         yield step.group
 

@@ -4,8 +4,11 @@ from typing import Any
 
 import keras
 
+from components.training.adam import FusedAdam
 from components.training.schedules import build_learning_rate
 from components.training.settings import Adagrad, Adam, Lion, Optimizer, RmsProp, Sgd
+
+ADAMW_WEIGHT_DECAY = 0.004  # Keras's own default
 
 
 def build_optimizer(optimizer: Optimizer, *, steps_per_epoch: int, epochs: int) -> keras.optimizers.Optimizer:
@@ -24,8 +27,9 @@ def build_optimizer(optimizer: Optimizer, *, steps_per_epoch: int, epochs: int) 
         case Sgd():
             return keras.optimizers.SGD(momentum=optimizer.momentum, nesterov=optimizer.nesterov, **every)
         case Adam():
-            kinds = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW}
-            return kinds[optimizer.kind](beta_1=optimizer.beta_1, beta_2=optimizer.beta_2, **every)
+            if optimizer.kind == "adamw":
+                every.setdefault("weight_decay", ADAMW_WEIGHT_DECAY)
+            return FusedAdam(beta_1=optimizer.beta_1, beta_2=optimizer.beta_2, **every)
         case RmsProp():
             return keras.optimizers.RMSprop(rho=optimizer.rho, momentum=optimizer.momentum, **every)
         case Adagrad():

@@ -164,6 +164,7 @@ class Training(Settings):
     window_examples: Annotated[int, Field(ge=16)] | None = None
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     jit_compile: bool = False
+    gradient_compression: Literal["none", "bfloat16"] = "none"
     steps_per_execution: Annotated[int, Field(ge=1, le=65_536)] = 1
     start_from: str | None = None
     checkpoints: Checkpoints = Checkpoints()

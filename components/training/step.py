@@ -11,6 +11,7 @@ from components.errors import TrainingError
 from components.training.exchange import sum_over_workers
 from components.training.group import Group
 from components.training.override import Override, overridden
+from components.training.ring import Ring
 
 StepFunction = Callable[[Any], Any]
 
@@ -24,6 +25,7 @@ class Step:
     """
 
     group: Group
+    ring: Ring | None = None
     began: tf.Tensor | None = None
     request: tf.Tensor | None = None
     weight: tf.Tensor | None = None
@@ -134,7 +136,7 @@ def _global_gradients(gradients: Sequence[tf.Tensor | None], step: Step) -> list
     weighted = [tf.cast(gradient, tf.float32) * weight for gradient in present]
     with tf.control_dependencies(weighted):
         seconds = tf.timestamp() - step.began
-    sums, figures = sum_over_workers(weighted, tf.stack([step.weight, step.request]))
+    sums, figures = sum_over_workers(weighted, tf.stack([step.weight, step.request]), ring=step.ring)
     step.group.record(seconds=seconds, requests=figures[1])
     reduced = iter(tf.cast(part / figures[0], gradient.dtype) for part, gradient in zip(sums, present, strict=True))
     return [None if gradient is None else next(reduced) for gradient in gradients]

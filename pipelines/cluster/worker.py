@@ -99,7 +99,8 @@ def _lost_the_others(error: Exception) -> bool:
         tf.errors.CancelledError,
         tf.errors.DeadlineExceededError,
     )
-    return isinstance(error, lost) or "Collective ops is aborted" in str(error)
+    messages = ("Collective ops is aborted", "ConnectionError: lost worker")
+    return isinstance(error, (*lost, ConnectionError)) or any(message in str(error) for message in messages)
 
 
 def _leave_failure(job: TrainJob, rank: int, error: Exception) -> None:

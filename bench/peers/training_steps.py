@@ -1,0 +1,171 @@
+"""One side of bench/training.py's steps: the MNIST CNN, trained epoch after epoch, one for each line it is sent.
+
+`keras` is plain `keras.Model.fit` fed from NumPy; `ours` is `train_worker`, of one worker or of several. Both print the
+seconds of each epoch: 60 steps and one batch of validation, without start, checkpoint and report.
+"""
+
+import argparse
+import gzip
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+CLASSES, BATCH_SIZE, STEPS, EPOCHS = 10, 100, 60, 1000
+
+
+class Ended(Exception):  # noqa: N818
+    """No more lines to come."""
+
+
+def main() -> None:
+    arguments = _arguments()
+    os.sched_setaffinity(0, arguments.cores)  # before TensorFlow counts the cores and starts its threads
+    if len(arguments.ports) > 1:
+        workers = [f"127.0.0.1:{port}" for port in arguments.ports]
+        task = {"type": "worker", "index": arguments.rank}
+        os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": workers}, "task": task})
+    train, validation = _examples(arguments.mnist)
+    if arguments.rank == 0:
+        _wait()
+    if arguments.side == "keras":
+        _keras(train, validation)
+    else:
+        _ours(train, validation, rank=arguments.rank, num_workers=max(1, len(arguments.ports)))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("side", choices=("ours", "keras"))
+    parser.add_argument("--cores", type=int, nargs="+", required=True)
+    parser.add_argument("--mnist", type=Path, help="the folder of the four original files; else random images")
+    parser.add_argument("--ports", type=int, nargs="*", default=[])
+    parser.add_argument("--rank", type=int, default=0)
+    return parser.parse_args()
+
+
+def _examples(mnist: Path | None) -> list[tuple[Any, Any]]:
+    """Images float32[examples, 28, 28, 1] and labels int32[examples], for training and validation."""
+    import numpy as np
+
+    count = BATCH_SIZE * (STEPS + 1)
+    if mnist is None:
+        random = np.random.default_rng(0)
+        images, labels = random.random((count, 784), np.float32), random.integers(0, CLASSES, count)
+    else:
+        packed = [mnist / f"train-{name}-ubyte.gz" for name in ("images-idx3", "labels-idx1")]
+        files = [gzip.decompress(file.read_bytes()) for file in packed]
+        images = np.frombuffer(files[0], np.uint8, count * 784, offset=16) / np.float32(255)
+        labels = np.frombuffer(files[1], np.uint8, count, offset=8)
+    images, labels = images.reshape(count, 28, 28, 1).astype(np.float32), labels.astype(np.int32)
+    edge = BATCH_SIZE * STEPS
+    return [(images[:edge], labels[:edge]), (images[edge:], labels[edge:])]
+
+
+def _turn(seconds: float) -> None:
+    """Tell of an epoch, and wait for the word to train another."""
+    print(json.dumps({"seconds": seconds}), flush=True)
+    _wait()
+
+
+def _wait() -> None:
+    if not sys.stdin.readline():
+        raise Ended
+
+
+def _keras(train: tuple[Any, Any], validation: tuple[Any, Any]) -> None:
+    import keras
+
+    class Turns(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
+            self.started_seconds = time.monotonic()
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
+            _turn(time.monotonic() - self.started_seconds)
+
+    model = keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            keras.layers.Conv2D(32, 5, padding="same", activation="relu"),
+            keras.layers.MaxPooling2D(),
+            keras.layers.Conv2D(64, 5, padding="same", activation="relu"),
+            keras.layers.MaxPooling2D(),
+            keras.layers.Flatten(),
+            keras.layers.Dense(1024, "relu"),
+            keras.layers.Dropout(0.5),
+            keras.layers.Dense(CLASSES),
+        ]
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(1e-3), loss, metrics=["accuracy"])
+    try:
+        model.fit(
+            *train, batch_size=BATCH_SIZE, epochs=EPOCHS, validation_data=validation, verbose=0, callbacks=[Turns()]
+        )
+    except Ended:
+        return
+
+
+def _ours(train: tuple[Any, Any], validation: tuple[Any, Any], *, rank: int, num_workers: int) -> None:
+    from components.examples.settings import CategoryLabel
+    from components.training.columns import Columns
+    from components.training.coordination import limit_waiting
+    from components.training.loop import Worker, train_worker
+    from components.training.observer import Observer
+
+    limit_waiting(num_workers=num_workers, start_timeout_seconds=60)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            train_worker(
+                Columns(*train),
+                Columns(*validation),
+                label=CategoryLabel(name="digit", classes=tuple(map(str, range(CLASSES)))),
+                training=_training(),
+                worker=Worker(rank, num_workers),
+                folder=Path(folder),
+                observer=Observer(on_epoch=lambda _epoch, figures, _system: _turn(figures["seconds"])),
+            )
+        except Ended:
+            _print_checkpoint_seconds(Path(folder))
+
+
+def _training() -> Any:
+    from components.training.settings import Training
+
+    convolution = {"kind": "conv2d", "kernel_size": 5, "activation": "relu"}
+    return Training.model_validate(
+        {
+            "model": {
+                "layers": [
+                    {**convolution, "filters": 32},
+                    {"kind": "max_pooling2d"},
+                    {**convolution, "filters": 64},
+                    {"kind": "max_pooling2d"},
+                    {"kind": "flatten"},
+                    {"kind": "dense", "units": 1024, "activation": "relu"},
+                    {"kind": "dropout", "rate": 0.5},
+                ]
+            },
+            "optimizer": {"kind": "adam", "learning_rate": 0.001},
+            "global_batch_size": BATCH_SIZE,
+            "epochs": EPOCHS,
+        }
+    )
+
+
+def _print_checkpoint_seconds(folder: Path) -> None:
+    """How long the newest checkpoint of this training takes to write once more."""
+    from components.training import checkpoints
+
+    checkpoint, _ = checkpoints.newest(folder)
+    for number in range(3):
+        started_seconds = time.monotonic()
+        checkpoints.save(folder / f"copy-{number}", checkpoint)
+        print(json.dumps({"checkpoint_seconds": time.monotonic() - started_seconds}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""Training against its peers: steps of one worker and of two, the feed, the start of a job, a checkpoint.
+
+    python bench/training.py --pairs 7
+
+Prints ratios, several pairs run in turn, because the speed of a shared machine drifts within a minute.
+"""
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PEERS = ROOT / "bench" / "peers"
+MNIST = ROOT.parent / "shared" / "data" / "mnist"
+MNIST_STEPS = 600  # of 100 of MNIST's 60,000 examples: an epoch, the default interval of checkpoints
+STEPS = 60  # as in peers/training_steps.py
+FEED_ROWS = 30_000
+PARTS = ("steps", "feed", "start")
+LIMIT_SECONDS = 180
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", type=int, default=7)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    arguments = parser.parse_args()
+    for part in arguments.parts:
+        {"steps": compare_steps, "feed": compare_feeds, "start": compare_starts}[part](arguments.pairs)
+
+
+def compare_steps(pairs: int) -> None:
+    """One worker on both cores, two workers on one core each, and plain Keras on both cores, epoch by epoch in turn."""
+    both = sorted(os.sched_getaffinity(0))[:2]
+    if len(both) < 2:
+        print("the steps need two cores: left out")
+        return
+    data = ["--mnist", str(MNIST)] if MNIST.is_dir() else []
+    print(
+        f"MNIST CNN of 3.3 M parameters, batch of 100, {'MNIST' if data else f'random images ({MNIST} is not there)'}"
+    )
+    ports = [str(port) for port in free_ports(2)]
+    with ExitStack() as running:
+        peer = running.enter_context(steps("keras", data, cores=both))
+        one = running.enter_context(steps("ours", data, cores=both))
+        # The last to start is the first to end: without worker 0, it raises.
+        settings = [{"cores": [core], "ports": ports, "rank": rank} for rank, core in enumerate(both)]
+        two, _ = [running.enter_context(steps("ours", data, **worker)) for worker in settings]
+        turns = [[epoch(side) for side in (peer, one, two)] for _ in range(pairs + 1)][1:]  # the first one is traced
+        one.stdin.close()
+        written = [json.loads(line)["checkpoint_seconds"] for line in one.stdout]
+    for name, place in (("one worker", 1), ("two workers, one core each", 2)):
+        show(f"examples a second, {name} / plain Keras", [turn[0] / turn[place] for turn in turns])
+    one_epoch = statistics.median(turn[1] for turn in turns) / STEPS * MNIST_STEPS
+    show("a checkpoint / the steps of an epoch of MNIST", [seconds / one_epoch for seconds in written])
+    medians = [statistics.median(turn[place] for turn in turns) / STEPS * 1000 for place in range(3)]
+    print("milliseconds a step: plain Keras {:.1f}, one worker {:.1f}, two workers {:.1f}".format(*medians))
+
+
+def compare_feeds(pairs: int) -> None:
+    """From files to the device: one pass over splits, against one over TFRecord files of the same content."""
+    with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder, ExitStack() as running:
+        script = [str(PEERS / "training_feed.py")]
+        finish([*script, "write", folder, str(FEED_ROWS)])
+        sides = [running.enter_context(started([*script, side, folder])) for side in ("ours", "records")]
+        turns = [[epoch(side) for side in sides] for _ in range(pairs + 1)][
+            1:
+        ]  # the first one loads TensorFlow's parts
+    show("rows a second to the device, ours / TFRecord", [records / ours for ours, records in turns])
+    rates = [FEED_ROWS / statistics.median(turn[place] for turn in turns) for place in range(2)]
+    print("rows of 785 numbers a second: ours {:,.0f}, TFRecord {:,.0f}".format(*rates))
+
+
+def compare_starts(pairs: int) -> None:
+    """A job of two workers and one step, from nothing to its end."""
+    turns = []
+    for _ in range(min(pairs, 3)):
+        with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
+            turns.append([finish([str(PEERS / "training_start.py"), side, folder]) for side in ("ours", "ray")])
+    show("seconds of a job of one step, ours / Ray's TensorflowTrainer", [ours / ray for ours, ray in turns])
+    print("seconds: ours {:.1f}, Ray's {:.1f}".format(*(statistics.median(side) for side in zip(*turns, strict=True))))
+
+
+def steps(side: str, data: list[str], **settings: Any) -> Any:
+    """A process that trains an epoch for each line it is sent."""
+    arguments = [str(PEERS / "training_steps.py"), side, *data]
+    for name, value in settings.items():
+        arguments += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    return started(arguments)
+
+
+@contextmanager
+def started(arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen([sys.executable, *arguments], env=environment(), text=True, **pipes)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            pipe.close()
+
+
+def epoch(side: subprocess.Popen[str]) -> float:
+    """The seconds of one more epoch, or pass, of a side; the others wait meanwhile."""
+    side.stdin.write("\n")
+    side.stdin.flush()
+    line = side.stdout.readline()
+    if not line:
+        sys.exit(f"{' '.join(side.args)} ended before its time")
+    return float(json.loads(line)["seconds"])
+
+
+def finish(arguments: list[str]) -> float:
+    """Run to the end; return the seconds it took."""
+    command, started_seconds = [sys.executable, *arguments], time.monotonic()
+    ended = subprocess.run(
+        command, env=environment(), capture_output=True, text=True, check=False, timeout=LIMIT_SECONDS
+    )
+    if ended.returncode != 0:
+        sys.exit(f"{' '.join(command)} failed:\n{ended.stdout}{ended.stderr}")
+    return time.monotonic() - started_seconds
+
+
+def environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS")}
+    return {**kept, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as open_sockets:
+        listeners = [open_sockets.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [listener.getsockname()[1] for listener in listeners]
+
+
+def show(name: str, ratios: list[float]) -> None:
+    print(
+        f"{name}: {statistics.median(ratios):.3f} (median of {len(ratios)}; {min(ratios):.3f} to {max(ratios):.3f})",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""Sums along a ring of real TCP connections, one thread per worker."""
+
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from components.training.ring import Ring
+
+
+def ring_of(num_workers: int, **options) -> list[Ring]:
+    """The workers' ends of a ring."""
+    pairs = []
+    for _ in range(num_workers):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            to_next = socket.create_connection(listener.getsockname())
+            pairs.append((to_next, listener.accept()[0]))
+    return [
+        Ring(pairs[rank][0], pairs[rank - 1][1], rank=rank, num_workers=num_workers, **options)
+        for rank in range(num_workers)
+    ]
+
+
+def close(rings: list[Ring]) -> None:
+    for ring in rings:
+        ring._to_next.close()
+        ring._from_previous.close()
+
+
+def sums(rings: list[Ring], values: list[np.ndarray], **options) -> list[np.ndarray]:
+    with ThreadPoolExecutor(len(rings)) as threads:
+        futures = [threads.submit(ring.add, one, **options) for ring, one in zip(rings, values, strict=True)]
+        return [future.result(timeout=60) for future in futures]
+
+
+@settings(deadline=None, max_examples=30)
+@given(num_workers=st.integers(2, 5), size=st.integers(0, 40), seed=st.integers(0, 1000))
+def test_all_workers_have_the_same_bits_of_the_sum(num_workers, size, seed):
+    generator = np.random.default_rng(seed)
+    values = [generator.normal(size=size).astype(np.float32) for _ in range(num_workers)]
+    rings = ring_of(num_workers)
+    try:
+        found = sums(rings, values)
+    finally:
+        close(rings)
+    np.testing.assert_allclose(found[0], np.sum(values, axis=0, dtype=np.float64), rtol=1e-5, atol=1e-5)
+    for other in found[1:]:
+        np.testing.assert_array_equal(other, found[0])
+
+
+def test_more_than_the_kernel_buffers_is_summed_several_times():
+    generator = np.random.default_rng(0)
+    values = [generator.normal(size=3_000_001).astype(np.float32) for _ in range(3)]
+    rings = ring_of(3)
+    try:
+        for _ in range(3):
+            found = sums(rings, values)
+    finally:
+        close(rings)
+    np.testing.assert_allclose(found[2], values[0] + values[1] + values[2], rtol=1e-4, atol=1e-5)
+
+
+def test_compression_rounds_alike_on_all_workers_and_leaves_exact_sums_alone():
+    values = [np.array([1.0, 1 / 3, 1e-3, 20_001.0], np.float32) * rank for rank in (1, 2, 3)]
+    rings = ring_of(3, compression="bfloat16")
+    try:
+        rounded, exact = sums(rings, values), sums(rings, values, exact=True)
+    finally:
+        close(rings)
+    np.testing.assert_allclose(rounded[0], values[0] * 6, rtol=2e-2)
+    assert not np.array_equal(rounded[0], exact[0])
+    for other in rounded[1:]:
+        np.testing.assert_array_equal(other, rounded[0])
+    np.testing.assert_allclose(exact[1], values[0] * 6, rtol=1e-6)
+
+
+def test_a_worker_that_ends_is_named_by_its_neighbours():
+    rings = ring_of(3)
+    close(rings[1:2])
+    values = [np.ones(1_000_000, np.float32)] * 3
+    errors: list[str] = []
+
+    def add(rank: int) -> None:
+        try:
+            rings[rank].add(values[rank])
+        except ConnectionError as error:
+            errors.append(str(error))
+            close([rings[rank]])  # as a process that ends does
+
+    threads = [threading.Thread(target=add, args=(rank,)) for rank in (0, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    close(rings)
+    assert any(error.startswith("lost worker 1") for error in errors)
+
+
+@pytest.mark.parametrize("compression", ["none", "bfloat16"])
+def test_nothing_is_summed_to_nothing(compression):
+    rings = ring_of(2, compression=compression)
+    try:
+        assert [one.shape for one in sums(rings, [np.empty(0, np.float32)] * 2)] == [(0,), (0,)]
+    finally:
+        close(rings)
