@@ -19,6 +19,8 @@ def sum_over_workers(
     Called by every worker within `strategy.run`. Goes along `ring` where there is one, else by TensorFlow's own
     exchange, which is NCCL on GPUs. A ring that compresses rounds large gradients alone, never figures.
     """
+    if tf.distribute.get_replica_context().num_replicas_in_sync == 1:
+        return [tf.cast(gradient, tf.float32) for gradient in gradients], figures
     flat = [tf.reshape(tf.cast(gradient, tf.float32), [-1]) for gradient in gradients]
     sums: dict[int, tf.Tensor] = {}
     # The last layers' first: they are there first, and travel while the backward pass goes on. One after the other, in

@@ -64,6 +64,8 @@ def gather_figures(
     strategy: tf.distribute.Strategy, figures: Sequence[float] | NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return float64[num_workers, n]: the `n` figures of every worker, in the order of their ranks."""
+    if strategy.num_replicas_in_sync == 1:
+        return np.asarray([figures], dtype=np.float64)
     return np.asarray(_gather(strategy, tf.constant(np.asarray(figures, dtype=np.float64))).numpy())
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import structlog
 
-from components.errors import DataError
+from components.errors import DataError, ServiceError
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths, ProjectPaths
 from pipelines.storage.atomic import replace_folder
@@ -40,7 +40,13 @@ def _checkpoint_of(revision: str, paths: PipelinePaths) -> Path:
     local = ProjectPaths(paths.root).state / "start" / key
     with tempfile.TemporaryDirectory() as temporary:
         fetched = Path(temporary) / "checkpoint"
-        get(paths.root, str(checkpoint), revision=revision, destination=fetched)
+        try:
+            get(paths.root, str(checkpoint), revision=revision, destination=fetched)
+        except ServiceError as error:
+            raise ServiceError(
+                f"train.start_from: expected a git revision whose {checkpoint} DVC has, or @alias of "
+                f"a registered model, found {revision!r}: {error}"
+            ) from error
         if not fetched.is_dir():
             raise DataError(f"train.start_from: revision {revision!r} has no checkpoint {checkpoint}")
         with replace_folder(local) as folder:  # each time: a branch's checkpoint changes

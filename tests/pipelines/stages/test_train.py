@@ -43,6 +43,18 @@ def test_a_training_leaves_model_checkpoint_history_and_a_finished_run(project):
     assert not (project.root / ".headrace" / "ray" / run["run_name"]).exists()
 
 
+def assert_tensorboard_shows_all(folder, *, epochs: int) -> None:
+    """Scalars of both splits, each epoch's histograms of the weights, and the graph."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train, validation = (EventAccumulator(str(folder / split)).Reload() for split in ("train", "validation"))
+    assert [event.step for event in validation.Tensors("epoch_loss")] == list(range(1, epochs + 1))
+    kernels = [tag for tag in train.Tags()["tensors"] if tag.endswith("kernel")]
+    assert len(kernels) == 2
+    assert [event.step for event in train.Tensors(kernels[0])] == list(range(1, epochs + 1))
+    assert train.Tags()["graph"]
+
+
 def test_a_loss_that_is_not_finite_fails_the_stage_and_the_run_in_one_line(project):
     project.change_train(
         optimizer={"kind": "sgd", "learning_rate": 10.0, "momentum": 0.99},
