@@ -24,7 +24,7 @@ PEERS = ROOT / "bench" / "peers"
 MNIST = ROOT.parent / "shared" / "data" / "mnist"
 MNIST_STEPS = 600  # of 100 of MNIST's 60,000 examples: an epoch, the default interval of checkpoints
 STEPS = 60  # as in peers/training_steps.py
-FEED_ROWS = 30_000
+FEED_ROWS = 60_000
 PARTS = ("steps", "feed", "start")
 LIMIT_SECONDS = 180
 
@@ -55,29 +55,30 @@ def compare_steps(pairs: int) -> None:
         # The last to start is the first to end: without worker 0, it raises.
         settings = [{"cores": [core], "ports": ports, "rank": rank} for rank, core in enumerate(both)]
         two, _ = [running.enter_context(steps("ours", data, **worker)) for worker in settings]
-        turns = [[epoch(side) for side in (peer, one, two)] for _ in range(pairs + 1)][1:]  # the first one is traced
+        turns = [[turn(side)["seconds"] for side in (peer, one, two)] for _ in range(pairs + 1)][
+            1:
+        ]  # the first one is traced
         one.stdin.close()
         written = [json.loads(line)["checkpoint_seconds"] for line in one.stdout]
     for name, place in (("one worker", 1), ("two workers, one core each", 2)):
-        show(f"examples a second, {name} / plain Keras", [turn[0] / turn[place] for turn in turns])
-    one_epoch = statistics.median(turn[1] for turn in turns) / STEPS * MNIST_STEPS
+        show(f"examples a second, {name} / plain Keras", [each[0] / each[place] for each in turns])
+    one_epoch = statistics.median(each[1] for each in turns) / STEPS * MNIST_STEPS
     show("a checkpoint / the steps of an epoch of MNIST", [seconds / one_epoch for seconds in written])
-    medians = [statistics.median(turn[place] for turn in turns) / STEPS * 1000 for place in range(3)]
-    print("milliseconds a step: plain Keras {:.1f}, one worker {:.1f}, two workers {:.1f}".format(*medians))
+    for name, place in (("plain Keras", 0), ("one worker", 1), ("two workers", 2)):
+        milliseconds = [each[place] / STEPS * 1000 for each in turns]
+        print(f"milliseconds a step, {name}: {statistics.median(milliseconds):.1f} (fastest {min(milliseconds):.1f})")
 
 
 def compare_feeds(pairs: int) -> None:
-    """From files to the device: one pass over splits, against one over TFRecord files of the same content."""
+    """From files to the device: passes over splits, against passes over TFRecord files of the same content."""
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder, ExitStack() as running:
         script = [str(PEERS / "training_feed.py")]
         finish([*script, "write", folder, str(FEED_ROWS)])
         sides = [running.enter_context(started([*script, side, folder])) for side in ("ours", "records")]
-        turns = [[epoch(side) for side in sides] for _ in range(pairs + 1)][
-            1:
-        ]  # the first one loads TensorFlow's parts
-    show("rows a second to the device, ours / TFRecord", [records / ours for ours, records in turns])
-    rates = [FEED_ROWS / statistics.median(turn[place] for turn in turns) for place in range(2)]
-    print("rows of 785 numbers a second: ours {:,.0f}, TFRecord {:,.0f}".format(*rates))
+        turns = [[turn(side) for side in sides] for _ in range(pairs + 1)][1:]  # the first one loads TensorFlow's parts
+    for name, what in (("all_passes", "in five epochs"), ("first_pass", "in the first, which reads the splits")):
+        ratios = [records[name] / ours[name] for ours, records in turns]
+        show(f"rows a second from files to the device, {what}, ours / TFRecord", ratios)
 
 
 def compare_starts(pairs: int) -> None:
@@ -111,14 +112,14 @@ def started(arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
             pipe.close()
 
 
-def epoch(side: subprocess.Popen[str]) -> float:
-    """The seconds of one more epoch, or pass, of a side; the others wait meanwhile."""
+def turn(side: subprocess.Popen[str]) -> dict[str, float]:
+    """What a side says of one more turn; the others wait meanwhile."""
     side.stdin.write("\n")
     side.stdin.flush()
     line = side.stdout.readline()
     if not line:
         sys.exit(f"{' '.join(side.args)} ended before its time")
-    return float(json.loads(line)["seconds"])
+    return dict(json.loads(line))
 
 
 def finish(arguments: list[str]) -> float:
