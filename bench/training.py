@@ -1,6 +1,6 @@
 """Training against its peers: steps of one worker and of two, the feed, the start of a job, a checkpoint.
 
-    python bench/training.py --pairs 7
+    python bench/training.py --pairs 5
 
 Prints ratios, several pairs run in turn, because the speed of a shared machine drifts within a minute.
 """
@@ -31,7 +31,7 @@ LIMIT_SECONDS = 180
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=7)
+    parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     arguments = parser.parse_args()
     for part in arguments.parts:
