@@ -69,8 +69,8 @@ def rows_of(folder: Path) -> int:
 def ours(folder: Path) -> Iterator[int]:
     """The rows of one batch after the other, without end."""
     from components.examples.settings import CategoryLabel, ImageFeature
-    from components.training.columns import load_split
-    from components.training.feed import training_batches
+    from components.training.feeding.columns import load_split
+    from components.training.feeding.feed import training_batches
     from components.transforms.fitted import FittedFeature, FittedTable
 
     image = FittedFeature(feature=ImageFeature(height=28, width=28), transforms=(), shape=(28, 28, 1))

@@ -111,10 +111,10 @@ def _keras(train: tuple[Any, Any], validation: tuple[Any, Any]) -> None:
 
 def _ours(train: tuple[Any, Any], validation: tuple[Any, Any], *, rank: int, num_workers: int) -> None:
     from components.examples.settings import CategoryLabel
-    from components.training.columns import Columns
-    from components.training.coordination import limit_waiting
+    from components.training.feeding.columns import Columns
     from components.training.loop import Worker, train_worker
     from components.training.observer import Observer
+    from components.training.workers.coordination import limit_waiting
 
     limit_waiting(num_workers=num_workers, start_timeout_seconds=60)
     with tempfile.TemporaryDirectory() as folder:

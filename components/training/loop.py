@@ -13,19 +13,19 @@ from components.models.build import build
 from components.training import checkpoints
 from components.training.batches import Windows
 from components.training.checkpoints import Arrays, Checkpoint
-from components.training.columns import Columns
-from components.training.dropout import GlobalBatch
-from components.training.feed import serve_evaluation, serve_training
-from components.training.group import require_equal_weights
-from components.training.losses import build_loss, build_metrics
+from components.training.feeding.columns import Columns
+from components.training.feeding.feed import serve_evaluation, serve_training
+from components.training.feeding.stored import StoredColumns
 from components.training.multiworker import trained_by_all_workers, worker_dataset
 from components.training.observer import Observer
-from components.training.optimizers import build_optimizer
+from components.training.optimization.losses import build_loss, build_metrics
+from components.training.optimization.optimizers import build_optimizer
 from components.training.recorder import Recorder, snapshot
 from components.training.settings import Training
 from components.training.start import set_start_weights
 from components.training.state import TrainingState, is_finished
-from components.training.stored import StoredColumns
+from components.training.workers.dropout import GlobalBatch
+from components.training.workers.group import require_equal_weights
 
 Split = Columns | StoredColumns
 

@@ -14,7 +14,7 @@ How each figure is averaged:
 Class weights go into the dataset as sample weights, its third element: `fit(class_weight=...)` can't change a
 distributed dataset. A custom `train_step` takes its loss from `compute_loss` or a Keras loss object, and applies the
 gradients by the optimizer that the model was compiled with; those applied by another one are not exchanged. A
-`keras.layers.Dropout` draws other masks on two workers than on one: see `components.training.dropout`.
+`keras.layers.Dropout` draws other masks on two workers than on one: see `components.training.workers.dropout`.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,11 +25,11 @@ import keras
 import tensorflow as tf
 
 from components.errors import TrainingError
-from components.training import equality
-from components.training.group import Group
-from components.training.override import overridden
-from components.training.ring import Compression, connected
-from components.training.step import Step, compiled, optimizer_overrides, plain
+from components.training.workers import equality
+from components.training.workers.group import Group
+from components.training.workers.override import overridden
+from components.training.workers.ring import Compression, connected
+from components.training.workers.step import Step, compiled, optimizer_overrides, plain
 
 TESTED_KERAS_VERSIONS = ("3.15.1",)
 

@@ -13,12 +13,18 @@ from components.errors import TrainingError
 from components.training import checkpoints
 from components.training.batches import Windows
 from components.training.checkpoints import Checkpoint
-from components.training.group import Group, gather_figures, metric_state, require_equal_weights, restore_metric_state
 from components.training.histograms import write_histograms
-from components.training.meter import Meter, worker_figures
 from components.training.observer import Observer, Stopped
 from components.training.settings import Training
 from components.training.state import TrainingState, after_epoch, is_finished
+from components.training.workers.group import (
+    Group,
+    gather_figures,
+    metric_state,
+    require_equal_weights,
+    restore_metric_state,
+)
+from components.training.workers.meter import Meter, worker_figures
 
 PROGRESS_SECONDS = 5.0
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal
 import polars as pl
 
 from components.training.batches import Windows
-from components.training.columns import Columns, label_array, load_split
-from components.training.stored import StoredColumns, write_columns
+from components.training.feeding.columns import Columns, label_array, load_split
+from components.training.feeding.stored import StoredColumns, write_columns
 from pipelines.cluster.job import TrainJob
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _stored(job: TrainJob, split: Split, *, fitted: "FittedTable") -> StoredColu
 
 
 def _weights(job: TrainJob, *, fitted: "FittedTable") -> "NDArray[np.float32] | None":
-    from components.training.losses import example_weights
+    from components.training.optimization.losses import example_weights
 
     if job.train.class_weights is None:
         return None

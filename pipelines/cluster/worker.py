@@ -53,9 +53,9 @@ def train_on_worker(config: dict[str, str]) -> None:
 
 
 def _train(job: TrainJob, *, rank: int, num_workers: int) -> None:
-    from components.training.coordination import limit_waiting
     from components.training.loop import Worker, train_worker
     from components.training.start import read_start_weights
+    from components.training.workers.coordination import limit_waiting
     from components.transforms.fitted import FittedTable
 
     fitted = FittedTable.model_validate_json(job.statistics.read_text(encoding="utf-8"))
@@ -172,7 +172,7 @@ def _save_model(path: Path, job: TrainJob, fitted: "FittedTable", final: "Checkp
     import keras
 
     from components.models.build import build, with_probabilities
-    from components.training.columns import input_shape
+    from components.training.feeding.columns import input_shape
     from components.transforms.layers import raw_model
 
     keras.config.set_dtype_policy("float32")  # whatever it was trained in: it runs anywhere

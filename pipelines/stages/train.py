@@ -176,7 +176,7 @@ def _content_digest(pipeline: Pipeline, paths: PipelinePaths, data_digest: str, 
     contents = [data_digest.encode(), paths.statistics.read_bytes(), settings.encode()]
     started = sorted(start.rglob("*") if start.is_dir() else [start]) if start else []
     code = Path(components.__file__).parent
-    files = [file for folder in ("models", "training", "transforms") for file in sorted((code / folder).glob("*.py"))]
+    files = [file for folder in ("models", "training", "transforms") for file in sorted((code / folder).rglob("*.py"))]
     contents += [file.read_bytes() for file in (*started, *files) if file.is_file()]
     return hashlib.sha256(b"\0".join(contents)).hexdigest()
 

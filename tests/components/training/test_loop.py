@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from components.examples.settings import CategoryLabel
 from components.training import checkpoints
-from components.training.columns import Columns
+from components.training.feeding.columns import Columns
 from components.training.loop import Worker, train_worker
 from components.training.observer import Observer
 from components.training.settings import Training

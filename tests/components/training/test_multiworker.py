@@ -137,8 +137,8 @@ def work(rank: int, ports: list[int], folder: Path) -> None:
 def train(case: str, strategy: Any, place: tuple[int, int]) -> dict[str, Any]:
     import keras
 
-    from components.training.group import require_equal_weights
     from components.training.multiworker import trained_by_all_workers, worker_dataset
+    from components.training.workers.group import require_equal_weights
 
     data = example_data(case)
     batches, validation_batches = serve(data, EXAMPLES, *place), serve(data, VALIDATED, *place)

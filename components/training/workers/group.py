@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from components.errors import DataError, TrainingError
 from components.training.batches import worker_slice
-from components.training.override import overridden
+from components.training.workers.override import overridden
 
 
 class Group:

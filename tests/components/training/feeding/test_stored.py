@@ -15,10 +15,10 @@ from components.errors import DataError
 from components.examples import shards
 from components.examples.settings import CategoryLabel, ImageFeature, NumberFeature, NumberLabel
 from components.training.batches import Windows
-from components.training.columns import Columns, load_split
-from components.training.feed import serve_evaluation, serve_training
-from components.training.reading import decode_images
-from components.training.stored import open_columns, write_columns
+from components.training.feeding.columns import Columns, load_split
+from components.training.feeding.feed import serve_evaluation, serve_training
+from components.training.feeding.reading import decode_images
+from components.training.feeding.stored import open_columns, write_columns
 from components.transforms.fitted import FittedFeature, FittedScalePixels, FittedTable
 
 IMAGE = FittedFeature(
@@ -151,8 +151,8 @@ import json, os, re, sys
 from pathlib import Path
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 from components.training.batches import Windows
-from components.training.feed import serve_training
-from components.training.stored import write_columns
+from components.training.feeding.feed import serve_training
+from components.training.feeding.stored import write_columns
 from components.transforms.fitted import FittedTable
 
 folder, examples = Path(sys.argv[1]), int(sys.argv[2])

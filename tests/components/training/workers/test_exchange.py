@@ -12,9 +12,9 @@ WORKER = """
 import os, signal, sys
 import numpy as np
 import tensorflow as tf
-from components.training.coordination import limit_waiting
-from components.training.exchange import sum_over_workers
-from components.training.ring import connected
+from components.training.workers.coordination import limit_waiting
+from components.training.workers.exchange import sum_over_workers
+from components.training.workers.ring import connected
 
 rank, num_workers, stops = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "stops"
 limit_waiting(num_workers=num_workers, start_timeout_seconds=60)

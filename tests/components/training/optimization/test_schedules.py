@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from components.training.schedules import build_learning_rate
+from components.training.optimization.schedules import build_learning_rate
 from components.training.settings import LearningRate
 
 ADAPTER = TypeAdapter(LearningRate)

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.training.batches import Windows, worker_order
-from components.training.columns import Columns
-from components.training.feed import evaluation_batches, serve_evaluation, serve_training, training_batches
-from components.training.order import batch_examples
+from components.training.feeding.columns import Columns
+from components.training.feeding.feed import evaluation_batches, serve_evaluation, serve_training, training_batches
+from components.training.feeding.order import batch_examples
 
 cuts = st.builds(Windows, st.integers(9, 120), st.integers(4, 40), st.none() | st.integers(16, 64))
 

@@ -5,7 +5,7 @@ from functools import partial
 
 import tensorflow as tf
 
-from components.training.ring import Ring
+from components.training.workers.ring import Ring
 
 # What is larger goes alone: it would cost a copy into a common vector and one out of it, more than one more round trip.
 PACKED_BYTES = 1 << 20

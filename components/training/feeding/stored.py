@@ -26,7 +26,7 @@ from components.errors import DataError
 from components.examples import shards
 from components.examples.settings import CategoryLabel, ImageFeature
 from components.settings import Settings
-from components.training.columns import feature_array, input_shape, label_array
+from components.training.feeding.columns import feature_array, input_shape, label_array
 from components.transforms.fitted import FittedTable
 
 DESCRIPTION = "columns.json"

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from components.errors import DataError
 from components.training.batches import Windows, batch_slice, worker_slice
-from components.training.columns import Columns
-from components.training.order import window_blocks, window_order
-from components.training.reading import all_examples, decode_images, read_blocks, take
-from components.training.stored import StoredColumns
+from components.training.feeding.columns import Columns
+from components.training.feeding.order import window_blocks, window_order
+from components.training.feeding.reading import all_examples, decode_images, read_blocks, take
+from components.training.feeding.stored import StoredColumns
 
 PREFETCHED_BATCHES = 4
 DECODED_BATCHES = 4  # batches of encoded images that are decoded at once

@@ -157,7 +157,7 @@ def stop_together(strategy: Any, place: tuple[int, int]) -> dict[str, Any]:
 
 
 def exchange_figures(strategy: Any, rank: int) -> dict[str, Any]:
-    from components.training import group
+    from components.training.workers import group
 
     gathered = [group.gather_figures(strategy, [rank + 0.25, *FIGURES]) for _ in range(2)][-1]
     before = group._gather.experimental_get_tracing_count()
@@ -170,7 +170,7 @@ def exchange_figures(strategy: Any, rank: int) -> dict[str, Any]:
 def differ(strategy: Any, place: tuple[int, int]) -> str:
     """Worker 1 turns a bias of 0.0 into -0.0, equal as a number, in the middle of an epoch."""
     from components.errors import TrainingError
-    from components.training.group import require_equal_weights
+    from components.training.workers.group import require_equal_weights
 
     def after_step(step: int, model: Any, group: Any) -> None:
         if step != 3:
@@ -191,7 +191,7 @@ def differ(strategy: Any, place: tuple[int, int]) -> str:
 def continue_epoch(strategy: Any, place: tuple[int, int], path: Path) -> dict[str, Any]:
     """Two workers train an epoch, and its beginning only; any number of workers trains the rest."""
     from components.errors import TrainingError
-    from components.training.group import gather_figures, metric_state, restore_metric_state
+    from components.training.workers.group import gather_figures, metric_state, restore_metric_state
 
     undisturbed: dict[str, Any] = {}
     if place[1] == 2:
@@ -228,7 +228,7 @@ def predict_rows(strategy: Any, place: tuple[int, int]) -> dict[str, Any]:
     import keras
 
     from components.errors import DataError
-    from components.training.group import predict
+    from components.training.workers.group import predict
 
     rank, num_workers = place
     keras.utils.set_random_seed(1)

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from components.training.columns import Columns
-from components.training.stored import StoredColumns
+from components.training.feeding.columns import Columns
+from components.training.feeding.stored import StoredColumns
 
 
 class EncodedImages(NamedTuple):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from components.training.optimizers import build_optimizer
+from components.training.optimization.optimizers import build_optimizer
 from components.training.settings import Adam
 
 

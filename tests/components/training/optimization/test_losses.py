@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from components.examples.settings import CategoryLabel, NumberLabel
-from components.training.losses import build_loss, example_weights
+from components.training.optimization.losses import build_loss, example_weights
 
 LABEL = CategoryLabel(name="kind", classes=("a", "b", "c"))
 LOGITS = np.array([[2.0, -1.0, 0.5], [0.1, 0.2, 3.0]], np.float32)

@@ -9,7 +9,7 @@ import time
 import pytest
 
 WORKER = """
-from components.training.coordination import limit_waiting
+from components.training.workers.coordination import limit_waiting
 import tensorflow as tf
 try:
     limit_waiting(num_workers=2, start_timeout_seconds=10)

@@ -19,7 +19,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow.python.eager import context
 
-from components.training.group import gather_figures
+from components.training.workers.group import gather_figures
 
 Compression = Literal["none", "bfloat16"]
 WIRE_TYPES: dict[Compression, Any] = {"none": np.float32, "bfloat16": tf.bfloat16.as_numpy_dtype}

@@ -4,8 +4,8 @@ from typing import Any
 
 import keras
 
-from components.training.adam import FusedAdam
-from components.training.schedules import build_learning_rate
+from components.training.optimization.adam import FusedAdam
+from components.training.optimization.schedules import build_learning_rate
 from components.training.settings import Adagrad, Adam, Lion, Optimizer, RmsProp, Sgd
 
 ADAMW_WEIGHT_DECAY = 0.004  # Keras's own default

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.training.ring import Ring
+from components.training.workers.ring import Ring
 
 
 def ring_of(num_workers: int, **options) -> list[Ring]:

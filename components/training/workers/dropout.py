@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from components.training.batches import Windows, worker_slice
-from components.training.order import batch_examples
+from components.training.feeding.order import batch_examples
 
 
 class GlobalBatch:

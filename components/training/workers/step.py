@@ -8,10 +8,10 @@ import keras
 import tensorflow as tf
 
 from components.errors import TrainingError
-from components.training.exchange import sum_over_workers
-from components.training.group import Group
-from components.training.override import Override, overridden
-from components.training.ring import Ring
+from components.training.workers.exchange import sum_over_workers
+from components.training.workers.group import Group
+from components.training.workers.override import Override, overridden
+from components.training.workers.ring import Ring
 
 StepFunction = Callable[[Any], Any]
 
