@@ -55,13 +55,16 @@ def compare_steps(pairs: int) -> None:
         # The last to start is the first to end: without worker 0, it raises.
         settings = [{"cores": [core], "ports": ports, "rank": rank} for rank, core in enumerate(both)]
         two, _ = [running.enter_context(steps("ours", data, **worker)) for worker in settings]
-        turns = [[turn(side)["seconds"] for side in (peer, one, two)] for _ in range(pairs + 1)][
-            1:
-        ]  # the first one is traced
+        turns = [[turn(side)["seconds"] for side in (peer, one, two)] for _ in range(pairs + 1)]
+        turns.pop(0)  # it traced the graphs
         one.stdin.close()
         written = [json.loads(line)["checkpoint_seconds"] for line in one.stdout]
+    fastest = [min(seconds) for seconds in zip(*turns, strict=True)]
     for name, place in (("one worker", 1), ("two workers, one core each", 2)):
         show(f"examples a second, {name} / plain Keras", [each[0] / each[place] for each in turns])
+        print(
+            f"the same, fastest turns of both sides: {fastest[0] / fastest[place]:.3f}"
+        )  # no other program had a core
     one_epoch = statistics.median(each[1] for each in turns) / STEPS * MNIST_STEPS
     show("a checkpoint / the steps of an epoch of MNIST", [seconds / one_epoch for seconds in written])
     for name, place in (("plain Keras", 0), ("one worker", 1), ("two workers", 2)):
