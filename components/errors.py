@@ -1,8 +1,13 @@
 """Problems a person can mend. Anything else that is raised is a bug and keeps its traceback."""
 
 
+# Exit codes of the command line, by which a scheduler decides whether to try again.
+EXIT_MISTAKE = 2
+EXIT_SERVICE = 75  # EX_TEMPFAIL of sysexits.h
+
+
 class UserError(Exception):
-    """Base of all errors that are shown as one line, without a traceback; the command line exits with 2."""
+    """Base of all errors that are shown as one line, without a traceback; the command line exits with EXIT_MISTAKE."""
 
 
 class ParamsError(UserError):
@@ -18,4 +23,4 @@ class TrainingError(UserError):
 
 
 class ServiceError(UserError):
-    """Something outside this machine's code can't be reached or refuses: network, storage, Ray, MLflow, DVC."""
+    """Something outside can't be reached or refuses: network, storage, Ray, MLflow, DVC. It exits with EXIT_SERVICE."""

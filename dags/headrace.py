@@ -1,30 +1,29 @@
 """From raw data to a registered champion: the stages of `dvc.yaml`, one task each, one DAG per pipeline.
 
-Each task brings its stage up to date with `dvc repro --single-item STAGE@PIPELINE`: a stage whose code, parameters and
-data have not changed costs a second and runs nothing. Schedule, retries, owner and tags are in the `schedule`
-section of its parameters. A pipeline runs once at a time, because its runs share one working tree.
+Each run works in a workspace of its own, a clone of the project at the commit that was checked out when the run began,
+with DVC's cache shared: runs may go on side by side, and nobody's working tree is touched. A task brings its stage up
+to date with `dvc repro --single-item STAGE@PIPELINE`: a stage whose code, parameters and data have not changed costs
+a second and runs nothing. What a task has made is pushed to DVC's remote; `dvc exp show` lists the run.
+
+Where there is a connection `ray_default`, training is a job on that cluster. Parameters of `params.yaml` can be changed
+for one run in the trigger form. Schedule, retries, alerts, owner and tags are in the section `schedule`.
 """
 
 from pathlib import Path
 
 from airflow.sdk import DAG
 
-from pipelines.airflow.graph import pipelines_with_graphs
+from pipelines.airflow.assets import outlets_of
+from pipelines.airflow.graph import dag_settings, pipelines_with_graphs
 from pipelines.airflow.operator import stage_task
 
 root = Path(__file__).resolve().parents[1]
 
 for pipeline, graph in pipelines_with_graphs(root):
-    with DAG(
-        dag_id=f"headrace_{pipeline.name}",
-        description=pipeline.description,
-        doc_md=__doc__,
-        schedule=pipeline.schedule.cron,
-        catchup=False,
-        max_active_runs=1,
-        default_args={"owner": pipeline.schedule.owner, "retries": pipeline.schedule.retries},
-        tags=["headrace", *pipeline.schedule.tags],
-    ):
-        tasks = {stage: stage_task(stage, pipeline=pipeline.name, root=root) for stage in graph}
+    with DAG(dag_id=f"headrace_{pipeline.name}", doc_md=__doc__, **dag_settings(pipeline, root)):
+        tasks = {
+            stage: stage_task(stage, pipeline=pipeline.name, root=root, outlets=outlets_of(stage, pipeline.name))
+            for stage in graph
+        }
         for stage, upstream in graph.items():
             tasks[stage].set_upstream([tasks[before] for before in upstream])

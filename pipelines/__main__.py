@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import structlog
 import typer
 
-from components.errors import UserError
+from components.errors import EXIT_MISTAKE, EXIT_SERVICE, ServiceError, UserError
 from pipelines.commands.quiet import import_tensorflow
 from pipelines.params import Pipeline, load_pipeline, with_workers
 from pipelines.paths import PipelinePaths, ProjectPaths, project_root
@@ -175,6 +175,38 @@ def tune(  # noqa: PLR0913 - each is an option
     raise typer.Exit(command(settings, paths, wanted, apply=apply))
 
 
+runs = typer.Typer(no_args_is_help=True, help="MLflow's runs: list them, close those that nobody trains any more.")
+app.add_typer(runs, name="runs", rich_help_panel="Commands")
+AnyPipeline = Annotated[str | None, typer.Argument(metavar="[PIPELINE]", help="Without it, all pipelines.")]
+
+
+@runs.command("list")
+def list_runs_(
+    pipeline: AnyPipeline = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many.")] = 30,
+) -> None:
+    """Show the newest runs and how they ended."""
+    from pipelines.commands.runs import list_runs
+
+    list_runs(ProjectPaths(project_root()), pipeline, limit=limit)
+
+
+@runs.command("sweep")
+def sweep_runs_(
+    pipeline: AnyPipeline = None,
+    *,
+    unreachable_after_hours: Annotated[
+        float, typer.Option(min=0, help="When a run whose owner can't be asked counts as lost.")
+    ] = 24.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
+) -> None:
+    """Close the runs that are RUNNING although nobody trains."""
+    from pipelines.commands.runs import sweep_runs
+
+    project = ProjectPaths(project_root())
+    sweep_runs(project, pipeline, unreachable_after_hours=unreachable_after_hours, dry_run=dry_run)
+
+
 def configure_logging() -> None:
     """Send log lines, readable and timed, to standard error."""
     structlog.configure(
@@ -189,21 +221,24 @@ def configure_logging() -> None:
 
 
 def main() -> None:
-    """Run the command line; what a person can mend is one readable line on standard error and exit code 2."""
+    """Run the command line; what a person can mend is one readable line on standard error.
+
+    The exit code is 2 for a mistake, 75 for what may go well when it is tried again: a service or disk that is away.
+    """
     configure_logging()
     try:
         app()
     except UserError as error:
-        _leave(str(error))
+        _leave(str(error), EXIT_SERVICE if isinstance(error, ServiceError) else EXIT_MISTAKE)
     except Exception as error:
         if (problem := disk_problem(error)) is None:
             raise
-        _leave(problem)
+        _leave(problem, EXIT_SERVICE)
 
 
-def _leave(problem: str) -> NoReturn:
+def _leave(problem: str, exit_code: int) -> NoReturn:
     print(f"error: {problem}", file=sys.stderr)  # noqa: T201
-    sys.exit(2)
+    sys.exit(exit_code)
 
 
 if __name__ == "__main__":

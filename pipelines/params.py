@@ -1,7 +1,8 @@
 """params.yaml as frozen, range-checked models. The only reader of that file."""
 
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
@@ -138,11 +139,32 @@ class Register(Settings):
     compare_by: str
 
 
+class Alerts(Settings):
+    """Who is told how a run ended, and when. Where it is told to is a secret: params.yaml has only the secret's name.
+
+    `webhook` is `connection:ID` (its host is the whole address, its password a bearer token), `variable:NAME` or
+    `environment:NAME`. E-mail goes by Airflow's own connection (`[email] email_conn_id`, smtp_default).
+    """
+
+    after: Literal["failure", "success_too", "never"] = "failure"
+    webhook: Annotated[str, Field(pattern=r"^(connection|variable|environment):[\w.\-]+$")] | None = None
+    email: tuple[Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")], ...] = ()
+
+
 class Schedule(Settings):
-    """When Airflow runs the pipeline, and how often it tries a task again."""
+    """When Airflow runs the pipeline, how often it tries a task again, and who is told how it ended.
+
+    A run reads the data of its own interval, between two times of `cron`; with `catchup` it is also run for all that
+    lie between `start_date` and now. `deadline_hours` after it was queued, a run that is not done is told of.
+    """
 
     cron: str | None = None
-    retries: Annotated[int, Field(ge=0, le=20)] = 1
+    start_date: date = date(2026, 1, 1)
+    catchup: bool = False
+    max_active_runs: Annotated[int, Field(ge=1, le=64)] = 4
+    retries: Annotated[int, Field(ge=0, le=20)] = 2
+    deadline_hours: Annotated[float, Field(gt=0)] | None = None
+    alerts: Alerts = Alerts()
     owner: str = "headrace"
     tags: tuple[str, ...] = ()
 

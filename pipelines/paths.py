@@ -135,6 +135,16 @@ class ProjectPaths:
         return self.state / "ray"
 
     @property
+    def workspaces(self) -> Path:
+        """Where the DAG runs of this project work, each in a clone of its own."""
+        return self.state / "workspaces"
+
+    @property
+    def handoff(self) -> Path:
+        """What a training in a Ray job is told by whoever submitted it."""
+        return self.state / "handoff.json"
+
+    @property
     def training_runs(self) -> Path:
         """What MLflow is to know of each training of this clone."""
         return self.state / "runs"

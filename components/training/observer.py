@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 Figures = Mapping[str, float]
@@ -19,7 +20,7 @@ class Observer:
     `on_epoch` takes the epoch (1 is the first), its figures and those of the workers themselves; `on_progress` figures
     by name: epoch, step, steps, examples_per_second, seconds_left_in_epoch, seconds_left. `stop` may be set from any
     thread. `on_strategy` is called on every worker once TensorFlow has found the others, and has put its own signal
-    handlers in place.
+    handlers in place; `on_checkpoint` on worker 0 with the folder of each checkpoint, whole.
     """
 
     on_epoch: Callable[[int, Figures, Figures], None] = _nobody
@@ -27,6 +28,7 @@ class Observer:
     on_note: Callable[[str], None] = _nobody
     stop: threading.Event = field(default_factory=threading.Event)
     on_strategy: Callable[[], None] = _nobody
+    on_checkpoint: Callable[[Path], None] = _nobody
 
 
 class Stopped(Exception):  # noqa: N818 - not an error: somebody asked for it

@@ -126,9 +126,10 @@ class Recorder(keras.callbacks.Callback):
         if not self._is_first:
             return
         try:
-            checkpoints.save(checkpoints.step_folder(self._folder, self.state.step), checkpoint)
+            saved = checkpoints.save(checkpoints.step_folder(self._folder, self.state.step), checkpoint)
             best_step = self.state.best_epoch * self._steps_per_epoch
             checkpoints.keep(self._folder, last=self._training.checkpoints.keep, best_step=best_step)
+            self._observer.on_checkpoint(saved)
             if not within_epoch:
                 write_histograms(self._folder, self.model, epoch=self.state.epoch)
         except OSError as error:

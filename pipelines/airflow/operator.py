@@ -1,45 +1,156 @@
-"""A stage of dvc.yaml as an Airflow task."""
+"""A stage of dvc.yaml as an Airflow task, in the workspace of its DAG run; training may be a job on a Ray cluster."""
 
 import os
+import subprocess
+import tempfile
+from collections import deque
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowException
 
+from pipelines.airflow.assets import publish_events
+from pipelines.airflow.causes import StageFailed, stage_failed
+from pipelines.airflow.connection import DEFAULT_CONNECTION, allows_open, find_cluster
+from pipelines.airflow.links import MlflowLink, RayLink, ReportLink, mlflow_address
+from pipelines.airflow.ray_job import RayTask
+from pipelines.airflow.run import DagRun
+from pipelines.airflow.watch import Outcome
+from pipelines.cluster.submit import Submitted
 from pipelines.storage import dvc
 
-if TYPE_CHECKING:
-    import subprocess
+KEPT_LINES = 200
+HANDED_OVER = "exited with 76"  # DVC's word on a stage that only submitted its job
 
 
-def stage_task(stage: str, *, pipeline: str, root: Path) -> BaseOperator:
-    """Return the task of one stage. The one place that decides how a stage runs: here, in the worker's own process."""
-    return StageOperator(task_id=stage, target=f"{stage}@{pipeline}", root=root)
+def stage_task(stage: str, *, pipeline: str, root: Path, **options: Any) -> BaseOperator:
+    """Return the task of one stage. The one place that decides how a stage runs."""
+    operator = TrainOperator if stage == "train" else StageOperator
+    return operator(task_id=stage, stage=stage, pipeline=pipeline, root=root, **options)
 
 
 class StageOperator(BaseOperator):  # type: ignore[misc]  # mypy does not follow imports into Airflow
-    """Runs `dvc repro --single-item TARGET` in the project, its output in the task's log; a kill ends all of it."""
+    """Runs `dvc repro --single-item STAGE@PIPELINE` in the workspace, its output in the task's log.
 
-    template_fields = ("target",)
+    What the stage has made is then kept: pushed to DVC's remote, and saved as an experiment named after the DAG run.
+    A kill ends all that was started.
+    """
 
-    def __init__(self, *, target: str, root: Path, **options: Any) -> None:
+    operator_extra_links = (MlflowLink(), ReportLink())
+
+    def __init__(self, *, stage: str, pipeline: str, root: Path, **options: Any) -> None:
         super().__init__(**options)
-        self.target = target
+        self.stage, self.pipeline = stage, pipeline
         self.root = os.fspath(root)  # text, because tasks are kept as JSON
+        self.mlflow_url: str | None = None
         self._process: subprocess.Popen[str] | None = None
 
-    def execute(self, context: Any) -> None:  # noqa: ARG002
-        """Bring the stage up to date; raise AirflowException if it fails."""
-        with dvc.repro(Path(self.root), self.target, single_item=True) as self._process:
-            for line in self._process.stdout or ():
-                if line.strip():
-                    self.log.info(line.rstrip())
-            exit_code = self._process.wait()
-        if exit_code != 0:
-            raise AirflowException(f"stage {self.target} failed with exit code {exit_code}; see the lines above")
+    def execute(self, context: Any) -> Any:
+        """Bring the stage up to date; raise StageFailed, by its cause, where that fails."""
+        with self._run(context) as run:
+            self._repro(run, {})
+            return self._keep(context, run)
 
     def on_kill(self) -> None:
         """End the stage, and all that it has started."""
         if self._process is not None:
             dvc.stop(self._process)
+
+    def _repro(self, run: DagRun, environment: Mapping[str, str]) -> bool:
+        """Whether the stage is up to date; False where it has handed over to a job."""
+        target = f"{self.stage}@{self.pipeline}"
+        lines: deque[str] = deque(maxlen=KEPT_LINES)
+        given = {**run.environment, **environment}
+        with dvc.repro(run.workspace, target, single_item=True, pull=True, extra=given) as self._process:
+            for line in filter(None, (line.rstrip() for line in self._process.stdout or ())):
+                lines.append(line)
+                if HANDED_OVER not in line:
+                    self.log.info("%s", line)
+            exit_code = self._process.wait()
+        if lines and HANDED_OVER in lines[-1]:
+            return False
+        if exit_code != 0:
+            raise stage_failed(target, output=lines, exit_code=exit_code)
+        return True
+
+    def _keep(self, context: Any, run: DagRun) -> dict[str, Any]:
+        self.mlflow_url = mlflow_address(run.workspace, self.pipeline)
+        kept = run.keep()
+        publish_events(context, run.workspace, stage=self.stage, pipeline=self.pipeline, kept=kept)
+        return kept
+
+    def _run(self, context: Any) -> AbstractContextManager[DagRun]:
+        return DagRun.of(context, root=Path(self.root), pipeline=self.pipeline, stage=self.stage)
+
+
+class TrainOperator(RayTask, StageOperator):
+    """The same for training: where there is a Ray connection, the training is a job on that cluster.
+
+    The task is deferred while the job runs, so it takes no worker's place. A retry, or a task that is cleared, joins
+    the job that is under way, or starts the next one from its last checkpoint. Ending the task stops the job.
+    """
+
+    operator_extra_links = (RayLink(), MlflowLink())
+
+    def __init__(
+        self,
+        *,
+        ray_conn_id: str = DEFAULT_CONNECTION,
+        deferrable: bool = True,
+        stop_grace_seconds: float = 20.0,
+        job_timeout_seconds: float | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.ray_conn_id, self.deferrable = ray_conn_id, deferrable
+        self.stop_grace_seconds, self.job_timeout_seconds = stop_grace_seconds, job_timeout_seconds
+
+    def execute(self, context: Any) -> Any:
+        """Submit the training, or join it, and follow it; train in this process where there is no cluster."""
+        cluster = find_cluster(self.ray_conn_id)
+        if cluster is None:
+            return super().execute(context)
+        with self._run(context) as run:
+            submitted = self._submit(run)
+        if submitted is not None:
+            outcome = self.follow(context, submitted.submission_id, cluster=cluster, is_ours=submitted.is_ours)
+            self._succeed(context, outcome)
+        return self._bring(context)
+
+    def resume(self, context: Any, event: dict[str, Any] | None = None) -> Any:
+        """Bring the results of a job that is over; raise StageFailed, by its cause, where it has none."""
+        self._succeed(context, Outcome.model_validate(event))
+        return self._bring(context)
+
+    def _submit(self, run: DagRun) -> Submitted | None:
+        """The job that trains; None where the model is up to date."""
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "submitted.json"
+            if self._repro(run, {**self._reach(), "HEADRACE_SUBMITTED": str(file)}):
+                return None
+            return Submitted.model_validate_json(file.read_text(encoding="utf-8"))
+
+    def _bring(self, context: Any) -> Any:
+        with self._run(context) as run:
+            self._repro(run, self._reach())
+            return self._keep(context, run)
+
+    def _reach(self) -> dict[str, str]:
+        """The environment by which the stage reaches the cluster."""
+        cluster = find_cluster(self.ray_conn_id)
+        if cluster is None:
+            return {}
+        verify = {"HEADRACE_RAY_CA": cluster.verify} if isinstance(cluster.verify, str) else {}
+        token = {"RAY_AUTH_TOKEN": cluster.token} if cluster.token else {}
+        is_open = {"HEADRACE_ALLOW_OPEN_RAY": "1"} if allows_open(self.ray_conn_id) else {}
+        return {"RAY_ADDRESS": cluster.address, **verify, **token, **is_open}
+
+    def _succeed(self, context: Any, outcome: Outcome) -> None:
+        try:
+            self.succeed(outcome)
+        except StageFailed:
+            with self._run(context) as run:  # the job may have died without a word to MLflow
+                run.sweep(self.pipeline, self._reach())
+            raise

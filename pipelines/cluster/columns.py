@@ -2,7 +2,6 @@
 
 import fcntl
 import shutil
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,6 +12,7 @@ from components.training.batches import Windows
 from components.training.feeding.columns import Columns, label_array, load_split
 from components.training.feeding.stored import StoredColumns, write_columns
 from pipelines.cluster.job import TrainJob
+from pipelines.cluster.node import scratch_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,11 +39,11 @@ def split_columns(job: TrainJob, split: Split, *, fitted: "FittedTable") -> Colu
 
 def remove_columns(job: TrainJob) -> None:
     """Remove the files of this node; nothing happens where there are none."""
-    shutil.rmtree(_scratch(job), ignore_errors=True)
+    shutil.rmtree(scratch_folder(job) / "columns", ignore_errors=True)
 
 
 def _stored(job: TrainJob, split: Split, *, fitted: "FittedTable") -> StoredColumns:
-    folder, scratch = job.splits / split, _scratch(job)
+    folder, scratch = job.splits / split, scratch_folder(job) / "columns"
     scratch.mkdir(parents=True, exist_ok=True)
     windows = Windows(_examples(folder), job.train.global_batch_size, job.train.window_examples)
     with (scratch / f"{split}.lock").open("w") as lock:
@@ -64,8 +64,3 @@ def _weights(job: TrainJob, *, fitted: "FittedTable") -> "NDArray[np.float32] | 
 
 def _examples(folder: Path) -> int:
     return int(pl.scan_parquet(folder / "*.parquet").select(pl.len()).collect().item())
-
-
-def _scratch(job: TrainJob) -> Path:
-    """A folder of this node's own: every epoch reads all of it."""
-    return Path(tempfile.gettempdir()) / "headrace" / job.run_name

@@ -15,15 +15,18 @@ from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
 
-from components.errors import ServiceError, TrainingError
+from components.errors import ParamsError, ServiceError, TrainingError
 from pipelines.cluster.backend import TensorflowBackendConfig
 from pipelines.cluster.connect import is_remote
 from pipelines.cluster.job import TrainJob
-from pipelines.cluster.progress import follow
+from pipelines.cluster.progress import follow, mailbox
 from pipelines.cluster.worker import train_on_worker
 from pipelines.params import Train
+from pipelines.storage.objects import open_storage
+from pipelines.storage.published import fetch
 
 POLL_SECONDS = 0.2
+LEAVE_SECONDS = 20.0  # for a step and its checkpoint
 WAITING_SECONDS = 60.0
 RESIZE_INTERVAL_SECONDS = 10.0  # a look at the cluster; the group begins anew only where it has changed
 
@@ -40,6 +43,13 @@ def fit(job: TrainJob, *, on_event: Callable[[dict[str, Any]], None]) -> None:
     TrainingError for what a person can mend, and WorkerError with a worker's traceback for a bug.
     """
     require_gpus(job.train)
+    with mailbox(job):
+        _fit(job, on_event)
+    if job.published.exists():
+        fetch(job.key("results"), job.results, storage=open_storage(str(job.storage)))
+
+
+def _fit(job: TrainJob, on_event: Callable[[dict[str, Any]], None]) -> None:
     shown = follow(job.progress, 0, on_event)  # of an earlier try
     waiting = _Waiting(job.train, on_event)
 
@@ -48,18 +58,23 @@ def fit(job: TrainJob, *, on_event: Callable[[dict[str, Any]], None]) -> None:
         before, shown = shown, follow(job.progress, shown, on_event)
         waiting.look(has_begun=shown > before)
         # Not where the group was asked to leave: Ray takes its time to stop it, and then gives its resources back.
-        return job.results.is_dir() or job.failure.is_file()
+        return has_results(job) or job.failure.is_file()
 
     while True:
         job.preempted.unlink(missing_ok=True)
         _fit_one_group(job, look)
         if job.failure.is_file():
             raise _failure(json.loads(job.failure.read_text(encoding="utf-8")))
-        if job.results.is_dir():
+        if has_results(job):
             return
         if not job.preempted.exists():
             raise TrainingError(f"training ended without results in {job.results}")
         on_event({"kind": "note", "note": f"workers were asked to leave and did {_read(job.preempted)}; others go on"})
+
+
+def has_results(job: TrainJob) -> bool:
+    """Return whether the workers have left their results, here or in the storage."""
+    return job.results.is_dir() or job.published.exists()
 
 
 def _fit_one_group(job: TrainJob, look: Callable[[], bool]) -> None:
@@ -69,15 +84,15 @@ def _fit_one_group(job: TrainJob, look: Callable[[], bool]) -> None:
     except TrainingFailedError as error:
         if not look() and not job.preempted.exists():
             lost = f"the group of workers was lost more than {job.train.max_failures} times (train.max_failures)"
-            raise TrainingError(f"{lost}; the last reason: {' '.join(str(error).split())[:500]}") from error
+            raise ServiceError(f"{lost}; the last reason: {' '.join(str(error).split())[:500]}") from error
     look()
 
 
 def require_gpus(train: Train) -> None:
-    """Raise ServiceError where the Ray of this process has too few GPUs; a cluster may grow, and is not asked."""
+    """Raise ParamsError where the Ray of this process has too few GPUs; a cluster may grow, and is not asked."""
     gpus = int(ray.cluster_resources().get("GPU", 0))
     if train.use_gpu and not is_remote() and gpus < train.min_workers:
-        raise ServiceError(
+        raise ParamsError(
             f"train.use_gpu: {train.min_workers} workers need as many GPUs, and Ray finds {gpus} on this machine; set "
             "train.use_gpu: false, lower train.num_workers, or set RAY_ADDRESS to a cluster that has them"
         )
@@ -130,7 +145,7 @@ class _Trainer(DataParallelTrainer):  # type: ignore[misc]  # ray carries no typ
                 failure_config=FailureConfig(max_failures=job.train.max_failures),
             ),
         )
-        self._is_done = is_done
+        self._job, self._is_done = job, is_done
 
     def _create_default_callbacks(self) -> list[Any]:
         idle = (DatasetsCallback,) if is_remote() else (DatasetsCallback, PlacementGroupCleanerCallback)
@@ -147,8 +162,21 @@ class _Trainer(DataParallelTrainer):  # type: ignore[misc]  # ray carries no typ
                     return Result(metrics=None, checkpoint=None, error=None, path=self.run_config.storage_path)
             ray.get(running)
             return ray.get(controller.get_result.remote())
+        except KeyboardInterrupt:
+            _let_leave(self._job)
+            raise
         finally:
             ray.kill(controller)  # its workers and its placement group go with it
+
+
+def _let_leave(job: TrainJob) -> None:
+    """Give workers that can be asked the time to write a checkpoint; the others have the one of their last epoch."""
+    if not job.mailbox:
+        return
+    job.stop.touch()
+    deadline_seconds = time.monotonic() + LEAVE_SECONDS
+    while not (job.preempted.exists() or has_results(job)) and time.monotonic() < deadline_seconds:
+        time.sleep(POLL_SECONDS)
 
 
 def _read(file: Path) -> str:

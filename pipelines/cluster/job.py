@@ -7,7 +7,7 @@ from pipelines.params import Train
 
 
 class TrainJob(Settings):
-    """One training. Paths must mean the same on every node."""
+    """One training. Paths must mean the same on every node, unless there is a storage for what the nodes exchange."""
 
     run_name: str
     folder: Path
@@ -15,6 +15,8 @@ class TrainJob(Settings):
     statistics: Path
     train: Train
     start_weights: Path | None = None
+    storage: str | None = None
+    inputs: str | None = None  # the storage's key of splits, statistics and weights to begin with
 
     @property
     def checkpoints(self) -> Path:
@@ -40,3 +42,27 @@ class TrainJob(Settings):
     def results(self) -> Path:
         """What worker 0 leaves when all epochs are done; appears whole."""
         return self.folder / "results"
+
+    @property
+    def published(self) -> Path:
+        """Left once the results are in the storage."""
+        return self.folder / "published"
+
+    @property
+    def stop(self) -> Path:
+        """Made by whoever wants the workers to write a checkpoint and leave, where they are told through a mailbox."""
+        return self.folder / "stop"
+
+    @property
+    def mailbox(self) -> str | None:
+        """The name of the actor through which workers on other nodes tell; None where they write into `folder`."""
+        return f"headrace-{self.run_name}" if self.storage else None
+
+    def key(self, *names: str) -> str:
+        """Return where something of this training is in the storage."""
+        return training_key(self.run_name, *names)
+
+
+def training_key(run_name: str, *names: str) -> str:
+    """Return where something of a training is in the storage."""
+    return "/".join(("trainings", run_name, *names))

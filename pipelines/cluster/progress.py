@@ -1,23 +1,80 @@
-"""The progress file: one JSON line per event, from worker 0 to whoever follows the training."""
+"""What workers tell of a training: files of whoever follows it, written by themselves or by a mailbox on its node."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import ray
+
+from pipelines.cluster.job import TrainJob
+from pipelines.storage.atomic import replace_file
+
 Kind = Literal["group", "epoch", "progress", "note"]
+MAILBOX_TIMEOUT_SECONDS = 60.0
 
 
-def tell(progress: Path, kind: Kind, content: Mapping[str, Any]) -> None:
-    """Add a line to the progress file; where there is no room for it, training goes on without it.
+class Mailbox:
+    """An actor on the follower's node: writes there what workers on any node tell."""
 
-    A line begins with a line break, so that one cut short by a full disk does not spoil the next.
-    """
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder)
+
+    def tell(self, line: str) -> None:
+        """Add a line to the progress file."""
+        _add_line(self._folder / "progress.jsonl", line)
+
+    def leave(self, name: str, text: str) -> None:
+        """Write a file, all at once."""
+        _write(self._folder / name, text)
+
+    def is_stopping(self) -> bool:
+        """Whether the follower wants the workers to leave."""
+        return (self._folder / "stop").exists()
+
+
+@contextmanager
+def mailbox(job: TrainJob) -> Iterator[None]:
+    """For the length of the block, write what the job's workers tell into its folder on this node, if they need it."""
+    if not job.mailbox:
+        yield
+        return
+    here = {ray._raylet.RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()}
+    actor = ray.remote(num_cpus=0, label_selector=here)(Mailbox).options(name=job.mailbox).remote(str(job.folder))
     try:
-        with progress.open("a", encoding="utf-8") as file:
-            file.write("\n" + json.dumps({"kind": kind, **content}) + "\n")
-    except OSError:
-        return  # nobody to tell: figures are in the checkpoints too
+        yield
+    finally:
+        ray.kill(actor)
+
+
+def tell(job: TrainJob, kind: Kind, content: Mapping[str, Any]) -> None:
+    """Tell of an event; where nobody can be told, training goes on: figures are in the checkpoints too."""
+    line = json.dumps({"kind": kind, **content})
+    try:
+        if job.mailbox:
+            ray.get_actor(job.mailbox).tell.remote(line)
+        else:
+            _add_line(job.progress, line)
+    except (OSError, ValueError):  # ValueError: Ray knows no such actor
+        return
+
+
+def leave(job: TrainJob, file: Path, text: str) -> None:
+    """Make one of the job's files hold this text, where its follower looks."""
+    if job.mailbox:
+        ray.get(ray.get_actor(job.mailbox).leave.remote(file.name, text), timeout=MAILBOX_TIMEOUT_SECONDS)
+    else:
+        _write(file, text)
+
+
+def is_stopping(job: TrainJob) -> bool:
+    """Return whether the follower wants the workers to leave; False while it can't be asked."""
+    try:
+        mailbox = ray.get_actor(job.mailbox)
+        return bool(ray.get(mailbox.is_stopping.remote(), timeout=MAILBOX_TIMEOUT_SECONDS))
+    except (ValueError, ray.exceptions.RayError):
+        return False
 
 
 def follow(progress: Path, shown: int, on_event: Callable[[dict[str, Any]], None]) -> int:
@@ -30,6 +87,17 @@ def follow(progress: Path, shown: int, on_event: Callable[[dict[str, Any]], None
         if event is not None:
             on_event(event)
     return len(lines)
+
+
+def _add_line(progress: Path, line: str) -> None:
+    """A line begins with a line break, so that one cut short by a full disk does not spoil the next."""
+    with progress.open("a", encoding="utf-8") as file:
+        file.write(f"\n{line}\n")
+
+
+def _write(file: Path, text: str) -> None:
+    with replace_file(file) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _event(line: bytes) -> dict[str, Any] | None:

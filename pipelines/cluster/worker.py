@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from components.errors import TrainingError, UserError
 from pipelines.cluster.columns import remove_columns, split_columns
 from pipelines.cluster.job import TrainJob
+from pipelines.cluster.node import keep_in_storage, on_this_node, pass_on_stop, publish_results
 from pipelines.cluster.preemption import STOP, listen_again
-from pipelines.cluster.progress import tell
+from pipelines.cluster.progress import leave, tell
 from pipelines.cluster.results import CHECKPOINT, HISTORY, MODEL, TENSORBOARD
-from pipelines.storage.atomic import replace_file, replace_folder
+from pipelines.storage.atomic import replace_folder
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 ROOM_POLL_SECONDS = 5.0
@@ -41,11 +42,11 @@ def train_on_worker(config: dict[str, str]) -> None:
     context = ray.train.get_context()
     rank = context.get_world_rank()
     try:
+        job = on_this_node(job)
         prepare_devices(use_gpu=job.train.use_gpu, workers_on_node=context.get_local_world_size())
         _train(job, rank=rank, num_workers=context.get_world_size())
     except Stopped as stopped:
-        with replace_file(job.preempted) as file:
-            file.write_text(str(stopped), encoding="utf-8")
+        leave(job, job.preempted, str(stopped))
     except Exception as error:
         if _lost_the_others(error):
             raise
@@ -62,7 +63,8 @@ def _train(job: TrainJob, *, rank: int, num_workers: int) -> None:
     splits = [split_columns(job, "train", fitted=fitted), split_columns(job, "validation", fitted=fitted)]
     limit_waiting(num_workers=num_workers, start_timeout_seconds=job.train.start_timeout_seconds)
     if rank == 0:
-        tell(job.progress, "group", {"num_workers": num_workers})
+        tell(job, "group", {"num_workers": num_workers})
+        pass_on_stop(job, STOP)
     final = train_worker(
         *splits,
         label=fitted.label,
@@ -82,12 +84,15 @@ def _observer(job: TrainJob, fitted: "FittedTable") -> "Observer":
     from components.training.observer import Observer
 
     def on_epoch(epoch: int, figures: "Figures", system: "Figures") -> None:
-        tell(job.progress, "epoch", {"epoch": epoch, **in_label_unit(figures, fitted), **system})
+        tell(job, "epoch", {"epoch": epoch, **in_label_unit(figures, fitted), **system})
 
     def on_progress(figures: "Figures") -> None:
-        tell(job.progress, "progress", figures)
+        tell(job, "progress", figures)
 
-    return Observer(on_epoch, on_progress, lambda note: tell(job.progress, "note", {"note": note}), STOP, listen_again)
+    def on_note(note: str) -> None:
+        tell(job, "note", {"note": note})
+
+    return Observer(on_epoch, on_progress, on_note, STOP, listen_again, lambda folder: keep_in_storage(job, folder))
 
 
 def _lost_the_others(error: Exception) -> bool:
@@ -110,8 +115,7 @@ def _leave_failure(job: TrainJob, rank: int, error: Exception) -> None:
         "message": str(error),
         "traceback": "".join(traceback.format_exception(error)),
     }
-    with replace_file(job.failure) as file:
-        file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    leave(job, job.failure, json.dumps(content, indent=2) + "\n")
 
 
 def prepare_devices(*, use_gpu: bool, workers_on_node: int) -> None:
@@ -151,7 +155,7 @@ def _leave_results_when_there_is_room(job: TrainJob, fitted: "FittedTable", fina
         except OSError as error:
             if error.errno not in NO_ROOM or time.monotonic() > deadline_seconds:
                 raise
-            tell(job.progress, "note", {"note": f"the results wait for room in {job.folder}: {error}"})
+            tell(job, "note", {"note": f"the results wait for room in {job.folder}: {error}"})
             time.sleep(ROOM_POLL_SECONDS)
 
 
@@ -165,6 +169,8 @@ def _leave_results(job: TrainJob, fitted: "FittedTable", final: "Checkpoint") ->
         checkpoints.save(folder / CHECKPOINT, final)
         core = _save_model(folder / MODEL, job, fitted, final)
         write_tensorboard(folder / TENSORBOARD, history, histograms=job.checkpoints, model=core)
+    if job.storage:
+        publish_results(job)
 
 
 def _save_model(path: Path, job: TrainJob, fitted: "FittedTable", final: "Checkpoint") -> Any:

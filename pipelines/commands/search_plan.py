@@ -13,15 +13,16 @@ from components.errors import DataError, ParamsError
 from components.examples.shards import digest
 from components.settings import Settings
 from components.training.figures import better, figure_names
+from pipelines.cluster.origin import WITHOUT_EFFECT
 from pipelines.cluster.trials import Outcome, Trial
-from pipelines.commands.search_space import Axis, Values, check_axes, combinations, values_text, with_values
+from pipelines.commands.search_space import Axis, Values, check_axes, combinations, values_text
 from pipelines.mistakes import nearest
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths, ProjectPaths
 from pipelines.stages.normalize import normalize
 from pipelines.stages.split import split
-from pipelines.stages.train import WITHOUT_EFFECT
 from pipelines.storage.atomic import replace_file
+from pipelines.storage.edit_params import with_values
 from pipelines.tracking.start import fetch_start
 
 OUTCOME = "outcome.json"

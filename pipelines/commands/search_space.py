@@ -6,15 +6,14 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
 from components.errors import ParamsError
-from pipelines.mistakes import explain, nearest
+from pipelines.mistakes import nearest
 from pipelines.params import Pipeline
+from pipelines.storage.edit_params import with_values
 
 # What a trial redoes: the rest of the section decides neither the model nor the data that it is trained on.
 SEARCHED_SECTIONS = ("train", "normalize", "split", "ingest.features")
@@ -77,7 +76,7 @@ def check_axes(pipeline: Pipeline, axes: Sequence[Axis], first: Values) -> None:
 
     Each is tried with what else the first trial has.
     """
-    from pipelines.stages.train import WITHOUT_EFFECT
+    from pipelines.cluster.origin import WITHOUT_EFFECT
 
     places = [axis.place for axis in axes]
     for axis in axes:
@@ -92,52 +91,9 @@ def check_axes(pipeline: Pipeline, axes: Sequence[Axis], first: Values) -> None:
                 raise _mistake(axis.typed, str(error)) from error
 
 
-def with_values(pipeline: Pipeline, values: Values) -> Pipeline:
-    """Return the pipeline as if params.yaml had these values; raise ParamsError where they are not allowed."""
-    section = pipeline.model_dump(mode="json", by_alias=True, exclude_unset=True)  # what stands in the file
-    for place, value in values.items():
-        put(section, place, value)
-    try:
-        return Pipeline.model_validate(section)
-    except ValidationError as error:
-        lines = explain(Path("params.yaml"), pipeline.name, error, model=Pipeline)
-        raise ParamsError("; ".join(line.partition(": ")[2] for line in lines)) from error
-
-
-def put(section: Any, place: str, value: Any) -> None:
-    """Set the value at a dotted place of nested dicts and lists, with the dicts that lead to it where they lack.
-
-    Raises ParamsError where the place can't be reached, or holds more than one value.
-    """
-    *path, last = place.split(".")
-    node, seen = section, ""
-    for part in path:
-        node, seen = _below(node, part, seen), f"{seen}{part}."
-    _below(node, last, seen, missing=value, is_last=True)
-    node[int(last) if isinstance(node, list) else last] = value
-
-
 def values_text(values: Values) -> str:
     """Return places and values as a person reads them in one line."""
     return ", ".join(f"{place}={value}" for place, value in values.items())
-
-
-def _below(node: Any, part: str, seen: str, *, missing: Any = None, is_last: bool = False) -> Any:
-    where = seen.rstrip(".")
-    if isinstance(node, list):
-        if not part.isdecimal() or int(part) >= len(node):
-            raise ParamsError(f"{where} has {len(node)} items, counted from 0; there is no {part!r}")
-        found = node[int(part)]
-    elif isinstance(node, dict):
-        found = node.setdefault(part, missing if is_last else {})
-        if found is None and not is_last:
-            found = node[part] = {}
-    else:
-        raise ParamsError(f"{where} is a value, {node!r}: there is no {part!r} in it")
-    if is_last and isinstance(found, dict | list):
-        names = list(found) if isinstance(found, dict) else range(len(found))
-        raise ParamsError(f"{seen}{part} is not one value; search one in it: {', '.join(map(str, names))}")
-    return found
 
 
 def _draw(axis: Axis, generator: random.Random) -> Any:

@@ -12,7 +12,6 @@ from components.errors import ParamsError, TrainingError
 from components.training.figures import better
 from pipelines.cluster.connect import ray_session
 from pipelines.cluster.trials import Outcome, Watcher, clear, run_trials
-from pipelines.commands.edit_params import difference, edited, read, write
 from pipelines.commands.search_plan import (
     Planned,
     Search,
@@ -22,12 +21,14 @@ from pipelines.commands.search_plan import (
     make_data,
     plan_search,
 )
-from pipelines.commands.search_space import parse_axis, values_text, with_values
+from pipelines.commands.search_space import parse_axis, values_text
 from pipelines.commands.trial_table import TrialTable
 from pipelines.params import Pipeline, load_pipeline
 from pipelines.paths import PipelinePaths, ProjectPaths
+from pipelines.storage.edit_params import difference, edited, read, with_values, write
 from pipelines.tracking.runs import Status
 from pipelines.tracking.search_runs import SearchRuns
+from pipelines.tracking.sweep import owner_tags
 
 INTERRUPTED = 128 + signal.SIGINT
 
@@ -143,7 +144,7 @@ def _runs(plan: Sequence[Planned], search: Search, paths: PipelinePaths) -> Sear
         plan[0].trial.folder.with_name("runs.json"),
         experiment=f"headrace/{paths.pipeline}",
         name=name,
-        tags={"pipeline": paths.pipeline, "search": name},
+        tags={"pipeline": paths.pipeline, "search": name, **owner_tags()},
     )
     spaces = {axis.place: axis.typed.partition("=")[2] for axis in search.axes}
     how = {"metric": search.metric, "draws": search.draws, "seed": search.seed, "early_stop": search.early_stop}

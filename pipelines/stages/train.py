@@ -1,13 +1,10 @@
 """Train on Ray with multi-worker TensorFlow; publish the model, its checkpoint and where they come from."""
 
 import csv
-import hashlib
 import json
-import os
 import shutil
 import signal
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
@@ -17,55 +14,58 @@ from typing import Any
 
 import structlog
 
-import components
+from components.errors import TrainingError
+from pipelines.cluster.away import is_away, train_away
 from pipelines.cluster.connect import ray_session
 from pipelines.cluster.fit import fit
+from pipelines.cluster.handoff import (
+    Handoff,
+    bring_earlier,
+    bring_inputs,
+    is_in_job,
+    keep_record,
+    make_handoff,
+    publish_run,
+    read_handoff,
+)
 from pipelines.cluster.job import TrainJob
+from pipelines.cluster.origin import content_digest, origin_of, process_tags
 from pipelines.cluster.results import destinations
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths, ProjectPaths
 from pipelines.storage.atomic import replace_file, replace_folder
 from pipelines.tracking.start import fetch_start
-from pipelines.tracking.training_run import TrainingRun, begin, deliver
-
-# Settings of a training that don't change its weights (by more than rounding): it goes on, or is known again, when
-# these are changed.
-WITHOUT_EFFECT = ("num_workers", "use_gpu", "max_failures", "start_timeout_seconds", "checkpoints")
+from pipelines.tracking.training_run import TrainingRun, begin, deliver, record_file
 
 log = structlog.get_logger()
 
 
 def train(pipeline: Pipeline, paths: PipelinePaths) -> None:
-    """Write the model, checkpoint, TensorBoard logs, history and run.json of one training."""
+    """Write the model, checkpoint, TensorBoard logs, history and run.json of one training.
+
+    It trains here, on the Ray of RAY_ADDRESS or one that starts in this process; or, where RAY_ADDRESS is the address
+    of a job server, as a job there.
+    """
     signal.signal(signal.SIGTERM, _stop)
     deliver(paths.root)
-    digest = json.loads(paths.manifest.read_text(encoding="utf-8"))["digest"]
-    start = fetch_start(pipeline, paths)
-    run_name = f"{pipeline.name}-{_content_digest(pipeline, paths, digest, start)[:12]}"
+    told = read_handoff(paths.root)
+    start = bring_inputs(paths, told) if is_in_job() else fetch_start(pipeline, paths)
+    run_name = f"{pipeline.name}-{content_digest(pipeline, paths, start)[:12]}"
     if (earlier := _earlier(paths, run_name)) is not None:
         log.info("the same data, settings and code were trained before: kept as it is", **earlier)
         return
-    origin = _origin(pipeline, paths, run_name, digest)
-    job = TrainJob(
-        run_name=run_name,
-        folder=ProjectPaths(paths.root).ray_storage / run_name,
-        splits=paths.splits,
-        statistics=paths.statistics,
-        train=pipeline.train,
-        start_weights=start,
+    handoff = told or (
+        make_handoff(paths, run_name=run_name, start_weights=start) if is_away() or is_in_job() else None
     )
-    job.folder.mkdir(parents=True, exist_ok=True)
-    run = begin(
-        paths.root,
-        experiment=str(origin["mlflow_experiment"]),
-        run_name=run_name,
-        tags={name: str(value) for name, value in origin.items()},
-        params=pipeline.train.model_dump(mode="json"),
-        epochs=pipeline.train.epochs,
-    )
-    with _truthful_status(run):
-        _train(job, run)
-        published = _publish(job, paths, origin, run)
+    if handoff is not None and handoff.run_name != run_name:
+        raise TrainingError(
+            f"expected to train {handoff.run_name}, found {run_name} from what is here: the code that trains is not "
+            "that of whoever submitted this; install the same version of Headrace on all nodes"
+        )
+    if handoff is not None and is_away():
+        published = _bring(train_away(pipeline, paths, handoff, start_weights=start), paths)
+    else:
+        published = _train_here(pipeline, paths, run_name=run_name, start=start, handoff=handoff)
     log.info(
         "trained",
         pipeline=pipeline.name,
@@ -75,16 +75,35 @@ def train(pipeline: Pipeline, paths: PipelinePaths) -> None:
     )
 
 
-def _origin(pipeline: Pipeline, paths: PipelinePaths, run_name: str, data_digest: str) -> dict[str, Any]:
-    return {
-        "pipeline": pipeline.name,
-        "run_name": run_name,
-        "mlflow_experiment": f"headrace/{pipeline.name}",
-        "ray_job_id": os.environ.get("RAY_JOB_ID", "embedded"),
-        "data_digest": data_digest,
-        "git_commit": _git_commit(paths.root),
-        "num_workers": pipeline.train.max_workers,
-    }
+def _train_here(
+    pipeline: Pipeline, paths: PipelinePaths, *, run_name: str, start: Path | None, handoff: Handoff | None
+) -> dict[str, Any]:
+    """Train with this process as the driver, and return what run.json says."""
+    job = TrainJob(
+        run_name=run_name,
+        folder=ProjectPaths(paths.root).ray_storage / run_name,
+        splits=paths.splits,
+        statistics=paths.statistics,
+        train=pipeline.train,
+        start_weights=start,
+        storage=handoff.storage if handoff else None,
+        inputs=handoff.inputs if handoff else None,
+    )
+    job.folder.mkdir(parents=True, exist_ok=True)
+    bring_earlier(job, record_file(paths.root, run_name))
+    origin = origin_of(pipeline, paths, run_name=run_name, handoff=handoff)
+    run = begin(
+        paths.root,
+        experiment=origin["mlflow_experiment"],
+        run_name=run_name,
+        tags={**origin, **process_tags(handoff)},
+        params=pipeline.train.model_dump(mode="json"),
+        epochs=pipeline.train.epochs,
+        on_change=partial(keep_record, job),
+    )
+    with _truthful_status(run):
+        _train(job, run)
+        return _publish(job, paths, origin, run)
 
 
 def _earlier(paths: PipelinePaths, run_name: str) -> dict[str, Any] | None:
@@ -100,7 +119,8 @@ def _earlier(paths: PipelinePaths, run_name: str) -> dict[str, Any] | None:
 
 def _train(job: TrainJob, run: TrainingRun) -> None:
     """Run the job, or only pick up its results where an earlier try ended between training and publishing."""
-    job.failure.unlink(missing_ok=True)
+    for left in (job.failure, job.published, job.stop):  # of an earlier try
+        left.unlink(missing_ok=True)
     if job.results.is_dir():
         return
     shutil.rmtree(job.folder / "ray", ignore_errors=True)  # Ray's own notes; the checkpoints are beside them
@@ -131,15 +151,27 @@ def _how_far(event: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _publish(job: TrainJob, paths: PipelinePaths, origin: dict[str, Any], run: TrainingRun) -> dict[str, Any]:
-    """Copy the results into the artifact tree, run.json last, and return what it says."""
-    for source, destination in destinations(job.results, paths).items():
+def _bring(folder: Path, paths: PipelinePaths) -> dict[str, Any]:
+    """Copy what a job has brought about into the artifact tree, run.json last, and return what that says."""
+    _copy({**destinations(folder / "results", paths), folder / "run" / paths.run.name: paths.run})
+    shutil.rmtree(folder.parent)
+    content: dict[str, Any] = json.loads(paths.run.read_text(encoding="utf-8"))
+    return content
+
+
+def _copy(destinations: Mapping[Path, Path]) -> None:
+    for source, destination in destinations.items():
         if source.is_dir():
             with replace_folder(destination) as folder:
                 shutil.copytree(source, folder, dirs_exist_ok=True)
         else:
             with replace_file(destination) as file:
                 shutil.copyfile(source, file)
+
+
+def _publish(job: TrainJob, paths: PipelinePaths, origin: Mapping[str, str], run: TrainingRun) -> dict[str, Any]:
+    """Copy the results into the artifact tree, run.json last, and return what it says."""
+    _copy(destinations(job.results, paths))
     with paths.history.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):  # an epoch that could not be told when it ended
             run.add({name: float(value) for name, value in row.items()})
@@ -147,6 +179,7 @@ def _publish(job: TrainJob, paths: PipelinePaths, origin: dict[str, Any], run: T
     content = {**origin, "mlflow_run_id": run.run_id, "epochs": state["epoch"], "best_epoch": state["best_epoch"]}
     with replace_file(paths.run) as file:
         file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    publish_run(job, paths.run)
     shutil.rmtree(job.folder)
     return content
 
@@ -168,22 +201,3 @@ def _truthful_status(run: TrainingRun) -> Iterator[None]:
 def _stop(signal_number: int, _frame: FrameType | None) -> None:
     """SIGTERM ends the stage as Ctrl-C does: workers stopped, run closed as KILLED."""
     raise KeyboardInterrupt(f"signal {signal_number}")
-
-
-def _content_digest(pipeline: Pipeline, paths: PipelinePaths, data_digest: str, start: Path | None) -> str:
-    """What the weights depend on: data, transforms, settings, weights to begin with, and the code that trains."""
-    settings = pipeline.train.model_dump_json(exclude=set(WITHOUT_EFFECT))
-    contents = [data_digest.encode(), paths.statistics.read_bytes(), settings.encode()]
-    started = sorted(start.rglob("*") if start.is_dir() else [start]) if start else []
-    code = Path(components.__file__).parent
-    files = [file for folder in ("models", "training", "transforms") for file in sorted((code / folder).rglob("*.py"))]
-    contents += [file.read_bytes() for file in (*started, *files) if file.is_file()]
-    return hashlib.sha256(b"\0".join(contents)).hexdigest()
-
-
-def _git_commit(root: Path) -> str:
-    """The commit that is checked out, or "unknown" outside of git."""
-    done = subprocess.run(
-        ["git", "-C", str(root), "rev-parse", "--verify", "-q", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"

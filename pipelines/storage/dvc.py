@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -32,18 +32,22 @@ def environment() -> dict[str, str]:
 
 
 @contextmanager
-def repro(root: Path, target: str, *, single_item: bool = False) -> Iterator[subprocess.Popen[str]]:
+def repro(
+    root: Path, target: str, *, single_item: bool = False, pull: bool = False, extra: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
     """Yield a started `dvc repro TARGET`, its output (and the stages') to be read by line from `stdout`.
 
-    With `single_item` only that stage is looked at, not those before it. However the block ends, nothing that was
-    started lives after it. A Ctrl-C in the terminal reaches only the caller: the processes have their own session.
+    With `single_item` only that stage is looked at, not those before it; with `pull` what ran elsewhere is
+    brought from DVC's remote; `extra` are environment variables. However the
+    block ends, nothing that was started lives after it. A Ctrl-C in the terminal reaches only the caller: the processes
+    have their own session.
     """
-    options = ["--single-item"] if single_item else []
+    options = [*(["--single-item"] if single_item else []), *(["--pull"] if pull else [])]
     with subprocess.Popen(
         # DVC locks the repository while it reads and writes dvc.lock, not while a stage runs: waiting is short.
         [_dvc(), "--wait-for-lock", "repro", *options, target],
         cwd=root,
-        env=environment(),
+        env={**environment(), **(extra or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -91,6 +95,13 @@ def config(root: Path) -> dict[str, str]:
 def get(root: Path, path: str, *, revision: str, destination: Path) -> None:
     """Write what `path` was at a git revision to `destination`, from DVC's cache or remote."""
     _output(root, "get", ".", path, "--rev", revision, "--out", str(destination))
+
+
+def pull(root: Path, *paths: str) -> None:
+    """Bring outputs of stages from DVC's remote, as dvc.lock names them; `root` need not be in git."""
+    if not (root / ".git").exists():
+        _output(root, "config", "--local", "core.no_scm", "true")
+    _output(root, "pull", *paths)
 
 
 def _output(root: Path, *arguments: str) -> str:

@@ -29,6 +29,15 @@ def stage_graph(dvc_file: Path, pipeline: str) -> StageGraph:
         raise ParamsError(f"{dvc_file}: stages wait for each other: {' -> '.join(error.args[1])}") from error
 
 
+def missing_inputs(root: Path, stage: str, *, pipeline: str) -> list[str]:
+    """Return the stages (`split@mnist`) whose outputs this one reads and that are not all there, below `root`."""
+    dvc_file = root / "dvc.yaml"
+    stages = _stages(dvc_file)
+    before = stage_graph(dvc_file, pipeline).get(stage, ())
+    made = {name: _paths(stages[name], pipeline, "outs", "metrics", "plots") for name in before}
+    return [f"{name}@{pipeline}" for name in before if not all((root / path).exists() for path in made[name])]
+
+
 def _stages(dvc_file: Path) -> dict[str, dict[str, Any]]:
     try:
         content = yaml.load(dvc_file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)

@@ -45,14 +45,19 @@ def open_run(
     return str(run.info.run_id)
 
 
-def continue_run(root: Path, run_id: str) -> frozenset[int] | None:
-    """Make a run that did not finish RUNNING again, and return the epochs it has; None if there is no such run."""
+def continue_run(root: Path, run_id: str, *, tags: Mapping[str, str] | None = None) -> frozenset[int] | None:
+    """Make a run that did not finish RUNNING again, and return the epochs it has; None if there is no such run.
+
+    `tags` say who goes on with it.
+    """
     client = connect(root)
     try:
         with asking(client.tracking_uri, f"continue run {run_id}"):
             info = client.get_run(run_id).info
             if info.status == "FINISHED" or info.lifecycle_stage == "deleted":
                 return None
+            for key, value in _tags(tags or {}).items():  # first: a sweep looks for the process of what is RUNNING
+                client.set_tag(run_id, key, value)
             client.update_run(run_id, status="RUNNING")
             return frozenset(metric.step for metric in client.get_metric_history(run_id, "loss"))
     except ServiceError as error:

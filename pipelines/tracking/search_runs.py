@@ -90,7 +90,7 @@ class SearchRuns:
 
     def _open(self, name: str, params: Mapping[str, object], tags: Mapping[str, str]) -> frozenset[int]:
         """Continue the run of that name that did not finish, or open one; the epochs that it has."""
-        known = continue_run(self._root, self._ids[name]) if name in self._ids else None
+        known = continue_run(self._root, self._ids[name], tags=tags) if name in self._ids else None
         if known is None:
             run_id = open_run(self._root, experiment=self._experiment, run_name=name, tags=tags, params=params)
             self._ids[name] = run_id

@@ -1,7 +1,7 @@
 """The MLflow run of one training: each epoch once and the true status, whether or not MLflow is there meanwhile."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,16 @@ class TrainingRun:
     sent once.
     """
 
-    def __init__(self, root: Path, record: Record, *, known_epochs: frozenset[int], epochs: int) -> None:
-        self._root, self._record, self._epochs = root, record, epochs
+    def __init__(
+        self,
+        root: Path,
+        record: Record,
+        *,
+        known_epochs: frozenset[int],
+        epochs: int,
+        on_change: Callable[[Path], None],
+    ) -> None:
+        self._root, self._record, self._epochs, self._on_change = root, record, epochs, on_change
         self._known_epochs = set(known_epochs)
         self._next_try_seconds = 0.0
 
@@ -68,26 +76,38 @@ class TrainingRun:
     def _send(self) -> None:
         self._record, problem = _told(self._root, self._record)
         _write(self._root, self._record)
+        self._on_change(record_file(self._root, self._record.run_name))
         if problem:
             self._next_try_seconds = time.monotonic() + RETRY_SECONDS
             log.warning("MLflow is away; it is told later", unsent_epochs=len(self._record.unsent), reason=problem)
 
 
 def begin(
-    root: Path, *, experiment: str, run_name: str, tags: Mapping[str, str], params: Mapping[str, Any], epochs: int
+    root: Path,
+    *,
+    experiment: str,
+    run_name: str,
+    tags: Mapping[str, str],
+    params: Mapping[str, Any],
+    epochs: int,
+    on_change: Callable[[Path], None] = lambda _: None,
 ) -> TrainingRun:
-    """Return the run of this very training: the one that an earlier try left unfinished, or a new one."""
-    record = _read(_file(root, run_name))
+    """Return the run of this very training: the one that an earlier try left unfinished, or a new one.
+
+    `on_change` is called with the record's file whenever it has changed.
+    """
+    record = _read(record_file(root, run_name))
     if record is None or record.status == "FINISHED":
         record = Record(experiment=experiment, run_name=run_name, tags=dict(tags), params=dict(params))
-    record = record.model_copy(update={"status": None, "reason": None, "is_closed": False})
+    record = record.model_copy(update={"tags": dict(tags), "status": None, "reason": None, "is_closed": False})
     known: frozenset[int] = frozenset(int(figures["epoch"]) for figures in record.unsent)
     try:
         record, known = _continued(root, record, known)
     except ServiceError as error:
         log.warning("MLflow is away; training goes on, and it is told later", reason=str(error))
     _write(root, record)
-    return TrainingRun(root, record, known_epochs=known, epochs=epochs)
+    on_change(record_file(root, run_name))
+    return TrainingRun(root, record, known_epochs=known, epochs=epochs, on_change=on_change)
 
 
 def deliver(root: Path) -> None:
@@ -104,16 +124,27 @@ def deliver(root: Path) -> None:
         log.info("MLflow was told of an earlier training", run_name=record.run_name, run=record.run_id)
 
 
+def settle(root: Path, run_name: str, *, status: Status, reason: str) -> None:
+    """Close the run of a training whose own process could not; what MLflow can't be told now is kept, for `deliver`."""
+    record = _read(record_file(root, run_name))
+    if record is None or record.is_closed:
+        return
+    record, problem = _told(root, record.model_copy(update={"status": status, "reason": reason}))
+    _write(root, record)
+    if problem:
+        log.warning("MLflow is away; it is told later", run_name=run_name, reason=problem)
+
+
 def run_id_of(root: Path, run_name: str) -> str | None:
     """Return MLflow's id of the training's run; None where MLflow has not been told of it from here."""
-    record = _read(_file(root, run_name))
+    record = _read(record_file(root, run_name))
     return record.run_id if record else None
 
 
 def _continued(root: Path, record: Record, unsent: frozenset[int]) -> tuple[Record, frozenset[int]]:
     """The record with a run that is RUNNING, and the epochs that need not be told again."""
     if record.run_id is not None:
-        logged = continue_run(root, record.run_id)
+        logged = continue_run(root, record.run_id, tags=_tags(record))
         if logged is not None:
             log.info("an earlier try of the same training goes on", run_name=record.run_name, logged_epochs=len(logged))
             return record, logged | unsent
@@ -141,8 +172,13 @@ def _told(root: Path, record: Record) -> tuple[Record, str | None]:
 
 
 def _open(root: Path, record: Record) -> str:
-    tags = {f"headrace.{name}": value for name, value in record.tags.items()}
-    return open_run(root, experiment=record.experiment, run_name=record.run_name, tags=tags, params=record.params)
+    return open_run(
+        root, experiment=record.experiment, run_name=record.run_name, tags=_tags(record), params=record.params
+    )
+
+
+def _tags(record: Record) -> dict[str, str]:
+    return {f"headrace.{name}": value for name, value in record.tags.items()}
 
 
 def _shown(figures: Mapping[str, float]) -> dict[str, Any]:
@@ -150,7 +186,8 @@ def _shown(figures: Mapping[str, float]) -> dict[str, Any]:
     return shown | {"seconds": figures["seconds"]}
 
 
-def _file(root: Path, run_name: str) -> Path:
+def record_file(root: Path, run_name: str) -> Path:
+    """Return the file of what MLflow is to know of a training."""
     return ProjectPaths(root).training_runs / f"{run_name}.json"
 
 
@@ -164,5 +201,5 @@ def _read(file: Path) -> Record | None:
 
 
 def _write(root: Path, record: Record) -> None:
-    with replace_file(_file(root, record.run_name)) as file:
+    with replace_file(record_file(root, record.run_name)) as file:
         file.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")

@@ -7,6 +7,7 @@ that the page must have.
 import json
 import re
 from collections.abc import Iterable, Iterator
+from datetime import date
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -23,6 +24,7 @@ ROW = re.compile(r"^\| `(\w+)` \| (.*?) \| (.*?) \| (.*?) \|$", re.MULTILINE)
 EXAMPLE = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 WORDS: dict[Any, str] = {int: "integer", float: "number", str: "text", bool: "`true` or `false`", type(None): "`null`"}
+WORDS |= {date: "date"}
 SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "min_length": "length >=", "max_length": "length <="}
 
 
@@ -80,7 +82,7 @@ def number(value: float) -> str:
 def default(name: str, field: FieldInfo) -> str:
     if field.is_required() or name in ("kind", "type"):  # by these a union's members are told apart
         return "required"
-    return "its own defaults" if isinstance(field.default, BaseModel) else f"`{json.dumps(field.default)}`"
+    return "its own defaults" if isinstance(field.default, BaseModel) else f"`{json.dumps(field.default, default=str)}`"
 
 
 @pytest.fixture(scope="module")

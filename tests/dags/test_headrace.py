@@ -88,7 +88,7 @@ def test_a_dag_carries_its_documentation_and_its_schedule(repository, parsed):
         schedule = load_pipeline(repository / "params.yaml", name).schedule
         dag = parsed["dags"][f"headrace_{name}"]
         assert "dvc repro --single-item" in dag["doc"]
-        assert dag["max_active_runs"] == 1
+        assert dag["max_active_runs"] == schedule.max_active_runs
         assert dag["owners"] == [schedule.owner]
         assert dag["retries"] == [schedule.retries]
 
@@ -101,9 +101,16 @@ def test_airflow_runs_digits_to_a_champion(repository: Path, environment: Mappin
     environment = {**environment, "AIRFLOW__CORE__DAGS_FOLDER": str(root / "dags")}
     airflow(root, environment, "db", "migrate")
     output = airflow(root, environment, "dags", "test", "headrace_digits")
-    registration = json.loads((root / "reports" / "digits" / "registration.json").read_text())
-    assert registration["alias"] == "champion", output
-    assert json.loads((root / "reports" / "digits" / "metrics.json").read_text())["accuracy"] >= 0.96
+    [reports] = (root / ".headrace" / "workspaces").glob("*/reports/digits")
+    assert json.loads((reports / "registration.json").read_text())["alias"] == "champion", output
+    assert json.loads((reports / "metrics.json").read_text())["accuracy"] >= 0.96
+    assert not (root / "models").exists()  # nobody's working tree is touched
+    assert reports.parents[1].name in experiments(root)
+
+
+def experiments(root: Path) -> str:
+    command = [Path(sys.executable).with_name("dvc"), "exp", "list", "--all-commits"]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
 
 
 def copy_project(repository: Path, root: Path) -> None:

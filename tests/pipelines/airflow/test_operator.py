@@ -1,22 +1,30 @@
+"""Stages as tasks, in a real git repository with DVC, whose stages are small shell commands."""
+
 import os
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """A project with DVC and two stages, each a small shell command; the path has a space in it."""
+def root(tmp_path: Path, repository: Path) -> Path:
+    """A project with DVC and two stages; the path has a space in it."""
     root = tmp_path / "a project"
     root.mkdir()
+    (root / "params.yaml").write_text((repository / "params.yaml").read_text())
     write_stages(root, train="cp examples model")
     subprocess.run(["git", "init", "--quiet", "."], cwd=root, check=True)
-    subprocess.run([Path(sys.executable).with_name("dvc"), "init", "--quiet"], cwd=root, check=True)
+    dvc = Path(sys.executable).with_name("dvc")
+    subprocess.run([dvc, "init", "--quiet"], cwd=root, check=True)
+    subprocess.run([dvc, "remote", "add", "--quiet", "--default", "local", tmp_path / "remote"], cwd=root, check=True)
+    commit(root)
     return root
 
 
@@ -30,6 +38,12 @@ def write_stages(root: Path, *, train: str) -> None:
     (root / "examples").write_text("1\n")
 
 
+def commit(root: Path) -> None:
+    subprocess.run(["git", "add", "--all"], cwd=root, check=True)
+    who = ["-c", "user.name=Test", "-c", "user.email=test@localhost"]
+    subprocess.run(["git", *who, "commit", "--quiet", "--message", "x"], cwd=root, check=True)
+
+
 def task_of(root: Path):
     """The task of the small project's stage `train`."""
     from pipelines.airflow.operator import stage_task
@@ -37,28 +51,62 @@ def task_of(root: Path):
     return stage_task("train", pipeline="digits", root=root)
 
 
+def run(task: Any, conf: dict[str, Any] | None = None) -> Any:
+    """The task, run as a worker does, as far as it asks anything of Airflow."""
+    place = SimpleNamespace(dag_id="headrace_digits", run_id="manual__1", task=task, xcom_pull=lambda **_: [])
+    context = {"ti": place, "params": conf or {}, "dag_run": SimpleNamespace(conf=conf or {}), "outlet_events": {}}
+    return task.execute(context)
+
+
+def workspace(root: Path) -> Path:
+    [found] = (root / ".headrace" / "workspaces").glob("[!.]*")
+    return found
+
+
 def test_a_task_has_its_stages_name(root):
     assert task_of(root).task_id == "train"
 
 
-def test_a_task_runs_its_stage_and_no_other(root):
-    task_of(root).execute({})
-    assert (root / "model").read_text() == "1\n"
-    assert not (root / "registered").exists()
+def test_a_task_runs_its_stage_and_no_other_in_a_workspace_of_its_run(root):
+    kept = run(task_of(root))
+    assert (workspace(root) / "model").read_text() == "1\n"
+    assert not (workspace(root) / "registered").exists()
+    assert not (root / "model").exists()
+    shown = subprocess.run(["git", "for-each-ref", "refs/exps"], cwd=root, capture_output=True, text=True, check=True)
+    assert kept["experiment"] in shown.stdout
 
 
-def test_a_stage_that_fails_fails_its_task(root):
-    from airflow.sdk.exceptions import AirflowException
+def test_parameters_of_one_run_are_in_its_workspace_only(root):
+    run(task_of(root), {"train.epochs": 3})
+    assert yaml.safe_load((workspace(root) / "params.yaml").read_text())["digits"]["train"]["epochs"] == 3
+    assert yaml.safe_load((root / "params.yaml").read_text())["digits"]["train"]["epochs"] == 12
 
-    write_stages(root, train="exit 2")
-    with pytest.raises(AirflowException, match="train@digits"):
-        task_of(root).execute({})
+
+@pytest.mark.parametrize("conf", [{"train.epoch": 3}, {"train.epochs": 0}], ids=["unknown", "out of range"])
+def test_a_parameter_that_is_wrong_fails_before_any_work(root, conf):
+    from components.errors import ParamsError
+
+    with pytest.raises(ParamsError, match="epoch"):
+        run(task_of(root), conf)
+    assert not (workspace(root) / "model").exists()
+
+
+@pytest.mark.parametrize(("exit_code", "cause"), [(2, "MISTAKE"), (75, "SERVICE"), (1, "UNKNOWN")])
+def test_a_stage_that_fails_fails_its_task_by_its_cause(root, exit_code, cause):
+    from pipelines.airflow.causes import StageFailed
+
+    write_stages(root, train=f"echo 'error: no such thing'; exit {exit_code}")
+    commit(root)
+    with pytest.raises(StageFailed, match="no such thing") as failed:
+        run(task_of(root))
+    assert failed.value.cause.name == cause
 
 
 def test_a_kill_ends_the_stage(root):
-    from airflow.sdk.exceptions import AirflowException
+    from pipelines.airflow.causes import StageFailed
 
-    write_stages(root, train="echo $$ > started; sleep 1000")
+    write_stages(root, train=f"echo $$ > '{root / 'started'}'; sleep 1000")
+    commit(root)
     task = task_of(root)
 
     def kill_when_started() -> None:
@@ -68,8 +116,8 @@ def test_a_kill_ends_the_stage(root):
 
     killer = threading.Thread(target=kill_when_started)
     killer.start()
-    with pytest.raises(AirflowException):
-        task.execute({})
+    with pytest.raises(StageFailed):
+        run(task)
     killer.join(timeout=10)
     with pytest.raises(ProcessLookupError):
         os.kill(int((root / "started").read_text()), 0)

@@ -1,29 +1,51 @@
-"""The progress file: whole lines, each once, whatever happens to the one being written."""
+from pathlib import Path
 
-from pipelines.cluster.progress import follow, tell
+import pytest
+
+from pipelines.cluster.job import TrainJob
+from pipelines.cluster.progress import follow, leave, tell
+from pipelines.params import Train
 
 
-def test_events_arrive_once_and_in_order(tmp_path):
-    file, seen = tmp_path / "progress.jsonl", []
-    shown = follow(file, 0, seen.append)
-    tell(file, "epoch", {"epoch": 1, "loss": 0.5})
-    shown = follow(file, shown, seen.append)
-    tell(file, "note", {"note": "x"})
-    shown = follow(file, shown, seen.append)
-    assert follow(file, shown, seen.append) == shown
+@pytest.fixture
+def job(tmp_path: Path) -> TrainJob:
+    optimizer = {"kind": "sgd", "learning_rate": 0.1}
+    train = {"model": {"layers": []}, "optimizer": optimizer, "global_batch_size": 8, "epochs": 1}
+    return TrainJob(
+        run_name="digits-0",
+        folder=tmp_path,
+        splits=tmp_path,
+        statistics=tmp_path,
+        train=Train.model_validate(train),
+    )
+
+
+def test_events_are_reported_once_and_in_order(job):
+    seen = []
+    shown = follow(job.progress, 0, seen.append)
+    tell(job, "epoch", {"epoch": 1, "loss": 0.5})
+    shown = follow(job.progress, shown, seen.append)
+    tell(job, "note", {"note": "x"})
+    shown = follow(job.progress, shown, seen.append)
+    assert follow(job.progress, shown, seen.append) == shown
     assert seen == [{"kind": "epoch", "epoch": 1, "loss": 0.5}, {"kind": "note", "note": "x"}]
 
 
-def test_a_line_cut_short_by_a_full_disk_does_not_spoil_the_next(tmp_path):
-    file, seen = tmp_path / "progress.jsonl", []
-    tell(file, "epoch", {"epoch": 1})
-    with file.open("a", encoding="utf-8") as lines:
-        lines.write('\n{"kind": "epoch", "epo')
-    shown = follow(file, 0, seen.append)
-    tell(file, "epoch", {"epoch": 3})
-    follow(file, shown, seen.append)
+def test_a_line_that_is_still_being_written_waits(job):
+    seen = []
+    tell(job, "epoch", {"epoch": 1})
+    with job.progress.open("a") as file:
+        file.write('\n{"kind": "epoch", "epoch": 2')
+    shown = follow(job.progress, 0, seen.append)
+    tell(job, "epoch", {"epoch": 3})
+    follow(job.progress, shown, seen.append)
     assert [event["epoch"] for event in seen] == [1, 3]
 
 
-def test_where_nothing_can_be_written_training_goes_on(tmp_path):
-    tell(tmp_path / "absent" / "progress.jsonl", "epoch", {"epoch": 1})
+def test_training_goes_on_where_nothing_can_be_written(job):
+    tell(job.model_copy(update={"folder": job.folder / "absent"}), "epoch", {"epoch": 1})
+
+
+def test_a_file_that_is_left_appears_whole(job):
+    leave(job, job.preempted, "after step 5")
+    assert job.preempted.read_text() == "after step 5"

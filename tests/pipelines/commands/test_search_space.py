@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.errors import ParamsError
-from pipelines.commands.search_space import check_axes, combinations, parse_axis, with_values
+from pipelines.commands.search_space import check_axes, combinations, parse_axis
 from pipelines.params import list_pipelines, load_pipeline
+from pipelines.storage.edit_params import with_values
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +102,7 @@ MISTAKES = [
     ("train.epochs=integer:0:5", "digits.train.epochs: input should be greater than or equal to 1, found 0"),
     ("train.optimizer.kind=choice:adam,adan", "did you mean 'adam'"),
     ("train.model.layers.9.units=choice:1,2", "has 6 items, counted from 0; there is no '9'"),
-    ("train.model.layers.0=choice:1,2", "search one in it: kind, filters"),
+    ("train.model.layers.0=choice:1,2", "name one in it: kind, filters"),
     ("train.epochs.x=choice:1,2", "train.epochs is a value, 12"),
     ("split.validation_fraction=uniform:0.1:0.9", "leave no training examples"),
 ]

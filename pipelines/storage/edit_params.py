@@ -1,4 +1,4 @@
-"""Change single values of params.yaml as a person would: nothing else in the file moves."""
+"""Other values in a pipeline's section of params.yaml, by place: checked, and written so that nothing else moves."""
 
 import difflib
 import json
@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from components.errors import ParamsError
-from pipelines.commands.search_space import put
+from pipelines.mistakes import explain
+from pipelines.params import Pipeline
 from pipelines.storage.atomic import replace_file
 
 
@@ -30,6 +32,31 @@ def edited(text: str, pipeline: str, values: Mapping[str, Any]) -> str:
     return after
 
 
+def with_values(pipeline: Pipeline, values: Mapping[str, Any]) -> Pipeline:
+    """Return the pipeline as if params.yaml had these values; raise ParamsError where they are not allowed."""
+    section = pipeline.model_dump(mode="json", by_alias=True, exclude_unset=True)  # what stands in the file
+    for place, value in values.items():
+        put(section, place, value)
+    try:
+        return Pipeline.model_validate(section)
+    except ValidationError as error:
+        lines = explain(Path("params.yaml"), pipeline.name, error, model=Pipeline)
+        raise ParamsError("; ".join(line.partition(": ")[2] for line in lines)) from error
+
+
+def put(section: Any, place: str, value: Any) -> None:
+    """Set the value at a dotted place of nested dicts and lists, with the dicts that lead to it where they lack.
+
+    Raises ParamsError where the place can't be reached, or holds more than one value.
+    """
+    *path, last = place.split(".")
+    node, seen = section, ""
+    for part in path:
+        node, seen = _below(node, part, seen), f"{seen}{part}."
+    _below(node, last, seen, is_last=True)
+    node[int(last) if isinstance(node, list) else last] = value
+
+
 def difference(before: str, after: str, *, name: str) -> str:
     """Return the unified diff of two texts, as `git apply` takes it; "" where they are equal."""
     old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
@@ -45,6 +72,24 @@ def write(file: Path, text: str) -> None:
     """Replace the file's text, all at once."""
     with replace_file(file) as temporary:
         temporary.write_bytes(text.encode("utf-8"))
+
+
+def _below(node: Any, part: str, seen: str, *, is_last: bool = False) -> Any:
+    where = seen.rstrip(".")
+    if isinstance(node, list):
+        if not part.isdecimal() or int(part) >= len(node):
+            raise ParamsError(f"{where} has {len(node)} items, counted from 0; there is no {part!r}")
+        found = node[int(part)]
+    elif isinstance(node, dict):
+        found = node.setdefault(part, None if is_last else {})
+        if found is None and not is_last:
+            found = node[part] = {}
+    else:
+        raise ParamsError(f"{where} is a value, {node!r}: there is no {part!r} in it")
+    if is_last and isinstance(found, dict | list):
+        names = list(found) if isinstance(found, dict) else range(len(found))
+        raise ParamsError(f"{seen}{part} is not one value; name one in it: {', '.join(map(str, names))}")
+    return found
 
 
 def _content(text: str) -> Any:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from components.errors import ParamsError
-from pipelines.commands.edit_params import difference, edited, read, write
+from pipelines.storage.edit_params import difference, edited, read, write
 
 TEXT = """\
 # all of it

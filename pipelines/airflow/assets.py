@@ -1,0 +1,48 @@
+"""What other DAGs may be scheduled on: a pipeline's data set, and its champion."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import Asset, AssetAlias
+
+from pipelines.paths import PipelinePaths
+
+
+def dataset_of(pipeline: str) -> Asset:
+    """Return the asset that `split` publishes: train, validation and test of a pipeline."""
+    return Asset(name=f"headrace_{pipeline}_dataset", uri=f"x-headrace://{pipeline}/dataset")
+
+
+def champion_of(pipeline: str) -> Asset:
+    """Return the asset that `register` publishes when a new model is made champion."""
+    return Asset(name=f"headrace_{pipeline}_champion", uri=f"x-headrace://{pipeline}/champion")
+
+
+def outlets_of(stage: str, pipeline: str) -> list[Asset | AssetAlias]:
+    """Return what a stage's task may publish. A champion only by an alias: not every model becomes one."""
+    by_stage = {"split": [dataset_of(pipeline)], "register": [AssetAlias(_alias(pipeline))]}
+    return by_stage.get(stage, [])
+
+
+def publish_events(context: Any, workspace: Path, *, stage: str, pipeline: str, kept: Mapping[str, str]) -> None:
+    """Tell of a new data set with its digest and counts, or of a new champion with its version and metrics."""
+    paths = PipelinePaths(workspace, pipeline)
+    if stage == "split":
+        manifest = json.loads(paths.manifest.read_text(encoding="utf-8"))
+        counts = {name: split["examples"] for name, split in manifest["splits"].items()}
+        context["outlet_events"][dataset_of(pipeline)].extra = {
+            "digest": manifest["digest"],
+            "examples": counts,
+            **kept,
+        }
+    elif stage == "register":
+        decided = json.loads(paths.registration.read_text(encoding="utf-8"))
+        if decided.get("alias") == "champion":
+            extra = {"version": decided.get("version"), "metrics": decided.get("metrics", {}), **kept}
+            context["outlet_events"][AssetAlias(_alias(pipeline))].add(champion_of(pipeline), extra=extra)
+
+
+def _alias(pipeline: str) -> str:
+    return f"headrace_{pipeline}_new_champion"

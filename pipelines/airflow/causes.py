@@ -1,0 +1,114 @@
+"""Why a task failed, and whether to try it again: a mistake fails at once, what may mend itself is tried again."""
+
+import random
+import re
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+from airflow.sdk import RetryDecision, RetryPolicy
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from components.errors import EXIT_MISTAKE, EXIT_SERVICE, ServiceError, UserError
+from pipelines.cluster.jobs import last_error
+
+_EXITED = re.compile(r"exited with (-?\d+)\s*$")  # DVC's last line; its own exit code is 255 whatever the stage's is
+
+
+class Cause(StrEnum):
+    """Why a task failed."""
+
+    MISTAKE = "a mistake in data or parameters"
+    SERVICE = "a service, storage or network is away"
+    LOST = "its process, node or cluster was lost"
+    UNKNOWN = "unknown"
+
+
+PASSING = frozenset({Cause.SERVICE, Cause.LOST})  # may be otherwise at the next try
+
+
+class StageFailed(AirflowException):  # type: ignore[misc]  # mypy does not follow imports into Airflow
+    """A stage ended without its results; `last_error` is what it said last."""
+
+    def __init__(self, target: str, cause: Cause, last_error: str) -> None:
+        super().__init__(f"{target} failed ({cause}): {last_error}")
+        self.target, self.cause, self.last_error = target, cause, last_error
+
+
+class StageMistaken(StageFailed, AirflowFailException):  # type: ignore[misc]
+    """The same for what only a person can mend: Airflow does not try again, whatever its retry policy is."""
+
+
+def stage_failed(target: str, *, output: Iterable[str], exit_code: int | None) -> StageFailed:
+    """Return the error of a stage, or its Ray job, that ended so; without an exit code, nobody saw it end.
+
+    `output` are its last lines. Where DVC ran the stage, the last of them has the stage's own exit code.
+    """
+    lines = [line.rstrip() for line in output if line.strip()]
+    if lines and (exited := _EXITED.search(lines[-1])):
+        lines, exit_code = lines[:-1], int(exited[1])
+    cause = cause_of_exit(exit_code)
+    kind = StageMistaken if cause is Cause.MISTAKE else StageFailed
+    return kind(target, cause, last_error("\n".join(lines)) or f"no word, exit code {exit_code}")
+
+
+class RetryByCause(RetryPolicy):  # type: ignore[misc]
+    """Fails at once for a mistake, waits longer and longer for what may mend itself, else does as the task says.
+
+    The wait after try n is drawn between half and all of `first_seconds` * 2^(n - 1), but at most `longest_seconds`.
+    """
+
+    def __init__(self, *, first_seconds: float = 30.0, longest_seconds: float = 1800.0) -> None:
+        self._first_seconds, self._longest_seconds = first_seconds, longest_seconds
+
+    def evaluate(
+        self,
+        exception: BaseException,
+        try_number: int,
+        max_tries: int,  # noqa: ARG002 - Airflow itself counts
+        context: Any = None,  # noqa: ARG002
+    ) -> RetryDecision:
+        """Return what to do about the failure of try `try_number`, the first of which is 1."""
+        cause = cause_of(exception)
+        if cause is Cause.MISTAKE:
+            return RetryDecision.fail(reason=cause)
+        if cause in PASSING:
+            return RetryDecision.retry(delay=self._delay(try_number), reason=cause)
+        return RetryDecision.default()
+
+    def _delay(self, try_number: int) -> timedelta:
+        """Many tasks fail at once with a service: they should not come back to it at once."""
+        seconds = min(self._longest_seconds, self._first_seconds * 2.0 ** min(try_number - 1, 64))
+        return timedelta(seconds=seconds * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+
+
+def cause_of_exit(exit_code: int | None) -> Cause:
+    """Return the cause by the exit code of `headrace`; negative or 128 to 160 is a signal, None was seen by nobody.
+
+    >>> cause_of_exit(-9).name, cause_of_exit(75).name, cause_of_exit(1).name
+    ('LOST', 'SERVICE', 'UNKNOWN')
+    """
+    if exit_code is None or exit_code < 0 or 128 < exit_code < 160:
+        return Cause.LOST
+    return {EXIT_MISTAKE: Cause.MISTAKE, EXIT_SERVICE: Cause.SERVICE}.get(exit_code, Cause.UNKNOWN)
+
+
+def cause_of(exception: BaseException) -> Cause:
+    """Return the cause by the exception, or by the nearest one it was raised from that says something."""
+    for error in _chain(exception):
+        match error:
+            case StageFailed():
+                return error.cause
+            case ServiceError() | ConnectionError() | TimeoutError():
+                return Cause.SERVICE
+            case UserError():
+                return Cause.MISTAKE
+    return Cause.UNKNOWN
+
+
+def _chain(exception: BaseException) -> Iterator[BaseException]:
+    error: BaseException | None = exception
+    while error is not None:
+        yield error
+        error = error.__cause__

@@ -1,0 +1,76 @@
+"""The connection type "Ray": where a cluster's job server is, and how to get in."""
+
+from typing import Any
+
+from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException
+
+from pipelines.cluster.job_server import Cluster, cluster_from_environment
+
+DEFAULT_CONNECTION = "ray_default"
+
+
+class RayHook(BaseHook):  # type: ignore[misc]  # mypy does not follow imports into Airflow
+    """Reaches Ray's job server: its address is `host` (and `port`), its token `password`; two settings are in extra.
+
+    `verify` is true (the default), false, or a file or folder of certificates; `allow_open: true` accepts a cluster
+    that anybody may use without a token.
+    """
+
+    conn_name_attr = "ray_conn_id"
+    default_conn_name = DEFAULT_CONNECTION
+    conn_type = "ray"
+    hook_name = "Ray"
+
+    def __init__(self, ray_conn_id: str = DEFAULT_CONNECTION) -> None:
+        super().__init__()
+        self.ray_conn_id = ray_conn_id
+
+    def get_conn(self) -> Cluster:
+        """Return the cluster that the connection names."""
+        return _cluster(self.get_connection(self.ray_conn_id))
+
+    async def aget_conn(self) -> Cluster:
+        """Return the same within an event loop, as a trigger needs it."""
+        return _cluster(await self.aget_connection(self.ray_conn_id))
+
+
+def find_cluster(ray_conn_id: str) -> Cluster | None:
+    """Return the cluster of a connection; without such a connection that of RAY_ADDRESS, None if it names none."""
+    try:
+        return RayHook(ray_conn_id).get_conn()
+    except AirflowNotFoundException:
+        return _of_environment()
+
+
+async def afind_cluster(ray_conn_id: str) -> Cluster | None:
+    """Return the same within an event loop."""
+    try:
+        return await RayHook(ray_conn_id).aget_conn()
+    except AirflowNotFoundException:
+        return _of_environment()
+
+
+def _of_environment() -> Cluster | None:
+    import os
+
+    if os.environ.get("RAY_ADDRESS", "").startswith(("http://", "https://")):
+        return cluster_from_environment()
+    return None
+
+
+def _cluster(connection: Any) -> Cluster:
+    extra = connection.extra_dejson
+    host = connection.host or ""
+    address = host if "://" in host else f"http://{host}"
+    port = f":{connection.port}" if connection.port else ""
+    token = connection.password or extra.get("token")
+    return Cluster(f"{address.rstrip('/')}{port}", token=token, verify=extra.get("verify", True))
+
+
+def allows_open(ray_conn_id: str) -> bool:
+    """Return whether the connection accepts a cluster without authentication."""
+    try:
+        return bool(RayHook(ray_conn_id).get_connection(ray_conn_id).extra_dejson.get("allow_open"))
+    except AirflowNotFoundException:
+        return False

@@ -1,0 +1,136 @@
+"""The trigger form of a pipeline's DAG: what of its section of params.yaml a person may change for one run.
+
+A field's name is its place in the section, such as `train.optimizer.learning_rate`. Its type, range and choices are
+those of the settings classes, its default is what params.yaml says.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from airflow.sdk import Param
+from pydantic import BaseModel
+
+from components.errors import ParamsError
+from pipelines.mistakes import nearest
+from pipelines.params import Pipeline
+from pipelines.storage.edit_params import with_values
+
+OVERRIDES = "overrides"
+
+_NO_STAGES = ("name", "schedule")  # no stage reads these
+_NUMBERS = ("integer", "number", "boolean")
+_OTHER_PLACES = 'Any other place of the section, such as {"train.optimizer.kind": "sgd"}.'
+_HEADING = re.compile(r"^##.*\(`(\w+)`\)$", re.MULTILINE)
+_ROW = re.compile(r"^\| `(\w+)` \| (.+?) \| .+? \| (.+?) \|$", re.MULTILINE)
+
+Schema = dict[str, Any]
+Meanings = Mapping[tuple[str, str], str]
+
+
+class _Field(NamedTuple):
+    """One value of a pipeline's section: where it is, what it is, what it may be, and which key of which class."""
+
+    place: str
+    value: Any
+    schema: Schema
+    owner: type[BaseModel]
+    key: str
+
+
+def run_params(pipeline: Pipeline, meanings: Meanings | None = None) -> dict[str, Param]:
+    """Return the fields of the form: each number, switch and choice, by section, and `overrides` for the rest."""
+    params = {}
+    for field in _fields(pipeline):
+        summary = (field.owner.__doc__ or "").partition("\n")[0]
+        description = (meanings or {}).get((field.owner.__name__, field.key), summary)
+        section = field.place.partition(".")[0]
+        params[field.place] = Param(field.value, description_md=description, section=section, **field.schema)
+    params[OVERRIDES] = Param({}, description_md=_OTHER_PLACES, section=OVERRIDES, type="object")
+    return params
+
+
+def read_meanings(page: Path) -> Meanings:
+    """Return what docs/params.md says of each key, by settings class and key; nothing if there is no such page."""
+    if not page.is_file():
+        return {}
+    _, *parts = _HEADING.split(page.read_text(encoding="utf-8"))
+    rows = [(owner, row) for owner, text in zip(parts[::2], parts[1::2], strict=True) for row in _ROW.findall(text)]
+    return {(owner, key): f"{meaning} ({values})" for owner, (key, values, meaning) in rows}
+
+
+def overrides_of(pipeline: Pipeline, params: Mapping[str, Any], conf: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run is to have other than params.yaml, by place: from its `params`, what its `conf` has asked for.
+
+    Raises ParamsError for a key of `conf` that is in no form, which Airflow lets pass, for a place that is not there,
+    and for values that are not allowed, each by itself or together.
+    """
+    present = {field.place: field.value for field in _fields(pipeline)}
+    for key in conf:
+        if key not in present and key != OVERRIDES:
+            raise ParamsError(f"conf: unknown key {key!r}{nearest(key, [*present, OVERRIDES])}")
+    asked = {place: params[place] for place in conf if place != OVERRIDES} | dict(params.get(OVERRIDES) or {})
+    for place in asked:
+        if place.partition(".")[0] in _NO_STAGES:
+            raise ParamsError(f"conf: {place}: no stage reads it, so one run can't have it otherwise; edit params.yaml")
+    changed = {place: value for place, value in asked.items() if place not in present or value != present[place]}
+    with_values(pipeline, changed)
+    return changed
+
+
+def _fields(pipeline: Pipeline) -> Iterator[_Field]:
+    """Every number, switch and choice of the section, in the order of its classes."""
+    for field in _below(pipeline, {}, _Field("", None, {}, Pipeline, "")):
+        if field.place.partition(".")[0] not in _NO_STAGES:
+            yield field
+
+
+def _below(value: Any, schema: Schema, at: _Field) -> Iterator[_Field]:
+    prefix = f"{at.place}." if at.place else ""
+    if isinstance(value, BaseModel):
+        owner = type(value)
+        for name, field in owner.model_fields.items():
+            key = field.alias or name
+            below = at._replace(place=f"{prefix}{key}", owner=owner, key=key)
+            yield from _below(getattr(value, name), _properties()[owner.__name__][key], below)
+    elif isinstance(value, dict | tuple):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for part, item in items:
+            if "." not in str(part):  # else its place would be read as two names
+                yield from _below(item, _item(schema), at._replace(place=f"{prefix}{part}"))
+    elif choice := _choice(schema):
+        yield at._replace(value=value, schema=choice)
+
+
+@cache
+def _properties() -> dict[str, Schema]:
+    """The JSON schema of each key, by settings class. Made once, because it takes 20 ms."""
+    whole = Pipeline.model_json_schema()
+    return {name: one.get("properties", {}) for name, one in {**whole["$defs"], Pipeline.__name__: whole}.items()}
+
+
+def _item(schema: Schema) -> Schema:
+    """The schema of what a list holds, or a section with names of a person's choice."""
+    return next((one[key] for one in _members(schema) for key in ("items", "additionalProperties") if key in one), {})
+
+
+def _choice(schema: Schema) -> Schema | None:
+    """The schema as a form can show it; None for free text, and where there is nothing to choose."""
+    members = _members(schema)
+    null = [None] if {"type": "null"} in members else []
+    for one in members:
+        kind = [one.get("type"), "null"] if null else one.get("type")
+        choices = [*one.get("enum", [one["const"]] if "const" in one else []), *null]
+        if len(choices) > 1:
+            return {"type": kind, "enum": choices}
+        if one.get("type") in _NUMBERS:
+            return {**{key: limit for key, limit in one.items() if key not in ("default", "title")}, "type": kind}
+    return None
+
+
+def _members(schema: Schema) -> list[Schema]:
+    """What a union may be, or the schema itself."""
+    members: list[Schema] = schema.get("anyOf") or schema.get("oneOf") or [schema]
+    return members

@@ -1,0 +1,61 @@
+"""What a task leads to: its Ray job, its MLflow run, its report. Each is an attribute that the task has set."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import httpx
+from airflow.sdk import BaseOperatorLink
+
+from pipelines.paths import PipelinePaths
+
+TIMEOUT_SECONDS = 5.0
+
+
+class RayLink(BaseOperatorLink):  # type: ignore[misc]  # mypy does not follow imports into Airflow
+    """The job on Ray's dashboard."""
+
+    name = "Ray dashboard"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002
+        """Return the address; "" while there is no job."""
+        return getattr(operator, "ray_url", None) or ""
+
+
+class MlflowLink(BaseOperatorLink):  # type: ignore[misc]
+    """The training's run in MLflow."""
+
+    name = "MLflow run"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002
+        """Return the address; "" while there is no run."""
+        return getattr(operator, "mlflow_url", None) or ""
+
+
+class ReportLink(BaseOperatorLink):  # type: ignore[misc]
+    """The report page among the artifacts of the MLflow run."""
+
+    name = "Report"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002
+        """Return the address; "" where the stage writes no report."""
+        url = getattr(operator, "mlflow_url", None)
+        return f"{url}/artifacts/report.html" if url and operator.stage in ("evaluate", "register") else ""
+
+
+def mlflow_address(root: Path, pipeline: str) -> str | None:
+    """Return the page of the MLflow run that the present model comes from; None where there is none, or no server."""
+    server, run = os.environ.get("MLFLOW_TRACKING_URI", ""), PipelinePaths(root, pipeline).run
+    if not server.startswith(("http://", "https://")) or not run.is_file():
+        return None
+    run_id = json.loads(run.read_text(encoding="utf-8")).get("mlflow_run_id")
+    try:
+        answer = httpx.get(
+            f"{server}/api/2.0/mlflow/runs/get", params={"run_id": run_id}, timeout=TIMEOUT_SECONDS
+        ).raise_for_status()
+        experiment = answer.json()["run"]["info"]["experiment_id"]
+    except (httpx.HTTPError, KeyError, ValueError):
+        return None
+    address = httpx.URL(server).copy_with(userinfo=b"")
+    return f"{str(address).rstrip('/')}/#/experiments/{experiment}/runs/{run_id}"

@@ -1,0 +1,205 @@
+"""Tells people how a DAG run ended: in the log, and by a webhook or e-mail where asked for. Never fails a run."""
+
+import asyncio
+import html
+import logging
+import os
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Literal
+from urllib.parse import quote
+
+import httpx
+from airflow.sdk import BaseHook, Variable
+from airflow.sdk.bases.xcom import BaseXCom
+from airflow.sdk.configuration import conf
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+from components.errors import ServiceError
+from components.settings import Settings
+from pipelines.airflow.causes import Cause, StageFailed, cause_of
+from pipelines.params import Alerts
+
+FAILURE_KEY = "headrace_failure"  # XCom: what a failed task leaves for the notification of its run
+MLFLOW_KEY = "mlflow_run_id"  # XCom: of the task that trains
+WEBHOOK_SECONDS = 5.0
+RETRY_SECONDS = 1.0
+_ERROR_LENGTH = 2000
+
+Outcome = Literal["succeeded", "failed", "late"]
+
+log = logging.getLogger(__name__)
+
+
+class Failure(Settings):
+    """What a task that failed for good says of itself."""
+
+    task: str
+    try_number: int | None = None
+    cause: str
+    error: str
+    log_url: str | None = None
+
+
+class Notice(Settings):
+    """What people are told of a run that has ended. `reason` is Airflow's own."""
+
+    dag: str
+    run: str
+    outcome: Outcome
+    reason: str | None
+    url: str
+    failures: tuple[Failure, ...] = ()
+    mlflow_run: str | None = None
+
+    @property
+    def title(self) -> str:
+        """One line."""
+        return f"{self.dag} {self.outcome}: {self.run}"
+
+    @property
+    def text(self) -> str:
+        """All of it, a line each."""
+        lines = [self.title]
+        for failed in self.failures:
+            tried = f", try {failed.try_number}" if failed.try_number else ""
+            lines += [f"task {failed.task}{tried}: {failed.cause}", failed.error, failed.log_url or ""]
+        lines += [f"MLflow run {self.mlflow_run}" if self.mlflow_run else "", self.url]
+        return "\n".join(filter(None, lines))
+
+
+def dag_callbacks(alerts: Alerts) -> dict[str, Any]:
+    """Return the callbacks of a DAG as its keyword arguments. Airflow calls them in the DAG processor."""
+    failed = {"on_failure_callback": partial(_tell, alerts=alerts, outcome="failed")}
+    succeeded = {"on_success_callback": partial(_tell, alerts=alerts, outcome="succeeded")}
+    return {"never": {}, "failure": failed, "success_too": failed | succeeded}[alerts.after]
+
+
+def remember_failure(context: Any) -> None:
+    """Keep why a task failed for good, as its on_failure_callback: the DAG's callbacks are not told.
+
+    It does so only in the worker. Where the worker died Airflow calls this in the DAG processor, which has no exception
+    to tell of and where a push would not be answered.
+    """
+    error, task = context.get("exception"), context["ti"]
+    if error is None:
+        return
+    said = error.last_error if isinstance(error, StageFailed) else f"{type(error).__name__}: {error}"
+    failure = Failure(
+        task=task.task_id,
+        try_number=task.try_number,
+        cause=cause_of(error),
+        error=said[:_ERROR_LENGTH],
+        log_url=task.log_url,
+    )
+    task.xcom_push(key=FAILURE_KEY, value=failure.model_dump())
+
+
+def send(notice: Notice, alerts: Alerts) -> None:
+    """Log the notice and send it wherever `alerts` says; what can't be sent is a warning in the log."""
+    log.log(logging.INFO if notice.outcome == "succeeded" else logging.ERROR, "%s", notice.text)
+    channels = {"webhook": _post if alerts.webhook else None, "e-mail": _mail if alerts.email else None}
+    for name, channel in channels.items():
+        try:
+            if channel:
+                channel(notice, alerts)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other channel is still to be used
+            log.warning("no notification by %s: %s: %s", name, type(error).__name__, error)
+
+
+async def tell_late(context: Any, alerts: Mapping[str, Any]) -> None:
+    """Tell of a run that is not done by its deadline; called in the triggerer."""
+    notice = await asyncio.to_thread(_late, context["dag_run"])
+    await asyncio.to_thread(send, notice, Alerts.model_validate(alerts))
+
+
+def _late(run: Mapping[str, Any]) -> Notice:
+    dag, run_id = run["dag_id"], run.get("dag_run_id") or run["run_id"]
+    return Notice(dag=dag, run=run_id, outcome="late", reason="it is past its deadline", url=_url(dag, run_id))
+
+
+def _tell(context: Any, *, alerts: Alerts, outcome: Outcome) -> None:
+    send(_notice(context, outcome), alerts)
+
+
+def _notice(context: Any, outcome: Outcome) -> Notice:
+    dag, run = context["dag"].dag_id, context["run_id"]
+    notice = Notice(dag=dag, run=run, outcome=outcome, reason=context.get("reason"), url=_url(dag, run))
+    try:
+        return notice.model_copy(update=_details(dag, run))
+    except Exception as error:  # noqa: BLE001 - that the run has ended is worth telling without them
+        log.warning("can't ask Airflow for details of %s: %s: %s", run, type(error).__name__, error)
+        return notice
+
+
+def _url(dag: str, run: str) -> str:
+    base = conf.get("api", "base_url", fallback="http://localhost:8080/").rstrip("/")
+    return f"{base}/dags/{dag}/runs/{quote(run)}"
+
+
+def _details(dag: str, run: str) -> dict[str, Any]:
+    """What Airflow's server knows of the tasks of the run that failed, and of its MLflow run."""
+    states = RuntimeTaskInstance.get_task_states(dag_id=dag, run_ids=[run]).get(run, {})
+    mlflow_runs = (_xcom(MLFLOW_KEY, dag, run, task) for task in states)
+    return {
+        "failures": tuple(_failure(dag, run, task) for task, state in states.items() if state == "failed"),
+        "mlflow_run": next((found for found in mlflow_runs if found), None),
+    }
+
+
+def _failure(dag: str, run: str, task: str) -> Failure:
+    found = _xcom(FAILURE_KEY, dag, run, task)
+    if found is None:
+        time.sleep(RETRY_SECONDS)  # a worker tells why just after it has told that
+        found = _xcom(FAILURE_KEY, dag, run, task)
+    if found is None:
+        return Failure(task=task, cause=Cause.LOST, error="it said nothing: killed, or marked as failed by a person")
+    return Failure.model_validate(found)
+
+
+def _xcom(key: str, dag: str, run: str, task: str) -> Any:
+    return BaseXCom.get_one(key=key, dag_id=dag, run_id=run, task_id=task)
+
+
+def _post(notice: Notice, alerts: Alerts) -> None:
+    """POST the notice as JSON, twice at most; its "text" is what Slack, Mattermost and others show."""
+    url, headers = _webhook(str(alerts.webhook))
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # else it logs the address, which is a secret
+    content = {"text": notice.text, "title": notice.title, **notice.model_dump(mode="json")}
+    for pause_seconds in (RETRY_SECONDS, None):
+        try:
+            answer = httpx.post(url, json=content, headers=headers, timeout=WEBHOOK_SECONDS)
+            if answer.is_success:
+                return
+            problem = f"it answers {answer.status_code}"
+        except httpx.TransportError as error:
+            problem = f"{type(error).__name__}: {error}"
+        if pause_seconds is not None:
+            time.sleep(pause_seconds)
+    raise ServiceError(f"{alerts.webhook}: {problem}")
+
+
+def _webhook(named: str) -> tuple[str, dict[str, str]]:
+    """The address and the headers of what is called `connection:ID`, `variable:NAME` or `environment:NAME`."""
+    kind, _, name = named.partition(":")
+    if kind == "connection":
+        connection = BaseHook.get_connection(name)
+        token = connection.password
+        return str(connection.host), {"Authorization": f"Bearer {token}"} if token else {}
+    url = Variable.get(name) if kind == "variable" else os.environ.get(name)
+    if not url:
+        raise ServiceError(f"{named} is not set where Airflow's DAG processor runs")
+    return str(url), {}
+
+
+def _mail(notice: Notice, alerts: Alerts) -> None:
+    from airflow.providers.smtp.hooks.smtp import SmtpHook
+
+    with SmtpHook(conf.get("email", "email_conn_id", fallback=SmtpHook.default_conn_name)) as mail:
+        mail.send_email_smtp(
+            to=list(alerts.email),
+            subject=notice.title,
+            html_content=f"<pre>{html.escape(notice.text)}</pre>",
+            from_email=mail.from_email or conf.get("email", "from_email", fallback=None),
+        )

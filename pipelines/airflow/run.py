@@ -1,0 +1,82 @@
+"""One run of a pipeline's DAG: its workspace, its parameters, and what it has made."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.airflow.form import overrides_of
+from pipelines.paths import ProjectPaths
+from pipelines.storage import dvc
+from pipelines.storage.graph import missing_inputs
+from pipelines.storage.workspace import (
+    commit_of,
+    committed_pipeline,
+    finish,
+    open_workspace,
+    override_params,
+    restore,
+    using,
+    variables_of,
+)
+
+WORKSPACES_VARIABLE = "HEADRACE_WORKSPACES"
+SWEEP_TIMEOUT_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class DagRun:
+    """Where the stages of one run work, and what they are told by their environment."""
+
+    workspace: Path
+    environment: Mapping[str, str]
+
+    @classmethod
+    @contextmanager
+    def of(cls, context: Any, *, root: Path, pipeline: str, stage: str) -> Iterator["DagRun"]:
+        """Yield the run of a task's context, with its parameters in place and the outputs of the tasks before it.
+
+        Raises ParamsError for parameters that are unknown or out of range, before any work.
+        """
+        owner = f"{context['ti'].dag_id}/{context['ti'].run_id}"
+        workspace = open_workspace(root, workspaces(root), name=owner, revision=_commit(context))
+        with using(workspace):
+            present = committed_pipeline(workspace, pipeline)
+            override_params(
+                workspace, pipeline, overrides_of(present, context["params"], context["dag_run"].conf or {})
+            )
+            missing = missing_inputs(workspace, stage, pipeline=pipeline)
+            restore(workspace, missing)
+            yield cls(workspace, {**variables_of(workspace), "HEADRACE_OWNER": owner, **_interval(context)})
+
+    def keep(self) -> dict[str, str]:
+        """Save what the run has made so far; return by what it is found again: commit and experiment."""
+        return {"experiment": finish(self.workspace), "commit": commit_of(self.workspace)}
+
+    def sweep(self, pipeline: str, environment: Mapping[str, str]) -> None:
+        """Give MLflow runs their status whose jobs are over; what can't be done now, the next sweep does."""
+        command = [sys.executable, "-m", "pipelines", "runs", "sweep", pipeline]
+        given = {**dvc.environment(), **self.environment, **environment}
+        subprocess.run(command, cwd=self.workspace, env=given, check=False, timeout=SWEEP_TIMEOUT_SECONDS)
+
+
+def workspaces(root: Path) -> Path:
+    """Return the folder of all workspaces: HEADRACE_WORKSPACES, else one in the project."""
+    return Path(os.environ.get(WORKSPACES_VARIABLE) or ProjectPaths(root).workspaces)
+
+
+def _commit(context: Any) -> str | None:
+    """The commit that the tasks before this one have worked on, perhaps on another machine."""
+    before = sorted(context["ti"].task.upstream_task_ids)
+    said = context["ti"].xcom_pull(task_ids=before) if before else []
+    return next((str(one["commit"]) for one in said or [] if isinstance(one, dict) and "commit" in one), None)
+
+
+def _interval(context: Any) -> dict[str, str]:
+    """The run's data interval, which a source by partitions reads; a run made by hand may have none."""
+    names = {"HEADRACE_INTERVAL_START": "data_interval_start", "HEADRACE_INTERVAL_END": "data_interval_end"}
+    return {name: context[key].isoformat() for name, key in names.items() if context.get(key)}

@@ -1,0 +1,111 @@
+"""Watches a Ray job from Airflow's triggerer, so that a training takes no worker's place."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from airflow.sdk.bases.xcom import BaseXCom
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from components.errors import UserError
+from pipelines.airflow.connection import afind_cluster
+from pipelines.airflow.watch import Outcome, as_event, watch
+from pipelines.cluster.jobs import RayJobs
+
+LOG_LINES = "ray_log_lines"  # the XCom with how many lines of the job's log the task's log has
+SAVE_SECONDS = 2.0
+STOP_MARGIN_SECONDS = 5.0  # Airflow gives on_kill 30 s
+
+
+class RayJobTrigger(BaseTrigger):  # type: ignore[misc]  # mypy does not follow imports into Airflow
+    """Fires when the job is over, with an `Outcome`. What it is given is kept as plain text: never a secret.
+
+    A triggerer that dies leaves the job alone: the next one goes on with the log where this one was. Whoever marks,
+    clears or ends the task stops the job.
+    """
+
+    def __init__(
+        self,
+        *,
+        submission_id: str,
+        ray_conn_id: str,
+        is_ours: bool = True,
+        stop_grace_seconds: float = 20.0,
+        deadline_seconds: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.submission_id, self.ray_conn_id, self.is_ours = submission_id, ray_conn_id, is_ours
+        self.stop_grace_seconds, self.deadline_seconds = stop_grace_seconds, deadline_seconds
+        self._saved_seconds = 0.0
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return what Airflow makes this trigger from again."""
+        settings = ("submission_id", "ray_conn_id", "is_ours", "stop_grace_seconds", "deadline_seconds")
+        return "pipelines.airflow.trigger.RayJobTrigger", {name: getattr(self, name) for name in settings}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Show the job's log in the task's log until the job is over."""
+        yield TriggerEvent(as_event(await self._watch()))
+
+    async def _watch(self) -> Outcome:
+        try:
+            cluster = await afind_cluster(self.ray_conn_id)
+            if cluster is None:
+                return self._lost(f"there is no connection {self.ray_conn_id!r}, and RAY_ADDRESS is no job server")
+            async with RayJobs(cluster) as jobs:
+                return await watch(
+                    jobs,
+                    self.submission_id,
+                    after=await self._lines(),
+                    deadline_seconds=self.deadline_seconds,
+                    on_line=lambda line: self.log.info("%s", line),
+                    on_count=self._save,
+                )
+        except UserError as error:
+            return self._lost(str(error))
+
+    async def on_kill(self) -> None:
+        """Stop the job where somebody ended the task, and see that it has stopped.
+
+        Airflow also calls this when another triggerer has taken the task over, and after the task's next try has
+        adopted the job: then the task is still deferred, and the job goes on.
+        """
+        if not self.is_ours or await self._is_deferred():
+            return
+        cluster = await afind_cluster(self.ray_conn_id)
+        if cluster is None:
+            return
+        async with RayJobs(cluster) as jobs:
+            job = await jobs.stop(self.submission_id, grace_seconds=self.stop_grace_seconds)
+        self.log.warning("the task was ended, and with it Ray job %s: %s", self.submission_id, job.status)
+
+    async def _is_deferred(self) -> bool:
+        task = self.task_instance
+        if task is None:
+            return False
+        asked = {"dag_id": task.dag_id, "task_ids": [task.task_id], "run_ids": [task.run_id]}
+        states = await asyncio.to_thread(RuntimeTaskInstance.get_task_states, **asked)
+        name = task.task_id if task.map_index < 0 else f"{task.task_id}_{task.map_index}"
+        return bool(states.get(task.run_id, {}).get(name) == "deferred")
+
+    async def _lines(self) -> int:
+        """How many lines of the job's log an earlier triggerer has shown in this try."""
+        if self.task_instance is None:
+            return 0
+        return int(await asyncio.to_thread(BaseXCom.get_one, key=LOG_LINES, **self._place()) or 0)
+
+    async def _save(self, count: int) -> None:
+        if self.task_instance is None or time.monotonic() - self._saved_seconds < SAVE_SECONDS:
+            return
+        self._saved_seconds = time.monotonic()
+        await asyncio.to_thread(BaseXCom.set, key=LOG_LINES, value=count, **self._place())
+
+    def _place(self) -> dict[str, Any]:
+        task = self.task_instance
+        names = ("dag_id", "task_id", "run_id", "map_index")
+        return {name: getattr(task, name) for name in names}
+
+    def _lost(self, error: str) -> Outcome:
+        return Outcome(submission_id=self.submission_id, status="AWAY", error=error)

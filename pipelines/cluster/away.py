@@ -1,0 +1,158 @@
+"""A training on the cluster whose job server RAY_ADDRESS names: handed over, followed, and its results brought back."""
+
+import asyncio
+import os
+import shlex
+import sys
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from components.errors import EXIT_SERVICE, ParamsError, ServiceError, TrainingError
+from pipelines.cluster.handoff import Handoff, publish_inputs
+from pipelines.cluster.job import training_key
+from pipelines.cluster.job_server import cluster_from_environment
+from pipelines.cluster.jobs import Job, RayJobs, last_error
+from pipelines.cluster.package import package
+from pipelines.cluster.submit import STOP_GRACE_SECONDS, Submission, Submitted, follow, submit_or_join
+from pipelines.params import Pipeline
+from pipelines.paths import PipelinePaths, ProjectPaths
+from pipelines.storage.atomic import replace_file
+from pipelines.storage.objects import Storage, open_storage
+from pipelines.storage.published import fetch, is_published
+from pipelines.tracking.runs import Status
+from pipelines.tracking.training_run import record_file, settle
+
+SUBMITTED_VARIABLE = "HEADRACE_SUBMITTED"  # a file, named by who wants the job submitted and follows it without us
+OPEN_VARIABLE = "HEADRACE_ALLOW_OPEN_RAY"
+HANDED_OVER = 76  # the exit code where the job was only submitted
+# Addresses, never a secret: Ray shows a job's environment to whoever may see the job.
+SHIPPED_VARIABLES = ("MLFLOW_TRACKING_URI", "TF_CPP_MIN_LOG_LEVEL")
+KEPT_LINES = 200  # of a job's log, to find its last error in
+
+log = structlog.get_logger()
+
+
+def is_away() -> bool:
+    """Return whether RAY_ADDRESS names a job server (http or https), so that a training is a job there."""
+    return os.environ.get("RAY_ADDRESS", "").startswith(("http://", "https://"))
+
+
+def train_away(pipeline: Pipeline, paths: PipelinePaths, handoff: Handoff, *, start_weights: Path | None) -> Path:
+    """Return the folder with `results` and `run` of the training, of a job where there are none in the storage yet.
+
+    The job is followed, its log on standard error; an interrupt asks whether to stop it. Raises TrainingError with the
+    job's own last error, ServiceError where the job can't be followed or was lost with its cluster.
+    """
+    storage = open_storage(handoff.storage)
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        raise ParamsError(
+            f"RAY_ADDRESS is a cluster ({handoff.ray_address}), and MLFLOW_TRACKING_URI is not set: expected a server "
+            "that its nodes reach, because they can't write into mlflow.db of this folder"
+        )
+    if not is_published(training_key(handoff.run_name, "run"), storage=storage):
+
+        def make() -> Submission:
+            publish_inputs(paths, handoff.inputs, start_weights=start_weights, storage=storage)
+            return _submission(pipeline, paths.root, handoff)
+
+        _train(paths.root, make, handoff, storage)
+    folder = ProjectPaths(paths.root).ray_storage / handoff.run_name / "brought"
+    for name in ("results", "run"):
+        if not fetch(training_key(handoff.run_name, name), folder / name, storage=storage):
+            raise ServiceError(f"{handoff.run_name} left no {name} in the storage {handoff.storage}; train again")
+    return folder
+
+
+def _train(root: Path, make: Callable[[], Submission], handoff: Handoff, storage: Storage) -> None:
+    submitted: list[Submitted] = []
+    lines: deque[str] = deque(maxlen=KEPT_LINES)
+
+    def on_line(line: str) -> None:
+        lines.append(line)
+        print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+    try:
+        job = asyncio.run(_submit_and_follow(make, handoff, storage, on_submitted=submitted.append, on_line=on_line))
+    except KeyboardInterrupt:
+        if submitted:
+            asyncio.run(_stop_or_leave(submitted[0]))
+        raise
+    except ServiceError:
+        if submitted:
+            _settle(root, handoff, storage, "FAILED", f"{submitted[0].submission_id} could not be followed to its end")
+        raise
+    if job.status == "SUCCEEDED":
+        return
+    reason = last_error("\n".join(lines)) or job.message
+    _settle(root, handoff, storage, "KILLED" if job.status == "STOPPED" else "FAILED", reason)
+    error = ServiceError if job.exit_code == EXIT_SERVICE or job.exit_code is None else TrainingError
+    raise error(f"Ray job {job.submission_id} {job.status.lower()}: {reason}")
+
+
+async def _submit_and_follow(
+    make: Callable[[], Submission],
+    handoff: Handoff,
+    storage: Storage,
+    *,
+    on_submitted: Callable[[Submitted], None],
+    on_line: Callable[[str], None],
+) -> Job:
+    cluster = cluster_from_environment()
+    async with RayJobs(cluster) as jobs:
+        if not os.environ.get(OPEN_VARIABLE):
+            await jobs.require_authentication()
+        submitted = await submit_or_join(
+            jobs,
+            make,
+            address=cluster.address,
+            run_name=handoff.run_name,
+            owner=handoff.owner,
+            has_results=lambda: is_published(training_key(handoff.run_name, "run"), storage=storage),
+        )
+        on_submitted(submitted)
+        _leave_to_caller(submitted)
+        return await follow(jobs, submitted.submission_id, on_line=on_line)
+
+
+def _leave_to_caller(submitted: Submitted) -> None:
+    """End this process where somebody else wants to follow the job."""
+    if file := os.environ.get(SUBMITTED_VARIABLE):
+        with replace_file(Path(file)) as temporary:
+            temporary.write_text(submitted.model_dump_json(), encoding="utf-8")
+        sys.exit(HANDED_OVER)
+
+
+async def _stop_or_leave(submitted: Submitted) -> None:
+    """Stop the job if a person wants that; where nobody can be asked it goes on, and can be joined again."""
+    name = submitted.submission_id
+    if submitted.is_ours and sys.stdin.isatty():
+        print(f"\n{name} trains on the cluster. Stop it [s], or leave it running [Enter]? ", end="", file=sys.stderr)  # noqa: T201
+        if sys.stdin.readline().strip().lower().startswith("s"):
+            async with RayJobs(cluster_from_environment()) as jobs:
+                job = await jobs.stop(name, grace_seconds=STOP_GRACE_SECONDS)
+            log.info("stopped", job=name, status=job.status)
+            return
+    stop = f"ray job stop {name} --address {submitted.address}"
+    log.warning("the training goes on; the same command joins it again", job=name, to_stop_it=stop)
+
+
+def _settle(root: Path, handoff: Handoff, storage: Storage, status: Status, reason: str) -> None:
+    """Give the training's MLflow run its status, where the job could not."""
+    file = record_file(root, handoff.run_name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if storage.download(training_key(handoff.run_name, "record.json"), file):
+        settle(root, handoff.run_name, status=status, reason=reason[:500])
+
+
+def _submission(pipeline: Pipeline, root: Path, handoff: Handoff) -> Submission:
+    shipped = ProjectPaths(root).handoff.relative_to(root).as_posix()
+    workers = pipeline.train.num_workers
+    asked = str(workers) if isinstance(workers, int) else f"{workers.min}:{workers.max}"
+    return Submission(
+        archive=package(root, extra={shipped: handoff.model_dump_json(indent=1).encode()}),
+        entrypoint=shlex.join(["headrace", "train", pipeline.name, "--workers", asked]),
+        environment={name: os.environ[name] for name in SHIPPED_VARIABLES if os.environ.get(name)},
+    )

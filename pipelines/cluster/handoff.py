@@ -1,0 +1,178 @@
+"""What a training in a Ray job is told by whoever submitted it, and how its inputs reach it.
+
+Only code is shipped to a cluster. Data, checkpoints and results go through a storage that both sides reach.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+from components.errors import ParamsError, ServiceError
+from components.settings import Settings
+from pipelines.cluster.job import TrainJob
+from pipelines.paths import PipelinePaths, ProjectPaths
+from pipelines.storage import dvc
+from pipelines.storage.objects import Storage, open_storage
+from pipelines.storage.published import fetch, publish
+
+# Set by Ray for the entrypoint of a job, and for nothing else.
+JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+STORAGE_VARIABLE = "HEADRACE_STORAGE"
+OWNER_VARIABLE = "HEADRACE_OWNER"
+BY_HAND = "hand"
+RECORD = "record.json"
+
+
+class Handoff(Settings):
+    """What is shipped with the code: which training this is, for whom, and where its files are exchanged."""
+
+    run_name: str
+    owner: str
+    storage: str
+    inputs: str
+    start_weights: str | None = None
+    git_commit: str
+    ray_address: str
+
+
+def is_in_job() -> bool:
+    """Return whether this process is the entrypoint of a Ray job."""
+    return JOB_VARIABLE in os.environ
+
+
+def submission_id() -> str | None:
+    """Return the id of the Ray job that this process is; None outside of one."""
+    config = json.loads(os.environ.get(JOB_VARIABLE, "{}"))
+    name = config.get("metadata", {}).get("job_submission_id")
+    return str(name) if name else None
+
+
+def storage_address(root: Path) -> str:
+    """Return where this project's nodes exchange files: HEADRACE_STORAGE, else DVC's default remote.
+
+    Raises ParamsError where that is no place that other machines could reach.
+    """
+    address = os.environ.get(STORAGE_VARIABLE) or _default_remote(root)
+    open_storage(address)
+    return address
+
+
+def make_handoff(paths: PipelinePaths, *, run_name: str, start_weights: Path | None) -> Handoff:
+    """Return what a job is told that trains `run_name` from what is in this project."""
+    return Handoff(
+        run_name=run_name,
+        owner=owner(),
+        storage=storage_address(paths.root),
+        inputs=inputs_key(paths, start_weights),
+        start_weights=start_name(start_weights) if start_weights else None,
+        git_commit=git_commit(paths.root),
+        ray_address=os.environ.get("RAY_ADDRESS", ""),
+    )
+
+
+def read_handoff(root: Path) -> Handoff | None:
+    """Return what was shipped with the code; None where this is not a job that Headrace has submitted."""
+    file = ProjectPaths(root).handoff
+    return Handoff.model_validate_json(file.read_text(encoding="utf-8")) if is_in_job() and file.is_file() else None
+
+
+def owner() -> str:
+    """Return for whom this training is: an Airflow run, or a person."""
+    return os.environ.get(OWNER_VARIABLE) or BY_HAND
+
+
+def inputs_key(paths: PipelinePaths, start_weights: Path | None) -> str:
+    """Return where splits, statistics and weights to begin with are in the storage: a name by their content."""
+    described = [paths.manifest, paths.statistics, *_files(start_weights)]  # the manifest has the digest of each split
+    digest = hashlib.sha256(b"\0".join(file.read_bytes() for file in described)).hexdigest()
+    return f"inputs/{paths.pipeline}-{digest[:16]}"
+
+
+def publish_inputs(paths: PipelinePaths, key: str, *, start_weights: Path | None, storage: Storage) -> None:
+    """Upload splits, statistics and weights to begin with, unless they are there already."""
+    sources = {"splits": paths.splits, "statistics.json": paths.statistics}
+    if start_weights is not None:
+        sources[start_name(start_weights)] = start_weights
+    publish(sources, storage=storage, key=key)
+
+
+def start_name(start_weights: Path) -> str:
+    """Return where the weights to begin with are among the inputs."""
+    return f"start/{start_weights.name}"
+
+
+def _files(path: Path | None) -> list[Path]:
+    if path is None:
+        return []
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+
+
+def bring_inputs(paths: PipelinePaths, handoff: Handoff | None) -> Path | None:
+    """Put splits and statistics where the train stage reads them; return the weights to begin with, if there are some.
+
+    Without a handoff, in a job that a person submitted, DVC's remote has them.
+    """
+    if handoff is None:
+        _pull(paths)
+        return None
+    inputs = ProjectPaths(paths.root).state / "inputs"
+    if not fetch(handoff.inputs, inputs, storage=open_storage(handoff.storage)):
+        raise ParamsError(f"{handoff.inputs} is not in the storage {handoff.storage}; submit the training again")
+    for source, place in ((inputs / "splits", paths.splits), (inputs / "statistics.json", paths.statistics)):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(source, place)
+    return inputs / handoff.start_weights if handoff.start_weights else None
+
+
+def bring_earlier(job: TrainJob, record: Path) -> None:
+    """Bring what an earlier try of the same training left in the storage: what MLflow was told, and its results."""
+    if job.storage:
+        storage = open_storage(job.storage)
+        record.parent.mkdir(parents=True, exist_ok=True)
+        storage.download(job.key(RECORD), record)
+        fetch(job.key("results"), job.results, storage=storage)
+
+
+def keep_record(job: TrainJob, record: Path) -> None:
+    """Keep in the storage what MLflow was told, and what not yet; nothing happens where there is none."""
+    if job.storage:
+        with suppress(ServiceError):  # it is kept again with the next epoch
+            open_storage(job.storage).upload(job.key(RECORD), record)
+
+
+def publish_run(job: TrainJob, run: Path) -> None:
+    """Say in the storage that the training is done, by its run.json; nothing happens where there is none."""
+    if job.storage:
+        publish({run.name: run}, storage=open_storage(job.storage), key=job.key("run"))
+
+
+def git_commit(root: Path) -> str:
+    """Return the commit that is checked out, or "unknown" outside of git."""
+    asked = ["git", "-C", str(root), "rev-parse", "--verify", "-q", "HEAD"]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+
+
+def _pull(paths: PipelinePaths) -> None:
+    """From DVC's remote; a job's folder is no git repository."""
+    if not paths.manifest.is_file() or not paths.statistics.is_file():
+        wanted = [path.relative_to(paths.root).as_posix() for path in (paths.splits, paths.statistics)]
+        dvc.pull(paths.root, *wanted)
+
+
+def _default_remote(root: Path) -> str:
+    settings = dvc.config(root)
+    name = settings.get("core.remote")
+    url = settings.get(f"remote.{name}.url", "")
+    if not name or not url:
+        raise ParamsError(
+            f"a cluster needs a storage that all its nodes reach: set {STORAGE_VARIABLE} to s3://BUCKET/PREFIX or to a "
+            "shared folder, or give DVC a default remote (`dvc remote add --default NAME s3://BUCKET/PREFIX`)"
+        )
+    if "://" not in url:
+        return str((root / ".dvc" / url).resolve() / "headrace")
+    endpoint = settings.get(f"remote.{name}.endpointurl")
+    return f"{url.rstrip('/')}/headrace{f'?endpoint_url={endpoint}' if endpoint else ''}"

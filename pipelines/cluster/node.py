@@ -1,0 +1,117 @@
+"""One node's part of a training whose nodes share no folder: inputs fetched once, checkpoints kept in the storage."""
+
+import fcntl
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from components.errors import ServiceError
+from pipelines.cluster.job import TrainJob
+from pipelines.cluster.progress import is_stopping, leave, tell
+from pipelines.storage.objects import Storage, open_storage
+from pipelines.storage.published import fetch, is_published, publish, withdraw
+
+STOP_POLL_SECONDS = 1.0
+
+
+def on_this_node(job: TrainJob) -> TrainJob:
+    """Return the job with the paths of this node, where its inputs and the storage's newest checkpoint lie.
+
+    The job is returned as it is where all nodes share its folder. Raises ServiceError where the inputs are not what was
+    published.
+    """
+    if not job.storage:
+        return job
+    storage, scratch = open_storage(job.storage), scratch_folder(job)
+    inputs = scratch / "inputs"
+    local = job.model_copy(
+        update={
+            "folder": scratch,
+            "splits": inputs / "splits",
+            "statistics": inputs / "statistics.json",
+            "start_weights": inputs / "start" / job.start_weights.name if job.start_weights else None,
+        }
+    )
+    with _alone(scratch):
+        if not inputs.is_dir() and not fetch(str(job.inputs), inputs, storage=storage):
+            raise ServiceError(f"{job.inputs} is not in the storage {job.storage}; start the training again")
+        _fetch_newest_checkpoint(local, storage)
+    return local
+
+
+def scratch_folder(job: TrainJob) -> Path:
+    """Return a folder of this node's own; every epoch may read all that is in it."""
+    return Path(tempfile.gettempdir()) / "headrace" / job.run_name
+
+
+def keep_in_storage(job: TrainJob, checkpoint: Path) -> None:
+    """Upload a checkpoint, and remove from the storage those that are no longer kept here.
+
+    Where the storage is away, training goes on, and says so: the next checkpoint is tried again.
+    """
+    if not job.storage:
+        return
+    try:
+        storage, key = open_storage(job.storage), job.key("checkpoints", checkpoint.name)
+        withdraw(key, storage=storage)  # of an earlier try, and perhaps damaged
+        publish({"": checkpoint}, storage=storage, key=key)
+        kept = {folder.name for folder in job.checkpoints.glob("step-*")}
+        for name in set(_steps(job, storage)) - kept:
+            withdraw(job.key("checkpoints", name), storage=storage)
+    except ServiceError as error:
+        tell(job, "note", {"note": f"{checkpoint.name} is not in the storage: {error}; training goes on without it"})
+
+
+def publish_results(job: TrainJob) -> None:
+    """Upload the results, and tell whoever follows the training."""
+    publish({"": job.results}, storage=open_storage(str(job.storage)), key=job.key("results"))
+    leave(job, job.published, "")
+
+
+def pass_on_stop(job: TrainJob, stop: threading.Event) -> None:
+    """Set `stop` once the follower wants the workers to leave; it is asked now and then, by a thread."""
+    if job.mailbox:
+        threading.Thread(target=_watch, args=(job, stop), name="stop", daemon=True).start()
+
+
+def _watch(job: TrainJob, stop: threading.Event) -> None:
+    while not stop.is_set():
+        if is_stopping(job):
+            stop.set()
+        time.sleep(STOP_POLL_SECONDS)
+
+
+def _fetch_newest_checkpoint(job: TrainJob, storage: Storage) -> None:
+    """Make the checkpoints of this node those of the storage: all workers have to begin from the same one."""
+    steps = _steps(job, storage)
+    for folder in job.checkpoints.glob("step-*"):
+        if folder.name not in steps:
+            shutil.rmtree(folder)
+    for name in reversed(steps):
+        if (job.checkpoints / name).is_dir():
+            return
+        try:
+            fetch(job.key("checkpoints", name), job.checkpoints / name, storage=storage)
+        except ServiceError as error:
+            tell(job, "note", {"note": f"{name} is passed over: {error}"})
+        else:
+            return
+
+
+def _steps(job: TrainJob, storage: Storage) -> list[str]:
+    prefix = job.key("checkpoints")
+    names = {key.removeprefix(f"{prefix}/").split("/")[0] for key in storage.keys(f"{prefix}/")}
+    return sorted(name for name in names if is_published(f"{prefix}/{name}", storage=storage))
+
+
+@contextmanager
+def _alone(scratch: Path) -> Iterator[None]:
+    """One worker of a node at a time; the lock is given back by the system, however its holder ends."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    with (scratch / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,165 @@
+"""Storage that every node reaches: a shared folder or a bucket. What is published there is whole, or not there at all.
+
+`s3://bucket/prefix` (with `?endpoint_url=https://...` where it is not Amazon's) or the path of a folder. Keys of access
+come from the environment or from boto3's own files, never from the address.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import parse_qs, urlsplit
+
+from components.errors import ParamsError, ServiceError
+from pipelines.storage.atomic import replace_file
+
+CONNECT_TIMEOUT_SECONDS = 10
+READ_TIMEOUT_SECONDS = 60
+ATTEMPTS = 5
+
+
+class Storage(Protocol):
+    """Objects by key, such as `trainings/digits-0123456789ab/results/manifest.json`; an object appears whole."""
+
+    def upload(self, key: str, file: Path) -> None:
+        """Make `key` hold what `file` holds."""
+
+    def download(self, key: str, file: Path) -> bool:
+        """Write the object to `file` and return True; False, writing nothing, where there is none."""
+
+    def create(self, key: str, content: bytes) -> bool:
+        """Write an object that is not there yet and return True; False where it is, and stays what it is."""
+
+    def keys(self, prefix: str) -> list[str]:
+        """Return the keys that begin with `prefix`, sorted."""
+
+    def remove(self, key: str) -> None:
+        """Remove an object; nothing happens where there is none."""
+
+
+def open_storage(address: str) -> Storage:
+    """Return the storage at an address; raise ParamsError for an address of another kind."""
+    parts = urlsplit(address)
+    if parts.scheme == "s3" and parts.netloc:
+        endpoint = parse_qs(parts.query).get("endpoint_url", [None])[0]
+        return _Bucket(parts.netloc, parts.path.strip("/"), endpoint)
+    if parts.scheme in ("", "file") and parts.path.startswith("/"):
+        return _Folder(Path(parts.path))
+    raise ParamsError(f"storage is at s3://BUCKET/PREFIX or in a folder's full path; found {address!r}")
+
+
+@dataclass(frozen=True)
+class _Folder:
+    root: Path
+
+    def upload(self, key: str, file: Path) -> None:
+        with _reaching(f"write {key} in {self.root}"), replace_file(self.root / key) as temporary:
+            shutil.copyfile(file, temporary)
+
+    def download(self, key: str, file: Path) -> bool:
+        with _reaching(f"read {key} in {self.root}"):
+            try:
+                shutil.copyfile(self.root / key, file)
+            except FileNotFoundError:
+                return False
+        return True
+
+    def create(self, key: str, content: bytes) -> bool:
+        target = self.root / key
+        with _reaching(f"write {key} in {self.root}"):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".") as temporary:
+                temporary.write(content)
+                temporary.flush()
+                Path(temporary.name).chmod(0o644)  # other nodes may have another user
+                try:
+                    target.hardlink_to(temporary.name)  # unlike a rename, it fails where there is one
+                except FileExistsError:
+                    return False
+        return True
+
+    def keys(self, prefix: str) -> list[str]:
+        names = (path.relative_to(self.root).as_posix() for path in self.root.rglob("[!.]*") if path.is_file())
+        return sorted(name for name in names if name.startswith(prefix))
+
+    def remove(self, key: str) -> None:
+        (self.root / key).unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class _Bucket:
+    bucket: str
+    prefix: str
+    endpoint_url: str | None
+
+    @cached_property
+    def _client(self) -> Any:
+        import boto3
+        from botocore.config import Config
+
+        retries: Any = {"max_attempts": ATTEMPTS, "mode": "standard"}
+        config = Config(connect_timeout=CONNECT_TIMEOUT_SECONDS, read_timeout=READ_TIMEOUT_SECONDS, retries=retries)
+        return boto3.client("s3", endpoint_url=self.endpoint_url, config=config)
+
+    def _place(self, key: str) -> dict[str, str]:
+        return {"Bucket": self.bucket, "Key": self._full(key)}
+
+    def _full(self, key: str) -> str:
+        return f"{self.prefix}/{key}" if self.prefix else key
+
+    def upload(self, key: str, file: Path) -> None:
+        with _reaching(f"write {key} in s3://{self.bucket}"):
+            self._client.upload_file(str(file), self.bucket, self._full(key))
+
+    def download(self, key: str, file: Path) -> bool:
+        with _reaching(f"read {key} in s3://{self.bucket}"):
+            try:
+                self._client.download_file(self.bucket, self._full(key), str(file))
+            except Exception as error:
+                if _code(error) in ("404", "NoSuchKey"):
+                    return False
+                raise
+        return True
+
+    def create(self, key: str, content: bytes) -> bool:
+        with _reaching(f"write {key} in s3://{self.bucket}"):
+            try:
+                self._client.put_object(**self._place(key), Body=content, IfNoneMatch="*")
+            except Exception as error:
+                if _code(error) in ("412", "PreconditionFailed"):
+                    return False
+                raise
+        return True
+
+    def keys(self, prefix: str) -> list[str]:
+        with _reaching(f"list {prefix} in s3://{self.bucket}"):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=self._full(prefix)
+            )
+            found = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+        return sorted(key.removeprefix(f"{self.prefix}/") if self.prefix else key for key in found)
+
+    def remove(self, key: str) -> None:
+        with _reaching(f"remove {key} in s3://{self.bucket}"):
+            self._client.delete_object(**self._place(key))
+
+
+def _code(error: Exception) -> str:
+    """The error's code by S3, "" for an error that is no answer."""
+    response: dict[str, Any] = getattr(error, "response", None) or {}
+    return str(response.get("Error", {}).get("Code", ""))
+
+
+@contextmanager
+def _reaching(what: str) -> Iterator[None]:
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except (BotoCoreError, Boto3Error, ClientError, OSError) as error:
+        raise ServiceError(f"storage can't {what}: {' '.join(str(error).split())}") from error

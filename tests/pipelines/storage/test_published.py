@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import pytest
+
+from components.errors import ServiceError
+from pipelines.storage.objects import open_storage
+from pipelines.storage.published import MANIFEST, fetch, is_published, publish, withdraw
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    return tmp_path / "shared"
+
+
+@pytest.fixture
+def storage(shared: Path):
+    return open_storage(str(shared))
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> dict[str, Path]:
+    (tmp_path / "splits" / "train").mkdir(parents=True)
+    (tmp_path / "splits" / "train" / "part-0").write_text("rows")
+    (tmp_path / "statistics.json").write_text("{}")
+    return {"splits": tmp_path / "splits", "statistics.json": tmp_path / "statistics.json"}
+
+
+def test_files_and_folders_arrive_as_they_were(sources, storage, tmp_path):
+    assert publish(sources, storage=storage, key="inputs/1")
+    assert fetch("inputs/1", tmp_path / "there", storage=storage)
+    found = {
+        path.relative_to(tmp_path / "there").as_posix() for path in (tmp_path / "there").rglob("*") if path.is_file()
+    }
+    assert found == {"splits/train/part-0", "statistics.json"}
+    assert (tmp_path / "there" / "splits" / "train" / "part-0").read_text() == "rows"
+
+
+def test_what_is_published_is_not_published_again(sources, storage):
+    assert publish(sources, storage=storage, key="inputs/1")
+    assert not publish(sources, storage=storage, key="inputs/1")
+
+
+def test_nothing_is_there_before_all_of_it_is(sources, storage, shared, tmp_path):
+    publish(sources, storage=storage, key="inputs/1")
+    (shared / "inputs" / "1" / MANIFEST).unlink()  # as if the upload had been cut short
+    assert not is_published("inputs/1", storage=storage)
+    assert not fetch("inputs/1", tmp_path / "there", storage=storage)
+    assert not (tmp_path / "there").exists()
+
+
+@pytest.mark.parametrize("content", ["row", "lies", None], ids=["truncated", "changed", "missing"])
+def test_damage_is_found_and_nothing_arrives(sources, storage, shared, tmp_path, content):
+    publish(sources, storage=storage, key="inputs/1")
+    file = shared / "inputs" / "1" / "splits" / "train" / "part-0"
+    file.unlink() if content is None else file.write_text(content)
+    with pytest.raises(ServiceError, match="splits/train/part-0 in the storage is not what was published"):
+        fetch("inputs/1", tmp_path / "there", storage=storage)
+    assert not (tmp_path / "there").exists()
+
+
+def test_a_manifest_cannot_write_outside_of_the_folder(sources, storage, shared, tmp_path):
+    publish(sources, storage=storage, key="inputs/1")
+    manifest = shared / "inputs" / "1" / MANIFEST
+    manifest.write_text(manifest.read_text().replace("splits/train/part-0", "../../outside"))
+    with pytest.raises(ServiceError, match="outside of its folder"):
+        fetch("inputs/1", tmp_path / "there", storage=storage)
+
+
+def test_what_is_withdrawn_is_gone(sources, storage):
+    publish(sources, storage=storage, key="inputs/1")
+    withdraw("inputs/1", storage=storage)
+    assert storage.keys("") == []
