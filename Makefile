@@ -2,15 +2,15 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench clean lock
+.PHONY: help setup run test test-stack check bench stack stack-down clean lock
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
 PIPELINE ?= digits
 
 help: ## Show these lines
-	@sed -n 's/^\([a-z]*\): .*## /\1\t/p' Makefile | while IFS=$$'\t' read -r target text; do \
-		printf 'make %-6s  %s\n' "$$target" "$$text"; done
+	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' Makefile | while IFS=$$'\t' read -r target text; do \
+		printf 'make %-10s  %s\n' "$$target" "$$text"; done
 
 setup: ## Make .venv hold what requirements.lock says (a moment if it does already)
 	@infra/setup
@@ -19,7 +19,16 @@ run: setup ## Run a pipeline from raw data to a registered model: make run PIPEL
 	@$(BIN)/headrace run '$(PIPELINE)'
 
 test: setup ## Run all tests; some of them: make test TESTS='tests/dags -k graph'
-	@$(BIN)/pytest $(TESTS)
+	@$(BIN)/pytest -m 'not stack' $(TESTS)
+
+test-stack: setup ## Run the tests that need the local stack of servers: half an hour, and PostgreSQL 15
+	@$(BIN)/pytest -m stack $(TESTS)
+
+stack: setup ## Start the local stack: PostgreSQL, S3, MLflow, a Ray cluster, Airflow; docs/stack.md
+	@$(BIN)/python -m infra.stack up
+
+stack-down: setup ## Stop the local stack; its data stays
+	@$(BIN)/python -m infra.stack down
 
 check: setup ## Look at format, lint, types and import contracts
 	@$(BIN)/ruff format --check .
@@ -32,8 +41,8 @@ bench: setup ## Run every benchmark of bench/ and print its ratios
 
 clean: ## Remove .venv and all caches; data, models, reports and MLflow's store stay
 	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dvc_plots
-	@find components pipelines dags tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find components pipelines dags infra tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 lock: setup ## Write requirements.lock anew from pyproject.toml; newer versions: make lock UPGRADE=--upgrade
-	@UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile pyproject.toml --quiet --group dev --universal \
+	@UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile pyproject.toml --quiet --group dev --group stack --universal \
 		--python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --output-file requirements.lock $(UPGRADE)

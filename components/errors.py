@@ -1,6 +1,5 @@
 """Problems a person can mend. Anything else that is raised is a bug and keeps its traceback."""
 
-
 # Exit codes of the command line, by which a scheduler decides whether to try again.
 EXIT_MISTAKE = 2
 EXIT_SERVICE = 75  # EX_TEMPFAIL of sysexits.h

@@ -55,7 +55,7 @@ def train_away(pipeline: Pipeline, paths: PipelinePaths, handoff: Handoff, *, st
     if not is_published(training_key(handoff.run_name, "run"), storage=storage):
 
         def make() -> Submission:
-            publish_inputs(paths, handoff.inputs, start_weights=start_weights, storage=storage)
+            publish_inputs(paths, handoff, start_weights=start_weights)
             return _submission(pipeline, paths.root, handoff)
 
         _train(paths.root, make, handoff, storage)
@@ -88,8 +88,13 @@ def _train(root: Path, make: Callable[[], Submission], handoff: Handoff, storage
         return
     reason = last_error("\n".join(lines)) or job.message
     _settle(root, handoff, storage, "KILLED" if job.status == "STOPPED" else "FAILED", reason)
-    error = ServiceError if job.exit_code == EXIT_SERVICE or job.exit_code is None else TrainingError
+    error = ServiceError if _may_go_well_again(job.exit_code) else TrainingError
     raise error(f"Ray job {job.submission_id} {job.status.lower()}: {reason}")
+
+
+def _may_go_well_again(exit_code: int | None) -> bool:
+    """Whether the driver was lost or killed (None, or a signal's number), or said that a service was away."""
+    return exit_code is None or exit_code < 0 or exit_code > 128 or exit_code == EXIT_SERVICE
 
 
 async def _submit_and_follow(

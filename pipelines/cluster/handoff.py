@@ -16,7 +16,7 @@ from components.settings import Settings
 from pipelines.cluster.job import TrainJob
 from pipelines.paths import PipelinePaths, ProjectPaths
 from pipelines.storage import dvc
-from pipelines.storage.objects import Storage, open_storage
+from pipelines.storage.objects import open_storage
 from pipelines.storage.published import fetch, publish
 
 # Set by Ray for the entrypoint of a job, and for nothing else.
@@ -92,12 +92,12 @@ def inputs_key(paths: PipelinePaths, start_weights: Path | None) -> str:
     return f"inputs/{paths.pipeline}-{digest[:16]}"
 
 
-def publish_inputs(paths: PipelinePaths, key: str, *, start_weights: Path | None, storage: Storage) -> None:
+def publish_inputs(paths: PipelinePaths, handoff: Handoff, *, start_weights: Path | None) -> None:
     """Upload splits, statistics and weights to begin with, unless they are there already."""
     sources = {"splits": paths.splits, "statistics.json": paths.statistics}
     if start_weights is not None:
         sources[start_name(start_weights)] = start_weights
-    publish(sources, storage=storage, key=key)
+    publish(sources, storage=open_storage(handoff.storage), key=handoff.inputs)
 
 
 def start_name(start_weights: Path) -> str:

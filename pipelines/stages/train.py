@@ -25,6 +25,7 @@ from pipelines.cluster.handoff import (
     is_in_job,
     keep_record,
     make_handoff,
+    publish_inputs,
     publish_run,
     read_handoff,
 )
@@ -54,9 +55,11 @@ def train(pipeline: Pipeline, paths: PipelinePaths) -> None:
     if (earlier := _earlier(paths, run_name)) is not None:
         log.info("the same data, settings and code were trained before: kept as it is", **earlier)
         return
-    handoff = told or (
-        make_handoff(paths, run_name=run_name, start_weights=start) if is_away() or is_in_job() else None
-    )
+    handoff = told
+    if told is None and (is_away() or is_in_job()):
+        handoff = make_handoff(paths, run_name=run_name, start_weights=start)
+    if told is None and handoff is not None and is_in_job():
+        publish_inputs(paths, handoff, start_weights=start)
     if handoff is not None and handoff.run_name != run_name:
         raise TrainingError(
             f"expected to train {handoff.run_name}, found {run_name} from what is here: the code that trains is not "

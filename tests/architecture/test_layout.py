@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGES = ("components", "pipelines", "dags")
+PACKAGES = ("components", "pipelines", "dags", "infra")
 LONGEST_MODULE_LINES = 300
 LONGEST_FUNCTION_LINES = 40
 HEAVY = [

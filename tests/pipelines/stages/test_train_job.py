@@ -1,7 +1,9 @@
 """Training as a job on a Ray cluster whose nodes share no folder with the project: only code, a storage and MLflow."""
 
+import asyncio
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -13,8 +15,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipelines.cluster.jobs import Cluster, RayJobs
+
 pytestmark = pytest.mark.slow
 TOKEN = "0" * 64
+REPOSITORY = Path(__file__).parents[3]
 
 
 class JobServer:
@@ -78,6 +83,25 @@ def free_ports(count: int) -> list[int]:
 
 
 @pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, prepared):
+    """Eight epochs of many steps: a job's log comes seconds later, and the training has to be under way by then."""
+    project = longer(prepared.copy(tmp_path_factory.mktemp("undisturbed") / "a project"))
+    code, output = project.train()
+    assert code == 0, output
+    return project
+
+
+@pytest.fixture
+def disturbed(tmp_path, prepared):
+    return longer(prepared.copy(tmp_path / "a project"))
+
+
+def longer(project):
+    project.change_train(epochs=8, global_batch_size=8, checkpoints={"every_steps": 20})
+    return project
+
+
+@pytest.fixture(scope="module")
 def server(tmp_path_factory):
     made = JobServer(tmp_path_factory.mktemp("home"))
     yield made
@@ -85,24 +109,122 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture
-def away(server, tmp_path):
-    """The environment by which a training goes to the cluster."""
+def away(server, tmp_path, monkeypatch):
+    """The environment by which a training goes to the cluster, and by which this process asks MLflow."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     return {
         "RAY_ADDRESS": server.address,
         "RAY_AUTH_TOKEN": TOKEN,
         "HEADRACE_STORAGE": str(tmp_path / "storage"),
-        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}",
+        "MLFLOW_TRACKING_URI": os.environ["MLFLOW_TRACKING_URI"],
     }
 
 
-def test_a_job_trains_what_one_here_trains_and_leaves_it_here(undisturbed, disturbed, away, tmp_path):
+def jobs_of(away) -> list:
+    """All jobs of the cluster, oldest first."""
+
+    async def ask() -> list:
+        async with RayJobs(Cluster(away["RAY_ADDRESS"], TOKEN)) as jobs:
+            return list(await jobs.list())
+
+    return sorted(asyncio.run(ask()), key=lambda job: job.start_seconds)
+
+
+def stop(away, submission_id: str):
+    async def ask():
+        async with RayJobs(Cluster(away["RAY_ADDRESS"], TOKEN)) as jobs:
+            return await jobs.stop(submission_id, grace_seconds=30)
+
+    return asyncio.run(ask())
+
+
+def run_name(output: str) -> str:
+    return re.search(r"digits-[0-9a-f]{12}", output)[0]
+
+
+def test_several_who_want_the_same_training_get_one_job_even_after_one_was_killed(
+    undisturbed, disturbed, away, tmp_path
+):
+    other = disturbed.copy(tmp_path / "another project")
+    first, output = disturbed.start_until("submitted", **away)
+    second = other.start(**away, HEADRACE_OWNER="headrace_digits/manual__1")
+    first.kill()  # the job goes on
+    first.communicate(timeout=30)
+    code, again = disturbed.train(**away)
+    assert code == 0, again
+    assert "joined the job that trains this" in again
+    joined = second.communicate(timeout=120)[0]
+    assert second.returncode == 0, joined
+    assert "owner=hand" in joined
+    disturbed.assert_as_undisturbed(undisturbed)
+    assert len([job for job in jobs_of(away) if job.submission_id.startswith(run_name(output))]) == 1
+
+
+def test_a_job_that_was_stopped_or_killed_is_followed_by_one_that_goes_on(undisturbed, disturbed, away, server):
+    process, output = disturbed.start_until("epoch 1/8", **away)
+    name = run_name(output)
+    stopped = stop(away, re.search(rf"{name}-\S+", output)[0])
+    assert stopped.status == "STOPPED"
+    output += process.communicate(timeout=60)[0]
+    assert process.returncode == 75, output
+    _, [run] = disturbed.runs()
+    assert run.info.status == "KILLED"
+
+    process, output = disturbed.start_until("epoch 4/8", **away)
+    assert "epoch 1/8" not in output  # the checkpoint of the stopped one
+    [driver] = server.drivers()
+    driver.kill()
+    output += process.communicate(timeout=60)[0]
+    assert process.returncode == 75, output
+    _, [run] = disturbed.runs()
+    assert run.info.status == "FAILED"
+
     code, output = disturbed.train(**away)
     assert code == 0, output
-    os.environ["MLFLOW_TRACKING_URI"] = away["MLFLOW_TRACKING_URI"]
-    try:
-        disturbed.assert_as_undisturbed(undisturbed)
-    finally:
-        del os.environ["MLFLOW_TRACKING_URI"]
+    disturbed.assert_as_undisturbed(undisturbed)
+    statuses = [job.status for job in jobs_of(away) if job.submission_id.startswith(name)]
+    assert statuses == ["STOPPED", "FAILED", "SUCCEEDED"]
+
+
+def test_a_job_trains_what_one_here_trains_and_leaves_it_here(undisturbed, disturbed, away):
+    code, output = disturbed.train(**away)
+    assert code == 0, output
+    disturbed.assert_as_undisturbed(undisturbed)
     run = json.loads(disturbed.paths.run.read_text())
     assert run["ray_job_id"].startswith(run["run_name"])
-    assert output.count("epoch 6/6") == 1
+    assert output.count("epoch 8/8") == 1
+
+
+def test_a_job_that_a_person_submits_fetches_its_data_from_the_dvc_remote(server, prepared, tmp_path, away):
+    """As the README shows it: the project's folder without what git ignores, and DVC's remote."""
+    project = prepared.copy(tmp_path / "a project")
+    for code in ("components", "pipelines"):
+        shutil.copytree(REPOSITORY / code, project.root / code, ignore=shutil.ignore_patterns("__pycache__"))
+    (project.root / "dvc.yaml").write_text((REPOSITORY / "dvc.yaml").read_text())
+    (project.root / ".gitignore").write_text("/data/\n/models/\n/.headrace/\n")
+    programs, home = Path(sys.executable).parent, {**os.environ, "HOME": str(tmp_path)}
+    dvc = [str(programs / "dvc")]
+    for command in (
+        ["git", "init", "--quiet"],
+        [*dvc, "init", "--quiet"],
+        [*dvc, "remote", "add", "--quiet", "--default", "shared", str(tmp_path / "remote")],
+        [*dvc, "commit", "--quiet", "--force", "split@digits", "normalize@digits"],
+        [*dvc, "push", "--quiet", "split@digits", "normalize@digits"],
+    ):
+        subprocess.run(command, cwd=project.root, check=True, env=home)
+    given = {"MLFLOW_TRACKING_URI": away["MLFLOW_TRACKING_URI"]}
+    submit = ["job", "submit", "--working-dir", ".", "--runtime-env-json", json.dumps({"env_vars": given})]
+    done = subprocess.run(
+        [str(programs / "ray"), *submit, "--", "headrace", "train", "digits"],
+        cwd=project.root,
+        env={**home, **away, "RAY_AUTH_MODE": "token"},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    code, output = project.train(**away | {"HEADRACE_STORAGE": str(tmp_path / "remote" / "headrace")})
+    assert code == 0, output
+    assert "submitted" not in output  # the results of that job
+    assert project.paths.model.is_file()

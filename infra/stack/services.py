@@ -1,0 +1,76 @@
+"""What the supervisor keeps: a service is a command, what it needs first, and how to see that it is ready."""
+
+import contextlib
+import json
+import pwd
+import signal
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+# Past any proxy: all servers are on this machine.
+_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+CHECK_SECONDS = 5.0
+
+
+def never(_since: float) -> bool:
+    """Return False: the ready check of a step, which is done when it has ended."""
+    return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """A server, or a step (`once`) that has to end with exit code 0 before what needs it may start."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Set on top of the supervisor's own environment."""
+    folder: Path | None = None
+    """Working directory."""
+    user: str | None = None
+    needs: tuple[str, ...] = ()
+    is_ready: Callable[[float], bool] = never
+    """Takes the time of the start in seconds since 1970; may take CHECK_SECONDS and must not raise."""
+    once: bool = False
+    address: str = ""
+    tier: int = 0
+    """At the end the highest tier goes first."""
+    start_seconds: float = 180.0
+    stop_signal: int = signal.SIGTERM
+    stop_seconds: float = 15.0
+
+
+def run_as(user: str | None) -> dict[str, Any]:
+    """Return the options of `subprocess` that make a program run as this user, in no group of ours; None: as we do."""
+    if user is None:
+        return {}
+    return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
+
+
+def listens(port: int) -> bool:
+    """Return whether something accepts connections on this port of 127.0.0.1."""
+    with contextlib.suppress(OSError):
+        socket.create_connection(("127.0.0.1", port), timeout=CHECK_SECONDS).close()
+        return True
+    return False
+
+
+def fetch_json(url: str, headers: Mapping[str, str] | None = None) -> Any:
+    """Return what a page of this machine says as JSON, None where it does not."""
+    with contextlib.suppress(ValueError):
+        return json.loads(fetch(url, headers) or "null")
+    return None
+
+
+def fetch(url: str, headers: Mapping[str, str] | None = None) -> bytes | None:
+    """Return the body of a page of this machine, None where it does not answer with a 2xx."""
+    with contextlib.suppress(OSError, ValueError):
+        request = urllib.request.Request(url, headers=dict(headers or {}))  # noqa: S310  # always http on 127.0.0.1
+        with _opener.open(request, timeout=CHECK_SECONDS) as answer:
+            return bytes(answer.read())
+    return None
