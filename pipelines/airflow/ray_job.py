@@ -36,7 +36,7 @@ class RayTask(BaseOperator):  # type: ignore[misc]  # mypy does not follow impor
     def follow(self, context: Any, submission_id: str, *, cluster: Cluster, is_ours: bool = True) -> Outcome:
         """Defer until the job is over; where the task is not deferrable, wait here and return how it ended."""
         context["task_state_store"].set(SUBMISSION, submission_id)
-        self.ray_url = f"{cluster.address}/#/jobs/{submission_id}"
+        self.ray_url = _page(cluster, submission_id)
         self.log.info("Ray job %s on %s", submission_id, cluster.address)
         deadline_seconds = time.time() + self.job_timeout_seconds if self.job_timeout_seconds else None
         if self.deferrable:
@@ -53,9 +53,12 @@ class RayTask(BaseOperator):  # type: ignore[misc]  # mypy does not follow impor
 
     def succeed(self, outcome: Outcome) -> None:
         """Return where the job succeeded; raise StageFailed, by its cause, where it did not."""
+        cluster = find_cluster(self.ray_conn_id)
+        if cluster is not None:  # again: what resumes is another process
+            self.ray_url = _page(cluster, outcome.submission_id)
         if outcome.status == "SUCCEEDED":
             return
-        if outcome.status == "TIMEOUT" and (cluster := find_cluster(self.ray_conn_id)) is not None:
+        if outcome.status == "TIMEOUT" and cluster is not None:
             asyncio.run(_stop(cluster, outcome.submission_id, self.stop_grace_seconds))
         target = f"Ray job {outcome.submission_id} {outcome.status}"
         if outcome.status in LOST:
@@ -153,6 +156,10 @@ class RayJobOperator(RayTask):
                 metadata={**self.metadata, "headrace.owner": place},
             )
         return submission_id
+
+
+def _page(cluster: Cluster, submission_id: str) -> str:
+    return f"{cluster.address}/#/jobs/{submission_id}"
 
 
 async def _stop(cluster: Cluster, submission_id: str, grace_seconds: float) -> None:
