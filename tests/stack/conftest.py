@@ -123,7 +123,7 @@ class Run:
 
     def log(self, task: str, number: int = 1) -> str:
         said = self.stack.airflow("GET", f"{self.path}/taskInstances/{task}/logs/{number}?full_content=true")
-        return "\n".join(str(line.get("event", line)) for line in said.get("content", []))
+        return "\n".join(f"{line.get('event')} {line.get('error_detail') or ''}" for line in said.get("content", []))
 
     def wait(self, reached: Callable[["Run"], bool], seconds: float) -> None:
         deadline_seconds = time.monotonic() + seconds
