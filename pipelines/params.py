@@ -151,6 +151,14 @@ class Alerts(Settings):
     email: tuple[Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")], ...] = ()
 
 
+class Prediction(Settings):
+    """Raw rows or images that are predicted whenever there is a new champion, or new data."""
+
+    input: Annotated[str, Field(min_length=1)]
+    output: Annotated[str, Field(min_length=1)]
+    after: Annotated[tuple[Literal["champion", "dataset"], ...], Field(min_length=1)] = ("champion",)
+
+
 class Schedule(Settings):
     """When Airflow runs the pipeline, how often it tries a task again, and who is told how it ended.
 
@@ -165,6 +173,7 @@ class Schedule(Settings):
     retries: Annotated[int, Field(ge=0, le=20)] = 2
     deadline_hours: Annotated[float, Field(gt=0)] | None = None
     alerts: Alerts = Alerts()
+    predict: Prediction | None = None
     owner: str = "headrace"
     tags: tuple[str, ...] = ()
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import Asset, AssetAlias
+from airflow.sdk import Asset, AssetAlias, AssetAny
 
 from pipelines.paths import PipelinePaths
 
@@ -18,6 +18,12 @@ def dataset_of(pipeline: str) -> Asset:
 def champion_of(pipeline: str) -> Asset:
     """Return the asset that `register` publishes when a new model is made champion."""
     return Asset(name=f"headrace_{pipeline}_champion", uri=f"x-headrace://{pipeline}/champion")
+
+
+def any_of(pipeline: str, published: tuple[str, ...]) -> AssetAny:
+    """Return what a DAG is scheduled on that waits for one of these: "champion", "dataset"."""
+    by_name = {"champion": champion_of(pipeline), "dataset": dataset_of(pipeline)}
+    return AssetAny(*(by_name[name] for name in published))
 
 
 def outlets_of(stage: str, pipeline: str) -> list[Asset | AssetAlias]:

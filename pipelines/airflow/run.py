@@ -19,6 +19,7 @@ from pipelines.storage.workspace import (
     finish,
     open_workspace,
     override_params,
+    remove_old_workspaces,
     restore,
     using,
     variables_of,
@@ -62,6 +63,11 @@ class DagRun:
         command = [sys.executable, "-m", "pipelines", "runs", "sweep", pipeline]
         given = {**dvc.environment(), **self.environment, **environment}
         subprocess.run(command, cwd=self.workspace, env=given, check=False, timeout=SWEEP_TIMEOUT_SECONDS)
+
+
+def remove_unused_workspaces(root: Path, *, older_than_days: float) -> list[str]:
+    """Remove workspaces that no task has used for so long, and return their names."""
+    return [folder.name for folder in remove_old_workspaces(workspaces(root), older_than_days=older_than_days)]
 
 
 def workspaces(root: Path) -> Path:
