@@ -172,6 +172,7 @@ class Schedule(Settings):
     max_active_runs: Annotated[int, Field(ge=1, le=64)] = 4
     retries: Annotated[int, Field(ge=0, le=20)] = 2
     deadline_hours: Annotated[float, Field(gt=0)] | None = None
+    partition_timeout_hours: Annotated[float, Field(gt=0)] = 6
     alerts: Alerts = Alerts()
     predict: Prediction | None = None
     owner: str = "headrace"

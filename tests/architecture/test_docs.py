@@ -7,7 +7,7 @@ that the page must have.
 import json
 import re
 from collections.abc import Iterable, Iterator
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -24,7 +24,7 @@ ROW = re.compile(r"^\| `(\w+)` \| (.*?) \| (.*?) \| (.*?) \|$", re.MULTILINE)
 EXAMPLE = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 WORDS: dict[Any, str] = {int: "integer", float: "number", str: "text", bool: "`true` or `false`", type(None): "`null`"}
-WORDS |= {date: "date"}
+WORDS |= {date: "date", datetime: "time"}
 SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "min_length": "length >=", "max_length": "length <="}
 
 

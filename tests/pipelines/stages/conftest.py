@@ -130,7 +130,7 @@ def project(tmp_path, prepared) -> Project:
     return prepared.copy(tmp_path / "a project")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory, prepared) -> Project:
     """Six epochs that nothing happened to."""
     project = prepared.copy(tmp_path_factory.mktemp("undisturbed") / "a project")

@@ -101,7 +101,7 @@ def test_a_lost_node_is_replaced_by_a_spare_one(undisturbed, disturbed, cluster)
 def test_a_lost_node_shrinks_the_group_and_a_new_one_lets_it_grow(project, tmp_path, cluster):
     """A training without end, because nobody knows when Ray looks for nodes; its first epochs are compared."""
     sgd = {"kind": "sgd", "learning_rate": 0.01}
-    project.change_train(num_workers=1, epochs=40, global_batch_size=4, optimizer=sgd)
+    project.change_train(num_workers=1, epochs=16, global_batch_size=4, optimizer=sgd)
     undisturbed = project.copy(tmp_path / "undisturbed")
     code, output = undisturbed.train()
     assert code == 0, output
