@@ -1,28 +1,75 @@
-"""What the tests of more than one room ask for."""
+"""A Ray head with its job server, as a process of its own."""
 
+import asyncio
+import os
 import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
-from pipelines.tracking.server import connect
+from components.errors import ServiceError
+from pipelines.cluster.jobs import Cluster, RayJobs
+
+TOKEN = "0123456789abcdef" * 4
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory) -> Path:
-    """An MLflow database with nothing in it: to make one takes more than a second, to copy it nothing."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.delenv("MLFLOW_TRACKING_URI", raising=False)
-        root = tmp_path_factory.mktemp("store")
-        connect(root)
-        return root / "mlflow.db"
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
 
 
-@pytest.fixture
-def project_root(tmp_path, monkeypatch, empty_store) -> Path:
-    """A project's root, with a space in its path and an empty MLflow database of its own."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    root = tmp_path / "a project"
-    root.mkdir()
-    shutil.copy(empty_store, root)
-    return root
+class Head:
+    """A Ray head with its job server."""
+
+    def __init__(self, home: Path) -> None:
+        self._temporary = Path(tempfile.mkdtemp(prefix="ray"))  # short: Ray's sockets lie below it
+        dashboard = free_port()
+        self.cluster = Cluster(f"http://127.0.0.1:{dashboard}", token=TOKEN)
+        command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--head", "--num-cpus=1"]
+        command += ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", "--object-store-memory=100000000"]
+        command += [f"--port={free_port()}", f"--dashboard-port={dashboard}", f"--temp-dir={self._temporary}"]
+        command += [f"--ray-client-server-port={free_port()}", f"--dashboard-agent-listen-port={free_port()}"]
+        environment = {"HOME": str(home), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+        environment |= {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+        self._process = subprocess.Popen(
+            command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    async def wait(self) -> None:
+        deadline = time.monotonic() + 90
+        async with RayJobs(self.cluster, timeout_seconds=5) as server:
+            while time.monotonic() < deadline and self._process.poll() is None:
+                try:
+                    await server.ship(b"is the head up?")
+                    await server.list()
+                    return
+                except ServiceError:
+                    await asyncio.sleep(0.5)
+        raise AssertionError("no Ray within 90 s")
+
+    def kill(self, name: str) -> None:
+        [process] = [one for one in psutil.Process(self._process.pid).children(recursive=True) if name in one.name()]
+        process.kill()
+
+    def stop(self) -> None:
+        for one in psutil.Process(self._process.pid).children(recursive=True) if self._process.poll() is None else []:
+            one.kill()
+        self._process.kill()
+        self._process.wait(30)
+        shutil.rmtree(self._temporary, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory):
+    started = Head(tmp_path_factory.mktemp("home"))
+    try:
+        asyncio.run(started.wait())
+        yield started
+    finally:
+        started.stop()
