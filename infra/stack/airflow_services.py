@@ -65,6 +65,7 @@ def environment(stack: Stack, *, ray_address: str) -> dict[str, str]:
         "core__parallelism": "4",
         "core__dags_folder": str(stack.root / "dags"),
         "core__load_examples": "false",
+        "scheduler__task_instance_heartbeat_timeout": "60",  # until a task whose worker was killed is tried again
         "dag_processor__refresh_interval": "10",  # seconds until a new file of DAGs is seen
         "core__fernet_key": stack.secrets["airflow_fernet"],
         "core__execution_api_server_url": f"{stack.url('airflow')}/execution/",

@@ -4,7 +4,7 @@ import itertools
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psutil
 import pytest
@@ -126,6 +126,7 @@ def kill_ray_worker(stack) -> None:
 
 
 FAULTS = {
+    "nothing": lambda _stack: None,
     "SIGKILL of the triggerer": kill_service("airflow-triggerer"),
     "SIGKILL of the scheduler": kill_service("airflow-scheduler"),
     "API server away for 60 s": stop_service("airflow-api-server", 60),
@@ -146,3 +147,27 @@ def test_a_training_survives(stack, under_way, fault, record_property):
     assert_one_training(stack, under_way)
     record_property("seconds", round(time.monotonic() - started_seconds))
     record_property("tries", under_way.tasks()["train"][1])
+
+
+@pytest.mark.parametrize("level", ["the task process", "its supervisor in the Airflow worker"])
+def test_a_task_that_is_killed_while_it_submits_its_job_is_tried_again(stack, level, record_property):
+    run = stack.trigger(name_of_run(), long_training())
+    run.wait(lambda one: bool(submitting(one)), 120)
+    started_seconds = time.monotonic()
+    [dvc] = submitting(run)
+    task = dvc.parent()  # a fork of its supervisor
+    (task if level == "the task process" else task.parent()).kill()
+    assert run.wait_for_end(600) == "success"
+    assert run.tasks()["train"][1] > 1
+    assert_one_training(stack, run, job_statuses=["SUCCEEDED"])
+    record_property("seconds", round(time.monotonic() - started_seconds))
+
+
+def submitting(run) -> list[psutil.Process]:
+    """The `dvc repro` of the run's training, while its task runs it."""
+    found = []
+    for one in run.stack.process("airflow-scheduler").children(recursive=True):
+        with suppress(psutil.Error):  # it has just ended
+            if "train@digits" in one.cmdline() and run.name in one.cwd():
+                found.append(one)
+    return found
