@@ -41,10 +41,11 @@ class Project:
         params["digits"]["train"] |= changes
         (self.root / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
 
-    def start(self, *arguments: str, **environment: str) -> subprocess.Popen:
+    def start(self, *arguments: str, stdin: int = subprocess.DEVNULL, **environment: str) -> subprocess.Popen:
         return subprocess.Popen(
             [sys.executable, "-m", "pipelines", *(arguments or ("train", "digits"))],
             cwd=self.root,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -57,9 +58,9 @@ class Project:
         output = process.communicate(timeout=240)[0]
         return process.returncode, output
 
-    def start_until(self, text: str, **environment: str) -> tuple[subprocess.Popen, str]:
+    def start_until(self, text: str, **settings: Any) -> tuple[subprocess.Popen, str]:
         """Start a training, and come back when its output has `text`."""
-        process, output = self.start(**environment), ""
+        process, output = self.start(**settings), ""
         for line in process.stdout:
             output += line
             if text in line:

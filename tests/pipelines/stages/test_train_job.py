@@ -3,8 +3,10 @@
 import asyncio
 import json
 import os
+import pty
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -193,6 +195,33 @@ def test_a_job_trains_what_one_here_trains_and_leaves_it_here(undisturbed, distu
     run = json.loads(disturbed.paths.run.read_text())
     assert run["ray_job_id"].startswith(run["run_name"])
     assert output.count("epoch 8/8") == 1
+
+
+def test_ctrl_c_asks_whether_to_stop_the_job_or_to_leave_it(disturbed, away):
+    code, output = interrupted(disturbed, away, answer="\n")
+    assert code == 130, output
+    assert "the training goes on; the same command joins it again" in output
+    name = run_name(output)
+    assert [job.status for job in jobs_of(away) if job.submission_id.startswith(name)] == ["RUNNING"]
+
+    code, output = interrupted(disturbed, away, answer="s\n")
+    assert code == 130, output
+    assert "joined the job that trains this" in output
+    assert [job.status for job in jobs_of(away) if job.submission_id.startswith(name)] == ["STOPPED"]
+
+
+def interrupted(project, away, *, answer: str) -> tuple[int, str]:
+    """A training that a person at a terminal interrupts, and what it says until its end."""
+    person, terminal = pty.openpty()
+    try:
+        process, output = project.start_until("a group of workers begins", stdin=terminal, **away)
+        process.send_signal(signal.SIGINT)
+        os.write(person, answer.encode())
+        output += process.communicate(timeout=60)[0]
+        return process.returncode, output
+    finally:
+        os.close(person)
+        os.close(terminal)
 
 
 def test_a_job_that_a_person_submits_fetches_its_data_from_the_dvc_remote(server, prepared, tmp_path, away):
