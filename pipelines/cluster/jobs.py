@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -120,7 +120,8 @@ class RayJobs:
         """Return the job, or None where the cluster knows none of that id, as after its restart."""
         status, said = await self._server.ask("GET", _path(submission_id), expected=(200, 404))
         if status == 200:
-            return _job(self._server.decode(said))
+            found: Mapping[str, Any] = self._server.decode(said)
+            return (await self._jobs([found]))[0]
         if "does not exist" not in said:  # the 404 of a proxy, or of another server, says nothing about the job
             raise self._server.unexpected(status, said, f"look for job {submission_id}")
         return None
@@ -128,7 +129,7 @@ class RayJobs:
     async def list(self) -> Sequence[Job]:
         """Return all submitted jobs that the cluster knows; drivers that came by themselves are not among them."""
         _, said = await self._server.ask("GET", "/api/jobs/")
-        return [_job(one) for one in self._server.decode(said) if one["type"] == "SUBMISSION"]
+        return await self._jobs([one for one in self._server.decode(said) if one["type"] == "SUBMISSION"])
 
     async def log(self, submission_id: str, *, after: int = 0) -> AsyncGenerator[str, None]:
         r"""Yield each line of the job's log that follows the first `after` lines, as it comes, until the job has ended.
@@ -182,6 +183,24 @@ class RayJobs:
             seconds = self._server.timeout_seconds + len(content) / _UPLOAD_BYTES_PER_SECOND
             await self._server.ask("PUT", path, content=content, seconds=seconds)
         return f"gcs://{package}"
+
+    async def _jobs(self, found: Sequence[Mapping[str, Any]]) -> Sequence[Job]:
+        """The jobs as they are: Ray says RUNNING for ever of one whose node died together with the head."""
+        jobs = [_job(one) for one in found]
+        nodes = [
+            one.get("driver_node_id") if job.status == "RUNNING" else None for one, job in zip(found, jobs, strict=True)
+        ]
+        if not any(nodes):
+            return jobs
+        _, said = await self._server.ask("GET", "/nodes?view=summary")
+        summary = [one["raylet"] for one in self._server.decode(said)["data"]["summary"]]
+        alive = {node.get("nodeId") for node in summary if node.get("state") == "ALIVE"}
+        return [
+            replace(job, status="FAILED", message="the node of its driver is gone")
+            if node and node not in alive
+            else job
+            for job, node in zip(jobs, nodes, strict=True)
+        ]
 
     async def _known(self, submission_id: str) -> Job:
         if (job := await self.find(submission_id)) is None:

@@ -381,3 +381,29 @@ def test_an_address_that_is_no_job_server_is_refused(monkeypatch, address):
     with pytest.raises(ParamsError, match="expected http") as caught:
         cluster_from_environment()
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("state", "status"), [("ALIVE", "RUNNING"), ("DEAD", "FAILED"), (None, "FAILED")])
+def test_a_job_whose_node_died_with_the_head_has_failed_although_ray_says_that_it_runs(state, status):
+    job = {"type": "SUBMISSION", "submission_id": "a", "status": "RUNNING", "entrypoint": "x", "driver_node_id": "n"}
+    nodes = [{"raylet": {"nodeId": "n", "state": state}}] if state else []
+
+    async def answer(request):
+        if request.path == "/nodes":
+            return web.json_response({"data": {"summary": nodes}})
+        return web.json_response(job if request.path.endswith("/a") else [job])
+
+    async def scenario():
+        app = web.Application()
+        app.router.add_get("/{tail:.*}", answer)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", free_port())
+        await site.start()
+        try:
+            async with RayJobs(Cluster(site.name)) as server:
+                return [await server.find("a"), *await server.list()]
+        finally:
+            await runner.cleanup()
+
+    assert [found.status for found in asyncio.run(scenario())] == [status, status]
