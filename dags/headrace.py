@@ -5,8 +5,9 @@ with DVC's cache shared: runs may go on side by side, and nobody's working tree 
 to date with `dvc repro --single-item STAGE@PIPELINE`: a stage whose code, parameters and data have not changed costs
 a second and runs nothing. What a task has made is pushed to DVC's remote; `dvc exp show` lists the run.
 
-Where there is a connection `ray_default`, training is a job on that cluster. Parameters of `params.yaml` can be changed
-for one run in the trigger form. Schedule, retries, alerts, owner and tags are in the section `schedule`.
+Where the source is partitions of a landing folder or bucket, a run waits for those of its own data interval, and reads
+no other. Where there is a connection `ray_default`, training is a job on that cluster. Parameters of `params.yaml` can
+be changed for one run in the trigger form. Schedule, retries, alerts, owner and tags are in the section `schedule`.
 """
 
 from pathlib import Path
@@ -16,6 +17,7 @@ from airflow.sdk import DAG
 from pipelines.airflow.assets import outlets_of
 from pipelines.airflow.graph import dag_settings, pipelines_with_graphs
 from pipelines.airflow.operator import stage_task
+from pipelines.airflow.sensor import data_sensors
 
 root = Path(__file__).resolve().parents[1]
 
@@ -27,3 +29,4 @@ for pipeline, graph in pipelines_with_graphs(root):
         }
         for stage, upstream in graph.items():
             tasks[stage].set_upstream([tasks[before] for before in upstream])
+        tasks["ingest"].set_upstream(data_sensors(pipeline, root))

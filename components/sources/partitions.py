@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from components.errors import DataError, ParamsError
+from components.errors import ParamsError
 from components.sources.settings import Interval, Partitions
 
 Files = Mapping[datetime, Sequence[str]]
@@ -49,23 +49,41 @@ def expected_partitions(partitions: Partitions, interval: Interval) -> list[date
     return [first + number * length for number in range(count)]
 
 
-def select_partitions(found: Files, *, partitions: Partitions, interval: Interval | None) -> Files:
-    """Return the partitions of the interval, all without one, in order of time.
+def within(found: Files, interval: Interval | None) -> Files:
+    """Return the partitions that begin within the interval; all without one."""
+    return {at: files for at, files in found.items() if interval is None or interval.start <= at < interval.end}
 
-    Raises DataError, naming what was expected and what is there, if one is missing; with `allow_gaps`, if all are.
-    """
-    expected = expected_partitions(partitions, interval) if interval else list(found)
+
+def missing_partitions(found: Files, *, partitions: Partitions, interval: Interval) -> list[datetime]:
+    """Return when the partitions begin that the interval lacks; with `allow_gaps`, only where it lacks all."""
+    expected = expected_partitions(partitions, interval)
     missing = [begin for begin in expected if begin not in found]
-    if len(missing) == len(expected) or (missing and not partitions.allow_gaps):
-        raise DataError(_missing(missing, found, partitions=partitions, interval=interval))
-    return {begin: found[begin] for begin in expected if begin in found}
+    return [] if partitions.allow_gaps and len(missing) < len(expected) else missing
+
+
+def explain_missing(missing: Sequence[datetime], found: Files, *, partitions: Partitions, interval: Interval) -> str:
+    """Return what was expected where, what there is (`found`, of any time), and what to do."""
+    return (
+        f"{partitions.root}: no partition {_names(missing, partitions)}{_marked(partitions)}, expected for the "
+        f"interval {_text(interval)}; {describe(found, partitions)}. Run again when it has arrived; if it never will, "
+        "allow_gaps lets an interval of several partitions lack some"
+    )
+
+
+def describe(found: Files, partitions: Partitions) -> str:
+    """Return in words which partitions there are."""
+    if not found:
+        return f"there is none {partitions.pattern}{_marked(partitions)}"
+    first, last = (path_of(partitions.pattern, begin) for begin in (min(found), max(found)))
+    return f"there is {first}" if len(found) == 1 else f"there are {len(found)}, {first} to {last}"
 
 
 def common_prefix(partitions: Partitions, interval: Interval) -> str:
     """Return what the names of all files of the interval begin with: nothing else needs to be listed."""
+    expected = expected_partitions(partitions, interval)
     paths = [path for path in (partitions.pattern, partitions.success_file) if path is not None]
-    ends = expected_partitions(partitions, interval)[:: max(1, _last(partitions, interval))]
-    return os.path.commonprefix([path_of(path, begin).partition("*")[0] for path in paths for begin in ends])
+    ends = [path_of(path, begin).partition("*")[0] for path in paths for begin in (expected[0], expected[-1])]
+    return os.path.commonprefix(ends)  # noqa: RUF071 - by character is meant: days sort as text
 
 
 def path_of(path: str, begin: datetime) -> str:
@@ -74,4 +92,33 @@ def path_of(path: str, begin: datetime) -> str:
     >>> path_of("date={date}/*.csv", datetime(2026, 11, 20, tzinfo=UTC))
     'date=2026-11-20/*.csv'
     """
-    return path.replace("{date}", f"{begin:%Y-%m-%d}").replace("{hour}", f"{begin:%H}")
+    return path.replace("{date}", begin.date().isoformat()).replace("{hour}", f"{begin.hour:02}")
+
+
+def _expression(pattern: str) -> str:
+    pieces = re.split(r"(\{date\}|\{hour\}|\*)", pattern)
+    names = "".join(_EXPRESSIONS.get(piece, re.escape(piece)) for piece in pieces)
+    return f"{names}(?<!/)"  # a bucket may hold an empty object for a folder
+
+
+def _begin(match: re.Match[str] | None) -> datetime | None:
+    """When the partition of a file begins; None for another file, and for a day that is in no calendar."""
+    if match is None:
+        return None
+    try:
+        return datetime.fromisoformat(f"{match['date']}T{match.groupdict().get('hour', '00')}:00:00+00:00")
+    except ValueError:
+        return None
+
+
+def _names(begins: Sequence[datetime], partitions: Partitions) -> str:
+    names = ", ".join(path_of(partitions.pattern, begin) for begin in begins[:_SHOWN])
+    return f"{names} and {len(begins) - _SHOWN} more" if len(begins) > _SHOWN else names
+
+
+def _marked(partitions: Partitions) -> str:
+    return f" with {partitions.success_file}" if partitions.success_file else ""
+
+
+def _text(interval: Interval) -> str:
+    return f"{interval.start.isoformat()} to {interval.end.isoformat()}"

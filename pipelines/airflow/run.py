@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.airflow.form import overrides_of
+from pipelines.params import Pipeline
 from pipelines.paths import ProjectPaths
 from pipelines.storage import dvc
 from pipelines.storage.graph import missing_inputs
@@ -46,13 +47,10 @@ class DagRun:
         owner = f"{context['ti'].dag_id}/{context['ti'].run_id}"
         workspace = open_workspace(root, workspaces(root), name=owner, revision=_commit(context))
         with using(workspace):
-            present = committed_pipeline(workspace, pipeline)
-            override_params(
-                workspace, pipeline, overrides_of(present, context["params"], context["dag_run"].conf or {})
-            )
+            override_params(workspace, pipeline, changes_of(committed_pipeline(workspace, pipeline), context))
             missing = missing_inputs(workspace, stage, pipeline=pipeline)
             restore(workspace, missing)
-            yield cls(workspace, {**variables_of(workspace), "HEADRACE_OWNER": owner, **_interval(context)})
+            yield cls(workspace, {**variables_of(workspace), "HEADRACE_OWNER": owner})
 
     def keep(self) -> dict[str, str]:
         """Save what the run has made so far; return by what it is found again: commit and experiment."""
@@ -70,6 +68,15 @@ def remove_unused_workspaces(root: Path, *, older_than_days: float) -> list[str]
     return [folder.name for folder in remove_old_workspaces(workspaces(root), older_than_days=older_than_days)]
 
 
+def changes_of(pipeline: Pipeline, context: Any) -> dict[str, Any]:
+    """Return what the run has other than params.yaml, by place: its data interval, and what its form asks for.
+
+    As parameters, and not as environment, because DVC must see them: each interval is a data set of its own.
+    """
+    asked = overrides_of(pipeline, context["params"], context["dag_run"].conf or {})
+    return {**_interval(pipeline, context), **asked}
+
+
 def workspaces(root: Path) -> Path:
     """Return the folder of all workspaces: HEADRACE_WORKSPACES, else one in the project."""
     return Path(os.environ.get(WORKSPACES_VARIABLE) or ProjectPaths(root).workspaces)
@@ -82,7 +89,9 @@ def _commit(context: Any) -> str | None:
     return next((str(one["commit"]) for one in said or [] if isinstance(one, dict) and "commit" in one), None)
 
 
-def _interval(context: Any) -> dict[str, str]:
-    """The run's data interval, which a source by partitions reads; a run made by hand may have none."""
-    names = {"HEADRACE_INTERVAL_START": "data_interval_start", "HEADRACE_INTERVAL_END": "data_interval_end"}
-    return {name: context[key].isoformat() for name, key in names.items() if context.get(key)}
+def _interval(pipeline: Pipeline, context: Any) -> dict[str, str]:
+    """The run's data interval for a source by partitions; one made by hand may have none, or an empty one."""
+    start, end = context.get("data_interval_start"), context.get("data_interval_end")
+    if not getattr(pipeline.ingest.source, "partitions", None) or not start or not end or start == end:
+        return {}
+    return {"ingest.source.interval.start": start.isoformat(), "ingest.source.interval.end": end.isoformat()}

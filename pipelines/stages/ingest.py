@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import polars as pl
 import structlog
@@ -14,14 +15,15 @@ from components.examples.settings import ImageFeature
 from components.examples.table import example_table
 from components.examples.validation import CheckedPart, check_part, require_few_failures
 from components.sources.bundled import read_digits
-from components.sources.delimited import read_delimited_part
+from components.sources.delimited import read_delimited_file, read_delimited_part
 from components.sources.idx import read_idx_part
 from components.sources.part import RawPart, only_image
 from components.sources.settings import BundledSource, DelimitedSource, IdxSource, SourceFile
 from pipelines.params import Ingest, Pipeline
 from pipelines.paths import PipelinePaths
 from pipelines.storage.atomic import replace_file, replace_folder
-from pipelines.storage.fetch import fetch
+from pipelines.storage.fetch import fetch, sha256_of
+from pipelines.storage.partitions import fetch_partitions
 
 log = structlog.get_logger()
 
@@ -39,6 +41,8 @@ def ingest(pipeline: Pipeline, paths: PipelinePaths) -> None:
     with replace_folder(paths.examples) as folder:
         shards.write(table, folder, schema=schema)
     counts = _count(parts, table)
+    if isinstance(settings.source, DelimitedSource) and settings.source.partitions:  # params.yaml has those of others
+        counts["files"] = _files(paths)
     with replace_file(paths.ingest_metrics) as file:
         file.write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
     log.info("ingested", pipeline=pipeline.name, **{name: n for name, n in counts.items() if isinstance(n, int)})
@@ -86,8 +90,12 @@ def _read_delimited(source: DelimitedSource, settings: Ingest, paths: PipelinePa
     for name, column in settings.features.items():
         if isinstance(column, ImageFeature):
             raise ParamsError(f"ingest.features.{name}: a source of kind 'delimited' gives no images")
-    _fetch_all(source.dataset, [file for part in source.parts for file in part.files], paths)
     columns = list(dict.fromkeys([*settings.key, *value_columns(settings.features, settings.label)]))
+    if source.partitions:
+        files = fetch_partitions(source.partitions, source.interval, folder=paths.raw)
+        _remove_others([file.name for file in files], paths)
+        return [_read_file(file, source, columns) for file in files]
+    _fetch_all(source.dataset, [file for part in source.parts for file in part.files], paths)
     return [
         read_delimited_part(
             part,
@@ -98,6 +106,13 @@ def _read_delimited(source: DelimitedSource, settings: Ingest, paths: PipelinePa
         )
         for part in source.parts
     ]
+
+
+def _read_file(file: Path, source: DelimitedSource, columns: Sequence[str]) -> RawPart:
+    table = read_delimited_file(
+        file, columns=columns, optional=(), separator=source.separator, null_values=source.null_values
+    )
+    return RawPart(table, dict.fromkeys(columns, file.name))
 
 
 def _require_key(settings: Ingest, columns: Sequence[str]) -> None:
@@ -113,10 +128,22 @@ def _fetch_all(dataset: str, files: Sequence[SourceFile], paths: PipelinePaths) 
         raise ParamsError(f"ingest.source: two files are called {repeated[0]!r}; give each its own name")
     for file in files:
         fetch(file, dataset=dataset, folder=paths.raw)
-    names = {file.name for file in files}
+    _remove_others([file.name for file in files], paths)
+
+
+def _remove_others(names: Sequence[str], paths: PipelinePaths) -> None:
+    kept = set(names)
     for path in paths.raw.iterdir():
-        if path.is_file() and path.name not in names:
+        if path.is_file() and path.name not in kept:
             path.unlink()
+
+
+def _files(paths: PipelinePaths) -> list[dict[str, object]]:
+    """What was read: name, size and SHA-256 of each raw file. As a list, because DVC shows what is in a dict."""
+    return [
+        {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
+        for path in sorted(paths.raw.iterdir())
+    ]
 
 
 def _count(parts: Sequence[CheckedPart], table: pl.DataFrame) -> dict[str, object]:

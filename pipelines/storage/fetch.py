@@ -29,7 +29,7 @@ def fetch(file: SourceFile, *, dataset: str, folder: Path) -> Path:
     it can't be had, DataError if its SHA-256 is not the one in params.yaml; then nothing is left in `folder`.
     """
     target = folder / file.name
-    if target.is_file() and _sha256(target) == file.sha256:
+    if target.is_file() and sha256_of(target) == file.sha256:
         return target
     with replace_file(target) as temporary:
         if mirror := os.environ.get("HEADRACE_MIRROR"):
@@ -43,7 +43,7 @@ def fetch(file: SourceFile, *, dataset: str, folder: Path) -> Path:
 
 
 def _check(path: Path, file: SourceFile, origin: str) -> None:
-    found = _sha256(path)
+    found = sha256_of(path)
     if found != file.sha256:
         raise DataError(
             f"{file.name} from {origin} has another SHA-256 than params.yaml says: expected {file.sha256}, "
@@ -116,6 +116,7 @@ def _write(target: Path, chunks: Iterator[bytes]) -> None:
             stream.write(chunk)
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's content, 64 hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -83,7 +83,8 @@ class _Folder:
         return True
 
     def keys(self, prefix: str) -> list[str]:
-        names = (path.relative_to(self.root).as_posix() for path in self.root.rglob("[!.]*") if path.is_file())
+        folder = self.root / prefix.rpartition("/")[0]
+        names = (path.relative_to(self.root).as_posix() for path in folder.rglob("[!.]*") if path.is_file())
         return sorted(name for name in names if name.startswith(prefix))
 
     def remove(self, key: str) -> None:

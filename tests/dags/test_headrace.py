@@ -117,6 +117,18 @@ def test_a_pipeline_with_predictions_has_a_dag_for_them(repository, environment,
     assert "titanic/dataset" in dag["schedule"]
 
 
+def test_a_pipeline_with_partitions_waits_for_them(repository, environment, tmp_path, parsed):
+    for file in ("dvc.yaml", "dags/headrace.py"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text((repository / file).read_text())
+    params = yaml.safe_load((repository / "params.yaml").read_text())
+    partitions = {"root": "/landing/passengers"}
+    params["titanic"]["ingest"]["source"] = {"kind": "delimited", "dataset": "titanic", "partitions": partitions}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    edges = parse(tmp_path, environment)["dags"]["headrace_titanic"]["edges"]
+    assert edges == sorted([*parsed["dags"]["headrace_titanic"]["edges"], ["wait_for_data", "ingest"]])
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_airflow_runs_digits_to_a_champion(repository: Path, environment: Mapping[str, str], tmp_path: Path):

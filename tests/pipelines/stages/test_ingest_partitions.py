@@ -140,7 +140,7 @@ def test_a_folder_with_nothing_in_it_is_named(titanic, tmp_path, first):
 
 def test_a_partition_that_is_not_whole_is_missing(titanic, landing, tmp_path):
     pipeline = pipeline_of(titanic, landing, 20, success_file="date={date}/_SUCCESS")
-    with pytest.raises(DataError, match=r"there is none date=\{date\}/\*\.csv with its date=\{date\}/_SUCCESS"):
+    with pytest.raises(DataError, match=r"no partition date=2026-11-20/\*\.csv with date=\{date\}/_SUCCESS, expected"):
         ids_of(pipeline, tmp_path)
     (landing / "date=2026-11-20" / "_SUCCESS").touch()
     assert len(ids_of(pipeline, tmp_path)) == 3

@@ -1,0 +1,60 @@
+"""Partitions of a landing folder or bucket: found by their interval of time, and copied file by file."""
+
+from pathlib import Path
+
+from components.errors import DataError, ServiceError
+from components.sources.partitions import (
+    Files,
+    common_prefix,
+    describe,
+    explain_missing,
+    files_by_partition,
+    missing_partitions,
+    within,
+)
+from components.sources.settings import Interval, Partitions
+from pipelines.storage.atomic import replace_file
+from pipelines.storage.objects import open_storage
+
+
+def are_there(partitions: Partitions, interval: Interval | None) -> bool:
+    """Whether the partitions of the interval have arrived, or any if there is none; lists no more than it needs."""
+    found = _list(partitions, interval)
+    return not missing_partitions(found, partitions=partitions, interval=interval) if interval else bool(found)
+
+
+def find_partitions(partitions: Partitions, interval: Interval | None) -> Files:
+    """Return the files of the interval's partitions, of all without one, by when they begin.
+
+    Raises DataError, naming what was expected and what there is, for one that is missing.
+    """
+    found = _list(partitions, interval)
+    if interval and (missing := missing_partitions(found, partitions=partitions, interval=interval)):
+        everything = _list(partitions, None)
+        raise DataError(explain_missing(missing, everything, partitions=partitions, interval=interval))
+    if not found:
+        raise DataError(f"{partitions.root}: {describe(found, partitions)}; bring one there, or mend root and pattern")
+    return found
+
+
+def fetch_partitions(partitions: Partitions, interval: Interval | None, *, folder: Path) -> list[Path]:
+    """Copy the files of the interval's partitions into `folder`, `/` in their names made `_`; return them in order.
+
+    Raises DataError for a missing partition or two files of one name, ServiceError for storage that can't be reached.
+    """
+    storage = open_storage(partitions.root)
+    keys = [key for files in find_partitions(partitions, interval).values() for key in files]
+    copies = [folder / key.replace("/", "_") for key in keys]
+    if len(set(copies)) < len(copies):
+        repeated = next(path.name for path in copies if copies.count(path) > 1)
+        raise DataError(f"{partitions.root}: two files would both be {repeated} in {folder}; rename one of them")
+    for key, path in zip(keys, copies, strict=True):
+        with replace_file(path) as temporary:
+            if not storage.download(key, temporary):
+                raise ServiceError(f"{partitions.root}: {key} was removed while it was read; run again")
+    return copies
+
+
+def _list(partitions: Partitions, interval: Interval | None) -> Files:
+    keys = open_storage(partitions.root).keys(common_prefix(partitions, interval) if interval else "")
+    return within(files_by_partition(keys, partitions=partitions), interval)
