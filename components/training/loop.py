@@ -84,6 +84,9 @@ def train_worker(  # noqa: PLR0913 - each by its keyword
     observer.on_strategy()
     if resumed is None and (weights := start_weights()) is not None:
         set_start_weights(core, weights)
+    if resumed is not None and worker.rank == 0:
+        for figures in resumed.state.history:  # again: whoever was told of them may be gone
+            observer.on_epoch(int(figures["epoch"]), {name: figures[name] for name in figures.keys() - {"epoch"}}, {})
     start = resumed or snapshot(core, TrainingState(seed=training.seed), core.get_weights())
     _restore(core, start)
     windows, rank = task.train_windows, worker.rank

@@ -23,6 +23,8 @@ _MAX_TAG_LENGTH = 8000
 _MAX_PARAMS_PER_BATCH = 100
 _FORBIDDEN_IN_KEY = re.compile(r"[^\w\-. :/]")
 
+REASON_TAG = "headrace.reason"
+
 log = structlog.get_logger()
 
 
@@ -53,11 +55,14 @@ def continue_run(root: Path, run_id: str, *, tags: Mapping[str, str] | None = No
     client = connect(root)
     try:
         with asking(client.tracking_uri, f"continue run {run_id}"):
-            info = client.get_run(run_id).info
+            run = client.get_run(run_id)
+            info = run.info
             if info.status == "FINISHED" or info.lifecycle_stage == "deleted":
                 return None
             for key, value in _tags(tags or {}).items():  # first: a sweep looks for the process of what is RUNNING
                 client.set_tag(run_id, key, value)
+            if REASON_TAG in run.data.tags:
+                client.delete_tag(run_id, REASON_TAG)  # of an earlier end
             client.update_run(run_id, status="RUNNING")
             return frozenset(metric.step for metric in client.get_metric_history(run_id, "loss"))
     except ServiceError as error:
@@ -81,7 +86,7 @@ def close_run(
     `reason` says why in the tag headrace.reason. Raises ServiceError where MLflow can't be reached or has no such run.
     """
     client = connect(root)
-    given = {**(tags or {}), **({"headrace.reason": reason} if reason else {})}
+    given = {**(tags or {}), **({REASON_TAG: reason} if reason else {})}
     with asking(client.tracking_uri, f"close run {run_id} as {status}"):
         present = client.get_run(run_id).info.status
         if present in ("FINISHED", "FAILED", "KILLED"):

@@ -1,4 +1,4 @@
-"""A Ray head with its job server, as a process of its own."""
+"""What the tests of more than one room ask for: an empty MLflow store, and a Ray head with its job server."""
 
 import asyncio
 import os
@@ -15,6 +15,7 @@ import pytest
 
 from components.errors import ServiceError
 from pipelines.cluster.jobs import Cluster, RayJobs
+from pipelines.tracking.server import connect
 
 TOKEN = "0123456789abcdef" * 4
 
@@ -73,3 +74,23 @@ def head(tmp_path_factory):
         yield started
     finally:
         started.stop()
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory) -> Path:
+    """An MLflow database with nothing in it: to make one takes more than a second, to copy it nothing."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("MLFLOW_TRACKING_URI", raising=False)
+        root = tmp_path_factory.mktemp("store")
+        connect(root)
+        return root / "mlflow.db"
+
+
+@pytest.fixture
+def project_root(tmp_path, monkeypatch, empty_store) -> Path:
+    """A project's root, with a space in its path and an empty MLflow database of its own."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    root = tmp_path / "a project"
+    root.mkdir()
+    shutil.copy(empty_store, root)
+    return root
