@@ -17,8 +17,8 @@ from pipelines.airflow.connection import DEFAULT_CONNECTION, allows_open, find_c
 from pipelines.airflow.links import MlflowLink, RayLink, ReportLink, mlflow_address
 from pipelines.airflow.ray_job import RayTask
 from pipelines.airflow.run import DagRun
-from pipelines.airflow.watch import Outcome
 from pipelines.cluster.submit import Submitted
+from pipelines.cluster.watch import Outcome
 from pipelines.storage import dvc
 
 KEPT_LINES = 200

@@ -14,10 +14,10 @@ from pipelines.airflow.causes import Cause, StageFailed, stage_failed
 from pipelines.airflow.connection import DEFAULT_CONNECTION, allows_open, find_cluster
 from pipelines.airflow.links import RayLink
 from pipelines.airflow.trigger import RayJobTrigger
-from pipelines.airflow.watch import Outcome, watch
 from pipelines.cluster.job_server import Cluster
 from pipelines.cluster.jobs import STOP_GRACE_VARIABLE, TERMINAL, RayJobs
 from pipelines.cluster.package import package, package_digest
+from pipelines.cluster.watch import Outcome, watch
 
 SUBMISSION = "ray_submission_id"  # in the task state store, which survives retries and clearing
 LOST = ("VANISHED", "AWAY", "STOPPED")  # nobody ended the task: the next try goes on
@@ -73,17 +73,12 @@ class RayTask(BaseOperator):  # type: ignore[misc]  # mypy does not follow impor
             asyncio.run(_stop(cluster, submission_id, self.stop_grace_seconds))
 
     async def _watch(self, cluster: Cluster, submission_id: str, deadline_seconds: float | None) -> Outcome:
-        async def forget(_count: int) -> None:
-            """Nobody goes on with this log: a new try shows it from its beginning."""
-
         async with RayJobs(cluster) as jobs:
             return await watch(
                 jobs,
                 submission_id,
-                after=0,
                 deadline_seconds=deadline_seconds,
                 on_line=lambda line: self.log.info("%s", line),
-                on_count=forget,
             )
 
 

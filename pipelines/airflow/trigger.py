@@ -11,8 +11,8 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from components.errors import UserError
 from pipelines.airflow.connection import afind_cluster
-from pipelines.airflow.watch import Outcome, as_event, watch
 from pipelines.cluster.jobs import RayJobs
+from pipelines.cluster.watch import Outcome, as_event, watch
 
 LOG_LINES = "ray_log_lines"  # the XCom with how many lines of the job's log the task's log has
 SAVE_SECONDS = 2.0

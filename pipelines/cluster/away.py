@@ -4,9 +4,9 @@ import asyncio
 import os
 import shlex
 import sys
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -14,9 +14,10 @@ from components.errors import EXIT_SERVICE, ParamsError, ServiceError, TrainingE
 from pipelines.cluster.handoff import Handoff, publish_inputs
 from pipelines.cluster.job import training_key
 from pipelines.cluster.job_server import cluster_from_environment
-from pipelines.cluster.jobs import Job, RayJobs, last_error
+from pipelines.cluster.jobs import RayJobs
 from pipelines.cluster.package import package
-from pipelines.cluster.submit import STOP_GRACE_SECONDS, Submission, Submitted, follow, submit_or_join
+from pipelines.cluster.submit import STOP_GRACE_SECONDS, Submission, Submitted, submit_or_join
+from pipelines.cluster.watch import Outcome, watch
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths, ProjectPaths
 from pipelines.storage.atomic import replace_file
@@ -30,7 +31,6 @@ OPEN_VARIABLE = "HEADRACE_ALLOW_OPEN_RAY"
 HANDED_OVER = 76  # the exit code where the job was only submitted
 # Addresses, never a secret: Ray shows a job's environment to whoever may see the job.
 SHIPPED_VARIABLES = ("MLFLOW_TRACKING_URI", "TF_CPP_MIN_LOG_LEVEL")
-KEPT_LINES = 200  # of a job's log, to find its last error in
 
 log = structlog.get_logger()
 
@@ -68,28 +68,18 @@ def train_away(pipeline: Pipeline, paths: PipelinePaths, handoff: Handoff, *, st
 
 def _train(root: Path, make: Callable[[], Submission], handoff: Handoff, storage: Storage) -> None:
     submitted: list[Submitted] = []
-    lines: deque[str] = deque(maxlen=KEPT_LINES)
-
-    def on_line(line: str) -> None:
-        lines.append(line)
-        print(line, file=sys.stderr, flush=True)  # noqa: T201
-
     try:
-        job = asyncio.run(_submit_and_follow(make, handoff, storage, on_submitted=submitted.append, on_line=on_line))
+        outcome = asyncio.run(_submit_and_watch(make, handoff, storage, on_submitted=submitted.append))
     except KeyboardInterrupt:
         if submitted:
             asyncio.run(_stop_or_leave(submitted[0]))
         raise
-    except ServiceError:
-        if submitted:
-            _settle(root, handoff, storage, "FAILED", f"{submitted[0].submission_id} could not be followed to its end")
-        raise
-    if job.status == "SUCCEEDED":
+    if outcome.status == "SUCCEEDED":
         return
-    reason = last_error("\n".join(lines)) or job.message
-    _settle(root, handoff, storage, "KILLED" if job.status == "STOPPED" else "FAILED", reason)
-    error = ServiceError if _may_go_well_again(job.exit_code) else TrainingError
-    raise error(f"Ray job {job.submission_id} {job.status.lower()}: {reason}")
+    if outcome.status != "AWAY":  # else it may go on, and tell MLflow itself
+        _settle(root, handoff, storage, "KILLED" if outcome.status == "STOPPED" else "FAILED", outcome.error)
+    error = ServiceError if _may_go_well_again(outcome.exit_code) else TrainingError
+    raise error(f"Ray job {outcome.submission_id} {outcome.status.lower()}: {outcome.error}")
 
 
 def _may_go_well_again(exit_code: int | None) -> bool:
@@ -97,14 +87,9 @@ def _may_go_well_again(exit_code: int | None) -> bool:
     return exit_code is None or exit_code < 0 or exit_code > 128 or exit_code == EXIT_SERVICE
 
 
-async def _submit_and_follow(
-    make: Callable[[], Submission],
-    handoff: Handoff,
-    storage: Storage,
-    *,
-    on_submitted: Callable[[Submitted], None],
-    on_line: Callable[[str], None],
-) -> Job:
+async def _submit_and_watch(
+    make: Callable[[], Submission], handoff: Handoff, storage: Storage, *, on_submitted: Callable[[Submitted], None]
+) -> Outcome:
     cluster = cluster_from_environment()
     async with RayJobs(cluster) as jobs:
         if not os.environ.get(OPEN_VARIABLE):
@@ -119,7 +104,11 @@ async def _submit_and_follow(
         )
         on_submitted(submitted)
         _leave_to_caller(submitted)
-        return await follow(jobs, submitted.submission_id, on_line=on_line)
+        return await watch(jobs, submitted.submission_id, on_line=_show)
+
+
+def _show(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - it is the job's own log
 
 
 def _leave_to_caller(submitted: Submitted) -> None:
@@ -159,5 +148,10 @@ def _submission(pipeline: Pipeline, root: Path, handoff: Handoff) -> Submission:
     return Submission(
         archive=package(root, extra={shipped: handoff.model_dump_json(indent=1).encode()}),
         entrypoint=shlex.join(["headrace", "train", pipeline.name, "--workers", asked]),
-        environment={name: os.environ[name] for name in SHIPPED_VARIABLES if os.environ.get(name)},
+        environment={name: value for name in SHIPPED_VARIABLES if (value := os.environ.get(name)) and _is_open(value)},
     )
+
+
+def _is_open(value: str) -> bool:
+    """Whether it is no address with a password in it; nodes then need a variable of their own."""
+    return "@" not in urlsplit(value).netloc

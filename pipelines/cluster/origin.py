@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import components
 from pipelines.cluster.handoff import Handoff, git_commit, owner, submission_id
@@ -28,7 +29,7 @@ def content_digest(pipeline: Pipeline, paths: PipelinePaths, start_weights: Path
     return hashlib.sha256(b"\0".join(contents)).hexdigest()
 
 
-def origin_of(pipeline: Pipeline, paths: PipelinePaths, *, run_name: str, handoff: Handoff | None) -> dict[str, str]:
+def origin_of(pipeline: Pipeline, paths: PipelinePaths, *, run_name: str, handoff: Handoff | None) -> dict[str, Any]:
     """Return what run.json and the MLflow run say of where a training comes from."""
     return {
         "pipeline": pipeline.name,
@@ -37,7 +38,7 @@ def origin_of(pipeline: Pipeline, paths: PipelinePaths, *, run_name: str, handof
         "ray_job_id": submission_id() or os.environ.get("RAY_JOB_ID", "embedded"),
         "data_digest": _data_digest(paths),
         "git_commit": handoff.git_commit if handoff else git_commit(paths.root),
-        "num_workers": str(pipeline.train.max_workers),
+        "num_workers": pipeline.train.max_workers,
         "owner": handoff.owner if handoff else owner(),
     }
 

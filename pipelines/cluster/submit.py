@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import structlog
 
-from components.errors import ServiceError
 from components.settings import Settings
 from pipelines.cluster.jobs import STOP_GRACE_VARIABLE, Job, RayJobs
 
@@ -107,16 +106,3 @@ def _joined(job: Job, address: str, *, is_ours: bool) -> Submitted:
     owner = {} if is_ours else {"owner": job.metadata.get(OWNER, "unknown")}
     log.info("joined the job that trains this", job=job.submission_id, status=job.status, **owner)
     return Submitted(submission_id=job.submission_id, address=address, is_ours=is_ours)
-
-
-async def follow(jobs: RayJobs, submission_id: str, *, on_line: Callable[[str], None], after: int = 0) -> Job:
-    """Return the job when it is over; `on_line` is called with each line of its log from the `after`-th on."""
-    async for line in jobs.log(submission_id, after=after):
-        on_line(line)
-    job = await jobs.find(submission_id)
-    if job is None:
-        raise ServiceError(
-            f"the job {submission_id} has vanished from its cluster, which was probably started anew; "
-            "train again, and it goes on from its last checkpoint"
-        )
-    return job

@@ -99,7 +99,7 @@ def _train_here(
         paths.root,
         experiment=origin["mlflow_experiment"],
         run_name=run_name,
-        tags={**origin, **process_tags(handoff)},
+        tags={name: str(value) for name, value in {**origin, **process_tags(handoff)}.items()},
         params=pipeline.train.model_dump(mode="json"),
         epochs=pipeline.train.epochs,
         on_change=partial(keep_record, job),
@@ -172,7 +172,7 @@ def _copy(destinations: Mapping[Path, Path]) -> None:
                 shutil.copyfile(source, file)
 
 
-def _publish(job: TrainJob, paths: PipelinePaths, origin: Mapping[str, str], run: TrainingRun) -> dict[str, Any]:
+def _publish(job: TrainJob, paths: PipelinePaths, origin: Mapping[str, Any], run: TrainingRun) -> dict[str, Any]:
     """Copy the results into the artifact tree, run.json last, and return what it says."""
     _copy(destinations(job.results, paths))
     with paths.history.open(encoding="utf-8", newline="") as file:

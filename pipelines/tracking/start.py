@@ -7,10 +7,11 @@ from pathlib import Path
 
 import structlog
 
-from components.errors import DataError, ServiceError
+from components.errors import DataError, ParamsError, ServiceError
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths, ProjectPaths
 from pipelines.storage.atomic import replace_folder
+from pipelines.storage.commands import git
 from pipelines.storage.dvc import get
 from pipelines.tracking.registry import model_file
 
@@ -23,7 +24,7 @@ def fetch_start(pipeline: Pipeline, paths: PipelinePaths) -> Path | None:
     """Return the model (a file) or checkpoint (a folder) that `train.start_from` names; None where it names none.
 
     `@alias` or `model@alias` is a registered model; anything else a git revision, whose checkpoint of this pipeline
-    comes out of DVC's cache or remote. Raises ServiceError or DataError where there is none.
+    comes out of DVC's cache or remote. Raises ParamsError, ServiceError or DataError where there is none.
     """
     asked = pipeline.train.start_from
     if asked is None:
@@ -43,7 +44,8 @@ def _checkpoint_of(revision: str, paths: PipelinePaths) -> Path:
         try:
             get(paths.root, str(checkpoint), revision=revision, destination=fetched)
         except ServiceError as error:
-            raise ServiceError(
+            kind = ServiceError if _is_revision(paths.root, revision) else ParamsError
+            raise kind(
                 f"train.start_from: expected a git revision whose {checkpoint} DVC has, or @alias of "
                 f"a registered model, found {revision!r}: {error}"
             ) from error
@@ -53,3 +55,11 @@ def _checkpoint_of(revision: str, paths: PipelinePaths) -> Path:
             shutil.copytree(fetched, folder, dirs_exist_ok=True)
     log.info("starts from a checkpoint", revision=revision, checkpoint=str(checkpoint))
     return local
+
+
+def _is_revision(root: Path, revision: str) -> bool:
+    try:
+        git(root, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+    except ServiceError:
+        return False
+    return True

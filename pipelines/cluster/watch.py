@@ -1,4 +1,4 @@
-"""A Ray job as a task watches it: each line of its log once, and how it ended."""
+"""A Ray job as its follower sees it: each line of its log once, and how it ended."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ from components.settings import Settings
 from pipelines.cluster.jobs import TERMINAL, RayJobs, last_error
 
 KEPT_LINES = 200  # of the log, to find the job's last error in
-AWAY_SECONDS = 600.0  # how long a job server may be away before the task gives up
+AWAY_SECONDS = 600.0  # how long a job server may be away before its follower gives up
 RETRY_SECONDS = 10.0
 
 
@@ -28,10 +28,10 @@ async def watch(
     jobs: RayJobs,
     submission_id: str,
     *,
-    after: int,
-    deadline_seconds: float | None,
+    after: int = 0,
+    deadline_seconds: float | None = None,
     on_line: Callable[[str], None],
-    on_count: Callable[[int], Awaitable[None]],
+    on_count: Callable[[int], Awaitable[None]] | None = None,
 ) -> Outcome:
     """Return how the job ended.
 
@@ -47,7 +47,8 @@ async def watch(
                     count, away_since = count + 1, None
                     kept.append(line)
                     on_line(line)
-                    await on_count(count)
+                    if on_count:
+                        await on_count(count)
                 return await _outcome(jobs, submission_id, kept)
         except TimeoutError:
             return Outcome(submission_id=submission_id, status="TIMEOUT", error="it took longer than it may")
