@@ -14,7 +14,7 @@ from pathlib import Path
 
 from airflow.sdk import DAG
 
-from pipelines.airflow.assets import outlets_of
+from pipelines.airflow.assets import inlets_of, outlets_of
 from pipelines.airflow.graph import dag_settings, pipelines_with_graphs
 from pipelines.airflow.operator import stage_task
 from pipelines.airflow.sensor import data_sensors
@@ -24,7 +24,13 @@ root = Path(__file__).resolve().parents[1]
 for pipeline, graph in pipelines_with_graphs(root):
     with DAG(dag_id=f"headrace_{pipeline.name}", doc_md=__doc__, **dag_settings(pipeline, root)):
         tasks = {
-            stage: stage_task(stage, pipeline=pipeline.name, root=root, outlets=outlets_of(stage, pipeline.name))
+            stage: stage_task(
+                stage,
+                pipeline=pipeline.name,
+                root=root,
+                inlets=inlets_of(stage, pipeline.name),
+                outlets=outlets_of(stage, pipeline.name),
+            )
             for stage in graph
         }
         for stage, upstream in graph.items():

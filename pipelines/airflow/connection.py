@@ -1,5 +1,6 @@
 """The connection type "Ray": where a cluster's job server is, and how to get in."""
 
+import os
 from typing import Any
 
 from airflow.sdk import BaseHook
@@ -52,8 +53,6 @@ async def afind_cluster(ray_conn_id: str) -> Cluster | None:
 
 
 def _of_environment() -> Cluster | None:
-    import os
-
     if os.environ.get("RAY_ADDRESS", "").startswith(("http://", "https://")):
         return cluster_from_environment()
     return None

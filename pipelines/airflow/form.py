@@ -20,7 +20,7 @@ from pipelines.storage.edit_params import with_values
 
 OVERRIDES = "overrides"
 
-_NO_STAGES = ("name", "schedule")  # no stage reads these
+_NO_STAGES = ("name", "schedule", "results")  # no stage reads these
 _NUMBERS = ("integer", "number", "boolean")
 _OTHER_PLACES = 'Any other place of the section, such as {"train.optimizer.kind": "sgd"}.'
 _HEADING = re.compile(r"^##.*\(`(\w+)`\)$", re.MULTILINE)
@@ -119,6 +119,8 @@ def _item(schema: Schema) -> Schema:
 def _choice(schema: Schema) -> Schema | None:
     """The schema as a form can show it; None for free text, and where there is nothing to choose."""
     members = _members(schema)
+    if any(one == {"type": "string"} for one in members):
+        return None  # a number that may as well be free text
     null = [None] if {"type": "null"} in members else []
     for one in members:
         kind = [one.get("type"), "null"] if null else one.get("type")

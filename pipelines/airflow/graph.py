@@ -12,8 +12,9 @@ from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from pipelines.airflow.causes import RetryByCause
 from pipelines.airflow.form import read_meanings, run_params
 from pipelines.airflow.notify import dag_callbacks, remember_failure
-from pipelines.params import Pipeline, Schedule, list_pipelines, load_pipeline
+from pipelines.params import Pipeline, list_pipelines, load_pipeline
 from pipelines.paths import ProjectPaths
+from pipelines.schedule import Schedule
 from pipelines.storage.graph import StageGraph, stage_graph
 
 RETRY_DELAY = timedelta(minutes=1)  # where the cause of a failure says nothing else, such as after a lost worker

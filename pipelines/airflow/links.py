@@ -41,7 +41,7 @@ class ReportLink(BaseOperatorLink):  # type: ignore[misc]
     def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002
         """Return the address; "" where the stage writes no report."""
         url = getattr(operator, "mlflow_url", None)
-        return f"{url}/artifacts/report.html" if url and operator.stage in ("evaluate", "register") else ""
+        return f"{url}/artifacts/evaluation/report.html" if url and operator.stage in ("evaluate", "register") else ""
 
 
 def mlflow_address(root: Path, pipeline: str) -> str | None:

@@ -19,7 +19,7 @@ from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from components.errors import ServiceError
 from components.settings import Settings
 from pipelines.airflow.causes import Cause, StageFailed, cause_of
-from pipelines.params import Alerts
+from pipelines.schedule import Alerts
 
 FAILURE_KEY = "headrace_failure"  # XCom: what a failed task leaves for the notification of its run
 MLFLOW_KEY = "mlflow_run_id"  # XCom: of the task that trains

@@ -13,7 +13,7 @@ from airflow.sdk import BaseOperator
 
 from pipelines.airflow.assets import publish_events
 from pipelines.airflow.causes import StageFailed, stage_failed
-from pipelines.airflow.connection import DEFAULT_CONNECTION, allows_open, find_cluster
+from pipelines.airflow.connection import allows_open, find_cluster
 from pipelines.airflow.links import MlflowLink, RayLink, ReportLink, mlflow_address
 from pipelines.airflow.ray_job import RayTask
 from pipelines.airflow.run import DagRun
@@ -93,19 +93,6 @@ class TrainOperator(RayTask, StageOperator):
     """
 
     operator_extra_links = (RayLink(), MlflowLink())
-
-    def __init__(
-        self,
-        *,
-        ray_conn_id: str = DEFAULT_CONNECTION,
-        deferrable: bool = True,
-        stop_grace_seconds: float = 20.0,
-        job_timeout_seconds: float | None = None,
-        **options: Any,
-    ) -> None:
-        super().__init__(**options)
-        self.ray_conn_id, self.deferrable = ray_conn_id, deferrable
-        self.stop_grace_seconds, self.job_timeout_seconds = stop_grace_seconds, job_timeout_seconds
 
     def execute(self, context: Any) -> Any:
         """Submit the training, or join it, and follow it; train in this process where there is no cluster."""

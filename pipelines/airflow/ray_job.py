@@ -26,12 +26,20 @@ LOST = ("VANISHED", "AWAY", "STOPPED")  # nobody ended the task: the next try go
 class RayTask(BaseOperator):  # type: ignore[misc]  # mypy does not follow imports into Airflow
     """What every task does that follows a Ray job."""
 
-    ray_conn_id: str
-    deferrable: bool
-    stop_grace_seconds: float
-    job_timeout_seconds: float | None
-    ray_url: str | None = None
-    _following: tuple[Cluster, str] | None = None
+    def __init__(
+        self,
+        *,
+        ray_conn_id: str = DEFAULT_CONNECTION,
+        deferrable: bool = True,
+        stop_grace_seconds: float = 20.0,
+        job_timeout_seconds: float | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.ray_conn_id, self.deferrable = ray_conn_id, deferrable
+        self.stop_grace_seconds, self.job_timeout_seconds = stop_grace_seconds, job_timeout_seconds
+        self.ray_url: str | None = None
+        self._following: tuple[Cluster, str] | None = None
 
     def follow(self, context: Any, submission_id: str, *, cluster: Cluster, is_ours: bool = True) -> Outcome:
         """Defer until the job is over; where the task is not deferrable, wait here and return how it ended."""
@@ -93,24 +101,18 @@ class RayJobOperator(RayTask):
     template_fields = ("entrypoint", "working_dir", "environment", "metadata")
     operator_extra_links = (RayLink(),)
 
-    def __init__(  # noqa: PLR0913 - each by its keyword
+    def __init__(
         self,
         *,
         entrypoint: str,
         working_dir: str | None = None,
         environment: dict[str, str] | None = None,
         metadata: dict[str, str] | None = None,
-        ray_conn_id: str = DEFAULT_CONNECTION,
-        deferrable: bool = True,
-        stop_grace_seconds: float = 20.0,
-        job_timeout_seconds: float | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
         self.entrypoint, self.working_dir = entrypoint, working_dir
         self.environment, self.metadata = environment or {}, metadata or {}
-        self.ray_conn_id, self.deferrable = ray_conn_id, deferrable
-        self.stop_grace_seconds, self.job_timeout_seconds = stop_grace_seconds, job_timeout_seconds
 
     def execute(self, context: Any) -> str:
         """Return the job's id once it has succeeded."""

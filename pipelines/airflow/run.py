@@ -27,6 +27,7 @@ from pipelines.storage.workspace import (
 )
 
 WORKSPACES_VARIABLE = "HEADRACE_WORKSPACES"
+REPOSITORY_VARIABLE = "HEADRACE_REPOSITORY"
 SWEEP_TIMEOUT_SECONDS = 120
 
 
@@ -45,7 +46,8 @@ class DagRun:
         Raises ParamsError for parameters that are unknown or out of range, before any work.
         """
         owner = f"{context['ti'].dag_id}/{context['ti'].run_id}"
-        workspace = open_workspace(root, workspaces(root), name=owner, revision=_commit(context))
+        project = os.environ.get(REPOSITORY_VARIABLE) or root
+        workspace = open_workspace(project, workspaces(root), name=owner, revision=_commit(context))
         with using(workspace):
             override_params(workspace, pipeline, changes_of(committed_pipeline(workspace, pipeline), context))
             missing = missing_inputs(workspace, stage, pipeline=pipeline)

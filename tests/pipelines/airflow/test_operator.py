@@ -31,7 +31,7 @@ def root(tmp_path: Path, repository: Path) -> Path:
 def write_stages(root: Path, *, train: str) -> None:
     stages = {
         "train": {"cmd": train, "deps": ["examples"], "outs": ["model"]},
-        "register": {"cmd": "cp model registered", "deps": ["model"], "outs": ["registered"]},
+        "evaluate": {"cmd": "cp model evaluated", "deps": ["model"], "outs": ["evaluated"]},
     }
     content = {"stages": {name: {"matrix": {"pipeline": ["digits"]}, **stage} for name, stage in stages.items()}}
     (root / "dvc.yaml").write_text(yaml.safe_dump(content))
@@ -44,11 +44,11 @@ def commit(root: Path) -> None:
     subprocess.run(["git", *who, "commit", "--quiet", "--message", "x"], cwd=root, check=True)
 
 
-def task_of(root: Path):
-    """The task of the small project's stage `train`."""
+def task_of(root: Path, stage: str = "train"):
+    """The task of a stage of the small project."""
     from pipelines.airflow.operator import stage_task
 
-    return stage_task("train", pipeline="digits", root=root)
+    return stage_task(stage, pipeline="digits", root=root)
 
 
 def run(task: Any, conf: dict[str, Any] | None = None) -> Any:
@@ -70,7 +70,7 @@ def test_a_task_has_its_stages_name(root):
 def test_a_task_runs_its_stage_and_no_other_in_a_workspace_of_its_run(root):
     kept = run(task_of(root))
     assert (workspace(root) / "model").read_text() == "1\n"
-    assert not (workspace(root) / "registered").exists()
+    assert not (workspace(root) / "evaluated").exists()
     assert not (root / "model").exists()
     shown = subprocess.run(["git", "for-each-ref", "refs/exps"], cwd=root, capture_output=True, text=True, check=True)
     assert kept["experiment"] in shown.stdout
@@ -121,3 +121,14 @@ def test_a_kill_ends_the_stage(root):
     killer.join(timeout=10)
     with pytest.raises(ProcessLookupError):
         os.kill(int((root / "started").read_text()), 0)
+
+
+def test_a_task_on_another_machine_goes_on_from_the_repository_and_the_remote(root, monkeypatch, tmp_path):
+    monkeypatch.setenv("HEADRACE_REPOSITORY", root.as_uri())
+    machines = {stage: tmp_path / f"machine of {stage}" for stage in ("train", "evaluate")}
+    for stage, machine in machines.items():
+        subprocess.run(["git", "clone", "--quiet", root, machine], check=True)
+        assert run(task_of(machine, stage))["experiment"] == workspace(machine).name
+    assert (workspace(machines["evaluate"]) / "evaluated").read_text() == "1\n"
+    shown = subprocess.run(["git", "for-each-ref", "refs/exps"], cwd=root, capture_output=True, text=True, check=True)
+    assert len(shown.stdout.splitlines()) == 1

@@ -1,0 +1,39 @@
+"""What a register task tells Airflow of champions."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+RUN = {"mlflow_run_id": "a1"}
+
+
+@pytest.mark.parametrize(
+    ("alias", "told", "count"),
+    [
+        ("champion", [], 1),
+        ("champion", [{"version": 1, **RUN}], 1),  # another one
+        ("champion", [{"version": 2, **RUN}, {"version": 3, **RUN}], 0),  # registered again
+        ("champion", [{"version": 2, "mlflow_run_id": "b2"}], 1),  # of a registry that there was before
+        (None, [], 0),
+    ],
+)
+def test_a_champion_is_told_of_once(tmp_path, alias, told, count):
+    from airflow.sdk.execution_time.context import OutletEventAccessors
+
+    from pipelines.airflow.assets import champion_of, inlets_of, outlets_of, publish_events
+    from pipelines.paths import PipelinePaths
+
+    file = PipelinePaths(tmp_path, "digits").registration
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"version": 2, "alias": alias, "metrics": {"accuracy": 0.9}, **RUN}))
+    [inlet], [outlet] = inlets_of("register", "digits"), outlets_of("register", "digits")
+    outlet_events = OutletEventAccessors()
+    context = {
+        "inlet_events": {inlet: [SimpleNamespace(extra=extra) for extra in told]},
+        "outlet_events": outlet_events,
+    }
+    publish_events(context, tmp_path, stage="register", pipeline="digits", kept={"commit": "c"})
+    events = outlet_events[outlet].asset_alias_events
+    assert [event.dest_asset_key.name for event in events] == [champion_of("digits").name] * count
+    assert all(event.extra["version"] == 2 and event.extra["commit"] == "c" for event in events)
