@@ -69,15 +69,17 @@ def rows_of(folder: Path) -> int:
 def ours(folder: Path) -> Iterator[int]:
     """The rows of one batch after the other, without end."""
     from components.examples.settings import CategoryLabel, ImageFeature
-    from components.training.feeding.columns import load_split
-    from components.training.feeding.feed import training_batches
+    from components.training.batches import Windows
+    from components.training.feeding.columns import Columns, load_split
+    from components.training.feeding.feed import serve_training
     from components.transforms.fitted import FittedFeature, FittedTable
 
     image = FittedFeature(feature=ImageFeature(height=28, width=28), transforms=(), shape=(28, 28, 1))
     label = CategoryLabel(name="digit", classes=tuple(map(str, range(10))))
     fitted = FittedTable(features={"image": image}, label=label, training_examples=1)
-    features, labels = load_split(folder / "train", fitted=fitted)
-    batches = training_batches(features, labels, global_batch_size=BATCH_SIZE, seed=1, rank=0, num_workers=1)
+    columns = Columns(*load_split(folder / "train", fitted=fitted))
+    windows = Windows(columns.examples, BATCH_SIZE)
+    batches = serve_training(columns, windows, seed=1, rank=0, num_workers=1, first_epoch=0, first_step=0)
     return (len(batch[0]) for batch in batches)
 
 

@@ -1,22 +1,25 @@
-"""The raw rows that a model is tested on."""
+"""The raw rows that a model is measured on."""
 
 import polars as pl
 
 from components.errors import DataError
+from components.examples.settings import Split
+from components.examples.splits import assign_split
 
 
-def held_out_examples(examples: pl.LazyFrame, split: pl.LazyFrame) -> pl.DataFrame:
-    """Return the examples whose `example_id` is in the split, sorted by it.
+def measured_examples(examples: pl.LazyFrame, rows: pl.LazyFrame, *, split: Split) -> pl.DataFrame:
+    """Return the examples of `split.measured_on`, whose rows are `rows`, sorted by `example_id`.
 
-    Raises DataError if the split was made of other examples. Rows that share an id are either all in a split or none,
-    so ids are enough.
+    Raises DataError if the split was made of other examples.
     """
-    ids = split.select("example_id").collect()
-    rows = examples.join(ids.lazy().unique(), on="example_id", how="semi")
-    found = rows.sort("example_id", maintain_order=True).collect()
+    ids = rows.select("example_id").collect()
+    found = examples.join(ids.lazy().unique(), on="example_id", how="semi").collect()
+    if found.height > ids.height:  # rows of one id are in two splits where the source or a time decides
+        found = found.filter(assign_split(split, columns=found.columns) == split.measured_on)
+    found = found.sort("example_id", maintain_order=True)
     if found.height != ids.height:
         raise DataError(
-            f"the test split has {ids.height} rows, but {found.height} rows of the examples have their ids: "
-            "they come from different data; run `headrace normalize` and `headrace split` again"
+            f"the {split.measured_on} split has {ids.height} rows, but {found.height} rows of the examples have their "
+            "ids: they come from different data; run `headrace normalize` and `headrace split` again"
         )
     return found

@@ -5,6 +5,7 @@ with every version of Polars, or examples would move between training and test.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ MULTIPLIERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 SHIFTS = (np.uint64(30), np.uint64(27), np.uint64(31))
 _MISSING = np.uint64(0x5851F42D4C957F2D)
 _BLOCK_ROWS = 1 << 15  # 256 KiB of ids: all passes over a block stay in the processor's cache
+_BLOCK_BYTES = 1 << 22
 _KEPT_BYTES = np.array([(1 << 8 * count) - 1 for count in range(9)], dtype=np.uint64)
 
 
@@ -34,7 +36,7 @@ def mix(ids: Words, seed: int) -> Words:
 
 
 def example_ids(table: pl.DataFrame, *, columns: Sequence[str]) -> Words:
-    """Return uint64[n], one id per row, from the content of `columns` (Float64, String or Array(UInt8, size)).
+    """Return uint64[n], one id per row, from the content of `columns` (Float64, String, Binary or Array(UInt8, size)).
 
     Equal content gives equal ids whatever the order of rows and columns. -0.0 counts as 0.0; null equals null only.
     """
@@ -51,13 +53,14 @@ def _absorb_column(ids: Words, column: pl.Series) -> None:
     match column.dtype:
         case pl.Float64:
             _absorb(ids, _number_words(column))
-        case pl.String:
-            _absorb(ids, column.str.len_bytes().fill_null(0).cast(pl.UInt64).to_numpy())
-            _absorb(ids, _text_words(column))
+        case pl.String | pl.Binary:
+            texts = column.cast(pl.Binary).fill_null(b"")
+            _absorb(ids, texts.bin.size().cast(pl.UInt64).to_numpy())
+            _absorb(ids, _text_words(texts))
         case pl.Array(inner=pl.UInt8):
             _absorb(ids, _image_words(column))
         case other:
-            raise TypeError(f"column {column.name!r}: expected Float64, String or Array(UInt8), found {other}")
+            raise TypeError(f"column {column.name!r}: expected Float64, String, Binary or Array(UInt8), found {other}")
     if column.null_count():
         missing = column.is_null().to_numpy()
         ids[missing] = _scramble(ids[missing] ^ _MISSING)
@@ -85,9 +88,16 @@ def _number_words(column: pl.Series) -> Words:
     return words
 
 
-def _text_words(column: pl.Series) -> Words:
+def _text_words(texts: pl.Series) -> Words:
     """One word per text: the sum of its 8-byte words, each scrambled with its position."""
-    texts = column.fill_null("").cast(pl.Binary).to_arrow()
+    lengths = texts.bin.size().to_numpy()
+    begins = np.flatnonzero(np.diff(np.cumsum(lengths) // _BLOCK_BYTES, prepend=-1))  # of blocks, as the bytes are many
+    blocks = [_some_text_words(texts[int(begin) : int(end)]) for begin, end in pairwise([*begins, len(texts)])]
+    return np.concatenate(blocks)
+
+
+def _some_text_words(column: pl.Series) -> Words:
+    texts = column.to_arrow()
     _, offset_buffer, data = texts.buffers()
     offsets = np.frombuffer(offset_buffer, dtype=np.int64)[texts.offset :][: len(texts) + 1]
     lengths = np.diff(offsets)

@@ -1,42 +1,43 @@
 """The columns of the example table, as Arrow types."""
 
-from collections.abc import Mapping
-
 import pyarrow as pa
 
-from components.examples.settings import CategoryFeature, Feature, ImageFeature, Label, NumberFeature
+from components.examples.settings import (
+    CategoryFeature,
+    ExampleSchema,
+    Feature,
+    ImageFeature,
+    NumberFeature,
+    TextFeature,
+)
 
 
-def arrow_schema(features: Mapping[str, Feature], label: Label, *, given_split: bool) -> pa.Schema:
-    """Return the schema: `example_id`, the features and the label under their names, `given_split` if there is one."""
+def arrow_schema(schema: ExampleSchema, *, given_split: bool) -> pa.Schema:
+    """Return the columns of the example table, in order.
+
+    `example_id`; where there is a key `content_id`, where there are groups `group_id`, where there is a time `time`;
+    the features and the label under their names; `given_split` if the source has one.
+    """
     fields = [pa.field("example_id", pa.uint64(), nullable=False)]
-    for name, feature in value_columns(features, label).items():
-        nullable = not isinstance(feature, ImageFeature) and feature.nullable
+    fields += [pa.field("content_id", pa.uint64(), nullable=False)] if schema.key else []
+    fields += [pa.field("group_id", pa.uint64(), nullable=False)] if schema.group else []
+    fields += [pa.field("time", pa.timestamp("us", tz="UTC"), nullable=False)] if schema.time else []
+    for name, feature in schema.columns.items():
+        nullable = getattr(feature, "nullable", False)
         fields.append(pa.field(name, _arrow_type(feature), nullable=nullable))
     if given_split:
         fields.append(pa.field("given_split", pa.large_string(), nullable=False))
     return pa.schema(fields)
 
 
-def value_columns(features: Mapping[str, Feature], label: Label) -> dict[str, Feature]:
-    """Return the features and, last, the label as a feature that is never missing: all that one example holds."""
-    return {**features, label.name: _as_feature(label)}
-
-
-def _as_feature(label: Label) -> Feature:
-    if label.type == "number":
-        return NumberFeature(minimum=label.minimum, maximum=label.maximum)
-    return CategoryFeature(classes=label.classes)
-
-
 def _arrow_type(feature: Feature) -> pa.DataType:
     match feature:
+        case ImageFeature(encoding="encoded"):
+            return pa.large_binary()
         case ImageFeature():
-            inner = pa.field(
-                "item", pa.uint8(), nullable=True
-            )  # Parquet's reader gives the values of a list as nullable
-            return pa.list_(inner, feature.size)
+            # Nullable, because Parquet's reader gives the values of a list so.
+            return pa.list_(pa.field("item", pa.uint8(), nullable=True), feature.size)
         case NumberFeature():
             return pa.float64()
-        case CategoryFeature():
+        case CategoryFeature() | TextFeature():
             return pa.large_string()

@@ -1,20 +1,59 @@
 """What an example is made of: its features and its label."""
 
-from typing import Annotated, Literal
+import re
+from datetime import datetime
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from components.settings import Settings
+from components.settings import Settings, in_utc
+
+ADDED_COLUMNS = ("example_id", "content_id", "group_id", "time", "given_split")
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Moment = Annotated[datetime, AfterValidator(in_utc)]
+DateFormat = Annotated[str, Field(pattern=r"^(iso|.*%.*)$")]
+
+
+def _compiled(pattern: str) -> str:
+    import polars as pl  # params.yaml is read where Airflow parses DAGs, which must not load Polars
+
+    try:
+        pl.Series([""]).str.contains(pattern)
+    except pl.exceptions.ComputeError as error:
+        raise ValueError(f"{pattern!r} is not a regular expression: {' '.join(str(error).split())}") from error
+    return pattern
+
+
+def _with_one_group(pattern: str) -> str:
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
+    if groups != 1:
+        raise ValueError(f"{pattern!r} must have one group, in parentheses: the part that is taken")
+    return pattern
 
 
 class ImageFeature(Settings):
-    """An image, kept as uint8[height * width * channels] in row-major order; pixels run from 0 to `maximum`."""
+    """An image, kept as uint8[height * width * channels] in row-major order; pixels run from 0 to `maximum`.
+
+    With `encoding: encoded` it is kept as the bytes of a JPEG or PNG. Of image files, `resize` says what becomes of
+    another size: it is refused, stretched, cropped to the middle, or padded with black.
+    """
 
     type: Literal["image"] = "image"
     height: Annotated[int, Field(ge=1, le=4096)]
     width: Annotated[int, Field(ge=1, le=4096)]
     channels: Literal[1, 3, 4] = 1
     maximum: Annotated[int, Field(ge=1, le=255)] = 255
+    encoding: Literal["tensor", "encoded"] = "tensor"
+    resize: Literal["none", "stretch", "crop", "pad"] = "none"
+
+    @model_validator(mode="after")
+    def _a_file_has_all_of_its_range(self) -> Self:
+        if self.encoding == "encoded" and self.maximum != 255:
+            raise ValueError("the pixels of an encoded image run to 255; leave maximum out")
+        return self
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -28,20 +67,58 @@ class ImageFeature(Settings):
 
 
 class NumberFeature(Settings):
-    """A number, kept as float64; null only where `nullable`."""
+    """A number, kept as float64; null only where `nullable`; with `unique`, no two rows have the same.
+
+    With `date_format`, the source has dates or times, which become days since 1970-01-01 (UTC): written as strptime
+    says (`%d/%m/%Y`), or as "iso" (`2026-11-20`, `2026-11-20T10:30:00Z`). With `sum_of`, it is these columns' sum.
+    """
 
     type: Literal["number"] = "number"
     nullable: bool = False
     minimum: float | None = None
     maximum: float | None = None
+    unique: bool = False
+    date_format: DateFormat | None = None
+    sum_of: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
+
+    @model_validator(mode="after")
+    def _a_sum_is_no_date(self) -> Self:
+        if self.sum_of and self.date_format:
+            raise ValueError("dates can't be added up: give date_format or sum_of")
+        return self
 
 
 class CategoryFeature(Settings):
-    """A word from a set, kept as text; `classes` closes the set, without it any text is accepted."""
+    """A word from a set, kept as text; `classes` closes the set, without it any text is accepted.
+
+    `pattern` is a regular expression (RE2's syntax) that the whole text must match. It is what the source has in
+    `column`, if not in the column of the feature's own name, or of that what the one group of `extract` matches.
+    """
 
     type: Literal["category"] = "category"
     nullable: bool = False
     classes: tuple[str, ...] | None = None
+    pattern: Annotated[str, AfterValidator(_compiled)] | None = None
+    unique: bool = False
+    column: str | None = None
+    extract: Annotated[str, AfterValidator(_with_one_group)] | None = None
+
+    @model_validator(mode="after")
+    def _extract_has_a_column(self) -> Self:
+        if self.extract and self.column is None:
+            raise ValueError("extract needs column: the column of the source that it is extracted from")
+        return self
+
+
+class TextFeature(Settings):
+    """A text, kept as it is, of which a model takes the first `length` tokens; a shorter one is padded at its end.
+
+    A token is a character (a code point of Unicode) or a word: what stands between ASCII white space.
+    """
+
+    type: Literal["text"] = "text"
+    length: Annotated[int, Field(ge=1, le=65_536)]
+    unit: Literal["character", "word"] = "character"
 
 
 class CategoryLabel(Settings):
@@ -68,5 +145,142 @@ class NumberLabel(Settings):
     maximum: float | None = None
 
 
-Feature = Annotated[ImageFeature | NumberFeature | CategoryFeature, Field(discriminator="type")]
-Label = Annotated[CategoryLabel | NumberLabel, Field(discriminator="type")]
+class NextTokenLabel(Settings):
+    """After each token of the text feature `name`, the one that follows: a text of `length` + 1 tokens has `length`."""
+
+    type: Literal["next_token"] = "next_token"
+    name: str
+
+
+Feature = Annotated[ImageFeature | NumberFeature | CategoryFeature | TextFeature, Field(discriminator="type")]
+Label = Annotated[CategoryLabel | NumberLabel | NextTokenLabel, Field(discriminator="type")]
+
+
+def read_from(name: str, feature: Feature) -> tuple[str, ...]:
+    """Return the columns of the source that a feature of this name is made of."""
+    match feature:
+        case CategoryFeature(column=str(column)):
+            return (column,)
+        case NumberFeature(sum_of=tuple(columns)):
+            return columns
+    return (name,)
+
+
+class TimeColumn(Settings):
+    """The column of the source that says when an example was made, and how it is written (see `date_format`)."""
+
+    column: str
+    date_format: DateFormat = "iso"
+
+
+class ExampleSchema(Settings):
+    """What an example is made of, and what tells one from another.
+
+    `key` names the columns of the source that identify an example, `group` those of whom it belongs to (a patient, a
+    user), `time` the one of when it was made. None of them needs to be a feature.
+    """
+
+    features: Annotated[dict[str, Feature], Field(min_length=1)]
+    label: Label
+    key: tuple[str, ...] = ()
+    group: tuple[str, ...] = ()
+    time: TimeColumn | None = None
+
+    @model_validator(mode="after")
+    def _columns_have_their_own_names(self) -> Self:
+        if isinstance(self.label, NextTokenLabel):
+            if not isinstance(self.features.get(self.label.name), TextFeature):
+                raise ValueError(f"label.name: next_token is of a text feature, and {self.label.name!r} is none")
+        elif self.label.name in self.features:
+            raise ValueError(f"the label {self.label.name!r} is also a feature: a model would be told the answer")
+        for name in (*self.features, self.label.name):
+            if name in ADDED_COLUMNS or (name == "label" and name in self.features):
+                raise ValueError(f"a column can't be called {name!r}: Headrace adds one of that name")
+        return self
+
+    @property
+    def columns(self) -> dict[str, Feature]:
+        """The features and, last, the label as a feature that is never missing: all that one example holds."""
+        return {**self.features, **label_column(self.label)}
+
+    @property
+    def source_columns(self) -> tuple[str, ...]:
+        """All columns that the source must have."""
+        time = () if self.time is None else (self.time.column,)
+        read = [column for name, feature in self.columns.items() for column in read_from(name, feature)]
+        return tuple(dict.fromkeys([*self.key, *self.group, *time, *read]))
+
+    @property
+    def unique_columns(self) -> tuple[str, ...]:
+        """Columns of which no two rows may have the same value."""
+        return tuple(name for name, one in self.columns.items() if getattr(one, "unique", False))
+
+
+def label_column(label: Label) -> dict[str, Feature]:
+    """Return the label as if it were a feature, by its name; nothing for the tokens of a text, which is one."""
+    match label:
+        case NumberLabel():
+            return {label.name: NumberFeature(minimum=label.minimum, maximum=label.maximum)}
+        case CategoryLabel():
+            return {label.name: CategoryFeature(classes=label.classes)}
+        case NextTokenLabel():
+            return {}
+
+
+class Split(Settings):
+    """Which examples are held out: a share of them, drawn by id or by group, or those from a time on.
+
+    A source's own test set stays the test set. What is from `test_from` on is tested on, what is from
+    `validation_from` on is validated on; the shares are drawn of the examples before. A held-out row whose content
+    also occurs in training is left out (`overlap: drop`), kept, or refused. With `held_out: test` nothing is validated
+    on; with `none` all is trained on, and the model is measured on the same rows, as metrics, report and registry then
+    say. Each `fold` (0, 1, ...) takes
+    another share of `test_fraction`, so that five of a fifth test every example once.
+    """
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    validation_fraction: Fraction = 0.0
+    test_fraction: Fraction = 0.0
+    validation_from: Moment | None = None
+    test_from: Moment | None = None
+    overlap: Literal["drop", "keep", "refuse"] = "drop"
+    held_out: Literal["validation_and_test", "test", "none"] = "validation_and_test"
+    fold: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _something_is_left(self) -> Self:
+        if self.held_out == "none":
+            if others := sorted(self.model_fields_set - {"held_out", "seed"}):
+                raise ValueError(f"with held_out: none nothing is held out; leave {others[0]} out")
+            return self
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise ValueError("validation_fraction and test_fraction leave no training examples")
+        if self.held_out == "test":
+            if self.validation_fraction or self.validation_from:
+                raise ValueError("with held_out: test nothing is validated on; leave out what says otherwise")
+        elif ("validation_fraction" in self.model_fields_set) == bool(self.validation_from):
+            raise ValueError("give one of validation_fraction (a share) and validation_from (a time)")
+        if self.fold and not (self.test_fraction and (self.fold + 1) * self.test_fraction < 1 + 1e-9):
+            raise ValueError(f"there is no fold {self.fold} of test_fraction {self.test_fraction:g}")
+        if self.test_fraction and self.test_from:
+            raise ValueError("give one of test_fraction (a share) and test_from (a time)")
+        if self.validation_from and self.test_from and self.validation_from >= self.test_from:
+            raise ValueError("validation_from must be before test_from")
+        if self.validation_from and self.test_fraction:
+            raise ValueError("with validation_from, give test_from: a model is tested on what comes after validation")
+        return self
+
+    @property
+    def measured_on(self) -> Literal["test", "train"]:
+        """The split that a model is measured on: the training rows where nothing is held out."""
+        return "train" if self.held_out == "none" else "test"
+
+    @property
+    def names_held_out(self) -> tuple[str, ...]:
+        """The splits, besides that for training, that must have examples."""
+        return {"validation_and_test": ("validation", "test"), "test": ("test",), "none": ()}[self.held_out]
+
+    @property
+    def is_by_time(self) -> bool:
+        """Whether any split is of what is from a time on."""
+        return bool(self.validation_from or self.test_from)

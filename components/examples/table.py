@@ -2,40 +2,84 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
 
 from components.errors import DataError
-from components.examples.identity import example_ids
-from components.examples.validation import CheckedPart
+from components.examples.identity import Words, example_ids
+from components.examples.settings import ExampleSchema
+from components.examples.validation import CheckedPart, parse_time
 
 
-def example_table(parts: Sequence[CheckedPart], *, key: Sequence[str] = ()) -> pl.DataFrame:
-    """Return `example_id` UInt64, the typed columns and, where a part has one, `given_split`; sorted by example_id.
+def example_table(part: CheckedPart, schema: ExampleSchema) -> pl.DataFrame:
+    """Return the columns of `schema.arrow_schema`, sorted by `example_id`; equal ids keep the order of the rows.
 
-    The id is a digest of the `key` columns as they were read or, without a key, of all typed columns. Raises DataError
-    if two rows have the same key, or if only some parts have a given split.
+    The id is a digest of the key columns as they were read or, without a key, of all typed columns.
     """
-    if len({part.raw.given_split is None for part in parts}) > 1:
-        raise DataError("ingest.source.parts: give given_split for all parts or for none")
-    table = pl.concat([_identified(part, key) for part in parts])
-    if key:
-        _require_unique(table, parts, key)
+    raw, typed = part.raw.table, part.typed
+    content = example_ids(typed, columns=typed.columns)
+    ids = {"example_id": example_ids(raw, columns=schema.key) if schema.key else content}
+    if schema.key:
+        ids["content_id"] = content
+    if schema.group:
+        ids["group_id"] = example_ids(raw, columns=schema.group)
+    table = typed.select(*(pl.Series(name, words) for name, words in ids.items()), *_time(raw, schema), pl.all())
+    if part.raw.given_split is not None:
+        table = table.with_columns(pl.lit(part.raw.given_split).alias("given_split"))
     return table.sort("example_id", maintain_order=True)
 
 
-def _identified(part: CheckedPart, key: Sequence[str]) -> pl.DataFrame:
-    source, columns = (part.raw.table, key) if key else (part.typed, part.typed.columns)
-    ids = pl.Series("example_id", example_ids(source, columns=columns))
-    table = part.typed.select(ids, pl.all())
-    if part.raw.given_split is None:
-        return table
-    return table.with_columns(pl.lit(part.raw.given_split).alias("given_split"))
+def unique_words(part: CheckedPart, schema: ExampleSchema) -> dict[str, Words]:
+    """Return uint64[n] for each column whose values must differ: a digest of each value, without missing ones."""
+    return {
+        name: example_ids(part.typed.select(pl.col(name).drop_nulls()), columns=[name])
+        for name in schema.unique_columns
+    }
 
 
-def _require_unique(table: pl.DataFrame, parts: Sequence[CheckedPart], key: Sequence[str]) -> None:
-    repeated = table["example_id"].is_duplicated()
-    if not repeated.any():
-        return
-    keys = pl.concat([part.raw.table.select(key) for part in parts]).filter(repeated)
-    first = ", ".join(f"{name} = {value}" for name, value in keys.row(0, named=True).items())
-    raise DataError(f"ingest.key: {keys.height} rows share their key with another; the first has {first}")
+def repeated_words(words: np.ndarray[tuple[int], np.dtype[np.uint64]], *, at_once: int = 1 << 24) -> Words:
+    """Return those of uint64[n] that occur more than once, sorted, sorting no more than about `at_once` of them."""
+    passes = max(1, -(-len(words) // at_once))
+    found = []
+    for number in range(passes):
+        some = words[words % np.uint64(passes) == number]
+        values, counts = np.unique(some, return_counts=True)
+        found.append(values[counts > 1])
+    return np.sort(np.concatenate(found))
+
+
+def merge_examples(runs: Sequence[pl.DataFrame], *, repeated: str, duplicates: str) -> tuple[pl.DataFrame, int]:
+    """Return the rows of some example tables as one, sorted by id, and how many were left out.
+
+    Rows of one id keep the order of the tables. Of those, `repeated` or, without a key, `duplicates` says which stay.
+    """
+    table = pl.concat(runs).sort("example_id", maintain_order=True)
+    policy = repeated if "content_id" in table.columns else duplicates
+    if policy == "keep":
+        return table, 0
+    if policy == "refuse":
+        ids = table["example_id"]
+        again = table.filter(ids.is_duplicated())
+        if again.height:
+            raise RepeatedError(again["example_id"].unique().sort()[:3].to_list(), again.height)
+        return table, 0
+    kept = table.unique("example_id", keep="last" if policy == "last" else "first", maintain_order=True)
+    return kept, table.height - kept.height
+
+
+class RepeatedError(DataError):
+    """Rows that share their id with another: the first few ids, and how many rows."""
+
+    def __init__(self, ids: Sequence[int], rows: int) -> None:
+        super().__init__(ids, rows)
+        self.ids, self.rows = ids, rows
+
+    def __str__(self) -> str:
+        return f"{self.rows} rows have the same key or content as another"
+
+
+def _time(raw: pl.DataFrame, schema: ExampleSchema) -> list[pl.Series]:
+    if schema.time is None:
+        return []
+    text = pl.col(schema.time.column).cast(pl.String)
+    return [raw.select(time=parse_time(text, schema.time.date_format)).to_series()]

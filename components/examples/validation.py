@@ -1,27 +1,49 @@
 """Raw rows against what params.yaml says of them: typed where they fit, counted and named where they don't."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
 
 import polars as pl
 
 from components.errors import DataError
-from components.examples.schema import value_columns
-from components.examples.settings import CategoryFeature, Feature, ImageFeature, Label, NumberFeature
-from components.sources.part import RawPart
+from components.examples.derive import with_derived
+from components.examples.settings import (
+    CategoryFeature,
+    ExampleSchema,
+    Feature,
+    ImageFeature,
+    NumberFeature,
+    TextFeature,
+    read_from,
+)
+from components.sources.part import RawPart, printable
 
 _FAILURES_SHOWN = 5
+MICROSECONDS_A_DAY = 86_400_000_000
+
+REJECTED = {
+    "file": pl.String,
+    "row": pl.Int64,
+    "column": pl.String,
+    "reason": pl.String,
+    "expected": pl.String,
+    "found": pl.String,
+    "values": pl.String,
+}
 
 
 @dataclass(frozen=True)
 class CheckedPart:
-    """The rows of a part that passed, raw and typed (the same rows), and what became of the others."""
+    """The rows of a part that passed, raw and typed (the same rows), and of the others what is wrong with them.
+
+    `rejected` has the columns of `REJECTED`: rows are counted from 1, `values` is the whole raw row as JSON.
+    """
 
     raw: RawPart
     typed: pl.DataFrame
-    rows_read: int
-    rejected_by_reason: Mapping[str, int]
-    failures: Sequence[str]
+    rejected: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -34,36 +56,128 @@ class _Rule:
     fails: pl.Expr
 
 
-def check_part(part: RawPart, *, features: Mapping[str, Feature], label: Label, key: Sequence[str] = ()) -> CheckedPart:
-    """Return the rows whose every value fits, typed; a row that fails is counted under its first wrong value."""
-    columns = value_columns(features, label)
+def check_part(part: RawPart, schema: ExampleSchema) -> CheckedPart:
+    """Return the rows whose every value fits, typed; a row that fails is told of by its first wrong value."""
+    part = _with_derived(part, schema)
+    columns = schema.columns
     typed = part.table.select(_parse(name, part.table.schema[name], feature) for name, feature in columns.items())
-    rules = [_Rule(name, "missing", "a key", _raw(name).is_null()) for name in key]
-    rules += [rule for name, feature in columns.items() for rule in _rules(name, feature)]
-    broken = _first_broken(rules, typed, part.table)
+    rules = [_Rule(name, "missing", "a key", _raw(name).is_null()) for name in schema.key]
+    rules += [_Rule(name, "missing", "a group", _raw(name).is_null()) for name in schema.group]
+    if schema.time:
+        time = parse_time(_raw(schema.time.column).cast(pl.String), schema.time.date_format)
+        rules.append(_Rule(schema.time.column, "not a time", written(schema.time.date_format), time.is_null()))
+    found = part.table.schema
+    rules += [rule for name, feature in columns.items() for rule in _rules(name, feature, found[name])]
+    both = pl.concat([typed, part.table.select(pl.all().name.prefix("raw "))], how="horizontal")
+    if not both.select(reduce(or_, (rule.fails.fill_null(False).any() for rule in rules))).item():
+        return CheckedPart(part, typed, pl.DataFrame(schema=REJECTED))
+    broken = _first_broken(rules, both)
     passed = broken.is_null()
     return CheckedPart(
         raw=RawPart(part.table.filter(passed), part.files, part.given_split),
         typed=typed.filter(passed),
-        rows_read=part.table.height,
-        rejected_by_reason=_count(broken, rules),
-        failures=[_describe(part, row, rules[broken[row]]) for row in (~passed).arg_true()[:_FAILURES_SHOWN]],
+        rejected=_rejected(part, broken, rules),
     )
 
 
-def require_few_failures(parts: Sequence[CheckedPart], *, max_bad_fraction: float) -> None:
-    """Raise DataError, naming the first wrong values, if a larger share of the rows than `max_bad_fraction` failed."""
-    read = sum(part.rows_read for part in parts)
-    rejected = read - sum(part.typed.height for part in parts)
-    if rejected <= max_bad_fraction * read:
+def _with_derived(part: RawPart, schema: ExampleSchema) -> RawPart:
+    """The part with the columns of derived features, each of the file that its first column is from."""
+    table = with_derived(part.table, schema.features)
+    files = {
+        name: part.files.get(name) or part.files[read_from(name, schema.columns[name])[0]]
+        for name in table.columns
+        if name in part.files or name in schema.columns
+    }
+    return replace(part, table=table, files={**part.files, **files})
+
+
+def require_few_failures(
+    rejected: pl.DataFrame, *, rows_rejected: int, rows_read: int, max_bad_fraction: float
+) -> None:
+    """Raise DataError, naming the first wrong values, if a larger share of the rows than `max_bad_fraction` failed.
+
+    `rejected` has the first of the rejected rows at least.
+    """
+    if rows_rejected <= max_bad_fraction * rows_read:
         return
-    failures = [failure for part in parts for failure in part.failures][:_FAILURES_SHOWN]
-    more = f"\n  and {rejected - len(failures)} rows more" if rejected > len(failures) else ""
+    failures = [describe(row) for row in rejected.head(_FAILURES_SHOWN).iter_rows(named=True)]
+    more = f"\n  and {rows_rejected - len(failures)} rows more" if rows_rejected > len(failures) else ""
     raise DataError(
-        f"{rejected} of {read} rows do not fit the schema (max_bad_fraction is {max_bad_fraction:g}):\n  "
+        f"{rows_rejected} of {rows_read} rows do not fit the schema (max_bad_fraction is {max_bad_fraction:g}):\n  "
         + "\n  ".join(failures)
         + more
     )
+
+
+def describe(row: Mapping[str, object]) -> str:
+    """Return what is wrong with a rejected row, in one line."""
+    found = "nothing" if row["found"] is None else row["found"]
+    place = f"{row['file']}, row {row['row']}, column {row['column']!r}"
+    return printable(f"{place}: expected {row['expected']}, found {found}")
+
+
+def count_by_reason(rejected: pl.LazyFrame) -> dict[str, int]:
+    """Return how many rows were rejected, by column and reason."""
+    counts = rejected.group_by(reason=pl.format("{}: {}", "column", "reason")).len().sort("reason")
+    return dict(counts.collect().iter_rows())
+
+
+def parse_time(text: pl.Expr, date_format: str) -> pl.Expr:
+    """Return the text as Datetime("us", "UTC"); null where it is not written so. A time without a zone is in UTC.
+
+    Also null before the year 1000: %Y reads `20.11.26` as a day of the year 26, and 0001-01-01 stands for no date.
+    """
+    text = text.str.strip_chars()
+    formats = _ISO if date_format == "iso" else (date_format,)
+    read = [text.str.to_datetime(one, time_unit="us", time_zone="UTC", strict=False) for one in formats]
+    time = pl.coalesce(read)
+    return pl.when(time.dt.year() >= 1000).then(time)
+
+
+_ISO = (
+    "%Y-%m-%dT%H:%M:%S%.f%#z",
+    "%Y-%m-%dT%H:%M:%S%.f",
+    "%Y-%m-%d %H:%M:%S%.f%#z",
+    "%Y-%m-%d %H:%M:%S%.f",
+    "%Y-%m-%d",
+)
+
+
+def written(date_format: str) -> str:
+    """Return in words how dates and times are written."""
+    return "a date or time as ISO 8601 has it" if date_format == "iso" else f"a date or time as {date_format}"
+
+
+def _rejected(part: RawPart, broken: pl.Series, rules: Sequence[_Rule]) -> pl.DataFrame:
+    """Every row that breaks a rule, in order."""
+    texts = [name for name, dtype in part.table.schema.items() if dtype not in (pl.Binary,) and not dtype.is_nested()]
+    tables = []
+    for place in broken.drop_nulls().unique():
+        rule = rules[place]
+        found = (broken == place).fill_null(False).arg_true()
+        own = part.rows[found] if part.rows is not None else None
+        tables.append(
+            part.table[found].select(
+                file=pl.lit(part.files[rule.column]) if own is None else own["file"],
+                row=(found + 1).cast(pl.Int64) if own is None else own["row"],
+                column=pl.lit(rule.column),
+                reason=pl.lit(rule.reason),
+                expected=pl.lit(rule.expected),
+                found=_found(rule.column, part.table.schema[rule.column]),
+                values=pl.struct(texts).struct.json_encode() if texts else pl.lit("{}"),
+            )
+        )
+    rejected: pl.DataFrame = pl.concat(tables)
+    return rejected.sort("row")
+
+
+def _found(column: str, dtype: pl.DataType) -> pl.Expr:
+    value = pl.col(column)
+    if dtype == pl.String:
+        return pl.when(value.is_not_null()).then(pl.format("'{}'", value.str.slice(0, 200)))
+    if isinstance(dtype, pl.Array):
+        return pl.format("pixels of up to {}", value.arr.max())
+    return value.cast(pl.String)
 
 
 def _raw(name: str) -> pl.Expr:
@@ -71,9 +185,8 @@ def _raw(name: str) -> pl.Expr:
     return pl.col(f"raw {name}")
 
 
-def _first_broken(rules: Sequence[_Rule], typed: pl.DataFrame, raw: pl.DataFrame) -> pl.Series:
+def _first_broken(rules: Sequence[_Rule], both: pl.DataFrame) -> pl.Series:
     """Return, for each row, the place of the first rule that it breaks, or null."""
-    both = pl.concat([typed, raw.select(pl.all().name.prefix("raw "))], how="horizontal")
     places = (pl.when(rule.fails).then(pl.lit(place, pl.Int64)) for place, rule in enumerate(rules))
     return both.select(pl.coalesce(places).alias("broken")).to_series()
 
@@ -84,6 +197,11 @@ def _parse(name: str, found: pl.DataType, feature: Feature) -> pl.Expr:
     match feature:
         case ImageFeature():
             return column
+        case TextFeature():
+            return column.cast(pl.String)
+        case NumberFeature(date_format=str(date_format)):
+            days = parse_time(column.cast(pl.String), date_format).dt.timestamp("us") / MICROSECONDS_A_DAY
+            return days.alias(name)
         case NumberFeature():
             text = column.str.strip_chars() if found == pl.String else column
             return text.cast(pl.Float64, strict=False)
@@ -100,15 +218,19 @@ def _class_of_number(column: pl.Expr, classes: Sequence[str] | None) -> pl.Expr:
     return column.cast(pl.Int64).replace_strict(range(len(classes)), classes, default=None, return_dtype=pl.String)
 
 
-def _rules(name: str, feature: Feature) -> list[_Rule]:
+def _rules(name: str, feature: Feature, found: pl.DataType) -> list[_Rule]:
     match feature:
+        case ImageFeature(encoding="encoded"):
+            return [_Rule(name, "missing", "an image", _raw(name).is_null())]
         case ImageFeature():
             return [
                 _Rule(name, "missing", "an image", _raw(name).is_null()),
                 _Rule(name, "out of range", _range(feature), pl.col(name).arr.max() > feature.maximum),
             ]
+        case TextFeature():
+            return [_Rule(name, "missing", "a text", _raw(name).is_null())]
         case NumberFeature():
-            return _number_rules(name, feature)
+            return _number_rules(name, feature, found)
         case CategoryFeature():
             return _category_rules(name, feature)
 
@@ -116,25 +238,40 @@ def _rules(name: str, feature: Feature) -> list[_Rule]:
 def _category_rules(name: str, feature: CategoryFeature) -> list[_Rule]:
     missing = _raw(name).is_null() | (_raw(name).cast(pl.String) == "")
     rules = [] if feature.nullable else [_Rule(name, "missing", "a value", missing)]
+    if feature.pattern is not None:
+        matches = pl.col(name).str.contains(f"^(?:{feature.pattern})$").fill_null(False)
+        rules.append(_Rule(name, "other pattern", f"text that matches {feature.pattern}", ~missing & ~matches))
     if feature.classes is not None:
         known = pl.col(name).is_in(feature.classes).fill_null(False)
         rules.append(_Rule(name, "unknown class", f"one of {', '.join(feature.classes)}", ~missing & ~known))
     return rules
 
 
-def _number_rules(name: str, feature: NumberFeature) -> list[_Rule]:
+def _number_rules(name: str, feature: NumberFeature, found: pl.DataType) -> list[_Rule]:
     value, missing = pl.col(name), _raw(name).is_null()
+    kind = "a number" if feature.date_format is None else written(feature.date_format)
     rules = [
-        _Rule(name, "not a number", "a number", value.is_null() & ~missing),
+        _Rule(name, "not a number", kind, value.is_null() & ~missing),
         _Rule(name, "not finite", "a finite number", ~value.is_finite()),
     ]
     if not feature.nullable:
-        rules.append(_Rule(name, "missing", "a number", missing))
+        rules.append(_Rule(name, "missing", kind, missing))
+    if feature.date_format is None and (found == pl.String or found.is_integer()):
+        rules.append(_Rule(name, "too many digits", "a whole number that float64 can hold", _lacks_digits(name, found)))
     if feature.minimum is not None:
         rules.append(_Rule(name, "out of range", _range(feature), value < feature.minimum))
     if feature.maximum is not None:
         rules.append(_Rule(name, "out of range", _range(feature), value > feature.maximum))
     return rules
+
+
+def _lacks_digits(name: str, found: pl.DataType) -> pl.Expr:
+    """Where a whole number, or text that is one, is another one as float64. Only beyond 2**53 that can be."""
+    is_text = found == pl.String
+    written = _raw(name).str.strip_chars() if is_text else _raw(name)
+    is_whole = written.str.contains(r"^[+-]?[0-9]+$") if is_text else True
+    kept = pl.col(name).cast(pl.Int128, strict=False) == written.cast(pl.Int128, strict=False)
+    return (pl.col(name).abs() >= 2.0**53) & is_whole & ~kept.fill_null(False)
 
 
 def _range(feature: ImageFeature | NumberFeature) -> str:
@@ -147,22 +284,3 @@ def _range(feature: ImageFeature | NumberFeature) -> str:
             return f"a number of at most {maximum:g}"
         case NumberFeature(minimum=minimum, maximum=maximum):
             return f"a number from {minimum:g} to {maximum:g}"
-
-
-def _count(broken: pl.Series, rules: Sequence[_Rule]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for number, count in broken.drop_nulls().value_counts(sort=False).sort(broken.name).iter_rows():
-        reason = f"{rules[number].column}: {rules[number].reason}"
-        counts[reason] = counts.get(reason, 0) + count
-    return counts
-
-
-def _describe(part: RawPart, row: int, rule: _Rule) -> str:
-    match part.table[rule.column][row]:
-        case None:
-            found = "nothing"
-        case pl.Series() as pixels:
-            found = f"pixels of up to {pixels.sort(descending=True)[0]}"
-        case value:
-            found = repr(value)
-    return f"{part.files[rule.column]}, row {row + 1}, column {rule.column!r}: expected {rule.expected}, found {found}"

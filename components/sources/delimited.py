@@ -1,12 +1,11 @@
-"""Delimited text (CSV, TSV): every value read as text, so that a wrong one can be named when it is typed.
+"""Delimited text (CSV, TSV), plain or compressed, read block by block.
 
 Arrow's reader and not Polars's, which fills a short row with nulls in silence.
 """
 
-import csv
-import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -14,56 +13,132 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
 from components.errors import DataError
-from components.sources.part import RawPart
-from components.sources.quotes import require_closed_quotes
-from components.sources.settings import DelimitedPart
+from components.sources.compressed import open_plain
+from components.sources.part import RawPart, RowError, require_columns
+from components.sources.rows import RowBlock, cut_rows, read_header, require_closed_quotes
+from components.sources.settings import DelimitedPart, GivenSplit
 
-_BLOCK_BYTES = 1 << 24  # also the longest row that can be read
+
+@dataclass(frozen=True)
+class Layout:
+    """What must be known to read any block of a delimited file: its columns, and those that are wanted."""
+
+    file: str
+    names: tuple[str, ...]
+    wanted: tuple[str, ...]
+    separator: str
+    null_values: tuple[str, ...]
+    given_split: GivenSplit | None = None
 
 
-def read_delimited_part(
-    part: DelimitedPart, paths: Sequence[Path], *, columns: Sequence[str], separator: str, null_values: Sequence[str]
-) -> RawPart:
-    """Return `columns` as String (null where a value is in `null_values`), from files that stand side by side.
+@dataclass(frozen=True)
+class DelimitedBlock:
+    """Some rows of a delimited file, and all that is needed to read them."""
 
-    Raises DataError that names the file for a missing or repeated column, a row of another length than the header's,
-    a quote that is not closed, text that is not UTF-8, files of unequal row counts, or no rows.
+    rows: RowBlock
+    layout: Layout
+
+
+def delimited_blocks(path: Path, layout: Layout) -> Iterator[DelimitedBlock]:
+    """Yield the rows of a file in blocks; raise DataError if there are none."""
+    with open_plain(path) as stream:
+        _, header_bytes = read_header(stream, file=layout.file, separator=layout.separator)
+    with open_plain(path) as stream:
+        stream.read(header_bytes)
+        empty = True
+        for rows in cut_rows(stream, separator=layout.separator):
+            if rows.content.strip(b"\r\n"):
+                empty = False
+                yield DelimitedBlock(rows, layout)
+    if empty:
+        raise DataError(f"{layout.file} has a header line but no rows")
+
+
+def read_layout(
+    path: Path,
+    *,
+    columns: Sequence[str],
+    optional: Sequence[str] = (),
+    separator: str,
+    null_values: Sequence[str],
+    replaced_by: Sequence[str] | None = None,
+    given_split: GivenSplit | None = None,
+) -> Layout:
+    """Return the layout of a file that must have `columns` and may have those of `optional`.
+
+    `replaced_by` takes the place of the names in the header line. Raises DataError for a missing or repeated column.
     """
-    headers = [
-        _names(path, separator=separator, replaced_by=file.columns)
-        for file, path in zip(part.files, paths, strict=True)
-    ]
-    _require(columns, headers, paths)
-    tables = []
-    files: dict[str, str] = {}
-    for path, names in zip(paths, headers, strict=True):
-        wanted = [name for name in names if name in columns]
-        files |= dict.fromkeys(wanted, path.name)
-        tables.append(_read(path, names, wanted, separator=separator, null_values=null_values))
-    _require_equal_heights(tables, paths)
-    return RawPart(pl.concat(tables, how="horizontal").select(columns), files, part.given_split)
+    names = _names(path, separator=separator, replaced_by=replaced_by)
+    wanted = tuple(dict.fromkeys([*columns, *(name for name in optional if name in names)]))
+    require_columns(wanted, [names], files=path.name)
+    return Layout(path.name, tuple(names), wanted, separator, tuple(null_values), given_split)
+
+
+def read_delimited_block(block: DelimitedBlock, *, numbers: Collection[str] = ()) -> RawPart:
+    """Return a block's wanted columns as String (null where a value is in `null_values`), or Float64 for `numbers`.
+
+    If a value of `numbers` is no number, all columns are String. Raises RowError for a row of another length than the
+    header's, a quote that is not closed, and text that is not UTF-8.
+    """
+    rows, layout = block.rows, block.layout
+    if not rows.is_regular:
+        require_closed_quotes(rows, file=layout.file, separator=layout.separator)
+    try:
+        table = _read(rows, layout, numbers)
+    except _NotANumberError:
+        table = _read(rows, layout, ())
+    return RawPart(table, dict.fromkeys(layout.wanted, layout.file), layout.given_split)
 
 
 def read_delimited_file(
     path: Path, *, columns: Sequence[str], optional: Sequence[str], separator: str, null_values: Sequence[str]
 ) -> pl.DataFrame:
-    """Return `columns`, and those of `optional` that the file has, as String; null and errors as for a part."""
-    names = _names(path, separator=separator, replaced_by=None)
-    wanted = list(dict.fromkeys([*columns, *(name for name in optional if name in names)]))
-    _require(wanted, [names], [path])
-    return _read(path, names, wanted, separator=separator, null_values=null_values)
+    """Return `columns`, and those of `optional` that the file has, as String; null and errors as for a block."""
+    layout = read_layout(path, columns=columns, optional=optional, separator=separator, null_values=null_values)
+    return pl.concat(part.table for part in _parts(path, layout))
+
+
+def read_delimited_part(
+    part: DelimitedPart, paths: Sequence[Path], *, columns: Sequence[str], separator: str, null_values: Sequence[str]
+) -> RawPart:
+    """Return `columns` as String, from files that stand side by side, which must fit into memory.
+
+    Raises DataError for a column that is in none or in two of them, and for files of unequal row counts; else as for a
+    block.
+    """
+    headers = [
+        _names(path, separator=separator, replaced_by=file.columns)
+        for file, path in zip(part.files, paths, strict=True)
+    ]
+    require_columns(columns, headers, files=" and ".join(path.name for path in paths))
+    tables: list[pl.DataFrame] = []
+    files: dict[str, str] = {}
+    for path, names in zip(paths, headers, strict=True):
+        wanted = tuple(name for name in names if name in columns)
+        layout = Layout(path.name, tuple(names), wanted or (names[0],), separator, tuple(null_values))
+        tables.append(pl.concat(read.table for read in _parts(path, layout)))
+        files |= dict.fromkeys(wanted, path.name)
+    _require_equal_heights(tables, paths)
+    wide = pl.concat([table.select(set(table.columns) & set(files)) for table in tables], how="horizontal")
+    return RawPart(wide.select(columns), files, part.given_split)
+
+
+def _parts(path: Path, layout: Layout) -> Iterator[RawPart]:
+    """Every block as text, and errors with the row's place in the file."""
+    rows = 0
+    for block in delimited_blocks(path, layout):
+        try:
+            part = read_delimited_block(block)
+        except RowError as error:
+            raise error.after(rows) from error
+        rows += part.table.height
+        yield part
 
 
 def _names(path: Path, *, separator: str, replaced_by: Sequence[str] | None) -> list[str]:
     """Return the column names: the header line's, or what `columns` in params.yaml puts in their place."""
-    require_closed_quotes(path, separator=separator, longest_value=_BLOCK_BYTES)  # before the header can swallow rows
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            header = next(csv.reader(stream, delimiter=separator), None)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path.name}: its header line is not delimited UTF-8 text: {error}") from error
-    if not header:
-        raise DataError(f"{path.name}: expected a header line with column names, found none")
+    with open_plain(path) as stream:
+        header, _ = read_header(stream, file=path.name, separator=separator)
     if replaced_by is None:
         return header
     if len(header) != len(replaced_by):
@@ -74,66 +149,47 @@ def _names(path: Path, *, separator: str, replaced_by: Sequence[str] | None) -> 
     return list(replaced_by)
 
 
-def _require(columns: Sequence[str], headers: Sequence[Sequence[str]], paths: Sequence[Path]) -> None:
-    """Raise DataError unless every wanted column is there exactly once."""
-    found = [name for names in headers for name in names]
-    files = " and ".join(path.name for path in paths)
-    for column in columns:
-        if found.count(column) > 1:
-            raise DataError(f"{files}: column {column!r} occurs {found.count(column)} times; found {', '.join(found)}")
-        if column not in found:
-            raise DataError(f"{files}: no column {column!r}; found {', '.join(found)}{_nearest(column, found)}")
-
-
-def _nearest(column: str, found: Sequence[str]) -> str:
-    by_fold = {name.casefold().strip(): name for name in found}
-    nearest = difflib.get_close_matches(column.casefold(), by_fold, n=1, cutoff=0.5)
-    return f"; did you mean {by_fold[nearest[0]]!r}?" if nearest else ""
-
-
-def _read(
-    path: Path, names: Sequence[str], wanted: Sequence[str], *, separator: str, null_values: Sequence[str]
-) -> pl.DataFrame:
-    """Return the wanted columns as String."""
+def _read(rows: RowBlock, layout: Layout, numbers: Collection[str]) -> pl.DataFrame:
+    """Return the wanted columns; raise _NotANumberError if a value of `numbers` is none."""
     # In one thread, because only then does Arrow name the row in an error. Columns go by place ("0", "1", ...),
     # because a file may repeat a name that nobody asks for.
-    places = {str(names.index(name)): name for name in wanted}
+    places = {str(layout.names.index(name)): name for name in layout.wanted}
+    types = {place: pa.float64() if name in numbers else pa.large_string() for place, name in places.items()}
     try:
         table = arrow_csv.read_csv(
-            path,
+            pa.BufferReader(rows.content),
             arrow_csv.ReadOptions(
                 use_threads=False,
-                block_size=_BLOCK_BYTES,
-                skip_rows_after_names=1,
-                column_names=[str(i) for i in range(len(names))],
+                block_size=len(rows.content) + 1,
+                column_names=[str(place) for place in range(len(layout.names))],
             ),
-            arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=True),
+            arrow_csv.ParseOptions(delimiter=layout.separator, newlines_in_values=b'"' in rows.content),
             arrow_csv.ConvertOptions(
-                column_types=dict.fromkeys(places, pa.large_string()),
-                include_columns=list(places) or ["0"],
-                null_values=list(null_values),
+                column_types=types,
+                include_columns=list(places),
+                null_values=list(layout.null_values),
                 strings_can_be_null=True,
             ),
         )
     except pa.ArrowInvalid as error:
-        raise DataError(_explain(path, str(error))) from error
+        if numbers and "conversion error to double" in str(error):
+            raise _NotANumberError from error
+        raise _explained(layout.file, str(error)) from error
     frame = pl.DataFrame(pl.from_arrow(table))
-    if frame.is_empty():
-        raise DataError(f"{path.name} has a header line but no rows")
     return frame.select(pl.col(place).alias(name) for place, name in places.items())
 
 
-def _explain(path: Path, error: str) -> str:
-    """Return Arrow's message in our words; its rows are counted from the header line, ours from the first after it."""
+class _NotANumberError(Exception):
+    """Text where a number should be."""
+
+
+def _explained(file: str, error: str) -> DataError:
+    """Return Arrow's message in our words."""
     if bad := re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+): (.*)", error, re.DOTALL):
-        return f"{path.name}, row {int(bad[1]) - 1}: expected {bad[2]} values, found {bad[3]} in {bad[4]!r}"
+        return RowError(file, int(bad[1]), f"expected {bad[2]} values, found {bad[3]} in {bad[4]!r}")
     if bad := re.search(r"Row #(\d+): .*UTF8", error):
-        return f"{path.name}, row {int(bad[1]) - 1}: expected UTF-8 text, found other bytes"
-    if "straddling" not in error:
-        return f"{path.name} is not delimited UTF-8 text: {error}"
-    if path.stat().st_size <= _BLOCK_BYTES:  # what Arrow says of a lone header line without a line end
-        return f"{path.name} has a header line but no rows"
-    return f"{path.name}: a row is longer than {_BLOCK_BYTES} bytes"
+        return RowError(file, int(bad[1]), "expected UTF-8 text, found other bytes")
+    return DataError(f"{file} is not delimited UTF-8 text: {error}")
 
 
 def _require_equal_heights(tables: Sequence[pl.DataFrame], paths: Sequence[Path]) -> None:

@@ -1,14 +1,12 @@
-"""The idx format of MNIST (http://yann.lecun.com/exdb/mnist), plain or gzipped.
+"""The idx format of MNIST (http://yann.lecun.com/exdb/mnist), plain or compressed.
 
 Two zero bytes, a type code, the number of dimensions, each dimension as a big-endian uint32, then the values.
 """
 
-import gzip
 import math
 import struct
-import zlib
 from pathlib import Path
-from typing import IO, cast
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +14,12 @@ import polars as pl
 
 from components.errors import DataError
 from components.examples.settings import ImageFeature
+from components.sources.compressed import open_plain
 from components.sources.part import RawPart
 from components.sources.settings import GivenSplit
 
 _UNSIGNED_BYTE = 0x08
+_MOST_DIMENSIONS = 4  # images, rows, columns, channels; NumPy can't hold all 255 that a header may announce
 _CHUNK_BYTES = 1 << 24
 
 
@@ -53,16 +53,17 @@ def read_idx_part(
 
 def read_idx(path: Path) -> npt.NDArray[np.uint8]:
     """Return the values of one idx file, uint8 in the shape that its header gives; raise DataError if it is damaged."""
-    try:
-        with path.open("rb") as stream:
-            zipped = stream.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if zipped else path.open("rb") as opened:
-            return _read_values(cast(IO[bytes], opened), path.name)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path.name} is a damaged gzip file ({error}): fetch it again") from error
+    with open_plain(path) as stream:
+        return _read_values(stream, path.name)
 
 
-def _read_values(stream: IO[bytes], name: str) -> npt.NDArray[np.uint8]:
+def read_idx_shape(path: Path) -> tuple[int, ...]:
+    """Return the shape that an idx file's header gives, and read no more; raise DataError for another file."""
+    with open_plain(path) as stream:
+        return _read_shape(stream, path.name)
+
+
+def _read_values(stream: BinaryIO, name: str) -> npt.NDArray[np.uint8]:
     shape = _read_shape(stream, name)
     expected = math.prod(shape)
     values = _read_at_most(stream, expected + 1)  # one more, to see whether something follows
@@ -74,7 +75,7 @@ def _read_values(stream: IO[bytes], name: str) -> npt.NDArray[np.uint8]:
     return np.frombuffer(values, dtype=np.uint8).reshape(shape)
 
 
-def _read_shape(stream: IO[bytes], name: str) -> tuple[int, ...]:
+def _read_shape(stream: BinaryIO, name: str) -> tuple[int, ...]:
     magic = stream.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0":
         raise DataError(
@@ -82,6 +83,8 @@ def _read_shape(stream: IO[bytes], name: str) -> tuple[int, ...]:
         )
     if magic[2] != _UNSIGNED_BYTE:
         raise DataError(f"{name}: expected type code 0x08 (unsigned byte), found 0x{magic[2]:02x}")
+    if magic[3] > _MOST_DIMENSIONS:
+        raise DataError(f"{name}: expected at most {_MOST_DIMENSIONS} dimensions in the header, found {magic[3]}")
     header = stream.read(4 * magic[3])
     if not magic[3] or len(header) < 4 * magic[3]:
         raise DataError(
@@ -90,7 +93,7 @@ def _read_shape(stream: IO[bytes], name: str) -> tuple[int, ...]:
     return struct.unpack(f">{magic[3]}I", header)
 
 
-def _read_at_most(stream: IO[bytes], count: int) -> bytearray:
+def _read_at_most(stream: BinaryIO, count: int) -> bytearray:
     """Return up to `count` bytes, chunk by chunk: a false header can't make it reserve memory that is never filled."""
     values = bytearray()
     while chunk := stream.read(min(_CHUNK_BYTES, count - len(values))):

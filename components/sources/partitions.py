@@ -20,7 +20,9 @@ _SHOWN = 5
 _EXPRESSIONS = {
     "{date}": "(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})",
     "{hour}": "(?P<hour>[0-9]{2})",
-    "*": r"(?!(?<![^/])[._])[^/]*",  # no name that begins with . or _: by custom, one that is not whole yet
+    # No name that begins with . or _: by custom, one that is not whole yet.
+    "*": r"(?!(?<![^/])[._])[^/]*",
+    "**/": r"(?:[^/._][^/]*/)*",
 }
 
 
@@ -34,6 +36,12 @@ def files_by_partition(keys: Iterable[str], *, partitions: Partitions) -> Files:
             files[begin].append(key)
     marker = partitions.success_file
     return {begin: files[begin] for begin in sorted(files) if marker is None or path_of(marker, begin) in present}
+
+
+def matching_files(keys: Iterable[str], *, pattern: str) -> list[str]:
+    """Return the keys that fit the pattern of a file set, sorted."""
+    expression = re.compile(_expression(pattern))
+    return sorted(key for key in keys if expression.fullmatch(key))
 
 
 def expected_partitions(partitions: Partitions, interval: Interval) -> list[datetime]:
@@ -96,7 +104,7 @@ def path_of(path: str, begin: datetime) -> str:
 
 
 def _expression(pattern: str) -> str:
-    pieces = re.split(r"(\{date\}|\{hour\}|\*)", pattern)
+    pieces = re.split(r"(\{date\}|\{hour\}|\*\*/|\*)", pattern)
     names = "".join(_EXPRESSIONS.get(piece, re.escape(piece)) for piece in pieces)
     return f"{names}(?<!/)"  # a bucket may hold an empty object for a folder
 

@@ -1,32 +1,47 @@
 """Fitted transforms on a table, as Polars expressions: the same float32 operations as the Keras layers."""
 
+import numpy as np
 import polars as pl
 
-from components.examples.settings import CategoryFeature, CategoryLabel, Feature, ImageFeature, Label, NumberFeature
+from components.examples.settings import (
+    ADDED_COLUMNS,
+    CategoryFeature,
+    CategoryLabel,
+    Feature,
+    ImageFeature,
+    NextTokenLabel,
+    NumberFeature,
+    TextFeature,
+)
 from components.transforms.fitted import (
     Fitted,
+    FittedBackbone,
     FittedFeature,
     FittedImpute,
-    FittedLabelTransform,
     FittedMinMax,
     FittedOneHot,
     FittedOrdinal,
+    FittedPolynomial,
     FittedScalePixels,
     FittedStandardize,
     FittedTable,
+    FittedVocabulary,
 )
+from components.transforms.polynomial import chebyshev
+from components.transforms.tokens import token_ids
 
 
 def apply(examples: pl.LazyFrame, fitted: FittedTable) -> pl.LazyFrame:
-    """Return example_id, the features (Float32 or Array(Float32, width)), label (Int32 or Float32), and given_split.
+    """Return example_id, the features (Float32 or Array(Float32, width); Binary stays) and label (Int32 or Float32).
 
-    Rows keep their order; given_split is there only if `examples` has it.
+    Of next tokens, the label is Array(Int32, length).
+    Rows keep their order; of `ADDED_COLUMNS` those are there, last, that `examples` has.
     """
-    kept = [name for name in ("given_split",) if name in examples.collect_schema()]
+    kept = [name for name in ADDED_COLUMNS[1:] if name in examples.collect_schema()]
     return examples.select(
         "example_id",
         *(_columns(name, of).alias(name) for name, of in fitted.features.items()),
-        _label(fitted.label, fitted.label_transform).alias("label"),
+        _label(fitted).alias("label"),
         *kept,
     )
 
@@ -41,6 +56,8 @@ def raw_values(name: str, feature: Feature) -> pl.Expr:
             return column.cast(pl.Float32)  # first of all, because a Keras model gets no more than that
         case CategoryFeature():
             return pl.when(column != "").then(column)
+        case TextFeature():
+            return column
 
 
 def is_missing(values: pl.Expr, feature: Feature) -> pl.Expr:
@@ -49,10 +66,10 @@ def is_missing(values: pl.Expr, feature: Feature) -> pl.Expr:
 
 
 def scaled(values: pl.Expr, transform: FittedStandardize | FittedMinMax) -> pl.Expr:
-    """Return (values - shift) / scale in Float32, and 0 where the scale is 0."""
+    """Return (values - shift) * (1 / scale) in Float32, and 0 where the scale is 0."""
     if transform.scale == 0:
         return values * _float32(0.0)
-    return (values - _float32(transform.shift)) / _float32(transform.scale)
+    return (values - _float32(transform.shift)) * _inverse(transform.scale)
 
 
 def transformed(values: pl.Expr, transform: Fitted, feature: Feature) -> pl.Expr:
@@ -64,12 +81,22 @@ def transformed(values: pl.Expr, transform: Fitted, feature: Feature) -> pl.Expr
         case FittedStandardize() | FittedMinMax():
             return scaled(values, transform)
         case FittedScalePixels():
-            return values / _float32(transform.maximum)
+            return values * _inverse(transform.maximum)
+        case FittedPolynomial():
+            return values  # whose terms `_spread` makes
+        case FittedVocabulary():
+            return _tokens(values, transform, feature)
         case FittedOneHot() | FittedOrdinal():
             return (_indices(values, transform.categories, strict=False).cast(pl.Float32) + 1).fill_null(0)
+        case FittedBackbone():
+            raise TypeError("a backbone is no expression; its features are computed before")
 
 
 def _columns(name: str, fitted: FittedFeature) -> pl.Expr:
+    if fitted.backbone:
+        return pl.col(name)  # what `with_features` has made of the images
+    if isinstance(fitted.feature, ImageFeature) and fitted.feature.encoding == "encoded":
+        return pl.col(name)  # what its transforms do is done where it is decoded
     values = raw = raw_values(name, fitted.feature)
     indicator: list[pl.Expr] = []
     for transform in fitted.transforms:
@@ -81,22 +108,64 @@ def _columns(name: str, fitted: FittedFeature) -> pl.Expr:
 
 
 def _spread(values: pl.Expr, fitted: FittedFeature) -> list[pl.Expr]:
-    """Return the one column of values, or one_hot's column for each rank."""
+    """Return the one column of values, one_hot's column for each rank, or all the terms of a polynomial in one."""
     if fitted.transforms and isinstance(fitted.transforms[-1], FittedOneHot):
         ranks = range(len(fitted.transforms[-1].categories) + 1)
         return [(values == rank).cast(pl.Float32) for rank in ranks]
+    if fitted.transforms and isinstance(fitted.transforms[-1], FittedPolynomial):
+        return [_terms(values, degree=fitted.transforms[-1].degree)]
     return [values]
+
+
+def _terms(values: pl.Expr, *, degree: int) -> pl.Expr:
+    dtype = pl.Array(pl.Float32, degree)
+
+    def terms(block: pl.Series) -> pl.Series:
+        columns = list(chebyshev(block.to_numpy(), degree=degree))
+        return pl.Series(block.name, np.stack(columns, axis=1), dtype=dtype)
+
+    return values.map_batches(terms, return_dtype=dtype, is_elementwise=True)
 
 
 def _float32(value: float) -> pl.Expr:
     return pl.lit(value, pl.Float32)
 
 
-def _label(label: Label, transform: FittedLabelTransform | None) -> pl.Expr:
-    if isinstance(label, CategoryLabel):
-        return _indices(pl.col(label.name), label.classes, strict=True).cast(pl.Int32)
-    values = pl.col(label.name).cast(pl.Float32)
-    return values if transform is None else scaled(values, transform)
+def _inverse(value: float) -> pl.Expr:
+    """What to multiply by instead of dividing: Polars 2.1 does so by itself, but not in a block of one row."""
+    return _float32(float(np.float32(1) / np.float32(value)))
+
+
+def _tokens(texts: pl.Expr, vocabulary: Fitted, feature: Feature, *, more: int = 0) -> pl.Expr:
+    """Return the ids of the first tokens, Array(Float32, length), or of so many more."""
+    if not isinstance(feature, TextFeature) or not isinstance(vocabulary, FittedVocabulary):
+        raise TypeError(f"{vocabulary.kind} of a {feature.type}, which check() would have refused")
+    length = feature.length + more
+    dtype = pl.Array(pl.Float32, length)
+
+    def look_up(block: pl.Series) -> pl.Series:
+        ids = token_ids(block, vocabulary.tokens, unit=feature.unit, length=length)
+        return pl.Series(block.name, ids, dtype=dtype)
+
+    return texts.map_batches(look_up, return_dtype=dtype, is_elementwise=True)
+
+
+def _label(fitted: FittedTable) -> pl.Expr:
+    match fitted.label:
+        case CategoryLabel(name=name, classes=classes):
+            return _indices(pl.col(name), classes, strict=True).cast(pl.Int32)
+        case NextTokenLabel(name=name):
+            return _next_tokens(pl.col(name), fitted.features[name])
+        case label:
+            values, transform = pl.col(label.name).cast(pl.Float32), fitted.label_transform
+            return values if transform is None else scaled(values, transform)
+
+
+def _next_tokens(texts: pl.Expr, fitted: FittedFeature) -> pl.Expr:
+    """Return the ids of all tokens but the first, Array(Int32, length)."""
+    length = fitted.width
+    all_of_them = _tokens(texts, fitted.transforms[-1], fitted.feature, more=1)
+    return all_of_them.arr.tail(length).list.to_array(length).cast(pl.Array(pl.Int32, length))
 
 
 def _indices(texts: pl.Expr, categories: tuple[str, ...], *, strict: bool) -> pl.Expr:

@@ -3,16 +3,30 @@
 from collections.abc import Mapping, Sequence
 
 from components.errors import ParamsError
-from components.examples.settings import CategoryFeature, Feature, ImageFeature, NumberFeature
-from components.transforms.settings import Impute, MinMax, OneHot, Ordinal, ScalePixels, Standardize, Transform
+from components.examples.settings import CategoryFeature, Feature, ImageFeature, NumberFeature, TextFeature
+from components.transforms.settings import (
+    Backbone,
+    Impute,
+    MinMax,
+    OneHot,
+    Ordinal,
+    Polynomial,
+    ScalePixels,
+    Standardize,
+    Transform,
+    Vocabulary,
+)
 
-# What a transform takes and gives. "pixels" and "columns" are ends: nothing takes them.
+# What a transform takes and gives. "pixels", "columns", "terms", "tokens" and "features" are ends: nothing takes them.
 _STEPS: dict[tuple[str, type[Transform]], str] = {
     ("image", ScalePixels): "pixels",
+    ("image", Backbone): "features",
     ("number", Standardize): "number",
     ("number", MinMax): "number",
+    ("number", Polynomial): "terms",
     ("category", Ordinal): "number",
     ("category", OneHot): "columns",
+    ("text", Vocabulary): "tokens",
 }
 
 _RESERVED = ("example_id", "label", "given_split", "assigned_split")
@@ -36,26 +50,45 @@ def _check_impute(feature: Feature, steps: Sequence[Transform], *, place: str) -
     impute = steps[0] if steps and isinstance(steps[0], Impute) else None
     if isinstance(feature, NumberFeature) and feature.nullable and impute is None:
         raise ParamsError(f"{place}: the feature is nullable, so its first transform must be impute")
-    if isinstance(feature, ImageFeature) and impute is not None:
-        raise ParamsError(f"{place}: impute fills numbers and categories, not images")
+    if isinstance(feature, ImageFeature | TextFeature) and impute is not None:
+        raise ParamsError(f"{place}: impute fills numbers and categories, not {feature.type}s")
     if isinstance(feature, CategoryFeature) and impute is not None and impute.strategy == "median":
         raise ParamsError(f"{place}: a category has no median; use impute with strategy: most_frequent")
 
 
 def _check_steps(feature: Feature, steps: Sequence[Transform], *, place: str) -> None:
     present: str = feature.type
-    for step in steps:
+    for before, step in zip((None, *steps), steps, strict=False):
         if isinstance(step, Impute):
             continue
         if (present, type(step)) not in _STEPS:
             raise ParamsError(f"{place}: {step.kind} can't be applied to {_described(present)}; {_allowed(present)}")
         present = _STEPS[present, type(step)]
+        if isinstance(step, Polynomial) and not isinstance(before, MinMax):
+            raise ParamsError(f"{place}: polynomial takes values from 0 to 1; put min_max before it")
+        if isinstance(step, Backbone) and isinstance(feature, ImageFeature):
+            _check_backbone(feature, step, place=place)
     if present == "category":
         raise ParamsError(f"{place}: a category must become numbers; add one_hot or ordinal")
+    if present == "text":
+        raise ParamsError(f"{place}: a text must become numbers; add vocabulary")
+
+
+def _check_backbone(feature: ImageFeature, backbone: Backbone, *, place: str) -> None:
+    if feature.channels != 3:
+        raise ParamsError(f"{place}: a backbone takes images of 3 channels, found {feature.channels}; set channels: 3")
+    if min(feature.height, feature.width) < (least := backbone.smallest_input):
+        raise ParamsError(
+            f"{place}: {backbone.name} takes images of at least {least} x {least} pixels, found {feature.height} x "
+            f"{feature.width}; raise the feature's height and width"
+        )
 
 
 def _described(present: str) -> str:
-    return {"pixels": "scaled pixels", "columns": "one_hot's columns", "image": "an image"}.get(present, f"a {present}")
+    names = {"pixels": "scaled pixels", "columns": "one_hot's columns", "tokens": "tokens", "image": "an image"}
+    names["terms"] = "a polynomial's terms"
+    names["features"] = "a backbone's features"
+    return names.get(present, f"a {present}")
 
 
 def _allowed(present: str) -> str:

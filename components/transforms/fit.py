@@ -1,178 +1,146 @@
-"""Transforms fitted to a table of training examples."""
+"""Transforms fitted to the training examples of many shards, by summaries that merge exactly."""
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial, reduce
+from pathlib import Path
 
-import polars as pl
+import numpy as np
 
 from components.errors import DataError
-from components.examples.settings import Feature, ImageFeature, Label, NumberFeature
-from components.transforms.apply import raw_values, transformed
+from components.examples.settings import Feature, ImageFeature, Label, NumberFeature, Split, TextFeature
+from components.examples.sketch import merge_counts, value_at
+from components.examples.summary import NumberSummary, Summary, merge_all
+from components.mapping import Map, map_in_threads
+from components.transforms.fit_column import asked_by, fit_column, summary_after
 from components.transforms.fitted import (
     Fitted,
+    FittedBackbone,
     FittedFeature,
     FittedImpute,
     FittedLabelTransform,
     FittedMinMax,
     FittedOneHot,
-    FittedOrdinal,
-    FittedScalePixels,
+    FittedPolynomial,
     FittedStandardize,
     FittedTable,
 )
-from components.transforms.settings import (
-    Impute,
-    LabelTransform,
-    MinMax,
-    OneHot,
-    Ordinal,
-    ScalePixels,
-    Standardize,
-    Transform,
-)
+from components.transforms.settings import LabelTransform, Transform
+from components.transforms.training_rows import Column, count_shard, summarize_shard
 
-_SMALLEST_SCALE = 1e-30  # float32 has no room to divide by less
-_LARGEST = 1e38  # and little more to hold more: a difference of two must still be finite
+Shards = Sequence[Path | bytes]
 
 
 def fit(
-    examples: pl.LazyFrame,
+    files: Shards,
     *,
+    split: Split,
     features: Mapping[str, Feature],
-    transforms: Mapping[str, Sequence[Transform]],
+    transforms: Mapping[str, Sequence[Transform | FittedBackbone]],
     label: Label,
     label_transform: LabelTransform | None = None,
+    map_files: Map = map_in_threads,
 ) -> FittedTable:
-    """Return the transforms fitted to `examples`, which must be training rows only and have passed `check`.
+    """Return the transforms, which must have passed `check`, fitted to the rows that `split` sends to training.
 
-    Reads the examples once per place in the longest chain of transforms, as a stream; a median, a most frequent value
-    and the categories hold one column in memory. Raises DataError for no rows or a column that can't be fitted.
+    A backbone's place is taken by what `fitted_backbone` has made of it: there is nothing to fit.
+    `files` are Parquet shards: paths, or what is in them. The result is the same to the last bit however the rows are
+    dealt out to files. Memory holds the columns of the shards at work; a median takes a second reading of its column.
+    Raises DataError for no rows or a column that can't be fitted.
     """
-    training_examples = examples.select(pl.len()).collect(engine="streaming").item()
-    if training_examples == 0:
-        raise DataError("no training examples; lower validation_fraction or test_fraction, or bring more data")
-    chains = _fit_chains(examples, features=features, chains=transforms)
+    label_chain = {label.name: (label_transform,)} if label_transform else {}
+    training_examples, fitted = _fit_chains(
+        files,
+        split=split,
+        features={**features, label.name: NumberFeature()} if label_transform else features,
+        chains={**transforms, **label_chain},
+        map_files=map_files,
+    )
     return FittedTable(
-        features={name: _feature(features[name], chain) for name, chain in chains.items()},
+        features={name: _feature(features[name], fitted[name]) for name in transforms},
         label=label,
-        label_transform=None if label_transform is None else _fit_label(examples, label, label_transform),
+        label_transform=_label_transform(*fitted[label.name]) if label_transform else None,
         training_examples=training_examples,
     )
 
 
-def _fit_label(examples: pl.LazyFrame, label: Label, transform: LabelTransform) -> FittedLabelTransform:
-    chains = _fit_chains(examples, features={label.name: NumberFeature()}, chains={label.name: (transform,)})
-    (fitted,) = chains[label.name]
+def _fit_chains(
+    files: Shards,
+    *,
+    split: Split,
+    features: Mapping[str, Feature],
+    chains: Mapping[str, Sequence[Transform | FittedBackbone]],
+    map_files: Map,
+) -> tuple[int, dict[str, tuple[Fitted, ...]]]:
+    """Return the number of training rows and, by column, its first transform fitted, then the second to that, ..."""
+    fitted: dict[str, tuple[Fitted, ...]] = dict.fromkeys(chains, ())
+    known: dict[str, Summary | None] = dict.fromkeys(chains)  # of the values that a column's next transform takes
+    rows = 0
+    for place in range(max(1, *(len(chain) for chain in chains.values()))):
+        due = {name: chain[place] for name, chain in chains.items() if place < len(chain)}
+        columns = {
+            name: Column(features[name], fitted[name], asked)
+            for name, transform in due.items()
+            if (asked := asked_by(transform)) and known[name] is None
+        }
+        if columns or place == 0:
+            found = merge_all(map_files(partial(summarize_shard, split=split, columns=columns), files))
+            rows, known = found.rows, {**known, **found.columns}
+        if rows == 0:
+            raise DataError("no training examples; lower validation_fraction or test_fraction, or bring more data")
+        medians = _medians(files, known, split=split, map_files=map_files)
+        for name, transform in due.items():
+            done = fit_column(transform, known[name], median=medians.get(name), feature=features[name], name=name)
+            fitted[name] += (done,)
+            known[name] = summary_after(done, known[name])
+    return rows, fitted
+
+
+def _medians(files: Shards, known: Mapping[str, Summary | None], *, split: Split, map_files: Map) -> dict[str, float]:
+    """Return the median, as float32, of every column that has a sketch: the sketch says where to look closer."""
+    sketches = {name: one.sketch for name, one in known.items() if isinstance(one, NumberSummary) and one.sketch}
+    ranks = {name: _middle(sketch.total) for name, sketch in sketches.items() if sketch.total}
+    if not ranks:
+        return {}
+    bins = {name: frozenset(sketches[name].bins_at(middle)) for name, middle in ranks.items()}
+    counts = reduce(_merge_all_counts, map_files(partial(count_shard, split=split, bins=bins), files))
+    return {
+        name: _median([value_at(rank, sketches[name], counts[name]) for rank in middle])
+        for name, middle in ranks.items()
+    }
+
+
+def _middle(count: int) -> tuple[int, int]:
+    """The two ranks in the middle, or twice the one."""
+    return (count - 1) // 2, count // 2
+
+
+def _median(values: Sequence[float]) -> float:
+    return float(np.float32(sum(values) / len(values)))
+
+
+def _merge_all_counts(left: dict[str, dict[int, int]], right: dict[str, dict[int, int]]) -> dict[str, dict[int, int]]:
+    return {name: merge_counts(counts, right[name]) for name, counts in left.items()}
+
+
+def _label_transform(fitted: Fitted) -> FittedLabelTransform:
     if not isinstance(fitted, FittedStandardize | FittedMinMax):
         raise TypeError(f"a label is standardized or min_max scaled, not {fitted.kind}")
     return fitted
 
 
-def _fit_chains(
-    examples: pl.LazyFrame, *, features: Mapping[str, Feature], chains: Mapping[str, Sequence[Transform]]
-) -> dict[str, tuple[Fitted, ...]]:
-    """Fit the first transform of every column, then the second to what the first gives, and so on."""
-    values = {name: raw_values(name, features[name]) for name in chains}
-    fitted: dict[str, tuple[Fitted, ...]] = dict.fromkeys(chains, ())
-    for place in range(max(len(chain) for chain in chains.values())):
-        due = {name: chain[place] for name, chain in chains.items() if place < len(chain)}
-        asked = {name: _statistics(values[name], transform) for name, transform in due.items()}
-        found = _collect(examples, asked)
-        for name, transform in due.items():
-            done = _fitted(transform, features[name], found[name], name=name)
-            values[name] = transformed(values[name], done, features[name])
-            fitted[name] += (done,)
-    return fitted
-
-
-def _statistics(values: pl.Expr, transform: Transform) -> dict[str, pl.Expr]:
-    """Return what a transform must know of a column."""
-    match transform:
-        case Standardize():
-            wide = values.cast(pl.Float64)  # sums in Float32 would lose digits over many rows
-            return {**_extremes_of(values), "mean": wide.mean(), "deviation": wide.std(ddof=0)}
-        case MinMax():
-            return _extremes_of(values)
-        case OneHot() | Ordinal():
-            return {"categories": values.drop_nulls().unique().sort().implode()}
-        case Impute(strategy="median"):
-            return {"value": values.drop_nans().median()}
-        case Impute():
-            return {"value": values.drop_nulls().drop_nans().mode().min()}
-        case ScalePixels():
-            return {}
-
-
-def _extremes_of(values: pl.Expr) -> dict[str, pl.Expr]:
-    return {"minimum": values.min(), "maximum": values.max()}
-
-
-def _collect(examples: pl.LazyFrame, asked: Mapping[str, Mapping[str, pl.Expr]]) -> dict[str, dict[str, Any]]:
-    """Return the statistics of all columns, found in one pass over the examples."""
-    places = [(name, statistic) for name, statistics in asked.items() for statistic in statistics]
-    found: dict[str, dict[str, Any]] = {name: {} for name in asked}
-    if places:
-        wanted = [asked[name][statistic].alias(str(index)) for index, (name, statistic) in enumerate(places)]
-        values = examples.select(wanted).collect(engine="streaming").row(0)
-        for (name, statistic), value in zip(places, values, strict=True):
-            found[name][statistic] = value
-    return found
-
-
-def _fitted(transform: Transform, feature: Feature, found: Mapping[str, Any], *, name: str) -> Fitted:
-    match transform:
-        case Standardize():
-            return _standardize(found, name=name)
-        case MinMax():
-            minimum, maximum = _extremes(found, name=name)
-            return FittedMinMax(minimum=minimum, maximum=maximum)
-        case OneHot():
-            return FittedOneHot(categories=_present(tuple(found["categories"]), name=name))
-        case Ordinal():
-            return FittedOrdinal(categories=_present(tuple(found["categories"]), name=name))
-        case Impute():
-            return FittedImpute(value=_present(found["value"], name=name), indicator=transform.indicator)
-        case ScalePixels() if isinstance(feature, ImageFeature):
-            return FittedScalePixels(maximum=feature.maximum)
-    raise TypeError(f"{name}: {transform.kind} on a {feature.type}, which check() would have refused")
-
-
-def _standardize(found: Mapping[str, Any], *, name: str) -> FittedStandardize:
-    minimum, maximum = _extremes(found, name=name)
-    mean, deviation = found["mean"], found["deviation"]
-    if minimum == maximum or deviation < _SMALLEST_SCALE:
-        return FittedStandardize(mean=minimum, standard_deviation=0)
-    # The last bits of a sum depend on the order in which threads add; seven digits don't, and float32 has no more. So
-    # equal data gives the same bytes in statistics.json and in all that is computed with it.
-    deviation = float(f"{deviation:.7g}")
-    mean = round(mean, 6 - math.floor(math.log10(deviation)))
-    return FittedStandardize(mean=mean, standard_deviation=deviation)
-
-
-def _extremes(found: Mapping[str, Any], *, name: str) -> tuple[float, float]:
-    """Return minimum and maximum; equal if float32 can't divide by what is between them."""
-    minimum, maximum = (float(_present(found[extreme], name=name)) for extreme in ("minimum", "maximum"))
-    if not all(abs(extreme) < _LARGEST for extreme in (minimum, maximum)):
-        raise DataError(f"{name}: training values from {minimum} to {maximum} are too large for float32; scale them")
-    return minimum, minimum if maximum - minimum < _SMALLEST_SCALE else maximum
-
-
-def _present(value: Any, *, name: str) -> Any:
-    if value is None or value == ():
-        raise DataError(
-            f"{name}: missing in every training example; take it out of normalize.transforms or mend the data"
-        )
-    return value
-
-
 def _feature(feature: Feature, transforms: tuple[Fitted, ...]) -> FittedFeature:
+    if transforms and isinstance(transforms[-1], FittedBackbone):
+        return FittedFeature(feature=feature, transforms=transforms, shape=(transforms[-1].width,))
     if isinstance(feature, ImageFeature):
         return FittedFeature(feature=feature, transforms=transforms, shape=feature.shape)
+    if isinstance(feature, TextFeature):
+        return FittedFeature(feature=feature, transforms=transforms, shape=(feature.length,))
     width = 1
     for transform in transforms:
         if isinstance(transform, FittedOneHot):
             width += len(transform.categories)
+        if isinstance(transform, FittedPolynomial):
+            width += transform.degree - 1
         if isinstance(transform, FittedImpute):
             width += transform.indicator
     return FittedFeature(feature=feature, transforms=transforms, shape=(width,))

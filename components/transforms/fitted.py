@@ -7,6 +7,10 @@ from pydantic import Field
 
 from components.examples.settings import Feature, Label
 from components.settings import Settings
+from components.transforms.settings import BackboneFeatures
+
+PADDING, UNKNOWN = 0, 1  # ids of tokens that no vocabulary has
+FIRST = 2  # the id of a vocabulary's first token
 
 Categories = Annotated[tuple[str, ...], Field(min_length=1)]
 
@@ -76,8 +80,39 @@ class FittedImpute(Settings):
     indicator: bool
 
 
+class FittedPolynomial(Settings):
+    """The Chebyshev polynomials of degree 1 to `degree` of 2 * x - 1."""
+
+    kind: Literal["polynomial"] = "polynomial"
+    degree: Annotated[int, Field(ge=1)]
+
+
+class FittedVocabulary(Settings):
+    """2, 3, ... by the place in `tokens`, the most frequent first; 1 for any other token, 0 after a text's end."""
+
+    kind: Literal["vocabulary"] = "vocabulary"
+    tokens: Categories
+
+
+class FittedBackbone(BackboneFeatures):
+    """A network's values for an image. Its weights are in the file `weights_file` beside this one."""
+
+    kind: Literal["backbone"] = "backbone"
+    weights_file: str
+    weights_sha256: str
+    width: Annotated[int, Field(ge=1)]
+
+
 Fitted = Annotated[
-    FittedStandardize | FittedMinMax | FittedScalePixels | FittedOneHot | FittedOrdinal | FittedImpute,
+    FittedStandardize
+    | FittedMinMax
+    | FittedScalePixels
+    | FittedOneHot
+    | FittedOrdinal
+    | FittedImpute
+    | FittedPolynomial
+    | FittedVocabulary
+    | FittedBackbone,
     Field(discriminator="kind"),
 ]
 FittedLabelTransform = Annotated[FittedStandardize | FittedMinMax, Field(discriminator="kind")]
@@ -95,6 +130,17 @@ class FittedFeature(Settings):
         """Number of values that come out for one example."""
         return math.prod(self.shape)
 
+    @property
+    def backbone(self) -> FittedBackbone | None:
+        """The network that makes features of the image; None where there is none."""
+        return next((one for one in self.transforms if isinstance(one, FittedBackbone)), None)
+
+    @property
+    def tokens(self) -> int | None:
+        """How many ids there are, padding and the unknown token among them; None for what is no text."""
+        vocabularies = [one for one in self.transforms if isinstance(one, FittedVocabulary)]
+        return FIRST + len(vocabularies[0].tokens) if vocabularies else None
+
 
 class FittedTable(Settings):
     """All features that the model takes, in the order it takes them, and the label."""
@@ -103,3 +149,13 @@ class FittedTable(Settings):
     label: Label
     label_transform: FittedLabelTransform | None = None
     training_examples: Annotated[int, Field(ge=1)]
+
+    @property
+    def tokens(self) -> int | None:
+        """How many ids the tokens of the one text have that the model takes; None if it takes something else."""
+        return next(iter(self.features.values())).tokens
+
+    @property
+    def backbone(self) -> FittedBackbone | None:
+        """The network that makes features of the one image that the model takes; None where there is none."""
+        return next(iter(self.features.values())).backbone

@@ -1,33 +1,39 @@
 """Fitted transforms as the first and last layers of a Keras model, so that a saved model takes raw values."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
-from components.examples.settings import CategoryFeature, Feature, ImageFeature, NumberFeature
+from components.examples.settings import CategoryFeature, Feature, ImageFeature, NumberFeature, TextFeature
+from components.models.backbones import backbone_model
 from components.transforms.fitted import (
     FittedFeature,
     FittedImpute,
     FittedMinMax,
     FittedOneHot,
     FittedOrdinal,
+    FittedPolynomial,
     FittedScalePixels,
     FittedStandardize,
     FittedTable,
+    FittedVocabulary,
 )
+from components.transforms.polynomial import chebyshev
 
 # Stock layers and operations only: a model with custom objects would not load where Headrace is not installed.
 
 
-def raw_model(core: keras.Model, fitted: FittedTable) -> keras.Model:
+def raw_model(core: keras.Model, fitted: FittedTable, *, backbone_weights: bytes | None = None) -> keras.Model:
     """Return `core` with the transforms in front and the inverse label transform behind; both share core's weights.
 
     Takes a dict by feature name: image float32[batch, height, width, channel], number float32[batch, 1] with NaN for
-    missing, category string[batch, 1] with "" for missing. Gives what core gives, a number label in its own unit.
+    missing, category string[batch, 1] with "" for missing, text string[batch, 1]. Gives what core gives, a number label
+    in its own unit. With a backbone, `backbone_weights` is the content of its file.
     """
     inputs = {name: _input(name, of.feature) for name, of in fitted.features.items()}
-    transformed = [_transform(inputs[name], of) for name, of in fitted.features.items()]
+    transformed = [_transform(inputs[name], of, backbone_weights) for name, of in fitted.features.items()]
     values = transformed[0] if len(transformed) == 1 else keras.layers.Concatenate()(transformed)
     outputs = core(values)
     if fitted.label_transform is not None:
@@ -41,13 +47,18 @@ def _input(name: str, feature: Feature) -> Any:
             return keras.Input(feature.shape, name=name)
         case NumberFeature():
             return keras.Input((1,), name=name)
-        case CategoryFeature():
+        case CategoryFeature() | TextFeature():
             return keras.Input((1,), name=name, dtype="string")
 
 
-def _transform(values: Any, fitted: FittedFeature) -> Any:
+def _transform(values: Any, fitted: FittedFeature, backbone_weights: bytes | None) -> Any:
     """float32[batch, *fitted.shape]; the indicator, which no other transform touches, comes last."""
     transforms = fitted.transforms
+    if fitted.backbone and isinstance(fitted.feature, ImageFeature):
+        return backbone_model(fitted.backbone, fitted.feature, weights=backbone_weights or b"")(values)
+    if isinstance(fitted.feature, TextFeature):
+        [vocabulary] = [one.tokens for one in transforms if isinstance(one, FittedVocabulary)]
+        return _token_ids(values, fitted.feature, vocabulary)
     impute = next((one for one in transforms if isinstance(one, FittedImpute)), None)
     if isinstance(fitted.feature, CategoryFeature):
         categories = next(one.categories for one in transforms if isinstance(one, FittedOrdinal | FittedOneHot))
@@ -63,11 +74,25 @@ def _transform(values: Any, fitted: FittedFeature) -> Any:
                 values = values / float(transform.maximum)
             case FittedOneHot():
                 values = _one_hot(values, width=len(transform.categories) + 1)
+            case FittedPolynomial(degree=degree):
+                terms = list(chebyshev(values, degree=degree))
+                values = terms[0] if degree == 1 else keras.layers.Concatenate()(terms)
             case FittedOrdinal() | FittedImpute():
                 pass  # done above
     if impute and impute.indicator:
         values = keras.layers.Concatenate()([values, ops.cast(missing, "float32")])
     return values
+
+
+def _token_ids(texts: Any, feature: TextFeature, vocabulary: Sequence[str]) -> Any:
+    """float32[batch, length], 0 after a text's end."""
+    look_up = keras.layers.TextVectorization(
+        standardize=None,
+        split="character" if feature.unit == "character" else "whitespace",
+        output_sequence_length=feature.length,
+        vocabulary=list(vocabulary),
+    )
+    return ops.cast(look_up(texts), "float32")
 
 
 def _ranks(texts: Any, categories: tuple[str, ...], impute: FittedImpute | None) -> tuple[Any, Any]:
@@ -78,7 +103,7 @@ def _ranks(texts: Any, categories: tuple[str, ...], impute: FittedImpute | None)
     lookup = keras.layers.StringLookup(vocabulary=[*categories, ""], oov_token="\0")  # noqa: S106
     ranks = ops.cast(lookup(texts), "float32")
     missing = ops.equal(ranks, float(len(categories) + 1))
-    replacement = categories.index(str(impute.value)) + 1 if impute else 0
+    replacement = categories.index(str(impute.value)) + 1 if impute and impute.value in categories else 0
     return ops.where(missing, float(replacement), ranks), missing
 
 

@@ -1,10 +1,11 @@
 """Which transforms a column goes through."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.settings import Settings
+from components.sources.file import SourceFile
 
 
 class Standardize(Settings):
@@ -32,9 +33,10 @@ class OneHot(Settings):
 
 
 class Ordinal(Settings):
-    """The category's rank among those seen in training (1, 2, ...); 0 for any other category."""
+    """The category's rank among those seen in training or, if given, in `categories` (1, 2, ...); 0 for any other."""
 
     kind: Literal["ordinal"] = "ordinal"
+    categories: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
 
 
 class Impute(Settings):
@@ -45,5 +47,81 @@ class Impute(Settings):
     indicator: bool = False
 
 
-Transform = Annotated[Standardize | MinMax | ScalePixels | OneHot | Ordinal | Impute, Field(discriminator="kind")]
+class Polynomial(Settings):
+    """`degree` columns: the Chebyshev polynomials of degree 1, 2, ... of what min_max gives, from 0 to 1."""
+
+    kind: Literal["polynomial"] = "polynomial"
+    degree: Annotated[int, Field(ge=1, le=50)]
+
+
+class Vocabulary(Settings):
+    """Tokens of a text as numbers: the `size` most frequent of training are 2, 3, ...; 1 is any other, 0 is padding."""
+
+    kind: Literal["vocabulary"] = "vocabulary"
+    size: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+
+
+BackboneName = Literal[
+    "inception_v3",
+    "mobilenet",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "mobilenet_v3_large",
+    "nasnet_mobile",
+    "nasnet_large",
+    "efficientnet_b0",
+    "efficientnet_b1",
+    "efficientnet_b2",
+    "efficientnet_b3",
+    "efficientnet_b4",
+    "efficientnet_b5",
+    "efficientnet_b6",
+    "efficientnet_b7",
+]
+
+
+class BackboneFeatures(Settings):
+    """Which of a network's values are the features: of some layers, by Keras's names, or of the last one; pooled.
+
+    `alpha` is a MobileNet's width. With `mirrored`, they are the mean of the image's own and its mirror image's.
+    """
+
+    name: BackboneName
+    alpha: Annotated[float, Field(gt=0, le=4)] = 1.0
+    layers: tuple[str, ...] = ()
+    pooling: Annotated[tuple[Literal["average", "max", "flatten"], ...], Field(min_length=1)] = ("average",)
+    mirrored: bool = False
+
+    @property
+    def smallest_input(self) -> int:
+        """Least height and width in pixels that Keras takes."""
+        return 75 if self.name == "inception_v3" else 32
+
+    @model_validator(mode="after")
+    def _only_mobilenets_have_a_width(self) -> Self:
+        if self.alpha != 1 and not self.name.startswith("mobilenet"):
+            raise ValueError(f"alpha is the width of a mobilenet; {self.name} has none")
+        return self
+
+
+class Backbone(BackboneFeatures):
+    """What a network sees in an image that was trained on ImageNet and is left as it is; nothing is fitted.
+
+    `weights` is an HDF5 file of Keras without the network's top. The network scales pixels as it was trained with.
+    """
+
+    kind: Literal["backbone"] = "backbone"
+    weights: SourceFile
+
+    @model_validator(mode="after")
+    def _weights_are_hdf5(self) -> Self:
+        if not self.weights.name.endswith(".h5"):
+            raise ValueError(f"weights.name {self.weights.name!r} must end in .h5: Keras's weights without the top")
+        return self
+
+
+Transform = Annotated[
+    Standardize | MinMax | ScalePixels | OneHot | Ordinal | Impute | Polynomial | Vocabulary | Backbone,
+    Field(discriminator="kind"),
+]
 LabelTransform = Annotated[Standardize | MinMax, Field(discriminator="kind")]

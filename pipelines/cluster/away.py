@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from components.errors import EXIT_SERVICE, ParamsError, ServiceError, TrainingError
-from pipelines.cluster.handoff import Handoff, publish_inputs
+from pipelines.cluster.handoff import RECORD, Handoff, publish_inputs
 from pipelines.cluster.job import training_key
 from pipelines.cluster.job_server import cluster_from_environment
 from pipelines.cluster.jobs import RayJobs
@@ -137,7 +137,7 @@ def _settle(root: Path, handoff: Handoff, storage: Storage, status: Status, reas
     """Give the training's MLflow run its status, where the job could not."""
     file = record_file(root, handoff.run_name)
     file.parent.mkdir(parents=True, exist_ok=True)
-    if storage.download(training_key(handoff.run_name, "record.json"), file):
+    if storage.download(training_key(handoff.run_name, RECORD), file):
         settle(root, handoff.run_name, status=status, reason=reason[:500])
 
 

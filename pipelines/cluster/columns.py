@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import polars as pl
 
 from components.training.batches import Windows
-from components.training.feeding.columns import Columns, label_array, load_split
+from components.training.feeding.columns import Columns, has_encoded_images, label_array, load_split
 from components.training.feeding.stored import StoredColumns, write_columns
 from pipelines.cluster.job import TrainJob
 from pipelines.cluster.node import scratch_folder
@@ -24,17 +24,24 @@ Split = Literal["train", "validation"]
 
 
 def split_columns(job: TrainJob, split: Split, *, fitted: "FittedTable") -> Columns | StoredColumns:
-    """Return a split in memory, or in files where it has more examples than `train.window_examples`.
+    """Return a split in memory, or in files where it has more examples than `train.window_examples`, or encoded images.
 
     Training examples have weights where `train.class_weights` gives them. The files are written once on each node; its
     other workers wait for that.
     """
     folder, window_examples = job.splits / split, job.train.window_examples
-    if window_examples is None or _examples(folder) <= window_examples:
-        columns: Columns | StoredColumns = Columns(*load_split(folder, fitted=fitted))
-    else:
-        columns = _stored(job, split, fitted=fitted)
+    is_large = window_examples is not None and _examples(folder) > window_examples
+    columns: Columns | StoredColumns = (
+        _stored(job, split, fitted=fitted)
+        if is_large or has_encoded_images(fitted)
+        else Columns(*load_split(folder, fitted=fitted))
+    )
     return replace(columns, weights=_weights(job, fitted=fitted)) if split == "train" else columns
+
+
+def validation_columns(job: TrainJob, *, fitted: "FittedTable") -> Columns | StoredColumns | None:
+    """Return the validation split; None where nothing is held out, so that it has no rows."""
+    return split_columns(job, "validation", fitted=fitted) if _examples(job.splits / "validation") else None
 
 
 def remove_columns(job: TrainJob) -> None:

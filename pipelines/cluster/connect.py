@@ -12,18 +12,20 @@ from ray.exceptions import RayError
 
 from components.errors import ServiceError
 
-# The embedded cluster moves no data through the object store: the smallest one starts fastest.
+# A training moves no data through the object store of an embedded cluster: the smallest one starts fastest.
 OBJECT_STORE_BYTES = 128 * 1024 * 1024
 
 
 @contextmanager
-def ray_session(*, num_workers: int, use_gpu: bool = False) -> Iterator[None]:
+def ray_session(
+    *, num_workers: int, use_gpu: bool = False, object_store_bytes: int = OBJECT_STORE_BYTES
+) -> Iterator[None]:
     """Connect to Ray for the length of the block; raise ServiceError where RAY_ADDRESS can't be reached."""
     address = os.environ.get("RAY_ADDRESS")
     if not address:
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody takes this machine away by Ray
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry, and one process less
-    settings = {"address": address} if address else _embedded(num_workers, use_gpu=use_gpu)
+    settings = {"address": address} if address else _embedded(num_workers, object_store_bytes, use_gpu=use_gpu)
     try:
         ray.init(log_to_driver=False, logging_level="ERROR", **settings)
     except (ConnectionError, RayError, TimeoutError, ValueError) as error:
@@ -40,13 +42,13 @@ def is_remote() -> bool:
     return bool(os.environ.get("RAY_ADDRESS"))
 
 
-def _embedded(num_workers: int, *, use_gpu: bool) -> dict[str, Any]:
+def _embedded(num_workers: int, object_store_bytes: int, *, use_gpu: bool) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "address": "local",
         "include_dashboard": False,
         # Logical CPUs: as many as workers, so that two workers also run on a machine with one core.
         "num_cpus": max(num_workers, os.cpu_count() or 1),
-        "object_store_memory": OBJECT_STORE_BYTES,
+        "object_store_memory": object_store_bytes,
         # Ray Train starts its workers in an environment of their own: workers made ahead are never used.
         "_system_config": {"prestart_worker_first_driver": False},
     }

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from components.errors import ParamsError, ServiceError
 from components.settings import Settings
+from components.transforms.fitted import FittedTable
 from pipelines.cluster.job import TrainJob
 from pipelines.paths import PipelinePaths, ProjectPaths
 from pipelines.storage import dvc
@@ -93,8 +94,9 @@ def inputs_key(paths: PipelinePaths, start_weights: Path | None) -> str:
 
 
 def publish_inputs(paths: PipelinePaths, handoff: Handoff, *, start_weights: Path | None) -> None:
-    """Upload splits, statistics and weights to begin with, unless they are there already."""
+    """Upload splits, statistics, a backbone's weights and those to begin with, unless they are there already."""
     sources = {"splits": paths.splits, "statistics.json": paths.statistics}
+    sources |= {file.name: file for file in _backbone_weights(paths.statistics)}
     if start_weights is not None:
         sources[start_name(start_weights)] = start_weights
     publish(sources, storage=open_storage(handoff.storage), key=handoff.inputs)
@@ -122,7 +124,12 @@ def bring_inputs(paths: PipelinePaths, handoff: Handoff | None) -> Path | None:
     inputs = ProjectPaths(paths.root).state / "inputs"
     if not fetch(handoff.inputs, inputs, storage=open_storage(handoff.storage)):
         raise ParamsError(f"{handoff.inputs} is not in the storage {handoff.storage}; submit the training again")
-    for source, place in ((inputs / "splits", paths.splits), (inputs / "statistics.json", paths.statistics)):
+    weights = [(file, paths.statistics.with_name(file.name)) for file in _backbone_weights(inputs / "statistics.json")]
+    for source, place in (
+        (inputs / "splits", paths.splits),
+        (inputs / "statistics.json", paths.statistics),
+        *weights,
+    ):
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(source, place)
     return inputs / handoff.start_weights if handoff.start_weights else None
@@ -156,11 +163,22 @@ def git_commit(root: Path) -> str:
     return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
+def _backbone_weights(statistics: Path) -> list[Path]:
+    """The file beside the statistics that they name; none where images go through no backbone."""
+    backbone = FittedTable.model_validate_json(statistics.read_text(encoding="utf-8")).backbone
+    return [statistics.with_name(backbone.weights_file)] if backbone else []
+
+
 def _pull(paths: PipelinePaths) -> None:
     """From DVC's remote; a job's folder is no git repository."""
     if not paths.manifest.is_file() or not paths.statistics.is_file():
-        wanted = [path.relative_to(paths.root).as_posix() for path in (paths.splits, paths.statistics)]
-        dvc.pull(paths.root, *wanted)
+        _pull_files(paths, [paths.splits, paths.statistics])
+    if missing := [file for file in _backbone_weights(paths.statistics) if not file.is_file()]:
+        _pull_files(paths, missing)
+
+
+def _pull_files(paths: PipelinePaths, files: list[Path]) -> None:
+    dvc.pull(paths.root, *(file.relative_to(paths.root).as_posix() for file in files))
 
 
 def _default_remote(root: Path) -> str:

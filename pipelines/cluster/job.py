@@ -5,6 +5,8 @@ from pathlib import Path
 from components.settings import Settings
 from pipelines.params import Train
 
+PROGRESS, STOP = "progress.jsonl", "stop"  # files of a training's folder
+
 
 class TrainJob(Settings):
     """One training. Paths must mean the same on every node, unless there is a storage for what the nodes exchange."""
@@ -26,7 +28,7 @@ class TrainJob(Settings):
     @property
     def progress(self) -> Path:
         """What happens, one JSON line each, written by worker 0."""
-        return self.folder / "progress.jsonl"
+        return self.folder / PROGRESS
 
     @property
     def failure(self) -> Path:
@@ -51,7 +53,7 @@ class TrainJob(Settings):
     @property
     def stop(self) -> Path:
         """Made by whoever wants the workers to write a checkpoint and leave, where they are told through a mailbox."""
-        return self.folder / "stop"
+        return self.folder / STOP
 
     @property
     def mailbox(self) -> str | None:

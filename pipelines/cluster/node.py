@@ -13,7 +13,7 @@ from components.errors import ServiceError
 from pipelines.cluster.job import TrainJob
 from pipelines.cluster.progress import is_stopping, leave, tell
 from pipelines.storage.objects import Storage, open_storage
-from pipelines.storage.published import fetch, is_published, publish, withdraw
+from pipelines.storage.published import MANIFEST, fetch, publish, withdraw
 
 STOP_POLL_SECONDS = 1.0
 
@@ -66,6 +66,16 @@ def keep_in_storage(job: TrainJob, checkpoint: Path) -> None:
         tell(job, "note", {"note": f"{checkpoint.name} is not in the storage: {error}; training goes on without it"})
 
 
+def fetch_earlier_checkpoints(job: TrainJob) -> None:
+    """Fetch what the storage has kept before this node's newest: worker 0 decides what is kept on."""
+    if not job.storage:
+        return
+    storage, newest = open_storage(job.storage), max((one.name for one in job.checkpoints.glob("step-*")), default="")
+    for name in _steps(job, storage):
+        if name < newest and not (job.checkpoints / name).is_dir():
+            _fetch_checkpoint(job, name, storage)
+
+
 def publish_results(job: TrainJob) -> None:
     """Upload the results, and tell whoever follows the training."""
     publish({"": job.results}, storage=open_storage(str(job.storage)), key=job.key("results"))
@@ -94,18 +104,23 @@ def _fetch_newest_checkpoint(job: TrainJob, storage: Storage) -> None:
     for name in reversed(steps):
         if (job.checkpoints / name).is_dir():
             return
-        try:
-            fetch(job.key("checkpoints", name), job.checkpoints / name, storage=storage)
-        except ServiceError as error:
-            tell(job, "note", {"note": f"{name} is passed over: {error}"})
-        else:
+        if _fetch_checkpoint(job, name, storage):
             return
+
+
+def _fetch_checkpoint(job: TrainJob, name: str, storage: Storage) -> bool:
+    """Whether it came whole."""
+    try:
+        fetch(job.key("checkpoints", name), job.checkpoints / name, storage=storage)
+    except ServiceError as error:
+        tell(job, "note", {"note": f"{name} is passed over: {error}"})
+        return False
+    return True
 
 
 def _steps(job: TrainJob, storage: Storage) -> list[str]:
     prefix = job.key("checkpoints")
-    names = {key.removeprefix(f"{prefix}/").split("/")[0] for key in storage.keys(f"{prefix}/")}
-    return sorted(name for name in names if is_published(f"{prefix}/{name}", storage=storage))
+    return [key.split("/")[-2] for key in storage.keys(f"{prefix}/") if key.endswith(f"/{MANIFEST}")]
 
 
 @contextmanager

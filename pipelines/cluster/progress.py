@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import ray
 
-from pipelines.cluster.job import TrainJob
+from pipelines.cluster.job import PROGRESS, STOP, TrainJob
 from pipelines.storage.atomic import replace_file
 
 Kind = Literal["group", "epoch", "progress", "note"]
@@ -23,7 +23,7 @@ class Mailbox:
 
     def tell(self, line: str) -> None:
         """Add a line to the progress file."""
-        _add_line(self._folder / "progress.jsonl", line)
+        _add_line(self._folder / PROGRESS, line)
 
     def leave(self, name: str, text: str) -> None:
         """Write a file, all at once."""
@@ -31,7 +31,7 @@ class Mailbox:
 
     def is_stopping(self) -> bool:
         """Whether the follower wants the workers to leave."""
-        return (self._folder / "stop").exists()
+        return (self._folder / STOP).exists()
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from components.errors import TrainingError, UserError
 from components.settings import Settings
 from components.training.figures import better
-from pipelines.cluster.columns import remove_columns, split_columns
+from pipelines.cluster.columns import remove_columns, split_columns, validation_columns
 from pipelines.cluster.connect import is_remote
 from pipelines.cluster.job import TrainJob
 from pipelines.cluster.worker import in_label_unit, prepare_devices
@@ -235,7 +235,7 @@ def _train(trial: Trial, make_data: Callable[[Trial], None]) -> None:
 
     train_worker(
         split_columns(job, "train", fitted=fitted),
-        split_columns(job, "validation", fitted=fitted),
+        validation_columns(job, fitted=fitted),
         label=fitted.label,
         training=job.train,
         worker=Worker(0, 1),

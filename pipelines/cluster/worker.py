@@ -4,18 +4,25 @@ import csv
 import errno
 import json
 import os
+import shutil
 import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.errors import TrainingError, UserError
-from pipelines.cluster.columns import remove_columns, split_columns
+from pipelines.cluster.columns import remove_columns, split_columns, validation_columns
 from pipelines.cluster.job import TrainJob
-from pipelines.cluster.node import keep_in_storage, on_this_node, pass_on_stop, publish_results
+from pipelines.cluster.node import (
+    fetch_earlier_checkpoints,
+    keep_in_storage,
+    on_this_node,
+    pass_on_stop,
+    publish_results,
+)
 from pipelines.cluster.preemption import STOP, listen_again
 from pipelines.cluster.progress import leave, tell
-from pipelines.cluster.results import CHECKPOINT, HISTORY, MODEL, TENSORBOARD
+from pipelines.cluster.results import CHECKPOINT, CHECKPOINTS, HISTORY, MODEL, TENSORBOARD
 from pipelines.storage.atomic import replace_folder
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -60,14 +67,17 @@ def _train(job: TrainJob, *, rank: int, num_workers: int) -> None:
     from components.transforms.fitted import FittedTable
 
     fitted = FittedTable.model_validate_json(job.statistics.read_text(encoding="utf-8"))
-    splits = [split_columns(job, "train", fitted=fitted), split_columns(job, "validation", fitted=fitted)]
+    train, validation = split_columns(job, "train", fitted=fitted), validation_columns(job, fitted=fitted)
     limit_waiting(num_workers=num_workers, start_timeout_seconds=job.train.start_timeout_seconds)
     if rank == 0:
         tell(job, "group", {"num_workers": num_workers})
         pass_on_stop(job, STOP)
+        fetch_earlier_checkpoints(job)
     final = train_worker(
-        *splits,
+        train,
+        validation,
         label=fitted.label,
+        tokens=fitted.tokens,
         training=job.train,
         worker=Worker(rank, num_workers),
         folder=job.checkpoints,
@@ -161,14 +171,17 @@ def _leave_results_when_there_is_room(job: TrainJob, fitted: "FittedTable", fina
 
 def _leave_results(job: TrainJob, fitted: "FittedTable", final: "Checkpoint") -> None:
     from components.training import checkpoints
+    from components.training.pictures import first_pictures
     from components.training.tensorboard import write_tensorboard
 
     history = [in_label_unit(figures, fitted) for figures in final.state.history]
     with replace_folder(job.results) as folder:
         _write_history(folder / HISTORY, history)
         checkpoints.save(folder / CHECKPOINT, final)
+        _keep_checkpoints(job.checkpoints, folder / CHECKPOINTS)
         core = _save_model(folder / MODEL, job, fitted, final)
-        write_tensorboard(folder / TENSORBOARD, history, histograms=job.checkpoints, model=core)
+        pictures = first_pictures(job.splits / "train", fitted=fitted)
+        write_tensorboard(folder / TENSORBOARD, history, histograms=job.checkpoints, model=core, pictures=pictures)
     if job.storage:
         publish_results(job)
 
@@ -177,15 +190,25 @@ def _save_model(path: Path, job: TrainJob, fitted: "FittedTable", final: "Checkp
     """The best weights in a model of their own, outside the strategy, with the normalization in front."""
     import keras
 
-    from components.models.build import build, with_probabilities
-    from components.training.feeding.columns import input_shape
-    from components.transforms.layers import raw_model
+    from components.training.restored import restored_model
 
     keras.config.set_dtype_policy("float32")  # whatever it was trained in: it runs anywhere
-    core = build(job.train.model, input_shape=input_shape(fitted), label=fitted.label)
-    core.set_weights(final.best_weights)
-    raw_model(with_probabilities(core, label=fitted.label), fitted).save(path)
+    model, core = restored_model(final.best_weights, model=job.train.model, fitted=fitted, statistics=job.statistics)
+    model.save(path)
     return core
+
+
+def _keep_checkpoints(source: Path, destination: Path) -> None:
+    """Copy what was kept of the states on the way; a second name takes no room, and nobody changes these files."""
+    source.mkdir(exist_ok=True)  # where there was never room for one
+    shutil.copytree(source, destination, copy_function=_link, ignore=shutil.ignore_patterns(".*", "histograms-*"))
+
+
+def _link(source: str, destination: str) -> None:
+    try:
+        os.link(source, destination)
+    except OSError:  # not every file system can
+        shutil.copyfile(source, destination)
 
 
 def _write_history(path: Path, history: list[dict[str, float]]) -> None:

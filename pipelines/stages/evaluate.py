@@ -1,7 +1,8 @@
-"""Evaluate: metrics, figures and one report page on the test split."""
+"""Evaluate: metrics, figures and one report page on the test split or, where nothing is held out, the training rows."""
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,24 @@ from matplotlib.figure import Figure
 
 from components.errors import DataError
 from components.evaluation import figures
+from components.evaluation.drift import Drift, VersionProfile
 from components.evaluation.outcome import Mistake, Outcome, category_outcome, number_outcome
 from components.evaluation.profile import profile
 from components.evaluation.report import Report, render
+from components.evaluation.rows import checked_rows
+from components.evaluation.tokens import token_outcome
 from components.evaluation.worst import WorstExample, worst_examples
-from components.examples.held_out import held_out_examples
-from components.examples.settings import CategoryFeature, CategoryLabel, Feature, Label, NumberFeature
+from components.examples.held_out import measured_examples
+from components.examples.settings import (
+    CategoryLabel,
+    NextTokenLabel,
+    NumberFeature,
+    NumberLabel,
+    label_column,
+)
 from components.examples.shards import scan
+from components.examples.splits import SPLITS
+from components.models.next_tokens import predict_tokens, text_model
 from components.models.saved import load_model, predict
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths
@@ -26,40 +38,101 @@ from pipelines.storage.atomic import replace_file, replace_folder
 
 log = structlog.get_logger()
 
+NOTHING_HELD_OUT = "training rows: nothing was held out"
+_LINE_POINTS = 400
+
 
 def evaluate(pipeline: Pipeline, paths: PipelinePaths) -> None:
     """Write metrics.json, plots and report.html, and add them to the MLflow run that the model comes from."""
     manifest, run = _read_json(paths.manifest), _read_json(paths.run)
-    examples = held_out_examples(scan(paths.examples), scan(paths.splits / "test"))
+    examples, measured_on = measured(pipeline, paths), pipeline.split.measured_on
     features = {name: pipeline.ingest.features[name] for name in pipeline.normalize.transforms}
-    outputs = predict(load_model(paths.model), examples, features=features)
-    outcome = _outcome(examples, outputs, pipeline)
-    worst = worst_examples(examples, outcome.worst, features=features)
+    model = load_model(paths.model)
+    outcome = outcome_of(examples, model, pipeline)
+    outcome = replace(outcome, metrics=outcome.metrics | answers(model, pipeline))
+    shown = {} if isinstance(pipeline.ingest.label, NextTokenLabel) else features  # a text is its own label
+    worst = worst_examples(examples, outcome.worst, features=shown)
     report = Report(
         title=pipeline.name,
         description=pipeline.description,
         label=pipeline.ingest.label,
-        features=list(features),
+        features=list(shown),
         outcome=outcome,
         facts=_facts(run, manifest),
         splits={name: summary["examples"] for name, summary in manifest["splits"].items()},
-        profiles=profile(scan(paths.examples), features=_columns(pipeline.ingest.features, pipeline.ingest.label)),
-        figures=_figures(paths, pipeline, manifest, run) | outcome.figures,
+        profiles=profile(
+            scan(paths.examples), features={**pipeline.ingest.features, **label_column(pipeline.ingest.label)}
+        ),
+        figures=_figures(paths, pipeline, manifest, run) | _fit(model, paths, pipeline) | outcome.figures,
         worst=worst,
+        drift=(drift := _drift(paths)),
+        measured_on=measured_on,
     )
-    _write(paths, report, test_digest=manifest["splits"]["test"]["digest"])
-    _add_to_mlflow(paths, run["mlflow_run_id"], outcome.metrics)
+    _write(paths, report, digest=manifest["splits"][measured_on]["digest"])
+    prefix = "test" if measured_on == "test" else "training_rows"
+    told = {f"{prefix}_{name}": value for name, value in outcome.metrics.items()}
+    _add_to_mlflow(paths, run["mlflow_run_id"], told | (drift.metrics() if drift else {}))
     log.info("evaluated", pipeline=pipeline.name, examples=examples.height, **_rounded(outcome.metrics))
 
 
-def _outcome(examples: pl.DataFrame, outputs: np.ndarray, pipeline: Pipeline) -> Outcome:
+def _drift(paths: PipelinePaths) -> Drift | None:
+    """What ingest found; nothing of a first version."""
+    if not paths.profile.is_file():
+        return None
+    return VersionProfile.model_validate_json(paths.profile.read_text(encoding="utf-8")).drift
+
+
+def measured(pipeline: Pipeline, paths: PipelinePaths) -> pl.DataFrame:
+    """Return the examples that a model is measured on, as they were ingested."""
+    rows = scan(paths.splits / pipeline.split.measured_on)
+    return measured_examples(scan(paths.examples), rows, split=pipeline.split)
+
+
+def outcome_of(examples: pl.DataFrame, model: Any, pipeline: Pipeline) -> Outcome:
+    """Return what a model's outputs for these examples are worth."""
     label, worst = pipeline.ingest.label, pipeline.evaluate.worst_examples
+    if isinstance(label, NextTokenLabel):
+        of_text = text_model(model)
+        return token_outcome(predict_tokens(of_text, examples[label.name]), model=of_text, worst_examples=worst)
+    features = {name: pipeline.ingest.features[name] for name in pipeline.normalize.transforms}
+    outputs = predict(model, examples, features=features)
     if isinstance(label, CategoryLabel):
         indices = {name: index for index, name in enumerate(label.classes)}
         labels = examples[label.name].replace_strict(indices, return_dtype=pl.Int64).to_numpy()
         return category_outcome(labels, outputs, label=label, worst_examples=worst)
     predictions = outputs[:, 0].astype(np.float64)
     return number_outcome(examples[label.name].to_numpy(), predictions, label=label, worst_examples=worst)
+
+
+def answers(model: Any, pipeline: Pipeline) -> dict[str, float]:
+    """Return what the model says of each of `evaluate.points`, by its name."""
+    points = pipeline.evaluate.points
+    if not points:
+        return {}
+    features = {name: pipeline.ingest.features[name] for name in pipeline.normalize.transforms}
+    rows = checked_rows(pl.DataFrame(list(points.values())), features=features, warn=log.warning)
+    return dict(zip(points, predict(model, rows, features=features)[:, 0].astype(float).tolist(), strict=True))
+
+
+def _fit(model: Any, paths: PipelinePaths, pipeline: Pipeline) -> dict[str, Figure]:
+    """The data and the model's line, where one number is made of one number."""
+    inputs, label = list(pipeline.normalize.transforms), pipeline.ingest.label
+    feature = pipeline.ingest.features[inputs[0]]
+    if len(inputs) > 1 or not isinstance(feature, NumberFeature) or not isinstance(label, NumberLabel):
+        return {}
+    name = inputs[0]
+    examples = scan(paths.examples).select("example_id", name, label.name).drop_nulls().collect()
+    data = {}
+    for split in SPLITS.categories:
+        ids = scan(paths.splits / split).select("example_id").collect().to_series()
+        rows = examples.filter(pl.col("example_id").is_in(ids.implode()))
+        if rows.height:
+            data[split] = (rows[name].to_numpy(), rows[label.name].to_numpy())
+    values = examples[name].to_numpy()
+    line = np.linspace(values.min(), values.max(), _LINE_POINTS)
+    outputs = predict(model, pl.DataFrame({name: line}), features={name: feature})[:, 0]
+    shown = figures.with_unit(label.name, label.unit)
+    return {"data_and_fit": figures.data_and_fit(data, (line, outputs), feature=name, label=shown)}
 
 
 def _figures(
@@ -83,7 +156,7 @@ def _facts(run: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, str
         "MLflow run": run["mlflow_run_id"],
         "MLflow experiment": run["mlflow_experiment"],
         "Data digest": run["data_digest"][:16],
-        "Test split digest": manifest["splits"]["test"]["digest"][:16],
+        **_measured_on(manifest),
         "Git commit": run["git_commit"][:12],
         "Ray job": run["ray_job_id"],
         "Workers": str(run["num_workers"]),
@@ -91,14 +164,17 @@ def _facts(run: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, str
     }
 
 
-def _columns(features: Mapping[str, Feature], label: Label) -> dict[str, Feature]:
-    """The features, and the label as if it were one."""
-    described: Feature = CategoryFeature() if isinstance(label, CategoryLabel) else NumberFeature()
-    return {**features, label.name: described}
+def _measured_on(manifest: Mapping[str, Any]) -> dict[str, str]:
+    splits = manifest["splits"]
+    if splits["test"]["examples"]:
+        return {"Test split digest": splits["test"]["digest"][:16]}
+    return {"Measured on": NOTHING_HELD_OUT, "Training rows digest": splits["train"]["digest"][:16]}
 
 
-def _write(paths: PipelinePaths, report: Report, *, test_digest: str) -> None:
-    content = {**report.outcome.metrics, "examples": report.splits["test"], "data_digest": test_digest}
+def _write(paths: PipelinePaths, report: Report, *, digest: str) -> None:
+    content = {**report.outcome.metrics, "examples": report.splits[report.measured_on], "data_digest": digest}
+    if report.measured_on == "train":
+        content["measured_on"] = NOTHING_HELD_OUT
     with replace_file(paths.metrics) as file:
         file.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     with replace_folder(paths.plots) as folder:
@@ -124,7 +200,7 @@ def _add_to_mlflow(paths: PipelinePaths, run_id: str, metrics: Mapping[str, floa
     add_to_run(
         paths.root,
         run_id,
-        metrics={f"test_{name}": value for name, value in metrics.items()},
+        metrics=metrics,
         artifacts=[paths.metrics, paths.plots, paths.report],
         artifact_path="evaluation",
     )

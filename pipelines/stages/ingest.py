@@ -1,161 +1,181 @@
-"""Ingest: fetch the source, check it against its schema, write typed examples."""
+"""Ingest: fetch the source, check it against its schema, write typed examples, sorted by their ids."""
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
 import polars as pl
+import pyarrow as pa
 import structlog
 
-from components.errors import ParamsError
+from components.errors import DataError
+from components.evaluation.drift import VersionProfile, compare
+from components.evaluation.profile import decoded_of, profile_of, summarize_table
 from components.examples import shards
-from components.examples.schema import arrow_schema, value_columns
-from components.examples.settings import ImageFeature
-from components.examples.table import example_table
-from components.examples.validation import CheckedPart, check_part, require_few_failures
-from components.sources.bundled import read_digits
-from components.sources.delimited import read_delimited_file, read_delimited_part
-from components.sources.idx import read_idx_part
-from components.sources.part import RawPart, only_image
-from components.sources.settings import BundledSource, DelimitedSource, IdxSource, SourceFile
+from components.examples.identity import Words, example_ids
+from components.examples.prepare import read
+from components.examples.runs import plan_shards, read_ranges
+from components.examples.schema import arrow_schema
+from components.examples.summary import TableSummary, merge_all
+from components.examples.table import RepeatedError, merge_examples, repeated_words
+from components.examples.validation import count_by_reason, require_few_failures
+from components.mapping import Map, map_in_threads
+from components.sources.part import printable
+from components.sources.settings import gives_split
 from pipelines.params import Ingest, Pipeline
 from pipelines.paths import PipelinePaths
 from pipelines.storage.atomic import replace_file, replace_folder
-from pipelines.storage.fetch import fetch, sha256_of
-from pipelines.storage.partitions import fetch_partitions
+from pipelines.storage.fetch import sha256_of
+from pipelines.storage.runs import Runs, write_runs
+from pipelines.storage.source import SourcePart, bring_source
 
 log = structlog.get_logger()
 
 
-def ingest(pipeline: Pipeline, paths: PipelinePaths) -> None:
-    """Write data/<pipeline>/raw, data/<pipeline>/examples and reports/<pipeline>/ingest.json."""
+def ingest(pipeline: Pipeline, paths: PipelinePaths, *, map_: Map = map_in_threads) -> None:
+    """Write data/<pipeline>/raw, /examples and /rejected.parquet, and reports/<pipeline>/ingest.json.
+
+    Blocks of the source become sorted runs, which are merged range by range: memory holds a few blocks or one shard for
+    each thread, however much data there is.
+    """
     settings = pipeline.ingest
-    parts = [
-        check_part(part, features=settings.features, label=settings.label, key=settings.key)
-        for part in _read_source(settings, paths)
-    ]
-    require_few_failures(parts, max_bad_fraction=settings.max_bad_fraction)
-    table = example_table(parts, key=settings.key)
-    schema = arrow_schema(settings.features, settings.label, given_split="given_split" in table.columns)
-    with replace_folder(paths.examples) as folder:
-        shards.write(table, folder, schema=schema)
-    counts = _count(parts, table)
-    if isinstance(settings.source, DelimitedSource) and settings.source.partitions:  # params.yaml has those of others
-        counts["files"] = _files(paths)
+    parts = bring_source(settings.source, settings, paths)
+    runs = write_runs(parts, paths.runs, schema=settings, map_=map_)
+    _require_good(runs, settings, paths)
+    try:
+        counts, version = _write_examples(runs, settings, paths, map_=map_)
+    except RepeatedError as error:
+        raise DataError(_explain_repeated(error, parts, settings)) from error
+    with replace_file(paths.rejected) as file:
+        runs.rejected.sink_parquet(file, compression="zstd")
+    with replace_file(paths.profile) as file:
+        file.write_text(version.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    report = _report(runs, counts, paths)
+    if len(parts) == 1:
+        shutil.rmtree(paths.runs)  # to read one file again is as fast as to find out whether it has changed
     with replace_file(paths.ingest_metrics) as file:
-        file.write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
-    log.info("ingested", pipeline=pipeline.name, **{name: n for name, n in counts.items() if isinstance(n, int)})
+        file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    log.info("ingested", pipeline=pipeline.name, **{name: n for name, n in report.items() if isinstance(n, int)})
 
 
-def _read_source(settings: Ingest, paths: PipelinePaths) -> list[RawPart]:
-    """Return the source's parts, from data/<pipeline>/raw, after bringing there what is not there yet."""
-    match settings.source:
-        case BundledSource():
-            return [_read_bundled(settings, paths)]
-        case IdxSource() as source:
-            return _read_idx(source, settings, paths)
-        case DelimitedSource() as source:
-            return _read_delimited(source, settings, paths)
-
-
-def _read_bundled(settings: Ingest, paths: PipelinePaths) -> RawPart:
-    image, feature = only_image(settings.features, kind="bundled")
-    _require_key(settings, (image, settings.label.name))
-    table = read_digits(image=image, label=settings.label.name, feature=feature)
-    with replace_folder(paths.raw) as folder:
-        shards.write(table, folder)
-    return RawPart(table, dict.fromkeys(table.columns, "scikit-learn's digits"))
-
-
-def _read_idx(source: IdxSource, settings: Ingest, paths: PipelinePaths) -> list[RawPart]:
-    image, feature = only_image(settings.features, kind="idx")
-    label = settings.label.name
-    _require_key(settings, (image, label))
-    _fetch_all(source.dataset, [file for part in source.parts for file in (part.images, part.labels)], paths)
-    return [
-        read_idx_part(
-            paths.raw / part.images.name,
-            paths.raw / part.labels.name,
-            image=image,
-            label=label,
-            feature=feature,
-            given_split=part.given_split,
+def _require_good(runs: Runs, settings: Ingest, paths: PipelinePaths) -> None:
+    """Raise DataError for too many rejected rows, and for values that must differ but don't."""
+    try:
+        require_few_failures(
+            runs.rejected.head(100).collect(),
+            rows_rejected=runs.rows_rejected,
+            rows_read=runs.rows_read,
+            max_bad_fraction=settings.max_bad_fraction,
         )
-        for part in source.parts
-    ]
+    except DataError as error:
+        with replace_file(paths.refused / "rejected.parquet") as file:
+            runs.rejected.sink_parquet(file, compression="zstd")
+        raise DataError(f"{error}\nall of them are in {paths.refused / 'rejected.parquet'}") from error
+    for column in settings.unique_columns:
+        repeated = repeated_words(runs.unique(column))
+        if len(repeated):
+            value = _first_value(runs, column, repeated)
+            raise DataError(
+                f"ingest.features.{column}: values must differ (unique), but {len(repeated)} of them occur more than "
+                f"once, such as {value!r}; mend the data, or take unique away"
+            )
 
 
-def _read_delimited(source: DelimitedSource, settings: Ingest, paths: PipelinePaths) -> list[RawPart]:
-    for name, column in settings.features.items():
-        if isinstance(column, ImageFeature):
-            raise ParamsError(f"ingest.features.{name}: a source of kind 'delimited' gives no images")
-    columns = list(dict.fromkeys([*settings.key, *value_columns(settings.features, settings.label)]))
-    if source.partitions:
-        files = fetch_partitions(source.partitions, source.interval, folder=paths.raw)
-        _remove_others([file.name for file in files], paths)
-        return [_read_file(file, source, columns) for file in files]
-    _fetch_all(source.dataset, [file for part in source.parts for file in part.files], paths)
-    return [
-        read_delimited_part(
-            part,
-            [paths.raw / file.name for file in part.files],
-            columns=columns,
-            separator=source.separator,
-            null_values=source.null_values,
+def _write_examples(
+    runs: Runs, settings: Ingest, paths: PipelinePaths, *, map_: Map
+) -> tuple[Counter[str], VersionProfile]:
+    """Return counts of what was written and left out, and what the examples look like; nothing stays after an error."""
+    schema = arrow_schema(settings, given_split=gives_split(settings.source))
+    ranges = plan_shards(runs.counts, rows_per_shard=shards.rows_per_shard(schema, features=settings.features))
+    counts: Counter[str] = Counter()
+    summaries = []
+    with replace_folder(paths.examples) as folder:
+        files = runs.files
+        tables = (read_ranges(files, one) for one in ranges)
+        shard_of = partial(_shard, settings=settings, schema=schema, decoded_of=decoded_of(sum(runs.counts)))
+        for number, shard in enumerate(map_(shard_of, tables)):
+            (folder / shards.file_name(number)).write_bytes(shard.content)
+            counts += shard.counts
+            summaries.append(shard.summary)
+        version = _compare(merge_all(summaries), settings, paths)
+    return counts, version
+
+
+def _compare(summary: TableSummary, settings: Ingest, paths: PipelinePaths) -> VersionProfile:
+    """Return what the examples look like, and how they differ from the version before; raise DataError if too much."""
+    present = profile_of(summary)
+    if not paths.profile.is_file():
+        return VersionProfile(profile=present)
+    before = VersionProfile.model_validate_json(paths.profile.read_text(encoding="utf-8"))
+    if before.profile == present:
+        return before  # the same data, once more
+    drift = compare(before.profile, summary, label=settings.label.name, limits=settings.drift)
+    if failed := drift.above("fail"):
+        raise DataError(
+            "the data has drifted from the version before: " + "; ".join(failed) + ". Mend the source, raise the limit "
+            f"in ingest.drift.fail, or remove {paths.profile} to begin anew"
         )
-        for part in source.parts
-    ]
+    for sentence in drift.above("warn"):
+        log.warning("the data has drifted", what=sentence)
+    return VersionProfile(profile=present, drift=drift)
 
 
-def _read_file(file: Path, source: DelimitedSource, columns: Sequence[str]) -> RawPart:
-    table = read_delimited_file(
-        file, columns=columns, optional=(), separator=source.separator, null_values=source.null_values
-    )
-    return RawPart(table, dict.fromkeys(columns, file.name))
+@dataclass(frozen=True)
+class _Shard:
+    content: bytes
+    counts: Counter[str]
+    summary: TableSummary
 
 
-def _require_key(settings: Ingest, columns: Sequence[str]) -> None:
-    for name in settings.key:
-        if name not in columns:
-            raise ParamsError(f"ingest.key: no column {name!r}; this source gives {' and '.join(columns)}")
-
-
-def _fetch_all(dataset: str, files: Sequence[SourceFile], paths: PipelinePaths) -> None:
-    """Bring every file to data/<pipeline>/raw, and remove whatever else is there."""
-    repeated = [name for name, count in Counter(file.name for file in files).items() if count > 1]
-    if repeated:
-        raise ParamsError(f"ingest.source: two files are called {repeated[0]!r}; give each its own name")
-    for file in files:
-        fetch(file, dataset=dataset, folder=paths.raw)
-    _remove_others([file.name for file in files], paths)
-
-
-def _remove_others(names: Sequence[str], paths: PipelinePaths) -> None:
-    kept = set(names)
-    for path in paths.raw.iterdir():
-        if path.is_file() and path.name not in kept:
-            path.unlink()
-
-
-def _files(paths: PipelinePaths) -> list[dict[str, object]]:
-    """What was read: name, size and SHA-256 of each raw file. As a list, because DVC shows what is in a dict."""
-    return [
-        {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
-        for path in sorted(paths.raw.iterdir())
-    ]
-
-
-def _count(parts: Sequence[CheckedPart], table: pl.DataFrame) -> dict[str, object]:
-    read = sum(part.rows_read for part in parts)
-    reasons = sum((Counter(part.rejected_by_reason) for part in parts), Counter())
-    counts: dict[str, object] = {
-        "rows_read": read,
-        "rows_kept": table.height,
-        "rows_rejected": read - table.height,
-        "duplicate_rows": table.height - table["example_id"].n_unique(),
-        "rejected_by_reason": dict(sorted(reasons.items())),
-    }
+def _shard(tables: Sequence[pl.DataFrame], *, settings: Ingest, schema: pa.Schema, decoded_of: int) -> _Shard:
+    tables = tables or [pl.DataFrame(pl.from_arrow(schema.empty_table()))]
+    table, left_out = merge_examples(tables, repeated=settings.repeated_keys, duplicates=settings.duplicates)
+    again = table.height - table["example_id"].n_unique()
+    counts = Counter(rows_kept=table.height, rows_left_out=left_out, duplicate_rows=again)
     if "given_split" in table.columns:
-        counts |= {f"{split}_rows": table.filter(pl.col("given_split") == split).height for split in ("train", "test")}
-    return counts
+        counts.update({f"{split}_rows": rows for split, rows in table["given_split"].value_counts().iter_rows()})
+    summary = summarize_table(table, columns=settings.columns, decoded_of=decoded_of)
+    return _Shard(shards.encode(table, schema=schema), counts, summary)
+
+
+def _first_value(runs: Runs, column: str, repeated: Words) -> object:
+    """One of the values with a digest that occurs more than once."""
+    for run in runs.files:
+        values = pl.read_ipc(run, columns=[column]).drop_nulls()
+        again = np.isin(example_ids(values, columns=[column]), repeated)
+        if again.any():
+            return values[column][int(again.argmax())]
+    return None
+
+
+def _explain_repeated(error: RepeatedError, parts: Sequence[SourcePart], settings: Ingest) -> str:
+    """Name the rows: the source is read again, because examples don't keep the columns of their key."""
+    columns = settings.key
+    if not columns:
+        return f"ingest.duplicates: {error.rows} rows have the same content as another; mend the data, or drop them"
+    for part in parts:
+        for block in part.read():
+            table = read(block).table
+            found = np.isin(example_ids(table, columns=columns), np.array(error.ids, np.uint64))
+            for row in np.flatnonzero(found)[:1]:
+                shown = ", ".join(f"{name} = {table[name][int(row)]}" for name in columns)
+                return f"ingest.key: {error.rows} rows share their key with another; the first has {printable(shown)}"
+    return f"ingest.key: {error.rows} rows share their key with another"
+
+
+def _report(runs: Runs, counts: Counter[str], paths: PipelinePaths) -> dict[str, object]:
+    return {
+        "rows_read": runs.rows_read,
+        "rows_rejected": runs.rows_rejected,
+        **{name: counts[name] for name in ("rows_kept", "rows_left_out", "duplicate_rows")},
+        **{name: counts[name] for name in ("train_rows", "test_rows") if name in counts},
+        "rejected_by_reason": count_by_reason(runs.rejected),
+        "files": [
+            {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
+            for path in sorted(paths.raw.iterdir())
+        ],  # a list, because DVC shows what is in a dict
+    }

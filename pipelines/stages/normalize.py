@@ -1,35 +1,81 @@
 """Normalize: fit the transforms on training examples only, apply them to all."""
 
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import polars as pl
 import structlog
 
-from components.examples.shards import scan, write
-from components.examples.splits import assign_split
+from components.examples import shards
+from components.examples.settings import ImageFeature
+from components.mapping import Map, map_in_threads
 from components.transforms.apply import apply
 from components.transforms.check import check
 from components.transforms.fit import fit
+from components.transforms.fitted import FittedBackbone, FittedTable
+from components.transforms.settings import Backbone, Transform
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths
 from pipelines.storage.atomic import replace_folder
+from pipelines.storage.fetch import fetch
 
 log = structlog.get_logger()
 
 
-def normalize(pipeline: Pipeline, paths: PipelinePaths) -> None:
-    """Write data/<pipeline>/normalized: every example, transformed, and statistics.json."""
+def normalize(pipeline: Pipeline, paths: PipelinePaths, *, map_: Map = map_in_threads) -> None:
+    """Write data/<pipeline>/normalized: every example, transformed, statistics.json, and a backbone's weights.
+
+    Memory holds one shard for each thread, however many there are.
+    """
     check(pipeline.ingest.features, pipeline.normalize.transforms)
-    examples = scan(paths.examples)
-    given = "given_split" in examples.collect_schema()
-    # The split stage assigns rows by the same function, so no row that this fit sees is ever validated or tested on.
-    split_of = assign_split(**pipeline.split.model_dump(), given=given)
+    examples = shards.files(paths.examples)
+    transforms, weights = _with_weights(pipeline, paths)
     fitted = fit(
-        examples.filter(split_of == "train"),
+        examples,
+        split=pipeline.split,
         features=pipeline.ingest.features,
-        transforms=pipeline.normalize.transforms,
+        transforms=transforms,
         label=pipeline.ingest.label,
         label_transform=pipeline.normalize.label,
+        map_files=map_,
     )
     with replace_folder(paths.normalized) as folder:
-        write(apply(examples, fitted), folder)
+        for number, content in enumerate(map_(partial(_normalized, fitted=fitted, weights=weights), examples)):
+            (folder / shards.file_name(number)).write_bytes(content)
         (folder / paths.statistics.name).write_text(fitted.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        if fitted.backbone and weights:
+            (folder / fitted.backbone.weights_file).write_bytes(weights)
     width = sum(feature.width for feature in fitted.features.values())
     log.info("normalized", training_examples=fitted.training_examples, features=len(fitted.features), width=width)
+
+
+def _with_weights(
+    pipeline: Pipeline, paths: PipelinePaths
+) -> tuple[Mapping[str, Sequence[Transform | FittedBackbone]], bytes | None]:
+    """The transforms and None; where one is a backbone, what is known of it without any data, and its weights."""
+    for name, steps in pipeline.normalize.transforms.items():
+        match steps, pipeline.ingest.features[name]:
+            case (Backbone() as backbone,), ImageFeature() as feature:
+                file = fetch(
+                    backbone.weights,
+                    dataset="weights",
+                    root=paths.root,
+                    folder=paths.weights,
+                    aside=paths.refused,
+                )
+                from components.models.backbones import fitted_backbone  # seconds: TensorFlow
+
+                weights = file.read_bytes()
+                known = fitted_backbone(backbone, feature, weights=weights)
+                return {**pipeline.normalize.transforms, name: (known,)}, weights
+    return pipeline.normalize.transforms, None
+
+
+def _normalized(shard: Path | bytes, *, fitted: FittedTable, weights: bytes | None) -> bytes:
+    examples = pl.read_parquet(shard)
+    if weights is not None:
+        from components.transforms.features import with_features
+
+        examples = with_features(examples, fitted, weights=weights)
+    return shards.encode(apply(examples.lazy(), fitted).collect())

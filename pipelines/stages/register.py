@@ -13,7 +13,7 @@ import structlog
 from components.errors import DataError
 from components.evaluation.anew import evaluate_anew
 from components.evaluation.gate import Decision, check_metrics, decide
-from components.examples.held_out import held_out_examples
+from components.examples.held_out import measured_examples
 from components.examples.shards import scan
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths
@@ -36,15 +36,16 @@ from pipelines.tracking.server import tracking_uri
 log = structlog.get_logger()
 
 _EXAMPLE_ROWS = 2
+_NOTHING_HELD_OUT = "nothing was held out: these are figures of the rows that the model was trained on"
 
 
 def register(pipeline: Pipeline, paths: PipelinePaths) -> None:
     """Register the model and write registration.json; a model that does not pass is registered without the alias."""
-    metrics, test_digest = _test_metrics(paths)
+    metrics, digest = _metrics(paths, measured_on=pipeline.split.measured_on)
     settings = pipeline.register_
     check_metrics(metrics, thresholds=settings.thresholds, compare_by=settings.compare_by)
     run = _read_json(paths.run)
-    tags = _tags(run, metrics, test_digest=test_digest, model_md5=_md5(paths.model))
+    tags = _tags(run, metrics, digest=digest, measured_on=pipeline.split.measured_on, model_md5=_md5(paths.model))
     asked = hashlib.sha256(json.dumps([settings.model_dump(mode="json"), tags], sort_keys=True).encode()).hexdigest()
 
     version = _find(paths, tags)
@@ -56,7 +57,9 @@ def register(pipeline: Pipeline, paths: PipelinePaths) -> None:
         version = _register(pipeline, paths, run, metrics, tags)
     else:
         tag_version(paths.root, pipeline.name, version.number, tags)
-    decision = _decide(pipeline, paths, version, metrics, test_digest)
+    decision = _decide(pipeline, paths, version, metrics, digest)
+    if pipeline.split.held_out == "none":
+        decision = replace(decision, reasons=(_NOTHING_HELD_OUT, *decision.reasons))
     if decision.promote:
         set_champion(paths.root, pipeline.name, version.number)
     text = _registration(paths, version, decision, tags, metrics)
@@ -80,7 +83,9 @@ def _register(
 ) -> Version:
     run_id = run["mlflow_run_id"]
     if not knows_run(paths.root, run_id):
-        run_id = restore_run(paths, run, metrics=metrics, params=pipeline.train.model_dump(mode="json"))
+        prefix = "training_rows" if pipeline.split.held_out == "none" else "test"
+        measured = {f"{prefix}_{name}": value for name, value in metrics.items()}
+        run_id = restore_run(paths, run, metrics=measured, params=pipeline.train.model_dump(mode="json"))
     model_id = log_model(
         paths.root,
         pipeline.name,
@@ -95,7 +100,7 @@ def _register(
 
 
 def _decide(
-    pipeline: Pipeline, paths: PipelinePaths, version: Version, metrics: Mapping[str, float], test_digest: str
+    pipeline: Pipeline, paths: PipelinePaths, version: Version, metrics: Mapping[str, float], digest: str
 ) -> Decision:
     """The gate's decision, with what was done to make the comparison a fair one."""
     settings = pipeline.register_
@@ -106,13 +111,14 @@ def _decide(
     if champion.number == version.number:
         alone = gate(champion=None)
         return replace(alone, reasons=(*alone.reasons[:-1], "it is the champion already"))
-    if champion.tags.get("test_digest") == test_digest:
+    measured_on = pipeline.split.measured_on
+    if champion.tags.get(f"{measured_on}_digest") == digest:
         return gate(champion=_metrics_of(champion))
     note = (
         f"the champion, version {champion.number}, was tested on other data, so its figures can't be compared: "
-        "it was evaluated anew on the present test split, where rows that it was trained on may help it"
+        f"it was evaluated anew on the present {measured_on} split, where rows that it was trained on may help it"
     )
-    examples = held_out_examples(scan(paths.examples), scan(paths.splits / "test"))
+    examples = measured_examples(scan(paths.examples), scan(paths.splits / measured_on), split=pipeline.split)
     model_file = version_file(paths.root, pipeline.name, champion)
     try:
         present = evaluate_anew(model_file, examples, features=pipeline.ingest.features, label=pipeline.ingest.label)
@@ -125,20 +131,22 @@ def _decide(
     return replace(decision, reasons=(note, *decision.reasons))
 
 
-def _test_metrics(paths: PipelinePaths) -> tuple[dict[str, float], str]:
-    """The numbers of metrics.json, and the digest of the test split that they were computed on: the present one."""
+def _metrics(paths: PipelinePaths, *, measured_on: str) -> tuple[dict[str, float], str]:
+    """The numbers of metrics.json, and the digest of the split that they were computed on: the present one."""
     content, manifest = _read_json(paths.metrics), _read_json(paths.manifest)
-    tested, present = content["data_digest"], manifest["splits"]["test"]["digest"]
+    tested, present = content["data_digest"], manifest["splits"][measured_on]["digest"]
     if tested != present:
         raise DataError(
-            f"{paths.metrics} was computed on the test split {tested[:12]}, and the present one is {present[:12]}: "
-            f"run `headrace evaluate {paths.pipeline}` again"
+            f"{paths.metrics} was computed on the {measured_on} split {tested[:12]}, and the present one is "
+            f"{present[:12]}: run `headrace evaluate {paths.pipeline}` again"
         )
     numbers = {name: float(value) for name, value in content.items() if isinstance(value, int | float)}
     return {name: value for name, value in numbers.items() if name != "examples"}, tested
 
 
-def _tags(run: Mapping[str, Any], metrics: Mapping[str, float], *, test_digest: str, model_md5: str) -> dict[str, str]:
+def _tags(
+    run: Mapping[str, Any], metrics: Mapping[str, float], *, digest: str, measured_on: str, model_md5: str
+) -> dict[str, str]:
     """What a version says of itself; `model_md5` is the digest by which DVC knows the file."""
     origin = {
         "model_md5": model_md5,
@@ -147,8 +155,10 @@ def _tags(run: Mapping[str, Any], metrics: Mapping[str, float], *, test_digest: 
         "ray_job_id": run["ray_job_id"],
         "git_commit": run["git_commit"],
         "data_digest": run["data_digest"],
-        "test_digest": test_digest,
+        f"{measured_on}_digest": digest,
     }
+    if measured_on == "train":
+        origin["measured_on"] = _NOTHING_HELD_OUT
     figures = {f"metric.{name}": repr(value) for name, value in metrics.items()}
     return {name: str(value) for name, value in (origin | figures).items() if value}
 
@@ -170,7 +180,7 @@ def _registration(
         "decision": "promoted" if decision.promote else "not promoted",
         "reasons": decision.reasons,
         "metrics": metrics,
-        "test_digest": tags["test_digest"],
+        **{name: tags[name] for name in ("test_digest", "train_digest", "measured_on") if name in tags},
         "mlflow_run_id": version.run_id,
         "model_md5": tags["model_md5"],
         "tracking_uri_kind": tracking_uri(paths.root).partition(":")[0],

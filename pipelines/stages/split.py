@@ -1,17 +1,24 @@
-"""Split: write train, validation and test by example id."""
+"""Split: write train, validation and test by example id, group or time."""
 
 import hashlib
 import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import structlog
 
 from components.errors import DataError
-from components.examples.settings import CategoryLabel, Label
-from components.examples.shards import digest, scan, sink
+from components.examples import shards
+from components.examples.overlap import Overlap, can_overlap, held_out_content, training_content_among
+from components.examples.settings import ADDED_COLUMNS, CategoryLabel, Feature, Label, Split
 from components.examples.splits import SPLITS, assign_split
+from components.mapping import Map, map_in_threads
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths
 from pipelines.storage.atomic import replace_folder
@@ -19,49 +26,129 @@ from pipelines.storage.atomic import replace_folder
 log = structlog.get_logger()
 
 
-def split(pipeline: Pipeline, paths: PipelinePaths) -> None:
+@dataclass(frozen=True)
+class Shares:
+    """Rows by split, and how many held-out rows have the content of rows in another split."""
+
+    rows: dict[str, pl.DataFrame]
+    overlapping: Counter[str]
+
+
+def split(pipeline: Pipeline, paths: PipelinePaths, *, map_: Map = map_in_threads) -> None:
     """Write data/<pipeline>/splits: a folder each for train, validation and test, and manifest.json.
 
     Raises DataError for an empty split, and for a class that no training example has.
     """
-    examples = scan(paths.normalized)
-    columns = examples.collect_schema().names()
-    given = "given_split" in columns
-    assigned = examples.with_columns(assigned_split=assign_split(**pipeline.split.model_dump(), given=given))
-    kept = [column for column in columns if column != "given_split"]
+    files = shards.files(paths.normalized)
+    overlap = _find_overlap(files, pipeline.split, map_)
+    overlapping: Counter[str] = Counter()
+    shares = map_(partial(_share_out, split=pipeline.split, overlap=overlap), files)
     with replace_folder(paths.splits) as folder:
-        sinks = [sink(assigned.filter(assigned_split=name).select(kept), folder / name) for name in SPLITS.categories]
-        pl.collect_all(sinks, engine="streaming")  # together, so that the table is read and assigned only once
-        manifest = _manifest(folder, pipeline)
+        for name in SPLITS.categories:
+            (folder / name).mkdir()
+        pieces = _shards(shares, overlapping, features=pipeline.ingest.features)
+        for name, number, content in map_(_encode, pieces):
+            (folder / name / shards.file_name(number)).write_bytes(content)
+        if pipeline.split.overlap == "refuse" and overlapping.total():
+            raise DataError(
+                f"split: rows whose content is also in another split: {dict(overlapping)}; mend the data, or let "
+                "split.overlap drop them"
+            )
+        manifest = _manifest(folder, pipeline, overlapping)
         (folder / paths.manifest.name).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     log.info("split", **{name: summary["examples"] for name, summary in manifest["splits"].items()})
 
 
-def _manifest(folder: Path, pipeline: Pipeline) -> dict[str, Any]:
+def _find_overlap(files: Sequence[Path], split: Split, map_: Map) -> Overlap:
+    """Return which content is in more than one split. Only ids are read; those of held-out rows are held in memory."""
+    columns = pl.read_parquet_schema(files[0])
+    if not can_overlap(columns):
+        return Overlap.none()
+    held_out = list(map_(partial(held_out_content, split=split), files))
+    validation, test = (np.unique(np.concatenate(words)) for words in zip(*held_out, strict=True))
+    search = partial(training_content_among, split=split, held_out=np.union1d(validation, test))
+    return Overlap(training=np.unique(np.concatenate(list(map_(search, files)))), test=np.intersect1d(validation, test))
+
+
+def _share_out(shard: Path | bytes, *, split: Split, overlap: Overlap) -> Shares:
+    """Return the rows of one shard by split, and how many were left out or, where they are kept, overlap."""
+    table = pl.read_parquet(shard)
+    assigned = table.select(assign_split(split, columns=table.columns)).to_series()
+    rows: dict[str, pl.DataFrame] = {}
+    overlapping: Counter[str] = Counter()
+    for name in SPLITS.categories:
+        rows[name] = table.filter(assigned == name)
+        if name != "train":
+            overlaps = overlap.covers(rows[name], name)
+            overlapping[name] = int(overlaps.sum())
+            rows[name] = rows[name] if split.overlap == "keep" else rows[name].filter(~overlaps)
+    return Shares({name: part.drop(ADDED_COLUMNS[1:], strict=False) for name, part in rows.items()}, overlapping)
+
+
+def _shards(
+    shares: Iterable[Shares], overlapping: Counter[str], *, features: Mapping[str, Feature]
+) -> Iterator[tuple[str, int, pl.DataFrame]]:
+    """Yield the rows of all shares, by split, in shards of equal length; `overlapping` counts on the way."""
+    waiting: dict[str, list[pl.DataFrame]] = {name: [] for name in SPLITS.categories}
+    numbers: Counter[str] = Counter()
+    for share in shares:
+        overlapping.update(share.overlapping)
+        for name, rows in share.rows.items():
+            waiting[name].append(rows)
+            length = shards.rows_per_shard(rows[:0].to_arrow().schema, features=features)
+            while sum(part.height for part in waiting[name]) >= length:
+                table = pl.concat(waiting[name])
+                yield name, numbers[name], table[:length]
+                numbers[name], waiting[name] = numbers[name] + 1, [table[length:]]
+    for name, parts in waiting.items():
+        if not numbers[name] or any(part.height for part in parts):
+            yield name, numbers[name], pl.concat(parts)
+
+
+def _encode(shard: tuple[str, int, pl.DataFrame]) -> tuple[str, int, bytes]:
+    name, number, table = shard
+    return name, number, shards.encode(table)
+
+
+def _manifest(folder: Path, pipeline: Pipeline, overlapping: Counter[str]) -> dict[str, Any]:
     label = pipeline.ingest.label
     splits = {name: _summary(folder / name, label) for name in SPLITS.categories}
-    _check(splits, label)
+    _check(splits, pipeline)
     digests = "".join(f"{summary['digest']} {name}\n" for name, summary in splits.items())
     return {
         "pipeline": pipeline.name,
         "seed": pipeline.split.seed,
         "digest": hashlib.sha256(digests.encode()).hexdigest(),
+        "overlap": _overlap(folder, pipeline.split, overlapping),
         "splits": splits,
     }
 
 
+def _overlap(folder: Path, split: Split, overlapping: Counter[str]) -> dict[str, Any]:
+    """How many held-out rows are also in training: by id as they were written, and by content."""
+    held_out = shards.scan(folder / "validation", folder / "test").select("example_id").collect().to_series()
+    by_id = sum(
+        int(pl.read_parquet(file, columns=["example_id"])["example_id"].is_in(held_out.implode()).sum())
+        for file in shards.files(folder / "train")
+    )
+    if split.overlap == "keep":
+        return {"by_id": by_id, "by_content": overlapping.total(), "left_out": 0}
+    return {"by_id": by_id, "by_content": 0, "left_out": overlapping.total()}
+
+
 def _summary(folder: Path, label: Label) -> dict[str, Any]:
-    labels = scan(folder).select("label")
-    summary = {"examples": labels.select(pl.len()).collect().item(), "digest": digest(folder)}
+    labels = shards.scan(folder).select("label")
+    summary = {"examples": labels.select(pl.len()).collect().item(), "digest": shards.digest(folder)}
     if isinstance(label, CategoryLabel):
         counts = dict(labels.group_by("label").len().collect(engine="streaming").iter_rows())
         summary["classes"] = {str(index): counts.get(index, 0) for index in range(len(label.classes))}
     return summary
 
 
-def _check(splits: dict[str, dict[str, Any]], label: Label) -> None:
+def _check(splits: dict[str, dict[str, Any]], pipeline: Pipeline) -> None:
+    label = pipeline.ingest.label
     for name, summary in splits.items():
-        if summary["examples"] == 0:
+        if summary["examples"] == 0 and name in ("train", *pipeline.split.names_held_out):
             raise DataError(f"the {name} split is empty; {_MEND[name]}, or bring more data")
     if isinstance(label, CategoryLabel):
         counts = splits["train"]["classes"]

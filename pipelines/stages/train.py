@@ -111,7 +111,7 @@ def _train_here(
 
 def _earlier(paths: PipelinePaths, run_name: str) -> dict[str, Any] | None:
     """What there is of this very training if all its results are in place, to be named in the log."""
-    results = (paths.model, paths.checkpoint, paths.tensorboard, paths.history, paths.run)
+    results = (paths.model, paths.checkpoint, paths.checkpoints, paths.tensorboard, paths.history, paths.run)
     if not all(path.exists() for path in results):
         return None
     run = json.loads(paths.run.read_text(encoding="utf-8"))

@@ -1,122 +1,128 @@
-"""Files from the network or from a mirror folder: checked, and there whole or not at all."""
+"""Files of a source, from a server, a bucket, this machine or a mirror folder: the right ones, whole, or not at all."""
 
 import hashlib
 import os
-import time
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
+from typing import BinaryIO
 
-import httpx
-import stamina
 import structlog
 
 from components.errors import DataError, ServiceError
-from components.sources.settings import SourceFile
-from pipelines.storage.atomic import replace_file
+from components.sources.file import SourceFile
+from components.sources.settings import FileSet
+from pipelines.storage.download import download, keep, recall, too_large
+from pipelines.storage.lock import locked
 
 _CHUNK_BYTES = 1 << 20
-_SILENCE_SECONDS = 30.0  # without a byte
-_DOWNLOAD_SECONDS = 3600.0  # for one whole file, however slowly it trickles
-_ATTEMPTS = 5
 
 log = structlog.get_logger()
 
 
-def fetch(file: SourceFile, *, dataset: str, folder: Path) -> Path:
-    """Return where the file is in `folder`, after fetching it unless it is there already with the right SHA-256.
+def fetch(
+    file: SourceFile, *, dataset: str, folder: Path, aside: Path, root: Path, known_sha256: str | None = None
+) -> Path:
+    """Return where the file is in `folder`, fetched anew unless it is known to be there already.
 
-    It comes from `$HEADRACE_MIRROR/<dataset>/<name>` if that variable is set, else from its url. Raises ServiceError if
-    it can't be had, DataError if its SHA-256 is not the one in params.yaml; then nothing is left in `folder`.
+    It comes from its url, but from `$HEADRACE_MIRROR/<dataset>/<name>` where that variable is set and the url is not a
+    path at which there is something. A path is relative to `root`. A pinned file with the right SHA-256 is not asked
+    for; else a server sends what it has not sent before. `aside`, on the disk of `folder`, keeps what a next call goes
+    on with, and refused files. For an unpinned file, `known_sha256` is that of the last ingest: a warning tells of a
+    change.
+
+    Raises ServiceError if the file can't be had, DataError if it is refused; then `folder` has what it had before.
     """
     target = folder / file.name
-    if target.is_file() and sha256_of(target) == file.sha256:
-        return target
-    with replace_file(target) as temporary:
-        if mirror := os.environ.get("HEADRACE_MIRROR"):
-            origin = str(Path(mirror) / dataset / file.name)
-            _copy(Path(origin), temporary)
-        else:
-            origin = file.url
-            _download(origin, temporary)
-        _check(temporary, file, origin)
+    with locked(aside / f".{file.name}.lock"):  # two that go on with one partial file would mix their bytes
+        if file.sha256 and target.is_file() and sha256_of(target) == file.sha256:
+            return target
+        folder.mkdir(parents=True, exist_ok=True)
+        sha256 = _bring(file, _origin(file, dataset, root), target, aside)
+    if known_sha256 not in (None, sha256) and not file.sha256:
+        log.warning("changed since the last ingest", name=file.name, sha256=sha256, before=known_sha256)
     return target
 
 
-def _check(path: Path, file: SourceFile, origin: str) -> None:
-    found = sha256_of(path)
-    if found != file.sha256:
-        raise DataError(
-            f"{file.name} from {origin} has another SHA-256 than params.yaml says: expected {file.sha256}, "
-            f"found {found} ({path.stat().st_size} bytes). If the file was meant to change, "
-            "put the new SHA-256 into params.yaml; else it was damaged on the way or replaced: find a good copy"
-        )
-
-
-def _copy(source: Path, target: Path) -> None:
-    try:
-        with source.open("rb") as stream:
-            _write(target, iter(lambda: stream.read(_CHUNK_BYTES), b""))
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
-        raise ServiceError(
-            f"can't read {source}: {error.strerror}. HEADRACE_MIRROR is set, so files are looked up as "
-            "<mirror>/<dataset>/<file>: put the file there, or unset HEADRACE_MIRROR to download it"
-        ) from error
-
-
-def _download(url: str, target: Path) -> None:
-    """Download, with up to five attempts where another attempt may help."""
-    stamina.instrumentation.set_on_retry_hooks([_tell])
-    try:
-        for attempt in stamina.retry_context(on=_may_pass, attempts=_ATTEMPTS, timeout=_DOWNLOAD_SECONDS):
-            with attempt:
-                _download_once(url, target)
-    except httpx.HTTPStatusError as error:
-        raise ServiceError(f"{url}: the server answers {_status(error)}. {_MENDS}") from error
-    except (httpx.TransportError, httpx.InvalidURL, httpx.TooManyRedirects) as error:
-        raise ServiceError(f"can't download {url}: {error or type(error).__name__}. {_MENDS}") from error
-
-
-_MENDS = "Check the url in params.yaml and the network, or set HEADRACE_MIRROR to a folder that has <dataset>/<file>"
-
-
-def _download_once(url: str, target: Path) -> None:
-    # "identity": a server that compresses on the way would give other bytes than those of the checksum.
-    headers = {"Accept-Encoding": "identity"}
-    with httpx.stream("GET", url, headers=headers, timeout=_SILENCE_SECONDS, follow_redirects=True) as response:
-        response.raise_for_status()
-        _write(target, _until_late(response.iter_raw(), url))
-
-
-def _until_late(chunks: Iterator[bytes], url: str) -> Iterator[bytes]:
-    deadline = time.monotonic() + _DOWNLOAD_SECONDS
-    for chunk in chunks:
-        if time.monotonic() > deadline:
-            raise ServiceError(f"{url}: not complete after {_DOWNLOAD_SECONDS:.0f} seconds. {_MENDS}")
-        yield chunk
-
-
-def _tell(details: stamina.instrumentation.RetryDetails) -> None:
-    log.warning("download failed, trying again", attempt=details.retry_num + 1, reason=str(details.caused_by))
-
-
-def _may_pass(error: Exception) -> bool:
-    """Whether another attempt may help: the network failed, or the server says that it can't just now."""
-    if isinstance(error, httpx.HTTPStatusError):
-        return error.response.status_code >= 500 or error.response.status_code == 429
-    return isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol)
-
-
-def _status(error: httpx.HTTPStatusError) -> str:
-    return f"{error.response.status_code} {error.response.reason_phrase}".strip()
-
-
-def _write(target: Path, chunks: Iterator[bytes]) -> None:
-    with target.open("wb") as stream:
-        for chunk in chunks:
-            stream.write(chunk)
+def located(files: FileSet, *, dataset: str, root: Path) -> FileSet:
+    """Return a set with a root of this machine: a relative one is below `root`, or `$HEADRACE_MIRROR/<dataset>`."""
+    if files.root.startswith(("/", "s3://")):
+        return files
+    mirror, here = os.environ.get("HEADRACE_MIRROR"), root / files.root
+    folder = Path(mirror) / dataset if mirror and not here.is_dir() else here
+    return files.model_copy(update={"root": str(folder.absolute())})
 
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file's content, 64 hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _origin(file: SourceFile, dataset: str, root: Path) -> Path | None:
+    """Return where the file is on this machine, None if it is elsewhere."""
+    here = root / file.url if file.scheme == "path" else None
+    mirror = os.environ.get("HEADRACE_MIRROR")
+    if mirror and not (here and here.exists()):
+        return Path(mirror) / dataset / file.name
+    return here
+
+
+def _bring(file: SourceFile, origin: Path | None, target: Path, aside: Path) -> str:
+    """Make `target` hold the file, and return its SHA-256."""
+    part, note = aside / f".{file.name}.part", aside / f".{file.name}.json"
+    version = None
+    if origin:
+        note.unlink(missing_ok=True)  # what it tells of `part` would no longer be true
+        _copy(origin, part, file)
+    else:
+        version = recall(note, file)
+        have = version if version and target.is_file() and sha256_of(target) == version.sha256 else None
+        version = download(file, part, note, have=have)
+        if version is None and have and have.sha256:
+            log.info("unchanged", name=file.name, sha256=have.sha256)
+            return have.sha256
+    sha256 = sha256_of(part)
+    _require_sum(file, sha256, part, aside / file.name, origin=str(origin or file.url))
+    log.info("fetched", name=file.name, bytes=part.stat().st_size, sha256=sha256)
+    part.replace(target)
+    if version:
+        keep(note, version.model_copy(update={"sha256": sha256}))
+    return sha256
+
+
+def _require_sum(file: SourceFile, found: str, part: Path, refused: Path, *, origin: str) -> None:
+    """Raise DataError, and keep the file aside, unless it is the one that params.yaml asks for."""
+    if file.sha256 in (None, found):
+        return
+    size = part.stat().st_size
+    part.replace(refused)
+    raise DataError(
+        f"{file.name} from {origin} has another SHA-256 than params.yaml says: expected {file.sha256}, "
+        f"found {found} ({size} bytes, kept as {refused}). If the file was meant to change, "
+        "put the new SHA-256 into params.yaml; else it was damaged on the way or replaced: find a good copy"
+    )
+
+
+def _copy(source: Path, part: Path, file: SourceFile) -> None:
+    with _opened(source) as stream, part.open("wb") as copy:
+        before = os.fstat(stream.fileno())
+        if before.st_size > file.max_bytes:
+            raise too_large(file, str(source))
+        shutil.copyfileobj(stream, copy, _CHUNK_BYTES)
+        after = os.fstat(stream.fileno())
+        if (before.st_mtime_ns, copy.tell()) != (after.st_mtime_ns, before.st_size):
+            raise ServiceError(f"{source} changed while it was read; run again once it is whole")
+
+
+def _opened(source: Path) -> BinaryIO:
+    try:
+        if source.is_fifo():  # it would be waited for without end
+            raise ServiceError(f"can't read {source}: it is a pipe")
+        return source.open("rb")
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+        if "HEADRACE_MIRROR" not in os.environ:
+            raise ServiceError(f"can't read {source}: {error.strerror}. Check the url in params.yaml") from error
+        raise ServiceError(
+            f"can't read {source}: {error.strerror}. HEADRACE_MIRROR is set, so files are looked up as "
+            "<mirror>/<dataset>/<file>: put the file there, or unset HEADRACE_MIRROR to fetch it from its url"
+        ) from error

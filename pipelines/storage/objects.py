@@ -4,8 +4,10 @@
 come from the environment or from boto3's own files, never from the address.
 """
 
+import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from pipelines.storage.atomic import replace_file
 CONNECT_TIMEOUT_SECONDS = 10
 READ_TIMEOUT_SECONDS = 60
 ATTEMPTS = 5
+_CLOCK_TICK_NS = 1_000_000_000  # of any file system's clock
 
 
 class Storage(Protocol):
@@ -31,11 +34,17 @@ class Storage(Protocol):
     def download(self, key: str, file: Path) -> bool:
         """Write the object to `file` and return True; False, writing nothing, where there is none."""
 
+    def read(self, key: str) -> bytes | None:
+        """Return the object; None where there is none."""
+
     def create(self, key: str, content: bytes) -> bool:
         """Write an object that is not there yet and return True; False where it is, and stays what it is."""
 
     def keys(self, prefix: str) -> list[str]:
         """Return the keys that begin with `prefix`, sorted."""
+
+    def versions(self, prefix: str) -> dict[str, str | None]:
+        """Return `keys`, each with a text that is another one for other content; None where nothing can tell."""
 
     def remove(self, key: str) -> None:
         """Remove an object; nothing happens where there is none."""
@@ -68,6 +77,13 @@ class _Folder:
                 return False
         return True
 
+    def read(self, key: str) -> bytes | None:
+        with _reaching(f"read {key} in {self.root}"):
+            try:
+                return (self.root / key).read_bytes()
+            except FileNotFoundError:
+                return None
+
     def create(self, key: str, content: bytes) -> bool:
         target = self.root / key
         with _reaching(f"write {key} in {self.root}"):
@@ -86,6 +102,10 @@ class _Folder:
         folder = self.root / prefix.rpartition("/")[0]
         names = (path.relative_to(self.root).as_posix() for path in folder.rglob("[!.]*") if path.is_file())
         return sorted(name for name in names if name.startswith(prefix))
+
+    def versions(self, prefix: str) -> dict[str, str | None]:
+        with _reaching(f"look at {prefix} in {self.root}"):
+            return {key: _version((self.root / key).stat()) for key in self.keys(prefix)}
 
     def remove(self, key: str) -> None:
         (self.root / key).unlink(missing_ok=True)
@@ -126,6 +146,16 @@ class _Bucket:
                 raise
         return True
 
+    def read(self, key: str) -> bytes | None:
+        with _reaching(f"read {key} in s3://{self.bucket}"):
+            try:
+                content: bytes = self._client.get_object(**self._place(key))["Body"].read()
+            except Exception as error:
+                if _code(error) in ("404", "NoSuchKey"):
+                    return None
+                raise
+        return content
+
     def create(self, key: str, content: bytes) -> bool:
         with _reaching(f"write {key} in s3://{self.bucket}"):
             try:
@@ -137,16 +167,25 @@ class _Bucket:
         return True
 
     def keys(self, prefix: str) -> list[str]:
+        return list(self.versions(prefix))
+
+    def versions(self, prefix: str) -> dict[str, str | None]:
         with _reaching(f"list {prefix} in s3://{self.bucket}"):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.bucket, Prefix=self._full(prefix)
             )
-            found = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
-        return sorted(key.removeprefix(f"{self.prefix}/") if self.prefix else key for key in found)
+            found = {entry["Key"]: entry.get("ETag") for page in pages for entry in page.get("Contents", ())}
+        return {key.removeprefix(f"{self.prefix}/") if self.prefix else key: found[key] for key in sorted(found)}
 
     def remove(self, key: str) -> None:
         with _reaching(f"remove {key} in s3://{self.bucket}"):
             self._client.delete_object(**self._place(key))
+
+
+def _version(found: os.stat_result) -> str | None:
+    """What tells this content of a file from any other; a file that has just changed may do so again unnoticed."""
+    is_settled = time.time_ns() - found.st_ctime_ns > _CLOCK_TICK_NS
+    return f"{found.st_size} {found.st_ino} {found.st_ctime_ns}" if is_settled else None
 
 
 def _code(error: Exception) -> str:

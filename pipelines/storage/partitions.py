@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from components.errors import DataError, ServiceError
+from components.errors import DataError
 from components.sources.partitions import (
     Files,
     common_prefix,
@@ -13,7 +13,8 @@ from components.sources.partitions import (
     within,
 )
 from components.sources.settings import Interval, Partitions
-from pipelines.storage.atomic import replace_file
+from pipelines.storage.copies import bring_copies
+from pipelines.storage.file_sets import copied
 from pipelines.storage.objects import open_storage
 
 
@@ -37,22 +38,14 @@ def find_partitions(partitions: Partitions, interval: Interval | None) -> Files:
     return found
 
 
-def fetch_partitions(partitions: Partitions, interval: Interval | None, *, folder: Path) -> list[Path]:
+def fetch_partitions(partitions: Partitions, interval: Interval | None, *, folder: Path, aside: Path) -> list[Path]:
     """Copy the files of the interval's partitions into `folder`, `/` in their names made `_`; return them in order.
 
-    Raises DataError for a missing partition or two files of one name, ServiceError for storage that can't be reached.
+    What has not changed since it was copied, of which `aside` keeps a note, is not copied again. Raises DataError for a
+    missing partition or two files of one name, ServiceError for storage that can't be reached.
     """
-    storage = open_storage(partitions.root)
     keys = [key for files in find_partitions(partitions, interval).values() for key in files]
-    copies = [folder / key.replace("/", "_") for key in keys]
-    if len(set(copies)) < len(copies):
-        repeated = next(path.name for path in copies if copies.count(path) > 1)
-        raise DataError(f"{partitions.root}: two files would both be {repeated} in {folder}; rename one of them")
-    for key, path in zip(keys, copies, strict=True):
-        with replace_file(path) as temporary:
-            if not storage.download(key, temporary):
-                raise ServiceError(f"{partitions.root}: {key} was removed while it was read; run again")
-    return copies
+    return bring_copies(copied(partitions.root, keys, folder=folder), aside=aside)
 
 
 def _list(partitions: Partitions, interval: Interval | None) -> Files:

@@ -1,7 +1,15 @@
 import pyarrow as pa
 
 from components.examples.schema import arrow_schema
-from components.examples.settings import CategoryFeature, CategoryLabel, ImageFeature, NumberFeature, NumberLabel
+from components.examples.settings import (
+    CategoryFeature,
+    CategoryLabel,
+    ExampleSchema,
+    ImageFeature,
+    NumberFeature,
+    NumberLabel,
+    TimeColumn,
+)
 
 
 def test_schema_has_id_features_label_and_given_split_in_order() -> None:
@@ -10,13 +18,27 @@ def test_schema_has_id_features_label_and_given_split_in_order() -> None:
         "age": NumberFeature(nullable=True),
         "sex": CategoryFeature(),
     }
-    schema = arrow_schema(features, NumberLabel(name="distance"), given_split=True)
+    schema = arrow_schema(ExampleSchema(features=features, label=NumberLabel(name="distance")), given_split=True)
     assert schema.names == ["example_id", "photo", "age", "sex", "distance", "given_split"]
     assert schema.field("photo").type == pa.list_(pa.uint8(), 18)
     assert [field.nullable for field in schema] == [False, False, True, False, False, False]
 
 
 def test_a_category_label_is_text_and_given_split_is_left_out() -> None:
-    schema = arrow_schema({"x": NumberFeature()}, CategoryLabel(name="y", classes=("a", "b")), given_split=False)
+    schema = arrow_schema(
+        ExampleSchema(features={"x": NumberFeature()}, label=CategoryLabel(name="y", classes=("a", "b"))),
+        given_split=False,
+    )
     assert schema.names == ["example_id", "x", "y"]
     assert schema.field("y").type == pa.large_string()
+
+
+def test_a_key_a_group_and_a_time_add_their_columns() -> None:
+    schema = ExampleSchema(
+        features={"x": NumberFeature()},
+        label=NumberLabel(name="y"),
+        key=("id",),
+        group=("patient",),
+        time=TimeColumn(column="when"),
+    )
+    assert arrow_schema(schema, given_split=False).names == ["example_id", "content_id", "group_id", "time", "x", "y"]

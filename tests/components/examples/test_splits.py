@@ -3,8 +3,10 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from components.errors import DataError
+from components.examples.settings import Split
 from components.examples.splits import assign_split
 
 ids_of_rows = st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=50)
@@ -15,12 +17,8 @@ def splits_of(ids, *, given_split=None, seed=1, validation_fraction=0.1, test_fr
     table = pl.DataFrame({"example_id": pl.Series(ids, dtype=pl.UInt64)})
     if given_split is not None:
         table = table.with_columns(given_split=pl.Series(given_split))
-    split = assign_split(
-        seed=seed,
-        validation_fraction=validation_fraction,
-        test_fraction=test_fraction,
-        given=given_split is not None,
-    )
+    settings = Split(seed=seed, validation_fraction=validation_fraction, test_fraction=test_fraction)
+    split = assign_split(settings, columns=table.columns)
     return table.select(split.alias("split"))["split"].to_list()
 
 
@@ -71,10 +69,56 @@ def test_a_second_test_set_beside_a_given_one_is_refused() -> None:
 
 def test_the_streaming_engine_gives_the_same_splits() -> None:
     table = pl.DataFrame({"example_id": pl.int_range(300_000, dtype=pl.UInt64, eager=True)})
-    split = assign_split(seed=3, validation_fraction=0.1, test_fraction=0.2, given=False).alias("split")
+    split = assign_split(Split(seed=3, validation_fraction=0.1, test_fraction=0.2), columns=table.columns).alias(
+        "split"
+    )
     query = table.lazy().with_columns(split).filter(pl.col("split") == "train")
     assert query.collect(engine="streaming").equals(table.with_columns(split).filter(pl.col("split") == "train"))
 
 
 def test_no_rows_give_no_splits() -> None:
     assert splits_of([]) == []
+
+
+@given(ids_of_rows, st.integers(0, 2**63 - 1), st.sampled_from([2, 3, 5, 7]))
+@settings(max_examples=50, deadline=None)
+def test_every_row_is_tested_in_exactly_one_fold(ids, seed, folds) -> None:
+    table = pl.DataFrame({"example_id": pl.Series(ids, dtype=pl.UInt64)})
+    tested = np.zeros(len(ids))
+    for fold in range(folds):
+        split = Split(seed=seed, validation_fraction=0.1, test_fraction=1 / folds, fold=fold)
+        tested += table.select(assign_split(split, columns=table.columns)).to_series().to_numpy() == "test"
+    assert tested.tolist() == [1] * len(ids)
+
+
+def test_a_fold_of_its_own_keeps_the_shares_and_the_first_is_what_there_was_without_folds() -> None:
+    table = pl.DataFrame({"example_id": pl.Series(range(50_000), dtype=pl.UInt64)})
+    for fold in range(5):
+        split = Split(seed=1, validation_fraction=0.1, test_fraction=0.2, fold=fold)
+        names = table.select(assign_split(split, columns=table.columns)).to_series().cast(pl.String)
+        assert abs((names == "test").mean() - 0.2) < 0.01
+        assert abs((names == "validation").mean() - 0.1) < 0.01
+        assert (names.to_list() == splits_of(range(50_000))) == (fold == 0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"held_out": "none", "test_fraction": 0.2}, "leave test_fraction out"),
+        ({"held_out": "none", "validation_fraction": 0.0}, "leave validation_fraction out"),
+        ({"held_out": "test", "validation_fraction": 0.1}, "nothing is validated on"),
+        ({"validation_fraction": 0.1, "test_fraction": 0.2, "fold": 5}, r"no fold 5 of test_fraction 0\.2"),
+        ({"validation_fraction": 0.1, "fold": 1}, "no fold 1 of test_fraction 0"),
+    ],
+)
+def test_contradictions_are_refused(asked, words) -> None:
+    with pytest.raises(ValidationError, match=words):
+        Split(**asked)
+
+
+def test_nothing_held_out_sends_every_row_to_training() -> None:
+    split = Split(held_out="none")
+    table = pl.DataFrame({"example_id": pl.Series(range(100), dtype=pl.UInt64)})
+    assert set(table.select(assign_split(split, columns=table.columns)).to_series()) == {"train"}
+    assert (split.measured_on, split.names_held_out) == ("train", ())
+    assert Split(held_out="test", test_fraction=0.2).names_held_out == ("test",)

@@ -121,8 +121,8 @@ INTERVAL = {"start": "2026-11-20", "end": "2026-11-21"}
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ({}, "give either parts"),
-        ({"parts": [PART], "partitions": {"root": "/landing"}}, "give either parts"),
+        ({}, "give one of parts"),
+        ({"parts": [PART], "partitions": {"root": "/landing"}}, "give one of parts"),
         ({"parts": [PART], "interval": INTERVAL}, "an interval is one of partitions"),
         ({"partitions": {"root": "landing"}}, "should match pattern"),
         ({"partitions": {"root": "/landing", "glob": "*"}}, "Extra inputs"),

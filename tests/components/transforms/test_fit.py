@@ -1,5 +1,11 @@
 """What transforms are fitted to."""
 
+import io
+import math
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import assume, given, settings
@@ -7,23 +13,34 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from components.errors import DataError
-from components.examples.settings import CategoryFeature, CategoryLabel, ImageFeature, NumberFeature, NumberLabel
+from components.examples.settings import CategoryFeature, CategoryLabel, ImageFeature, NumberFeature, NumberLabel, Split
+from components.transforms import training_rows
+from components.transforms.apply import raw_values, transformed
 from components.transforms.fit import fit
 from components.transforms.fitted import FittedImpute, FittedMinMax, FittedStandardize, FittedTable
-from components.transforms.settings import MinMax, Standardize, Transform
+from components.transforms.settings import Impute, MinMax, Standardize, Transform
 
 LABEL = CategoryLabel(name="label", classes=("no", "yes"))
+ALL = Split(validation_fraction=0)
+
+
+def shard(table):
+    """The table as a Parquet file's content."""
+    content = io.BytesIO()
+    table.with_columns(example_id=pl.int_range(pl.len(), dtype=pl.UInt64)).write_parquet(content)
+    return content.getvalue()
 
 
 def fit_one(values, transforms, feature):
     table = pl.DataFrame({"x": values}).with_columns(label=pl.lit("no"))
     chain = TypeAdapter(tuple[Transform, ...]).validate_python(transforms)
-    return fit(table.lazy(), features={"x": feature}, transforms={"x": chain}, label=LABEL).features["x"]
+    fitted = fit([shard(table)], split=ALL, features={"x": feature}, transforms={"x": chain}, label=LABEL)
+    return fitted.features["x"]
 
 
 def test_standardize_takes_mean_and_population_deviation():
     fitted = fit_one([1.0, 2.0, 3.0, 6.0], [{"kind": "standardize"}], NumberFeature())
-    assert fitted.transforms == (FittedStandardize(mean=3.0, standard_deviation=1.870829),)
+    assert fitted.transforms == (FittedStandardize(mean=3.0, standard_deviation=math.sqrt(3.5)),)
     assert fitted.shape == (1,)
 
 
@@ -102,16 +119,24 @@ def test_numbers_too_large_for_float32_are_named():
         fit_one([1e39, 0.0], [{"kind": "standardize"}], NumberFeature())
 
 
-def test_no_training_rows_is_an_error():
+@pytest.mark.parametrize("strategy", ["median", "most_frequent"])
+def test_no_infinity_is_filled_in(strategy):
+    with pytest.raises(DataError, match=r"x: .* too large for float32"):
+        fit_one([1e39, 1e39, None], [{"kind": "impute", "strategy": strategy}], NumberFeature(nullable=True))
+
+
+@pytest.mark.parametrize("chain", [[{"kind": "standardize"}], []])
+def test_no_training_rows_is_an_error(chain):
     with pytest.raises(DataError, match="no training examples"):
-        fit_one(pl.Series([], dtype=pl.Float64), [{"kind": "standardize"}], NumberFeature())
+        fit_one(pl.Series([], dtype=pl.Float64), chain, NumberFeature())
 
 
 @pytest.mark.parametrize("transform", [Standardize(), MinMax(), None])
 def test_statistics_come_back_from_json_as_they_were(transform):
-    table = pl.DataFrame({"x": [1.0, 2.5], "y": [10.0, 30.0]}).lazy()
+    table = pl.DataFrame({"x": [1.0, 2.5], "y": [10.0, 30.0]})
     fitted = fit(
-        table,
+        [shard(table)],
+        split=ALL,
         features={"x": NumberFeature()},
         transforms={"x": (Standardize(),)},
         label=NumberLabel(name="y", unit="m"),
@@ -121,21 +146,90 @@ def test_statistics_come_back_from_json_as_they_were(transform):
     assert (fitted.label_transform is None) == (transform is None)
 
 
+def in_order(function, items):
+    return map(function, items)
+
+
 @settings(deadline=None, max_examples=30)
 @given(data=st.data())
-def test_the_order_of_rows_does_not_matter(data):
+def test_the_same_rows_in_any_order_and_any_shards_give_the_same_bytes(data):
     number = st.none() | st.floats(-1e6, 1e6, width=32)
-    rows = data.draw(st.lists(st.tuples(number, st.sampled_from(["a", "b", "c"])), min_size=1, max_size=40))
-    table = pl.DataFrame(rows, schema={"x": pl.Float64, "c": pl.String}, orient="row").with_columns(label=pl.lit("no"))
-    assume(table["x"].null_count() < table.height)
-    order = data.draw(st.permutations(range(table.height)))
+    rows = data.draw(st.lists(st.tuples(number, number, st.sampled_from(["a", "b", "c"])), min_size=1, max_size=40))
+    schema = {"x": pl.Float64, "m": pl.Float64, "c": pl.String}
+    table = pl.DataFrame(rows, schema=schema, orient="row").with_columns(label=pl.lit("no"))
+    assume(all(table[name].null_count() < table.height for name in "xm"))
+    shuffled = table[list(data.draw(st.permutations(range(table.height))))]
+    cut = data.draw(st.integers(0, table.height))
     chains = {
         "x": [{"kind": "impute", "strategy": "most_frequent"}, {"kind": "standardize"}],
+        "m": [{"kind": "impute", "strategy": "median"}, {"kind": "standardize"}],
         "c": [{"kind": "ordinal"}, {"kind": "standardize"}],
     }
     options = {
-        "features": {"x": NumberFeature(nullable=True), "c": CategoryFeature()},
+        "split": ALL,
+        "features": {"x": NumberFeature(nullable=True), "m": NumberFeature(nullable=True), "c": CategoryFeature()},
         "transforms": TypeAdapter(dict[str, tuple[Transform, ...]]).validate_python(chains),
         "label": LABEL,
+        "map_files": in_order,
     }
-    assert fit(table.lazy(), **options) == fit(table[list(order)].lazy(), **options)
+    whole = fit([shard(table)], **options)
+    parts = fit([shard(shuffled[:cut]), shard(shuffled[cut:])], **options)
+    assert parts.model_dump_json() == whole.model_dump_json()
+    median = np.float32(table["m"].drop_nulls().cast(pl.Float32).cast(pl.Float64).median())
+    assert whole.features["m"].transforms[0].value == median
+
+
+@pytest.mark.parametrize(
+    "chain",
+    [
+        [{"kind": "impute", "strategy": "median"}, {"kind": "standardize"}],
+        [{"kind": "impute", "strategy": "most_frequent"}, {"kind": "standardize"}],
+        [{"kind": "impute", "strategy": "median"}, {"kind": "min_max"}, {"kind": "standardize"}],
+    ],
+)
+def test_what_is_known_without_reading_again_is_what_reading_again_would_tell(chain):
+    values = pl.Series([0.1, None, 2.5, 2.5, float("nan"), -7.0], dtype=pl.Float64)
+    *before, last = fit_one(values, chain, NumberFeature(nullable=True)).transforms
+    given = apply_chain(values, before)
+    assert last == fit_one(given, chain[-1:], NumberFeature()).transforms[0]
+
+
+def apply_chain(values, fitted):
+    feature = NumberFeature(nullable=True)
+    expression = raw_values("x", feature)
+    for one in fitted:
+        expression = transformed(expression, one, feature)
+    return pl.DataFrame({"x": values}).select(expression).to_series()
+
+
+def test_ranks_are_standardized_with_0_for_the_missing():
+    fitted = fit_one(["b", None, "a", "b"], [{"kind": "ordinal"}, {"kind": "standardize"}], CategoryFeature())
+    assert fitted.transforms[1].mean == (2 + 0 + 1 + 2) / 4
+
+
+def test_too_many_different_values_are_refused(monkeypatch):
+    monkeypatch.setattr(training_rows, "MOST_CATEGORIES", 2)
+    with pytest.raises(DataError, match="x: more than 2 different values"):
+        fit_one(["a", "b", "c"], [{"kind": "one_hot"}], CategoryFeature())
+
+
+def test_shards_may_be_read_in_other_processes(tmp_path):
+    table = pl.DataFrame({"x": [1.0, None, 2.5, 9.0], "label": ["no", "yes", "no", "yes"]})
+    (tmp_path / "part.parquet").write_bytes(shard(table))
+    options = {
+        "split": ALL,
+        "features": {"x": NumberFeature(nullable=True)},
+        "transforms": {"x": (Impute(strategy="median"), Standardize())},
+        "label": LABEL,
+    }
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        elsewhere = fit([tmp_path / "part.parquet", shard(table)], **options, map_files=pool.map)
+    assert elsewhere == fit([shard(table)] * 2, **options)
+
+
+def test_only_rows_that_the_split_sends_to_training_are_seen():
+    table = pl.DataFrame({"x": [1.0, 3.0, 1e9], "label": "no", "given_split": ["train", "train", "test"]})
+    options = {"features": {"x": NumberFeature()}, "transforms": {"x": (MinMax(),)}, "label": LABEL}
+    fitted = fit([shard(table[:1]), shard(table[1:])], split=ALL, **options)
+    assert fitted.training_examples == 2
+    assert fitted.features["x"].transforms == (FittedMinMax(minimum=1, maximum=3),)

@@ -1,5 +1,6 @@
 """The Keras form of fitted transforms equals the table form, and survives being saved."""
 
+import io
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,7 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from components.examples.settings import CategoryFeature, CategoryLabel, ImageFeature, NumberFeature, NumberLabel
+from components.examples.settings import CategoryFeature, CategoryLabel, ImageFeature, NumberFeature, NumberLabel, Split
 from components.transforms.apply import apply
 from components.transforms.check import check
 from components.transforms.fit import fit
@@ -33,11 +34,14 @@ NUMBER_CHAINS = [
     [MEDIAN],
     [MEDIAN, STANDARDIZE],
     [MOST_FREQUENT, MIN_MAX],
+    [MIN_MAX, {"kind": "polynomial", "degree": 1}],
+    [MEDIAN, MIN_MAX, {"kind": "polynomial", "degree": 2}],
 ]
 CATEGORY_CHAINS = [
     [ONE_HOT],
     [ORDINAL],
     [ORDINAL, STANDARDIZE],
+    [{**ORDINAL, "categories": ["b", "a", "never"]}, STANDARDIZE],
     [MOST_FREQUENT, ONE_HOT],
     [{**MOST_FREQUENT, "indicator": True}, ONE_HOT],
     [{**MOST_FREQUENT, "indicator": True}, ORDINAL, MIN_MAX],
@@ -81,7 +85,10 @@ def table_form(table, fitted):
 def assert_forms_agree(table, training, features, chains):
     transforms = TypeAdapter(dict[str, tuple[Transform, ...]]).validate_python(chains)
     check(features, transforms)
-    fitted = fit(training.lazy(), features=features, transforms=transforms, label=LABEL)
+    shard = io.BytesIO()
+    training.cast({"example_id": pl.UInt64}).write_parquet(shard)
+    split = Split(validation_fraction=0)
+    fitted = fit([shard.getvalue()], split=split, features=features, transforms=transforms, label=LABEL)
     model = reloaded(raw_model(identity_core(fitted), fitted))
     expected, inputs = table_form(table, fitted), raw_inputs(table, fitted)
     np.testing.assert_allclose(np.asarray(model(inputs)), expected, rtol=1e-6, atol=1e-6)

@@ -73,7 +73,7 @@ def test_real_data_becomes_typed_examples(real) -> None:
     table = shards.scan(paths.examples).collect()
     assert table.height == expected["rows_read"]
     assert table["example_id"].is_sorted()
-    schema = arrow_schema(pipeline.ingest.features, pipeline.ingest.label, given_split="train_rows" in expected)
+    schema = arrow_schema(pipeline.ingest, given_split="train_rows" in expected)
     assert pq.read_schema(next(paths.examples.iterdir())).equals(schema)
 
 
@@ -91,8 +91,12 @@ def test_ingesting_again_gives_the_same_bytes(titanic, tmp_path, monkeypatch) ->
 def test_a_small_table_is_read_as_params_say(titanic, tmp_path, monkeypatch) -> None:
     ingest(*small(titanic, tmp_path, monkeypatch))
     table = shards.scan(tmp_path / "data" / "small" / "examples").collect()
-    assert table.schema == {"example_id": pl.UInt64, "size": pl.Float64, "kind": pl.String}
-    assert sorted(table.drop("example_id").rows(), key=str) == [(0.5, "big"), (1.5, "big"), (None, "small")]
+    assert table.schema == {"example_id": pl.UInt64, "content_id": pl.UInt64, "size": pl.Float64, "kind": pl.String}
+    assert sorted(table.drop("example_id", "content_id").rows(), key=str) == [
+        (0.5, "big"),
+        (1.5, "big"),
+        (None, "small"),
+    ]
 
 
 def test_too_many_bad_rows_stop_and_keep_what_was_there(titanic, tmp_path, monkeypatch) -> None:
@@ -109,13 +113,18 @@ def test_a_few_bad_rows_are_counted_and_left_out(titanic, tmp_path, monkeypatch)
     content = CSV.replace(b"2,,", b"2,tall,")
     pipeline, paths = small(titanic, tmp_path, monkeypatch, content=content, max_bad_fraction=0.5)
     ingest(pipeline, paths)
-    assert json.loads(paths.ingest_metrics.read_text()) == {
+    counts = json.loads(paths.ingest_metrics.read_text())
+    assert counts.pop("files")[0]["sha256"] == hashlib.sha256(content).hexdigest()
+    assert counts == {
         "rows_read": 3,
         "rows_kept": 2,
         "rows_rejected": 1,
+        "rows_left_out": 0,
         "duplicate_rows": 0,
         "rejected_by_reason": {"size: not a number": 1},
     }
+    [rejected] = pl.read_parquet(paths.rejected).iter_rows(named=True)
+    assert (rejected["file"], rejected["row"], rejected["reason"]) == ("rows.csv", 2, "not a number")
 
 
 def test_a_file_that_params_no_longer_name_goes_from_raw(titanic, tmp_path, monkeypatch) -> None:

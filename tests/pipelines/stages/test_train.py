@@ -31,8 +31,11 @@ def test_a_training_leaves_model_checkpoint_history_and_a_finished_run(project):
 
     from components.training import checkpoints
 
-    assert checkpoints.load(paths.checkpoint).state.epoch == 2
-    assert list(paths.tensorboard.glob("validation/events.out.tfevents.*"))
+    last = checkpoints.load(paths.checkpoint)
+    assert last.state.epoch == 2
+    kept = [checkpoints.load(folder).state for folder in sorted(paths.checkpoints.iterdir())]
+    assert [(state.epoch, state.step) for state in kept] == [(1, last.state.step // 2), (2, last.state.step)]
+    assert_tensorboard_shows_all(paths.tensorboard, epochs=2)
 
     client, found = project.runs()
     assert [one.info.run_id for one in found] == [run["mlflow_run_id"]]
@@ -44,7 +47,7 @@ def test_a_training_leaves_model_checkpoint_history_and_a_finished_run(project):
 
 
 def assert_tensorboard_shows_all(folder, *, epochs: int) -> None:
-    """Scalars of both splits, each epoch's histograms of the weights, and the graph."""
+    """Scalars of both splits, each epoch's histograms of the weights, the graph by layer, and the first images."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     train, validation = (EventAccumulator(str(folder / split)).Reload() for split in ("train", "validation"))
@@ -52,7 +55,11 @@ def assert_tensorboard_shows_all(folder, *, epochs: int) -> None:
     kernels = [tag for tag in train.Tags()["tensors"] if tag.endswith("kernel")]
     assert len(kernels) == 2
     assert [event.step for event in train.Tensors(kernels[0])] == list(range(1, epochs + 1))
-    assert train.Tags()["graph"]
+    scopes = {scope for node in train.Graph().node for scope in node.name.split("/")[:-1]}
+    assert any(scope.startswith("dense") for scope in scopes), scopes
+    width, height, *pictures = train.Tensors("image")[0].tensor_proto.string_val
+    assert (width, height, len(pictures)) == (b"8", b"8", 16)
+    assert all(picture.startswith(b"\x89PNG") for picture in pictures)
 
 
 def test_a_loss_that_is_not_finite_fails_the_stage_and_the_run_in_one_line(project):
@@ -129,7 +136,7 @@ def test_everything_that_training_can_do_works_together(project):
             "clip_norm": 1.0,
             "gradient_accumulation_steps": 2,
         },
-        checkpoints={"every_steps": 5, "keep": 3},
+        checkpoints={"every_steps": 5, "keep_last": 3, "keep_every_hours": 1},
     )
     code, output = project.train()
     assert code == 0, output

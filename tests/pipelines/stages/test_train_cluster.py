@@ -1,15 +1,8 @@
 """Training on a Ray cluster of several nodes, each a raylet of its own, some of which are lost and come back."""
 
-import os
 import re
-import shutil
 import signal
-import socket
 import subprocess
-import sys
-import tempfile
-import time
-from pathlib import Path
 
 import psutil
 import pytest
@@ -20,63 +13,25 @@ pytestmark = pytest.mark.slow
 class Cluster:
     """A head without cores, and nodes of one core each."""
 
-    def __init__(self, home: Path) -> None:
-        self._temporary = Path(tempfile.mkdtemp(prefix="ray"))  # short: Ray's sockets lie below it
-        self._processes: list[subprocess.Popen] = []
-        self._environment = {**os.environ, "HOME": str(home), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
-        self._environment |= {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "RAY_USAGE_STATS_ENABLED": "0"}
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self.address = f"127.0.0.1:{listener.getsockname()[1]}"
-        head = ["--head", f"--port={self.address.rpartition(':')[2]}", "--num-cpus=0", "--include-dashboard=false"]
-        self._start(*head, f"--temp-dir={self._temporary}")
+    def __init__(self, nodes, port: int) -> None:
+        self._nodes, self.address = nodes, f"127.0.0.1:{port}"
+        head = ["--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false"]
+        nodes.start(*head, f"--temp-dir={nodes.temporary}")
 
     @property
     def environment(self) -> dict[str, str]:
-        names = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")
-        return {"RAY_ADDRESS": self.address, **{name: self._environment[name] for name in names}}
+        return {"RAY_ADDRESS": self.address, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self._nodes.TOKEN}
 
     def add_node(self) -> psutil.Process:
         """Start a node and return its raylet."""
-        return self._raylet(self._start(f"--address={self.address}", "--num-cpus=1"))
-
-    def stop(self) -> None:
-        for process in reversed(self._processes):
-            for one in [*psutil.Process(process.pid).children(recursive=True)] if process.poll() is None else []:
-                one.kill()
-            process.kill()
-            process.wait(30)
-        shutil.rmtree(self._temporary, ignore_errors=True)
-
-    def _start(self, *options: str) -> subprocess.Popen:
-        command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--node-ip-address=127.0.0.1"]
-        process = subprocess.Popen(
-            [*command, "--object-store-memory=100000000", *options],
-            env=self._environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        self._processes.append(process)
-        self._raylet(process)
-        return process
-
-    @staticmethod
-    def _raylet(process: subprocess.Popen) -> psutil.Process:
-        deadline_seconds = time.monotonic() + 60
-        while time.monotonic() < deadline_seconds:
-            for child in psutil.Process(process.pid).children(recursive=True):
-                if child.name() == "raylet":
-                    return child
-            time.sleep(0.2)
-        raise AssertionError("no raylet within 60 s")
+        return self._nodes.start(f"--address={self.address}", "--num-cpus=1")
 
 
 @pytest.fixture
-def cluster(tmp_path):
-    made = Cluster(tmp_path)
-    try:
-        yield made
-    finally:
-        made.stop()
+def cluster(ray_nodes, free_ports):
+    nodes = ray_nodes()
+    yield Cluster(nodes, *free_ports(1))
+    nodes.stop()
 
 
 def read_until(process: subprocess.Popen, pattern: str) -> str:

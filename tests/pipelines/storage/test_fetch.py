@@ -1,114 +1,565 @@
+"""Files that are fetched from servers which misbehave in every way known; each is a real one, on loopback."""
+
+import datetime
+import fcntl
+import gzip
 import hashlib
+import os
+import ssl
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 import stamina
+import structlog
 
 from components.errors import DataError, ServiceError
-from components.sources.settings import SourceFile
-from pipelines.storage.fetch import fetch
+from components.sources.file import SourceFile
+from components.sources.settings import FileSet
+from pipelines.storage.fetch import fetch, located
 
 CONTENT = b"a,b\n1,2\n" * 10_000
+OTHER = b"c,d\n3,4\n" * 10_000
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 class Handler(BaseHTTPRequestHandler):
     """Answers each request with the next of `server.answers`, and the last one for ever."""
 
+    protocol_version = "HTTP/1.1"
+
     def do_GET(self) -> None:
         self.server.requests.append(self.headers)
         answers = self.server.answers
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        self.close_connection = True
         if isinstance(answer, int):
             self.send_error(answer)
-            return
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(CONTENT)))
+        elif isinstance(answer, bytes):
+            self.answer(200, {"Content-Length": len(CONTENT)}, answer)  # a shorter one is a connection that breaks
+        else:
+            answer(self)
+
+    def answer(self, status: int, headers: dict[str, object], content: bytes = b"") -> None:
+        self.send_response(status)
+        self.send_header("Connection", "close")
+        for name, value in headers.items():
+            self.send_header(name, str(value))
         self.end_headers()
-        self.wfile.write(answer)  # a shorter one than announced is a connection that breaks
+        with suppress(ConnectionError):
+            self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
         pass
 
 
+def serving(content=CONTENT, *, etag='"1"', breaks_after=None, status=200, **headers):
+    """An answer of a server that knows ranges and conditions, and may break off after some bytes."""
+
+    def answer(handler: Handler) -> None:
+        asked, known = handler.headers.get("Range"), handler.headers.get("If-None-Match")
+        if known and known == etag:
+            return handler.answer(304, {"ETag": etag})
+        start = int(asked[6:-1]) if asked and handler.headers["If-Range"] == etag else 0
+        described = {"Content-Length": len(content) - start, "ETag": etag} if etag else {"Content-Length": len(content)}
+        described |= {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if start else {}
+        described |= {name.replace("_", "-"): value for name, value in headers.items()}
+        return handler.answer(206 if start else status, described, content[start:breaks_after])
+
+    return answer
+
+
+def plain(status: int = 200, content: bytes = CONTENT, **headers: object):
+    return lambda handler: handler.answer(status, {n.replace("_", "-"): v for n, v in headers.items()}, content)
+
+
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.delenv("HEADRACE_MIRROR", raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server, stamina.set_testing(True, attempts=3):
         server.answers, server.requests = [CONTENT], []
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server
         server.shutdown()
         thread.join()
 
 
-def source_file(url="https://example.org/data.csv", content=CONTENT, name="data.csv"):
-    # model_construct, because params.yaml admits https only and a server on loopback has no certificate
-    return SourceFile.model_construct(name=name, url=url, sha256=hashlib.sha256(content).hexdigest())
+@pytest.fixture
+def bring(tmp_path, server):
+    """Fetch from the server; its settings can be given."""
+
+    def call(*, known_sha256=None, **settings):
+        settings = {"url": f"http://127.0.0.1:{server.server_port}/data.csv", "allow_http": True} | settings
+        file = SourceFile(name="data.csv", **settings)
+        return fetch(
+            file,
+            dataset="numbers",
+            folder=tmp_path / "raw",
+            aside=tmp_path / "aside",
+            root=tmp_path,
+            known_sha256=known_sha256,
+        )
+
+    return call
 
 
-def url_of(server) -> str:
-    return f"http://127.0.0.1:{server.server_port}/data.csv"
+def names(folder) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_file_is_downloaded_as_it_is(server, tmp_path) -> None:
-    path = fetch(source_file(url_of(server)), dataset="numbers", folder=tmp_path / "raw")
+PINNED = {"sha256": sha256(CONTENT)}
+
+
+@pytest.mark.parametrize("pinned", [PINNED, {}], ids=["pinned", "unpinned"])
+def test_a_file_is_downloaded_as_it_is(server, bring, tmp_path, pinned):
+    path = bring(**pinned)
     assert path == tmp_path / "raw" / "data.csv"
     assert path.read_bytes() == CONTENT
+    assert names(tmp_path / "raw") == ["data.csv"]
     assert server.requests[0]["Accept-Encoding"] == "identity"
 
 
-@pytest.mark.parametrize("first", [503, 429, CONTENT[:100]], ids=["busy", "too many requests", "broken connection"])
-def test_what_may_pass_is_tried_again(server, tmp_path, first) -> None:
-    server.answers = [first, CONTENT]
-    assert fetch(source_file(url_of(server)), dataset="numbers", folder=tmp_path).read_bytes() == CONTENT
-    assert len(server.requests) == 2
+@pytest.mark.parametrize("first", [500, 503, 429, 408, CONTENT[:100]])
+def test_what_may_pass_is_tried_again(server, bring, first):
+    server.answers = [first, first, CONTENT]
+    assert bring(**PINNED).read_bytes() == CONTENT
+    assert len(server.requests) == 3
 
 
-@pytest.mark.parametrize(("answer", "requests"), [(404, 1), (403, 1), (500, 3), (CONTENT[:100], 3)])
-def test_what_does_not_pass_is_an_error_and_leaves_nothing(server, tmp_path, answer, requests) -> None:
+@pytest.mark.parametrize(
+    ("answer", "requests"), [(404, 1), (403, 1), (500, 3), (204, 1), (302, 1), (304, 3), (CONTENT[:100], 6)]
+)
+def test_what_does_not_pass_is_an_error_and_leaves_nothing(server, bring, tmp_path, answer, requests):
     server.answers = [answer]
     with pytest.raises(ServiceError, match=r"data\.csv.*Check the url in params\.yaml"):
-        fetch(source_file(url_of(server)), dataset="numbers", folder=tmp_path)
+        bring(**PINNED)
     assert len(server.requests) == requests
-    assert list(tmp_path.iterdir()) == []
+    assert names(tmp_path / "raw") == []
 
 
-def test_a_server_that_is_not_there_is_an_error(server, tmp_path) -> None:
+def test_a_server_that_is_not_there_is_an_error(bring):
     with pytest.raises(ServiceError, match="can't download"):
-        fetch(source_file("http://127.0.0.1:1/data.csv"), dataset="numbers", folder=tmp_path)
+        bring(url="http://127.0.0.1:1/data.csv")
 
 
-def test_a_wrong_checksum_names_file_expected_and_found_and_leaves_nothing(server, tmp_path) -> None:
-    expected, found = hashlib.sha256(b"other").hexdigest(), hashlib.sha256(CONTENT).hexdigest()
-    with pytest.raises(DataError, match=rf"data\.csv from .* expected {expected}, found {found} \(80000 bytes\)"):
-        fetch(source_file(url_of(server), content=b"other"), dataset="numbers", folder=tmp_path)
-    assert list(tmp_path.iterdir()) == []
+def test_a_wrong_checksum_keeps_the_file_aside_and_the_one_before(server, bring, tmp_path):
+    bring(**PINNED)
+    server.answers = [OTHER]
+    refused = tmp_path / "aside" / "data.csv"
+    text = rf"data\.csv from .* expected {'0' * 64}, found {sha256(OTHER)} \(80000 bytes, kept as {refused}\)"
+    with pytest.raises(DataError, match=text):
+        bring(sha256="0" * 64)
+    assert refused.read_bytes() == OTHER
+    assert (tmp_path / "raw" / "data.csv").read_bytes() == CONTENT
+    assert bring(**PINNED).read_bytes() == CONTENT
 
 
-def test_a_file_that_is_there_is_not_fetched_again(server, tmp_path) -> None:
+def test_a_pinned_file_that_is_there_is_not_asked_for(server, bring):
     for _ in range(2):
-        fetch(source_file(url_of(server)), dataset="numbers", folder=tmp_path)
+        bring(**PINNED)
     assert len(server.requests) == 1
 
 
-def test_a_damaged_file_that_is_there_is_fetched_again(server, tmp_path) -> None:
-    (tmp_path / "data.csv").write_bytes(CONTENT[:-1])
-    assert fetch(source_file(url_of(server)), dataset="numbers", folder=tmp_path).read_bytes() == CONTENT
+def test_a_damaged_file_that_is_there_is_fetched_again(server, bring, tmp_path):
+    server.answers = [serving()]
+    for settings in (PINNED, {}):
+        bring(**settings)
+        (tmp_path / "raw" / "data.csv").write_bytes(CONTENT[:-1])
+        assert bring(**settings).read_bytes() == CONTENT
 
 
-def test_a_mirror_takes_the_place_of_the_network(server, tmp_path, monkeypatch) -> None:
-    (tmp_path / "mirror" / "numbers").mkdir(parents=True)
-    (tmp_path / "mirror" / "numbers" / "data.csv").write_bytes(CONTENT)
-    monkeypatch.setenv("HEADRACE_MIRROR", str(tmp_path / "mirror"))
-    assert fetch(source_file(url_of(server)), dataset="numbers", folder=tmp_path / "raw").read_bytes() == CONTENT
+@pytest.mark.parametrize("validator", [{}, {"etag": None, "Last_Modified": "Sat, 01 Jan 2022 00:00:00 GMT"}])
+def test_an_unpinned_file_is_sent_again_only_if_it_changed(server, bring, validator):
+    server.answers = [serving(**validator), plain(304, b""), serving(OTHER, etag='"2"')]
+    with structlog.testing.capture_logs() as logs:
+        found = [sha256(bring(known_sha256=sha256(CONTENT)).read_bytes()) for _ in range(3)]
+    assert found == [sha256(CONTENT), sha256(CONTENT), sha256(OTHER)]
+    assert [entry["event"] for entry in logs] == ["fetched", "unchanged", "fetched", "changed since the last ingest"]
+    assert logs[0] | {"name": "data.csv", "bytes": 80_000, "sha256": sha256(CONTENT)} == logs[0]
+    assert logs[3] | {"before": sha256(CONTENT), "sha256": sha256(OTHER), "log_level": "warning"} == logs[3]
+    asked = server.requests[1]
+    assert (asked["If-None-Match"] or asked["If-Modified-Since"]) == validator.get("Last_Modified", '"1"')
+
+
+def test_a_weak_etag_is_not_relied_on(server, bring):
+    server.answers = [serving(etag='W/"1"')]
+    for _ in range(2):
+        bring()
+    assert server.requests[1]["If-None-Match"] is None
+
+
+def test_another_url_is_another_file(server, bring):
+    server.answers = [serving()]
+    bring()
+    bring(url=f"http://127.0.0.1:{server.server_port}/other.csv")
+    assert server.requests[1]["If-None-Match"] is None
+
+
+def test_a_broken_download_goes_on_where_it_broke(server, bring):
+    server.answers = [serving(breaks_after=20_000), serving(breaks_after=50_000), serving()]
+    assert bring().read_bytes() == CONTENT
+    assert [asked["Range"] for asked in server.requests] == [None, "bytes=20000-", "bytes=50000-"]
+    assert server.requests[1]["If-Range"] == '"1"'
+
+
+def test_as_long_as_bytes_arrive_attempts_are_not_counted(server, bring):
+    server.answers = [*(serving(breaks_after=1000 * n) for n in range(1, 21)), serving()]
+    assert bring().read_bytes() == CONTENT
+    assert len(server.requests) == 21
+
+
+def test_the_next_call_goes_on_too(server, bring, tmp_path):
+    server.answers = [serving(breaks_after=20_000), 404]
+    with pytest.raises(ServiceError):
+        bring()
+    assert names(tmp_path / "raw") == []
+    server.answers = [serving()]
+    assert bring().read_bytes() == CONTENT
+    assert server.requests[2]["Range"] == "bytes=20000-"
+
+
+def test_the_download_of_a_changed_file_goes_on_too(server, bring, tmp_path):
+    server.answers = [serving(), serving(OTHER, etag='"2"', breaks_after=20_000), serving(OTHER, etag='"2"')]
+    bring()
+    assert bring().read_bytes() == OTHER
+    assert server.requests[1]["If-None-Match"] == '"1"'
+    assert server.requests[2]["Range"] == "bytes=20000-"
+    assert server.requests[2]["If-Range"] == '"2"'
+
+
+def test_a_copy_that_broke_off_is_not_gone_on_with(server, bring, tmp_path, monkeypatch):
+    server.answers = [serving(breaks_after=20_000), 404]
+    with pytest.raises(ServiceError):
+        bring()
+    (tmp_path / "numbers").mkdir()
+    (tmp_path / "numbers" / "data.csv").write_bytes(OTHER[:30_000])
+    monkeypatch.setenv("HEADRACE_MIRROR", str(tmp_path))
+    with pytest.raises(DataError):
+        bring(**PINNED)
+    (tmp_path / "aside" / "data.csv").rename(tmp_path / "aside" / ".data.csv.part")
+    monkeypatch.delenv("HEADRACE_MIRROR")
+    server.answers = [serving()]
+    assert bring().read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        serving(OTHER, etag='"2"'),  # another version: If-Range makes it send all
+        plain(200, OTHER, Content_Length=len(OTHER)),  # ranges are not known
+    ],
+)
+def test_a_file_that_changed_or_a_server_without_ranges_starts_over(server, bring, second):
+    server.answers = [serving(breaks_after=20_000), second]
+    assert bring().read_bytes() == OTHER
+    assert len(server.requests) == 2
+
+
+WRONG_RANGES = {
+    "another start": {"Content_Range": "bytes 10000-79999/80000", "ETag": '"1"'},
+    "none": {"ETag": '"1"'},
+    "no total": {"Content_Range": "bytes 20000-79999/*", "ETag": '"1"'},
+    "beyond the total": {"Content_Range": "bytes 20000-79999/70000", "ETag": '"1"'},
+    "another version": {"Content_Range": "bytes 20000-79999/80000", "ETag": '"2"'},
+}
+
+
+@pytest.mark.parametrize("headers", WRONG_RANGES.values(), ids=WRONG_RANGES)
+def test_a_range_that_was_not_asked_for_is_not_trusted(server, bring, headers):
+    wrong = plain(206, OTHER[20_000:], Content_Length=60_000, **headers)
+    server.answers = [serving(breaks_after=20_000), wrong, serving()]
+    assert bring().read_bytes() == CONTENT
+    assert server.requests[2]["Range"] is None
+
+
+def test_a_range_that_is_not_there_starts_over(server, bring):
+    server.answers = [serving(breaks_after=20_000), plain(416, b"", Content_Length=0), serving()]
+    assert bring().read_bytes() == CONTENT
+    assert server.requests[2]["Range"] is None
+
+
+def test_a_shorter_range_than_asked_for_is_gone_on_with(server, bring):
+    half = plain(
+        206, CONTENT[20_000:50_000], ETag='"1"', Content_Length=30_000, Content_Range="bytes 20000-49999/80000"
+    )
+    server.answers = [serving(breaks_after=20_000), half, serving()]
+    assert bring().read_bytes() == CONTENT
+    assert server.requests[2]["Range"] == "bytes=50000-"
+
+
+def test_without_a_validator_a_download_starts_over(server, bring):
+    server.answers = [CONTENT[:20_000], CONTENT]
+    assert bring().read_bytes() == CONTENT
+    assert server.requests[1]["Range"] is None
+
+
+def test_a_length_that_lies_never_passes(server, bring, tmp_path):
+    server.answers = [plain(200, CONTENT, Content_Length=len(CONTENT) + 1)]
+    with pytest.raises(ServiceError, match="can't download"):
+        bring()
+    server.answers = [plain(200, CONTENT, Content_Length=len(CONTENT) - 1)]  # HTTP ends the file there
+    with pytest.raises(DataError, match=r"another SHA-256.*79999 bytes"):
+        bring(**PINNED)
+    assert names(tmp_path / "raw") == []
+
+
+def test_a_length_that_is_not_told_is_unverifiable_without_a_checksum(server, bring):
+    server.answers = [plain(200, CONTENT)]
+    with pytest.raises(ServiceError, match=r"does not say how long the file is.*put its SHA-256 into params"):
+        bring()
+    assert bring(**PINNED).read_bytes() == CONTENT
+
+
+def chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n"):
+    body = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks)
+    return plain(200, body + end, Transfer_Encoding="chunked")
+
+
+def test_chunks_have_an_end_that_must_come(server, bring):
+    server.answers = [chunked(CONTENT, end=b""), chunked(CONTENT[:50], CONTENT[50:])]
+    assert bring().read_bytes() == CONTENT
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "answer", [plain(200, CONTENT, Content_Length=len(CONTENT)), chunked(*[CONTENT] * 50)], ids=["announced", "endless"]
+)
+def test_a_file_that_is_too_large_is_not_read_on(server, bring, tmp_path, answer):
+    server.answers = [answer]
+    with pytest.raises(DataError, match=r"data\.csv from .* has more than 70000 bytes; .*set max_bytes"):
+        bring(max_bytes=70_000)
+    assert len(server.requests) == 1
+    assert names(tmp_path / "raw") == []
+    assert (tmp_path / "aside" / ".data.csv.part").stat().st_size == 0
+
+
+def trickle(where: str):
+    def answer(handler: Handler) -> None:
+        try:
+            if where == "body":
+                handler.answer(200, {"Content-Length": 1000, "ETag": '"1"'})
+            for _ in range(50):
+                handler.wfile.write(b"H" if where == "body" else b"HTTP/1.1 200 OK\r\nX: y\r\n")
+                time.sleep(0.1)
+        except OSError:
+            pass
+
+    return answer
+
+
+@pytest.mark.parametrize("where", ["body", "headers"])
+def test_time_is_limited_in_all(server, bring, where):
+    server.answers = [trickle(where)]
+    begin = time.monotonic()
+    with pytest.raises(ServiceError, match=r"data\.csv: not complete after 0\.5 seconds"):
+        bring(timeout_seconds=0.5)
+    assert time.monotonic() - begin < 2
+
+
+def test_a_partial_answer_to_a_whole_question_is_not_trusted(server, bring):
+    server.answers = [plain(206, OTHER, Content_Length=80_000, Content_Range="bytes 0-79999/80000"), serving()]
+    assert bring().read_bytes() == CONTENT
+
+
+def test_a_server_that_never_answers_is_left_when_time_is_up(server, bring):
+    server.answers = [lambda handler: time.sleep(1)]
+    begin = time.monotonic()
+    with pytest.raises(ServiceError, match=r"not complete after 0\.3 seconds"):
+        bring(timeout_seconds=0.3)
+    assert time.monotonic() - begin < 1
+
+
+@pytest.mark.parametrize("as_date", [False, True])
+def test_retry_after_is_waited_for(server, bring, as_date):
+    def busy(handler: Handler) -> None:
+        moment = format_datetime(datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=2), usegmt=True)
+        handler.answer(429, {"Retry-After": moment if as_date else 1, "Content-Length": 0})
+
+    server.answers = [busy, CONTENT]
+    begin = time.monotonic()
+    with stamina.set_testing(False):
+        assert bring(**PINNED).read_bytes() == CONTENT
+    assert 0.9 <= time.monotonic() - begin < 4
+
+
+@pytest.mark.parametrize("retry_after", ["3600", "Fri, 01 Jan 2100 00:00:00 GMT"])
+def test_retry_after_the_time_limit_is_not_waited_for(server, bring, retry_after):
+    server.answers = [plain(503, b"", Retry_After=retry_after, Content_Length=0)]
+    with pytest.raises(ServiceError, match="503 Service Unavailable"):
+        bring(timeout_seconds=60)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("retry_after", ["soon", "", "-5", "Fri, 01 Jan 2010 00:00:00 GMT"])
+def test_a_strange_retry_after_is_no_obstacle(server, bring, retry_after):
+    server.answers = [plain(503, b"", Retry_After=retry_after, Content_Length=0), CONTENT]
+    assert bring(**PINNED).read_bytes() == CONTENT
+
+
+def test_redirects_are_followed_but_not_for_ever(server, bring):
+    server.answers = [plain(302, b"", Location="/elsewhere", Content_Length=0), CONTENT]
+    assert bring(**PINNED).read_bytes() == CONTENT
+    server.answers = [plain(302, b"", Location="/data.csv", Content_Length=0)]
+    with pytest.raises(ServiceError, match="maximum allowed redirects"):
+        bring()
+
+
+def test_a_redirect_from_https_to_http_is_refused(server, bring, tmp_path, monkeypatch):
+    certificate = self_signed(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    plain_port = server.server_port
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as secure:
+        secure.socket = context.wrap_socket(secure.socket, server_side=True)
+        secure.requests = []
+        secure.answers = [plain(302, b"", Location=f"http://127.0.0.1:{plain_port}/data.csv", Content_Length=0)]
+        thread = threading.Thread(target=secure.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        url = f"https://127.0.0.1:{secure.server_port}/data.csv"
+        with pytest.raises(ServiceError, match=r"https:.* leads on to http:.*which is not https"):
+            bring(url=url, allow_http=False)
+        secure.answers = [CONTENT]
+        assert bring(url=url, allow_http=False, **PINNED).read_bytes() == CONTENT
+        secure.shutdown()
+        thread.join()
     assert server.requests == []
 
 
-def test_a_file_that_the_mirror_lacks_is_an_error_that_says_where_it_was_looked_up(tmp_path, monkeypatch) -> None:
+def self_signed(folder):
+    """A key and a certificate for 127.0.0.1, in one file."""
+    import ipaddress
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path = folder / "certificate.pem"
+    path.write_bytes(private + certificate.public_bytes(pem))
+    return path
+
+
+def test_what_a_server_compresses_unasked_is_kept_as_sent(server, bring):
+    packed = gzip.compress(CONTENT)
+    server.answers = [plain(200, packed, Content_Encoding="gzip", Content_Length=len(packed))]
+    assert bring().read_bytes() == packed
+    with pytest.raises(DataError, match="another SHA-256"):
+        bring(**PINNED)
+
+
+def test_of_two_that_fetch_one_file_the_second_finds_what_the_first_brought(server, bring, tmp_path):
+    (tmp_path / "aside").mkdir()
+    (tmp_path / "raw").mkdir()
+    with (tmp_path / "aside" / ".data.csv.lock").open("a+") as stream, ThreadPoolExecutor() as second:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        waiting = second.submit(bring, **PINNED)
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=0.2)
+        (tmp_path / "raw" / "data.csv").write_bytes(CONTENT)
+        fcntl.flock(stream, fcntl.LOCK_UN)
+        assert waiting.result(timeout=10).read_bytes() == CONTENT
+    assert server.requests == []
+
+
+def test_a_note_that_is_damaged_is_none(server, bring, tmp_path):
+    server.answers = [serving()]
+    bring()
+    (tmp_path / "aside" / ".data.csv.json").write_text("{")
+    assert bring().read_bytes() == CONTENT
+
+
+def test_a_mirror_takes_the_place_of_the_network(server, bring, tmp_path, monkeypatch):
+    (tmp_path / "mirror" / "numbers").mkdir(parents=True)
+    (tmp_path / "mirror" / "numbers" / "data.csv").write_bytes(CONTENT)
+    monkeypatch.setenv("HEADRACE_MIRROR", str(tmp_path / "mirror"))
+    assert bring(**PINNED).read_bytes() == CONTENT
+    assert server.requests == []
+
+
+def test_a_file_that_the_mirror_lacks_is_an_error_that_says_where_it_was_looked_up(bring, tmp_path, monkeypatch):
     monkeypatch.setenv("HEADRACE_MIRROR", str(tmp_path / "mirror"))
     with pytest.raises(ServiceError, match=r"mirror.numbers.data\.csv: No such file.*unset HEADRACE_MIRROR"):
-        fetch(source_file(), dataset="numbers", folder=tmp_path / "raw")
-    assert list((tmp_path / "raw").iterdir()) == []
+        bring(**PINNED)
+    assert names(tmp_path / "raw") == []
+
+
+LOCAL = {"url": "landing/numbers.csv", "allow_http": False}
+
+
+@pytest.mark.parametrize("is_absolute", [False, True])
+def test_a_file_of_this_machine_is_copied_and_seen_to_change(bring, tmp_path, is_absolute):
+    source = tmp_path / "landing" / "numbers.csv"
+    source.parent.mkdir()
+    source.write_bytes(CONTENT)
+    before = source.stat()
+    local = LOCAL | {"url": str(source) if is_absolute else LOCAL["url"]}
+    assert bring(**local).read_bytes() == CONTENT
+    source.write_bytes(OTHER)
+    os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns))  # size and time are what they were
+    with structlog.testing.capture_logs() as logs:
+        assert bring(**local, known_sha256=sha256(CONTENT)).read_bytes() == OTHER
+    assert logs[-1]["event"] == "changed since the last ingest"
+    with pytest.raises(DataError, match="another SHA-256"):
+        bring(**local, **PINNED)
+    assert (tmp_path / "raw" / "data.csv").read_bytes() == OTHER
+    with pytest.raises(DataError, match="more than 10 bytes"):
+        bring(**local, max_bytes=10)
+
+
+def test_a_path_that_is_no_file_is_an_error(bring, tmp_path):
+    with pytest.raises(ServiceError, match=r"can't read .*numbers\.csv: No such file.*Check the url in params\.yaml"):
+        bring(**LOCAL)
+    (tmp_path / "landing").mkdir()
+    with pytest.raises(ServiceError, match="Is a directory"):
+        bring(**LOCAL | {"url": "landing"})
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ServiceError, match="it is a pipe"):
+        bring(**LOCAL | {"url": "pipe"})
+
+
+@pytest.mark.parametrize(
+    ("root", "mirror", "found"),
+    [
+        ("data/photos", None, "/project/data/photos"),
+        ("data/photos", "/mirror", "/mirror/flowers"),
+        ("/photos", "/mirror", "/photos"),
+        ("s3://bucket/photos", "/mirror", "s3://bucket/photos"),
+    ],
+)
+def test_a_relative_set_of_files_is_one_of_the_mirror_or_the_project(monkeypatch, root, mirror, found):
+    if mirror:
+        monkeypatch.setenv("HEADRACE_MIRROR", mirror)
+    files = located(FileSet(root=root, pattern="*/*.jpg"), dataset="flowers", root=Path("/project"))
+    assert (files.root, files.pattern) == (found, "*/*.jpg")
+
+
+@pytest.mark.parametrize("root", ["s3:bucket", "https://example.org/photos", "s3://"])
+def test_a_set_of_files_is_in_a_folder_or_a_bucket(root):
+    with pytest.raises(ValueError, match="must be a folder or s3://BUCKET/PREFIX"):
+        FileSet(root=root)

@@ -15,11 +15,13 @@ def test_an_object_comes_back_as_it_was(storage, tmp_path):
     (tmp_path / "here").write_bytes(b"\0content")
     storage.upload("a/b", tmp_path / "here")
     assert storage.download("a/b", tmp_path / "back")
+    assert storage.read("a/b") == (tmp_path / "back").read_bytes()
     assert (tmp_path / "back").read_bytes() == b"\0content"
 
 
 def test_an_object_that_is_not_there_changes_nothing(storage, tmp_path):
     assert not storage.download("a/b", tmp_path / "back")
+    assert storage.read("a/b") is None
     assert not (tmp_path / "back").exists()
     storage.remove("a/b")
 

@@ -66,17 +66,17 @@ def partitions(request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 def test_the_files_of_an_interval_come_in_order(partitions, tmp_path):
-    files = fetch_partitions(partitions, DAY, folder=tmp_path / "raw")
+    files = fetch_partitions(partitions, DAY, folder=tmp_path / "raw", aside=tmp_path / "aside")
     assert [(file.name, file.read_bytes()) for file in files] == [
         ("date=2026-11-20_a.csv", b"1"),
         ("date=2026-11-20_b.csv", b"2"),
     ]
-    assert len(fetch_partitions(partitions, None, folder=tmp_path / "raw")) == len(FILES)
+    assert len(fetch_partitions(partitions, None, folder=tmp_path / "raw", aside=tmp_path / "aside")) == len(FILES)
 
 
 def test_a_missing_partition_is_named_with_what_there_is(partitions, tmp_path):
     with pytest.raises(DataError, match=r"there are 2, date=2026-11-19/\*\.csv to date=2026-11-20/\*\.csv"):
-        fetch_partitions(partitions, NEXT_DAY, folder=tmp_path / "raw")
+        fetch_partitions(partitions, NEXT_DAY, folder=tmp_path / "raw", aside=tmp_path / "aside")
 
 
 def test_looking_lists_the_interval_only(partitions):

@@ -1,0 +1,109 @@
+"""From a block of the source to a sorted run of examples: all that can be done without the other blocks."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import polars as pl
+import pyarrow as pa
+
+from components.examples.identity import Words
+from components.examples.runs import encode_run
+from components.examples.settings import ExampleSchema, NumberFeature
+from components.examples.table import example_table, unique_words
+from components.examples.validation import REJECTED, CheckedPart, check_part
+from components.sources.delimited import DelimitedBlock, read_delimited_block
+from components.sources.images import ImageBlock, decode_block
+from components.sources.json_lines import JsonBlock, read_json_block
+from components.sources.part import RawPart
+from components.sources.text import TextBlock, read_text_block
+
+Block = DelimitedBlock | JsonBlock | TextBlock | ImageBlock | RawPart
+_EXACT_INTEGERS = 2.0**53  # float64 has all whole numbers up to here
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What became of a block: a sorted run of its good rows, and the others.
+
+    `counts` are the run's rows in each range of ids; `rejected` counts rows from 1, within the block.
+    """
+
+    files: tuple[str, ...]
+    rows_read: int
+    run: pa.Buffer
+    counts: list[int]
+    rejected: pl.DataFrame
+    unique: dict[str, Words]
+
+
+def prepare(block: Block, *, schema: ExampleSchema) -> Prepared:
+    """Return the rows of a block as examples; raise RowError for one that can't be read."""
+    checked = _check(block, schema)
+    run, counts = encode_run(example_table(checked, schema))
+    return Prepared(
+        files=tuple(dict.fromkeys(checked.raw.files.values())),
+        rows_read=checked.typed.height + checked.rejected.height,
+        run=run,
+        counts=counts,
+        rejected=checked.rejected,
+        unique=unique_words(checked, schema),
+    )
+
+
+def read(block: Block, *, numbers: Collection[str] = ()) -> RawPart:
+    """Return the rows of a block, all text as it is written, but as Float64 what is in `numbers` if it can be.
+
+    Of images, it is all but the images themselves.
+    """
+    match block:
+        case RawPart():
+            return block
+        case DelimitedBlock():
+            return read_delimited_block(block, numbers=numbers)
+        case JsonBlock():
+            return read_json_block(block, numbers=numbers)
+        case TextBlock():
+            return read_text_block(block)
+        case ImageBlock():
+            return RawPart(block.rows, dict.fromkeys(block.rows.columns, block.archive), block.given_split)
+
+
+def _check(block: Block, schema: ExampleSchema) -> CheckedPart:
+    match block:
+        case RawPart():
+            return check_part(block, schema)
+        case ImageBlock():
+            return _check_images(block, schema)
+    raw = read(block, numbers=_numbers(schema))
+    checked = check_part(raw, schema)
+    # Numbers that are read as such are faster; read as text they can be told of as they are written.
+    return check_part(read(block), schema) if checked.rejected.height or _may_lack_digits(raw.table) else checked
+
+
+def _check_images(block: ImageBlock, schema: ExampleSchema) -> CheckedPart:
+    raw, refused = decode_block(block, schema)
+    checked = check_part(raw, schema)
+    if not refused.height:
+        return checked
+    rows = block.rows[(refused["row"] - block.first).to_list()]
+    told = refused.with_columns(
+        column=pl.lit(next(iter(schema.features))),
+        values=rows.select(pl.struct(pl.all()).struct.json_encode()).to_series(),
+    )
+    rejected = pl.concat([checked.rejected, told.select(*REJECTED)]).sort("row")
+    return CheckedPart(checked.raw, checked.typed, rejected)
+
+
+def _may_lack_digits(table: pl.DataFrame) -> bool:
+    largest = table.select(pl.max_horizontal(pl.col(pl.Float64).abs().max(), 0.0)).item()
+    return bool(largest >= _EXACT_INTEGERS)
+
+
+def _numbers(schema: ExampleSchema) -> set[str]:
+    """Columns that are numbers and nothing else: an id is made from what is written."""
+    others = {*schema.key, *schema.group, *([schema.time.column] if schema.time else [])}
+    return {
+        name
+        for name, feature in schema.columns.items()
+        if isinstance(feature, NumberFeature) and feature.date_format is None and name not in others
+    }

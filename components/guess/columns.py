@@ -1,0 +1,191 @@
+"""What the columns of a table of texts seem to be: numbers, dates, categories, or nothing that a model learns from."""
+
+import re
+
+import numpy as np
+import polars as pl
+
+from components.errors import DataError
+from components.examples.settings import ADDED_COLUMNS
+from components.guess.found import Finding, Guess, Section
+from components.guess.texts import as_numbers, date_format, missing_words, without
+
+LEAST_ROWS = 50  # with fewer, a split may get none
+_MOST_CLASSES = 1000
+_MOST_CATEGORIES = 100  # a column of the model's input for each
+_MOST_CLOSED = 20  # categories that are taken for all there will ever be
+_MOST_CODES = 5  # whole numbers that are taken for categories
+_MOST_NUMBER_CLASSES = 10  # the same, for the target
+_RESERVED = {*ADDED_COLUMNS, "label", "assigned_split"}
+_ID_NAME = re.compile(r"(?:^|[^A-Za-z])(?:[Ii]d|ID|[Kk]ey|[Uu]uid|UUID|[Gg]uid|GUID)$|[a-z]I[dD]$")
+
+
+def guess_table(table: pl.DataFrame, *, target: str, is_whole: bool = True) -> Guess:
+    """Return what each column of a table of String seems to be; null is where nothing stands.
+
+    If the table is not whole but the first rows of more, later rows may lack any value and have any category. Raises
+    DataError for a target that can't be learned, too few rows, and no column to learn from.
+    """
+    words = missing_words(table, target=target)
+    known = without(table, words).filter(pl.col(target).is_not_null())
+    label, label_finding, most_frequent = _label(known[target], rows=table.height)
+    features, findings, key = _columns(known, known[target], label, is_whole=is_whole)
+    if not features:
+        why = "; ".join(f"{one.name}: {one.why}" for one in findings)
+        raise DataError(f"no column to learn {target!r} from: {why or 'there is no other'}")
+    ingest: Section = {**({"key": key} if key else {}), "features": features, "label": label}
+    if known.height < table.height:
+        # A little more than there are, because the share is rounded.
+        ingest["max_bad_fraction"] = (10_000 * (table.height - known.height) // table.height + 1) / 10_000
+    source = {"null_values": ["", *words]} if words else {}
+    return Guess(ingest, (label_finding, *findings), known.height, most_frequent, source)
+
+
+def _columns(
+    table: pl.DataFrame, target: pl.Series, label: Section, *, is_whole: bool
+) -> tuple[dict[str, Section], list[Finding], list[str]]:
+    """The features, what was found of each column, and the key."""
+    features: dict[str, Section] = {}
+    findings: list[Finding] = []
+    key: list[str] = []
+    for column in table.drop(target.name):
+        left_out = _no_feature(column, target, label)
+        if left_out is None:
+            features[column.name], finding = _feature(column, is_whole=is_whole)
+        elif is_whole and not key and _is_key(column):
+            key = [column.name]
+            finding = Finding(column.name, "key", f"{left_out}; it decides which split a row is in")
+        else:
+            finding = Finding(column.name, "left out", left_out, is_used=False)
+        findings.append(finding)
+    return features, findings, key
+
+
+def _label(texts: pl.Series, *, rows: int) -> tuple[Section, Finding, float | None]:
+    """The label, and the share of its most frequent class if it is a category. `rows` counts those without it, too."""
+    counts = texts.value_counts(sort=True)
+    values, name = counts[texts.name], texts.name
+    missing = f"; {rows - len(texts)} rows without it are left out" if rows > len(texts) else ""
+    if name in ADDED_COLUMNS:
+        raise DataError(f"a target can't be called {name!r}: Headrace adds a column of that name; rename it")
+    if 2 * len(texts) < rows:
+        raise DataError(f"{name!r} is missing in {rows - len(texts)} of {rows} rows: there is too little to learn from")
+    if len(texts) < LEAST_ROWS:
+        raise DataError(f"expected at least {LEAST_ROWS} rows with a {name!r}, found {len(texts)}")
+    if len(values) == 1:
+        raise DataError(f"{name!r} is {_shown(values[0])} in all rows: there is nothing to learn")
+    numbers = as_numbers(values)
+    if not numbers.has_nulls() and not _are_codes(numbers, most=_MOST_NUMBER_CLASSES):
+        why = f"{_range(numbers)}, {len(values)} different{missing}"
+        return {"type": "number", "name": name}, Finding(name, "target: number", why), None
+    if len(values) > min(_MOST_CLASSES, len(texts) // 2):
+        raise DataError(
+            f"{name!r} is neither a number nor a class: {len(values)} different texts in {len(texts)} rows, such as "
+            f"{_shown(values.filter(numbers.is_null())[0])}"
+        )
+    classes = _sorted(values)
+    why = f"{len(classes)} different: {_listed(classes)}{missing}"
+    most_frequent = int(counts["count"][0]) / len(texts)
+    label = {"type": "category", "name": name, "classes": classes}
+    return label, Finding(name, "target: category", why), most_frequent
+
+
+def _no_feature(column: pl.Series, target: pl.Series, label: Section) -> str | None:
+    """Why a column is left out; None where it is a feature."""
+    name, present = column.name, column.drop_nulls()
+    count = present.n_unique()
+    if "/" in name:
+        return "Keras refuses names with a '/': rename it"
+    if name in _RESERVED:
+        return "Headrace has a column of that name: rename it"
+    if not count:
+        return "there is nothing in it"
+    if count == 1 and not column.has_nulls():
+        return f"the same in all rows: {_shown(present[0])}"
+    if label["type"] == "category" and count == len(label["classes"]) and _are_one_to_one(column, target):
+        return f"it tells {target.name!r}: each of its values goes with one class"
+    return _no_quantity(present, count)
+
+
+def _no_quantity(present: pl.Series, count: int) -> str | None:
+    """Why a column of texts, or of ids, is left out."""
+    if count == len(present) and _is_numbering(present):
+        return "a different whole number in each row: an id"
+    numbers = as_numbers(present)
+    if not numbers.has_nulls() or date_format(present.unique()) is not None:
+        return None
+    if count <= min(_MOST_CATEGORIES, len(present) // 2):
+        return None
+    strange = present.filter(numbers.is_null())
+    if 10 * len(strange) < len(present):
+        return f"numbers but for {len(strange)} texts such as {_shown(strange[0])}: mend these, or add it"
+    return f"text: {count} different in {len(present)} rows, such as {_shown(present[0])}"
+
+
+def _feature(column: pl.Series, *, is_whole: bool) -> tuple[Section, Finding]:
+    present = column.drop_nulls()
+    missing = len(column) - len(present)
+    lacks = f"; {missing} missing ({missing / len(column):.0%})" if missing else ""
+    nullable = {"nullable": True} if missing or not is_whole else {}
+    counts = present.value_counts(sort=True)
+    values, least = counts[column.name], counts["count"][-1]
+    numbers = as_numbers(values)
+    is_code = len(values) > 2 and least > 1 and _are_codes(numbers, most=_MOST_CODES)
+    if not numbers.has_nulls() and not is_code:
+        why = f"{_range(numbers)}, {len(values)} different{lacks}"
+        return {"type": "number", **nullable}, Finding(column.name, "number", why)
+    if numbers.has_nulls() and (written := date_format(values)):
+        why = f"dates or times written as {written}, such as {_shown(values[0])}{lacks}"
+        return {"type": "number", **nullable, "date_format": written}, Finding(column.name, "date", why)
+    classes = _sorted(values)
+    why = f"{len(classes)} different: {_listed(classes)}{lacks}"
+    if is_whole and len(classes) <= _MOST_CLOSED and least > 1:
+        return {"type": "category", **nullable, "classes": classes}, Finding(column.name, "category of these", why)
+    return {"type": "category", **nullable}, Finding(column.name, "category, open", why)
+
+
+def _is_numbering(present: pl.Series) -> bool:
+    """Whether values, all different, are whole numbers that count the rows from 0 or 1, or are called an id."""
+    numbers = as_numbers(present)
+    if numbers.has_nulls() or not _are_whole(numbers):
+        return False
+    first, last = np.sort(numbers.to_numpy())[[0, -1]]
+    return bool(_ID_NAME.search(present.name)) or (first in (0, 1) and last - first == len(present) - 1)
+
+
+def _is_key(column: pl.Series) -> bool:
+    return bool(_ID_NAME.search(column.name)) and not column.has_nulls() and column.n_unique() == len(column)
+
+
+def _are_codes(numbers: pl.Series, *, most: int) -> bool:
+    """Whether different texts are as many different whole numbers, and few."""
+    return len(numbers) <= most and not numbers.has_nulls() and _are_whole(numbers) and numbers.is_unique().all()
+
+
+def _are_whole(numbers: pl.Series) -> bool:
+    return bool((numbers == numbers.round()).all())
+
+
+def _are_one_to_one(one: pl.Series, other: pl.Series) -> bool:
+    """Whether two columns, of as many different values, divide the rows alike."""
+    return not one.has_nulls() and pl.DataFrame([one.alias("one"), other.alias("other")]).n_unique() == one.n_unique()
+
+
+def _sorted(values: pl.Series) -> list[str]:
+    """Texts in order, of their numbers if that is what they are."""
+    table = pl.DataFrame({"text": values, "number": as_numbers(values)})
+    return table.sort(*(["text"] if table["number"].has_nulls() else ["number", "text"]))["text"].to_list()
+
+
+def _range(numbers: pl.Series) -> str:
+    kind = "whole numbers" if _are_whole(numbers) else "numbers"
+    values = numbers.to_numpy()
+    return f"{kind} from {values.min():.6g} to {values.max():.6g}"
+
+
+def _listed(values: list[str], *, most: int = 6) -> str:
+    return ", ".join([_shown(value) for value in values[:most]] + ([] if len(values) <= most else ["..."]))
+
+
+def _shown(value: str) -> str:
+    return repr(value if len(value) <= 40 else f"{value[:37]}...")

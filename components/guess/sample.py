@@ -1,0 +1,80 @@
+"""The first rows of a delimited file, as text: enough to see what its columns are."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from components.errors import DataError
+from components.guess.found import Finding
+from components.sources.compressed import open_plain
+from components.sources.delimited import delimited_blocks, read_delimited_block, read_layout
+from components.sources.part import RowError
+from components.sources.rows import read_header
+
+MOST_BYTES = 1 << 26
+_SEPARATORS = (",", ";", "\t", "|")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows as String, the separator between their values, and whether they are all that the file has.
+
+    `left_out` tells of columns that can't be named.
+    """
+
+    table: pl.DataFrame
+    separator: str
+    is_whole: bool
+    left_out: tuple[Finding, ...] = ()
+
+
+def read_sample(path: Path, *, target: str, most_bytes: int = MOST_BYTES) -> Sample:
+    """Return the first rows of a file, whole blocks until there are `most_bytes`.
+
+    The separator is the one that makes the target a column. Raises DataError for a file without it, and one that is no
+    delimited text.
+    """
+    separator, names = _header(path, target)
+    wanted = [name for name in dict.fromkeys(names) if name and names.count(name) == 1]
+    layout = read_layout(path, columns=wanted, separator=separator, null_values=("",))
+    tables: list[pl.DataFrame] = []
+    rows, bytes_read, is_whole = 0, 0, True
+    for block in delimited_blocks(path, layout):
+        if bytes_read >= most_bytes:
+            is_whole = False
+            break
+        try:
+            tables.append(read_delimited_block(block).table)
+        except RowError as error:
+            raise error.after(rows) from error
+        rows, bytes_read = rows + tables[-1].height, bytes_read + len(block.rows.content)
+    return Sample(pl.concat(tables), separator, is_whole, _unnamed(names))
+
+
+def _header(path: Path, target: str) -> tuple[str, list[str]]:
+    """The separator, and the names that it makes of the header line: those with the target, else the most."""
+    found: dict[str, list[str]] = {}
+    errors: list[DataError] = []
+    for separator in _SEPARATORS:
+        try:
+            with open_plain(path) as stream:
+                found[separator], _ = read_header(stream, file=path.name, separator=separator)
+        except DataError as error:  # a quote within a value, where the separator is another
+            errors.append(error)
+    if not found:
+        raise errors[0]
+    separator, names = max(found.items(), key=lambda one: (target in one[1], len(one[1])))
+    if names.count(target) != 1:
+        raise DataError(
+            f"{path.name}: expected one column {target!r}, the target, found {names.count(target)} in "
+            f"{', '.join(names[:40])}"
+        )
+    return separator, names
+
+
+def _unnamed(names: list[str]) -> tuple[Finding, ...]:
+    repeated = [name for name in dict.fromkeys(names) if name and names.count(name) > 1]
+    findings = [Finding(name, "left out", "several columns have this name", is_used=False) for name in repeated]
+    nameless = [Finding("", "left out", "it has no name", is_used=False)] if "" in names else []
+    return (*findings, *nameless)

@@ -1,0 +1,60 @@
+"""One file of a source: where it is fetched from, and how it is known to be the right one."""
+
+from typing import Annotated, Literal, Self, cast
+
+from pydantic import Field, model_validator
+
+from components.settings import Settings
+
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Scheme = Literal["https", "http", "s3", "path"]
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
+
+
+class SourceFile(Settings):
+    """One file to fetch, or to take from `$HEADRACE_MIRROR/<dataset>/<name>`.
+
+    `url` is `https://...`, `s3://BUCKET/KEY`, or a path of this machine, absolute or relative to the project's root.
+    With `sha256` the file is pinned: no other content is taken. `version` is a version id of S3.
+    """
+
+    name: FileName
+    url: Annotated[str, Field(min_length=1)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    version: Annotated[str, Field(min_length=1)] | None = None
+    anonymous: bool = False
+    allow_http: bool = False
+    max_bytes: Annotated[int, Field(ge=1)] = 100 << 30
+    timeout_seconds: Annotated[float, Field(gt=0, le=7 * 86400)] = 6 * 3600.0
+
+    @property
+    def scheme(self) -> Scheme:
+        """How the file is reached."""
+        scheme, mark, _ = self.url.partition("://")
+        return cast(Scheme, scheme) if mark else "path"
+
+    @model_validator(mode="after")
+    def _url_can_be_fetched(self) -> Self:
+        if self.scheme not in ("https", "http", "s3", "path"):
+            raise ValueError(f"url {self.url!r} must be https://HOST/..., s3://BUCKET/KEY, or a path of this machine")
+        if self.scheme == "http" and not self.allow_http:
+            raise ValueError(f"url {self.url!r}: anyone on the way can change it; use https, or set allow_http: true")
+        if self.scheme != "http" and self.allow_http:
+            raise ValueError("allow_http is for a url that begins with http://")
+        if self.scheme != "s3" and (self.version is not None or self.anonymous):
+            raise ValueError("version and anonymous are for a url that begins with s3://")
+        if self.scheme != "path":
+            self._require_place()
+        return self
+
+    def _require_place(self) -> None:
+        host, _, key = self.url.partition("://")[2].partition("/")
+        if not host or (self.scheme == "s3" and not key):
+            raise ValueError(f"url {self.url!r} must be https://HOST/..., or s3://BUCKET/KEY")
+        if "@" in host:  # it would be in git, and in logs
+            raise ValueError("url must hold no user or password; make the file reachable without, or use a bucket")
+
+
+def is_image(name: str) -> bool:
+    """Whether a file's name says that it is an image; whether it is one is seen where it is decoded."""
+    return name.lower().endswith(IMAGE_SUFFIXES)

@@ -1,0 +1,163 @@
+"""JSON lines (https://jsonlines.org), plain or compressed, read block by block.
+
+Arrow reads a block at 150 MB a second. What it refuses, or takes in another way than we do, Python's json reads once
+more, at a tenth of that: it keeps numbers as they are written, and says which row is wrong.
+"""
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.json as arrow_json
+
+from components.errors import DataError
+from components.sources.compressed import open_plain
+from components.sources.part import RawPart, RowError
+from components.sources.rows import BLOCK_BYTES, LONGEST_ROW_BYTES
+from components.sources.settings import GivenSplit
+
+_MARK = b"\xef\xbb\xbf"
+_ROWS_LOOKED_AT = 64
+
+
+@dataclass(frozen=True)
+class JsonBlock:
+    """Whole lines of a file, and the keys that are wanted."""
+
+    content: bytes
+    file: str
+    columns: tuple[str, ...]
+    given_split: GivenSplit | None = None
+
+
+def json_blocks(
+    path: Path, *, columns: Sequence[str], given_split: GivenSplit | None = None, block_bytes: int = BLOCK_BYTES
+) -> Iterator[JsonBlock]:
+    """Yield the lines of a file in blocks; raise DataError if there are none.
+
+    The last block is cut short within a line that is longer than a row may be: to read it is an error.
+    """
+    rest, is_first, is_empty = b"", True, True
+    with open_plain(path) as stream:
+        while chunk := stream.read(block_bytes):
+            content = rest + (chunk.removeprefix(_MARK) if is_first else chunk)
+            is_first = False
+            end = content.rfind(b"\n") + 1
+            rest = content[end:]
+            if content[:end].strip():
+                is_empty = False
+                yield JsonBlock(content[:end], path.name, tuple(columns), given_split)
+            if len(rest) > LONGEST_ROW_BYTES:
+                break
+    if rest.strip():
+        is_empty = False
+        yield JsonBlock(rest, path.name, tuple(columns), given_split)
+    if is_empty:
+        raise DataError(f"{path.name} has no rows")
+
+
+def read_json_block(block: JsonBlock, *, numbers: Collection[str] = ()) -> RawPart:
+    """Return a block's wanted keys as String, as they are written, or Float64 for `numbers`; null where there is none.
+
+    If Arrow can't read it so, all columns are String. Empty lines are no rows. Raises RowError for a line that is too
+    long or no JSON object, a wanted key that comes twice, and a list or object where a value should be.
+    """
+    table = _read_by_arrow(block, numbers)
+    if table is None:
+        table = _read_by_python(block)
+    return RawPart(table, dict.fromkeys(block.columns, block.file), block.given_split)
+
+
+def _read_by_arrow(block: JsonBlock, numbers: Collection[str]) -> pl.DataFrame | None:
+    """Return the columns, or None if Python must look closer."""
+    content = block.content
+    if content.startswith(_MARK):  # only a file may begin so, of which it has been taken away
+        return None
+    try:
+        content.decode()  # Arrow does not look
+        types = _types(block, numbers)
+        table = arrow_json.read_json(
+            pa.BufferReader(content),
+            arrow_json.ReadOptions(use_threads=False, block_size=len(content) + 1),
+            arrow_json.ParseOptions(explicit_schema=pa.schema(types), unexpected_field_behavior="ignore"),
+        )
+    except (ValueError, AttributeError, RecursionError):  # Arrow's and json's errors are ValueErrors
+        return None
+    if table.num_rows != sum(1 for line in content.split(b"\n") if line and not line.isspace()):
+        return None  # an object over several lines, or several in one
+    frame = pl.DataFrame(pl.from_arrow(table)).select(block.columns)
+    return frame.with_columns(pl.col(pl.Int64, pl.Boolean).cast(pl.String))
+
+
+def _types(block: JsonBlock, numbers: Collection[str]) -> list[tuple[str, pa.DataType]]:
+    """The types that the first rows have: if another row has others, Arrow does not read the block."""
+    found: dict[str, Any] = {}
+    for line in block.content.split(b"\n", _ROWS_LOOKED_AT)[:_ROWS_LOOKED_AT]:
+        row = json.loads(line) if line.strip() else {}
+        found = {name: value for name, value in row.items() if value is not None} | found
+    kinds: dict[type, pa.DataType] = {int: pa.int64(), bool: pa.bool_()}
+    return [
+        (name, pa.float64() if name in numbers else kinds.get(type(found.get(name)), pa.large_string()))
+        for name in block.columns
+    ]
+
+
+def _read_by_python(block: JsonBlock) -> pl.DataFrame:
+    lines = (line for line in block.content.split(b"\n") if line and not line.isspace())
+    rows = [_row(line, block, number) for number, line in enumerate(lines, start=1)]
+    columns = zip(*rows, strict=True)
+    return pl.DataFrame(
+        [pl.Series(name, column, dtype=pl.String) for name, column in zip(block.columns, columns, strict=True)]
+    )
+
+
+def _row(line: bytes, block: JsonBlock, number: int) -> list[str | None]:
+    pairs = _object(line, block.file, number)
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        for name in block.columns:
+            if names.count(name) > 1:
+                raise RowError(block.file, number, f"key {name!r} comes {names.count(name)} times")
+    return [_text(values.get(name), name, block.file, number) for name in block.columns]
+
+
+def _object(line: bytes, file: str, number: int) -> tuple[tuple[str, Any], ...]:
+    """Return keys and values of a line; numbers and constants are text, as they are written."""
+    if len(line) > LONGEST_ROW_BYTES:
+        raise RowError(file, number, f"longer than {LONGEST_ROW_BYTES} bytes")
+    try:
+        value = _DECODER.decode(line.decode())
+    except UnicodeDecodeError as error:
+        raise RowError(file, number, "expected UTF-8 text, found other bytes") from error
+    except RecursionError as error:
+        raise RowError(file, number, "lists or objects in each other without end") from error
+    except json.JSONDecodeError as error:
+        raise RowError(file, number, f"not a JSON object ({error.msg}, character {error.pos + 1})") from error
+    if not isinstance(value, tuple):
+        found = "a list" if isinstance(value, list) else f"{value!r:.40}"
+        raise RowError(file, number, f"expected one object a line, found {found}")
+    return value
+
+
+def _text(value: Any, name: str, file: str, number: int) -> str | None:
+    if value is None or isinstance(value, bool):
+        return None if value is None else str(value).lower()
+    if not isinstance(value, str):
+        found = "an object" if isinstance(value, tuple) else "a list"
+        raise RowError(file, number, f"key {name!r}: expected a value, found {found}")
+    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        raise RowError(file, number, f"key {name!r}: expected text, found half of a surrogate pair")
+    return value
+
+
+def _digits(text: str) -> str:
+    return "0" if text == "-0" else text  # as Arrow has it
+
+
+# Objects become tuples of pairs: so a repeated key is seen, and one is told from a list.
+_DECODER = json.JSONDecoder(parse_int=_digits, parse_float=str, parse_constant=str, object_pairs_hook=tuple)

@@ -1,0 +1,106 @@
+"""Text in chunks of equal length, cut out of long files as they are read.
+
+Each chunk's last character is the next one's first: so of every character but a file's first it can be asked what comes
+before it, once.
+"""
+
+import codecs
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from components.errors import DataError, ParamsError
+from components.examples.settings import ExampleSchema
+from components.sources.compressed import open_plain
+from components.sources.part import RawPart
+from components.sources.rows import BLOCK_BYTES
+from components.sources.settings import GivenSplit, TextSource
+
+COLUMNS = ("text", "file", "position", "passage")
+_MARK = "\ufeff"
+
+
+@dataclass(frozen=True)
+class TextBlock:
+    """Some whole chunks of a file, of which `first_chunk` (0 is the file's first) is the first."""
+
+    text: str
+    first_chunk: int
+    file: str
+    length: int
+    passage_chunks: int
+    given_split: GivenSplit | None = None
+
+
+def check_columns(schema: ExampleSchema) -> None:
+    """Raise ParamsError for a column that chunks of text do not have."""
+    for name in schema.source_columns:
+        if name not in COLUMNS:
+            raise ParamsError(f"ingest: no column {name!r}; a source of kind 'text' gives {', '.join(COLUMNS)}")
+
+
+def text_blocks(
+    path: Path,
+    *,
+    source: TextSource,
+    given_split: GivenSplit | None = None,
+    on_rest: Callable[[str, int], None],
+    block_bytes: int = BLOCK_BYTES,
+) -> Iterator[TextBlock]:
+    """Yield the chunks of a file, of `source.length` + 1 characters each, in blocks of about `block_bytes`.
+
+    A byte order mark is left out; line ends stay as they are. `on_rest` is told the file's name and how many characters
+    at its end are in no chunk, if there are any. Raises DataError for bytes that are no UTF-8.
+    """
+    length, first, waiting = source.length, 0, ""
+    for characters in _decoded(path, block_bytes):
+        waiting += characters
+        chunks = max(0, len(waiting) - 1) // length
+        if chunks:
+            text = waiting[: chunks * length + 1]
+            yield TextBlock(text, first, path.name, length, source.passage_chunks, given_split)
+            first, waiting = first + chunks, waiting[chunks * length :]
+    if not first:
+        yield TextBlock("", 0, path.name, length, source.passage_chunks, given_split)
+    if rest := len(waiting) - bool(first):  # the first of them is in a chunk, too
+        on_rest(path.name, rest)
+
+
+def read_text_block(block: TextBlock) -> RawPart:
+    """Return the chunks as rows of String: `text`, `file`, `position` (of its first character) and `passage`."""
+    texts = [block.text[begin : begin + block.length + 1] for begin in range(0, len(block.text) - 1, block.length)]
+    numbers = pl.Series(range(block.first_chunk, block.first_chunk + len(texts)), dtype=pl.Int64)
+    table = pl.DataFrame(
+        {
+            "text": pl.Series(texts, dtype=pl.String),
+            "file": pl.repeat(block.file, len(texts), dtype=pl.String, eager=True),
+            "position": (numbers * block.length).cast(pl.String),
+            "passage": (numbers // block.passage_chunks).cast(pl.String),
+        }
+    )
+    return RawPart(table, dict.fromkeys(COLUMNS, block.file), block.given_split)
+
+
+def _decoded(path: Path, block_bytes: int) -> Iterator[str]:
+    rest, begin = b"", 0
+    with open_plain(path) as stream:
+        while True:
+            read = stream.read(block_bytes)
+            content = rest + read
+            try:
+                text, used = codecs.utf_8_decode(content, "strict", not read)
+            except UnicodeDecodeError as error:
+                raise DataError(_no_utf8(path, content, begin, error)) from error
+            yield text.removeprefix(_MARK) if begin == 0 else text
+            if not read:
+                return
+            rest, begin = content[used:], begin + used
+
+
+def _no_utf8(path: Path, content: bytes, begin: int, error: UnicodeDecodeError) -> str:
+    found = content[error.start : error.end].hex(" ")
+    utf16 = begin == 0 and content[:2] in (b"\xff\xfe", b"\xfe\xff")
+    mend = "convert it, as in `iconv -f UTF-16 -t UTF-8`" if utf16 else "mend it there, or convert the file to UTF-8"
+    return f"{path.name}, byte {begin + error.start}: expected UTF-8 text, found {found}; {mend}"

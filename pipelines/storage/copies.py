@@ -1,0 +1,64 @@
+"""Files made from others, and made again only if those changed."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from components.errors import DataError
+from pipelines.storage.atomic import replace_file
+
+_NOTE = ".copies.json"
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A file to be, what it is made of (another text for other content, None: not known), and how it is written."""
+
+    path: Path
+    origin: str | None
+    write: Callable[[Path], None]
+
+
+def bring_copies(copies: Sequence[Copy], *, aside: Path) -> list[Path]:
+    """Return the paths of the files, after writing those that a note in `aside` does not know to be as they should.
+
+    Raises DataError, before anything is written, if two files would have one path.
+    """
+    paths = [copy.path for copy in copies]
+    if len(set(paths)) < len(paths):
+        repeated = next(path for path, number in Counter(paths).items() if number > 1)
+        raise DataError(f"two files would both be {repeated.name} in {repeated.parent}; rename one of them")
+    note = aside / _NOTE
+    known, now, written = _read(note), {}, 0
+    for copy in copies:
+        if copy.origin is None or known.get(copy.path.name) != [copy.origin, *_state(copy.path)]:
+            with replace_file(copy.path) as temporary:
+                copy.write(temporary)
+            written += 1
+        now[copy.path.name] = [copy.origin, *_state(copy.path)]
+    with replace_file(note) as temporary:
+        temporary.write_text(json.dumps(now), encoding="utf-8")
+    log.info("copied", files=written, unchanged=len(copies) - written)
+    return paths
+
+
+def _read(note: Path) -> Mapping[str, list[Any]]:
+    """What each file was made of, and how it was left."""
+    try:
+        known: Mapping[str, list[Any]] = json.loads(note.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return known
+
+
+def _state(path: Path) -> list[int]:
+    """Size and time of a file, by which it is seen that another program, such as DVC, has put another in its place."""
+    found = path.stat() if path.exists() else None
+    return [found.st_size, found.st_mtime_ns] if found else []

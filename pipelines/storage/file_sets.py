@@ -1,0 +1,105 @@
+"""Sets of files in a folder or bucket: found by a pattern, copied one by one or, if they are many, packed."""
+
+import hashlib
+import io
+import os
+import tarfile
+from collections.abc import Sequence
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+
+from components.errors import DataError, ServiceError
+from components.mapping import map_in_threads
+from components.sources.file import is_image
+from components.sources.partitions import matching_files
+from components.sources.settings import FileSet
+from pipelines.storage.copies import Copy
+from pipelines.storage.objects import Storage, open_storage
+
+_READERS = 8  # at once: a bucket takes some 20 ms for a small object
+
+
+def find_files(files: FileSet) -> list[str]:
+    """Return the paths below `root` of a set of files, sorted; raise DataError if there are none."""
+    return _matching(files, open_storage(files.root).keys(_beginning(files)))
+
+
+def copied_files(files: FileSet, *, folder: Path) -> list[Copy]:
+    """Return a set's files as they are to be in `folder`, `/` in their names made `_`; DataError for an empty set."""
+    return copied(files.root, find_files(files), folder=folder)
+
+
+def copied(root: str, keys: Sequence[str], *, folder: Path) -> list[Copy]:
+    """Return files below `root` as they are to be in `folder`, `/` in their names made `_`."""
+    storage = open_storage(root)
+    return [
+        Copy(
+            folder / key.replace("/", "_"),
+            version and f"{root} {key} {version}",
+            partial(_download, storage, key, root=root),
+        )
+        for key, version in _versions(storage, keys).items()
+    ]
+
+
+def packed_images(files: FileSet, *, folder: Path, prefix: str = "") -> list[Copy]:
+    """Return a set's images as they are to be in `folder`: one tar for each folder of the set, in order.
+
+    DVC keeps few large files, not many small. Equal images make equal archives; their names begin with `prefix`. Raises
+    DataError if no file is an image by its name.
+    """
+    storage = open_storage(files.root)
+    versions = storage.versions(_beginning(files))
+    keys = [key for key in _matching(files, list(versions)) if is_image(key)]
+    if not keys:
+        raise DataError(f"{files.root}: {files.pattern} has no images; looked for names that end in .jpg, .png ...")
+    copies = []
+    for parent, group in groupby(sorted(keys, key=_parent), key=_parent):
+        members = {key: versions[key] for key in group}
+        content = hashlib.sha256(repr((files.root, members)).encode()).hexdigest()
+        origin = None if None in members.values() else content
+        path = folder / f"{prefix}{parent.replace('/', '_') or 'images'}.tar"
+        copies.append(Copy(path, origin, partial(_pack, storage, list(members), root=files.root)))
+    return copies
+
+
+def _beginning(files: FileSet) -> str:
+    return files.pattern.partition("*")[0]
+
+
+def _matching(files: FileSet, keys: Sequence[str]) -> list[str]:
+    found = matching_files(keys, pattern=files.pattern)
+    if not found:
+        others = f", but {len(keys)} other files, such as {keys[0]}" if keys else ""
+        raise DataError(f"{files.root}: there is no {files.pattern}{others}; bring it there, or mend root and pattern")
+    return found
+
+
+def _versions(storage: Storage, keys: Sequence[str]) -> dict[str, str | None]:
+    found = storage.versions(os.path.commonprefix(keys))  # noqa: RUF071 - by character is meant
+    return {key: found.get(key) for key in keys}
+
+
+def _parent(key: str) -> str:
+    return key.rpartition("/")[0]
+
+
+def _download(storage: Storage, key: str, target: Path, *, root: str) -> None:
+    if not storage.download(key, target):
+        raise _removed(root, key)
+
+
+def _pack(storage: Storage, keys: Sequence[str], target: Path, *, root: str) -> None:
+    contents = map_in_threads(storage.read, keys, threads=_READERS, waiting=_READERS)
+    with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as archive:
+        for key, content in zip(keys, contents, strict=True):
+            if content is None:
+                raise _removed(root, key)
+            member = tarfile.TarInfo(key)  # of no owner and no time: only names and content count
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+
+
+def _removed(root: str, key: str) -> ServiceError:
+    return ServiceError(f"{root}: {key} was removed while it was read; run again")

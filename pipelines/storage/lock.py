@@ -1,0 +1,28 @@
+"""One process at a time: the second waits until the first has ended, however it ends."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import structlog
+
+log = structlog.get_logger()
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Hold the lock of that name for the length of the block; the system lets go of it when the process ends."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a+") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.seek(0)
+            log.info("waiting for another process that works on the same files", pid=stream.read().strip() or "unknown")
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        stream.truncate(0)
+        stream.write(str(os.getpid()))
+        stream.flush()
+        yield

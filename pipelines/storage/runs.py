@@ -1,0 +1,144 @@
+"""Sorted runs of examples on disk, a folder for each part of the source; what did not change is not read again."""
+
+import hashlib
+import shutil
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import structlog
+
+from components.examples.identity import Words
+from components.examples.prepare import Block, Prepared, prepare
+from components.examples.runs import RANGES
+from components.examples.settings import ExampleSchema
+from components.examples.validation import REJECTED
+from components.mapping import Map
+from components.settings import Settings
+from components.sources.part import RowError
+from pipelines.storage.atomic import replace_file
+from pipelines.storage.fetch import sha256_of
+from pipelines.storage.source import SourcePart
+
+_FORMAT = 1  # of a run; another number makes all of them anew
+_SUMMARY = "part.json"
+
+log = structlog.get_logger()
+
+
+class PartSummary(Settings):
+    """How many rows a part had, how many of them were rejected, and of the others how many are in each range of ids."""
+
+    rows_read: int
+    rows_rejected: int
+    counts: tuple[int, ...]
+
+
+class Runs:
+    """The runs of all parts of the source, in order."""
+
+    def __init__(self, folders: Sequence[Path], schema: ExampleSchema) -> None:
+        self._folders, self._schema = folders, schema
+        self.parts = [PartSummary.model_validate_json((folder / _SUMMARY).read_text()) for folder in folders]
+
+    @property
+    def rows_read(self) -> int:
+        """Rows of the source."""
+        return sum(part.rows_read for part in self.parts)
+
+    @property
+    def rows_rejected(self) -> int:
+        """Rows of the source that do not fit the schema."""
+        return sum(part.rows_rejected for part in self.parts)
+
+    @property
+    def counts(self) -> list[int]:
+        """Examples in each range of ids."""
+        return [sum(counts) for counts in zip(*(part.counts for part in self.parts), strict=True)]
+
+    @property
+    def files(self) -> list[Path]:
+        """The runs themselves, in the order of the source's rows."""
+        return [file for folder in self._folders for file in sorted(folder.glob("*.arrow"))]
+
+    @property
+    def rejected(self) -> pl.LazyFrame:
+        """The rows that do not fit the schema; see `components.examples.validation.REJECTED`."""
+        files = [file for folder in self._folders for file in sorted(folder.glob("rejected-*.parquet"))]
+        return pl.scan_parquet(files) if files else pl.LazyFrame(schema=REJECTED)
+
+    def unique(self, column: str) -> Words:
+        """Return a digest of each value of a column whose values must differ, missing ones left out."""
+        place = self._schema.unique_columns.index(column)
+        files = [folder / f"unique-{place}.bin" for folder in self._folders]
+        return np.concatenate(
+            [np.fromfile(file, np.uint64) for file in files if file.exists()] or [np.empty(0, np.uint64)]
+        )
+
+
+def write_runs(parts: Sequence[SourcePart], folder: Path, *, schema: ExampleSchema, map_: Map) -> Runs:
+    """Return the runs of all parts, in `folder`; only parts that changed are read.
+
+    Raises RowError, naming file and row, for a row that can't be read.
+    """
+    folders = [folder / _key(part, schema) if len(parts) > 1 else folder / "only" for part in parts]
+    _remove(folder, keep=folders if len(parts) > 1 else ())
+    changed = [(part, one) for part, one in zip(parts, folders, strict=True) if not (one / _SUMMARY).exists()]
+    if len(parts) > len(changed):
+        log.info("unchanged files are not read again", unchanged=len(parts) - len(changed), read=len(changed))
+    owners: deque[Path] = deque()
+    results = map_(partial(prepare, schema=schema), _blocks(changed, owners))
+    rows_before: Counter[str] = Counter()
+    try:
+        for owner, group in groupby(results, key=lambda _: owners.popleft()):
+            _write_part(owner, group, rows_before)
+    except RowError as error:
+        raise error.after(rows_before[error.file]) from error
+    return Runs(folders, schema)
+
+
+def _blocks(parts: Sequence[tuple[SourcePart, Path]], owners: deque[Path]) -> Iterator[Block]:
+    """The blocks of all parts, and to `owners` the folder of each."""
+    for part, folder in parts:
+        for block in part.read():
+            owners.append(folder)
+            yield block
+
+
+def _write_part(folder: Path, results: Iterator[Prepared], rows_before: Counter[str]) -> None:
+    folder.mkdir(parents=True)
+    rows_read = rows_rejected = 0
+    counts = np.zeros(RANGES, np.int64)
+    for number, result in enumerate(results):
+        (folder / f"{number:06d}.arrow").write_bytes(result.run)
+        if rejected := result.rejected.height:
+            offset = rows_before[result.rejected["file"][0]]
+            numbered = result.rejected.with_columns(pl.col("row") + offset)
+            numbered.write_parquet(folder / f"rejected-{number:06d}.parquet")
+        for place, words in enumerate(result.unique.values()):
+            with (folder / f"unique-{place}.bin").open("ab") as file:
+                words.tofile(file)
+        rows_before.update(dict.fromkeys(result.files, result.rows_read))
+        rows_read, rows_rejected = rows_read + result.rows_read, rows_rejected + rejected
+        counts += result.counts
+    summary = PartSummary(rows_read=rows_read, rows_rejected=rows_rejected, counts=tuple(counts.tolist()))
+    with replace_file(folder / _SUMMARY) as file:  # last: a part without it is not whole
+        file.write_text(summary.model_dump_json(), encoding="utf-8")
+
+
+def _key(part: SourcePart, schema: ExampleSchema) -> str:
+    """What the runs of a part depend on."""
+    what = schema.model_dump_json(include=set(ExampleSchema.model_fields))
+    content = [_FORMAT, what, part.how, *((file.name, sha256_of(file)) for file in part.files)]
+    return hashlib.sha256(repr(content).encode()).hexdigest()[:32]
+
+
+def _remove(folder: Path, *, keep: Sequence[Path]) -> None:
+    """Remove runs that nobody needs, and those that were not written to their end."""
+    for one in folder.iterdir() if folder.exists() else ():
+        if one not in keep or not (one / _SUMMARY).exists():
+            shutil.rmtree(one)

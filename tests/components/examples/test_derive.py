@@ -1,0 +1,75 @@
+"""Features made of other columns, in ingest and in prediction alike."""
+
+import polars as pl
+import pytest
+from pydantic import ValidationError
+
+from components.evaluation.rows import checked_rows
+from components.examples.settings import CategoryFeature, ExampleSchema, NumberFeature, NumberLabel
+from components.examples.validation import check_part
+from components.sources.part import RawPart
+
+FEATURES = {
+    "title": CategoryFeature(column="Name", extract=r", ([^.]+)\."),
+    "deck": CategoryFeature(column="Cabin", extract="^([A-G])", nullable=True),
+    "port": CategoryFeature(column="Embarked"),
+    "family": NumberFeature(sum_of=("SibSp", "Parch")),
+}
+RAW = pl.DataFrame(
+    {
+        "Name": ["Braund, Mr. Owen Harris", "Cumings, Mrs. John (Florence)", "Rothes, the Countess. of (Lucy)"],
+        "Cabin": [None, "C85", "T"],
+        "Embarked": ["S", "C", "S"],
+        "SibSp": ["1", "1", "0"],
+        "Parch": ["0", "2", "0"],
+    }
+)
+MADE = {
+    "title": ["Mr", "Mrs", "the Countess"],
+    "deck": [None, "C", None],
+    "port": ["S", "C", "S"],
+    "family": [1.0, 3.0, 0.0],
+}
+
+
+def test_ingest_makes_them_and_asks_the_source_for_what_they_are_made_of():
+    schema = ExampleSchema(features=FEATURES, label=NumberLabel(name="age"))
+    assert schema.source_columns == ("Name", "Cabin", "Embarked", "SibSp", "Parch", "age")
+    table = RAW.with_columns(age=pl.Series(["22", "38", "33"]))
+    checked = check_part(RawPart(table, dict.fromkeys(table.columns, "a.csv")), schema)
+    assert checked.rejected.is_empty()
+    assert checked.typed.drop("age").to_dict(as_series=False) == MADE
+
+
+def test_a_row_without_a_part_that_must_be_there_is_told_of_with_its_file():
+    schema = ExampleSchema(features={"title": FEATURES["title"]}, label=NumberLabel(name="age"))
+    table = pl.DataFrame({"Name": ["nobody"], "age": ["3"]})
+    rejected = check_part(RawPart(table, dict.fromkeys(table.columns, "a.csv")), schema).rejected
+    assert rejected.select("file", "column", "reason").rows() == [("a.csv", "title", "missing")]
+
+
+def test_prediction_makes_them_of_raw_rows_and_takes_them_as_they_are():
+    raw = checked_rows(RAW, features=FEATURES, warn=pytest.fail)
+    assert raw.to_dict(as_series=False) == MADE
+    assert checked_rows(raw, features=FEATURES, warn=pytest.fail).equals(raw)
+
+
+def test_a_sum_with_a_part_missing_is_missing():
+    rows = pl.DataFrame({"SibSp": ["1", None], "Parch": ["2", "3"]})
+    features = {"family": NumberFeature(sum_of=("SibSp", "Parch"), nullable=True)}
+    assert checked_rows(rows, features=features, warn=pytest.fail)["family"].to_list() == [3.0, None]
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: CategoryFeature(extract="(a)"), "extract needs column"),
+        (lambda: CategoryFeature(column="a", extract="ab"), "one group"),
+        (lambda: CategoryFeature(column="a", extract="(a"), "not a regular expression"),
+        (lambda: NumberFeature(sum_of=("a",)), "at least 2"),
+        (lambda: NumberFeature(sum_of=("a", "b"), date_format="iso"), "can't be added up"),
+    ],
+)
+def test_what_can_not_be_derived_is_refused(make, words):
+    with pytest.raises(ValidationError, match=words):
+        make()

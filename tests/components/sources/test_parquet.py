@@ -1,0 +1,171 @@
+"""Parquet files of every foreign type, as a column of every kind: converted as declared, or refused."""
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from components.errors import DataError
+from components.examples.prepare import prepare
+from components.examples.settings import ExampleSchema
+from components.examples.table import example_table
+from components.examples.validation import check_part
+from components.sources.parquet import parquet_blocks
+
+NUMBER, CATEGORY = {"type": "number"}, {"type": "category"}
+DAYS = {"type": "number", "date_format": "iso"}
+LABEL = {"type": "category", "name": "kind", "classes": ["0", "1"]}
+MOMENT = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+def schema_of(feature=NUMBER, **others) -> ExampleSchema:
+    return ExampleSchema.model_validate({"features": {"x": feature}, "label": LABEL, **others})
+
+
+def write(path, values: pa.Array | list, **options):
+    table = pa.table({"more": pa.array([[1]] * len(values)), "kind": ["0", "1"] * (len(values) // 2), "x": values})
+    pq.write_table(table, path, **options)
+    return path
+
+
+def read(path, schema: ExampleSchema | None = None) -> pl.DataFrame:
+    return pl.concat(part.table for part in parquet_blocks(path, schema=schema or schema_of()))
+
+
+def typed(path, schema: ExampleSchema) -> list:
+    [part] = parquet_blocks(path, schema=schema)
+    checked = check_part(part, schema)
+    rejected = [f"{row['column']}: {row['reason']}, {row['found']}" for row in checked.rejected.iter_rows(named=True)]
+    return rejected or checked.typed["x"].to_list()
+
+
+@pytest.mark.parametrize(
+    ("values", "feature", "expected"),
+    [
+        (pa.array([1, -2], pa.int8()), NUMBER, [1.0, -2.0]),
+        (pa.array([1, 2**53], pa.uint64()), NUMBER, [1.0, 2.0**53]),
+        (pa.array([1, 2**53 + 1], pa.int64()), NUMBER, ["x: too many digits, 9007199254740993"]),
+        (pa.array([1, 2**64 - 1], pa.uint64()), NUMBER, ["x: too many digits, 18446744073709551615"]),
+        (pa.array([1, 2**62], pa.int64()), NUMBER, [1.0, 2.0**62]),  # as a float it has all its digits
+        (pa.array([0.5, 2.0], pa.float16()), NUMBER, [0.5, 2.0]),
+        (pa.array([0.5, 2.0], pa.float32()), NUMBER, [0.5, 2.0]),
+        (pa.array([0.5, float("nan")]), NUMBER, ["x: not finite, NaN"]),
+        (pa.array([0.5, float("inf")]), NUMBER, ["x: not finite, inf"]),
+        (pa.array([0.5, None]), NUMBER, ["x: missing, None"]),
+        (pa.array([None, None]), {**NUMBER, "nullable": True}, [None, None]),
+        (pa.array([Decimal("1.50"), Decimal("-2")]), NUMBER, [1.5, -2.0]),
+        (pa.array([Decimal(10**20 + 1), Decimal(1)]), NUMBER, ["x: too many digits, '100000000000000000001'"]),
+        (pa.array([Decimal(1), Decimal(2)], pa.decimal256(50)), NUMBER, [1.0, 2.0]),
+        (pa.array([True, False]), NUMBER, [1.0, 0.0]),
+        (pa.array(["1.5", " 2"]), NUMBER, [1.5, 2.0]),
+        (pa.array(["1.5", "two"]), NUMBER, ["x: not a number, 'two'"]),
+        (pa.array(["1", "2"]).dictionary_encode(), NUMBER, [1.0, 2.0]),
+        (pa.array([date(2026, 11, 20), date(1969, 12, 31)]), DAYS, [20777.0, -1.0]),
+        (pa.array([date(2026, 11, 20)] * 2, pa.date64()), DAYS, [20777.0] * 2),
+        (pa.array([MOMENT] * 2, pa.timestamp("ms")), DAYS, [20777.5] * 2),
+        (pa.array([MOMENT] * 2, pa.timestamp("ns", "Europe/Berlin")), DAYS, [20777.5] * 2),
+        (pa.array(["2026-11-20", "20.11.2026"]), DAYS, ["x: not a number, '20.11.2026'"]),
+        (pa.array([20261120, 20261121]), {**DAYS, "date_format": "%Y%m%d"}, [20777.0, 20778.0]),
+        (pa.array(["a", ""]), {**CATEGORY, "nullable": True}, ["a", None]),
+        (pa.array(["a", "b"], pa.large_string()), CATEGORY, ["a", "b"]),
+        (pa.array(["a", "b"], pa.string_view()), CATEGORY, ["a", "b"]),
+        (pa.array(["a", "b"]).dictionary_encode(), CATEGORY, ["a", "b"]),
+        (pa.array([12345678901234567, -1]), CATEGORY, ["12345678901234567", "-1"]),
+        (pa.array([True, False]), CATEGORY, ["true", "false"]),
+        (pa.array([1.0, None]), {**CATEGORY, "nullable": True}, ["1", None]),  # as pandas writes 1 beside a gap
+        (pa.array([1.5, 2.0]), CATEGORY, ["1.5", "2"]),
+        (pa.array([Decimal("1.50"), Decimal("2.00")]), CATEGORY, ["1.50", "2.00"]),
+    ],
+)
+def test_a_type_is_converted_as_declared(tmp_path, values, feature, expected) -> None:
+    assert typed(write(tmp_path / "x.parquet", values), schema_of(feature)) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "feature", "message"),
+    [
+        (pa.array([MOMENT] * 2), NUMBER, r"expected numbers, found timestamp\[us, tz=UTC\]; .* date_format: iso"),
+        (pa.array([MOMENT] * 2), {**DAYS, "date_format": "%d/%m/%Y"}, r"as %d/%m/%Y, found .*; .* date_format: iso"),
+        (pa.array([date(2026, 11, 20)] * 2), CATEGORY, r"expected text or whole numbers, found date32\[day\]"),
+        (pa.array([0.5, 1.0]), DAYS, "expected dates or times as iso, found double"),
+        (pa.array([[1], [2]]), NUMBER, "expected numbers, found list<"),
+        (pa.array([{"a": 1}, {"a": 2}]), NUMBER, "expected numbers, found struct<a: int64>"),
+        (pa.array([[("a", 1)]] * 2, pa.map_(pa.string(), pa.int64())), CATEGORY, "found map<"),
+        (pa.array([timedelta(1)] * 2), NUMBER, r"found duration\[us\]"),
+        (pa.array([1, 2], pa.time64("us")), NUMBER, r"found time64\[us\]"),
+        (pa.array([b"a", b"b"]), CATEGORY, "expected text or whole numbers, found binary"),
+    ],
+)
+def test_another_type_is_refused(tmp_path, values, feature, message) -> None:
+    with pytest.raises(DataError, match=rf"x\.parquet: column 'x': .*{message}"):
+        read(write(tmp_path / "x.parquet", values), schema_of(feature))
+
+
+def test_a_key_is_exact(tmp_path) -> None:
+    """The same key makes the same id, whether it is a number here or text in a CSV."""
+    schema = schema_of(key=["x"], time={"column": "when"})
+    table = pa.table({"x": [2**53 + 1, 7], "when": pa.array([MOMENT] * 2), "kind": [0, 1]})
+    pq.write_table(table, tmp_path / "x.parquet")
+    [part] = parquet_blocks(tmp_path / "x.parquet", schema=schema)
+    assert part.table["x"].to_list() == ["9007199254740993", "7"]
+    schema = schema_of(CATEGORY, key=["x"], time={"column": "when"})
+    [part] = parquet_blocks(tmp_path / "x.parquet", schema=schema)
+    assert example_table(check_part(part, schema), schema)["time"].to_list() == [MOMENT, MOMENT]
+    pq.write_table(table.set_column(0, "x", pa.array([1.0, 2.0])), tmp_path / "x.parquet")
+    with pytest.raises(DataError, match="column 'x': expected text or whole numbers, found double"):
+        read(tmp_path / "x.parquet", schema)
+
+
+@given(st.lists(st.floats(allow_nan=False) | st.none(), min_size=2).filter(lambda values: len(values) % 2 == 0))
+@settings(max_examples=25, deadline=None)
+def test_floats_come_back_as_they_are(tmp_path_factory, values) -> None:
+    path = write(tmp_path_factory.getbasetemp() / "x.parquet", pa.array(values, pa.float64()), row_group_size=2)
+    assert read(path)["x"].to_list() == values
+
+
+def test_columns_go_by_name(tmp_path) -> None:
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"X": [1], "kind": ["0"]}), path)
+    with pytest.raises(DataError, match="no column 'x'; found X, kind; did you mean 'X'"):
+        read(path)
+    pq.write_table(pa.Table.from_arrays([pa.array([1])] * 3, names=["x", "x", "kind"]), path)
+    with pytest.raises(DataError, match="column 'x' occurs 2 times"):
+        read(path)
+    pq.write_table(pa.Table.from_arrays([pa.array([1])] * 3, names=["y", "y", "kind"]), path)
+    with pytest.raises(DataError, match="no column 'x'; found y, y, kind"):
+        read(path)
+
+
+def test_a_large_row_group_is_read_in_batches(tmp_path) -> None:
+    path = write(tmp_path / "x.parquet", pa.array(range(600_000)), row_group_size=1 << 20)
+    parts = list(parquet_blocks(path, schema=schema_of(), given_split="test"))
+    assert len(parts) > 2
+    assert pl.concat(part.table for part in parts)["x"].to_list() == list(range(600_000))
+    assert {part.given_split for part in parts} == {"test"}
+
+
+def test_a_damaged_file_is_told(tmp_path) -> None:
+    path = write(tmp_path / "x.parquet", pa.array([float(number) for number in range(1000)]), write_page_checksum=True)
+    good = path.read_bytes()
+    for content in (b"", b"PAR1", b"not Parquet at all", good[:-1], good[: len(good) // 2]):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"x\.parquet is a damaged Parquet file, or none"):
+            read(path)
+    place = good.index(b"PAR1", 4) // 2
+    path.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
+    with pytest.raises(DataError, match=r"x\.parquet is a damaged Parquet file, or none \(.*CRC"):
+        read(path)
+    with pytest.raises(DataError, match="has no rows"):
+        read(write(path, pa.array([], pa.int64())))
+
+
+def test_a_block_is_prepared_like_any_other(tmp_path) -> None:
+    schema = schema_of({**NUMBER, "maximum": 2})
+    [part] = parquet_blocks(write(tmp_path / "x.parquet", pa.array([1, 2, 3, 4])), schema=schema)
+    prepared = prepare(part, schema=schema)
+    assert (prepared.rows_read, prepared.rejected["row"].to_list()) == (4, [3, 4])

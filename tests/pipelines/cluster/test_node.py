@@ -1,0 +1,71 @@
+"""Checkpoints of a training whose nodes share no folder, from one machine to the next."""
+
+import tempfile
+
+import numpy as np
+import pytest
+
+from components.training import checkpoints
+from components.training.checkpoints import Checkpoint
+from components.training.state import TrainingState
+from pipelines.cluster.job import TrainJob
+from pipelines.cluster.node import fetch_earlier_checkpoints, keep_in_storage, on_this_node
+from pipelines.params import load_pipeline
+from pipelines.storage.objects import open_storage
+from pipelines.storage.published import publish
+
+
+@pytest.fixture
+def job(tmp_path, repository):
+    for name in ("splits/train/part", "statistics.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "storage").mkdir()
+    job = TrainJob(
+        run_name="digits-1",
+        folder=tmp_path / "driver",
+        splits=tmp_path / "splits",
+        statistics=tmp_path / "statistics.json",
+        train=load_pipeline(repository / "params.yaml", "digits").train,
+        storage=str(tmp_path / "storage"),
+        inputs="inputs",
+    )
+    sources = {"splits": job.splits, "statistics.json": job.statistics}
+    publish(sources, storage=open_storage(job.storage), key="inputs")
+    return job
+
+
+def on_machine(job, name, monkeypatch):
+    """The job as a machine of its own sees it."""
+    (job.folder.parent / name).mkdir(exist_ok=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(job.folder.parent / name))
+    return on_this_node(job)
+
+
+def train(job, steps):
+    for step in steps:
+        state = TrainingState(epoch=step, step=step, seed=1, best_epoch=step)
+        saved = checkpoints.save(
+            checkpoints.step_folder(job.checkpoints, step), Checkpoint(state, [np.ones(3)] * 2, [], [])
+        )
+        checkpoints.keep(job.checkpoints, last=3, best_step=1)
+        keep_in_storage(job, saved)
+
+
+def steps_of(folder):
+    return [int(path.name.partition("-")[2]) for path in sorted(folder.glob("step-*"))]
+
+
+def test_what_is_kept_moves_with_the_first_worker_and_the_others_fetch_the_newest_only(job, monkeypatch):
+    one = on_machine(job, "one", monkeypatch)
+    train(one, range(1, 6))
+    assert steps_of(one.checkpoints) == [1, 3, 4, 5]
+
+    two = on_machine(job, "two", monkeypatch)
+    assert steps_of(two.checkpoints) == [5]
+    fetch_earlier_checkpoints(two)
+    assert steps_of(two.checkpoints) == [1, 3, 4, 5]
+    train(two, [6])
+    assert steps_of(two.checkpoints) == [1, 4, 5, 6]
+    keys = open_storage(job.storage).keys(job.key("checkpoints"))
+    assert {key.split("/")[-2] for key in keys} == {folder.name for folder in two.checkpoints.glob("step-*")}

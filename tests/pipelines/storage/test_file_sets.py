@@ -1,0 +1,136 @@
+"""All files of a folder that fit a pattern: which they are, and that only what changed is copied again."""
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from components.errors import DataError
+from components.sources.archives import read_members
+from components.sources.settings import FileSet
+from pipelines.storage import objects
+from pipelines.storage.copies import bring_copies
+from pipelines.storage.file_sets import copied, copied_files, find_files, packed_images
+from pipelines.storage.objects import open_storage
+
+NAMES = ["b.csv", "a.csv", "in/c.csv", "in/deep/d.csv", "in/e.CSV", "in/f.txt", "g.csv.part"]
+HIDDEN = [".h.csv", "_i.csv", ".in/j.csv", "_temporary/0/k.csv", "in/.l.csv"]
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    for name in NAMES + HIDDEN:
+        (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "root" / name).write_text(name)
+    return tmp_path / "root"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("**/*.csv", ["a.csv", "b.csv", "in/c.csv", "in/deep/d.csv"]),
+        ("*.csv", ["a.csv", "b.csv"]),
+        ("in/*", ["in/c.csv", "in/e.CSV", "in/f.txt"]),
+        ("*/*.csv", ["in/c.csv"]),
+        ("in/**/*.csv", ["in/c.csv", "in/deep/d.csv"]),
+        ("**/d*", ["in/deep/d.csv"]),
+        ("**/*", sorted(NAMES)),
+        ("a.csv", ["a.csv"]),
+        ("_i.csv", ["_i.csv"]),  # what is named is meant
+    ],
+)
+def test_files_come_in_order_and_hidden_ones_do_not(root, pattern, found) -> None:
+    assert find_files(FileSet(root=str(root), pattern=pattern)) == found
+
+
+@pytest.mark.parametrize("pattern", ["", "/a", "../*", "a//b", "./*", "date={date}/*", "**", "a**/b", "**.csv"])
+def test_a_pattern_that_is_no_path_below_the_root_is_a_mistake(pattern) -> None:
+    with pytest.raises(ValidationError, match="pattern"):
+        FileSet(root="/landing", pattern=pattern)
+
+
+def test_an_empty_set_is_refused(root) -> None:
+    with pytest.raises(
+        DataError, match=r"there is no \*\*/\*.parquet, but 10 other files, such as .in/j.csv; bring it"
+    ):
+        find_files(FileSet(root=str(root), pattern="**/*.parquet"))
+    with pytest.raises(DataError, match=r"there is no \*\*/\*; bring it there, or mend root and pattern"):
+        find_files(FileSet(root=str(root / "nowhere")))
+
+
+def test_two_files_of_one_name_are_refused(root, tmp_path) -> None:
+    (root / "in_c.csv").write_text("another")
+    with pytest.raises(DataError, match=r"two files would both be in_c.csv"):
+        bring_copies(copied_files(FileSet(root=str(root)), folder=tmp_path / "raw"), aside=tmp_path / "aside")
+
+
+def test_only_what_changed_is_copied_again(root, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(objects, "_CLOCK_TICK_NS", 0)
+    copied = []
+    download = type(open_storage(str(root))).download
+    monkeypatch.setattr(
+        type(open_storage(str(root))), "download", lambda *given: copied.append(given[1]) or download(*given)
+    )
+
+    def copy() -> list[str]:
+        copied.clear()
+        files = copied_files(FileSet(root=str(root), pattern="**/*.csv"), folder=tmp_path / "raw")
+        copies = bring_copies(files, aside=tmp_path)
+        assert [path.read_text() for path in copies] == [(root / key).read_text() for key in sorted(originals)]
+        return copied
+
+    originals = ["a.csv", "b.csv", "in/c.csv", "in/deep/d.csv"]
+    assert copy() == originals
+    assert copy() == []
+    before = (root / "a.csv").stat()
+    (root / "a.csv").write_text("A.csv")  # of the same size, and put back to the same time
+    os.utime(root / "a.csv", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert copy() == ["a.csv"]
+    (tmp_path / "raw" / "b.csv").write_text("as DVC checks another version out")
+    assert copy() == ["b.csv"]
+    originals += ["in/new.csv"]
+    (root / "in" / "new.csv").write_text("new")
+    assert copy() == ["in/new.csv"]
+    shutil.rmtree(tmp_path / "raw")
+    assert copy() == sorted(originals)
+    (tmp_path / ".copies.json").write_text("damaged")
+    assert copy() == sorted(originals)
+
+
+def test_a_file_that_has_just_changed_is_copied_again(root, tmp_path) -> None:
+    """It may change once more within a tick of the file system's clock."""
+    for content in ("1", "2"):
+        (root / "a.csv").write_text(content)
+        [copy] = bring_copies(copied(str(root), ["a.csv"], folder=tmp_path / "raw"), aside=tmp_path)
+        assert copy.read_text() == content
+    assert open_storage(str(root)).versions("a.csv") == {"a.csv": None}
+    assert time.time_ns() - (root / "a.csv").stat().st_ctime_ns < objects._CLOCK_TICK_NS
+
+
+def test_images_are_packed_folder_by_folder(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(objects, "_CLOCK_TICK_NS", 0)
+    images = {name: name.encode() for name in ("b.png", "a.JPG", "in/c.gif", "in/d.webp", "in/deep/e.bmp", "in/f.txt")}
+    for name, content in images.items():
+        (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "root" / name).write_bytes(content)
+    files = FileSet(root=str(tmp_path / "root"))
+
+    def pack(folder: str) -> list[Path]:
+        return bring_copies(packed_images(files, folder=tmp_path / folder), aside=tmp_path / f"aside of {folder}")
+
+    first, second = pack("raw"), pack("other")
+    assert [path.name for path in first] == ["images.tar", "in.tar", "in_deep.tar"]
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    members = [member for path in first for member in read_members(path)]
+    del images["in/f.txt"]
+    assert {member.name: member.content for member in members} == images
+    before = [path.stat().st_ino for path in first]
+    (tmp_path / "root" / "in" / "c.gif").write_text("changed")
+    after = [path.stat().st_ino for path in pack("raw")]
+    assert [one == other for one, other in zip(before, after, strict=True)] == [True, False, True]
+    assert list((tmp_path / "raw").glob(".*")) == []
+    with pytest.raises(DataError, match=r"in/\*.txt has no images"):
+        packed_images(FileSet(root=files.root, pattern="in/*.txt"), folder=tmp_path)
