@@ -8,8 +8,9 @@ import numpy as np
 import polars as pl
 
 from components.errors import DataError
-from components.evaluation.metrics import category_metrics, number_metrics
-from components.examples.settings import CategoryLabel, Feature, ImageFeature, Label
+from components.evaluation.metrics import category_metrics, number_metrics, token_metrics
+from components.examples.settings import CategoryLabel, Feature, ImageFeature, Label, NextTokenLabel
+from components.models.next_tokens import predict_tokens, text_model
 from components.models.saved import load_model, predict
 
 
@@ -22,6 +23,9 @@ def evaluate_anew(
     """
     model: Any = load_model(model_file)
     _check(model, features=features, label=label)
+    if isinstance(label, NextTokenLabel):
+        found = predict_tokens(text_model(model), examples[label.name])
+        return token_metrics(found.targets, found.predicted, found.losses)
     outputs = predict(model, examples, features={name: features[name] for name in model.input})
     if isinstance(label, CategoryLabel):
         indices = {name: index for index, name in enumerate(label.classes)}
@@ -34,9 +38,11 @@ def _check(model: Any, *, features: Mapping[str, Feature], label: Label) -> None
     for name, tensor in model.input.items():
         feature = features.get(name)
         shape = feature.shape if isinstance(feature, ImageFeature) else (1,)
-        is_text = feature is not None and feature.type == "category"
+        is_text = feature is not None and feature.type in ("category", "text")
         if feature is None or tuple(tensor.shape[1:]) != shape or (tensor.dtype == "string") != is_text:
             raise DataError(f"it takes a feature {name!r} of shape {tuple(tensor.shape[1:])} and type {tensor.dtype}")
+    if isinstance(label, NextTokenLabel):
+        return
     width = len(label.classes) if isinstance(label, CategoryLabel) else 1
     if model.output.shape[-1] != width:
         raise DataError(f"it gives {model.output.shape[-1]} numbers a row, and the label {label.name!r} needs {width}")

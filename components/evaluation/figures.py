@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from components.evaluation.metrics import Curve
 
@@ -53,18 +53,21 @@ _STYLE: Any = {  # Any: matplotlib types its settings by name, all 300 of them
     "ytick.labelcolor": MUTED,
     "ytick.labelsize": 9,
 }
+Points = tuple[np.ndarray, np.ndarray]
 _NAMED_CLASSES = 20  # above it, cells and names are too small to read
 _MOST_POINTS = 2000
 
 
 @mpl.rc_context(_STYLE)
 def learning_curves(history: pl.DataFrame, *, best_epoch: int | None) -> Figure:
-    """Return loss and metric by epoch, training and validation; `history` is history.csv, as a table."""
-    names = [name.removeprefix("validation_") for name in history.columns if name.startswith("validation_")]
+    """Return loss and metric by epoch, training and, if there is one, validation; `history` is history.csv, a table."""
+    shown = [name for name in history.columns if name not in ("epoch", "seconds")]
+    names = list(dict.fromkeys(name.removeprefix("validation_") for name in shown))
     figure = Figure(figsize=(4.6 * len(names), 3.1), layout="constrained")
     for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
         for column, title, color in ((name, "training", BLUE), (f"validation_{name}", "validation", ORANGE)):
-            axes.plot(history["epoch"], history[column], color=color, label=title, marker=_marker(history.height))
+            if column in history.columns:
+                axes.plot(history["epoch"], history[column], color=color, label=title, marker=_marker(history.height))
         if best_epoch is not None:
             axes.axvline(best_epoch, color=MUTED, linewidth=1, linestyle=":", zorder=1, label="best epoch")
         axes.set_title(_words(name))
@@ -144,7 +147,7 @@ def predicted_against_true(labels: np.ndarray, predictions: np.ndarray, *, unit:
     ends = [min(labels.min(), predictions.min()), max(labels.max(), predictions.max())]
     axes.plot(ends, ends, color=MUTED, linewidth=1, linestyle=":", label="perfect")
     _points(axes, labels, predictions)
-    axes.set(title="Predicted against true", xlabel=_with_unit("true", unit), ylabel=_with_unit("predicted", unit))
+    axes.set(title="Predicted against true", xlabel=with_unit("true", unit), ylabel=with_unit("predicted", unit))
     axes.legend(loc="upper left", fontsize=9)
     return figure
 
@@ -156,11 +159,63 @@ def residuals(labels: np.ndarray, predictions: np.ndarray, *, unit: str) -> Figu
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
     left.axhline(0, color=MUTED, linewidth=1, linestyle=":")
     _points(left, predictions, predictions - labels)
-    left.set(title="Residuals", xlabel=_with_unit("predicted", unit), ylabel=_with_unit("error", unit))
-    right.hist(predictions - labels, bins=20, orientation="horizontal", color=BLUE, alpha=0.75)
+    left.set(title="Residuals", xlabel=with_unit("predicted", unit), ylabel=with_unit("error", unit))
+    errors = (predictions - labels).astype(np.float64)
+    half = max(np.ptp(errors) / 2, 1e-6 * np.abs(errors).max(), 1e-12)  # equal errors have no range to cut into bins
+    middle = (errors.min() + errors.max()) / 2
+    ends = (middle - half, middle + half)
+    right.hist(errors, bins=20, range=ends, orientation="horizontal", color=BLUE, alpha=0.75)
     left.xaxis.set_major_locator(MaxNLocator(nbins=5))
     right.set_xlabel("examples")
     right.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=3))
+    return figure
+
+
+@mpl.rc_context(_STYLE)
+def data_and_fit(data: Mapping[str, Points], fit: Points, *, feature: str, label: str) -> Figure:
+    """Return points by the name of their split, float64[points] each way, and the line that the model draws."""
+    figure = Figure(figsize=(7.2, 3.8), layout="constrained")
+    axes = figure.subplots()
+    colors = dict(zip(data, (MUTED, INK, BLUE), strict=False))
+    for name, (x, y) in data.items():
+        every = -(-len(x) // _MOST_POINTS)
+        axes.plot(x[::every], y[::every], ".", color=colors[name], alpha=0.55, markeredgewidth=0, label=name)
+    axes.plot(*fit, color=ORANGE, label="model")
+    axes.set(title="Data and fit", xlabel=feature, ylabel=label)
+    heights = np.concatenate([y for _, y in data.values()])
+    room = 0.25 * (np.ptp(heights) or 1)  # a wild fit may leave the picture: the data must stay visible
+    axes.set_ylim(heights.min() - room, heights.max() + room)
+    axes.legend(loc="best", fontsize=9)
+    return figure
+
+
+@mpl.rc_context(_STYLE)
+def cross_entropy_by_place(nats: np.ndarray, *, unit: str) -> Figure:
+    """Return how well the model predicts after 1, 2, ... tokens of a text: mean cross-entropy, float64[length]."""
+    figure = Figure(figsize=(9.2, 3.1), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(np.arange(1, len(nats) + 1), nats, color=BLUE, marker=_marker(len(nats)))
+    axes.set(title="Cross-entropy by place", xlabel=f"{unit}s that were seen", ylabel=f"nats a {unit}", ylim=(0, None))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+@mpl.rc_context(_STYLE)
+def errors_by_value(errors: Mapping[str, Mapping[Any, Sequence[float]]], *, name: str) -> Figure:
+    """Return errors by the values of a setting, for each split its mean line and every run as a point."""
+    figure = Figure(figsize=(6, 3.8), layout="constrained")
+    axes = figure.subplots()
+    for (split, found), color in zip(errors.items(), (BLUE, ORANGE, MUTED), strict=False):
+        places = range(len(found))
+        axes.plot(places, [np.mean(values) for values in found.values()], color=color, label=split)
+        for place, values in zip(places, found.values(), strict=True):
+            axes.plot([place] * len(values), values, "o", color=color, alpha=0.6, markersize=4)
+    axes.set_xticks(range(len(next(iter(errors.values())))), [str(value) for value in next(iter(errors.values()))])
+    axes.set(title="Errors", xlabel=name, ylabel="error", yscale="log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.legend(loc="best", fontsize=9)
     return figure
 
 
@@ -228,7 +283,8 @@ def _slant(classes: Sequence[str]) -> dict[str, Any]:
     return {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if max(map(len, classes)) > 4 else {}
 
 
-def _with_unit(name: str, unit: str) -> str:
+def with_unit(name: str, unit: str) -> str:
+    """Return what an axis is called."""
     return f"{name} ({unit})" if unit else name
 
 

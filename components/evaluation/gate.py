@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from components.errors import ParamsError
-from components.examples.settings import CategoryLabel, Label, NumberLabel
+from components.examples.settings import CategoryLabel, Label, NextTokenLabel, NumberLabel
 
-_LOWER_IS_BETTER = ("loss", "error")
+_LOWER_IS_BETTER = ("loss", "error", "cross_entropy", "perplexity")
 
 
 class Bounds(Protocol):
@@ -54,6 +54,8 @@ def metric_names(label: Label) -> tuple[str, ...]:
     match label:
         case NumberLabel():
             return ("loss", "root_mean_squared_error", "mean_absolute_error", "r2")
+        case NextTokenLabel():
+            return ("cross_entropy", "perplexity", "accuracy")
         case CategoryLabel() if len(label.classes) == 2:
             return ("loss", "accuracy", "precision", "recall", "f1", "roc_auc", "average_precision")
         case CategoryLabel():
@@ -70,7 +72,7 @@ def check_metrics(metrics: Iterable[str], *, thresholds: Mapping[str, Bounds], c
 
 
 def lower_is_better(metric: str) -> bool:
-    """Return whether less of it is better: a loss or an error.
+    """Return whether less of it is better: a loss, an error, a cross-entropy or a perplexity.
 
     >>> lower_is_better("root_mean_squared_error"), lower_is_better("accuracy")
     (True, False)

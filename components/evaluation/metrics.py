@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from components.errors import DataError
+
 _SMALLEST_PROBABILITY = 1e-7  # as in Keras: a certain mistake costs 16.1 nats, not infinity
 
 
@@ -70,6 +72,24 @@ def number_metrics(labels: np.ndarray, predictions: np.ndarray) -> dict[str, flo
     if (variance := np.var(labels)) > 0:
         metrics["r2"] = 1 - squared / variance
     return {name: float(value) for name, value in metrics.items()}
+
+
+def token_metrics(targets: np.ndarray, predicted: np.ndarray, losses: np.ndarray) -> dict[str, float]:
+    """Return cross-entropy in nats a token, its power of e (perplexity) and accuracy; padding counts in none.
+
+    `targets` and `predicted` are int[texts, length], ids of tokens, 0 for padding; `losses` is float[texts, length].
+    Raises DataError if all is padding.
+    """
+    is_token = targets != 0
+    if not is_token.any():
+        raise DataError("no text has a second token, so there is nothing to predict; bring longer texts")
+    cross_entropy = losses[is_token].mean(dtype=np.float64)
+    accuracy = (targets == predicted)[is_token].mean()
+    return {
+        "cross_entropy": float(cross_entropy),
+        "perplexity": float(np.exp(cross_entropy)),
+        "accuracy": float(accuracy),
+    }
 
 
 def example_losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:

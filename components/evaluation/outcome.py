@@ -1,4 +1,4 @@
-"""What a model made of the test split: metrics, figures and its worst mistakes."""
+"""What a model made of the rows it is measured on: metrics, figures and its worst mistakes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ def category_outcome(
 
     `labels` is int[examples], `probabilities` float[examples, classes]; raises TrainingError if one is not finite.
     """
-    _check_finite(probabilities)
+    check_finite(probabilities)
     matrix = confusion_matrix(labels, probabilities.argmax(axis=1), num_classes=len(label.classes))
     drawn = {"confusion_matrix": figures.confusion(matrix, classes=label.classes)}
     if len(label.classes) == 2 and len(np.unique(labels)) == 2:
@@ -69,7 +69,7 @@ def number_outcome(labels: np.ndarray, predictions: np.ndarray, *, label: Number
 
     `labels` and `predictions` are float[examples], in the label's unit; raises TrainingError if one is not finite.
     """
-    _check_finite(predictions)
+    check_finite(predictions)
     return Outcome(
         metrics=number_metrics(labels, predictions),
         figures={
@@ -80,10 +80,11 @@ def number_outcome(labels: np.ndarray, predictions: np.ndarray, *, label: Number
     )
 
 
-def _check_finite(predictions: np.ndarray) -> None:
+def check_finite(predictions: np.ndarray) -> None:
+    """Raise TrainingError if a prediction, or what was made of it, is not a finite number."""
     if bad := np.count_nonzero(~np.isfinite(predictions)):
         raise TrainingError(
-            f"{bad} of {predictions.size} predictions on the test split are not finite numbers; "
+            f"{bad} of {predictions.size} predictions are not finite numbers; "
             "is a transform missing for a column with missing or huge values?"
         )
 

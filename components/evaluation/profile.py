@@ -1,112 +1,219 @@
-"""What the data looks like, feature by feature."""
+"""What the data looks like, column by column: small enough to be kept beside every version of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
+from functools import reduce
+from itertools import chain, pairwise
+from typing import Literal
 
+import numpy as np
 import polars as pl
 
-from components.examples.settings import CategoryFeature, Feature, ImageFeature, NumberFeature
+from components.examples.settings import CategoryFeature, Feature, ImageFeature, NumberFeature, TextFeature
+from components.examples.sketch import Sketch, value_of_bin
+from components.examples.summary import (
+    CategorySummary,
+    ImageSummary,
+    NumberSummary,
+    Summary,
+    TableSummary,
+    merge_all,
+    summarize_categories,
+    summarize_images,
+    summarize_numbers,
+)
+from components.settings import Settings
+from components.sources.decoding import pixels_of
+from components.transforms.apply import raw_values
+from components.transforms.token_counts import summarize_tokens
 
-_BINS = 24
-_MOST_FREQUENT = 12
+DECILES = tuple(tenth / 10 for tenth in range(1, 10))
+MOST_CATEGORIES = 10_000  # that are told apart; of more, it is only known that there are more
+_LISTED = 200
+_LONGEST = 200
+_BARS = 24
+_PIXEL_BYTES = 1 << 26  # at once
+_DECODED_IMAGES = 1 << 12
+_ROWS_PER_BATCH = 1 << 18
+_LARGEST = float(np.finfo(np.float32).max)
 
 
-@dataclass(frozen=True)
-class Bar:
-    """One bar of a small histogram: what it counts, and how many."""
+class Bar(Settings):
+    """One bar of a histogram: what it counts, and how many."""
 
     label: str
     count: int
 
 
-@dataclass(frozen=True)
-class FeatureProfile:
-    """One feature over all examples; a value that makes no sense for its type is None."""
+class ColumnProfile(Settings):
+    """One column over all examples; what makes no sense for its type, or without a value, is None or empty."""
 
-    name: str
-    type: str
-    missing_fraction: float
+    type: Literal["number", "category", "image"]
+    rows: int
+    missing: int = 0
     minimum: float | None = None
     maximum: float | None = None
     mean: float | None = None
-    categories: int | None = None
-    bars: tuple[Bar, ...] = ()
+    standard_deviation: float | None = None
+    deciles: tuple[float, ...] = ()  # from 10 % to 90 %
+    decile_counts: tuple[int, ...] = ()  # values up to the first, from there up to the second, ..., above the last
+    categories: int | None = None  # how many different ones; None also for more than MOST_CATEGORIES
+    bars: tuple[Bar, ...] = ()  # a histogram; of categories the most frequent, beginning with the first
+    others: int = 0  # values of all categories that have no bar
+
+    @property
+    def missing_fraction(self) -> float:
+        """Share of rows without a value."""
+        return self.missing / self.rows if self.rows else 0.0
+
+    def shown_bars(self, *, most: int = 12) -> tuple[Bar, ...]:
+        """Return the histogram; of a category no more than `most` bars and one for all others."""
+        if self.type != "category":
+            return self.bars
+        rest = self.others + sum(bar.count for bar in self.bars[most:])
+        return (*self.bars[:most], *([Bar(label="all others", count=rest)] if rest else []))
 
 
-def profile(examples: pl.LazyFrame, *, features: Mapping[str, Feature]) -> list[FeatureProfile]:
-    """Return type, range, mean, share of missing values and a histogram of every feature, over all examples.
+class Profile(Settings):
+    """All columns of a table, the label among them."""
 
-    One pass for the sums and one for the histograms, however many features there are.
+    rows: int
+    columns: dict[str, ColumnProfile]
+
+
+def summarize_table(table: pl.DataFrame, *, columns: Mapping[str, Feature], decoded_of: int = 1) -> TableSummary:
+    """Return what a profile is made of; summaries of parts of a table merge to that of the whole.
+
+    A text counts as its tokens: a column of categories with a row for each. Of `decoded_of` encoded images about one is
+    decoded, by `example_id`.
     """
-    sums = examples.select(
-        pl.len().alias("examples"), *(one for name, feature in features.items() for one in _sums(name, feature))
-    )
-    found = sums.collect().row(0, named=True)
-    histograms = pl.collect_all([_histogram(examples, name, feature, found) for name, feature in features.items()])
-    return [
-        _profile(name, feature, found, histogram)
-        for (name, feature), histogram in zip(features.items(), histograms, strict=True)
-    ]
+    summaries = {name: _summarize(name, feature, table, decoded_of) for name, feature in columns.items()}
+    return TableSummary(table.height, summaries)
 
 
-def _sums(name: str, feature: Feature) -> list[pl.Expr]:
-    column = pl.col(name)
-    missing = column.null_count().alias(f"{name} missing")
+def decoded_of(rows: int) -> int:
+    """Return of how many encoded images one is decoded for the profile of so many rows: some thousands tell enough."""
+    return 1 + rows // _DECODED_IMAGES
+
+
+def profile_of(summary: TableSummary) -> Profile:
+    """Return the profile of a table from its summary."""
+    return Profile(rows=summary.rows, columns={name: _column(one) for name, one in summary.columns.items()})
+
+
+def profile(examples: pl.LazyFrame, *, features: Mapping[str, Feature]) -> dict[str, ColumnProfile]:
+    """Return the profiles of some columns of a table that may be larger than memory."""
+    step = decoded_of(int(examples.select(pl.len()).collect().item()))
+    rows = examples.select("^example_id$", *features)  # where there is one
+    pixels = sum(feature.size for feature in features.values() if isinstance(feature, ImageFeature))
+    batches = rows.collect_batches(chunk_size=min(_ROWS_PER_BATCH, max(1, _PIXEL_BYTES // max(1, pixels))))
+    tables = chain([rows.head(0).collect()], batches)  # at least one, whatever there is
+    return profile_of(merge_all(summarize_table(table, columns=features, decoded_of=step) for table in tables)).columns
+
+
+def _summarize_pixels(images: pl.Series, feature: ImageFeature) -> ImageSummary:
+    """Decoded a block at a time: a shard of photos has a hundred times its size in pixels."""
+    rows = max(1, _PIXEL_BYTES // feature.size)
+    blocks = [images[begin : begin + rows] for begin in range(0, max(1, len(images)), rows)]
+    return reduce(ImageSummary.merge, (summarize_images(pixels_of(block, feature)) for block in blocks))
+
+
+def _summarize(name: str, feature: Feature, table: pl.DataFrame, decoded_of: int) -> Summary:
     match feature:
-        case CategoryFeature():
-            return [missing, column.drop_nulls().n_unique().alias(f"{name} categories")]
-        case NumberFeature() | ImageFeature():
-            values = column.explode() if isinstance(feature, ImageFeature) else column
-            return [
-                missing,
-                values.min().cast(pl.Float64).alias(f"{name} minimum"),
-                values.max().cast(pl.Float64).alias(f"{name} maximum"),
-                values.mean().alias(f"{name} mean"),
-            ]
-
-
-def _histogram(examples: pl.LazyFrame, name: str, feature: Feature, found: Mapping[str, Any]) -> pl.LazyFrame:
-    """Two columns: `value` (a bin's index, or a category) and `count`."""
-    column = pl.col(name)
-    match feature:
-        case CategoryFeature():
-            counts = examples.group_by(column.alias("value")).agg(pl.len().alias("count")).drop_nulls("value")
-            return counts.sort(["count", "value"], descending=[True, False])
-        case NumberFeature():
-            low, width = found[f"{name} minimum"] or 0.0, _width(found, name)
-            index = ((column - low) / width * _BINS).floor().clip(0, _BINS - 1).cast(pl.Int64)
-            return examples.group_by(index.alias("value")).agg(pl.len().alias("count")).drop_nulls("value")
+        case ImageFeature(encoding="encoded") if decoded_of > 1:
+            some = table.filter(pl.col("example_id") % decoded_of == 0)[name]
+            return replace(_summarize_pixels(some, feature), rows=table.height)
         case ImageFeature():
-            return pl.LazyFrame(schema={"value": pl.Int64, "count": pl.UInt32})
-
-
-def _width(found: Mapping[str, Any], name: str) -> float:
-    """The range of a number; 1 for a constant, which then fills the first bin."""
-    return ((found[f"{name} maximum"] or 0.0) - (found[f"{name} minimum"] or 0.0)) or 1.0
-
-
-def _profile(name: str, feature: Feature, found: Mapping[str, Any], histogram: pl.DataFrame) -> FeatureProfile:
-    missing_fraction = found[f"{name} missing"] / max(found["examples"], 1)
-    counts = dict(histogram.iter_rows())
-    match feature:
+            return _summarize_pixels(table[name], feature)
+        case NumberFeature():
+            return summarize_numbers(table.select(raw_values(name, feature)).to_series(), sketch=True)
         case CategoryFeature():
-            bars, categories = _category_bars(counts), found[f"{name} categories"]
-            return FeatureProfile(name, feature.type, missing_fraction, categories=categories, bars=bars)
-        case NumberFeature() | ImageFeature():
-            bars = _number_bars(counts, low=found[f"{name} minimum"] or 0.0, width=_width(found, name))
-            ends = {key: found[f"{name} {key}"] for key in ("minimum", "maximum", "mean")}
-            return FeatureProfile(name, feature.type, missing_fraction, **ends, bars=bars)
+            texts = table.select(raw_values(name, feature)).to_series()
+            return summarize_categories(texts, limit=MOST_CATEGORIES)
+        case TextFeature():
+            return summarize_tokens(table[name], feature, limit=MOST_CATEGORIES)
 
 
-def _category_bars(counts: Mapping[str, int]) -> tuple[Bar, ...]:
-    bars = [Bar(category, count) for category, count in counts.items()]
-    rest = sum(bar.count for bar in bars[_MOST_FREQUENT:])
-    return (*bars[:_MOST_FREQUENT], *([Bar(f"{len(bars) - _MOST_FREQUENT} others", rest)] if rest else []))
+def _column(summary: Summary) -> ColumnProfile:
+    match summary:
+        case NumberSummary():
+            return _number(summary)
+        case CategorySummary():
+            return _category(summary)
+        case ImageSummary():
+            return ColumnProfile(
+                type="image",
+                rows=summary.rows,
+                minimum=summary.minimum,
+                maximum=summary.maximum,
+                mean=summary.mean,
+                standard_deviation=summary.standard_deviation,
+                bars=tuple(
+                    Bar(label=f"{16 * place} to {16 * place + 15}", count=count)
+                    for place, count in enumerate(pixel_counts(summary))
+                ),
+            )
 
 
-def _number_bars(counts: Mapping[int, int], *, low: float, width: float) -> tuple[Bar, ...]:
-    if not counts:
-        return ()
-    edges = [low + width * index / _BINS for index in range(_BINS + 1)]
-    return tuple(Bar(f"{edges[index]:.4g} to {edges[index + 1]:.4g}", counts.get(index, 0)) for index in range(_BINS))
+def pixel_counts(summary: ImageSummary) -> list[int]:
+    """Return a histogram of all pixels, 16 values to a bin."""
+    counts: list[int] = np.array(summary.pixels).reshape(16, 16).sum(axis=1).tolist()
+    return counts
+
+
+def _number(summary: NumberSummary) -> ColumnProfile:
+    if summary.sketch is None or summary.minimum is None or summary.maximum is None:
+        return ColumnProfile(type="number", rows=summary.rows, missing=summary.missing)
+    minimum, maximum = finite(summary.minimum), finite(summary.maximum)
+    deciles = tuple(finite(summary.quantile(fraction) or 0.0) for fraction in DECILES)
+    return ColumnProfile(
+        type="number",
+        rows=summary.rows,
+        missing=summary.missing,
+        minimum=minimum,
+        maximum=maximum,
+        mean=summary.mean,
+        standard_deviation=summary.standard_deviation,
+        deciles=deciles,
+        decile_counts=counts_between(summary.sketch, deciles),
+        bars=_number_bars(summary.sketch, minimum, maximum),
+    )
+
+
+def counts_between(sketch: Sketch, ends: tuple[float, ...]) -> tuple[int, ...]:
+    """Return how many values lie up to the first of `ends`, from there up to the second, ..., above the last."""
+    sums = [0, *sketch.count_up_to(ends), sketch.total]
+    return tuple(after - before for before, after in pairwise(sums))
+
+
+def _number_bars(sketch: Sketch, minimum: float, maximum: float) -> tuple[Bar, ...]:
+    """Bars of equal width, as narrow as the sketch can tell values apart; a constant fills the first."""
+    width = (maximum - minimum) or 1.0
+    widest_bin = max(abs(minimum), abs(maximum)) * 2**-7
+    number = max(1, min(_BARS, int(width / widest_bin))) if widest_bin else _BARS
+    places = [min(max(value_of_bin(place), minimum), maximum) for place in sketch.bins.tolist()]
+    indices = np.minimum(((np.array(places) - minimum) / width * number).astype(np.int64), number - 1)
+    counts = np.bincount(indices, sketch.counts, number).astype(np.int64).tolist()
+    edges = [minimum + width * index / number for index in range(number + 1)]
+    return tuple(
+        Bar(label=f"{low:.4g} to {high:.4g}", count=count)
+        for low, high, count in zip(edges, edges[1:], counts, strict=False)
+    )
+
+
+def _category(summary: CategorySummary) -> ColumnProfile:
+    ordered = sorted((summary.counts or {}).items(), key=lambda one: (-one[1], one[0]))
+    listed = [(text, count) for text, count in ordered[:_LISTED] if len(text) <= _LONGEST]
+    return ColumnProfile(
+        type="category",
+        rows=summary.rows,
+        missing=summary.missing,
+        categories=None if summary.counts is None else len(ordered),
+        bars=tuple(Bar(label=text, count=count) for text, count in listed),
+        others=summary.rows - summary.missing - sum(count for _, count in listed),
+    )
+
+
+def finite(value: float) -> float:
+    """Return the value, or float32's largest for an infinity, which JSON has no number for."""
+    return min(max(value, -_LARGEST), _LARGEST)

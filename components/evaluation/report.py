@@ -3,21 +3,44 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from matplotlib.figure import Figure
 
+from components.evaluation.drift import Drift
 from components.evaluation.figures import svg
 from components.evaluation.outcome import Outcome
-from components.evaluation.profile import FeatureProfile
+from components.evaluation.profile import ColumnProfile
 from components.evaluation.worst import WorstExample, data_uri
 from components.examples.settings import CategoryLabel, Label, NumberLabel
 
 _TABLE_CLASSES = 20  # a larger confusion matrix is shown as a figure, and its largest cells as a list
 _FRACTIONS = {"accuracy", "precision", "recall", "f1", "roc_auc", "average_precision"}
 _NAMES = {"roc_auc": "ROC AUC", "r2": "R²", "precision": "Macro precision", "recall": "Macro recall", "f1": "Macro F1"}
-_HEADLINE = ("accuracy", "f1", "roc_auc", "root_mean_squared_error", "mean_absolute_error", "r2", "loss")
+_NAMES["cross_entropy"] = "Cross-entropy (nats a token)"
+_MEASURES = {
+    "columns": "columns added, removed or retyped",
+    "rows": "rows, times as many or as few",
+    "missing": "change of the share of missing values",
+    "mean": "shift of the mean, in standard deviations",
+    "quantile": "largest shift of a decile, in standard deviations",
+    "psi": "population stability index",
+    "label_psi": "population stability index of the label",
+    "new_categories": "share of new categories",
+}
+_HEADLINE = (
+    "cross_entropy",
+    "perplexity",
+    "accuracy",
+    "f1",
+    "roc_auc",
+    "root_mean_squared_error",
+    "mean_absolute_error",
+    "r2",
+    "loss",
+)
 
 
 @dataclass(frozen=True)
@@ -31,9 +54,11 @@ class Report:
     outcome: Outcome
     facts: Mapping[str, str]
     splits: Mapping[str, int]
-    profiles: Sequence[FeatureProfile]
+    profiles: Mapping[str, ColumnProfile]
     figures: Mapping[str, Figure]
     worst: Sequence[WorstExample]
+    drift: Drift | None = None
+    measured_on: Literal["test", "train"] = "test"
 
     @property
     def unit(self) -> str:
@@ -75,6 +100,7 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters |= {"metric": _metric, "metric_name": _metric_name, "number": _number, "data_uri": data_uri}
+    environment.filters["measure"] = _MEASURES.__getitem__
     return environment.get_template("report.html.jinja")
 
 

@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping
 import polars as pl
 
 from components.errors import DataError
-from components.examples.settings import CategoryFeature, Feature, ImageFeature, NumberFeature
+from components.examples.derive import with_derived
+from components.examples.settings import CategoryFeature, Feature, ImageFeature, NumberFeature, TextFeature
+from components.examples.validation import MICROSECONDS_A_DAY, parse_time, written
+from components.sources.decoding import ImageError, pixels_of
 
 Warn = Callable[[str], None]
 _SHOWN_COLUMNS = 20
@@ -21,6 +24,7 @@ def checked_rows(table: pl.DataFrame, *, features: Mapping[str, Feature], warn: 
     """
     if table.is_empty():
         raise DataError("no rows to predict")
+    table = with_derived(table, features)
     return pl.DataFrame([_checked(_column(table, name), feature, warn) for name, feature in features.items()])
 
 
@@ -38,8 +42,12 @@ def _checked(values: pl.Series, feature: Feature, warn: Warn) -> pl.Series:
         case ImageFeature():
             return _pixels(values, feature)
         case NumberFeature():
-            checked = _numbers(values)
+            checked = _numbers(values) if feature.date_format is None else _days(values, feature.date_format)
             _warn_of_range(checked, feature, warn)
+        case TextFeature():
+            texts = values.cast(pl.String, strict=False)
+            _refuse(values, texts.is_null(), "a text")
+            return texts
         case CategoryFeature():
             checked = _categories(values)
             _warn_of_unknown(checked, feature, warn)
@@ -61,6 +69,17 @@ def _numbers(values: pl.Series) -> pl.Series:
     return numbers.fill_nan(None)
 
 
+def _days(values: pl.Series, date_format: str) -> pl.Series:
+    """Return days since 1970-01-01 (UTC), as ingest makes them of dates and times."""
+    if values.dtype == pl.Date or isinstance(values.dtype, pl.Datetime):
+        moments = values.cast(pl.Datetime("us"))
+    else:
+        text = values.cast(pl.String).replace("", None)
+        moments = text.to_frame().select(parse_time(pl.col(values.name), date_format)).to_series()
+        _refuse(values, text.is_not_null() & moments.is_null(), written(date_format))
+    return moments.dt.timestamp("us") / MICROSECONDS_A_DAY
+
+
 def _categories(values: pl.Series) -> pl.Series:
     if values.dtype.is_float() and (values.drop_nulls().drop_nans() % 1 == 0).all():
         values = values.fill_nan(None).cast(pl.Int64)  # pandas makes 1.0 of 1 where a column has missing values
@@ -73,7 +92,11 @@ def _categories(values: pl.Series) -> pl.Series:
 
 def _pixels(values: pl.Series, feature: ImageFeature) -> pl.Series:
     try:
+        if values.dtype == pl.Binary:
+            return pixels_of(values, feature)
         return values.cast(pl.Array(pl.UInt8, feature.size))
+    except ImageError as error:
+        raise DataError(f"column {values.name!r}: {error}") from error
     except pl.exceptions.PolarsError as error:
         shape = " x ".join(map(str, feature.shape))
         raise DataError(
@@ -96,6 +119,13 @@ def _warn_of_range(values: pl.Series, feature: NumberFeature, warn: Warn) -> Non
 
 
 def _warn_of_unknown(values: pl.Series, feature: CategoryFeature, warn: Warn) -> None:
+    if feature.pattern is not None:
+        others = values.filter(~values.str.contains(f"^(?:{feature.pattern})$"))
+        if len(others):
+            warn(
+                f"column {values.name!r}: {len(others)} of {len(values)} values do not match {feature.pattern}, for "
+                f"example {others[0]!r}"
+            )
     if feature.classes is None:
         return
     unknown = values.filter(~values.is_in(feature.classes))

@@ -11,6 +11,7 @@ from PIL import Image
 
 from components.evaluation.outcome import Mistake
 from components.examples.settings import Feature, ImageFeature
+from components.sources.decoding import decode_image
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,10 @@ def worst_examples(
     ]
 
 
-def picture(pixels: Sequence[int] | np.ndarray, *, feature: ImageFeature) -> np.ndarray:
-    """Return pixels (number[height * width * channels]) as uint8[height, width(, channels)] with white at 255."""
+def picture(pixels: Sequence[int] | np.ndarray | bytes, *, feature: ImageFeature) -> np.ndarray:
+    """Return pixels (number[height * width * channels], or encoded) as uint8[height, width(, channels)], white: 255."""
+    if isinstance(pixels, bytes):
+        pixels = decode_image(pixels, feature)
     shape = feature.shape[:2] if feature.channels == 1 else feature.shape
     return np.rint(np.asarray(pixels, np.float32).reshape(shape) * (255 / feature.maximum)).astype(np.uint8)
 

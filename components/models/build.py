@@ -1,56 +1,135 @@
-"""Keras models from a list of layers."""
+"""Keras models from a list of layers, or from an architecture's name."""
 
 import math
 from collections.abc import Callable, Sequence
 
 import keras
 
-from components.examples.settings import CategoryLabel, Label
+from components.examples.settings import CategoryLabel, Label, NextTokenLabel
+from components.models.alexnet import alexnet
+from components.models.googlenet import googlenet
+from components.models.heads import WithAuxiliaryHeads
+from components.models.lenet import lenet
+from components.models.normalization import local_response_normalization
+from components.models.sequences import over_tokens
 from components.models.settings import (
     ActivationLayer,
+    AlexNet,
+    Architecture,
     BatchNormalization,
     Conv2D,
     Dense,
+    DropConnect,
     Dropout,
+    Embedding,
     Flatten,
     GlobalPooling2D,
+    GoogLeNet,
     Layer,
+    LeNet,
+    LocalResponseNormalization,
     Model,
+    OneHotTokens,
     Pooling2D,
+    Recurrent,
+    Vgg,
 )
+from components.models.vgg import vgg
+
+Shape = Sequence[int]
+MakeDropout = Callable[[float], keras.layers.Layer]
+MakeDropConnect = Callable[[DropConnect], keras.layers.Layer]
+MakeRandom = tuple[MakeDropout, MakeDropConnect]  # what draws at random: dropout, DropConnect
+
+_POOLING = {
+    "max_pooling2d": keras.layers.MaxPooling2D,
+    "average_pooling2d": keras.layers.AveragePooling2D,
+    "global_max_pooling2d": keras.layers.GlobalMaxPooling2D,
+    "global_average_pooling2d": keras.layers.GlobalAveragePooling2D,
+}
 
 
-def build(
-    model: Model,
-    *,
-    input_shape: Sequence[int],
-    label: Label,
-    dropout: Callable[[float], keras.layers.Layer] = keras.layers.Dropout,
-) -> keras.Model:
+def build(model: Model, *, input_shape: Shape, label: Label, tokens: int | None = None) -> keras.Model:
     """Return a model from float32[batch, *input_shape] to logits float32[batch, classes], or float32[batch, 1].
 
-    The last layer follows from the label: one unit per class, without softmax, for a category; one unit for a number.
-    `dropout` makes a dropout layer from its rate; it has no weights, so another kind of it changes no weight's place.
+    The last layer follows from the label: one unit per class, without softmax, for a category; one unit for a number;
+    for next tokens one per id, after each token: float32[batch, length, tokens]. `tokens` counts the ids of a text.
+    This is the model to save: it is made of stock layers and has no auxiliary heads. Its weights are the first of those
+    of `build_for_training`, in the same order.
     """
-    inputs = keras.Input(shape=tuple(input_shape), dtype="float32", name="features")
-    outputs = inputs
-    for layer in model.layers:
-        outputs = dropout(layer.rate)(outputs) if isinstance(layer, Dropout) else _apply(layer, outputs)
-    outputs = _flat(outputs)
-    units = len(label.classes) if isinstance(label, CategoryLabel) else 1
-    # float32 whatever the precision of the layers: softmax and losses overflow in half precision.
-    outputs = keras.layers.Dense(units, dtype="float32", name="output")(outputs)
-    return keras.Model(inputs, outputs, name="core")
+    inputs, outputs = _connected(model, input_shape, label, tokens, (keras.layers.Dropout, _all_weights))
+    return keras.Model(inputs, outputs[0], name="core")
+
+
+def build_for_training(
+    model: Model,
+    *,
+    input_shape: Shape,
+    label: Label,
+    tokens: int | None = None,
+    dropout: MakeDropout,
+    drop_connect: MakeDropConnect,
+) -> keras.Model:
+    """Return the same model with auxiliary heads, where it has such, and with layers that draw at random.
+
+    `dropout` makes a layer without weights from a rate, `drop_connect` one with those of `keras.layers.Dense`.
+    """
+    inputs, outputs = _connected(model, input_shape, label, tokens, (dropout, drop_connect))
+    core = keras.Model(inputs, outputs[0], name="core")
+    return core if len(outputs) == 1 else WithAuxiliaryHeads(core, keras.Model(inputs, outputs, name="with_heads"))
 
 
 def with_probabilities(core: keras.Model, *, label: Label) -> keras.Model:
-    """Return `core` with a softmax at its end for a category; `core` itself for a number."""
-    if not isinstance(label, CategoryLabel):
+    """Return `core` with a softmax at its end for a category or next tokens; `core` itself for a number."""
+    if not isinstance(label, CategoryLabel | NextTokenLabel):
         return core
     return keras.Model(core.input, keras.layers.Softmax(name="probabilities")(core.output), name="core_probabilities")
 
 
-def _apply(layer: Layer, tensor: keras.KerasTensor) -> keras.KerasTensor:  # noqa: PLR0911 - one return per kind
+def _connected(
+    model: Model, input_shape: Shape, label: Label, tokens: int | None, random: MakeRandom
+) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
+    """The inputs and all outputs: the model's own first, then those of its heads."""
+    inputs = keras.Input(shape=tuple(input_shape), dtype="float32", name="features")
+    if model.architecture is not None:
+        tensor, heads = _architecture(model.architecture, inputs, random[0])
+    else:
+        tensor, heads = inputs, []
+        for layer in model.layers or ():
+            tensor = _apply(layer, tensor, random, ids=inputs, tokens=tokens or 0)
+    if isinstance(label, NextTokenLabel):
+        return inputs, [keras.layers.Dense(tokens, dtype="float32", name="output")(tensor)]
+    units = len(label.classes) if isinstance(label, CategoryLabel) else 1
+    names = ["output", *(f"auxiliary_{place}_output" for place in range(1, len(heads) + 1))]
+    # float32 whatever the precision of the layers: softmax and losses overflow in half precision.
+    return inputs, [
+        keras.layers.Dense(units, dtype="float32", name=name)(_flat(end))
+        for name, end in zip(names, [tensor, *heads], strict=True)
+    ]
+
+
+def _architecture(
+    architecture: Architecture, images: keras.KerasTensor, dropout: MakeDropout
+) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
+    match architecture:
+        case LeNet():
+            return lenet(architecture, images), []
+        case AlexNet():
+            return alexnet(architecture, images, dropout=dropout), []
+        case Vgg():
+            return vgg(architecture, images, dropout=dropout), []
+        case GoogLeNet():
+            return googlenet(architecture, images, dropout=dropout)
+
+
+def _all_weights(layer: DropConnect) -> keras.layers.Layer:
+    """What a layer that drops weights is after training."""
+    return keras.layers.Dense(layer.units, layer.activation)
+
+
+def _apply(  # noqa: PLR0911 - one return per kind
+    layer: Layer, tensor: keras.KerasTensor, random: MakeRandom, *, ids: keras.KerasTensor, tokens: int
+) -> keras.KerasTensor:
     match layer:
         case Dense():
             regularizer = keras.regularizers.L2(layer.l2) if layer.l2 else None
@@ -65,19 +144,24 @@ def _apply(layer: Layer, tensor: keras.KerasTensor) -> keras.KerasTensor:  # noq
                 kernel_regularizer=keras.regularizers.L2(layer.l2) if layer.l2 else None,
             )(tensor)
         case Pooling2D():
-            pool = {"max_pooling2d": keras.layers.MaxPooling2D, "average_pooling2d": keras.layers.AveragePooling2D}
-            return pool[layer.kind](layer.pool_size, strides=layer.strides, padding=layer.padding)(tensor)
+            return _POOLING[layer.kind](layer.pool_size, strides=layer.strides, padding=layer.padding)(tensor)
         case GlobalPooling2D():
-            reduce = {
-                "global_max_pooling2d": keras.layers.GlobalMaxPooling2D,
-                "global_average_pooling2d": keras.layers.GlobalAveragePooling2D,
-            }
-            return reduce[layer.kind]()(tensor)
+            return _POOLING[layer.kind]()(tensor)
         case Flatten():
             return keras.layers.Flatten()(tensor)
+        case Dropout():
+            return random[0](layer.rate)(tensor)
+        case DropConnect():
+            return random[1](layer)(_flat(tensor))
+        case LocalResponseNormalization():
+            return local_response_normalization(
+                tensor, radius=layer.radius, bias=layer.bias, alpha=layer.alpha, beta=layer.beta
+            )
         case BatchNormalization():
             # synchronized: the moments of the global batch, so that they do not depend on the number of workers
             return keras.layers.BatchNormalization(momentum=layer.momentum, synchronized=True)(tensor)
+        case Embedding() | OneHotTokens() | Recurrent():
+            return over_tokens(layer, tensor, ids=ids, tokens=tokens)
         case ActivationLayer():
             return keras.layers.Activation(layer.activation)(tensor)
 

@@ -9,10 +9,11 @@ import numpy as np
 import polars as pl
 
 from components.errors import DataError
-from components.examples.settings import Feature
+from components.examples.settings import Feature, ImageFeature
 from components.models.inputs import model_inputs
 
 Model = Callable[..., Any]
+_MOST_PIXELS = 1 << 22  # of a batch
 
 
 def load_model(path: Path) -> Model:
@@ -38,6 +39,12 @@ def predict(
 
     Called batch by batch, because `Model.predict` first traces a graph: about a second, for nothing here.
     """
-    batches = examples.iter_slices(batch_size)
+    batches = examples.iter_slices(min(batch_size, _most_rows(features)))
     outputs = [model(model_inputs(batch, features=features), training=False) for batch in batches]
     return np.concatenate([np.asarray(output, dtype=np.float32) for output in outputs])
+
+
+def _most_rows(features: Mapping[str, Feature]) -> int:
+    """Few of large images: what a model makes of one takes many times its memory."""
+    pixels = sum(feature.size for feature in features.values() if isinstance(feature, ImageFeature))
+    return max(1, _MOST_PIXELS // max(1, pixels))

@@ -1,10 +1,12 @@
-"""Models as a list of layers: kind and arguments, checked before anything starts."""
+"""Models as a list of layers or a named architecture, checked before anything starts."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.settings import Settings
+from components.sources.file import SourceFile
+from components.transforms.settings import BackboneName
 
 Activation = Literal["linear", "relu", "gelu", "silu", "elu", "selu", "tanh", "sigmoid", "softplus", "softmax"]
 Positive = Annotated[int, Field(ge=1, le=65_536)]
@@ -59,11 +61,62 @@ class Dropout(Settings):
     rate: Annotated[float, Field(ge=0, lt=1)]
 
 
+class DropConnect(Settings):
+    """A fully connected layer that drops weights instead of outputs while training (Wan et al., 2013).
+
+    Every example has a mask of its own, for weights and biases. After training all weights count, without sampling.
+    """
+
+    kind: Literal["drop_connect"] = "drop_connect"
+    units: Positive
+    rate: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    activation: Activation = "linear"
+
+
 class BatchNormalization(Settings):
     """Normalizes by the statistics of the global batch, all workers together (Ioffe and Szegedy, 2015)."""
 
     kind: Literal["batch_normalization"] = "batch_normalization"
     momentum: Annotated[float, Field(gt=0, lt=1)] = 0.99
+
+
+class LocalResponseNormalization(Settings):
+    """Each channel divided by `(bias + alpha * sum of its neighbours' squares) ** beta` (Krizhevsky et al., 2012).
+
+    A channel's neighbours are those at most `radius` away, itself included. The defaults are the paper's.
+    """
+
+    kind: Literal["local_response_normalization"] = "local_response_normalization"
+    radius: Annotated[int, Field(ge=0, le=64)] = 2
+    bias: Annotated[float, Field(gt=0)] = 2.0
+    alpha: Annotated[float, Field(ge=0)] = 0.0001
+    beta: Annotated[float, Field(ge=0)] = 0.75
+
+
+class Embedding(Settings):
+    """A vector of `units` learned numbers for each token of a text; only the first layer can be one."""
+
+    kind: Literal["embedding"] = "embedding"
+    units: Positive
+
+
+class OneHotTokens(Settings):
+    """For each token of a text, a vector that is 1 at the token's place, else 0; only the first layer can be one."""
+
+    kind: Literal["one_hot"] = "one_hot"
+
+
+class Recurrent(Settings):
+    """A recurrent layer over a sequence: simple (Elman, 1990), LSTM (Hochreiter and Schmidhuber, 1997) or GRU.
+
+    GRU is of Cho et al., 2014. It gives its state after each place or, without `return_sequences`, after the last token
+    before padding. The state begins at zero with every example: backpropagation through time ends there.
+    """
+
+    kind: Literal["recurrent"] = "recurrent"
+    cell: Literal["rnn", "lstm", "gru"]
+    units: Positive
+    return_sequences: bool = True
 
 
 class ActivationLayer(Settings):
@@ -74,12 +127,133 @@ class ActivationLayer(Settings):
 
 
 Layer = Annotated[
-    Dense | Conv2D | Pooling2D | GlobalPooling2D | Flatten | Dropout | BatchNormalization | ActivationLayer,
+    Dense
+    | Conv2D
+    | Pooling2D
+    | GlobalPooling2D
+    | Flatten
+    | Dropout
+    | DropConnect
+    | BatchNormalization
+    | LocalResponseNormalization
+    | Embedding
+    | OneHotTokens
+    | Recurrent
+    | ActivationLayer,
     Field(discriminator="kind"),
 ]
 
 
-class Model(Settings):
-    """The layers between the input and the output; the output layer follows from the label."""
+class LeNet(Settings):
+    """LeNet-5 (LeCun et al., 1998), or as it is commonly built today: `variant`."""
 
-    layers: tuple[Layer, ...]
+    kind: Literal["lenet"] = "lenet"
+    variant: Literal["paper", "modern"] = "paper"
+    padding: Annotated[int, Field(ge=0, le=16)] = 2  # 28 x 28 pixels (MNIST) become the paper's 32 x 32
+
+    @property
+    def smallest_input(self) -> int:
+        """Least height and width in pixels: the last convolution has one place then."""
+        return max(1, 32 - 2 * self.padding)
+
+
+class _Scalable(Settings):
+    """What every larger architecture has."""
+
+    width: Annotated[float, Field(gt=0, le=8)] = 1.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+
+    def scaled(self, size: int) -> int:
+        """Return how many filters or units a layer has that has `size` in the paper; an even number."""
+        return max(2, 2 * round(size * self.width / 2))
+
+
+class AlexNet(_Scalable):
+    """AlexNet (Krizhevsky et al., 2012), in two towers as in the paper or in one."""
+
+    kind: Literal["alexnet"] = "alexnet"
+    towers: Literal[1, 2] = 2
+
+    @property
+    def smallest_input(self) -> int:
+        """Least height and width in pixels: the last pooling has one place then."""
+        return 67
+
+
+class Vgg(_Scalable):
+    """VGG (Simonyan and Zisserman, 2015), by the columns of the paper's table 1; D is VGG-16, E is VGG-19."""
+
+    kind: Literal["vgg"] = "vgg"
+    configuration: Literal["A", "A-LRN", "B", "C", "D", "E"] = "D"
+
+    @property
+    def smallest_input(self) -> int:
+        """Least height and width in pixels: it is halved five times."""
+        return 32
+
+
+class GoogLeNet(_Scalable):
+    """GoogLeNet (Szegedy et al., 2015), of Inception modules with reduction or of the naive ones."""
+
+    kind: Literal["googlenet"] = "googlenet"
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4
+    reduction: bool = True
+    auxiliary_heads: bool = True
+
+    @property
+    def smallest_input(self) -> int:
+        """Least height and width in pixels: the heads' pooling has one place then; without heads all is padded."""
+        return 65 if self.auxiliary_heads else 1
+
+
+Architecture = Annotated[LeNet | AlexNet | Vgg | GoogLeNet, Field(discriminator="kind")]
+
+
+class Model(Settings):
+    """What is between the input and the output: layers one by one, or an architecture by name.
+
+    The output layer follows from the label.
+    """
+
+    layers: tuple[Layer, ...] | None = None
+    architecture: Architecture | None = None
+
+    @model_validator(mode="after")
+    def _one_of_the_two(self) -> Self:
+        if (self.layers is None) == (self.architecture is None):
+            found = "neither" if self.layers is None else "both"
+            raise ValueError(f"give either layers or architecture, found {found}")
+        return self
+
+
+class TfliteNetwork(Settings):
+    """A TensorFlow Lite file, which says itself how large photos are, and whether it takes 8 bits or float32.
+
+    Pixels in float32 run from -1 to 1.
+    """
+
+    kind: Literal["tflite"] = "tflite"
+    weights: SourceFile
+
+
+class KerasNetwork(Settings):
+    """A network of Keras by name, with its top; `weights` is an HDF5 file, photos are `size` pixels wide and high."""
+
+    kind: Literal["keras"] = "keras"
+    name: BackboneName
+    alpha: Annotated[float, Field(gt=0, le=4)] = 1.0
+    size: Annotated[int, Field(ge=32, le=1024)] = 224
+    weights: SourceFile
+
+
+class Classifier(Settings):
+    """A network for photos that only predicts: nothing of it is trained here.
+
+    `labels` has one name a line, which may begin with its number; a network without a class for the background does
+    without the first.
+    """
+
+    description: str
+    network: Annotated[TfliteNetwork | KerasNetwork, Field(discriminator="kind")]
+    labels: SourceFile
+    resize: Literal["stretch", "crop", "pad"] = "stretch"

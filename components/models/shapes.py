@@ -1,13 +1,57 @@
-"""Shapes through a list of layers, without TensorFlow: a model that can't be built is refused before any work."""
+"""Shapes through a model, without TensorFlow: one that can't be built is refused before any work."""
 
 from collections.abc import Sequence
 
-from components.models.settings import Conv2D, Dense, Flatten, GlobalPooling2D, Layer, Pooling2D
+from components.models.settings import (
+    Architecture,
+    Conv2D,
+    Dense,
+    DropConnect,
+    Embedding,
+    Flatten,
+    GlobalPooling2D,
+    GoogLeNet,
+    Layer,
+    Model,
+    OneHotTokens,
+    Pooling2D,
+    Recurrent,
+)
 
 Shape = tuple[int | None, ...]
 
 
-def output_shape(layers: Sequence[Layer], *, input_shape: Shape) -> Shape:
+def check_input(model: Model, *, input_shape: Shape) -> None:
+    """Raise ValueError where a model can't take an input of this shape, given without the batch axis.
+
+    It names the layer that can't, or the smallest images that an architecture can take.
+    """
+    if model.architecture is None:
+        output_shape(model.layers or (), input_shape=input_shape)
+        return
+    try:
+        _check_image(model.architecture, input_shape)
+    except ValueError as error:
+        raise ValueError(f"train.model.architecture ({model.architecture.kind}): {error}") from None
+
+
+def check_text(model: Model, *, length: int, each_token: bool) -> None:
+    """Raise ValueError where a model can't take the ids of `length` tokens, or does not give what is asked of it.
+
+    `each_token`: the label needs values after each token, and not of the text as a whole.
+    """
+    layers = model.layers or ()
+    if not layers or not isinstance(layers[0], Embedding | OneHotTokens):
+        raise ValueError("train.model.layers: the first layer over a text must be embedding or one_hot")
+    shape = output_shape(layers, input_shape=(length,), is_text=True)
+    if each_token and (len(shape) != 2 or shape[0] != length):
+        raise ValueError(
+            "train.model.layers: the label next_token needs values after each token, and the last layer gives shape "
+            f"{shape}; keep the sequence to the end (recurrent with return_sequences: true, no dense or flatten)"
+        )
+
+
+def output_shape(layers: Sequence[Layer], *, input_shape: Shape, is_text: bool = False) -> Shape:
     """Return the shape after all layers, without the batch axis; None stands for a size not yet known.
 
     Raises ValueError that names the layer, by place and kind, which can't take what the one before it gives.
@@ -15,15 +59,29 @@ def output_shape(layers: Sequence[Layer], *, input_shape: Shape) -> Shape:
     shape = input_shape
     for place, layer in enumerate(layers):
         try:
+            if isinstance(layer, Embedding | OneHotTokens) and (place or not is_text):
+                raise ValueError("takes the tokens of a text, so only the first layer over a text can be one")
             shape = _after(layer, shape)
         except ValueError as error:
             raise ValueError(f"train.model.layers.{place} ({layer.kind}): {error}") from None
     return shape
 
 
-def _after(layer: Layer, shape: Shape) -> Shape:
+def _check_image(architecture: Architecture, shape: Shape) -> None:
+    if len(shape) != 3:
+        raise ValueError(f"needs an image (height, width, channels), got shape {shape}; give layers instead")
+    height, width, smallest = shape[0] or 0, shape[1] or 0, architecture.smallest_input
+    if min(height, width) < smallest:
+        heads = isinstance(architecture, GoogLeNet) and architecture.auxiliary_heads
+        raise ValueError(
+            f"needs images of at least {smallest} x {smallest} pixels, got {height} x {width}; give larger images"
+            f"{', set auxiliary_heads: false' if heads else ''} or choose another architecture"
+        )
+
+
+def _after(layer: Layer, shape: Shape) -> Shape:  # noqa: PLR0911 - one return per kind
     match layer:
-        case Dense():
+        case Dense() | DropConnect():
             return (layer.units,)
         case Flatten():
             return (_product(shape),)
@@ -37,6 +95,14 @@ def _after(layer: Layer, shape: Shape) -> Shape:
             return (_windows(height, *size), _windows(width, *size), channels)
         case GlobalPooling2D():
             return (_image(shape)[2],)
+        case Embedding():
+            return (*shape, layer.units)
+        case OneHotTokens():
+            return (*shape, None)
+        case Recurrent():
+            if len(shape) != 2:
+                raise ValueError(f"needs a sequence (length, values), got shape {shape}; put it after embedding")
+            return (shape[0], layer.units) if layer.return_sequences else (layer.units,)
         case _:
             return shape
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,13 +84,31 @@ def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     return None, passed_over
 
 
-def keep(folder: Path, *, last: int, best_step: int) -> None:
-    """Remove all checkpoints below `folder` but the `last` newest and the one after `best_step` steps."""
-    for old in sorted(folder.glob("step-*"))[:-last]:
-        if old != step_folder(folder, best_step):
+def keep(folder: Path, *, last: int, best_step: int, every_hours: float | None = None) -> None:
+    """Remove all checkpoints below `folder` but the `last` newest and the one after `best_step` steps.
+
+    Of each `every_hours` of training after the first, the first checkpoint is kept too.
+    """
+    found = sorted(folder.glob("step-*"))
+    kept = {step_folder(folder, best_step), *(_first_of_each(found, hours=every_hours) if every_hours else ())}
+    for old in found[:-last]:
+        if old not in kept:
             shutil.rmtree(old, ignore_errors=True)
     for half_written in folder.glob(".step-*"):  # by a worker that was killed
         shutil.rmtree(half_written, ignore_errors=True)
+
+
+def _first_of_each(found: Sequence[Path], *, hours: float) -> Iterator[Path]:
+    """Yield the first checkpoint of each period of so many hours of training, but for the first period."""
+    period = 0
+    for folder in found:
+        try:
+            state = TrainingState.model_validate_json((folder / "state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # damaged
+            continue
+        if (its_period := int(state.seconds // (hours * 3600))) > period:
+            period = its_period
+            yield folder
 
 
 def step_folder(folder: Path, step: int) -> Path:

@@ -2,13 +2,18 @@
 
 from typing import Literal
 
-from components.examples.settings import CategoryLabel, Label
+from components.examples.settings import CategoryLabel, Label, NextTokenLabel
 
 
 def figure_names(label: Label) -> tuple[str, ...]:
     """Return the names of the figures of an epoch that tell how good a model is."""
-    category, number = ("loss", "accuracy"), ("loss", "root_mean_squared_error", "mean_absolute_error")
-    names = category if isinstance(label, CategoryLabel) else number
+    match label:
+        case CategoryLabel():
+            names: tuple[str, ...] = ("loss", "accuracy")
+        case NextTokenLabel():
+            names = ("loss", "accuracy", "perplexity")
+        case _:
+            names = ("loss", "root_mean_squared_error", "mean_absolute_error")
     return (*names, *(f"validation_{name}" for name in names))
 
 

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from components.errors import DataError
 from components.examples.settings import Label
-from components.models.build import build
+from components.models.build import build_for_training
 from components.training import checkpoints
 from components.training.batches import Windows
 from components.training.checkpoints import Arrays, Checkpoint
@@ -43,8 +44,9 @@ class _Task:
     """What a worker trains on and how, with the cut of both splits into global batches."""
 
     train: Split
-    validation: Split
+    validation: Split | None
     label: Label
+    tokens: int | None
     training: Training
     worker: Worker
 
@@ -53,15 +55,22 @@ class _Task:
         return Windows(self.train.examples, self.training.global_batch_size, self.training.window_examples)
 
     @property
-    def validation_windows(self) -> Windows:
+    def validation_windows(self) -> Windows | None:
+        if self.validation is None:
+            return None
         return Windows(self.validation.examples, self.training.global_batch_size, self.training.window_examples)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.training.steps_per_epoch or self.train_windows.steps
 
 
 def train_worker(  # noqa: PLR0913 - each by its keyword
     train: Split,
-    validation: Split,
+    validation: Split | None,
     *,
     label: Label,
+    tokens: int | None = None,
     training: Training,
     worker: Worker,
     folder: Path,
@@ -70,12 +79,13 @@ def train_worker(  # noqa: PLR0913 - each by its keyword
 ) -> Checkpoint:
     """Return the last training state, best weights included, after all epochs or an early stop.
 
-    Continues from the newest whole checkpoint in `folder`, where worker 0 writes one after every epoch; without one it
-    begins with `start_weights()` or, where that is None, random ones. Raises TrainingError at the first epoch whose
-    loss is not finite, DataError where a global batch has fewer examples than there are workers, Stopped after the
-    checkpoint that was asked for by `observer.stop`.
+    `tokens` counts the ids of a text. An epoch is one pass over `train`, or `training.steps_per_epoch` steps of passes
+    that follow each other. Without `validation`, nothing is held out: epochs have figures of training alone. Continues
+    from the newest whole checkpoint in `folder`, where worker 0 writes one after every epoch; without one it begins
+    with `start_weights()` or, where that is None, random ones. Raises TrainingError for a loss that is not finite,
+    DataError where a global batch has fewer examples than workers, Stopped after the checkpoint of `observer.stop`.
     """
-    task = _Task(train, validation, label, training, worker)
+    task = _Task(train, validation, label, tokens, training, worker)
     _require_enough(task)
     resumed = _newest(folder, observer if worker.rank == 0 else Observer())
     if resumed is not None and is_finished(resumed.state, training=training):
@@ -84,10 +94,9 @@ def train_worker(  # noqa: PLR0913 - each by its keyword
     observer.on_strategy()
     if resumed is None and (weights := start_weights()) is not None:
         set_start_weights(core, weights)
-    if resumed is not None and worker.rank == 0:
-        for figures in resumed.state.history:  # again: whoever was told of them may be gone
-            observer.on_epoch(int(figures["epoch"]), {name: figures[name] for name in figures.keys() - {"epoch"}}, {})
     start = resumed or snapshot(core, TrainingState(seed=training.seed), core.get_weights())
+    if worker.rank == 0:
+        _tell_again(start, observer)
     _restore(core, start)
     windows, rank = task.train_windows, worker.rank
     recorder = Recorder(start, training=training, windows=windows, rank=rank, folder=folder, observer=observer)
@@ -98,9 +107,15 @@ def train_worker(  # noqa: PLR0913 - each by its keyword
     return recorder.checkpoint()
 
 
+def _tell_again(start: Checkpoint, observer: Observer) -> None:
+    """Tell of the epochs that are done: whoever was told of them before may be gone."""
+    for figures in start.state.history:
+        observer.on_epoch(int(figures["epoch"]), {name: figures[name] for name in figures.keys() - {"epoch"}}, {})
+
+
 def _require_enough(task: _Task) -> None:
     for split, windows in (("train", task.train_windows), ("validation", task.validation_windows)):
-        if windows.smallest_batch < task.worker.num_workers:
+        if windows is not None and windows.smallest_batch < task.worker.num_workers:
             raise DataError(
                 f"the {split} split has {windows.examples} examples, and global batches of as few as "
                 f"{windows.smallest_batch} for {task.worker.num_workers} workers; lower train.num_workers, raise "
@@ -120,15 +135,22 @@ def _newest(folder: Path, observer: Observer) -> Checkpoint | None:
 
 
 def _compiled(task: _Task) -> tuple[keras.Model, GlobalBatch]:
-    """The model and its dropout, with the same initial weights on any number of workers, in the strategy's scope."""
+    """The model, with the same initial weights on any number of workers, and the source of its masks."""
     training, windows = task.training, task.train_windows
     keras.utils.set_random_seed(training.seed)
     keras.config.set_dtype_policy(training.precision)
     batch = GlobalBatch(windows, seed=training.seed, rank=task.worker.rank, num_workers=task.worker.num_workers)
     with tf.distribute.MultiWorkerMirroredStrategy().scope():
-        core = build(training.model, input_shape=task.train.shape, label=task.label, dropout=batch.dropout)
+        core = build_for_training(
+            training.model,
+            input_shape=task.train.shape,
+            label=task.label,
+            tokens=task.tokens,
+            dropout=batch.dropout,
+            drop_connect=batch.drop_connect,
+        )
         core.compile(
-            build_optimizer(training.optimizer, steps_per_epoch=windows.steps, epochs=training.epochs),
+            build_optimizer(training.optimizer, steps_per_epoch=task.steps_per_epoch, epochs=training.epochs),
             build_loss(task.label, label_smoothing=training.label_smoothing),
             metrics=build_metrics(task.label),
             steps_per_execution=training.steps_per_execution,
@@ -149,15 +171,20 @@ def _restore(core: keras.Model, checkpoint: Checkpoint) -> None:
 def _fit(core: keras.Model, batch: GlobalBatch, task: _Task, recorder: Recorder, *, epochs: int) -> None:
     """Keras's own `fit` from where the recorder stands to the end of epoch `epochs`."""
     part = {"rank": task.worker.rank, "num_workers": task.worker.num_workers}
-    first_epoch, first_step = recorder.state.epoch, recorder.steps_in_epoch
-    start = {"seed": task.training.seed, "first_epoch": first_epoch, "first_step": first_step}
-    batches = serve_training(task.train, task.train_windows, **start, **part)
-    validation_batches = serve_evaluation(task.validation, task.validation_windows, **part)
-    steps, validation_steps = task.train_windows.steps - first_step, task.validation_windows.steps
+    seed, step = task.training.seed, recorder.state.step
+    batches = serve_training(task.train, task.train_windows, seed=seed, first_step=step, **part)
+    steps, windows = task.steps_per_epoch - recorder.steps_in_epoch, task.validation_windows
+    validation: dict[str, Any] = {}
+    if task.validation is not None and windows is not None:
+        validation_batches = serve_evaluation(task.validation, windows, **part)
+        validation = {
+            "validation_data": worker_dataset(core.distribute_strategy, validation_batches),
+            "validation_steps": windows.steps,
+        }
     with trained_by_all_workers(
         core,
         steps_per_epoch=steps,
-        validation_steps=validation_steps,
+        validation_steps=validation.get("validation_steps", 1),
         compression=task.training.gradient_compression,
         allow_untested_keras=task.training.allow_untested_keras,
     ) as recorder.group:
@@ -165,10 +192,9 @@ def _fit(core: keras.Model, batch: GlobalBatch, task: _Task, recorder: Recorder,
         core.fit(
             worker_dataset(core.distribute_strategy, batches),
             steps_per_epoch=steps,
-            initial_epoch=first_epoch,
+            initial_epoch=recorder.state.epoch,
             epochs=epochs,
-            validation_data=worker_dataset(core.distribute_strategy, validation_batches),
-            validation_steps=validation_steps,
+            **validation,
             shuffle=False,  # the order of the batches is ours
             verbose=0,
             callbacks=[recorder],

@@ -51,7 +51,8 @@ class Recorder(keras.callbacks.Callback):
         super().__init__()
         self.state, self._best_weights, self._metrics = start.state, start.best_weights, start.metrics
         self.group: Group | None = None  # set before `fit`
-        self._training, self._examples, self._steps_per_epoch = training, windows.examples, windows.steps
+        self._training, self._examples_per_step = training, windows.examples / windows.steps
+        self._steps_per_epoch = training.steps_per_epoch or windows.steps
         self._is_first, self._folder, self._observer = rank == 0, folder, observer
         self._first_step = 0  # of the present `fit`, within its first epoch
         self._meter = Meter()
@@ -127,8 +128,10 @@ class Recorder(keras.callbacks.Callback):
             return
         try:
             saved = checkpoints.save(checkpoints.step_folder(self._folder, self.state.step), checkpoint)
-            best_step = self.state.best_epoch * self._steps_per_epoch
-            checkpoints.keep(self._folder, last=self._training.checkpoints.keep, best_step=best_step)
+            best_step, wanted = self.state.best_epoch * self._steps_per_epoch, self._training.checkpoints
+            checkpoints.keep(
+                self._folder, last=wanted.keep_last, best_step=best_step, every_hours=wanted.keep_every_hours
+            )
             self._observer.on_checkpoint(saved)
             if not within_epoch:
                 write_histograms(self._folder, self.model, epoch=self.state.epoch)
@@ -147,7 +150,7 @@ class Recorder(keras.callbacks.Callback):
                 "epoch": self.state.epoch + 1,
                 "step": done,
                 "steps": self._steps_per_epoch,
-                "examples_per_second": self._examples / self._steps_per_epoch / step_seconds,
+                "examples_per_second": self._examples_per_step / step_seconds,
                 "seconds_left_in_epoch": (self._steps_per_epoch - done) * step_seconds,
                 "seconds_left": steps_left * step_seconds,
             }
@@ -163,9 +166,10 @@ def snapshot(
 
 
 def _require_finite(epoch: int, figures: Mapping[str, float]) -> None:
-    if not math.isfinite(figures["loss"]) or not math.isfinite(figures["validation_loss"]):
+    losses = {name: figures[name] for name in ("loss", "validation_loss") if name in figures}
+    if not all(map(math.isfinite, losses.values())):
+        shown = ", ".join(f"{name} {value}" for name, value in losses.items())
         raise TrainingError(
-            f"the loss of epoch {epoch} is not finite (training {figures['loss']}, "
-            f"validation {figures['validation_loss']}); "
-            "lower train.optimizer.learning_rate, or look for extreme values in the data"
+            f"the loss of epoch {epoch} is not finite ({shown}); lower train.optimizer.learning_rate, or "
+            "look for extreme values in the data"
         )

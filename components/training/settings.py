@@ -143,10 +143,14 @@ class EarlyStopping(Settings):
 
 
 class Checkpoints(Settings):
-    """How often the training state is kept: after each epoch, and every `every_steps` steps too where it is given."""
+    """When the training state is written: after each epoch, and every `every_steps` steps too where it is given.
+
+    The last ones, the one of the best epoch and, where it is asked for, one of every so many hours are kept.
+    """
 
     every_steps: Annotated[int, Field(ge=1)] | None = None
-    keep: Annotated[int, Field(ge=2, le=1000)] = 2  # the newest may be damaged: there is always one more
+    keep_last: Annotated[int, Field(ge=2, le=1000)] = 5  # the newest may be damaged: there is always one more
+    keep_every_hours: Annotated[float, Field(gt=0, le=10_000)] | None = None
 
 
 class Training(Settings):
@@ -156,6 +160,7 @@ class Training(Settings):
     optimizer: Optimizer
     global_batch_size: Annotated[int, Field(ge=1, le=1_048_576)]
     epochs: Annotated[int, Field(ge=1, le=100_000)]
+    steps_per_epoch: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     best_by: str = "validation_loss"
     early_stopping: EarlyStopping | None = None

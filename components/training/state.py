@@ -24,6 +24,11 @@ class TrainingState(Settings):
     seconds_in_epoch: float = 0.0
     history: tuple[dict[str, float], ...] = ()
 
+    @property
+    def seconds(self) -> float:
+        """How long it has been trained; the time between a stop and the next start does not count."""
+        return sum(figures.get("seconds", 0.0) for figures in self.history) + self.seconds_in_epoch
+
 
 def after_epoch(
     state: TrainingState, figures: Mapping[str, float], *, training: Training, steps_per_epoch: int

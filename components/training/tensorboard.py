@@ -1,4 +1,4 @@
-"""A training's figures, the spread of its weights and its graph, for TensorBoard."""
+"""A training's figures, the spread of its weights, its graph and some of its images, for TensorBoard."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,14 +13,22 @@ from components.training.histograms import histogram_file, read_histograms
 
 
 def write_tensorboard(
-    folder: Path, history: Sequence[Mapping[str, float]], *, histograms: Path, model: keras.Model
+    folder: Path,
+    history: Sequence[Mapping[str, float]],
+    *,
+    histograms: Path,
+    model: keras.Model,
+    pictures: Mapping[str, NDArray[Any]],
 ) -> None:
     """Write event files: `folder`/train and `folder`/validation, where TensorBoard lays their curves over each other.
 
-    `history` has the figures of each epoch, `histograms` is the folder that `write_histograms` wrote to; an epoch whose
-    histograms could not be written is left out of them.
+    Where nothing was held out there is no `validation`. `history` has the figures of each epoch, `histograms` is the
+    folder that `write_histograms` wrote to; an epoch whose histograms could not be written is left out of them.
+    `pictures` are float32[images, height, width, channels] from 0 to 1, by name.
     """
     for split, prefix in (("train", ""), ("validation", "validation_")):
+        if not any(name.startswith(prefix) for figures in history for name in figures):
+            continue
         with tf.summary.create_file_writer(str(folder / split)).as_default():
             for figures in history:
                 _write_scalars(figures, prefix=prefix)
@@ -28,6 +36,8 @@ def write_tensorboard(
                     _write_histograms(histogram_file(histograms, int(figures["epoch"])), epoch=int(figures["epoch"]))
             if split == "train":
                 _write_graph(model)
+                for name, images in pictures.items():
+                    tf.summary.image(name, images, step=0, max_outputs=len(images))
 
 
 def _write_scalars(figures: Mapping[str, float], *, prefix: str) -> None:

@@ -2,19 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from components.examples.settings import CategoryLabel
+from components.examples.settings import ImageFeature, NumberLabel
 from components.transforms.fitted import FittedTable
 
 
 @dataclass(frozen=True)
 class Columns:
-    """A split in memory: features float32[examples, ...], labels int32 or float32[examples].
+    """A split in memory: features float32[examples, ...], labels int32 or float32[examples, ...].
 
     `weights`, float32[examples], say how much each example counts; None: all alike.
     """
@@ -34,8 +34,14 @@ class Columns:
         return self.features.shape[1:]
 
 
+def has_encoded_images(fitted: FittedTable) -> bool:
+    """Whether a split holds images as files' bytes, which are decoded batch by batch."""
+    features = (one.feature for one in fitted.features.values() if one.backbone is None)
+    return any(isinstance(feature, ImageFeature) and feature.encoding == "encoded" for feature in features)
+
+
 def load_split(folder: Path, *, fitted: FittedTable) -> tuple[NDArray[np.float32], NDArray[Any]]:
-    """Return features float32[examples, *input_shape(fitted)] and labels, int32[examples] or float32[examples]."""
+    """Return features float32[examples, *input_shape(fitted)] and labels, as `label_array` has them."""
     table = pl.read_parquet(sorted(folder.glob("*.parquet")))
     return feature_array(table, fitted=fitted), label_array(table, fitted=fitted)
 
@@ -49,9 +55,13 @@ def feature_array(table: pl.DataFrame, *, fitted: FittedTable) -> NDArray[np.flo
 
 
 def label_array(table: pl.DataFrame, *, fitted: FittedTable) -> NDArray[Any]:
-    """Return the labels of a split's rows: int32[rows] classes or float32[rows] numbers."""
-    label_type = np.int32 if isinstance(fitted.label, CategoryLabel) else np.float32
-    return table["label"].to_numpy().astype(label_type, copy=False)
+    """Return the labels of a split's rows: int32[rows] classes, int32[rows, length] tokens or float32[rows] numbers."""
+    return table["label"].to_numpy().astype(label_dtype(fitted), copy=False)
+
+
+def label_dtype(fitted: FittedTable) -> Literal["int32", "float32"]:
+    """Return the type of labels."""
+    return "float32" if isinstance(fitted.label, NumberLabel) else "int32"
 
 
 def input_shape(fitted: FittedTable) -> tuple[int, ...]:

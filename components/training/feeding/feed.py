@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from components.errors import DataError
 from components.training.batches import Windows, batch_slice, worker_slice
@@ -19,40 +18,6 @@ from components.training.feeding.stored import StoredColumns
 
 PREFETCHED_BATCHES = 4
 DECODED_BATCHES = 4  # batches of encoded images that are decoded at once
-
-
-def training_batches(  # noqa: PLR0913 - each by its keyword
-    features: NDArray[np.float32],
-    labels: NDArray[Any],
-    *,
-    weights: NDArray[np.float32] | None = None,
-    global_batch_size: int,
-    seed: int,
-    rank: int,
-    num_workers: int,
-    first_epoch: int = 0,
-    first_step: int = 0,
-) -> tf.data.Dataset:
-    """Return what `serve_training` does, of a set in memory that is one window."""
-    columns = Columns(features, labels, weights)
-    windows = Windows(columns.examples, global_batch_size)
-    place = {"rank": rank, "num_workers": num_workers, "first_epoch": first_epoch, "first_step": first_step}
-    return serve_training(columns, windows, seed=seed, **place)
-
-
-def evaluation_batches(
-    features: NDArray[np.float32],
-    labels: NDArray[Any],
-    *,
-    weights: NDArray[np.float32] | None = None,
-    global_batch_size: int,
-    rank: int,
-    num_workers: int,
-) -> tf.data.Dataset:
-    """Return what `serve_evaluation` does, of a set in memory that is one window."""
-    columns = Columns(features, labels, weights)
-    windows = Windows(columns.examples, global_batch_size)
-    return serve_evaluation(columns, windows, rank=rank, num_workers=num_workers)
 
 
 def serve_training(

@@ -35,8 +35,10 @@ def all_examples(columns: Columns | StoredColumns) -> Examples:
 
 def read_blocks(stored: StoredColumns, blocks: tf.Tensor) -> Examples:
     """Return the examples of `blocks`, int64[blocks], one block after another; a short block is filled up."""
-    labels = _read_values(stored, "labels", blocks, shape=(), dtype=tf.as_dtype(stored.description.label_dtype))
-    if stored.description.image_divisor is None:
+    described = stored.description
+    label_type = tf.as_dtype(described.label_dtype)
+    labels = _read_values(stored, "labels", blocks, shape=described.label_shape, dtype=label_type)
+    if described.image_divisor is None:
         return Examples(_read_values(stored, "features", blocks, shape=stored.shape, dtype=tf.float32), labels)
     lengths = _read_values(stored, "lengths", blocks, shape=(), dtype=tf.int64)
     files = tf.map_fn(lambda block: _read_file(stored, "features", block), blocks, fn_output_signature=tf.string)
@@ -65,7 +67,10 @@ def decode_images(images: tf.Tensor, *, shape: tuple[int, ...], divisor: float) 
     height, width, channels = shape
 
     def decode(image: tf.Tensor) -> tf.Tensor:
-        pixels = tf.io.decode_image(image, channels=channels, expand_animations=False)
+        if channels == 4:  # no JPEG has as many
+            pixels = tf.io.decode_png(image, channels=channels)
+        else:  # PNG, too; the default method differs from Pillow's, as the model is tested and served, by up to 16
+            pixels = tf.io.decode_jpeg(image, channels=channels, dct_method="INTEGER_ACCURATE")
         resized = tf.image.resize(pixels, (height, width), antialias=True)
         return tf.ensure_shape(resized / divisor, shape)
 

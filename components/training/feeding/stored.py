@@ -24,9 +24,9 @@ from pydantic import ValidationError
 
 from components.errors import DataError
 from components.examples import shards
-from components.examples.settings import CategoryLabel, ImageFeature
+from components.examples.settings import ImageFeature
 from components.settings import Settings
-from components.training.feeding.columns import feature_array, input_shape, label_array
+from components.training.feeding.columns import feature_array, input_shape, label_array, label_dtype
 from components.transforms.fitted import FittedTable
 
 DESCRIPTION = "columns.json"
@@ -55,6 +55,7 @@ class Description(Settings):
     block_examples: int
     shape: tuple[int, ...]
     label_dtype: Literal["int32", "float32"]
+    label_shape: tuple[int, ...] = ()
     image_divisor: float | None
     files: dict[str, StoredFile]
 
@@ -129,10 +130,11 @@ def open_columns(folder: Path, *, check_content: bool = False) -> StoredColumns:
 def _write(split_folder: Path, folder: Path, *, fitted: FittedTable, block_examples: int, key: str) -> Description:
     files = sorted(split_folder.glob("*.parquet"))
     divisor = _image_divisor(files[0], fitted)
-    examples = 0
+    examples, label_shape = 0, ()
     for number, block in enumerate(_blocks(files, block_examples)):
         examples += len(block)
         columns: dict[str, Any] = {"labels": label_array(block, fitted=fitted)}
+        label_shape = columns["labels"].shape[1:]
         if divisor is None:
             columns["features"] = feature_array(block, fitted=fitted)
         else:
@@ -146,7 +148,8 @@ def _write(split_folder: Path, folder: Path, *, fitted: FittedTable, block_examp
         examples=examples,
         block_examples=block_examples,
         shape=input_shape(fitted),
-        label_dtype="int32" if isinstance(fitted.label, CategoryLabel) else "float32",
+        label_dtype=label_dtype(fitted),
+        label_shape=label_shape,
         image_divisor=divisor,
         files={
             path.name: StoredFile(bytes=path.stat().st_size, sha256=_sha256(path)) for path in sorted(folder.iterdir())

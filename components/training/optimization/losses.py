@@ -7,7 +7,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from components.examples.settings import CategoryLabel, Label
+from components.examples.settings import CategoryLabel, Label, NextTokenLabel
+from components.transforms.fitted import PADDING
 
 
 class SmoothedCrossentropy(keras.losses.Loss):
@@ -28,8 +29,51 @@ class SmoothedCrossentropy(keras.losses.Loss):
         )
 
 
+class TokenCrossentropy(keras.losses.Loss):
+    """Cross-entropy of logits with the ids of next tokens, a mean over all places; padding counts as 0.
+
+    Over all places, because a worker's gradients are weighted by its examples: a mean over the tokens alone would
+    depend on which worker has the shorter texts.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(name="token_crossentropy")
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Return float32[batch, length] in nats from int32[batch, length] and float32[batch, length, tokens]."""
+        losses = keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
+        return losses * _is_token(y_true)
+
+
+class TokenAccuracy(keras.metrics.Mean):
+    """The share of tokens that were predicted; padding is none."""
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # noqa: ARG002
+        """Count int32[batch, length] against float32[batch, length, tokens]."""
+        super().update_state(keras.metrics.sparse_categorical_accuracy(y_true, y_pred), _is_token(y_true))
+
+
+class Perplexity(keras.metrics.Mean):
+    """e to the power of the mean cross-entropy of all tokens, in nats; padding is none."""
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # noqa: ARG002
+        """Count int32[batch, length] against float32[batch, length, tokens]."""
+        losses = keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
+        super().update_state(losses, _is_token(y_true))
+
+    def result(self) -> Any:
+        """Return the perplexity so far."""
+        return keras.ops.exp(super().result())
+
+
+def _is_token(ids: Any) -> Any:
+    return keras.ops.cast(keras.ops.not_equal(ids, PADDING), "float32")
+
+
 def build_loss(label: Label, *, label_smoothing: float = 0.0) -> keras.losses.Loss:
-    """Return the loss for a label: cross-entropy of logits for a category, mean squared error for a number."""
+    """Return the loss for a label: mean squared error for a number, cross-entropy of logits for all others."""
+    if isinstance(label, NextTokenLabel):
+        return TokenCrossentropy()
     if not isinstance(label, CategoryLabel):
         return keras.losses.MeanSquaredError()
     if label_smoothing:
@@ -41,6 +85,8 @@ def build_metrics(label: Label) -> list[keras.metrics.Metric]:
     """Return new metrics for a label."""
     if isinstance(label, CategoryLabel):
         return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+    if isinstance(label, NextTokenLabel):
+        return [TokenAccuracy(name="accuracy"), Perplexity(name="perplexity")]
     return [
         keras.metrics.RootMeanSquaredError(name="root_mean_squared_error"),
         keras.metrics.MeanAbsoluteError(name="mean_absolute_error"),

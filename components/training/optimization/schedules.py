@@ -13,7 +13,10 @@ Rate = Callable[[Any], Any]
 
 
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate as a function of the count of updates that are done (float32)."""
+    """A learning rate as a function of the count of updates that are done (float32).
+
+    Keras can't save it, and need not: models are saved without their optimizer.
+    """
 
     def __init__(self, rate: Rate) -> None:
         self._rate = rate
@@ -21,10 +24,6 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     def __call__(self, step: Any) -> Any:
         """Return the learning rate (float32) of the update after `step` updates."""
         return ops.cast(self._rate(ops.cast(step, "float32")), "float32")
-
-    def get_config(self) -> dict[str, Any]:
-        """Raise NotImplementedError: models are saved without their optimizer."""
-        raise NotImplementedError
 
 
 def build_learning_rate(learning_rate: LearningRate, *, updates_per_epoch: float, epochs: int) -> float | Schedule:

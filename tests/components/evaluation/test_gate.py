@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from components.errors import ParamsError
 from components.evaluation.gate import decide, lower_is_better
-from pipelines.params import Threshold
+from components.evaluation.settings import Threshold
 
 AT_LEAST_90 = {"accuracy": Threshold(minimum=0.9)}
 

@@ -53,11 +53,8 @@ def test_another_size_is_resized_with_a_warning(tmp_path: Path) -> None:
     assert warnings == ["1 of 1 images resized to 3 x 2 pixels, for example 'a.jpg'"]
 
 
-def test_a_file_that_is_no_image_and_one_of_16_bits_are_named(tmp_path: Path) -> None:
+def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")
-    Image.fromarray(np.array([[40000]], np.uint16)).save(tmp_path / "b.png")
 
     with pytest.raises(DataError, match=r"can't read .*a\.png as an image"):
         _read(tmp_path / "a.png", ImageFeature(height=1, width=1))
-    with pytest.raises(DataError, match=r"b\.png .*expected 8 bits"):
-        _read(tmp_path / "b.png", ImageFeature(height=1, width=1))

@@ -3,6 +3,7 @@
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -12,11 +13,20 @@ from PIL import Image
 
 from components.errors import TrainingError
 from components.evaluation import figures
+from components.evaluation.drift import Drift, compare
 from components.evaluation.outcome import category_outcome, number_outcome
-from components.evaluation.profile import profile
+from components.evaluation.profile import profile, profile_of, summarize_table
 from components.evaluation.report import Report, render
+from components.evaluation.settings import DriftLimits
 from components.evaluation.worst import worst_examples
-from components.examples.settings import CategoryFeature, CategoryLabel, ImageFeature, NumberFeature, NumberLabel
+from components.examples.settings import (
+    CategoryFeature,
+    CategoryLabel,
+    Feature,
+    ImageFeature,
+    NumberFeature,
+    NumberLabel,
+)
 
 HOSTILE = '</td></svg><script>alert(1)</script><img src=x onerror="alert(1)">\'"$_{'
 
@@ -61,7 +71,7 @@ def _category_report(classes: tuple[str, ...], *, column: str = "age", examples:
     probabilities = random.dirichlet(np.ones(len(classes)), examples)
     labels = np.arange(examples) % len(classes)
     outcome = category_outcome(labels, probabilities, label=label, worst_examples=5)
-    features = {column: NumberFeature(), "word": CategoryFeature()}
+    features: dict[str, Feature] = {column: NumberFeature(), "word": CategoryFeature()}
     table = pl.DataFrame({column: random.random(examples), "word": [classes[0]] * examples})
     counts = {name: np.bincount(labels, minlength=len(classes)).tolist() for name in ("train", "validation", "test")}
     return Report(
@@ -79,7 +89,17 @@ def _category_report(classes: tuple[str, ...], *, column: str = "age", examples:
             **outcome.figures,
         },
         worst=worst_examples(table, outcome.worst, features=features),
+        drift=_drift(table, features),
     )
+
+
+def _drift(table: pl.DataFrame, features: dict[str, Feature]) -> Drift:
+    """Every number doubled, a category renamed, and a column more."""
+    number, word = features
+    before = table.select(pl.col(number) * 2, pl.col(word) + HOSTILE)
+    previous = profile_of(summarize_table(before, columns=features))
+    summary = summarize_table(table.with_columns(more=pl.lit(1.0)), columns={**features, "more": NumberFeature()})
+    return compare(previous, summary, label=word, limits=DriftLimits())
 
 
 @pytest.mark.parametrize("number_of_classes", [2, 3, 30])
@@ -99,6 +119,8 @@ def test_the_page_is_whole_and_fetches_nothing(number_of_classes: int) -> None:
     assert all(address.startswith(("#", "data:image/png;base64,")) for address in addresses)
     assert not re.search(r"@import|url\((?!#)", html)
     assert ("ROC" in html) == (number_of_classes == 2)
+    assert "added more" in html
+    assert html.count(">warn<") >= 3
 
 
 def test_hostile_names_are_text_and_nothing_else() -> None:
@@ -162,3 +184,53 @@ def test_the_largest_errors_come_first_in_the_labels_unit() -> None:
 def test_predictions_that_are_not_finite_are_an_error() -> None:
     with pytest.raises(TrainingError, match="1 of 2 predictions"):
         number_outcome(np.array([1.0, 2]), np.array([1.0, np.nan]), label=NumberLabel(name="d"), worst_examples=1)
+
+
+def _number_report(*, measured_on: Literal["test", "train"]) -> Report:
+    x = np.linspace(0, 1, 20)
+    label = NumberLabel(name="y", unit="m")
+    outcome = number_outcome(x, x + 0.1, label=label, worst_examples=2)
+    table, features = pl.DataFrame({"x": x, "y": x}), {"x": NumberFeature()}
+    history = _history().select("epoch", "seconds", "loss", pl.col("accuracy").alias("mean_absolute_error"))
+    drawn = {
+        "learning_curves": figures.learning_curves(history, best_epoch=2),
+        "data_and_fit": figures.data_and_fit({"train": (x, x)}, (x, x + 0.1), feature="x", label="y (m)"),
+    }
+    return Report(
+        title="line",
+        description="a line",
+        label=label,
+        features=["x"],
+        outcome=outcome,
+        facts={},
+        splits={"train": 20, "validation": 0, "test": 0},
+        profiles=profile(table.lazy(), features={**features, "y": NumberFeature()}),
+        figures={**drawn, **outcome.figures},
+        worst=worst_examples(table, outcome.worst, features=features),
+        measured_on=measured_on,
+    )
+
+
+def test_a_page_says_that_nothing_was_held_out() -> None:
+    html = render(_number_report(measured_on="train"))
+    assert _Page(html).open == []
+    assert "Nothing was held out" in html
+    assert "On the test split" not in html
+    assert "Test examples" not in html
+    assert "Nothing was held out" not in render(_number_report(measured_on="test"))
+
+
+def test_data_and_fit_are_on_the_page_and_there_are_curves_without_validation() -> None:
+    report = _number_report(measured_on="train")
+    assert "Data and fit" in render(report)
+    assert [axes.get_title(loc="left") for axes in report.figures["learning_curves"].axes] == [
+        "Loss",
+        "Mean absolute error",
+    ]
+    assert [len(axes.lines) for axes in report.figures["learning_curves"].axes] == [2, 2]  # training, best epoch
+
+
+def test_errors_by_value_have_a_place_for_each_value() -> None:
+    errors = {split: {1: [0.5, 0.6], 15: [0.1, 0.2]} for split in ("training", "validation")}
+    (axes,) = figures.errors_by_value(errors, name="degree").axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "15"]

@@ -11,9 +11,11 @@ from components.models.settings import (
     BatchNormalization,
     Conv2D,
     Dense,
+    DropConnect,
     Dropout,
     Flatten,
     GlobalPooling2D,
+    LocalResponseNormalization,
     Model,
     Pooling2D,
 )
@@ -42,9 +44,11 @@ def test_every_kind_of_layer_builds_and_runs(label):
         Conv2D(filters=4, kernel_size=3, l2=0.1),
         BatchNormalization(),
         ActivationLayer(activation="relu"),
+        LocalResponseNormalization(),
         Pooling2D(kind="average_pooling2d"),
         GlobalPooling2D(kind="global_average_pooling2d"),
         Dense(units=5, l2=0.1),
+        DropConnect(units=4, activation="relu"),
     ]
     core = build(Model(layers=layers), input_shape=(8, 8, 3), label=label)
     outputs = with_probabilities(core, label=label)(np.zeros((2, 8, 8, 3), np.float32))
@@ -55,6 +59,11 @@ def test_every_kind_of_layer_builds_and_runs(label):
 def test_an_image_without_layers_is_flattened_for_the_output():
     core = build(Model(layers=()), input_shape=(2, 2, 1), label=LABEL)
     assert parameter_count(core) == 4 * 3 + 3
+
+
+def test_a_layer_that_drops_weights_is_saved_as_a_stock_one():
+    core = build(Model(layers=(DropConnect(units=4, activation="relu"),)), input_shape=(3,), label=LABEL)
+    assert [type(layer) for layer in core.layers[1:]] == [keras.layers.Dense] * 2
 
 
 def test_the_output_stays_float32_under_mixed_precision():

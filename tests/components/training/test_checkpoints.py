@@ -70,5 +70,18 @@ def test_the_last_ones_and_the_best_are_kept(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"step-{step:012d}" for step in (3, 30, 33)]
 
 
+def test_one_of_every_so_many_hours_of_training_is_kept_and_the_time_between_two_tries_does_not_count(tmp_path):
+    arrays = [np.zeros(1, np.float32)]
+    history: tuple[dict[str, float], ...] = ()
+    for epoch in range(1, 13):  # half an hour each, saved within a moment
+        history = (*history, {"epoch": float(epoch), "seconds": 1800.0})
+        state = TrainingState(epoch=epoch, step=epoch, seed=7, best_epoch=1, history=history)
+        checkpoints.save(checkpoints.step_folder(tmp_path, epoch), Checkpoint(state, arrays, arrays, arrays))
+        checkpoints.keep(tmp_path, last=2, best_step=1, every_hours=2)
+    # the best, the first after 2 and 4 hours of 6, and the last two
+    assert [int(path.name.partition("-")[2]) for path in sorted(tmp_path.iterdir())] == [1, 4, 8, 11, 12]
+    assert checkpoints.load(checkpoints.step_folder(tmp_path, 8)).state.seconds == 4 * 3600
+
+
 def test_without_any_there_is_none(tmp_path):
     assert checkpoints.newest(tmp_path / "absent") == (None, [])

@@ -1,9 +1,6 @@
 """A whole training, as each worker runs it: equal on any number of workers, and exact when it is continued."""
 
 import json
-import socket
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -52,6 +49,7 @@ TRAINING = {
             {"kind": "flatten"},
             {"kind": "dense", "units": 16, "activation": "relu", "l2": 0.01},
             {"kind": "dropout", "rate": 0.5},
+            {"kind": "drop_connect", "units": 8, "activation": "relu"},
         ]
     },
     "optimizer": {"kind": "adamw", "learning_rate": 0.01, "weight_decay": 0.01},
@@ -61,33 +59,11 @@ TRAINING = {
 }
 
 
-def free_ports(count: int) -> list[int]:
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    return ports
-
-
-def train(folder, repository, num_workers: int, **changes) -> list[checkpoints.Checkpoint]:
+def train(folder, run_workers, num_workers: int, **changes) -> list[checkpoints.Checkpoint]:
     """The final state of every worker."""
-    ports, training = json.dumps(free_ports(num_workers)), json.dumps({**TRAINING, **changes})
     folder.mkdir(exist_ok=True)
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(rank), ports, str(folder), training],
-            cwd=repository,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(num_workers)
-    ]
-    try:
-        errors = [process.communicate(timeout=120)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0] * num_workers, errors
+    training = json.dumps({**TRAINING, **changes})
+    run_workers("-c", WORKER, num_workers=num_workers, arguments=(str(folder), training))
     return [checkpoints.load(folder / f"final-{rank}") for rank in range(num_workers)]
 
 
@@ -101,20 +77,31 @@ def assert_equal_training(one: checkpoints.Checkpoint, other: checkpoints.Checkp
 
 
 @pytest.mark.slow
-def test_dropout_and_batch_normalization_are_equal_on_one_two_and_three_workers(tmp_path, repository):
-    [alone] = train(tmp_path / "1", repository, 1)
+def test_what_is_drawn_and_batch_normalization_are_equal_on_one_two_and_three_workers(tmp_path, run_workers):
+    [alone] = train(tmp_path / "1", run_workers, 1)
     for num_workers in (2, 3):
-        workers = train(tmp_path / str(num_workers), repository, num_workers)
+        workers = train(tmp_path / str(num_workers), run_workers, num_workers)
         for worker in workers:
             assert_equal_training(alone, worker, tolerance=1e-5)
 
 
 @pytest.mark.slow
-def test_a_training_that_was_stopped_continues_as_if_it_had_not_been(tmp_path, repository):
-    undisturbed = train(tmp_path / "undisturbed", repository, 2)
-    train(tmp_path / "stopped", repository, 2, epochs=1)
-    continued = train(tmp_path / "stopped", repository, 2)
+def test_a_training_that_was_stopped_continues_as_if_it_had_not_been(tmp_path, run_workers):
+    undisturbed = train(tmp_path / "undisturbed", run_workers, 2)
+    train(tmp_path / "stopped", run_workers, 2, epochs=1)
+    continued = train(tmp_path / "stopped", run_workers, 2)
     assert_equal_training(undisturbed[0], continued[0], tolerance=1e-6)
     for one, other in zip(undisturbed[0].optimizer, continued[0].optimizer, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
     assert continued[0].state.best_epoch == undisturbed[0].state.best_epoch
+
+
+@pytest.mark.slow
+def test_epochs_of_so_many_steps_follow_each_other_through_the_passes(tmp_path, run_workers):
+    """Three epochs of six steps are two passes of nine, also where a training goes on in the middle of one."""
+    [passes] = train(tmp_path / "passes", run_workers, 1, epochs=2)
+    train(tmp_path / "stopped", run_workers, 1, epochs=1, steps_per_epoch=6)
+    [epochs] = train(tmp_path / "stopped", run_workers, 1, epochs=3, steps_per_epoch=6)
+    assert (epochs.state.step, epochs.state.epoch) == (passes.state.step, 3) == (18, 3)
+    for left, right in zip(passes.weights, epochs.weights, strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-6, atol=1e-6)

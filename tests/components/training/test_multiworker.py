@@ -5,8 +5,6 @@ Each process trains all cases in turn: starting one costs more than any case. Th
 
 import json
 import os
-import socket
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ CASES = (
     "loss scaling, gradient accumulation, moving average that overwrites the weights",
     "mixed_float16, overflow on one worker",
     "mixed_bfloat16",
+    "auxiliary heads, compiled by XLA",
 )
 REFUSED = {
     "sum": 'reduction="sum", expected "sum_over_batch_size"',
@@ -51,11 +50,11 @@ def test_an_untested_version_of_keras_is_refused_with_the_setting_that_allows_it
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, repository) -> dict[int, list[dict[str, Any]]]:
+def trained(tmp_path_factory, run_workers) -> dict[int, list[dict[str, Any]]]:
     """What every worker of one, two and three has written, by number of workers; plain Keras's is number 0."""
     folder = tmp_path_factory.mktemp("trained")
     for num_workers in (1, 2, 3):
-        launch(folder, repository, num_workers)
+        run_workers(__file__, num_workers=num_workers, arguments=(str(folder),))
     return {n: [json.loads((folder / f"{n}-{rank}.json").read_text()) for rank in range(max(n, 1))] for n in range(4)}
 
 
@@ -87,34 +86,6 @@ def test_an_overflow_on_one_worker_skips_the_step_on_all(trained):
 def test_what_several_workers_cannot_train_equally_is_refused(trained, name):
     for result in trained[2]:
         assert REFUSED[name] in result["refused"][name]
-
-
-def launch(folder: Path, repository: Path, num_workers: int) -> None:
-    ports = json.dumps(free_ports(num_workers))
-    environment = {**os.environ, "PYTHONPATH": str(repository), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(rank), ports, str(folder)],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(num_workers)
-    ]
-    try:
-        errors = [process.communicate(timeout=200)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0] * num_workers, errors
-
-
-def free_ports(count: int) -> list[int]:
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    return ports
 
 
 def work(rank: int, ports: list[int], folder: Path) -> None:
@@ -212,6 +183,8 @@ def build(case: str, *, plain: bool) -> Any:
     """The compiled model of a case; for plain Keras without what changes only how it is run."""
     import keras
 
+    from components.models.heads import WithAuxiliaryHeads
+
     keras.utils.set_random_seed(3)
     keras.config.set_dtype_policy(case.split(",", maxsplit=1)[0] if case.startswith("mixed") else "float32")
     layers, losses, optimizers = keras.layers, keras.losses, keras.optimizers
@@ -246,11 +219,15 @@ def build(case: str, *, plain: bool) -> Any:
             average = {"use_ema": True, "ema_momentum": 0.9, "ema_overwrite_frequency": 4}
             inner = optimizers.Adam(0.01, gradient_accumulation_steps=2, **average)
             optimizer = optimizers.LossScaleOptimizer(inner, dynamic_growth_steps=5)
+        case 8:
+            settings["jit_compile"] = not plain
     outputs = layers.Dense(1, "sigmoid") if CASES.index(case) == 2 else layers.Dense(3, dtype="float32", name="kind")
     output = outputs(tensor)
     if CASES.index(case) == 1:
         output = {"kind": output, "size": layers.Dense(1, name="size")(tensor)}
     built = model(inputs, output)
+    if CASES.index(case) == 8:
+        built = WithAuxiliaryHeads(built, model(inputs, [output, layers.Dense(3)(tensor), layers.Dense(3)(tensor)]))
     built.compile(optimizer, loss, **{"jit_compile": False, **settings})
     return built
 

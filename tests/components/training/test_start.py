@@ -7,6 +7,7 @@ import pytest
 from components.errors import TrainingError
 from components.examples.settings import CategoryLabel, NumberFeature
 from components.models.build import build, with_probabilities
+from components.models.heads import WithAuxiliaryHeads
 from components.models.settings import Model
 from components.training import checkpoints
 from components.training.checkpoints import Checkpoint
@@ -46,6 +47,16 @@ def test_the_weights_of_a_checkpoint_are_its_best(tmp_path):
     best = core().get_weights()
     whole = Checkpoint(TrainingState(seed=1), weights=core().get_weights(), best_weights=best, optimizer=[])
     assert_equal(read_start_weights(checkpoints.save(tmp_path / "checkpoint", whole)), best)
+
+
+def test_a_model_with_auxiliary_heads_begins_with_a_saved_one_that_has_none():
+    core = build(Model(layers=()), input_shape=(2,), label=LABEL)
+    heads = keras.Model(core.input, [core.output, keras.layers.Dense(3)(core.input)])
+    with_heads = WithAuxiliaryHeads(core, heads)
+    head = with_heads.get_weights()[2:]
+    saved = [np.full((2, 3), 0.5), np.full(3, 0.25)]
+    set_start_weights(with_heads, saved)
+    assert_equal(with_heads.get_weights(), [*saved, *head])
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path):

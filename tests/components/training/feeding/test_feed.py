@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from components.training.batches import Windows, worker_order
 from components.training.feeding.columns import Columns
-from components.training.feeding.feed import evaluation_batches, serve_evaluation, serve_training, training_batches
+from components.training.feeding.feed import serve_evaluation, serve_training
 from components.training.feeding.order import batch_examples
 
 cuts = st.builds(Windows, st.integers(9, 120), st.integers(4, 40), st.none() | st.integers(16, 64))
@@ -46,13 +46,14 @@ def test_training_serves_the_order_of_the_numpy_definition_from_any_step(windows
 
 
 def test_a_set_in_memory_is_one_window_and_its_weights_come_last():
-    columns, place = numbered(23), {"global_batch_size": 5, "rank": 0, "num_workers": 2}
+    columns, windows, place = numbered(23), Windows(23, 5), {"rank": 0, "num_workers": 2}
     [expected, *_] = worker_order(Windows(23, 5), seed=1, epoch=2, rank=0, num_workers=2, first_step=3)
-    served = training_batches(columns.features, columns.labels, seed=1, first_epoch=2, first_step=3, **place)
+    unweighted = Columns(columns.features, columns.labels)
+    served = serve_training(unweighted, windows, seed=1, first_epoch=2, first_step=3, **place)
     features, labels = next(served.as_numpy_iterator())
     np.testing.assert_array_equal(features[:, 0], expected)
     np.testing.assert_array_equal(labels, expected)
-    served = evaluation_batches(columns.features, columns.labels, weights=columns.weights, **place)
+    served = serve_evaluation(columns, windows, **place)
     assert [values.tolist() for values in next(served.as_numpy_iterator())][1:] == [[0, 1], [0, 1]]
 
 

@@ -1,5 +1,6 @@
 """Columns on disk: whole or not there, and served like those in memory, with memory for a few windows."""
 
+import io
 import itertools
 import json
 import subprocess
@@ -10,10 +11,12 @@ import numpy as np
 import polars as pl
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from components.errors import DataError
 from components.examples import shards
 from components.examples.settings import CategoryLabel, ImageFeature, NumberFeature, NumberLabel
+from components.sources.decoding import decode_image
 from components.training.batches import Windows
 from components.training.feeding.columns import Columns, load_split
 from components.training.feeding.feed import serve_evaluation, serve_training
@@ -120,10 +123,7 @@ def test_encoded_images_are_served_as_decoding_them_one_by_one_gives_them(tmp_pa
         fitted=IMAGES,
         block_examples=windows.block_examples,
     )
-    decoded = [
-        tf.image.resize(tf.io.decode_image(image, 3, expand_animations=False), (4, 6), antialias=True) / 255
-        for image in images
-    ]
+    decoded = [decode_images(tf.stack([image]), shape=(4, 6, 3), divisor=255.0)[0] for image in images]
     memory = Columns(np.stack(decoded), np.arange(75, dtype=np.int32) % 2)
     pairs = zip(
         serve_training(memory, windows, seed=2, **PLACE), serve_training(stored, windows, seed=2, **PLACE), strict=False
@@ -137,6 +137,16 @@ def test_an_image_of_the_model_s_size_keeps_its_pixels():
     pixels = np.random.default_rng(1).integers(0, 256, (4, 6, 3), dtype=np.uint8)
     [decoded] = decode_images(tf.stack([tf.io.encode_png(pixels)]), shape=(4, 6, 3), divisor=255.0)
     np.testing.assert_array_equal(decoded, pixels.astype(np.float32) / np.float32(255))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_images_are_decoded_to_the_pixels_that_the_model_is_tested_on(channels):
+    feature = ImageFeature(height=19, width=23, channels=channels)
+    pixels = np.random.default_rng(1).integers(0, 256, (19, 23, channels), dtype=np.uint8).squeeze()
+    for kind in ("PNG", *(("JPEG",) if channels < 4 else ())):
+        Image.fromarray(pixels).save(buffer := io.BytesIO(), kind)
+        [decoded] = decode_images(tf.stack([buffer.getvalue()]), shape=feature.shape, divisor=1.0)
+        np.testing.assert_array_equal(decoded, decode_image(buffer.getvalue(), feature).reshape(feature.shape))
 
 
 def test_bytes_that_are_no_image_are_refused_with_their_example(tmp_path):

@@ -1,0 +1,132 @@
+"""Frozen networks: what they are given, what comes out of a saved one, and which weights they refuse."""
+
+import keras
+import numpy as np
+import polars as pl
+import pytest
+
+from components.errors import DataError
+from components.examples.settings import CategoryLabel, ImageFeature
+from components.models.backbones import backbone_model, fitted_backbone, read_weights, scaling
+from components.transforms.apply import apply
+from components.transforms.features import with_features
+from components.transforms.fitted import FittedFeature, FittedTable
+from components.transforms.layers import raw_model
+from components.transforms.settings import Backbone
+
+IMAGE = ImageFeature(height=32, width=32, channels=3)
+LABEL = CategoryLabel(name="flower", classes=("daisy", "tulip"))
+SMALL = {
+    "name": "mobilenet",
+    "alpha": 0.25,
+    "weights": {"name": "small.weights.h5", "url": "/weights/small.weights.h5"},
+}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> bytes:
+    """Those of a small network, drawn at random: enough to see that the right ones are in the right place."""
+    keras.utils.set_random_seed(1)
+    file = tmp_path_factory.mktemp("weights") / "small.weights.h5"
+    network = keras.applications.MobileNet(input_shape=(32, 32, 3), alpha=0.25, include_top=False, weights=None)
+    for layer in network.layers:  # else there is next to nothing left at the end of so many layers
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.moving_variance.assign(keras.ops.full_like(layer.moving_variance, 0.05))
+    network.save_weights(file)
+    return file.read_bytes()
+
+
+def photos(rows):
+    return np.random.default_rng(1).integers(0, 256, (rows, IMAGE.size), dtype=np.uint8)
+
+
+def table_of(settings, weights):
+    known = fitted_backbone(Backbone.model_validate(settings), IMAGE, weights=weights)
+    of = FittedFeature(feature=IMAGE, transforms=(known,), shape=(known.width,))
+    return FittedTable(features={"photo": of}, label=LABEL, training_examples=1)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "width"),
+    [
+        ({"layers": ["conv_pw_12_relu", "conv_pw_13_relu"], "pooling": ["average", "max"], "mirrored": True}, 1024),
+        ({"pooling": ["flatten"]}, 256),
+    ],
+)
+def test_both_forms_agree_and_the_saved_one_needs_nothing_else(tmp_path, weights, chosen, width):
+    fitted = table_of({**SMALL, **chosen}, weights)
+    assert fitted.backbone.width == width
+    pixels = photos(35)  # more than go through the network at once
+    examples = pl.DataFrame({"example_id": range(35), "photo": pixels, "flower": ["daisy"] * 35})
+    table = apply(with_features(examples, fitted, weights=weights).lazy(), fitted).collect()
+    assert table["photo"].dtype == pl.Array(pl.Float32, width)
+    assert table["photo"].to_numpy().std() > 0.1
+    inputs = keras.Input((width,))
+    model = raw_model(keras.Model(inputs, inputs * 1.0), fitted, backbone_weights=weights)
+    assert model.trainable_variables == []
+    model.save(tmp_path / "model.keras")
+    served = keras.saving.load_model(tmp_path / "model.keras", compile=False, safe_mode=True)
+    raw = {"photo": pixels.reshape(-1, *IMAGE.shape).astype(np.float32)}
+    np.testing.assert_allclose(np.asarray(served(raw)), table["photo"].to_numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_mirror_image_has_the_same_features_where_they_are_asked_for(weights):
+    pixels = photos(2).reshape(-1, *IMAGE.shape).astype(np.float32)
+    for mirrored in (True, False):
+        backbone = table_of({**SMALL, "mirrored": mirrored}, weights).backbone
+        model = backbone_model(backbone, IMAGE, weights=weights)
+        same = np.allclose(model(pixels), model(pixels[:, :, ::-1]), rtol=1e-4, atol=1e-4)
+        assert same == mirrored
+
+
+@pytest.mark.parametrize("name", ["inception_v3", "mobilenet", "mobilenet_v2", "mobilenet_v3_large", "nasnet_mobile"])
+def test_pixels_are_scaled_as_keras_scales_them_for_the_network(name):
+    module = {"mobilenet_v3_large": "mobilenet_v3", "nasnet_mobile": "nasnet"}.get(name, name)
+    pixels = photos(1).astype(np.float32)
+    expected = getattr(keras.applications, module).preprocess_input(pixels.copy())
+    scale, offset = scaling(name, maximum=255)
+    np.testing.assert_allclose(pixels * scale + offset, expected, atol=1e-6)
+    scale, offset = scaling(name, maximum=51)
+    np.testing.assert_allclose(pixels / 5 * scale + offset, expected, atol=1e-4)
+
+
+def test_efficientnets_pixels_are_divided_by_the_deviation():
+    # The published weights have the deviation where the layer expects the variance.
+    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    network = keras.applications.EfficientNetB0(input_shape=IMAGE.shape, include_top=False, weights=None)
+    layer = next(one for one in network.layers if isinstance(one, keras.layers.Normalization))
+    layer.adapt_mean.assign(mean), layer.adapt_variance.assign(deviation)
+    layer.finalize_state()
+    pixels = photos(1).reshape(-1, *IMAGE.shape).astype(np.float32)
+    scale, offset = scaling("efficientnet_b0")
+    given = keras.Model(network.input, layer.output)(pixels * np.float32(scale) + np.float32(offset))
+    np.testing.assert_allclose(np.asarray(given), (pixels / 255 - mean) / deviation, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"alpha": 0.5}, "not the weights of mobilenet"),
+        ({"name": "mobilenet_v2", "alpha": 1.0}, "not the weights of mobilenet_v2"),
+        ({"layers": ["conv_pw_14_relu"]}, "no layer 'conv_pw_14_relu'; its last ones are: .*conv_pw_13_relu"),
+    ],
+)
+def test_weights_and_layers_of_another_network_are_refused(weights, changed, expected):
+    with pytest.raises(DataError, match=expected):
+        fitted_backbone(Backbone.model_validate({**SMALL, **changed}), IMAGE, weights=weights)
+
+
+def test_what_is_no_file_of_weights_is_refused():
+    with pytest.raises(DataError, match="not the weights of mobilenet"):
+        fitted_backbone(Backbone.model_validate(SMALL), IMAGE, weights=b"<html>404</html>")
+
+
+def test_weights_that_are_missing_or_changed_are_refused(tmp_path, weights):
+    backbone = table_of(SMALL, weights).backbone
+    with pytest.raises(DataError, match="headrace normalize"):
+        read_weights(backbone, tmp_path)
+    (tmp_path / backbone.weights_file).write_bytes(weights)
+    assert read_weights(backbone, tmp_path) == weights
+    (tmp_path / backbone.weights_file).write_bytes(weights[:-1])
+    with pytest.raises(DataError, match="expected SHA-256"):
+        read_weights(backbone, tmp_path)
