@@ -2,11 +2,12 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-stack check bench stack stack-down clean lock
+.PHONY: help setup run test test-stack fuzz check results bench stack stack-down clean lock
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
 PIPELINE ?= digits
+FUZZ_SECONDS ?= 300
 
 help: ## Show these lines
 	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' Makefile | while IFS=$$'\t' read -r target text; do \
@@ -24,6 +25,9 @@ test: setup ## Run all tests; some of them: make test TESTS='tests/dags -k graph
 test-stack: setup ## Run the tests that need the local stack of servers: half an hour, and PostgreSQL 15
 	@$(BIN)/pytest -m stack $(TESTS)
 
+fuzz: setup ## Damage files at random, for 300 s or FUZZ_SECONDS=...: every reader gives rows or refuses them
+	@env -u CI FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest tests/components/sources -m fuzz --quiet --timeout 0
+
 stack: setup ## Start the local stack: PostgreSQL, S3, MLflow, a Ray cluster, Airflow; docs/stack.md
 	@$(BIN)/python -m infra.stack up
 
@@ -35,6 +39,9 @@ check: setup ## Look at format, lint, types and import contracts
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+
+results: setup ## Measure all pipelines, or PIPELINES='linear sine', and write docs/results.md: hours
+	@$(BIN)/headrace results $(PIPELINES)
 
 bench: setup ## Run every benchmark of bench/ and print its ratios
 	@for script in bench/*.py; do echo "$$script"; $(BIN)/python "$$script"; done

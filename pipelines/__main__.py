@@ -9,44 +9,51 @@ import structlog
 import typer
 
 from components.errors import EXIT_MISTAKE, EXIT_SERVICE, ServiceError, UserError
+from pipelines.commands.arguments import CheckpointOption, EngineOption, PipelineName, load
+from pipelines.commands.engine import open_map
+from pipelines.commands.models_group import models
 from pipelines.commands.quiet import import_tensorflow
-from pipelines.params import Pipeline, load_pipeline, with_workers
-from pipelines.paths import PipelinePaths, ProjectPaths, project_root
+from pipelines.commands.runs_group import runs
+from pipelines.params import with_workers
+from pipelines.paths import ProjectPaths, project_root
 from pipelines.storage.disk import disk_problem
+from pipelines.storage.lock import locked
 
 # Nothing heavy may be imported above: `headrace --help` and DVC's calls pay for it. Commands import what they need.
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-PipelineName = Annotated[str, typer.Argument(metavar="PIPELINE", help="A name from `pipelines` in params.yaml.")]
-
-
-def _load(name: str) -> tuple[Pipeline, PipelinePaths]:
-    project = ProjectPaths(project_root())
-    return load_pipeline(project.params, name), project.of(name)
 
 
 @app.command(rich_help_panel="Stages")
-def ingest(pipeline: PipelineName) -> None:
+def ingest(pipeline: PipelineName, engine: EngineOption = None) -> None:
     """Fetch the source, check it against its schema, write typed examples."""
     from pipelines.stages.ingest import ingest as stage
 
-    stage(*_load(pipeline))
+    settings, paths = load(pipeline)
+    with open_map(engine) as map_, locked(paths.lock):
+        stage(settings, paths, map_=map_)
 
 
 @app.command(rich_help_panel="Stages")
-def normalize(pipeline: PipelineName) -> None:
+def normalize(pipeline: PipelineName, engine: EngineOption = None) -> None:
     """Fit the transforms on training examples only, apply them to all."""
     from pipelines.stages.normalize import normalize as stage
 
-    stage(*_load(pipeline))
+    settings, paths = load(pipeline)
+    if settings.normalize.backbone:
+        import_tensorflow()
+    with open_map(engine) as map_, locked(paths.lock):
+        stage(settings, paths, map_=map_)
 
 
 @app.command(rich_help_panel="Stages")
-def split(pipeline: PipelineName) -> None:
+def split(pipeline: PipelineName, engine: EngineOption = None) -> None:
     """Write train, validation and test by example id."""
     from pipelines.stages.split import split as stage
 
-    stage(*_load(pipeline))
+    settings, paths = load(pipeline)
+    with open_map(engine) as map_, locked(paths.lock):
+        stage(settings, paths, map_=map_)
 
 
 @app.command(rich_help_panel="Stages")
@@ -59,18 +66,22 @@ def train(
     """Train on Ray with multi-worker TensorFlow."""
     from pipelines.stages.train import train as stage
 
-    settings, paths = _load(pipeline)
+    settings, paths = load(pipeline)
     stage(settings if workers is None else with_workers(settings, workers), paths)
 
 
 @app.command(rich_help_panel="Stages")
-def evaluate(pipeline: PipelineName) -> None:
-    """Metrics, figures and one report page on the test split."""
-    arguments = _load(pipeline)  # a mistake in params.yaml before the seconds of TensorFlow's import
+def evaluate(pipeline: PipelineName, checkpoint: CheckpointOption = None) -> None:
+    """Metrics, figures and one report page on the test split; of a checkpoint, only its metrics as JSON."""
+    arguments = load(pipeline)  # a mistake in params.yaml before the seconds of TensorFlow's import
     import_tensorflow()
+    from pipelines.commands.checkpoint import evaluate_checkpoint
     from pipelines.stages.evaluate import evaluate as stage
 
-    stage(*arguments)
+    if checkpoint is None:
+        stage(*arguments)
+    else:
+        evaluate_checkpoint(*arguments, named=checkpoint)
 
 
 @app.command(rich_help_panel="Stages")
@@ -78,7 +89,7 @@ def register(pipeline: PipelineName) -> None:
     """Register the model; make it champion if it passes and beats the present one."""
     from pipelines.stages.register import register as stage
 
-    stage(*_load(pipeline))
+    stage(*load(pipeline))
 
 
 @app.command(rich_help_panel="Commands")
@@ -86,7 +97,25 @@ def run(pipeline: PipelineName) -> None:
     """Bring every stage up to date, from the raw data to the registered model, and show how it goes."""
     from pipelines.commands.run import run as command
 
-    raise typer.Exit(command(*_load(pipeline)))
+    raise typer.Exit(command(*load(pipeline)))
+
+
+@app.command(rich_help_panel="Commands")
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What the pipeline is to be called.")],
+    *,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="A table: CSV, TSV, also compressed.")] = None,
+    target: Annotated[str | None, typer.Option(metavar="COLUMN", help="The table's column to predict.")] = None,
+    images: Annotated[Path | None, typer.Option(metavar="DIR", help="Images, in a folder for each class.")] = None,
+    idx: Annotated[Path | None, typer.Option(metavar="DIR", help="Pairs of idx files, as MNIST's are.")] = None,
+    text: Annotated[Path | None, typer.Option(metavar="FILE", help="A text, to predict its next characters.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the section.")] = False,
+) -> None:
+    """Look at a data set, say what it seems to be, and add a pipeline for it to params.yaml."""
+    from pipelines.commands.look import Data
+    from pipelines.commands.new import new as command
+
+    command(ProjectPaths(project_root()), name, Data(csv, target, images, idx, text), dry_run=dry_run)
 
 
 @app.command("list", rich_help_panel="Commands")
@@ -106,39 +135,41 @@ def doctor() -> None:
 
 
 @app.command(rich_help_panel="Commands")
-def predict(
+def profile(
     pipeline: PipelineName,
-    input_file: Annotated[
-        Path, typer.Option("--input", metavar="FILE", help="Raw rows (CSV or Parquet) or images.", exists=True)
-    ],
-    output_file: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE", help="CSV or Parquet; without it, a table is shown.")
-    ] = None,
-    alias: Annotated[str, typer.Option(help="Which registered model.")] = "champion",
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the profile as it is kept.")] = False,
 ) -> None:
-    """Predict from raw rows or images with a registered model."""
-    from pipelines.commands.predict import predict as command
+    """Show what the examples look like, and how they differ from the version before."""
+    from pipelines.commands.profile import show_profile
 
-    command(*_load(pipeline), input_file=input_file, output_file=output_file, alias=alias)
+    show_profile(*load(pipeline), as_json=as_json)
 
 
 @app.command(rich_help_panel="Commands")
-def promote(
-    pipeline: PipelineName,
-    version: Annotated[int | None, typer.Option(min=1, help="Which version; without it, the newest.")] = None,
+def tensorboard(
+    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE|graph", help="Whose training; or two small sums.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="On which port; 0 is any free one.")] = 0,
 ) -> None:
-    """Make a registered version champion, whatever its metrics are."""
-    from pipelines.commands.alias import promote as command
+    """Show a training's figures, weights, graph and pictures in TensorBoard, on this machine only."""
+    from pipelines.commands.tensorboard import EXAMPLE, show_example, show_training
 
-    command(*_load(pipeline), version=version)
+    if pipeline == EXAMPLE:
+        show_example(port=port)
+    else:
+        show_training(load(pipeline)[1], port=port)
 
 
 @app.command(rich_help_panel="Commands")
-def rollback(pipeline: PipelineName) -> None:
-    """Make the champion before this one champion again."""
-    from pipelines.commands.alias import rollback as command
+def devices(
+    *,
+    require_gpu: Annotated[bool, typer.Option("--require-gpu", help="Fail, with exit code 69, without a GPU.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was found and timed as JSON.")] = False,
+) -> None:
+    """Show the CPU and GPUs that TensorFlow sees, and how fast each is."""
+    from pipelines.commands.devices import devices as command
 
-    command(*_load(pipeline))
+    raise typer.Exit(command(require_gpu=require_gpu, as_json=as_json))
 
 
 @app.command(rich_help_panel="Commands")
@@ -158,7 +189,7 @@ def tune(  # noqa: PLR0913 - each is an option
     apply: Annotated[bool, typer.Option("--apply", help="Write the best values into params.yaml.")] = False,
 ) -> None:
     """Search values of params.yaml with Ray Tune, and show the best as a diff."""
-    settings, paths = _load(pipeline)
+    settings, paths = load(pipeline)
     from pipelines.commands.tune import asked
     from pipelines.commands.tune import tune as command
 
@@ -175,36 +206,23 @@ def tune(  # noqa: PLR0913 - each is an option
     raise typer.Exit(command(settings, paths, wanted, apply=apply))
 
 
-runs = typer.Typer(no_args_is_help=True, help="MLflow's runs: list them, close those that nobody trains any more.")
-app.add_typer(runs, name="runs", rich_help_panel="Commands")
-AnyPipeline = Annotated[str | None, typer.Argument(metavar="[PIPELINE]", help="Without it, all pipelines.")]
-
-
-@runs.command("list")
-def list_runs_(
-    pipeline: AnyPipeline = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many.")] = 30,
-) -> None:
-    """Show the newest runs and how they ended."""
-    from pipelines.commands.runs import list_runs
-
-    list_runs(ProjectPaths(project_root()), pipeline, limit=limit)
-
-
-@runs.command("sweep")
-def sweep_runs_(
-    pipeline: AnyPipeline = None,
+@app.command(rich_help_panel="Commands")
+def results(
+    pipelines: Annotated[list[str] | None, typer.Argument(metavar="[PIPELINE]...", help="Without it, all.")] = None,
     *,
-    unreachable_after_hours: Annotated[
-        float, typer.Option(min=0, help="When a run whose owner can't be asked counts as lost.")
-    ] = 24.0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
+    workers: Annotated[
+        str | None, typer.Option(metavar="N|MIN:MAX", help="How many workers, instead of train.num_workers.")
+    ] = None,
+    page_only: Annotated[bool, typer.Option("--page-only", help="Measure nothing; write the page anew.")] = False,
 ) -> None:
-    """Close the runs that are RUNNING although nobody trains."""
-    from pipelines.commands.runs import sweep_runs
+    """Measure pipelines over several seeds or folds, and write docs/results.md."""
+    from pipelines.commands.results import results as command
 
-    project = ProjectPaths(project_root())
-    sweep_runs(project, pipeline, unreachable_after_hours=unreachable_after_hours, dry_run=dry_run)
+    command(ProjectPaths(project_root()), pipelines or (), workers=workers, page_only=page_only)
+
+
+app.add_typer(models)
+app.add_typer(runs, name="runs", rich_help_panel="Commands")
 
 
 def configure_logging() -> None:

@@ -1,6 +1,5 @@
 """params.yaml as frozen, range-checked models. The only reader of that file."""
 
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -9,39 +8,46 @@ from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from components.errors import ParamsError
 from components.evaluation.gate import check_metrics, metric_names
-from components.examples.settings import CategoryLabel, Feature, ImageFeature, Label
-from components.models.shapes import Shape, output_shape
+from components.evaluation.settings import DriftLimits, Evaluate, Register, Results
+from components.examples.settings import (
+    CategoryLabel,
+    ExampleSchema,
+    Fraction,
+    ImageFeature,
+    Label,
+    NextTokenLabel,
+    NumberLabel,
+    Split,
+    TextFeature,
+)
+from components.models.settings import Classifier
+from components.models.shapes import Shape, check_input, check_text
 from components.settings import Settings
-from components.sources.settings import Source
+from components.sources.settings import Source, TextSource
 from components.training.figures import figure_names
 from components.training.settings import Training
 from components.transforms.check import check
-from components.transforms.settings import LabelTransform, Transform
+from components.transforms.settings import Backbone, LabelTransform, Transform
 from pipelines.mistakes import explain, nearest
+from pipelines.schedule import Schedule
 
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-ADDED_COLUMNS = ("example_id", "given_split")
 Workers = Annotated[int, Field(ge=1, le=1024)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
 
-class Ingest(Settings):
-    """Where the data comes from and what an example is made of."""
+class Ingest(ExampleSchema):
+    """Where the data comes from, what an example is made of, and what is done with rows that are not good.
+
+    Rows that do not fit the schema are left out, if they are not more than `max_bad_fraction` of all. Of rows with the
+    same key, or without a key the same content, `repeated_keys` and `duplicates` say which are kept. `drift` says how
+    far the data may be from the version before.
+    """
 
     source: Source
-    features: Annotated[dict[str, Feature], Field(min_length=1)]
-    label: Label
-    key: tuple[str, ...] = ()
     max_bad_fraction: Fraction = 0.0
-
-    @model_validator(mode="after")
-    def _columns_have_their_own_names(self) -> Self:
-        if self.label.name in self.features:
-            raise ValueError(f"the label {self.label.name!r} is also a feature: a model would be told the answer")
-        for name in (*self.features, self.label.name):
-            if name in ADDED_COLUMNS or (name == "label" and name in self.features):
-                raise ValueError(f"a column can't be called {name!r}: Headrace adds one of that name")
-        return self
+    repeated_keys: Literal["refuse", "first", "last"] = "refuse"
+    duplicates: Literal["keep", "drop", "refuse"] = "keep"
+    drift: DriftLimits = DriftLimits()
 
 
 class Normalize(Settings):
@@ -50,19 +56,10 @@ class Normalize(Settings):
     transforms: Annotated[dict[str, tuple[Transform, ...]], Field(min_length=1)]
     label: LabelTransform | None = None
 
-
-class Split(Settings):
-    """Which share of the examples is held out; a source's own test set stays the test set."""
-
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    validation_fraction: Fraction
-    test_fraction: Fraction = 0.0
-
-    @model_validator(mode="after")
-    def _something_is_left(self) -> Self:
-        if self.validation_fraction + self.test_fraction >= 1:
-            raise ValueError("validation_fraction and test_fraction leave no training examples")
-        return self
+    @property
+    def backbone(self) -> Backbone | None:
+        """The network that makes features of an image; None where there is none."""
+        return next((step for steps in self.transforms.values() for step in steps if isinstance(step, Backbone)), None)
 
 
 class ElasticWorkers(Settings):
@@ -113,72 +110,6 @@ class Train(Training):
         return self
 
 
-class Evaluate(Settings):
-    """What the report shows."""
-
-    worst_examples: Annotated[int, Field(ge=0, le=100)] = 12
-
-
-class Threshold(Settings):
-    """The range a metric on the test split must be in."""
-
-    minimum: float | None = None
-    maximum: float | None = None
-
-    @model_validator(mode="after")
-    def _one_bound(self) -> Self:
-        if self.minimum is None and self.maximum is None:
-            raise ValueError("give minimum, maximum or both")
-        return self
-
-
-class Register(Settings):
-    """What a model must reach to become champion: every threshold, and a better `compare_by` than the present one's."""
-
-    thresholds: dict[str, Threshold]
-    compare_by: str
-
-
-class Alerts(Settings):
-    """Who is told how a run ended, and when. Where it is told to is a secret: params.yaml has only the secret's name.
-
-    `webhook` is `connection:ID` (its host is the whole address, its password a bearer token), `variable:NAME` or
-    `environment:NAME`. E-mail goes by Airflow's own connection (`[email] email_conn_id`, smtp_default).
-    """
-
-    after: Literal["failure", "success_too", "never"] = "failure"
-    webhook: Annotated[str, Field(pattern=r"^(connection|variable|environment):[\w.\-]+$")] | None = None
-    email: tuple[Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")], ...] = ()
-
-
-class Prediction(Settings):
-    """Raw rows or images that are predicted whenever there is a new champion, or new data."""
-
-    input: Annotated[str, Field(min_length=1)]
-    output: Annotated[str, Field(min_length=1)]
-    after: Annotated[tuple[Literal["champion", "dataset"], ...], Field(min_length=1)] = ("champion",)
-
-
-class Schedule(Settings):
-    """When Airflow runs the pipeline, how often it tries a task again, and who is told how it ended.
-
-    A run reads the data of its own interval, between two times of `cron`; with `catchup` it is also run for all that
-    lie between `start_date` and now. `deadline_hours` after it was queued, a run that is not done is told of.
-    """
-
-    cron: str | None = None
-    start_date: date = date(2026, 1, 1)
-    catchup: bool = False
-    max_active_runs: Annotated[int, Field(ge=1, le=64)] = 4
-    retries: Annotated[int, Field(ge=0, le=20)] = 2
-    deadline_hours: Annotated[float, Field(gt=0)] | None = None
-    partition_timeout_hours: Annotated[float, Field(gt=0)] = 6
-    alerts: Alerts = Alerts()
-    predict: Prediction | None = None
-    owner: str = "headrace"
-    tags: tuple[str, ...] = ()
-
-
 class Pipeline(Settings):
     """One pipeline: one section per stage."""
 
@@ -191,6 +122,7 @@ class Pipeline(Settings):
     evaluate: Evaluate
     register_: Annotated[Register, Field(alias="register")]
     schedule: Schedule = Schedule()
+    results: Results = Results()
 
     @model_validator(mode="after")
     def _columns_are_known(self) -> Self:
@@ -207,6 +139,8 @@ class Pipeline(Settings):
         try:
             check(self.ingest.features, self.normalize.transforms)
             metrics = metric_names(self.ingest.label)
+            check_metrics(metrics, thresholds={}, compare_by=register.compare_by)
+            metrics = (*metrics, *self.evaluate.points)
             check_metrics(metrics, thresholds=register.thresholds, compare_by=register.compare_by)
         except ParamsError as error:
             raise ValueError(str(error)) from error
@@ -214,18 +148,67 @@ class Pipeline(Settings):
         given_test = any(part.given_split == "test" for part in getattr(self.ingest.source, "parts", ()))
         if given_test and self.split.test_fraction:
             raise ValueError("split.test_fraction: the source gives its own test set; leave test_fraction out")
+        if given_test and self.split.held_out == "none":
+            raise ValueError("split.held_out: the source gives a test set, so something is held out")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_measured_is_there(self) -> Self:
+        _check_points(self)
+        _check_results(self)
+        if "validation" not in self.split.names_held_out and self.train.best_by.startswith("validation_"):
+            raise ValueError(f"train.best_by: split.held_out leaves no {self.train.best_by}; take loss")
         return self
 
     @model_validator(mode="after")
     def _inputs_fit_together(self) -> Self:
         used = [self.ingest.features[name] for name in self.normalize.transforms]
-        if any(isinstance(feature, ImageFeature) for feature in used) and len(used) > 1:
-            raise ValueError("normalize.transforms: an image must be the only input of a model")
-        if self.normalize.label is not None and isinstance(self.ingest.label, CategoryLabel):
-            raise ValueError("normalize.label: only a number can be transformed, and the label is a category")
-        shape: Shape = used[0].shape if isinstance(used[0], ImageFeature) else (None,)
-        output_shape(self.train.model.layers, input_shape=shape)
+        if any(isinstance(feature, ImageFeature | TextFeature) for feature in used) and len(used) > 1:
+            raise ValueError("normalize.transforms: an image or a text must be the only input of a model")
+        if self.normalize.label is not None and not isinstance(self.ingest.label, NumberLabel):
+            raise ValueError("normalize.label: only a number can be transformed, and the label is none")
+        if isinstance(used[0], TextFeature):
+            _check_text(self, used[0])
+            return self
+        takes_pixels = isinstance(used[0], ImageFeature) and self.normalize.backbone is None
+        shape: Shape = used[0].shape if isinstance(used[0], ImageFeature) and takes_pixels else (None,)
+        check_input(self.train.model, input_shape=shape)
         return self
+
+
+def _check_text(pipeline: Pipeline, text: TextFeature) -> None:
+    """Raise ValueError where source, text, label and model do not fit together."""
+    source, label = pipeline.ingest.source, pipeline.ingest.label
+    follows = isinstance(label, NextTokenLabel)
+    if follows and label.name not in pipeline.normalize.transforms:
+        raise ValueError(f"normalize.transforms: the label is the next token of {label.name!r}, so that is the input")
+    if isinstance(source, TextSource) and text.unit == "character" and text.length != source.length:
+        raise ValueError(f"ingest: the source's length is {source.length}, the text's {text.length}; make them equal")
+    check_text(pipeline.train.model, length=text.length, each_token=follows)
+
+
+def _check_points(pipeline: Pipeline) -> None:
+    """Raise ValueError for points that can't be asked, or whose names metrics have."""
+    label, inputs = pipeline.ingest.label, set(pipeline.normalize.transforms)
+    if pipeline.evaluate.points and not isinstance(label, NumberLabel):
+        raise ValueError("evaluate.points: only a number can be a metric, and the label is none")
+    for name, point in pipeline.evaluate.points.items():
+        if name in metric_names(label):
+            raise ValueError(f"evaluate.points.{name}: there is a metric of that name; take another")
+        if set(point) != inputs:
+            raise ValueError(f"evaluate.points.{name}: expected values of {', '.join(sorted(inputs))}, found {point}")
+
+
+def _check_results(pipeline: Pipeline) -> None:
+    """Raise ValueError for folds that do not cover the examples, and for figures that no training has."""
+    results, split, label = pipeline.results, pipeline.split, pipeline.ingest.label
+    if results.folds and abs(results.folds * split.test_fraction - 1) > 1e-9:
+        raise ValueError(f"results.folds: {results.folds} folds need split.test_fraction: {1 / results.folds:g}")
+    figures = (name if name.startswith("validation_") else f"training_{name}" for name in figure_names(label))
+    names = [*metric_names(label), *pipeline.evaluate.points, *figures]
+    for name in results.reach:
+        if name not in names:
+            raise ValueError(f"results.reach.{name}: no such figure{nearest(name, names)}")
 
 
 def _check_training(train: Train, label: Label) -> None:
@@ -239,13 +222,15 @@ def _check_training(train: Train, label: Label) -> None:
             name = sorted(unknown)[0]
             raise ValueError(f"train.class_weights: no class {name!r}{nearest(name, label.classes)}")
     elif train.class_weights is not None or train.label_smoothing:
-        raise ValueError("train.class_weights and train.label_smoothing are for categories, and the label is a number")
+        raise ValueError("train.class_weights and train.label_smoothing are for categories, and the label is none")
 
 
 def load_pipeline(params_file: Path, pipeline: str) -> Pipeline:
     """Return one pipeline's section of params.yaml; raise ParamsError, naming file, place and mend, if it is wrong."""
     content = _read(params_file)
     names = list_pipelines(params_file)
+    if pipeline in _classifiers(content):
+        raise ParamsError(f"{pipeline} only predicts, so it has no stages: `headrace predict {pipeline} --input FILE`")
     if pipeline not in names:
         raise ParamsError(
             f"no pipeline {pipeline!r} in {params_file}{nearest(pipeline, names)}; there are: {', '.join(names)}"
@@ -259,6 +244,21 @@ def load_pipeline(params_file: Path, pipeline: str) -> Pipeline:
         return Pipeline.model_validate({"name": pipeline, **section})
     except ValidationError as error:
         raise ParamsError("\n".join(explain(params_file, pipeline, error, model=Pipeline))) from error
+
+
+def load_classifier(params_file: Path, name: str) -> Classifier | None:
+    """Return a network that only predicts; None where `classifiers` does not name it; raise as `load_pipeline` does."""
+    content = _read(params_file)
+    if name not in _classifiers(content):
+        return None
+    try:
+        return Classifier.model_validate(content.get(name))
+    except ValidationError as error:
+        raise ParamsError("\n".join(explain(params_file, name, error, model=Classifier))) from error
+
+
+def _classifiers(content: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(content.get("classifiers") or ())
 
 
 def with_workers(pipeline: Pipeline, workers: str) -> Pipeline:

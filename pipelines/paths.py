@@ -33,9 +33,39 @@ class PipelinePaths:
         return self.root / "data" / self.pipeline / "examples"
 
     @property
+    def rejected(self) -> Path:
+        """Rows of the source that do not fit the schema, and why."""
+        return self.root / "data" / self.pipeline / "rejected.parquet"
+
+    @property
+    def refused(self) -> Path:
+        """Files and rows that ingest refused, kept to be looked at; not versioned."""
+        return self.root / ".headrace" / "refused" / self.pipeline
+
+    @property
+    def weights(self) -> Path:
+        """Weights of networks that were trained elsewhere, fetched once for all pipelines; not versioned."""
+        return self.root / ".headrace" / "weights"
+
+    @property
+    def lock(self) -> Path:
+        """Held by whoever writes below data/<pipeline>; not versioned."""
+        return self.root / ".headrace" / "locks" / self.pipeline
+
+    @property
+    def runs(self) -> Path:
+        """Sorted runs of examples, from which ingest makes the table; not versioned."""
+        return self.root / ".headrace" / "ingest" / self.pipeline
+
+    @property
     def ingest_metrics(self) -> Path:
         """Counts of rows read, kept and rejected."""
         return self.root / "reports" / self.pipeline / "ingest.json"
+
+    @property
+    def profile(self) -> Path:
+        """What the examples look like, and how they differ from the version before."""
+        return self.root / "reports" / self.pipeline / "profile.json"
 
     @property
     def normalized(self) -> Path:
@@ -66,6 +96,16 @@ class PipelinePaths:
     def checkpoint(self) -> Path:
         """The last full training state."""
         return self.root / "models" / self.pipeline / "checkpoint"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The training states that were kept, a folder by step each."""
+        return self.root / "models" / self.pipeline / "checkpoints"
+
+    @property
+    def export(self) -> Path:
+        """The model in other forms, as `headrace export` writes them; not versioned."""
+        return self.root / "models" / self.pipeline / "export"
 
     @property
     def run(self) -> Path:
@@ -153,6 +193,21 @@ class ProjectPaths:
     def downloaded_models(self) -> Path:
         """Registered models that are kept elsewhere, fetched once."""
         return self.state / "models"
+
+    @property
+    def measuring(self) -> Path:
+        """Where `headrace results` runs a pipeline, apart from the project's own data and models."""
+        return self.state / "measuring"
+
+    @property
+    def results(self) -> Path:
+        """What `headrace results` has measured: a file for each pipeline."""
+        return self.root / "docs" / "results"
+
+    @property
+    def results_page(self) -> Path:
+        """The same as one page."""
+        return self.root / "docs" / "results.md"
 
     @property
     def mlflow_database(self) -> Path:

@@ -12,13 +12,17 @@ from rich.table import Table
 from rich.text import Text
 
 from components.errors import DataError, ParamsError
-from components.evaluation.images import SUFFIXES, read_images
+from components.evaluation.images import read_images
 from components.evaluation.rows import checked_rows
-from components.examples.settings import CategoryLabel, Feature, ImageFeature, Label
-from components.models.saved import load_model
+from components.examples.settings import CategoryLabel, Feature, ImageFeature, Label, NextTokenLabel, read_from
+from components.models.next_tokens import TextModel, predict_tokens, text_model, text_of
+from components.models.saved import Model, load_model
 from components.models.saved import predict as outputs_of
 from components.sources.delimited import read_delimited_file
+from components.sources.file import IMAGE_SUFFIXES, is_image
 from components.sources.settings import DelimitedSource
+from components.transforms.tokens import tokens_of
+from pipelines.commands.checkpoint import checkpoint_model, read_checkpoint
 from pipelines.commands.quiet import import_tensorflow
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths
@@ -35,21 +39,42 @@ log = structlog.get_logger()
 
 
 def predict(
-    pipeline: Pipeline, paths: PipelinePaths, *, input_file: Path, output_file: Path | None, alias: str
+    pipeline: Pipeline,
+    paths: PipelinePaths,
+    *,
+    input_file: Path,
+    output_file: Path | None,
+    alias: str,
+    checkpoint: str | None = None,
+    submission: bool = False,
 ) -> None:
-    """Predict every row or image of `input_file` with the registered model that has the alias.
+    """Predict every row or image of `input_file` with the registered model that has the alias, or with a checkpoint's.
 
     `input_file` is a table (CSV with a header, Parquet, JSON lines), an image (PNG, JPEG) or a folder of images. The
-    result goes to `output_file` (.csv or .parquet) or to standard output: a table on a terminal, CSV elsewhere.
+    result goes to `output_file` (.csv or .parquet) or to standard output: a table on a terminal, CSV elsewhere. For a
+    `submission` it is the key, and the prediction under the label's name, as competitions ask for it.
+
     Raises ParamsError, DataError (what is wrong with the input, said before a model is loaded) and ServiceError.
     """
-    if output_file is not None and output_file.suffix.lower() not in _WRITERS:
-        raise ParamsError(f"can't write {output_file}: its name must end in {' or '.join(_WRITERS)}")
+    check_output(output_file)
     origin, examples = read_input(pipeline, input_file)
     import_tensorflow()  # seconds, which a mistake in the input should not cost
-    from pipelines.tracking.registry import model_file
+    model = _model(pipeline, paths, alias=alias, checkpoint=checkpoint)
+    predictions = predictions_of(pipeline, origin, examples, model=model)
+    if submission:
+        key = [name for name in pipeline.ingest.key if name in predictions.columns]
+        predictions = predictions.select(*key, pl.col("prediction").alias(pipeline.ingest.label.name))
+    deliver(predictions, output_file)
 
-    predictions = predictions_of(pipeline, origin, examples, model=model_file(paths.root, pipeline.name, alias))
+
+def check_output(output_file: Path | None) -> None:
+    """Raise ParamsError for a file whose name does not say in which format it is to be written."""
+    if output_file is not None and output_file.suffix.lower() not in _WRITERS:
+        raise ParamsError(f"can't write {output_file}: its name must end in {' or '.join(_WRITERS)}")
+
+
+def deliver(predictions: pl.DataFrame, output_file: Path | None) -> None:
+    """Write predictions to the file, or to standard output where there is none."""
     if output_file is None:
         show(predictions)
         return
@@ -63,28 +88,43 @@ def read_input(pipeline: Pipeline, input_file: Path) -> tuple[pl.DataFrame, pl.D
     features = {name: pipeline.ingest.features[name] for name in pipeline.normalize.transforms}
     if not input_file.exists():
         raise ParamsError(f"no file {input_file}")
-    if input_file.is_dir() or input_file.suffix.lower() in SUFFIXES:
-        return _read_images(_image_files(input_file), features)
-    table = _read_table(input_file, pipeline, list(features))
+    if input_file.is_dir() or is_image(input_file.name):
+        return _read_images(image_files(input_file), features)
+    columns = dict.fromkeys(column for name, feature in features.items() for column in read_from(name, feature))
+    table = _read_table(input_file, pipeline, list(columns))
     examples = checked_rows(table, features=features, warn=log.warning)
-    key = [name for name in pipeline.ingest.key if name in table.columns]
     numbers = pl.Series("row", range(1, table.height + 1), dtype=pl.Int64)
-    return table.select(key).with_columns(numbers).select(pl.exclude(key), *key), examples
+    key = [name for name in pipeline.ingest.key if name in table.columns and name != numbers.name]
+    return table.with_columns(numbers).select(numbers.name, *key), examples
 
 
-def predictions_of(pipeline: Pipeline, origin: pl.DataFrame, examples: pl.DataFrame, *, model: Path) -> pl.DataFrame:
-    """Return `origin` with the column prediction and, for a category, one column probability_<class> per class."""
+def _model(pipeline: Pipeline, paths: PipelinePaths, *, alias: str, checkpoint: str | None) -> Model:
+    if checkpoint is not None:
+        return checkpoint_model(pipeline, paths, read_checkpoint(paths, checkpoint))
+    from pipelines.tracking.registry import model_file
+
+    return load_model(model_file(paths.root, pipeline.name, alias))
+
+
+def predictions_of(pipeline: Pipeline, origin: pl.DataFrame, examples: pl.DataFrame, *, model: Model) -> pl.DataFrame:
+    """Return `origin` with the column prediction and, for a category, one column probability_<class> per class.
+
+    Of next tokens, the prediction has one after each token of the row's text.
+    """
+    if isinstance(label := pipeline.ingest.label, NextTokenLabel):
+        return origin.with_columns(_next_tokens(examples[label.name], text_model(model)))
     features = {name: pipeline.ingest.features[name] for name in examples.columns}
-    outputs = outputs_of(load_model(model), examples, features=features)
+    outputs = outputs_of(model, examples, features=features)
     if bad := np.count_nonzero(~np.isfinite(outputs).all(axis=1)):
         raise DataError(f"the model gives no finite number for {bad} of {examples.height} rows; look for huge values")
     return pl.concat([origin, _columns(outputs, pipeline.ingest.label)], how="horizontal")
 
 
-def _image_files(path: Path) -> list[Path]:
-    files = [path] if path.is_file() else sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+def image_files(path: Path) -> list[Path]:
+    """Return an image, or those of a folder, by name; raise DataError for a folder without any."""
+    files = [path] if path.is_file() else sorted(file for file in path.iterdir() if is_image(file.name))
     if not files:
-        raise DataError(f"no images in {path}; looked for names that end in {', '.join(sorted(SUFFIXES))}")
+        raise DataError(f"no images in {path}; looked for names that end in {', '.join(IMAGE_SUFFIXES)}")
     return files
 
 
@@ -119,6 +159,13 @@ def _read_delimited(file: Path, pipeline: Pipeline, columns: Sequence[str]) -> p
     else:
         separator, null_values = "\t" if file.suffix.lower() == ".tsv" else ",", ("",)
     return read_delimited_file(file, columns=columns, optional=key, separator=separator, null_values=null_values)
+
+
+def _next_tokens(texts: pl.Series, model: TextModel) -> pl.Series:
+    """After each token of each text, the one that the model holds most probable."""
+    counts = tokens_of(texts, unit=model.unit).list.len()
+    predicted = predict_tokens(model, texts).predicted
+    return pl.Series("prediction", [text_of(model, ids[:count]) for ids, count in zip(predicted, counts, strict=True)])
 
 
 def _columns(outputs: np.ndarray, label: Label) -> pl.DataFrame:

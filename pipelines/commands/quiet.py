@@ -3,6 +3,8 @@
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def import_tensorflow() -> None:
@@ -10,20 +12,33 @@ def import_tensorflow() -> None:
 
     They are shown after all if the import fails, or where TF_CPP_MIN_LOG_LEVEL asks for notes (0).
     """
+    with quiet():
+        import tensorflow as tf
+
+        tf.config.list_logical_devices()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back what libraries write to standard error while the block lasts; it is shown if the block fails.
+
+    It is shown at once where TF_CPP_MIN_LOG_LEVEL asks for notes (0).
+    """
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0":
+        yield
         return
     sys.stderr.flush()
     standard_error = os.dup(2)
     with tempfile.TemporaryFile() as said:
         os.dup2(said.fileno(), 2)
         try:
-            import tensorflow as tf
-
-            tf.config.list_logical_devices()
+            yield
         except BaseException:
+            sys.stderr.flush()
             said.seek(0)
             os.write(standard_error, said.read())
             raise
         finally:
+            sys.stderr.flush()
             os.dup2(standard_error, 2)
             os.close(standard_error)

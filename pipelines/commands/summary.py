@@ -22,8 +22,9 @@ def summary(pipeline: Pipeline, paths: PipelinePaths, stages: Sequence[StageProg
     metric = pipeline.register_.compare_by
     # Of a model restored from DVC's cache, the run in this MLflow, not the one where it was trained.
     run_id = registration.get("mlflow_run_id") or run.get("mlflow_run_id", "-")
+    value = _shown(metrics.get(metric), unit=_unit(pipeline.ingest.label, metric))
     results = {
-        f"test {metric.replace('_', ' ')}": _shown(metrics.get(metric), unit=_unit(pipeline.ingest.label, metric)),
+        f"{_measured_on(pipeline)} {metric.replace('_', ' ')}": value,
         "registered": "\n".join(_registered(registration)),
         "model": _relative(paths.model),
         "report": _relative(paths.report),
@@ -70,6 +71,10 @@ def _relative(path: Path) -> str:
 
 def _shown(value: object, *, unit: str) -> str:
     return f"{value:.4f} {unit}".rstrip() if isinstance(value, int | float) else "-"
+
+
+def _measured_on(pipeline: Pipeline) -> str:
+    return "training rows' (nothing held out)" if pipeline.split.held_out == "none" else "test"
 
 
 def _unit(label: Label, metric: str) -> str:

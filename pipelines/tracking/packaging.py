@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import yaml
 
-from components.examples.settings import CategoryFeature, CategoryLabel, Feature, ImageFeature, Label
+from components.examples.settings import (
+    CategoryFeature,
+    CategoryLabel,
+    Feature,
+    ImageFeature,
+    Label,
+    NextTokenLabel,
+    TextFeature,
+)
+from components.models.inputs import model_inputs
 
 if TYPE_CHECKING:
     from mlflow.models import Model, ModelSignature
@@ -65,14 +74,15 @@ def package(
 def signature(*, features: Mapping[str, Feature], label: Label) -> "ModelSignature":
     """Return what the model takes and gives: a table of raw rows, or for an image float32[-1, height, width, channels].
 
-    It gives float32[-1, classes], or float32[-1, 1] where the label is a number.
+    It gives float32[-1, classes], float32[-1, 1] where the label is a number, or float32[-1, length, tokens].
     """
     import numpy as np
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
     width = len(label.classes) if isinstance(label, CategoryLabel) else 1
-    outputs = Schema([TensorSpec(np.dtype("float32"), (-1, width))])
+    shape = (-1, -1, -1) if isinstance(label, NextTokenLabel) else (-1, width)
+    outputs = Schema([TensorSpec(np.dtype("float32"), shape)])
     return ModelSignature(Schema([_input(name, feature) for name, feature in features.items()]), outputs)
 
 
@@ -83,6 +93,8 @@ def _input(name: str, feature: Feature) -> Any:
     match feature:
         case ImageFeature():
             return TensorSpec(np.dtype("float32"), (-1, *feature.shape), name)
+        case TextFeature():
+            return ColSpec("string", name, required=True)
         case CategoryFeature():
             return ColSpec("string", name, required=not feature.nullable)
         case _:
@@ -91,12 +103,11 @@ def _input(name: str, feature: Feature) -> Any:
 
 def _serving_rows(example: pl.DataFrame, features: Mapping[str, Feature]) -> Any:
     """The rows as the signature has them: arrays by name for an image, else a pandas table."""
-    import numpy as np
     import pandas as pd
 
     for name, feature in features.items():
         if isinstance(feature, ImageFeature):
-            return {name: example[name].to_numpy().reshape(-1, *feature.shape).astype(np.float32)}
+            return model_inputs(example, features={name: feature})
     return pd.DataFrame({name: example[name].to_list() for name in features})
 
 

@@ -29,8 +29,7 @@ def restore_run(
             epoch = int(row.pop("epoch"))
             log_epoch(paths.root, run_id, epoch=epoch, metrics={k: v for k, v in row.items() if v is not None})
     present = [path for path in (paths.metrics, paths.plots, paths.report) if path.exists()]
-    tested = {f"test_{name}": value for name, value in metrics.items()}
-    add_to_run(paths.root, run_id, metrics=tested, artifacts=present, artifact_path="evaluation")
+    add_to_run(paths.root, run_id, metrics=metrics, artifacts=present, artifact_path="evaluation")
     close_run(
         paths.root, run_id, status="FINISHED", reason="restored: trained elsewhere, by the run that is named here"
     )

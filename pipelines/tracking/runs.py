@@ -21,6 +21,7 @@ _MAX_KEY_LENGTH = 250
 _MAX_PARAM_LENGTH = 6000
 _MAX_TAG_LENGTH = 8000
 _MAX_PARAMS_PER_BATCH = 100
+_MAX_METRICS_PER_BATCH = 1000
 _FORBIDDEN_IN_KEY = re.compile(r"[^\w\-. :/]")
 
 REASON_TAG = "headrace.reason"
@@ -163,7 +164,8 @@ def _log_metrics(client: "MlflowClient", run_id: str, metrics: Mapping[str, floa
 
     now_milliseconds = int(time.time() * 1000)
     batch = [Metric(_key(name), float(value), now_milliseconds, step) for name, value in metrics.items()]
-    client.log_batch(run_id, metrics=batch)
+    for first in range(0, len(batch), _MAX_METRICS_PER_BATCH):
+        client.log_batch(run_id, metrics=batch[first : first + _MAX_METRICS_PER_BATCH])
 
 
 def _flatten(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:

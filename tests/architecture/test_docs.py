@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from components.models.settings import Classifier
 from pipelines.params import Pipeline, list_pipelines, load_pipeline
 
 HEADING = re.compile(r"^#+ .*\(`(\w+)`\)$", re.MULTILINE)
@@ -38,7 +39,7 @@ def settings_classes(annotation: Any = Pipeline) -> Iterator[type[BaseModel]]:
         yield from settings_classes(inner)
 
 
-CLASSES = {one.__name__: one for one in settings_classes()}
+CLASSES = {one.__name__: one for one in settings_classes(Pipeline | Classifier)}
 
 
 def expected_rows(settings: type[BaseModel]) -> list[tuple[str, str, str]]:

@@ -17,6 +17,9 @@ TARGETS = [
     ("mnist", "accuracy", 0.985),
     ("titanic", "accuracy", 0.78),
     ("takeoff", "root_mean_squared_error", -20.0),
+    ("flowers", "accuracy", 0.82),
+    ("linear", "loss", -1.0505),
+    ("hello_rnn", "accuracy", 1.0),
 ]
 
 
@@ -51,12 +54,14 @@ def headrace(root: Path, *arguments: str, mirror: Path | None = None) -> str:
 
 @pytest.mark.parametrize(("pipeline", "metric", "bound"), TARGETS)
 def test_a_pipeline_reaches_its_target_and_a_second_run_does_nothing(request, project, pipeline, metric, bound):
-    mirror = None if pipeline == "digits" else request.getfixturevalue("shared_data")
+    mirror = None if pipeline in ("digits", "linear") else request.getfixturevalue("shared_data")
     output = headrace(project, "run", pipeline, mirror=mirror)
     metrics = json.loads((project / "reports" / pipeline / "metrics.json").read_text(encoding="utf-8"))
     assert metrics[metric] >= bound if bound > 0 else metrics[metric] <= -bound
     registration = json.loads((project / "reports" / pipeline / "registration.json").read_text(encoding="utf-8"))
     assert (registration["alias"], registration["version"]) == ("champion", 1)
+    is_told = "nothing was held out" in str(registration)
+    assert is_told == ("measured_on" in metrics) == (pipeline in ("linear", "hello_rnn"))
     assert (project / "reports" / pipeline / "report.html").stat().st_size > 10_000
     assert "to look:" in output
 

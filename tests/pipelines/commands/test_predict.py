@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from components.errors import DataError, ParamsError, ServiceError
+from components.examples.derive import with_derived
+from components.models.saved import load_model
 from pipelines.commands.predict import predict, predictions_of, read_input, show
 from pipelines.params import Pipeline, load_pipeline
 from pipelines.paths import PipelinePaths
@@ -55,6 +57,8 @@ def _row(**values: Any) -> dict[str, Any]:
         "Parch": 0,
         "Fare": 7.8,
         "Embarked": "Q",
+        "Name": "Kelly, Mr. James",
+        "Cabin": "C85",
     }
     return row | values
 
@@ -67,7 +71,7 @@ def test_rows_in_any_format_give_the_same_predictions(
     file = tmp_path / f"rows{suffix}"
     {".csv": table.write_csv, ".parquet": table.write_parquet, ".jsonl": table.write_ndjson}[suffix](file)
 
-    found = predictions_of(titanic, *read_input(titanic, file), model=women_survive)
+    found = predictions_of(titanic, *read_input(titanic, file), model=load_model(women_survive))
 
     assert found.columns == ["row", "PassengerId", "prediction", "probability_0", "probability_1"]
     assert found["row"].to_list() == [1, 2]
@@ -76,8 +80,18 @@ def test_rows_in_any_format_give_the_same_predictions(
     assert found["probability_1"].to_list() == pytest.approx([0.1, 0.9])
 
 
+def test_rows_without_a_key_have_their_number(tmp_path: Path, repository: Path) -> None:
+    takeoff = load_pipeline(repository / "params.yaml", "takeoff")
+    (tmp_path / "rows.csv").write_text("speed,weight\n60,1500\n70,1600\n")
+    origin, examples = read_input(takeoff, tmp_path / "rows.csv")
+    assert origin.to_dict(as_series=False) == {"row": [1, 2]}
+    assert examples["speed"].to_list() == [60, 70]
+
+
 def test_kaggles_test_file_is_predicted_whole(shared_data: Path, titanic: Pipeline, women_survive: Path) -> None:
-    found = predictions_of(titanic, *read_input(titanic, shared_data / "titanic" / "test.csv"), model=women_survive)
+    found = predictions_of(
+        titanic, *read_input(titanic, shared_data / "titanic" / "test.csv"), model=load_model(women_survive)
+    )
 
     expected = pl.read_csv(shared_data / "titanic" / "gender_submission.csv", infer_schema=False)
     assert found["prediction"].to_list() == expected["Survived"].to_list()
@@ -93,7 +107,7 @@ def test_an_image_and_a_folder_of_images_are_rows_by_file_name(tmp_path: Path, d
     model.get_layer("output").set_weights([np.zeros((64, 10)), np.eye(10)[3] * 9])
     model.save(tmp_path / "model.keras")
 
-    found = predictions_of(digits, *read_input(digits, tmp_path), model=tmp_path / "model.keras")
+    found = predictions_of(digits, *read_input(digits, tmp_path), model=load_model(tmp_path / "model.keras"))
 
     assert found.columns == ["file", "prediction", *(f"probability_{digit}" for digit in range(10))]
     assert found["file"].to_list() == ["a.JPG", "b.png"]
@@ -122,9 +136,9 @@ def test_inputs_that_can_not_be_read_are_named(tmp_path: Path, titanic: Pipeline
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("893,3,male,34.5,0,0,7.8", r"rows\.csv, row 2: expected 8 values, found 7"),
-        ("893,3,male,34.5,0,0,7.8,Q,", r"rows\.csv, row 2: expected 8 values, found 9"),
-        ('893,3,male,34.5,0,0,7.8,"Q', r"rows\.csv, row 2: .* quote that is not closed"),
+        ("893,3,male,34.5,0,0,7.8,Q,Kelly", r"rows\.csv, row 2: expected 10 values, found 9"),
+        ("893,3,male,34.5,0,0,7.8,Q,Kelly,C85,", r"rows\.csv, row 2: expected 10 values, found 11"),
+        ('893,3,male,34.5,0,0,7.8,Q,Kelly,"C85', r"rows\.csv, row 2: .* quote that is not closed"),
     ],
 )
 def test_a_row_that_is_cut_off_is_an_error_and_not_missing_values(
@@ -174,7 +188,7 @@ def test_the_registered_champion_predicts_to_a_file_and_to_standard_output(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     rows = pl.DataFrame([_row(), _row(Sex="[bold]?")])
     rows.write_csv(tmp_path / "rows.csv")
-    _register(tmp_path, titanic, women_survive, example=rows.head(1))
+    _register(tmp_path, titanic, women_survive, example=with_derived(rows.head(1), titanic.ingest.features))
     paths, arguments = PipelinePaths(tmp_path, "titanic"), {"input_file": tmp_path / "rows.csv", "alias": "champion"}
 
     predict(titanic, paths, output_file=tmp_path / "out.csv", **arguments)

@@ -1,0 +1,69 @@
+"""What a checkpoint's model says, without training: for `headrace predict` and `headrace evaluate`."""
+
+import json
+from pathlib import Path
+
+import typer
+
+from components.errors import DataError, ParamsError
+from components.models.saved import Model
+from components.training import checkpoints
+from components.training.checkpoints import Checkpoint
+from components.transforms.fitted import FittedTable
+from pipelines.params import Pipeline
+from pipelines.paths import PipelinePaths
+
+
+def evaluate_checkpoint(pipeline: Pipeline, paths: PipelinePaths, *, named: str) -> None:
+    """Print a checkpoint's figures as JSON, on the rows that `evaluate` measures on; nothing is written anywhere."""
+    checkpoint = read_checkpoint(paths, named)
+    from pipelines.stages.evaluate import measured, outcome_of
+
+    examples = measured(pipeline, paths)
+    outcome = outcome_of(examples, checkpoint_model(pipeline, paths, checkpoint), pipeline)
+    state, split = checkpoint.state, {"split": pipeline.split.measured_on, "examples": examples.height}
+    typer.echo(json.dumps({"step": state.step, "epoch": state.epoch, **split, **outcome.metrics}, indent=2))
+
+
+def read_checkpoint(paths: PipelinePaths, named: str) -> Checkpoint:
+    """Return the checkpoint of the last training after step `named`, or that in the folder of this name.
+
+    Raises ParamsError where there is none, DataError where it is damaged, or of other data than there is now.
+    """
+    folder = checkpoints.step_folder(paths.checkpoints, int(named)) if named.isdecimal() else Path(named)
+    if not folder.is_dir():
+        there_are = [str(int(one.name.partition("-")[2])) for one in sorted(paths.checkpoints.glob("step-*"))]
+        raise ParamsError(
+            f"--checkpoint {named}: expected a checkpoint's folder or a step of {paths.checkpoints}; "
+            f"steps there: {', '.join(there_are) or 'none'}"
+        )
+    if folder.resolve().is_relative_to(paths.checkpoints.parent.resolve()):
+        _require_same_data(paths)
+    try:
+        return checkpoints.load(folder)
+    except ValueError as error:
+        raise DataError(str(error)) from error
+
+
+def checkpoint_model(pipeline: Pipeline, paths: PipelinePaths, checkpoint: Checkpoint) -> Model:
+    """Return the model that takes raw rows, with the weights of the checkpoint's own step, not of the best epoch."""
+    from components.training.restored import restored_model
+
+    fitted = FittedTable.model_validate_json(paths.statistics.read_text(encoding="utf-8"))
+    model: Model = restored_model(
+        checkpoint.weights, model=pipeline.train.model, fitted=fitted, statistics=paths.statistics
+    )[0]
+    return model
+
+
+def _require_same_data(paths: PipelinePaths) -> None:
+    """A checkpoint has no normalization inside: with other statistics its model would be another."""
+    try:
+        trained, present = (json.loads(path.read_text(encoding="utf-8")) for path in (paths.run, paths.manifest))
+    except OSError as error:
+        raise DataError(f"can't read {error.filename}; `headrace split` and `headrace train` make it") from error
+    if trained["data_digest"] != present["digest"]:
+        raise DataError(
+            f"{paths.checkpoints.parent} was trained on other data than is in {paths.splits}; "
+            f"`headrace run {paths.pipeline}` trains on this, `dvc checkout` may bring back the other"
+        )

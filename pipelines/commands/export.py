@@ -1,0 +1,61 @@
+"""`headrace export`: a model for programs that are not Python, normalization inside."""
+
+from pathlib import Path
+
+import structlog
+
+from components.errors import ParamsError
+from components.models.saved import Model, load_model
+from pipelines.commands.forms import Form
+from pipelines.commands.quiet import quiet
+from pipelines.params import Pipeline
+from pipelines.paths import PipelinePaths
+from pipelines.storage.atomic import replace_file, replace_folder
+
+log = structlog.get_logger()
+
+
+def export(pipeline: Pipeline, paths: PipelinePaths, *, form: Form, output: Path | None, alias: str | None) -> None:
+    """Write the model of the last training, or the registered one that has the alias, in another form.
+
+    Without `output` it goes to models/<pipeline>/export. An earlier export is replaced, anything else there is not.
+    Raises DataError where there is no model, or none that can be had in this form, and ParamsError for the output.
+    """
+    place = output or default_place(paths, form)
+    _require_replaceable(place, form)
+    from pipelines.tracking.registry import model_file
+
+    file = paths.model if alias is None else model_file(paths.root, pipeline.name, alias)
+    with quiet():
+        model = load_model(file)
+        _WRITERS[form](model, place)
+    log.info("exported", pipeline=pipeline.name, model=f"@{alias}" if alias else "of the last training", to=str(place))
+
+
+def _write_saved_model(model: Model, place: Path) -> None:
+    from components.models.export import export_saved_model
+
+    with replace_folder(place) as folder:
+        export_saved_model(model, folder)
+
+
+def _write_tflite(model: Model, place: Path) -> None:
+    from components.models.export import export_tflite
+
+    with replace_file(place) as file:
+        export_tflite(model, file)
+
+
+_WRITERS = {Form.SAVED_MODEL: _write_saved_model, Form.TFLITE: _write_tflite}
+
+
+def default_place(paths: PipelinePaths, form: Form) -> Path:
+    """Return where an export goes: a SavedModel as version 1 below a folder that a server can be given."""
+    return paths.export / ("saved_model/1" if form is Form.SAVED_MODEL else "model.tflite")
+
+
+def _require_replaceable(place: Path, form: Form) -> None:
+    is_free = not place.exists() or (place.is_dir() and not any(place.iterdir()))
+    is_export = (place / "saved_model.pb").is_file() if form is Form.SAVED_MODEL else place.is_file()
+    if not (is_free or is_export) or (form is Form.TFLITE and place.is_dir()):
+        raise ParamsError(f"--output {place}: there is something else already; choose another name")

@@ -1,0 +1,103 @@
+"""The command line of what is done with a model once it is there."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.commands.arguments import CheckpointOption, PipelineName, load
+from pipelines.commands.forms import Form
+from pipelines.params import load_classifier
+from pipelines.paths import ProjectPaths, project_root
+
+models = typer.Typer()
+
+
+@models.command(rich_help_panel="Commands")
+def predict(
+    pipeline: PipelineName,
+    input_file: Annotated[
+        Path, typer.Option("--input", metavar="FILE", help="Raw rows (CSV or Parquet) or images.", exists=True)
+    ],
+    output_file: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="CSV or Parquet; without it, a table is shown.")
+    ] = None,
+    alias: Annotated[str, typer.Option(help="Which registered model.")] = "champion",
+    checkpoint: CheckpointOption = None,
+    top: Annotated[int, typer.Option(min=1, help="How many classes of a network that only predicts.")] = 5,
+    submission: Annotated[bool, typer.Option("--submission", help="Only key and label, for a competition.")] = False,
+) -> None:
+    """Predict from raw rows or images with a registered model or a checkpoint's, or with a network of `classifiers`."""
+    project = ProjectPaths(project_root())
+    if classifier := load_classifier(project.params, pipeline):
+        from pipelines.commands.classify import classify
+
+        classify(classifier, project.of(pipeline), input_file=input_file, output_file=output_file, top=top)
+        return
+    from pipelines.commands.predict import predict as command
+
+    settings, paths = load(pipeline)
+    command(
+        settings,
+        paths,
+        input_file=input_file,
+        output_file=output_file,
+        alias=alias,
+        checkpoint=checkpoint,
+        submission=submission,
+    )
+
+
+@models.command(rich_help_panel="Commands")
+def export(
+    pipeline: PipelineName,
+    *,
+    form: Annotated[Form, typer.Option("--format", metavar="saved_model|tflite", help="For a server or a device.")],
+    output: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Where to; by default below models/PIPELINE/export.")
+    ] = None,
+    alias: Annotated[
+        str | None, typer.Option(help="Which registered model; without it, that of the last training.")
+    ] = None,
+) -> None:
+    """Write a model, normalization inside, as a SavedModel or a TensorFlow Lite file."""
+    from pipelines.commands.export import export as command
+
+    command(*load(pipeline), form=form, output=output, alias=alias)
+
+
+@models.command(rich_help_panel="Commands")
+def generate(
+    pipeline: PipelineName,
+    *,
+    prompt: Annotated[str, typer.Option(metavar="TEXT", help="What the text begins with.")],
+    length: Annotated[int, typer.Option(min=1, help="How many tokens follow it.")] = 400,
+    temperature: Annotated[
+        float, typer.Option(min=0, max=100, help="How freely they are drawn; at 0 always the most probable one.")
+    ] = 0.8,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    alias: Annotated[str, typer.Option(help="Which registered model.")] = "champion",
+) -> None:
+    """Write text with a registered model of next tokens."""
+    from pipelines.commands.generate import generate as command
+
+    command(*load(pipeline), prompt=prompt, length=length, temperature=temperature, seed=seed, alias=alias)
+
+
+@models.command(rich_help_panel="Commands")
+def promote(
+    pipeline: PipelineName,
+    version: Annotated[int | None, typer.Option(min=1, help="Which version; without it, the newest.")] = None,
+) -> None:
+    """Make a registered version champion, whatever its metrics are."""
+    from pipelines.commands.alias import promote as command
+
+    command(*load(pipeline), version=version)
+
+
+@models.command(rich_help_panel="Commands")
+def rollback(pipeline: PipelineName) -> None:
+    """Make the champion before this one champion again."""
+    from pipelines.commands.alias import rollback as command
+
+    command(*load(pipeline))

@@ -1,0 +1,93 @@
+"""`headrace new`: a look at a data set, and a pipeline for it in params.yaml."""
+
+import re
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from components.errors import ParamsError
+from components.guess.found import Finding, Section
+from components.guess.training import guess_stages
+from pipelines.commands.look import Data, Look, look_at
+from pipelines.mistakes import explain
+from pipelines.params import Pipeline
+from pipelines.paths import ProjectPaths
+from pipelines.storage.edit_params import read, write
+from pipelines.storage.lock import locked
+from pipelines.storage.new_section import require_new, section_text, with_section
+
+PLAIN_WIDTH = 200
+
+
+def new(project: ProjectPaths, name: str, data: Data, *, dry_run: bool) -> None:
+    """Add a pipeline for the data to params.yaml and print what was guessed; with `dry_run`, print its section only.
+
+    Raises ParamsError for a name that can't be added, and DataError for data that nothing can be learned from.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name):
+        raise ParamsError(f"{name!r} can't be a pipeline's name: a lower-case letter, then such letters, digits and _")
+    require_new(read(project.params), name)
+    look = look_at(data, root=project.root)
+    section = _section(name, look)
+    _check(name, section)
+    text = section_text(name, section, comment=_comment(look))
+    if dry_run:
+        typer.echo(text, nl=False)
+        return
+    with locked(project.state / "locks" / project.params.name):
+        write(project.params, with_section(read(project.params), name, text))
+    _show(look)
+    typer.echo(f"\nwritten to {project.params.name}: mend there what was guessed wrong, then `headrace run {name}`")
+
+
+def _section(name: str, look: Look) -> Section:
+    source = {**look.source, "dataset": name}
+    order = {"kind": source.pop("kind"), "dataset": source.pop("dataset")}
+    given_test = any(part.get("given_split") == "test" for part in source["parts"])
+    return {
+        "description": look.description,
+        "ingest": {"source": {**order, **source, **look.guess.source}, **look.guess.ingest},
+        **guess_stages(look.guess, given_test=given_test),
+    }
+
+
+def _check(name: str, section: Section) -> None:
+    """Raise ParamsError if params.yaml could not have this section."""
+    try:
+        Pipeline.model_validate({"name": name, **section})
+    except ValidationError as error:
+        raise ParamsError("\n".join(explain(Path("params.yaml"), name, error, model=Pipeline))) from error
+
+
+def _comment(look: Look) -> str:
+    left_out = [repr(one.name) if one.name.strip() != one.name else one.name for one in _left_out(look.guess.findings)]
+    said = f"Guessed by `headrace new` from {look.name}." + (f" Left out: {', '.join(left_out)}." if left_out else "")
+    return textwrap.fill(_printable(said), 116, break_long_words=False, break_on_hyphens=False)
+
+
+def _left_out(findings: Sequence[Finding]) -> list[Finding]:
+    return [one for one in findings if not one.is_used]
+
+
+def _show(look: Look) -> None:
+    table = Table(box=None, pad_edge=False)
+    for column in ("column", "taken for", "why"):
+        table.add_column(column, no_wrap=column != "why")
+    for one in look.guess.findings:
+        style = "" if one.is_used else "dim"
+        table.add_row(*(Text(_printable(text), style=style) for text in (one.name, one.taken_for, one.why)))
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    console.print(f"{look.guess.rows:,} examples {look.extent}\n", highlight=False)
+    console.print(table)
+
+
+def _printable(text: str) -> str:
+    """Text of other people's data: nothing that a terminal would obey, and no line end."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

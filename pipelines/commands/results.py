@@ -1,0 +1,154 @@
+"""`headrace results`: measure pipelines over several seeds or folds, and write what they reach to docs/results.md."""
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from pipelines.cluster.handoff import git_commit
+from pipelines.commands.quiet import import_tensorflow
+from pipelines.commands.results_page import Measured, Run, by_value, error_of, render
+from pipelines.params import Pipeline, list_pipelines, load_pipeline, with_workers
+from pipelines.paths import PipelinePaths, ProjectPaths
+from pipelines.storage.atomic import replace_file
+from pipelines.storage.edit_params import with_values
+
+_PACKAGES = ("headrace", "tensorflow", "keras", "ray")
+
+
+def results(project: ProjectPaths, names: Sequence[str], *, workers: str | None, page_only: bool) -> None:
+    """Measure the pipelines named, or all, and write docs/results.md with every pipeline that was ever measured.
+
+    A pipeline is measured in a folder of its own below .headrace, from raw data on: the project's data, models, reports
+    and MLflow runs stay as they are. Raises ParamsError for a name that is none before anything is measured.
+    """
+    pipelines = {name: load_pipeline(project.params, name) for name in list_pipelines(project.params)}
+    asked = [load_pipeline(project.params, name) for name in names or pipelines]
+    for pipeline in () if page_only else asked:
+        measured = measure(pipeline, project, workers=workers)
+        with replace_file(project.results / f"{pipeline.name}.json") as file:
+            file.write_text(measured.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        _write_page(project, pipelines)  # at once: hours may be in the next one
+        typer.echo(f"{pipeline.name}: {len(measured.runs)} runs, in docs/results/{pipeline.name}.json")
+    _write_page(project, pipelines)
+
+
+def measure(pipeline: Pipeline, project: ProjectPaths, *, workers: str | None) -> Measured:
+    """Run every stage but register for each seed or fold, and return what came of it."""
+    asked = pipeline if workers is None else with_workers(pipeline, workers)
+    paths = PipelinePaths(project.measuring, pipeline.name)
+    shutil.rmtree(project.measuring, ignore_errors=True)
+    project.measuring.mkdir(parents=True)
+    try:
+        runs = [_run(asked, paths, values) for values in variations(pipeline)]
+        if not pipeline.results.compare:
+            _keep_picture(paths, project)
+    finally:
+        shutil.rmtree(project.measuring, ignore_errors=True)
+    return Measured(
+        pipeline=pipeline.name,
+        settings_sha256=settings_digest(pipeline),
+        git_commit=git_commit(project.root),
+        versions={name: version(name) for name in _PACKAGES},
+        cores=os.cpu_count() or 1,
+        workers=asked.train.max_workers,
+        runs=tuple(runs),
+    )
+
+
+def variations(pipeline: Pipeline) -> Iterator[dict[str, int | float | str]]:
+    """Yield what each run has other than params.yaml, by place."""
+    asked = pipeline.results
+    place, numbers = ("split.fold", range(asked.folds)) if asked.folds else ("train.seed", asked.seeds)
+    for compared in [{asked.compare.place: value} for value in asked.compare.values] if asked.compare else [{}]:
+        yield from ({place: number, **compared} for number in numbers)
+
+
+def settings_digest(pipeline: Pipeline) -> str:
+    """Return a digest of all that decides what a pipeline measures: other values there make a result an old one."""
+    parts = {"description", "schedule", "register_"}
+    settings = pipeline.model_dump(mode="json", exclude_unset=True, exclude=parts)
+    settings.get("results", {}).pop("reach", None)  # a matter of reading the figures
+    settings["train"].pop("num_workers", None)
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def _run(asked: Pipeline, paths: PipelinePaths, values: Mapping[str, int | float | str]) -> Run:
+    import_tensorflow()
+    from pipelines.stages.evaluate import evaluate
+    from pipelines.stages.ingest import ingest
+    from pipelines.stages.normalize import normalize
+    from pipelines.stages.split import split
+    from pipelines.stages.train import train
+
+    pipeline, started_seconds = with_values(asked, values), time.monotonic()
+    for stage in (ingest, normalize, split, train, evaluate):
+        stage(pipeline, paths)
+    seconds = round(time.monotonic() - started_seconds, 1)
+    return Run(values=dict(values), seconds=seconds, figures={**_best_epoch(paths), **_numbers(paths.metrics)})
+
+
+def _best_epoch(paths: PipelinePaths) -> dict[str, float]:
+    """The figures of the epoch whose weights are the model, those of training with that in front."""
+    best = json.loads(paths.run.read_text(encoding="utf-8"))["best_epoch"]
+    with paths.history.open(encoding="utf-8", newline="") as file:
+        [row] = [row for row in csv.DictReader(file) if int(row["epoch"]) == best]
+    figures = {name: float(value) for name, value in row.items() if name not in ("epoch", "seconds")}
+    return {name if name.startswith("validation_") else f"training_{name}": one for name, one in figures.items()}
+
+
+def _numbers(file: Path) -> dict[str, float]:
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return {name: float(value) for name, value in content.items() if isinstance(value, int | float)}
+
+
+def _keep_picture(paths: PipelinePaths, project: ProjectPaths) -> None:
+    """Keep the last run's picture of data and fit, where there is one."""
+    picture = paths.plots / "data_and_fit.png"
+    if picture.is_file():
+        with replace_file(project.results / f"{paths.pipeline}.png") as file:
+            shutil.copyfile(picture, file)
+
+
+def _write_page(project: ProjectPaths, pipelines: Mapping[str, Pipeline]) -> None:
+    for name, measured in _found(project, pipelines).items():
+        if pipelines[name].results.compare:
+            _draw_errors(pipelines[name], measured, project.results / f"{name}.png")
+    with replace_file(project.results_page) as file:
+        file.write_text(page(project, pipelines), encoding="utf-8")
+
+
+def _draw_errors(pipeline: Pipeline, measured: Measured, picture: Path) -> None:
+    """Draw the errors by the values that are compared."""
+    from components.evaluation.figures import errors_by_value, write_png
+
+    if compare := pipeline.results.compare:
+        splits = ("training", "validation")
+        errors = {split: by_value(measured.runs, compare, error_of(pipeline, split)) for split in splits}
+        with replace_file(picture) as file:
+            write_png(errors_by_value(errors, name=compare.place), file)
+
+
+def page(project: ProjectPaths, pipelines: Mapping[str, Pipeline]) -> str:
+    """Return docs/results.md as it must be, from what was measured and what params.yaml asks for."""
+    found = _found(project, pipelines)
+    pictures = [name for name in found if (project.results / f"{name}.png").is_file()]
+    return render(pipelines, found, pictures=pictures)
+
+
+def _found(project: ProjectPaths, pipelines: Mapping[str, Pipeline]) -> dict[str, Measured]:
+    """What was ever measured, by pipeline."""
+    files = {name: project.results / f"{name}.json" for name in pipelines}
+    return {
+        name: Measured.model_validate_json(file.read_text(encoding="utf-8"))
+        for name, file in files.items()
+        if file.is_file()
+    }

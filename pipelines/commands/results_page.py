@@ -1,0 +1,149 @@
+"""docs/results.md: what each pipeline must reach, and what it was measured to reach."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+
+from components.errors import ParamsError
+from components.evaluation.settings import Comparison, Threshold
+from components.examples.settings import NumberLabel
+from components.settings import Settings
+from pipelines.params import Pipeline
+from pipelines.storage.edit_params import with_values
+
+_HEAD = """\
+# Results
+
+Made by `headrace results`; nothing here is written by hand. Each pipeline was run from its raw data to its metrics,
+with what params.yaml says: over several seeds of the training or, where it says so, on each fold of the data. A figure
+is the mean over these runs, in brackets the smallest and the largest. What a pipeline must reach is in params.yaml,
+under `results.reach` or `register.thresholds`; every figure of every run is in [docs/results](results).
+
+| pipeline | what | runs | must reach | measured | reached | seconds a run | commit |
+|---|---|---|---|---|---|---|---|
+"""
+_FIGURES = """
+`training_` and `validation_` figures are those of the epoch whose weights are the model; all others are of the test
+split or, where nothing was held out, of the training rows. The seconds are those of one run with all its stages, Ray's
+start included.
+"""
+
+
+class Run(Settings):
+    """One run of a pipeline: what it had other than params.yaml, how long it took, and every figure of it."""
+
+    values: dict[str, int | float | str]
+    seconds: float
+    figures: dict[str, float]
+
+
+class Measured(Settings):
+    """All runs of a pipeline, and what they were made with; kept in docs/results/<pipeline>.json."""
+
+    pipeline: str
+    settings_sha256: str
+    git_commit: str
+    versions: dict[str, str]
+    cores: int
+    workers: int
+    runs: tuple[Run, ...]
+
+
+def render(pipelines: Mapping[str, Pipeline], measured: Mapping[str, Measured], *, pictures: Sequence[str]) -> str:
+    """Return the page: a row for each pipeline, also for those that were never measured, then tables and pictures."""
+    rows = "".join(_row(pipeline, measured.get(name)) for name, pipeline in pipelines.items())
+    compared = "".join(_compared(pipelines[name], one) for name, one in measured.items())
+    shown = "".join(f"\n![{name}: {pipelines[name].description}](results/{name}.png)\n" for name in pictures)
+    return f"{_HEAD}{rows}{_FIGURES}{_machine(measured)}{compared}{shown}"
+
+
+def by_value(runs: Sequence[Run], compare: Comparison, figure: str) -> dict[int | float | str, list[float]]:
+    """Return a figure of each run that had a value, by the value."""
+    return {
+        value: [run.figures[figure] for run in runs if run.values.get(compare.place) == value]
+        for value in compare.values
+    }
+
+
+def error_of(pipeline: Pipeline, split: str) -> str:
+    """Return the figure that tells how wrong a model is on a split: training, validation or test."""
+    name = "root_mean_squared_error" if isinstance(pipeline.ingest.label, NumberLabel) else "loss"
+    return name if split == "test" else f"{split}_{name}"
+
+
+def _row(pipeline: Pipeline, measured: Measured | None) -> str:
+    bounds = pipeline.results.reach or pipeline.register_.thresholds
+    asked = "<br>".join(f"`{name}` {_bounds(one)}" for name, one in bounds.items())
+    if measured is None:
+        return f"| `{pipeline.name}` | {pipeline.description} | | {asked} | not measured yet | | | |\n"
+    runs = _own(pipeline, measured.runs)
+    figures = {name: [run.figures[name] for run in runs] for name in bounds}
+    found = "<br>".join(map(_figure, figures.values()))
+    if pipeline.split.held_out == "none":
+        found += "<br>on the training rows: nothing was held out"
+    reached = all(_is_within(statistics.fmean(figures[name]), one) for name, one in bounds.items())
+    cells = (
+        f"`{pipeline.name}`",
+        pipeline.description,
+        _runs(pipeline, runs),
+        asked,
+        found,
+        "yes" if reached else "**no**",
+        f"{statistics.fmean(run.seconds for run in runs):.0f}",
+        measured.git_commit[:7],
+    )
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _runs(pipeline: Pipeline, runs: Sequence[Run]) -> str:
+    if pipeline.results.folds:
+        return f"{len(runs)} folds"
+    return f"seeds {', '.join(str(run.values['train.seed']) for run in runs)}"
+
+
+def _own(pipeline: Pipeline, runs: Sequence[Run]) -> Sequence[Run]:
+    """The runs that have what params.yaml says, where other values are compared."""
+    compare = pipeline.results.compare
+    if compare is None:
+        return runs
+    own = [value for value in compare.values if with_values(pipeline, {compare.place: value}) == pipeline]
+    if not own:
+        raise ParamsError(f"{pipeline.name}.results.compare.values: the value of {compare.place} itself is not there")
+    return [run for run in runs if run.values[compare.place] in own]
+
+
+def _compared(pipeline: Pipeline, measured: Measured) -> str:
+    """A table of the errors by the values that are compared; nothing where none are."""
+    if (compare := pipeline.results.compare) is None:
+        return ""
+    errors = [error_of(pipeline, split) for split in ("training", "validation", "test")]
+    columns = [by_value(measured.runs, compare, error) for error in errors]
+    head = f"\n## {pipeline.name}\n\n| {compare.place} | {' | '.join(errors)} |\n|---|---|---|---|\n"
+    return head + "".join(
+        f"| {value} | {' | '.join(_figure(column[value]) for column in columns)} |\n" for value in compare.values
+    )
+
+
+def _figure(values: Sequence[float]) -> str:
+    return f"{statistics.fmean(values):.5g} ({min(values):.5g} to {max(values):.5g})"
+
+
+def _bounds(bounds: Threshold) -> str:
+    if bounds.minimum is None:
+        return f"≤ {bounds.maximum:g}"
+    if bounds.maximum is None:
+        return f"≥ {bounds.minimum:g}"
+    return f"{bounds.minimum:g} to {bounds.maximum:g}"
+
+
+def _is_within(value: float, bounds: Threshold) -> bool:
+    low = bounds.minimum is None or value >= bounds.minimum
+    return low and (bounds.maximum is None or value <= bounds.maximum)
+
+
+def _machine(measured: Mapping[str, Measured]) -> str:
+    """Which versions, workers and cores, once for all the pipelines that had the same."""
+    made: dict[str, list[str]] = {}
+    for name, one in measured.items():
+        versions = ", ".join(f"{package} {version}" for package, version in one.versions.items())
+        made.setdefault(f"{one.workers} workers on {one.cores} cores, {versions}", []).append(f"`{name}`")
+    return "".join(f"\n- {how}: {', '.join(names)}" for how, names in made.items()) + ("\n" if made else "")

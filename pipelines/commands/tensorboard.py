@@ -1,0 +1,76 @@
+"""`headrace tensorboard`: TensorBoard on what a training has left, or on a graph to learn from."""
+
+import signal
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import typer
+
+from components.errors import DataError, ParamsError
+from pipelines.commands.quiet import import_tensorflow, quiet
+from pipelines.paths import PipelinePaths
+
+EXAMPLE = "graph"  # in place of a pipeline's name
+HOST = "127.0.0.1"  # TensorBoard asks nobody for a password
+
+
+def show_training(paths: PipelinePaths, *, port: int) -> None:
+    """Show the figures, weights, graph and pictures of the last training until Ctrl-C; a `port` of 0 is any free one.
+
+    Raises DataError where there is no training to show, ParamsError where the port is taken.
+    """
+    if not paths.tensorboard.is_dir():
+        raise DataError(f"no event files in {paths.tensorboard}; `headrace train {paths.pipeline}` writes them")
+    _serve(paths.tensorboard, what=paths.pipeline, port=port)
+
+
+def show_example(*, port: int) -> None:
+    """Show the graphs of two small sums, in a folder that goes when TensorBoard ends."""
+    import_tensorflow()
+    from components.graph_example import write_graph_example
+
+    with tempfile.TemporaryDirectory(prefix="headrace-graph-") as folder:
+        results = write_graph_example(Path(folder))
+        _serve(Path(folder), what=", ".join(f"{formula} = {value}" for formula, value in results.items()), port=port)
+
+
+def _serve(folder: Path, *, what: str, port: int) -> None:
+    """TensorBoard in this process, so that none is left whichever way this one ends."""
+    _require_free(port)
+    from tensorboard import program
+
+    board = program.TensorBoard()
+    board.configure(argv=[None, "--logdir", str(folder), "--host", HOST, "--port", str(port)])
+    with _until_asked_to_end():
+        with quiet():
+            address = board.launch()
+        typer.echo(f"{what}: TensorBoard at {address}; Ctrl-C ends it")
+        while True:
+            signal.pause()
+
+
+def _require_free(port: int) -> None:
+    try:
+        socket.create_server((HOST, port)).close()
+    except OSError as error:
+        raise ParamsError(f"--port {port}: {error.strerror}; leave --port out for a free one") from error
+
+
+@contextmanager
+def _until_asked_to_end() -> Iterator[None]:
+    """End the block, quietly, at Ctrl-C or SIGTERM."""
+    before = signal.signal(signal.SIGTERM, _stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("TensorBoard has ended")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stop(signal_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt(f"signal {signal_number}")

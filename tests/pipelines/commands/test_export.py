@@ -1,0 +1,60 @@
+"""A model in another form, where it is asked to be."""
+
+import keras
+import pytest
+import tensorflow as tf
+
+from components.errors import DataError, ParamsError, ServiceError
+from pipelines.commands.export import default_place, export
+from pipelines.commands.forms import Form
+from pipelines.params import load_pipeline
+from pipelines.paths import PipelinePaths
+
+
+@pytest.fixture(scope="module")
+def takeoff(repository):
+    return load_pipeline(repository / "params.yaml", "takeoff")
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory):
+    speed, weight = (keras.Input((1,), name=name) for name in ("speed", "weight"))
+    file = tmp_path_factory.mktemp("model") / "model.keras"
+    keras.Model({"speed": speed, "weight": weight}, speed * 2.0 + weight).save(file)
+    return file
+
+
+@pytest.fixture
+def paths(tmp_path, model_file):
+    paths = PipelinePaths(tmp_path / "a project", "takeoff")
+    paths.model.parent.mkdir(parents=True)
+    paths.model.write_bytes(model_file.read_bytes())
+    return paths
+
+
+def test_the_last_trainings_model_is_exported_and_an_earlier_export_replaced(paths, takeoff):
+    place = default_place(paths, Form.SAVED_MODEL)
+    for _ in range(2):
+        export(takeoff, paths, form=Form.SAVED_MODEL, output=None, alias=None)
+    serve = tf.saved_model.load(str(place)).signatures["serving_default"]
+    assert serve(speed=tf.constant([[60.0]]), weight=tf.constant([[3.0]]))["output_0"].numpy() == [[123.0]]
+    assert [one.name for one in place.parent.iterdir()] == ["1"]
+
+    export(takeoff, paths, form=Form.TFLITE, output=None, alias=None)
+    assert default_place(paths, Form.TFLITE).read_bytes()[4:8] == b"TFL3"  # the file's own mark
+
+
+def test_something_else_is_not_replaced(paths, takeoff):
+    for form in Form:
+        with pytest.raises(ParamsError, match="there is something else already"):
+            export(takeoff, paths, form=form, output=paths.root, alias=None)
+    assert paths.model.is_file()
+
+
+def test_without_a_model_nothing_is_written(project_root, takeoff):
+    paths = PipelinePaths(project_root, "takeoff")
+    with pytest.raises(DataError, match="`headrace train` makes it"):
+        export(takeoff, paths, form=Form.SAVED_MODEL, output=None, alias=None)
+    with pytest.raises(ServiceError, match="no takeoff@champion"):
+        export(takeoff, paths, form=Form.TFLITE, output=None, alias="champion")
+    assert not paths.export.exists()

@@ -1,0 +1,93 @@
+"""`headrace generate`: text on standard output, and mistakes told before anything is printed."""
+
+from pathlib import Path
+
+import keras
+import polars as pl
+import pytest
+import yaml
+
+from components.errors import DataError, ParamsError, ServiceError
+from components.examples.settings import NextTokenLabel
+from components.models.build import build
+from components.training.restored import restored_model
+from components.transforms.fitted import FittedTable, FittedVocabulary
+from pipelines.commands.generate import generate
+from pipelines.commands.predict import predictions_of, read_input
+from pipelines.params import Pipeline
+from pipelines.paths import PipelinePaths
+from pipelines.tracking import registry
+
+HELLO = {"length": 4, "temperature": 0.8, "seed": 0, "alias": "champion"}
+
+
+@pytest.fixture(scope="module")
+def hello(repository) -> Pipeline:
+    content = yaml.safe_load((repository / "params.yaml").read_text(encoding="utf-8"))["hello_rnn"]
+    return Pipeline.model_validate({"name": "hello_rnn", **content})
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, hello) -> Path:
+    """The pipeline's model, trained on the word: it is heard after each letter."""
+    text = {
+        "feature": hello.ingest.features["text"],
+        "transforms": (FittedVocabulary(tokens=("l", "e", "h", "o")),),
+        "shape": (4,),
+    }
+    label = NextTokenLabel(name="text")
+    fitted = FittedTable(features={"text": text}, label=label, training_examples=1)
+    keras.utils.set_random_seed(1)
+    core = build(hello.train.model, input_shape=(4,), label=label, tokens=6)
+    core.compile(keras.optimizers.Adam(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    ids = keras.ops.convert_to_tensor([[4, 3, 2, 2, 5]])
+    for _ in range(80):
+        core.train_on_batch(keras.ops.cast(ids[:, :-1], "float32"), ids[:, 1:])
+    folder = tmp_path_factory.mktemp("model")
+    model, _ = restored_model(
+        core.get_weights(), model=hello.train.model, fitted=fitted, statistics=folder / "statistics.json"
+    )
+    model.save(folder / "model.keras")
+    return folder / "model.keras"
+
+
+@pytest.fixture
+def champion(monkeypatch, model) -> None:
+    monkeypatch.setattr(registry, "model_file", lambda *_: model)
+
+
+def test_the_prompt_and_what_follows_are_printed(hello, champion, capsys, tmp_path) -> None:
+    paths = PipelinePaths(tmp_path, "hello_rnn")
+    generate(hello, paths, prompt="h", **HELLO | {"temperature": 0})
+    assert capsys.readouterr().out == "hello\n"
+    generate(hello, paths, prompt="he", **HELLO | {"length": 20, "temperature": 2.0})
+    first = capsys.readouterr().out
+    generate(hello, paths, prompt="he", **HELLO | {"length": 20, "temperature": 2.0})
+    assert first == capsys.readouterr().out
+    assert (first[:2], len(first), set(first) <= set("helo\n")) == ("he", 23, True)
+
+
+def test_a_prompt_with_unknown_characters_is_refused_before_anything_is_printed(hello, champion, capsys, tmp_path):
+    with pytest.raises(DataError, match="characters that no training text had: 'x'"):
+        generate(hello, PipelinePaths(tmp_path, "hello_rnn"), prompt="hex", **HELLO)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_pipeline_that_writes_no_text_is_refused(repository, tmp_path) -> None:
+    content = yaml.safe_load((repository / "params.yaml").read_text(encoding="utf-8"))["digits"]
+    digits = Pipeline.model_validate({"name": "digits", **content})
+    with pytest.raises(ParamsError, match=r"digits predicts digit .a category., and only a model of next tokens"):
+        generate(digits, PipelinePaths(tmp_path, "digits"), prompt="h", **HELLO)
+
+
+def test_without_a_champion_it_is_said_how_to_get_one(hello, project_root) -> None:
+    with pytest.raises(ServiceError, match=r"has no hello_rnn@champion\. Run `headrace run hello_rnn`"):
+        generate(hello, PipelinePaths(project_root, "hello_rnn"), prompt="h", **HELLO)
+
+
+def test_predictions_are_what_follows_each_letter(hello, model, tmp_path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"text": "hell"}\n{"text": "he"}\n', encoding="utf-8")
+    origin, examples = read_input(hello, tmp_path / "rows.jsonl")
+    loaded = keras.saving.load_model(model)
+    found = predictions_of(hello, origin, examples, model=loaded)
+    assert found.equals(pl.DataFrame({"row": [1, 2], "prediction": ["ello", "el"]}))

@@ -1,0 +1,97 @@
+"""docs/results.md: made of what was measured, and of nothing else."""
+
+import pytest
+
+from components.errors import ParamsError
+from pipelines.commands.results import page, settings_digest, variations
+from pipelines.commands.results_page import Measured, Run, render
+from pipelines.params import Pipeline, list_pipelines, load_pipeline
+from pipelines.paths import ProjectPaths
+from pipelines.storage.edit_params import with_values
+
+
+@pytest.fixture(scope="module")
+def pipelines(repository) -> dict[str, Pipeline]:
+    file = repository / "params.yaml"
+    return {name: load_pipeline(file, name) for name in list_pipelines(file)}
+
+
+def measured(pipeline: str, *runs: tuple[dict, dict]) -> Measured:
+    made = tuple(Run(values=values, seconds=20, figures=figures) for values, figures in runs)
+    versions = {"keras": "3.15.1"}
+    return Measured(
+        pipeline=pipeline,
+        settings_sha256="0",
+        git_commit="0123456789",
+        versions=versions,
+        cores=2,
+        workers=2,
+        runs=made,
+    )
+
+
+def row(text: str, pipeline: str) -> str:
+    [found] = [line for line in text.splitlines() if line.startswith(f"| `{pipeline}` ")]
+    return found
+
+
+def test_the_page_is_what_was_measured(repository, pipelines):
+    project = ProjectPaths(repository)
+    assert project.results_page.read_text(encoding="utf-8") == page(project, pipelines), "run headrace results"
+
+
+def test_no_result_is_of_other_settings(repository, pipelines):
+    old = []
+    for file in sorted((repository / "docs" / "results").glob("*.json")):
+        one = Measured.model_validate_json(file.read_text(encoding="utf-8"))
+        if one.settings_sha256 != settings_digest(pipelines[one.pipeline]):
+            old.append(one.pipeline)
+    assert old == [], "params.yaml has changed since: run `headrace results` for these"
+
+
+def test_a_row_has_mean_and_range_and_says_when_nothing_was_held_out(pipelines):
+    name = "study_hours"
+    figures = [({"train.seed": seed}, {"at_8_hours": value}) for seed, value in ((1, 82.0), (2, 82.06), (3, 81.97))]
+    shown = row(render(pipelines, {name: measured(name, *figures)}, pictures=()), name)
+    assert "82.01 (81.97 to 82.06)<br>on the training rows: nothing was held out" in shown
+    assert "| yes |" in shown
+    assert "| seeds 1, 2, 3 |" in shown
+
+
+def test_a_mean_out_of_reach_is_told(pipelines):
+    runs = [({"train.seed": seed}, {"at_8_hours": 83.0}) for seed in (1, 2)]
+    shown = row(render(pipelines, {"study_hours": measured("study_hours", *runs)}, pictures=()), "study_hours")
+    assert "| **no** |" in shown
+
+
+def test_what_was_never_measured_is_told(pipelines):
+    assert "not measured yet" in row(render(pipelines, {}, pictures=()), "linear")
+
+
+def test_compared_values_have_a_table_and_the_row_is_of_those_in_params_yaml(pipelines):
+    place = "normalize.transforms.x.1.degree"
+    names = ("root_mean_squared_error", "training_root_mean_squared_error", "validation_root_mean_squared_error")
+    runs = [({"train.seed": 1, place: degree}, dict.fromkeys(names, degree / 100)) for degree in (1, 4, 15)]
+    text = render(pipelines, {"polynomial": measured("polynomial", *runs)}, pictures=("polynomial",))
+    assert "0.04 (0.04 to 0.04)" in row(text, "polynomial")
+    assert "| 15 | 0.15 (0.15 to 0.15) |" in text
+    assert "(results/polynomial.png)" in text
+    other = with_values(pipelines["polynomial"], {place: 5})
+    with pytest.raises(ParamsError, match="is not there"):
+        render({"polynomial": other}, {"polynomial": measured("polynomial", *runs)}, pictures=())
+
+
+def test_runs_are_of_seeds_or_folds_with_each_value_that_is_compared(pipelines):
+    assert list(variations(pipelines["linear"])) == [{"train.seed": seed} for seed in (1, 2, 3)]
+    assert list(variations(pipelines["titanic"])) == [{"split.fold": fold} for fold in range(5)]
+    compared = list(variations(pipelines["polynomial"]))
+    assert len(compared) == 9
+    assert compared[-1] == {"train.seed": 3, "normalize.transforms.x.1.degree": 15}
+
+
+def test_only_what_decides_the_figures_makes_a_result_an_old_one(pipelines):
+    linear = pipelines["linear"]
+    same = linear.model_copy(update={"description": "another"})
+    assert settings_digest(same) == settings_digest(linear)
+    assert settings_digest(with_values(linear, {"train.num_workers": 1})) == settings_digest(linear)
+    assert settings_digest(with_values(linear, {"train.epochs": 11})) != settings_digest(linear)

@@ -1,0 +1,69 @@
+"""TensorBoard as a person starts and ends it."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+
+import psutil
+import pytest
+
+from components.errors import DataError, ParamsError
+from components.graph_example import write_graph_example
+from pipelines.commands.tensorboard import show_training
+from pipelines.paths import PipelinePaths
+
+
+def test_the_example_is_two_sums_in_scopes_of_their_own(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert write_graph_example(tmp_path) == {"(2 + 3) x 4": 20, "3 + 4": 7}
+    events = EventAccumulator(str(tmp_path)).Reload()
+    nodes = {node.name for node in events.Graph().node}
+    assert {"product/two", "product/three", "product/four", "product/add", "product/multiply"} <= nodes
+    assert {"sum/three", "sum/four", "sum/add"} <= nodes
+    assert events.Tags()["tensors"] == ["product", "sum"]
+
+
+def test_it_answers_on_this_machine_and_ends_with_ctrl_c(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipelines", "tensorboard", "graph"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    try:
+        said = process.stdout.readline()
+        address = re.search(r"http://127\.0\.0\.1:(\d+)/", said)
+        assert said.startswith("(2 + 3) x 4 = 20, 3 + 4 = 7: TensorBoard at "), said
+        with urllib.request.urlopen(f"{address[0]}data/plugins_listing", timeout=30) as answer:
+            assert b'"graphs"' in answer.read()
+        helpers = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        output, problem = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert (process.returncode, output, problem) == (0, "TensorBoard has ended\n", "")
+    assert not psutil.wait_procs(helpers, timeout=10)[1]
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", int(address[1]))) != 0
+    assert list(tmp_path.glob("headrace-graph-*")) == []
+
+
+def test_a_port_that_is_taken_is_said(tmp_path):
+    paths = PipelinePaths(tmp_path, "digits")
+    paths.tensorboard.mkdir(parents=True)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ParamsError, match=f"--port {port}: Address already in use"):
+            show_training(paths, port=port)
+
+
+def test_without_a_training_there_is_nothing_to_show(tmp_path):
+    with pytest.raises(DataError, match="`headrace train digits` writes them"):
+        show_training(PipelinePaths(tmp_path, "digits"), port=0)
