@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -19,6 +20,12 @@ def _own_environment() -> Iterator[None]:
     yield
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
+def _own_log() -> None:
+    """Log lines go to the test's own output, wherever `main()`, a page of the tutorial or Airflow has sent them."""
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

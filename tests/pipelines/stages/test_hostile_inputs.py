@@ -27,7 +27,6 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import structlog
 import yaml
 from PIL import Image
 
@@ -864,8 +863,7 @@ def headrace(monkeypatch, capsys):
             main()
         return int(end.value.code or 0), capsys.readouterr().err
 
-    yield run
-    structlog.reset_defaults()  # main() makes it write to this test's standard error
+    return run
 
 
 @pytest.fixture(scope="module")
