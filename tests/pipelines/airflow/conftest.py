@@ -1,7 +1,7 @@
 """Airflow makes its home when it is imported: in a folder of the tests, not in the person's home folder.
 
-It sets up Python's logging then, too, and closes what TensorFlow's logging writes to, if that is another test's standard
-error. So it is imported before any test runs.
+It is imported as a library, without its settings: they set up Python's logging anew, and with that close what
+TensorFlow's logging writes to, which may be another test's standard error. The programs that tests start have them.
 """
 
 import atexit
@@ -11,5 +11,8 @@ import tempfile
 
 os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-home-")
 atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
+os.environ["_AIRFLOW__AS_LIBRARY"] = "1"
 
 import airflow  # noqa: E402, F401
+
+del os.environ["_AIRFLOW__AS_LIBRARY"]
