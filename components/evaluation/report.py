@@ -13,7 +13,7 @@ from components.evaluation.drift import Drift
 from components.evaluation.figures import svg
 from components.evaluation.outcome import Outcome
 from components.evaluation.profile import ColumnProfile
-from components.evaluation.worst import WorstExample, data_uri
+from components.evaluation.worst import DrawnExample, WorstExample, data_uri
 from components.examples.settings import CategoryLabel, Label, NumberLabel
 
 _TABLE_CLASSES = 20  # a larger confusion matrix is shown as a figure, and its largest cells as a list
@@ -57,6 +57,7 @@ class Report:
     profiles: Mapping[str, ColumnProfile]
     figures: Mapping[str, Figure]
     worst: Sequence[WorstExample]
+    drawn: Sequence[DrawnExample] = ()
     drift: Drift | None = None
     measured_on: Literal["test", "train"] = "test"
 

@@ -50,6 +50,7 @@ class Evaluate(Settings):
     """
 
     worst_examples: Annotated[int, Field(ge=0, le=100)] = 12
+    random_examples: Annotated[int, Field(ge=0, le=100)] = 12
     points: dict[MetricName, dict[str, int | float | str | None]] = Field(default={})
 
 

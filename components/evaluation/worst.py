@@ -1,17 +1,21 @@
-"""The worst examples, as a reader can look at them."""
+"""Examples as a reader can look at them: the worst ones, and some drawn at random."""
 
 import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
 from PIL import Image
 
 from components.evaluation.outcome import Mistake
+from components.examples.identity import mix
 from components.examples.settings import Feature, ImageFeature
 from components.sources.decoding import decode_image
+
+_DRAW_SEED = 0x5EED
 
 
 @dataclass(frozen=True)
@@ -23,21 +27,39 @@ class WorstExample:
     values: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class DrawnExample:
+    """An example's label as a text, "" where there is none, and what a model sees, as of a `WorstExample`."""
+
+    label: str
+    picture: np.ndarray | None
+    values: tuple[str, ...]
+
+
 def worst_examples(
     examples: pl.DataFrame, mistakes: Sequence[Mistake], *, features: Mapping[str, Feature]
 ) -> list[WorstExample]:
     """Return the mistakes, in their order, each with its row of `examples`."""
-    images = {name: feature for name, feature in features.items() if isinstance(feature, ImageFeature)}
-    others = [name for name in features if name not in images]
     return [
-        WorstExample(
-            mistake,
-            picture=next((picture(row[name], feature=feature) for name, feature in images.items()), None),
-            values=tuple(_text(row[name]) for name in others),
-        )
-        for mistake in mistakes
-        for row in [examples.row(mistake.row, named=True)]
+        WorstExample(mistake, *_seen(examples.row(mistake.row, named=True), features=features)) for mistake in mistakes
     ]
+
+
+def drawn_examples(
+    examples: pl.DataFrame, *, count: int, label: str, features: Mapping[str, Feature]
+) -> list[DrawnExample]:
+    """Return `count` of the examples, or all if there are fewer: a draw that depends on their ids alone."""
+    rows = np.argsort(mix(examples["example_id"].to_numpy(), _DRAW_SEED), kind="stable")[:count]
+    return [
+        DrawnExample(_text(row[label]) if label not in features else "", *_seen(row, features=features))
+        for row in examples[rows].iter_rows(named=True)
+    ]
+
+
+def _seen(row: Mapping[str, Any], *, features: Mapping[str, Feature]) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    images = {name: feature for name, feature in features.items() if isinstance(feature, ImageFeature)}
+    shown = next((picture(row[name], feature=feature) for name, feature in images.items()), None)
+    return shown, tuple(_text(row[name]) for name in features if name not in images)
 
 
 def picture(pixels: Sequence[int] | np.ndarray | bytes, *, feature: ImageFeature) -> np.ndarray:

@@ -19,7 +19,7 @@ from components.evaluation.profile import profile
 from components.evaluation.report import Report, render
 from components.evaluation.rows import checked_rows
 from components.evaluation.tokens import token_outcome
-from components.evaluation.worst import WorstExample, worst_examples
+from components.evaluation.worst import WorstExample, drawn_examples, worst_examples
 from components.examples.held_out import measured_examples
 from components.examples.settings import (
     CategoryLabel,
@@ -65,6 +65,9 @@ def evaluate(pipeline: Pipeline, paths: PipelinePaths) -> None:
         ),
         figures=_figures(paths, pipeline, manifest, run) | _fit(model, paths, pipeline) | outcome.figures,
         worst=worst,
+        drawn=drawn_examples(
+            examples, count=pipeline.evaluate.random_examples, label=pipeline.ingest.label.name, features=features
+        ),
         drift=(drift := _drift(paths)),
         measured_on=measured_on,
     )

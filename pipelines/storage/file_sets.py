@@ -18,6 +18,7 @@ from pipelines.storage.copies import Copy
 from pipelines.storage.objects import Storage, open_storage
 
 _READERS = 8  # at once: a bucket takes some 20 ms for a small object
+_READ_AT_ONCE = 4  # files that a reader brings: to wake it up takes longer than to read a small one
 
 
 def find_files(files: FileSet) -> list[str]:
@@ -91,7 +92,9 @@ def _download(storage: Storage, key: str, target: Path, *, root: str) -> None:
 
 
 def _pack(storage: Storage, keys: Sequence[str], target: Path, *, root: str) -> None:
-    contents = map_in_threads(storage.read, keys, threads=_READERS, waiting=_READERS)
+    chunks = [keys[start : start + _READ_AT_ONCE] for start in range(0, len(keys), _READ_AT_ONCE)]
+    read = map_in_threads(partial(_read, storage), chunks, threads=_READERS, waiting=_READERS)
+    contents = (content for chunk in read for content in chunk)
     with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as archive:
         for key, content in zip(keys, contents, strict=True):
             if content is None:
@@ -99,6 +102,10 @@ def _pack(storage: Storage, keys: Sequence[str], target: Path, *, root: str) -> 
             member = tarfile.TarInfo(key)  # of no owner and no time: only names and content count
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
+
+
+def _read(storage: Storage, keys: Sequence[str]) -> list[bytes | None]:
+    return [storage.read(key) for key in keys]
 
 
 def _removed(root: str, key: str) -> ServiceError:

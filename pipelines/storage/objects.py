@@ -100,8 +100,10 @@ class _Folder:
 
     def keys(self, prefix: str) -> list[str]:
         folder = self.root / prefix.rpartition("/")[0]
-        names = (path.relative_to(self.root).as_posix() for path in folder.rglob("[!.]*") if path.is_file())
-        return sorted(name for name in names if name.startswith(prefix))
+        # Not Path.rglob, which takes six times as long where there are many files.
+        found = (f"{place}/{name}" for place, _, names in os.walk(folder) for name in names if name[0] != ".")
+        keys = (path.removeprefix(f"{self.root}/") for path in found if Path(path).is_file())
+        return sorted(key for key in keys if key.startswith(prefix))
 
     def versions(self, prefix: str) -> dict[str, str | None]:
         with _reaching(f"look at {prefix} in {self.root}"):

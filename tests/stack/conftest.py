@@ -74,6 +74,9 @@ class RunningStack:
             assert time.monotonic() < deadline_seconds
             time.sleep(1)
 
+    def wait_for_dag(self, dag: str) -> None:
+        self.wait_for(lambda: self.airflow("GET", f"/dags/{dag}").get("dag_id") == dag)
+
     def pause(self, dag: str, *, is_paused: bool) -> None:
         """While a DAG is paused, Airflow starts no task of it; those that run go on."""
         said = self.airflow("PATCH", f"/dags/{dag}", {"is_paused": is_paused})
@@ -263,6 +266,7 @@ def stack(repository: Path) -> Iterator[RunningStack]:
     assert done.returncode == 0, done.stdout + done.stderr
     running = RunningStack(root, environment_of(root / ".stack"))
     use_s3(running)
+    running.wait_for_dag(DAG)  # Airflow answers before it has read them
     yield running
     subprocess.run([sys.executable, "-m", "infra.stack", "down"], cwd=root, timeout=600, check=True)
     shutil.rmtree(parent, ignore_errors=True)
@@ -281,7 +285,7 @@ def add_pipeline(stack: RunningStack) -> Iterator[Callable[[str, dict[str, Any]]
         dags = [f"headrace_{name}", *([f"headrace_{name}_predict"] if "predict" in section["schedule"] else [])]
         made.extend(dags)
         for dag in dags:
-            stack.wait_for(lambda dag=dag: stack.airflow("GET", f"/dags/{dag}").get("dag_id") == dag)
+            stack.wait_for_dag(dag)
         return name
 
     yield add

@@ -18,7 +18,7 @@ from components.evaluation.outcome import category_outcome, number_outcome
 from components.evaluation.profile import profile, profile_of, summarize_table
 from components.evaluation.report import Report, render
 from components.evaluation.settings import DriftLimits
-from components.evaluation.worst import worst_examples
+from components.evaluation.worst import drawn_examples, worst_examples
 from components.examples.settings import (
     CategoryFeature,
     CategoryLabel,
@@ -26,6 +26,7 @@ from components.examples.settings import (
     ImageFeature,
     NumberFeature,
     NumberLabel,
+    TextFeature,
 )
 
 HOSTILE = '</td></svg><script>alert(1)</script><img src=x onerror="alert(1)">\'"$_{'
@@ -73,6 +74,7 @@ def _category_report(classes: tuple[str, ...], *, column: str = "age", examples:
     outcome = category_outcome(labels, probabilities, label=label, worst_examples=5)
     features: dict[str, Feature] = {column: NumberFeature(), "word": CategoryFeature()}
     table = pl.DataFrame({column: random.random(examples), "word": [classes[0]] * examples})
+    drawn = table.with_columns(kind=pl.lit(classes[1]), example_id=pl.int_range(examples, dtype=pl.UInt64))
     counts = {name: np.bincount(labels, minlength=len(classes)).tolist() for name in ("train", "validation", "test")}
     return Report(
         title="demo",
@@ -89,6 +91,7 @@ def _category_report(classes: tuple[str, ...], *, column: str = "age", examples:
             **outcome.figures,
         },
         worst=worst_examples(table, outcome.worst, features=features),
+        drawn=drawn_examples(drawn, count=3, label="kind", features=features),
         drift=_drift(table, features),
     )
 
@@ -155,6 +158,19 @@ def test_class_names_in_any_script_are_drawn_without_a_warning(tmp_path: Path) -
     figures.write_png(figures.confusion(matrix, classes=("猫", "$\\frac{")), tmp_path / "confusion.png")
     with Image.open(tmp_path / "confusion.png") as image:
         assert image.info.keys() <= {"dpi"}  # no date, no version
+
+
+def test_examples_are_drawn_by_their_ids_alone_and_shown_with_their_labels() -> None:
+    features = {"size": NumberFeature(), "text": TextFeature(length=3)}
+    ids = pl.int_range(50, dtype=pl.UInt64, eager=True)
+    table = pl.DataFrame({"example_id": ids, "size": ids.cast(pl.Float64), "text": ids.cast(pl.String), "kind": "a"})
+    drawn = drawn_examples(table, count=5, label="kind", features=features)
+    assert len(drawn) == 5
+    assert {one.label for one in drawn} == {"a"}
+    assert drawn == drawn_examples(table.reverse(), count=5, label="kind", features=features)
+    assert [one.values[0] for one in drawn] != [one.values[0] for one in sorted(drawn, key=lambda one: one.values)]
+    assert len(drawn_examples(table, count=100, label="kind", features=features)) == 50
+    assert drawn_examples(table, count=1, label="text", features=features)[0].label == ""
 
 
 def test_worst_examples_show_the_picture_with_white_at_255() -> None:
