@@ -16,7 +16,7 @@ NUMBERS = {
     "label": {"type": "category", "name": "kind", "classes": ["a", "b", "c"]},
 }
 IMAGES = {
-    "features": {"photo": {"type": "image", "height": 64, "width": 64, "channels": 3}},
+    "features": {"photo": {"type": "image", "height": 224, "width": 224, "channels": 3}},
     "label": {"type": "category", "name": "kind", "classes": [f"class{number}" for number in range(10)]},
 }
 MEASURED = "seconds by part: "

@@ -28,7 +28,7 @@ _XZ_MEMORY_BYTES = 1 << 28  # `xz -9` needs 65 MiB; a header can ask for 4 GiB
 
 
 @contextmanager
-def open_plain(path: Path, *, max_bytes: int = MAX_BYTES, max_ratio: int = MAX_RATIO) -> Iterator[BinaryIO]:
+def open_plain(path: Path, *, max_bytes: int = MAX_BYTES, max_ratio: int = MAX_RATIO) -> Iterator[io.BufferedReader]:
     """Yield the decompressed bytes of a file; several streams one after the other are read as one.
 
     Raises DataError, here or from any read, if the file is damaged, is truncated, has something after its end, or gives

@@ -18,6 +18,8 @@ from components.sources.part import RawPart, RowError, require_columns
 from components.sources.rows import RowBlock, cut_rows, read_header, require_closed_quotes
 from components.sources.settings import DelimitedPart, GivenSplit
 
+_CONTENT = re.compile(rb"[^\r\n]")
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -47,7 +49,7 @@ def delimited_blocks(path: Path, layout: Layout) -> Iterator[DelimitedBlock]:
         stream.read(header_bytes)
         empty = True
         for rows in cut_rows(stream, separator=layout.separator):
-            if rows.content.strip(b"\r\n"):
+            if _CONTENT.search(rows.content):
                 empty = False
                 yield DelimitedBlock(rows, layout)
     if empty:

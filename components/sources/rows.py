@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -28,11 +27,11 @@ _LIMIT_LOCK = threading.Lock()
 class RowBlock:
     """Whole rows. If not `is_regular`, `require_closed_quotes` must look at them before they are read."""
 
-    content: bytes
+    content: bytes | bytearray
     is_regular: bool
 
 
-def read_header(stream: BinaryIO, *, file: str, separator: str) -> tuple[list[str], int]:
+def read_header(stream: io.BufferedIOBase, *, file: str, separator: str) -> tuple[list[str], int]:
     """Return the values of the first row, and how many bytes it has with its line end and a byte order mark."""
     content = stream.read(LONGEST_ROW_BYTES)
     mark = 3 if content.startswith(b"\xef\xbb\xbf") else 0
@@ -51,23 +50,38 @@ def read_header(stream: BinaryIO, *, file: str, separator: str) -> tuple[list[st
     return header, mark + lines.consumed_bytes
 
 
-def cut_rows(stream: BinaryIO, *, separator: str, block_bytes: int = BLOCK_BYTES) -> Iterator[RowBlock]:
+def cut_rows(stream: io.BufferedIOBase, *, separator: str, block_bytes: int = BLOCK_BYTES) -> Iterator[RowBlock]:
     """Yield all rows of a stream, which begins with a row, in blocks of about `block_bytes`.
 
     What can't be cut, because a quote is not closed or a row has more than `LONGEST_ROW_BYTES`, is one last block.
     """
-    rest = b""
-    while chunk := stream.read(block_bytes):
-        content = rest + chunk
+    rest = bytearray()
+    while content := _read_on(stream, rest, block_bytes):
         end, is_regular = _end_of_rows(content, separator)
         if end == 0 and len(content) > LONGEST_ROW_BYTES:
             yield RowBlock(content, is_regular=False)
             return
-        if end:
-            yield RowBlock(content[:end], is_regular)
         rest = content[end:]
+        del content[end:]
+        if content:
+            yield RowBlock(content, is_regular)
     if rest:
         yield RowBlock(rest, _is_regular(rest, _quotes(rest), separator) and rest.count(b'"') % 2 == 0)
+
+
+def _read_on(stream: io.BufferedIOBase, rest: bytearray, block_bytes: int) -> bytearray:
+    """What is left of the block before, and the next one after it; nothing at the end of the stream.
+
+    Read into its place, because every copy of a block costs a tenth of what reading its values does.
+    """
+    content = bytearray(len(rest) + block_bytes)
+    content[: len(rest)] = rest
+    with memoryview(content) as view:
+        length = len(rest)
+        while length < len(view) and (count := stream.readinto(view[length:])):
+            length += count
+    del content[length if length > len(rest) else 0 :]
+    return content
 
 
 def require_closed_quotes(block: RowBlock, *, file: str, separator: str) -> None:
@@ -93,7 +107,7 @@ _UNCLOSED = (
 )
 
 
-def _end_of_rows(content: bytes, separator: str) -> tuple[int, bool]:
+def _end_of_rows(content: bytes | bytearray, separator: str) -> tuple[int, bool]:
     """Return where the last whole row ends (0: nowhere), and whether quotes open and close whole values."""
     quotes = _quotes(content)
     if not _is_regular(content, quotes, separator):
@@ -108,13 +122,13 @@ def _end_of_rows(content: bytes, separator: str) -> tuple[int, bool]:
     return 0, True
 
 
-def _quotes(content: bytes) -> npt.NDArray[np.int64]:
+def _quotes(content: bytes | bytearray) -> npt.NDArray[np.int64]:
     if b'"' not in content:  # found ten times as fast
         return np.empty(0, np.int64)
     return np.flatnonzero(np.frombuffer(content, np.uint8) == _QUOTE)
 
 
-def _is_regular(content: bytes, quotes: npt.NDArray[np.int64], separator: str) -> bool:
+def _is_regular(content: bytes | bytearray, quotes: npt.NDArray[np.int64], separator: str) -> bool:
     """Whether quotes by turns open and close whole values; of two inside a value, one closes it, one opens it again."""
     if not len(quotes):
         return True
@@ -125,7 +139,7 @@ def _is_regular(content: bytes, quotes: npt.NDArray[np.int64], separator: str) -
     return bool(is_border[values[before]].all() and is_border[values[after]].all())
 
 
-def _end_of_rows_by_csv(content: bytes, separator: str) -> int:
+def _end_of_rows_by_csv(content: bytes | bytearray, separator: str) -> int:
     lines, end = _Lines(content), 0
     with _long_values(), suppress(csv.Error):  # what can't be read ends up in a block that says so where it is read
         for _ in _reader(lines, separator):
@@ -141,7 +155,7 @@ def _reader(lines: "_Lines", separator: str) -> Iterator[list[str]]:
 class _Lines:
     """The lines of some text, and how many of its bytes have been asked for."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes | bytearray) -> None:
         self._text = io.TextIOWrapper(io.BytesIO(content), "utf-8", "surrogateescape", newline="")
         self.consumed_bytes = 0
 
