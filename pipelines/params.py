@@ -10,11 +10,10 @@ from components.errors import ParamsError
 from components.evaluation.gate import check_metrics, metric_names
 from components.evaluation.settings import DriftLimits, Evaluate, Register, Results
 from components.examples.settings import (
-    CategoryLabel,
     ExampleSchema,
     Fraction,
+    GeneratedLabel,
     ImageFeature,
-    Label,
     NextTokenLabel,
     NumberLabel,
     Split,
@@ -28,6 +27,7 @@ from components.training.figures import figure_names
 from components.training.settings import Training
 from components.transforms.check import check
 from components.transforms.settings import Backbone, LabelTransform, Transform
+from pipelines.consistency import check_generated, check_training
 from pipelines.mistakes import explain, nearest
 from pipelines.schedule import Schedule
 
@@ -144,7 +144,7 @@ class Pipeline(Settings):
             check_metrics(metrics, thresholds=register.thresholds, compare_by=register.compare_by)
         except ParamsError as error:
             raise ValueError(str(error)) from error
-        _check_training(self.train, self.ingest.label)
+        check_training(self.train, self.ingest.label)
         given_test = any(part.given_split == "test" for part in getattr(self.ingest.source, "parts", ()))
         if given_test and self.split.test_fraction:
             raise ValueError("split.test_fraction: the source gives its own test set; leave test_fraction out")
@@ -165,6 +165,15 @@ class Pipeline(Settings):
         used = [self.ingest.features[name] for name in self.normalize.transforms]
         if any(isinstance(feature, ImageFeature | TextFeature) for feature in used) and len(used) > 1:
             raise ValueError("normalize.transforms: an image or a text must be the only input of a model")
+        check_generated(
+            self.ingest,
+            transforms=self.normalize.transforms,
+            split=self.split,
+            training=self.train,
+            judge=self.evaluate.judge,
+        )
+        if self.schedule.predict is not None and isinstance(self.ingest.label, GeneratedLabel):
+            raise ValueError("schedule.predict: a model that generates images predicts nothing; leave it out")
         if self.normalize.label is not None and not isinstance(self.ingest.label, NumberLabel):
             raise ValueError("normalize.label: only a number can be transformed, and the label is none")
         if isinstance(used[0], TextFeature):
@@ -209,20 +218,6 @@ def _check_results(pipeline: Pipeline) -> None:
     for name in results.reach:
         if name not in names:
             raise ValueError(f"results.reach.{name}: no such figure{nearest(name, names)}")
-
-
-def _check_training(train: Train, label: Label) -> None:
-    """Raise ValueError for what the train section asks of a label that this label does not have."""
-    names = figure_names(label)
-    if train.best_by not in names:
-        raise ValueError(f"train.best_by: no figure {train.best_by!r}{nearest(train.best_by, names)}")
-    if isinstance(label, CategoryLabel):
-        unknown = set(train.class_weights if isinstance(train.class_weights, dict) else ()) - set(label.classes)
-        if unknown:
-            name = sorted(unknown)[0]
-            raise ValueError(f"train.class_weights: no class {name!r}{nearest(name, label.classes)}")
-    elif train.class_weights is not None or train.label_smoothing:
-        raise ValueError("train.class_weights and train.label_smoothing are for categories, and the label is none")
 
 
 def load_pipeline(params_file: Path, pipeline: str) -> Pipeline:

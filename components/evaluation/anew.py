@@ -8,20 +8,31 @@ import numpy as np
 import polars as pl
 
 from components.errors import DataError
+from components.evaluation.judge import Judge, judged_metrics, judgement
 from components.evaluation.metrics import category_metrics, number_metrics, token_metrics
-from components.examples.settings import CategoryLabel, Feature, ImageFeature, Label, NextTokenLabel
+from components.examples.settings import CategoryLabel, Feature, GeneratedLabel, ImageFeature, Label, NextTokenLabel
+from components.models.generated import require_generator
 from components.models.next_tokens import predict_tokens, text_model
 from components.models.saved import load_model, predict
 
 
 def evaluate_anew(
-    model_file: Path, examples: pl.DataFrame, *, features: Mapping[str, Feature], label: Label
+    model_file: Path,
+    examples: pl.DataFrame,
+    *,
+    features: Mapping[str, Feature],
+    label: Label,
+    judge: Judge | None = None,
 ) -> dict[str, float]:
     """Return the metrics of a saved model on raw rows; it may take fewer of `features` than the present one.
 
-    Raises DataError if the model can't be loaded, takes what the rows do not have, or predicts something else.
+    A generator's images are shown to the judge, who is measured on the rows. Raises DataError if the model can't be
+    loaded, takes what the rows do not have, or predicts something else.
     """
     model: Any = load_model(model_file)
+    if isinstance(label, GeneratedLabel) and judge is not None:
+        _check_images(model, features[label.name])
+        return judged_metrics(judgement(model, judge), judge, examples)
     _check(model, features=features, label=label)
     if isinstance(label, NextTokenLabel):
         found = predict_tokens(text_model(model), examples[label.name])
@@ -32,6 +43,12 @@ def evaluate_anew(
         labels = examples[label.name].replace_strict(indices, return_dtype=pl.Int64).to_numpy()
         return category_metrics(labels, outputs)
     return number_metrics(examples[label.name].to_numpy(), outputs[:, 0].astype(np.float64))
+
+
+def _check_images(model: Any, image: Feature) -> None:
+    require_generator(model)
+    if isinstance(image, ImageFeature) and tuple(model.output.shape[1:]) != image.shape:
+        raise DataError(f"it makes images of shape {tuple(model.output.shape[1:])}, and those here have {image.shape}")
 
 
 def _check(model: Any, *, features: Mapping[str, Feature], label: Label) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from components.errors import ParamsError
-from components.examples.settings import CategoryLabel, Label, NextTokenLabel, NumberLabel
+from components.examples.settings import CategoryLabel, GeneratedLabel, Label, NextTokenLabel, NumberLabel
 
 _LOWER_IS_BETTER = ("loss", "error", "cross_entropy", "perplexity")
 
@@ -56,6 +56,8 @@ def metric_names(label: Label) -> tuple[str, ...]:
             return ("loss", "root_mean_squared_error", "mean_absolute_error", "r2")
         case NextTokenLabel():
             return ("cross_entropy", "perplexity", "accuracy")
+        case GeneratedLabel():
+            return ("named", "classes_named", "mean_confidence", "judge_accuracy")
         case CategoryLabel() if len(label.classes) == 2:
             return ("loss", "accuracy", "precision", "recall", "f1", "roc_auc", "average_precision")
         case CategoryLabel():

@@ -17,8 +17,10 @@ from components.evaluation.worst import DrawnExample, WorstExample, data_uri
 from components.examples.settings import CategoryLabel, Label, NumberLabel
 
 _TABLE_CLASSES = 20  # a larger confusion matrix is shown as a figure, and its largest cells as a list
-_FRACTIONS = {"accuracy", "precision", "recall", "f1", "roc_auc", "average_precision"}
+_SHARES = {"accuracy", "named", "judge_accuracy"}  # in percent
+_FRACTIONS = {*_SHARES, "precision", "recall", "f1", "roc_auc", "average_precision", "mean_confidence"}
 _NAMES = {"roc_auc": "ROC AUC", "r2": "R²", "precision": "Macro precision", "recall": "Macro recall", "f1": "Macro F1"}
+_NAMES |= {"named": "Named by the judge", "judge_accuracy": "The judge's accuracy"}
 _NAMES["cross_entropy"] = "Cross-entropy (nats a token)"
 _MEASURES = {
     "columns": "columns added, removed or retyped",
@@ -31,6 +33,10 @@ _MEASURES = {
     "new_categories": "share of new categories",
 }
 _HEADLINE = (
+    "named",
+    "classes_named",
+    "mean_confidence",
+    "judge_accuracy",
     "cross_entropy",
     "perplexity",
     "accuracy",
@@ -107,7 +113,7 @@ def _template() -> Template:
 
 def _metric(value: float, name: str, unit: str) -> str:
     if name in _FRACTIONS:
-        return f"{value:.2%}" if name == "accuracy" else f"{value:.3f}"
+        return f"{value:.2%}" if name in _SHARES else f"{value:.3f}"
     own_unit = unit if name in {"root_mean_squared_error", "mean_absolute_error"} else ""
     return f"{value:,.4g} {own_unit}".rstrip()
 

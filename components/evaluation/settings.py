@@ -43,12 +43,29 @@ class DriftLimits(Settings):
     fail: Limits = Limits()
 
 
+class JudgeSettings(Settings):
+    """What judges generated images: a small network that is trained to tell the classes of real ones, named by `by`.
+
+    It is trained on at most `examples` training rows for `epochs` epochs, and shown `samples` images. An image is named
+    where the judge gives one class a probability of `confidence` or more.
+    """
+
+    by: str
+    examples: Annotated[int, Field(ge=1)] = 60_000
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 2
+    samples: Annotated[int, Field(ge=100, le=100_000)] = 1000
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+
 class Evaluate(Settings):
     """What the report shows, and what else the model is asked.
 
-    `points` are inputs by the names of the metrics that the predictions for them become.
+    `points` are inputs by the names of the metrics that the predictions for them become. A `judge` is for images that
+    are generated.
     """
 
+    judge: JudgeSettings | None = None
     worst_examples: Annotated[int, Field(ge=0, le=100)] = 12
     random_examples: Annotated[int, Field(ge=0, le=100)] = 12
     points: dict[MetricName, dict[str, int | float | str | None]] = Field(default={})

@@ -152,8 +152,15 @@ class NextTokenLabel(Settings):
     name: str
 
 
+class GeneratedLabel(Settings):
+    """Nothing is predicted: the model learns to make images like those of the image feature `name`."""
+
+    type: Literal["generated"] = "generated"
+    name: str
+
+
 Feature = Annotated[ImageFeature | NumberFeature | CategoryFeature | TextFeature, Field(discriminator="type")]
-Label = Annotated[CategoryLabel | NumberLabel | NextTokenLabel, Field(discriminator="type")]
+Label = Annotated[CategoryLabel | NumberLabel | NextTokenLabel | GeneratedLabel, Field(discriminator="type")]
 
 
 def read_from(name: str, feature: Feature) -> tuple[str, ...]:
@@ -188,9 +195,13 @@ class ExampleSchema(Settings):
 
     @model_validator(mode="after")
     def _columns_have_their_own_names(self) -> Self:
+        of_label = self.features.get(self.label.name)
         if isinstance(self.label, NextTokenLabel):
-            if not isinstance(self.features.get(self.label.name), TextFeature):
+            if not isinstance(of_label, TextFeature):
                 raise ValueError(f"label.name: next_token is of a text feature, and {self.label.name!r} is none")
+        elif isinstance(self.label, GeneratedLabel):
+            if not isinstance(of_label, ImageFeature):
+                raise ValueError(f"label.name: generated are images, and {self.label.name!r} is no image feature")
         elif self.label.name in self.features:
             raise ValueError(f"the label {self.label.name!r} is also a feature: a model would be told the answer")
         for name in (*self.features, self.label.name):
@@ -217,13 +228,13 @@ class ExampleSchema(Settings):
 
 
 def label_column(label: Label) -> dict[str, Feature]:
-    """Return the label as if it were a feature, by its name; nothing for the tokens of a text, which is one."""
+    """Return the label as if it were a feature, by its name; nothing for the tokens of a text, or for images."""
     match label:
         case NumberLabel():
             return {label.name: NumberFeature(minimum=label.minimum, maximum=label.maximum)}
         case CategoryLabel():
             return {label.name: CategoryFeature(classes=label.classes)}
-        case NextTokenLabel():
+        case NextTokenLabel() | GeneratedLabel():
             return {}
 
 

@@ -7,6 +7,7 @@ import keras
 
 from components.examples.settings import CategoryLabel, Label, NextTokenLabel
 from components.models.alexnet import alexnet
+from components.models.gan import AdversarialNetworks, Noise, Over, discriminator, generator
 from components.models.googlenet import googlenet
 from components.models.heads import WithAuxiliaryHeads
 from components.models.lenet import lenet
@@ -23,6 +24,7 @@ from components.models.settings import (
     Dropout,
     Embedding,
     Flatten,
+    Gan,
     GlobalPooling2D,
     GoogLeNet,
     Layer,
@@ -55,8 +57,11 @@ def build(model: Model, *, input_shape: Shape, label: Label, tokens: int | None 
     The last layer follows from the label: one unit per class, without softmax, for a category; one unit for a number;
     for next tokens one per id, after each token: float32[batch, length, tokens]. `tokens` counts the ids of a text.
     This is the model to save: it is made of stock layers and has no auxiliary heads. Its weights are the first of those
-    of `build_for_training`, in the same order.
+    of `build_for_training`, in the same order. Of a GAN it is the generator, from noise float32[batch, noise] to images
+    float32[batch, *input_shape].
     """
+    if isinstance(model.architecture, Gan):
+        return generator(model.architecture, image_shape=input_shape, over=_over((keras.layers.Dropout, _all_weights)))
     inputs, outputs = _connected(model, input_shape, label, tokens, (keras.layers.Dropout, _all_weights))
     return keras.Model(inputs, outputs[0], name="core")
 
@@ -77,6 +82,21 @@ def build_for_training(
     inputs, outputs = _connected(model, input_shape, label, tokens, (dropout, drop_connect))
     core = keras.Model(inputs, outputs[0], name="core")
     return core if len(outputs) == 1 else WithAuxiliaryHeads(core, keras.Model(inputs, outputs, name="with_heads"))
+
+
+def build_networks(
+    gan: Gan,
+    *,
+    image_shape: Shape,
+    dropout: MakeDropout,
+    drop_connect: MakeDropConnect,
+    noise: Noise,
+    label_smoothing: float = 0.0,
+) -> AdversarialNetworks:
+    """Return both networks of a GAN, to be trained; `noise` gives float32[examples of the batch, gan.noise]."""
+    over = _over((dropout, drop_connect))
+    core, other = (network(gan, image_shape=image_shape, over=over) for network in (generator, discriminator))
+    return AdversarialNetworks(core, other, noise=noise, label_smoothing=label_smoothing)
 
 
 def with_probabilities(core: keras.Model, *, label: Label) -> keras.Model:
@@ -108,6 +128,15 @@ def _connected(
     ]
 
 
+def _over(random: MakeRandom) -> Over:
+    def over(layers: Sequence[Layer], tensor: keras.KerasTensor) -> keras.KerasTensor:
+        for layer in layers:
+            tensor = _apply(layer, tensor, random, ids=tensor, tokens=0)
+        return tensor
+
+    return over
+
+
 def _architecture(
     architecture: Architecture, images: keras.KerasTensor, dropout: MakeDropout
 ) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
@@ -120,6 +149,8 @@ def _architecture(
             return vgg(architecture, images, dropout=dropout), []
         case GoogLeNet():
             return googlenet(architecture, images, dropout=dropout)
+        case Gan():
+            raise TypeError("a GAN is two networks, which `build` and `build_networks` make")
 
 
 def _all_weights(layer: DropConnect) -> keras.layers.Layer:

@@ -206,7 +206,20 @@ class GoogLeNet(_Scalable):
         return 65 if self.auxiliary_heads else 1
 
 
-Architecture = Annotated[LeNet | AlexNet | Vgg | GoogLeNet, Field(discriminator="kind")]
+class Gan(Settings):
+    """Two networks that learn from each other (Goodfellow et al., 2014): one makes images, one tells them from real.
+
+    The generator's layers take `noise` numbers of a standard normal distribution; a dense layer of sigmoids, one for
+    each value of an image, follows. The discriminator's take an image; a dense layer of one logit follows.
+    """
+
+    kind: Literal["gan"] = "gan"
+    noise: Annotated[int, Field(ge=1, le=65_536)] = 100
+    generator: tuple[Layer, ...]
+    discriminator: tuple[Layer, ...]
+
+
+Architecture = Annotated[LeNet | AlexNet | Vgg | GoogLeNet | Gan, Field(discriminator="kind")]
 
 
 class Model(Settings):
@@ -217,6 +230,11 @@ class Model(Settings):
 
     layers: tuple[Layer, ...] | None = None
     architecture: Architecture | None = None
+
+    @property
+    def noise(self) -> int | None:
+        """How many numbers of noise a generator takes; None for a model that takes features."""
+        return self.architecture.noise if isinstance(self.architecture, Gan) else None
 
     @model_validator(mode="after")
     def _one_of_the_two(self) -> Self:

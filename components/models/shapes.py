@@ -3,22 +3,26 @@
 from collections.abc import Sequence
 
 from components.models.settings import (
-    Architecture,
+    AlexNet,
     Conv2D,
     Dense,
     DropConnect,
     Embedding,
     Flatten,
+    Gan,
     GlobalPooling2D,
     GoogLeNet,
     Layer,
+    LeNet,
     Model,
     OneHotTokens,
     Pooling2D,
     Recurrent,
+    Vgg,
 )
 
 Shape = tuple[int | None, ...]
+Named = LeNet | AlexNet | Vgg | GoogLeNet
 
 
 def check_input(model: Model, *, input_shape: Shape) -> None:
@@ -28,6 +32,11 @@ def check_input(model: Model, *, input_shape: Shape) -> None:
     """
     if model.architecture is None:
         output_shape(model.layers or (), input_shape=input_shape)
+        return
+    if isinstance(model.architecture, Gan):
+        place = "train.model.architecture"
+        output_shape(model.architecture.generator, input_shape=(model.architecture.noise,), place=f"{place}.generator")
+        output_shape(model.architecture.discriminator, input_shape=input_shape, place=f"{place}.discriminator")
         return
     try:
         _check_image(model.architecture, input_shape)
@@ -51,23 +60,25 @@ def check_text(model: Model, *, length: int, each_token: bool) -> None:
         )
 
 
-def output_shape(layers: Sequence[Layer], *, input_shape: Shape, is_text: bool = False) -> Shape:
+def output_shape(
+    layers: Sequence[Layer], *, input_shape: Shape, is_text: bool = False, place: str = "train.model.layers"
+) -> Shape:
     """Return the shape after all layers, without the batch axis; None stands for a size not yet known.
 
     Raises ValueError that names the layer, by place and kind, which can't take what the one before it gives.
     """
     shape = input_shape
-    for place, layer in enumerate(layers):
+    for number, layer in enumerate(layers):
         try:
-            if isinstance(layer, Embedding | OneHotTokens) and (place or not is_text):
+            if isinstance(layer, Embedding | OneHotTokens) and (number or not is_text):
                 raise ValueError("takes the tokens of a text, so only the first layer over a text can be one")
             shape = _after(layer, shape)
         except ValueError as error:
-            raise ValueError(f"train.model.layers.{place} ({layer.kind}): {error}") from None
+            raise ValueError(f"{place}.{number} ({layer.kind}): {error}") from None
     return shape
 
 
-def _check_image(architecture: Architecture, shape: Shape) -> None:
+def _check_image(architecture: Named, shape: Shape) -> None:
     if len(shape) != 3:
         raise ValueError(f"needs an image (height, width, channels), got shape {shape}; give layers instead")
     height, width, smallest = shape[0] or 0, shape[1] or 0, architecture.smallest_input

@@ -14,7 +14,7 @@ from components.sources.archives import read_members
 from components.sources.decoding import ImageError, decode_image, keep_image
 from components.sources.delimited import read_delimited_file
 from components.sources.file import IMAGE_SUFFIXES, is_image
-from components.sources.part import RawPart, only_image
+from components.sources.part import RawPart, image_and_class
 from components.sources.rows import BLOCK_BYTES
 from components.sources.settings import GivenSplit, LabelsFile
 
@@ -41,8 +41,7 @@ class ImageBlock:
 
 def check_columns(schema: ExampleSchema, *, has_labels: bool) -> None:
     """Raise ParamsError for a schema that images can't fill."""
-    only_image(schema.features, kind="images")
-    if schema.label.name == NAME:
+    if image_and_class(schema, kind="images")[2] == NAME:
         raise ParamsError(f"ingest.label: {NAME!r} is the path of each image; give the label another name")
     asked = set(schema.source_columns) - {*schema.columns, NAME}
     if asked and not has_labels:
@@ -76,7 +75,7 @@ def image_blocks(
     label is the name of its folder. An image that is only in `labels` comes without content. Raises DataError if there
     are none, and if two images have one row of `labels`.
     """
-    _, feature = only_image(schema.features, kind="images")
+    _, feature, _ = image_and_class(schema, kind="images")
     most = max(1, _PIXEL_BYTES // feature.size)
     files = " and ".join(path.name for path in archives)
     batch: list[_Image] = []
@@ -95,7 +94,7 @@ def image_blocks(
 
 def decode_block(block: ImageBlock, schema: ExampleSchema) -> tuple[RawPart, pl.DataFrame]:
     """Return the images that can be used, with their rows, and of the others file, row, reason, expected and found."""
-    name, feature = only_image(schema.features, kind="images")
+    name, feature, _ = image_and_class(schema, kind="images")
     take = keep_image if feature.encoding == "encoded" else decode_image
     files = block.rows[NAME]
     images, kept, refused = [], [], []
@@ -129,13 +128,14 @@ class _Image:
 
 def _images(archives: Sequence[Path], schema: ExampleSchema, labels: Labels | None) -> Iterator[_Image]:
     owners: dict[str, str] = {}
+    _, _, label = image_and_class(schema, kind="images")
     for archive in archives:
         for member in read_members(archive):
             if not is_image(member.name):
                 continue
             if labels is None:
                 folder = PurePosixPath(member.name).parent.name
-                yield _Image(member.name, member.content, {schema.label.name: folder or None})
+                yield _Image(member.name, member.content, {label: folder or None})
                 continue
             found = next((name for name in _names(member.name) if name in labels), None)
             if found is None:
@@ -166,4 +166,5 @@ def _block(
 
 
 def _other_columns(schema: ExampleSchema) -> list[str]:
-    return [name for name in schema.source_columns if name not in schema.features and name != NAME]
+    image, _, _ = image_and_class(schema, kind="images")
+    return [name for name in schema.source_columns if name not in (image, NAME)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from components.errors import DataError, ParamsError
-from components.examples.settings import Feature, ImageFeature
+from components.examples.settings import CategoryFeature, ExampleSchema, Feature, GeneratedLabel, ImageFeature
 from components.sources.settings import GivenSplit
 
 _NAMES_SHOWN = 40
@@ -83,3 +83,21 @@ def only_image(features: Mapping[str, Feature], *, kind: str) -> tuple[str, Imag
             return name, feature
     found = ", ".join(f"{name} ({feature.type})" for name, feature in features.items())
     raise ParamsError(f"ingest.features: a source of kind {kind!r} gives exactly one image, found {found}")
+
+
+def image_and_class(schema: ExampleSchema, *, kind: str) -> tuple[str, ImageFeature, str]:
+    """Return name and settings of the one image that a picture source fills, and the name of its images' classes.
+
+    That is the label or, where images are generated, the one category among the features. Raises ParamsError for other
+    features.
+    """
+    if not isinstance(schema.label, GeneratedLabel):
+        return (*only_image(schema.features, kind=kind), schema.label.name)
+    categories = [name for name, feature in schema.features.items() if isinstance(feature, CategoryFeature)]
+    if len(categories) != 1:
+        raise ParamsError(
+            f"ingest.features: a source of kind {kind!r} gives an image and its class; for images that are generated, "
+            f"expected one category beside the image, found {', '.join(categories) or 'none'}"
+        )
+    others = {name: feature for name, feature in schema.features.items() if name not in categories}
+    return (*only_image(others, kind=kind), categories[0])

@@ -2,16 +2,23 @@
 
 from typing import Literal
 
-from components.examples.settings import CategoryLabel, Label, NextTokenLabel
+from components.examples.settings import CategoryLabel, GeneratedLabel, Label, NextTokenLabel
+
+LAST = "last"  # instead of a figure's name: the last epoch is the best
 
 
 def figure_names(label: Label) -> tuple[str, ...]:
-    """Return the names of the figures of an epoch that tell how good a model is."""
+    """Return the names of the figures of an epoch.
+
+    They tell how good a model is, but for generated images: what two networks lose to each other tells nothing.
+    """
     match label:
         case CategoryLabel():
             names: tuple[str, ...] = ("loss", "accuracy")
         case NextTokenLabel():
             names = ("loss", "accuracy", "perplexity")
+        case GeneratedLabel():
+            return ("loss", "generator_loss", "discriminator_loss")  # nothing is validated on
         case _:
             names = ("loss", "root_mean_squared_error", "mean_absolute_error")
     return (*names, *(f"validation_{name}" for name in names))

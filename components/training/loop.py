@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from components.errors import DataError
 from components.examples.settings import Label
-from components.models.build import build_for_training
+from components.models.build import build_for_training, build_networks
+from components.models.settings import Gan
 from components.training import checkpoints
 from components.training.batches import Windows
 from components.training.checkpoints import Arrays, Checkpoint
@@ -141,14 +142,7 @@ def _compiled(task: _Task) -> tuple[keras.Model, GlobalBatch]:
     keras.config.set_dtype_policy(training.precision)
     batch = GlobalBatch(windows, seed=training.seed, rank=task.worker.rank, num_workers=task.worker.num_workers)
     with tf.distribute.MultiWorkerMirroredStrategy().scope():
-        core = build_for_training(
-            training.model,
-            input_shape=task.train.shape,
-            label=task.label,
-            tokens=task.tokens,
-            dropout=batch.dropout,
-            drop_connect=batch.drop_connect,
-        )
+        core = _model(task, batch)
         core.compile(
             build_optimizer(training.optimizer, steps_per_epoch=task.steps_per_epoch, epochs=training.epochs),
             build_loss(task.label, label_smoothing=training.label_smoothing),
@@ -158,6 +152,26 @@ def _compiled(task: _Task) -> tuple[keras.Model, GlobalBatch]:
         )
         core.optimizer.build(core.trainable_variables)
     return core, batch
+
+
+def _model(task: _Task, batch: GlobalBatch) -> keras.Model:
+    if isinstance(gan := task.training.model.architecture, Gan):
+        return build_networks(
+            gan,
+            image_shape=task.train.shape,
+            dropout=batch.dropout,
+            drop_connect=batch.drop_connect,
+            noise=batch.noise(gan.noise),
+            label_smoothing=task.training.label_smoothing,
+        )
+    return build_for_training(
+        task.training.model,
+        input_shape=task.train.shape,
+        label=task.label,
+        tokens=task.tokens,
+        dropout=batch.dropout,
+        drop_connect=batch.drop_connect,
+    )
 
 
 def _restore(core: keras.Model, checkpoint: Checkpoint) -> None:

@@ -10,11 +10,13 @@ import keras
 import numpy as np
 
 from components.errors import TrainingError
+from components.models.gan import AdversarialNetworks
 from components.training import checkpoints
 from components.training.batches import Windows
 from components.training.checkpoints import Checkpoint
 from components.training.histograms import write_histograms
 from components.training.observer import Observer, Stopped
+from components.training.samples import write_samples
 from components.training.settings import Training
 from components.training.state import TrainingState, after_epoch, is_finished
 from components.training.workers.group import (
@@ -135,6 +137,8 @@ class Recorder(keras.callbacks.Callback):
             self._observer.on_checkpoint(saved)
             if not within_epoch:
                 write_histograms(self._folder, self.model, epoch=self.state.epoch)
+                if isinstance(self.model, AdversarialNetworks):
+                    write_samples(self._folder, self.model.core, seed=self.state.seed, epoch=self.state.epoch)
         except OSError as error:
             self._observer.on_note(f"no checkpoint of step {self.state.step}: {error}; training goes on without it")
 

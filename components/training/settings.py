@@ -6,6 +6,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from components.models.settings import Model
 from components.settings import Settings
+from components.training.figures import LAST
 
 Rate = Annotated[float, Field(gt=0, le=10)]
 Epochs = Annotated[float, Field(ge=0, le=100_000)]
@@ -174,6 +175,12 @@ class Training(Settings):
     start_from: str | None = None
     checkpoints: Checkpoints = Checkpoints()
     allow_untested_keras: bool = False
+
+    @model_validator(mode="after")
+    def _early_stopping_has_a_figure(self) -> Self:
+        if self.best_by == LAST and self.early_stopping is not None:
+            raise ValueError("early_stopping: with best_by: last no figure tells when to stop; leave one of them out")
+        return self
 
     @model_validator(mode="after")
     def _a_window_is_more_than_a_batch(self) -> Self:

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from components.errors import TrainingError
+from components.models.gan import AdversarialNetworks
 from components.models.heads import WithAuxiliaryHeads
 from components.models.saved import load_model
 from components.training import checkpoints
@@ -31,9 +32,9 @@ def read_start_weights(path: Path) -> Arrays:
 def set_start_weights(core: keras.Model, weights: Arrays) -> None:
     """Give a model these weights; raise TrainingError, naming the first that differs, where the shapes don't fit.
 
-    A saved model has no auxiliary heads: those of a model to be trained then keep the weights that they have.
+    A saved model has no auxiliary heads, and no discriminator: that of a model to be trained keeps what it has.
     """
-    if isinstance(core, WithAuxiliaryHeads) and len(weights) == len(core.core.weights):
+    if isinstance(core, WithAuxiliaryHeads | AdversarialNetworks) and len(weights) == len(core.core.weights):
         core = core.core
     wanted = [(weight.path, tuple(weight.shape)) for weight in core.weights]
     found = [array.shape for array in weights]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from components.settings import Settings
-from components.training.figures import better
+from components.training.figures import LAST, better
 from components.training.settings import Training
 
 
@@ -33,23 +33,23 @@ class TrainingState(Settings):
 def after_epoch(
     state: TrainingState, figures: Mapping[str, float], *, training: Training, steps_per_epoch: int
 ) -> TrainingState:
-    """Return the state after one more epoch with these figures, `train.best_by` among them."""
-    epoch, value = state.epoch + 1, figures[training.best_by]
+    """Return the state after one more epoch with these figures, `train.best_by` among them unless it is "last"."""
+    epoch = state.epoch + 1
+    if training.best_by == LAST:
+        return _done(state, figures, steps_per_epoch, best_epoch=epoch)
+    value = figures[training.best_by]
     sign = 1 if better(training.best_by) == "higher" else -1
     wanted = training.early_stopping.minimum_improvement if training.early_stopping else 0.0
     is_best = state.best_value is None or sign * (value - state.best_value) > 0
     has_improved = state.improved_value is None or sign * (value - state.improved_value) > wanted
-    return state.model_copy(
-        update={
-            "epoch": epoch,
-            "step": epoch * steps_per_epoch,
-            "best_epoch": epoch if is_best else state.best_epoch,
-            "best_value": value if is_best else state.best_value,
-            "improved_value": value if has_improved else state.improved_value,
-            "stalled_epochs": 0 if has_improved else state.stalled_epochs + 1,
-            "seconds_in_epoch": 0.0,
-            "history": (*state.history, {"epoch": float(epoch), **figures}),
-        }
+    return _done(
+        state,
+        figures,
+        steps_per_epoch,
+        best_epoch=epoch if is_best else state.best_epoch,
+        best_value=value if is_best else state.best_value,
+        improved_value=value if has_improved else state.improved_value,
+        stalled_epochs=0 if has_improved else state.stalled_epochs + 1,
     )
 
 
@@ -57,3 +57,12 @@ def is_finished(state: TrainingState, *, training: Training) -> bool:
     """Return whether all epochs are done, or early stopping ends the training before that."""
     patience = training.early_stopping.patience_epochs if training.early_stopping else None
     return state.epoch >= training.epochs or (patience is not None and state.stalled_epochs >= patience)
+
+
+def _done(
+    state: TrainingState, figures: Mapping[str, float], steps_per_epoch: int, **best: float | None
+) -> TrainingState:
+    epoch = state.epoch + 1
+    done = {"epoch": epoch, "step": epoch * steps_per_epoch, "seconds_in_epoch": 0.0}
+    history = (*state.history, {"epoch": float(epoch), **figures})
+    return state.model_copy(update={**done, "history": history, **best})

@@ -9,7 +9,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tensorboard.plugins.histogram import metadata
 
+from components.models.generated import sheet, square_columns
 from components.training.histograms import histogram_file, read_histograms
+from components.training.pictures import COLORS
+from components.training.samples import read_samples
 
 
 def write_tensorboard(
@@ -23,7 +26,8 @@ def write_tensorboard(
     """Write event files: `folder`/train and `folder`/validation, where TensorBoard lays their curves over each other.
 
     Where nothing was held out there is no `validation`. `history` has the figures of each epoch, `histograms` is the
-    folder that `write_histograms` wrote to; an epoch whose histograms could not be written is left out of them.
+    folder that `write_histograms`, and `write_samples` of a generator, wrote to; an epoch that could not be written is
+    left out of them.
     `pictures` are float32[images, height, width, channels] from 0 to 1, by name.
     """
     for split, prefix in (("train", ""), ("validation", "validation_")):
@@ -34,6 +38,7 @@ def write_tensorboard(
                 _write_scalars(figures, prefix=prefix)
                 if split == "train":
                     _write_histograms(histogram_file(histograms, int(figures["epoch"])), epoch=int(figures["epoch"]))
+                    _write_samples(read_samples(histograms, int(figures["epoch"])), epoch=int(figures["epoch"]))
             if split == "train":
                 _write_graph(model)
                 for name, images in pictures.items():
@@ -51,6 +56,12 @@ def _write_histograms(file: Path, *, epoch: int) -> None:
         return
     for name, histogram in read_histograms(file).items():
         _write_histogram(name, histogram, epoch=epoch)
+
+
+def _write_samples(images: NDArray[Any] | None, *, epoch: int) -> None:
+    if images is not None and images.shape[-1] in COLORS:
+        whole = sheet(images, columns=square_columns(len(images)))
+        tf.summary.image("samples", whole.reshape(1, *whole.shape[:2], images.shape[-1]), step=epoch)
 
 
 def _write_histogram(name: str, histogram: NDArray[Any], *, epoch: int) -> None:

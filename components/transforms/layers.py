@@ -6,7 +6,14 @@ from typing import Any
 import keras
 from keras import ops
 
-from components.examples.settings import CategoryFeature, Feature, ImageFeature, NumberFeature, TextFeature
+from components.examples.settings import (
+    CategoryFeature,
+    Feature,
+    GeneratedLabel,
+    ImageFeature,
+    NumberFeature,
+    TextFeature,
+)
 from components.models.backbones import backbone_model
 from components.transforms.fitted import (
     FittedFeature,
@@ -30,8 +37,11 @@ def raw_model(core: keras.Model, fitted: FittedTable, *, backbone_weights: bytes
 
     Takes a dict by feature name: image float32[batch, height, width, channel], number float32[batch, 1] with NaN for
     missing, category string[batch, 1] with "" for missing, text string[batch, 1]. Gives what core gives, a number label
-    in its own unit. With a backbone, `backbone_weights` is the content of its file.
+    in its own unit. With a backbone, `backbone_weights` is the content of its file. A generator takes {"noise":
+    float32[batch, noise]} and gives pixels float32[batch, height, width, channel], from 0 to the image's maximum.
     """
+    if isinstance(fitted.label, GeneratedLabel):
+        return _raw_generator(core, fitted.features[fitted.label.name])
     inputs = {name: _input(name, of.feature) for name, of in fitted.features.items()}
     transformed = [_transform(inputs[name], of, backbone_weights) for name, of in fitted.features.items()]
     values = transformed[0] if len(transformed) == 1 else keras.layers.Concatenate()(transformed)
@@ -39,6 +49,12 @@ def raw_model(core: keras.Model, fitted: FittedTable, *, backbone_weights: bytes
     if fitted.label_transform is not None:
         outputs = outputs * fitted.label_transform.scale + fitted.label_transform.shift
     return keras.Model(inputs, outputs)
+
+
+def _raw_generator(core: keras.Model, image: FittedFeature) -> keras.Model:
+    noise = keras.Input(core.input_shape[1:], name="noise")
+    [maximum] = [one.maximum for one in image.transforms if isinstance(one, FittedScalePixels)]
+    return keras.Model({"noise": noise}, core(noise) * float(maximum))
 
 
 def _input(name: str, feature: Feature) -> Any:

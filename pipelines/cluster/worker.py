@@ -172,6 +172,7 @@ def _leave_results_when_there_is_room(job: TrainJob, fitted: "FittedTable", fina
 def _leave_results(job: TrainJob, fitted: "FittedTable", final: "Checkpoint") -> None:
     from components.training import checkpoints
     from components.training.pictures import first_pictures
+    from components.training.samples import keep_samples
     from components.training.tensorboard import write_tensorboard
 
     history = [in_label_unit(figures, fitted) for figures in final.state.history]
@@ -182,6 +183,7 @@ def _leave_results(job: TrainJob, fitted: "FittedTable", final: "Checkpoint") ->
         core = _save_model(folder / MODEL, job, fitted, final)
         pictures = first_pictures(job.splits / "train", fitted=fitted)
         write_tensorboard(folder / TENSORBOARD, history, histograms=job.checkpoints, model=core, pictures=pictures)
+        keep_samples(job.checkpoints, folder / TENSORBOARD)
     if job.storage:
         publish_results(job)
 
@@ -201,7 +203,8 @@ def _save_model(path: Path, job: TrainJob, fitted: "FittedTable", final: "Checkp
 def _keep_checkpoints(source: Path, destination: Path) -> None:
     """Copy what was kept of the states on the way; a second name takes no room, and nobody changes these files."""
     source.mkdir(exist_ok=True)  # where there was never room for one
-    shutil.copytree(source, destination, copy_function=_link, ignore=shutil.ignore_patterns(".*", "histograms-*"))
+    others = shutil.ignore_patterns(".*", "histograms-*", "samples-*")
+    shutil.copytree(source, destination, copy_function=_link, ignore=others)
 
 
 def _link(source: str, destination: str) -> None:

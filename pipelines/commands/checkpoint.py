@@ -20,7 +20,7 @@ def evaluate_checkpoint(pipeline: Pipeline, paths: PipelinePaths, *, named: str)
     from pipelines.stages.evaluate import measured, outcome_of
 
     examples = measured(pipeline, paths)
-    outcome = outcome_of(examples, checkpoint_model(pipeline, paths, checkpoint), pipeline)
+    outcome = outcome_of(examples, checkpoint_model(pipeline, paths, checkpoint), pipeline, paths)
     state, split = checkpoint.state, {"split": pipeline.split.measured_on, "examples": examples.height}
     typer.echo(json.dumps({"step": state.step, "epoch": state.epoch, **split, **outcome.metrics}, indent=2))
 

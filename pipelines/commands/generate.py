@@ -1,15 +1,61 @@
-"""Generate: a prompt in, the text with which a registered model goes on."""
+"""Generate: a prompt in, the text with which a registered model goes on; or a sheet of images that one makes."""
 
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import structlog
 import typer
 
-from components.errors import ParamsError
-from components.examples.settings import NextTokenLabel
+from components.errors import DataError, ParamsError
+from components.examples.settings import GeneratedLabel, ImageFeature, NextTokenLabel
 from pipelines.commands.quiet import import_tensorflow
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths
+from pipelines.storage.atomic import replace_file
+
+_LENGTH, _TEMPERATURE, _COUNT = 400, 0.8, 100
+_OF_TEXT, _OF_IMAGES = ("prompt", "length", "temperature"), ("count", "output")
+
+log = structlog.get_logger()
 
 
-def generate(
+@dataclass(frozen=True)
+class Asked:
+    """What a person asks of either kind of model; None: not given."""
+
+    prompt: str | None = None
+    length: int | None = None
+    temperature: float | None = None
+    count: int | None = None
+    output: Path | None = None
+
+
+def generate(pipeline: Pipeline, paths: PipelinePaths, asked: Asked, *, seed: int, alias: str) -> None:
+    """Print text, or write a sheet of images, as the label says.
+
+    Raises ParamsError for a pipeline of another label, and for an option of the other kind or one that is missing.
+    """
+    label = pipeline.ingest.label
+    if isinstance(label, NextTokenLabel):
+        _refuse(asked, _OF_IMAGES, f"{pipeline.name} writes text")
+        if asked.prompt is None:
+            raise ParamsError(f"{pipeline.name} writes text: say what it begins with, --prompt TEXT")
+        length, temperature = asked.length or _LENGTH, asked.temperature
+        temperature = _TEMPERATURE if temperature is None else temperature
+        write_text(pipeline, paths, prompt=asked.prompt, length=length, temperature=temperature, seed=seed, alias=alias)
+    elif isinstance(label, GeneratedLabel):
+        _refuse(asked, _OF_TEXT, f"{pipeline.name} makes images")
+        if asked.output is None:
+            raise ParamsError(f"{pipeline.name} makes images: say where to, --output FILE.png")
+        write_images(pipeline, paths, count=asked.count or _COUNT, output=asked.output, seed=seed, alias=alias)
+    else:
+        raise ParamsError(
+            f"{pipeline.name} predicts {label.name} (a {label.type}), and only a model of next tokens can write text, "
+            "or one of generated images make some; take a pipeline whose ingest.label is next_token or generated"
+        )
+
+
+def write_text(
     pipeline: Pipeline,
     paths: PipelinePaths,
     *,
@@ -21,15 +67,8 @@ def generate(
 ) -> None:
     """Print the prompt and `length` tokens more, as they are drawn.
 
-    Raises ParamsError for a pipeline of another label, DataError for a prompt that the model can't go on from, and
-    ServiceError where there is no such model.
+    Raises DataError for a prompt that the model can't go on from, and ServiceError where there is no such model.
     """
-    label = pipeline.ingest.label
-    if not isinstance(label, NextTokenLabel):
-        raise ParamsError(
-            f"{pipeline.name} predicts {label.name} (a {label.type}), and only a model of next tokens can write text; "
-            "give a pipeline whose ingest.label is of type next_token"
-        )
     import_tensorflow()
     from components.models.next_tokens import generate as tokens_after
     from components.models.next_tokens import text_model
@@ -43,3 +82,39 @@ def generate(
         typer.echo(f"{written}{between}", nl=False)  # the prompt itself once it is known to be good
         written = token
     typer.echo(written)
+
+
+def write_images(pipeline: Pipeline, paths: PipelinePaths, *, count: int, output: Path, seed: int, alias: str) -> None:
+    """Write a sheet of images, as many in a row as there are rows, to a PNG file.
+
+    Raises ParamsError for another kind of file, DataError for a model that makes no images, and ServiceError where
+    there is no such model.
+    """
+    if output.suffix.lower() != ".png":
+        raise ParamsError(f"can't write {output}: its name must end in .png")
+    import_tensorflow()
+    from PIL import Image
+
+    from components.models.generated import generate_images, require_generator, sheet, square_columns
+    from components.models.saved import load_model
+    from pipelines.tracking.registry import model_file
+
+    model = load_model(model_file(paths.root, pipeline.name, alias))
+    require_generator(model)
+    images = generate_images(model, count=count, seed=seed) * (255 / _maximum(pipeline))
+    with replace_file(output) as file:
+        Image.fromarray(sheet(images, columns=square_columns(count))).save(file, format="PNG")
+    log.info("generated", images=count, output=str(output))
+
+
+def _maximum(pipeline: Pipeline) -> int:
+    feature = pipeline.ingest.features[pipeline.ingest.label.name]
+    if not isinstance(feature, ImageFeature):
+        raise DataError(f"{pipeline.ingest.label.name} is no image")
+    return feature.maximum
+
+
+def _refuse(asked: Asked, options: tuple[str, ...], what: str) -> None:
+    given = [name for name, value in asdict(asked).items() if name in options and value is not None]
+    if given:
+        raise ParamsError(f"{what}: leave --{given[0]} out")

@@ -67,21 +67,26 @@ def export(
 
 
 @models.command(rich_help_panel="Commands")
-def generate(
+def generate(  # noqa: PLR0913 - each is an option
     pipeline: PipelineName,
     *,
-    prompt: Annotated[str, typer.Option(metavar="TEXT", help="What the text begins with.")],
-    length: Annotated[int, typer.Option(min=1, help="How many tokens follow it.")] = 400,
+    prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="What a text begins with.")] = None,
+    length: Annotated[int | None, typer.Option(min=1, help="How many tokens follow it: 400.")] = None,
     temperature: Annotated[
-        float, typer.Option(min=0, max=100, help="How freely they are drawn; at 0 always the most probable one.")
-    ] = 0.8,
+        float | None,
+        typer.Option(min=0, max=100, help="How freely they are drawn: 0.8; at 0 always the most probable."),
+    ] = None,
+    count: Annotated[int | None, typer.Option(min=1, max=10_000, help="How many images: 100.")] = None,
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Where images go: a PNG file.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
     alias: Annotated[str, typer.Option(help="Which registered model.")] = "champion",
 ) -> None:
-    """Write text with a registered model of next tokens."""
+    """Write text with a registered model of next tokens, or a sheet of images with one that makes them."""
+    from pipelines.commands.generate import Asked
     from pipelines.commands.generate import generate as command
 
-    command(*load(pipeline), prompt=prompt, length=length, temperature=temperature, seed=seed, alias=alias)
+    asked = Asked(prompt, length, temperature, count, output)
+    command(*load(pipeline), asked, seed=seed, alias=alias)
 
 
 @models.command(rich_help_panel="Commands")

@@ -14,7 +14,15 @@ from rich.text import Text
 from components.errors import DataError, ParamsError
 from components.evaluation.images import read_images
 from components.evaluation.rows import checked_rows
-from components.examples.settings import CategoryLabel, Feature, ImageFeature, Label, NextTokenLabel, read_from
+from components.examples.settings import (
+    CategoryLabel,
+    Feature,
+    GeneratedLabel,
+    ImageFeature,
+    Label,
+    NextTokenLabel,
+    read_from,
+)
 from components.models.next_tokens import TextModel, predict_tokens, text_model, text_of
 from components.models.saved import Model, load_model
 from components.models.saved import predict as outputs_of
@@ -56,6 +64,11 @@ def predict(
 
     Raises ParamsError, DataError (what is wrong with the input, said before a model is loaded) and ServiceError.
     """
+    if isinstance(pipeline.ingest.label, GeneratedLabel):
+        raise ParamsError(
+            f"{pipeline.name} makes images of noise and predicts nothing; "
+            f"`headrace generate {pipeline.name} --output images.png` writes some"
+        )
     check_output(output_file)
     origin, examples = read_input(pipeline, input_file)
     import_tensorflow()  # seconds, which a mistake in the input should not cost

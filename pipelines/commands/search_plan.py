@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from components.errors import DataError, ParamsError
 from components.examples.shards import digest
 from components.settings import Settings
-from components.training.figures import better, figure_names
+from components.training.figures import LAST, better, figure_names
 from pipelines.cluster.origin import WITHOUT_EFFECT
 from pipelines.cluster.trials import Outcome, Trial
 from pipelines.commands.search_space import Axis, Values, check_axes, combinations, values_text
@@ -115,6 +115,8 @@ def keep_outcome(planned: Planned, outcome: Outcome) -> None:
 def kept_figures(trial: Trial, outcome: Outcome) -> dict[str, float]:
     """Return the figures of the epoch whose weights the training would publish."""
     best_by = trial.pipeline.train.best_by
+    if best_by == LAST:
+        return outcome.history[-1]
     best = max if better(best_by) == "higher" else min
     return best(outcome.history, key=lambda figures: figures[best_by])
 

@@ -9,7 +9,7 @@ from types import FrameType
 import typer
 
 from components.errors import ParamsError, TrainingError
-from components.training.figures import better
+from components.training.figures import LAST, better
 from pipelines.cluster.connect import ray_session
 from pipelines.cluster.trials import Outcome, Watcher, clear, run_trials
 from pipelines.commands.search_plan import (
@@ -58,6 +58,8 @@ def asked(  # noqa: PLR0913 - each is an option of the command line
             f"--workers {workers}: a trial trains on one worker, which gives the weights of any number of them; "
             "raise --at-once to use more cores"
         )
+    if metric is None and pipeline.train.best_by == LAST:
+        raise ParamsError(f"train.best_by is {LAST}, so say by which figure trials are compared: --metric loss")
     axes = tuple(parse_axis(text) for text in searched)
     return Search(axes, metric or pipeline.train.best_by, trials, seed, early_stop, at_once)
 

@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from components.errors import DataError
 from components.evaluation import figures
 from components.evaluation.drift import Drift, VersionProfile
+from components.evaluation.generated import development, generated_outcome
+from components.evaluation.judge import train_judge
 from components.evaluation.outcome import Mistake, Outcome, category_outcome, number_outcome
 from components.evaluation.profile import profile
 from components.evaluation.report import Report, render
@@ -23,6 +25,7 @@ from components.evaluation.worst import WorstExample, drawn_examples, worst_exam
 from components.examples.held_out import measured_examples
 from components.examples.settings import (
     CategoryLabel,
+    GeneratedLabel,
     NextTokenLabel,
     NumberFeature,
     NumberLabel,
@@ -32,6 +35,7 @@ from components.examples.shards import scan
 from components.examples.splits import SPLITS
 from components.models.next_tokens import predict_tokens, text_model
 from components.models.saved import load_model, predict
+from components.training.samples import kept_samples
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths
 from pipelines.storage.atomic import replace_file, replace_folder
@@ -48,9 +52,10 @@ def evaluate(pipeline: Pipeline, paths: PipelinePaths) -> None:
     examples, measured_on = measured(pipeline, paths), pipeline.split.measured_on
     features = {name: pipeline.ingest.features[name] for name in pipeline.normalize.transforms}
     model = load_model(paths.model)
-    outcome = outcome_of(examples, model, pipeline)
+    outcome = outcome_of(examples, model, pipeline, paths)
     outcome = replace(outcome, metrics=outcome.metrics | answers(model, pipeline))
-    shown = {} if isinstance(pipeline.ingest.label, NextTokenLabel) else features  # a text is its own label
+    has_no_inputs = isinstance(pipeline.ingest.label, NextTokenLabel | GeneratedLabel)  # a text is its own label
+    shown = {} if has_no_inputs else features
     worst = worst_examples(examples, outcome.worst, features=shown)
     report = Report(
         title=pipeline.name,
@@ -91,9 +96,19 @@ def measured(pipeline: Pipeline, paths: PipelinePaths) -> pl.DataFrame:
     return measured_examples(scan(paths.examples), rows, split=pipeline.split)
 
 
-def outcome_of(examples: pl.DataFrame, model: Any, pipeline: Pipeline) -> Outcome:
-    """Return what a model's outputs for these examples are worth."""
+def outcome_of(examples: pl.DataFrame, model: Any, pipeline: Pipeline, paths: PipelinePaths) -> Outcome:
+    """Return what a model's outputs for these examples are worth; generated images are shown to a judge."""
     label, worst = pipeline.ingest.label, pipeline.evaluate.worst_examples
+    if isinstance(label, GeneratedLabel):
+        judge = train_judge(
+            scan(paths.examples),
+            scan(paths.splits / "train"),
+            split=pipeline.split,
+            features=pipeline.ingest.features,
+            image=label.name,
+            settings=pipeline.evaluate.judge,
+        )
+        return generated_outcome(model, judge, examples)
     if isinstance(label, NextTokenLabel):
         of_text = text_model(model)
         return token_outcome(predict_tokens(of_text, examples[label.name]), model=of_text, worst_examples=worst)
@@ -144,7 +159,9 @@ def _figures(
     """What is drawn of the run and the data, whatever the model says."""
     history = pl.read_csv(paths.history)
     drawn = {"learning_curves": figures.learning_curves(history, best_epoch=run["best_epoch"])}
-    if isinstance(label := pipeline.ingest.label, CategoryLabel):
+    if isinstance(label := pipeline.ingest.label, GeneratedLabel):
+        drawn |= development(kept_samples(paths.tensorboard))
+    if isinstance(label, CategoryLabel):
         counts = {
             name: [summary["classes"].get(str(index), 0) for index in range(len(label.classes))]
             for name, summary in manifest["splits"].items()

@@ -13,6 +13,7 @@ import structlog
 from components.errors import DataError
 from components.evaluation.anew import evaluate_anew
 from components.evaluation.gate import Decision, check_metrics, decide
+from components.evaluation.judge import train_judge
 from components.examples.held_out import measured_examples
 from components.examples.shards import scan
 from pipelines.params import Pipeline
@@ -94,6 +95,7 @@ def _register(
         features={name: pipeline.ingest.features[name] for name in pipeline.normalize.transforms},
         label=pipeline.ingest.label,
         example=scan(paths.examples).head(_EXAMPLE_ROWS).collect(),
+        noise=pipeline.train.model.noise,
     )
     tags = {**tags, "mlflow_run_id": run_id}
     return create_version(paths.root, pipeline.name, run_id=run_id, model_id=model_id, tags=tags)
@@ -111,17 +113,17 @@ def _decide(
     if champion.number == version.number:
         alone = gate(champion=None)
         return replace(alone, reasons=(*alone.reasons[:-1], "it is the champion already"))
-    measured_on = pipeline.split.measured_on
-    if champion.tags.get(f"{measured_on}_digest") == digest:
+    measured_on, is_judged = pipeline.split.measured_on, pipeline.evaluate.judge is not None
+    if champion.tags.get(f"{measured_on}_digest") == digest and not is_judged:
         return gate(champion=_metrics_of(champion))
     note = (
         f"the champion, version {champion.number}, was tested on other data, so its figures can't be compared: "
         f"it was evaluated anew on the present {measured_on} split, where rows that it was trained on may help it"
     )
-    examples = measured_examples(scan(paths.examples), scan(paths.splits / measured_on), split=pipeline.split)
-    model_file = version_file(paths.root, pipeline.name, champion)
+    if is_judged:
+        note = f"the champion, version {champion.number}, was judged anew, by the judge of the present training rows"
     try:
-        present = evaluate_anew(model_file, examples, features=pipeline.ingest.features, label=pipeline.ingest.label)
+        present = _evaluated_anew(pipeline, paths, champion)
     except DataError as error:
         alone = gate(champion=None)
         unfit = f"it can't be compared with the champion, version {champion.number}: {error}"
@@ -129,6 +131,18 @@ def _decide(
         return Decision(promote=False, reasons=(*alone.reasons[:-1], unfit, by_hand))
     decision = gate(champion=present)
     return replace(decision, reasons=(note, *decision.reasons))
+
+
+def _evaluated_anew(pipeline: Pipeline, paths: PipelinePaths, champion: Version) -> dict[str, float]:
+    """The champion's metrics on the present data; DataError where it can't be compared."""
+    examples, split = scan(paths.examples), pipeline.split
+    features, label, judge = pipeline.ingest.features, pipeline.ingest.label, None
+    if (settings := pipeline.evaluate.judge) is not None:
+        train = scan(paths.splits / "train")
+        judge = train_judge(examples, train, split=split, features=features, image=label.name, settings=settings)
+    rows = measured_examples(examples, scan(paths.splits / split.measured_on), split=split)
+    model_file = version_file(paths.root, pipeline.name, champion)
+    return evaluate_anew(model_file, rows, features=features, label=label, judge=judge)
 
 
 def _metrics(paths: PipelinePaths, *, measured_on: str) -> tuple[dict[str, float], str]:

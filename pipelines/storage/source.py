@@ -19,7 +19,7 @@ from components.sources.generated_settings import GeneratedSource
 from components.sources.idx import read_idx_part
 from components.sources.images import check_columns, image_blocks, read_labels
 from components.sources.json_lines import json_blocks
-from components.sources.part import RawPart, only_image
+from components.sources.part import RawPart, image_and_class
 from components.sources.settings import (
     BundledSource,
     DelimitedPart,
@@ -80,9 +80,9 @@ def bring_source(  # noqa: PLR0911 - one return per kind
 
 
 def _bring_bundled(schema: ExampleSchema, paths: PipelinePaths) -> SourcePart:
-    image, feature = only_image(schema.features, kind="bundled")
-    _require_columns(schema, (image, schema.label.name))
-    table = read_digits(image=image, label=schema.label.name, feature=feature)
+    image, feature, label = image_and_class(schema, kind="bundled")
+    _require_columns(schema, (image, label))
+    table = read_digits(image=image, label=label, feature=feature)
     with replace_folder(paths.raw) as folder:
         shards.write(table, folder)
     part = RawPart(table, dict.fromkeys(table.columns, "scikit-learn's digits"))
@@ -111,8 +111,7 @@ def _bring_lines(
 
 
 def _bring_idx(source: IdxSource, schema: ExampleSchema, paths: PipelinePaths) -> list[SourcePart]:
-    image, feature = only_image(schema.features, kind="idx")
-    label = schema.label.name
+    image, feature, label = image_and_class(schema, kind="idx")
     _require_columns(schema, (image, label))
     _fetch_all(source.dataset, [file for part in source.parts for file in (part.images, part.labels)], paths)
     parts = []

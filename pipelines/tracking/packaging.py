@@ -19,6 +19,7 @@ from components.examples.settings import (
     NextTokenLabel,
     TextFeature,
 )
+from components.models.generated import NOISE, normal_noise
 from components.models.inputs import model_inputs
 
 if TYPE_CHECKING:
@@ -37,9 +38,11 @@ def package(
     features: Mapping[str, Feature],
     label: Label,
     example: pl.DataFrame,
+    noise: int | None = None,
 ) -> None:
     """Fill `folder` with an MLflow model whose input example is `example`, raw rows with at least these features.
 
+    Of a generator, which takes `noise` numbers, it is noise for as many images as there are rows.
     `mlflow.keras.save_model` is not used: it imports TensorFlow (3 to 5 s, more than all else that registering does),
     writes the file anew, so that its digest is no longer the one DVC knows, and makes a model that can't be served
     where a feature is text. The tests hold the Keras flavour written here equal to the one that it writes.
@@ -53,9 +56,14 @@ def package(
     shutil.copyfile(Path(__file__).with_name("serving.py"), folder / "code" / f"{_SERVING}.py")
     _write_environment(folder)
 
-    model.signature = signature(features=features, label=label)
+    model.signature = signature(features=features, label=label, noise=noise)
     model.metadata = {"classes": list(label.classes)} if isinstance(label, CategoryLabel) else None
-    _save_example(model, _serving_rows(example, features), str(folder))
+    _save_example(model, _serving_rows(example, features, noise), str(folder))
+    _add_flavors(model)
+    model.save(str(folder / "MLmodel"))
+
+
+def _add_flavors(model: "Model") -> None:
     model.add_flavor(
         "keras", data="data", keras_version=version("keras"), keras_backend="tensorflow", save_exported_model=False
     )
@@ -68,21 +76,25 @@ def package(
         code="code",
         env={"virtualenv": "python_env.yaml"},
     )
-    model.save(str(folder / "MLmodel"))
 
 
-def signature(*, features: Mapping[str, Feature], label: Label) -> "ModelSignature":
+def signature(*, features: Mapping[str, Feature], label: Label, noise: int | None = None) -> "ModelSignature":
     """Return what the model takes and gives: a table of raw rows, or for an image float32[-1, height, width, channels].
 
-    It gives float32[-1, classes], float32[-1, 1] where the label is a number, or float32[-1, length, tokens].
+    It gives float32[-1, classes], float32[-1, 1] where the label is a number, or float32[-1, length, tokens]. A
+    generator takes float32[-1, noise] and gives images.
     """
     import numpy as np
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
+    float32, image = np.dtype("float32"), features.get(label.name)
+    if noise and isinstance(image, ImageFeature):
+        made = Schema([TensorSpec(float32, (-1, *image.shape))])
+        return ModelSignature(Schema([TensorSpec(float32, (-1, noise), NOISE)]), made)
     width = len(label.classes) if isinstance(label, CategoryLabel) else 1
     shape = (-1, -1, -1) if isinstance(label, NextTokenLabel) else (-1, width)
-    outputs = Schema([TensorSpec(np.dtype("float32"), shape)])
+    outputs = Schema([TensorSpec(float32, shape)])
     return ModelSignature(Schema([_input(name, feature) for name, feature in features.items()]), outputs)
 
 
@@ -101,10 +113,12 @@ def _input(name: str, feature: Feature) -> Any:
             return ColSpec("double", name, required=not feature.nullable)
 
 
-def _serving_rows(example: pl.DataFrame, features: Mapping[str, Feature]) -> Any:
-    """The rows as the signature has them: arrays by name for an image, else a pandas table."""
+def _serving_rows(example: pl.DataFrame, features: Mapping[str, Feature], noise: int | None) -> Any:
+    """The rows as the signature has them: arrays by name for an image or noise, else a pandas table."""
     import pandas as pd
 
+    if noise:
+        return {NOISE: normal_noise(example.height, noise, seed=0)}
     for name, feature in features.items():
         if isinstance(feature, ImageFeature):
             return model_inputs(example, features={name: feature})

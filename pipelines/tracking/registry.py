@@ -91,7 +91,7 @@ def tag_version(root: Path, name: str, number: int, tags: Mapping[str, str]) -> 
             client.set_model_version_tag(name, str(number), key, value)
 
 
-def log_model(
+def log_model(  # noqa: PLR0913 - each by its keyword
     root: Path,
     name: str,
     *,
@@ -100,8 +100,12 @@ def log_model(
     features: Mapping[str, Feature],
     label: Label,
     example: pl.DataFrame,
+    noise: int | None = None,
 ) -> str:
-    """Log a .keras file as a model of the run, with signature and input example, and return MLflow's id for it."""
+    """Log a .keras file as a model of the run, with signature and input example, and return MLflow's id for it.
+
+    A generator takes `noise` numbers, and none of the features.
+    """
     from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model
 
@@ -112,7 +116,15 @@ def log_model(
         model = Model(artifact_path=logged.artifact_location, run_id=run_id, model_id=logged.model_id)
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
-            package(folder, model=model, model_file=model_file, features=features, label=label, example=example)
+            package(
+                folder,
+                model=model,
+                model_file=model_file,
+                features=features,
+                label=label,
+                example=example,
+                noise=noise,
+            )
             client.log_model_artifacts(logged.model_id, str(folder))
         client.finalize_logged_model(logged.model_id, "READY")
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])

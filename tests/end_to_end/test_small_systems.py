@@ -56,7 +56,7 @@ for name, values in json.loads(sys.argv[2]).items():
     model, _ = restored_model(
         final.best_weights, model=pipeline.train.model, fitted=fitted, statistics=paths.statistics
     )
-    metrics = outcome_of(measured(pipeline, paths), model, pipeline).metrics
+    metrics = outcome_of(measured(pipeline, paths), model, pipeline, paths).metrics
     found[name] = {**final.state.history[-1], **metrics, **answers(model, pipeline), "steps": final.state.step}
 Path("found.json").write_text(json.dumps(found))
 """

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from components.examples.settings import CategoryLabel, Label, NextTokenLabel
+from components.examples.settings import CategoryLabel, GeneratedLabel, Label, NextTokenLabel
 from components.transforms.fitted import PADDING
 
 
@@ -70,8 +70,13 @@ def _is_token(ids: Any) -> Any:
     return keras.ops.cast(keras.ops.not_equal(ids, PADDING), "float32")
 
 
-def build_loss(label: Label, *, label_smoothing: float = 0.0) -> keras.losses.Loss:
-    """Return the loss for a label: mean squared error for a number, cross-entropy of logits for all others."""
+def build_loss(label: Label, *, label_smoothing: float = 0.0) -> keras.losses.Loss | None:
+    """Return the loss for a label: mean squared error for a number, cross-entropy of logits for all others.
+
+    None where images are generated: the networks that learn it have losses of their own.
+    """
+    if isinstance(label, GeneratedLabel):
+        return None
     if isinstance(label, NextTokenLabel):
         return TokenCrossentropy()
     if not isinstance(label, CategoryLabel):
@@ -83,6 +88,8 @@ def build_loss(label: Label, *, label_smoothing: float = 0.0) -> keras.losses.Lo
 
 def build_metrics(label: Label) -> list[keras.metrics.Metric]:
     """Return new metrics for a label."""
+    if isinstance(label, GeneratedLabel):
+        return []
     if isinstance(label, CategoryLabel):
         return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
     if isinstance(label, NextTokenLabel):

@@ -1,6 +1,7 @@
-"""Dropout and DropConnect by masks of the global batch, which do not depend on the number of workers."""
+"""Dropout and DropConnect by masks of the global batch, and noise for it: none depends on the number of workers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -44,6 +45,14 @@ class GlobalBatch:
         self._layers += 1
         return _GlobalDropConnect(layer, self, layer=self._layers)
 
+    def noise(self, width: int) -> Callable[[], tf.Tensor]:
+        """Return what gives float32[rows, width] of a standard normal distribution: others for each example and step.
+
+        The rows are this worker's of what is drawn for the global batch.
+        """
+        self._layers += 1
+        return partial(self._normal, width, layer=self._layers)
+
     def uniform(self, shape: tf.Tensor, *, layer: int) -> tf.Tensor:
         """Return float32[*shape] in [0, 1): this worker's rows of what is drawn for the global batch at this step."""
         step, size = self._step_and_size()
@@ -64,6 +73,11 @@ class GlobalBatch:
             return tf.random.stateless_uniform(shape, seed) >= rate
 
         return tf.map_fn(draw, rows, fn_output_signature=tf.TensorSpec(shape, tf.bool))
+
+    def _normal(self, width: int, *, layer: int) -> tf.Tensor:
+        step, size = self._step_and_size()
+        rows = worker_slice(size, rank=self._rank, num_workers=self._num_workers)
+        return tf.random.stateless_normal([size, width], tf.stack([self._stream(layer), step]))[rows]
 
     def _step_and_size(self) -> tuple[tf.Tensor, tf.Tensor]:
         """The present step, int64[], and how many examples its global batch has, int64[]."""

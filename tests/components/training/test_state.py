@@ -33,6 +33,16 @@ def test_the_best_epoch_is_the_one_with_the_highest_accuracy_if_asked_for():
     assert (state.best_epoch, state.best_value) == (2, 0.9)
 
 
+def test_the_last_epoch_is_the_best_where_no_figure_tells_how_good_it_is():
+    training = Training.model_validate({**TRAINING, "best_by": "last"})
+    state = TrainingState(seed=1)
+    for value in (2.0, 1.0, 3.0):
+        state = after_epoch(state, {"loss": value}, training=training, steps_per_epoch=7)
+    assert (state.epoch, state.step, state.best_epoch, state.best_value) == (3, 21, 3, None)
+    assert [figures["loss"] for figures in state.history] == [2.0, 1.0, 3.0]
+    assert not is_finished(state, training=training)
+
+
 def test_training_ends_when_the_figure_has_not_improved_for_the_patience():
     stopping = {"early_stopping": {"patience_epochs": 2}}
     assert not ends_after([0.5, 0.4, 0.4], stopping)

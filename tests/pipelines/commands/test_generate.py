@@ -12,7 +12,7 @@ from components.examples.settings import NextTokenLabel
 from components.models.build import build
 from components.training.restored import restored_model
 from components.transforms.fitted import FittedTable, FittedVocabulary
-from pipelines.commands.generate import generate
+from pipelines.commands.generate import Asked, generate, write_text
 from pipelines.commands.predict import predictions_of, read_input
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths
@@ -58,18 +58,18 @@ def champion(monkeypatch, model) -> None:
 
 def test_the_prompt_and_what_follows_are_printed(hello, champion, capsys, tmp_path) -> None:
     paths = PipelinePaths(tmp_path, "hello_rnn")
-    generate(hello, paths, prompt="h", **HELLO | {"temperature": 0})
+    write_text(hello, paths, prompt="h", **HELLO | {"temperature": 0})
     assert capsys.readouterr().out == "hello\n"
-    generate(hello, paths, prompt="he", **HELLO | {"length": 20, "temperature": 2.0})
+    write_text(hello, paths, prompt="he", **HELLO | {"length": 20, "temperature": 2.0})
     first = capsys.readouterr().out
-    generate(hello, paths, prompt="he", **HELLO | {"length": 20, "temperature": 2.0})
+    write_text(hello, paths, prompt="he", **HELLO | {"length": 20, "temperature": 2.0})
     assert first == capsys.readouterr().out
     assert (first[:2], len(first), set(first) <= set("helo\n")) == ("he", 23, True)
 
 
 def test_a_prompt_with_unknown_characters_is_refused_before_anything_is_printed(hello, champion, capsys, tmp_path):
     with pytest.raises(DataError, match="characters that no training text had: 'x'"):
-        generate(hello, PipelinePaths(tmp_path, "hello_rnn"), prompt="hex", **HELLO)
+        write_text(hello, PipelinePaths(tmp_path, "hello_rnn"), prompt="hex", **HELLO)
     assert capsys.readouterr().out == ""
 
 
@@ -77,12 +77,12 @@ def test_a_pipeline_that_writes_no_text_is_refused(repository, tmp_path) -> None
     content = yaml.safe_load((repository / "params.yaml").read_text(encoding="utf-8"))["digits"]
     digits = Pipeline.model_validate({"name": "digits", **content})
     with pytest.raises(ParamsError, match=r"digits predicts digit .a category., and only a model of next tokens"):
-        generate(digits, PipelinePaths(tmp_path, "digits"), prompt="h", **HELLO)
+        generate(digits, PipelinePaths(tmp_path, "digits"), Asked(prompt="h"), seed=0, alias="champion")
 
 
 def test_without_a_champion_it_is_said_how_to_get_one(hello, project_root) -> None:
     with pytest.raises(ServiceError, match=r"has no hello_rnn@champion\. Run `headrace run hello_rnn`"):
-        generate(hello, PipelinePaths(project_root, "hello_rnn"), prompt="h", **HELLO)
+        write_text(hello, PipelinePaths(project_root, "hello_rnn"), prompt="h", **HELLO)
 
 
 def test_predictions_are_what_follows_each_letter(hello, model, tmp_path) -> None:
@@ -91,3 +91,20 @@ def test_predictions_are_what_follows_each_letter(hello, model, tmp_path) -> Non
     loaded = keras.saving.load_model(model)
     found = predictions_of(hello, origin, examples, model=loaded)
     assert found.equals(pl.DataFrame({"row": [1, 2], "prediction": ["ello", "el"]}))
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "told"),
+    [
+        ("hello_rnn", Asked(), r"hello_rnn writes text: say what it begins with, --prompt TEXT"),
+        ("hello_rnn", Asked(prompt="h", count=3), r"hello_rnn writes text: leave --count out"),
+        ("mnist_gan", Asked(), r"mnist_gan makes images: say where to, --output FILE\.png"),
+        ("mnist_gan", Asked(output=Path("a.png"), temperature=0), r"mnist_gan makes images: leave --temperature out"),
+        ("mnist_gan", Asked(output=Path("a.jpg")), r"can't write a\.jpg: its name must end in \.png"),
+    ],
+)
+def test_options_of_the_other_kind_of_model_are_refused(repository, tmp_path, name, asked, told) -> None:
+    content = yaml.safe_load((repository / "params.yaml").read_text(encoding="utf-8"))[name]
+    pipeline = Pipeline.model_validate({"name": name, **content})
+    with pytest.raises(ParamsError, match=told):
+        generate(pipeline, PipelinePaths(tmp_path, name), asked, seed=0, alias="champion")

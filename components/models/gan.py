@@ -1,0 +1,93 @@
+"""A generative adversarial network: what is trained, of which the generator is what is kept."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from components.models.settings import Flatten, Gan, Layer
+
+Over = Callable[[Sequence[Layer], keras.KerasTensor], keras.KerasTensor]
+Noise = Callable[[], tf.Tensor]
+
+
+def generator(gan: Gan, *, image_shape: Sequence[int], over: Over) -> keras.Model:
+    """Return a model from noise float32[batch, gan.noise] to images float32[batch, *image_shape] from 0 to 1.
+
+    `over` applies layers, one after another.
+    """
+    noise = keras.Input((gan.noise,), name="noise")
+    with keras.name_scope("generator"):
+        tensor = over(gan.generator, noise)
+        height, width, channels = image_shape
+        # float32 whatever the precision of the layers, as every output layer is.
+        values = keras.layers.Dense(height * width * channels, "sigmoid", dtype="float32", name="values")(tensor)
+        images = keras.layers.Reshape((height, width, channels), dtype="float32", name="images")(values)
+    return keras.Model(noise, images, name="core")
+
+
+def discriminator(gan: Gan, *, image_shape: Sequence[int], over: Over) -> keras.Model:
+    """Return a model from images float32[batch, *image_shape] to logits float32[batch, 1], high for a real image."""
+    images = keras.Input(tuple(image_shape), name="images")
+    with keras.name_scope("discriminator"):
+        tensor = over((*gan.discriminator, Flatten()), images)
+        logits = keras.layers.Dense(1, dtype="float32", name="is_real")(tensor)
+    return keras.Model(images, logits, name="discriminator")
+
+
+class AdversarialNetworks(keras.Model):  # type: ignore[misc]
+    """A generator, `core`, and a discriminator, each updated at every step by the gradients of its own loss.
+
+    The discriminator's loss is its cross-entropy over real and over generated images, added up; `label_smoothing` is
+    taken from the label 1 of real ones alone (Salimans et al., 2016). The generator's is the cross-entropy of its
+    images being taken for real, which does not saturate (Goodfellow et al., 2014, section 3). Both come from the same
+    noise and the same weights. One optimizer has all variables: an optimizer updates each by its own gradient, so two
+    would do the same, but for `clip_norm`, which is of all gradients together. Of the weights, core's come first.
+    """
+
+    def __init__(self, core: keras.Model, other: keras.Model, *, noise: Noise, label_smoothing: float) -> None:
+        super().__init__(name="adversarial_networks")
+        self.core, self.discriminator = core, other
+        self._noise, self._label_smoothing = noise, label_smoothing
+        self._cross_entropy = keras.losses.BinaryCrossentropy(from_logits=True)
+        self._network_losses = [keras.metrics.Mean(name=name) for name in ("generator_loss", "discriminator_loss")]
+        self.built = True
+
+    def call(self, images: Any, training: bool = False) -> Any:
+        """Return the discriminator's logits, float32[batch, 1]."""
+        return self.discriminator(images, training=training)
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """Update both networks by a batch of (images, labels), of which the labels say nothing."""
+        networks = (self.core, self.discriminator)
+        with tf.GradientTape() as of_core, tf.GradientTape() as of_discriminator:
+            losses = self._losses_of(data[0])
+            scaled = [self.optimizer.scale_loss(loss) for loss in losses]
+        gradients = [
+            gradient
+            for tape, loss, network in zip((of_core, of_discriminator), scaled, networks, strict=True)
+            for gradient in tape.gradient(loss, network.trainable_variables)
+        ]
+        self.optimizer.apply(gradients, self.trainable_variables)
+        return self._figures_of(losses, examples=tf.shape(data[0])[0])
+
+    def _losses_of(self, images: tf.Tensor) -> list[tf.Tensor]:
+        """The generator's loss and the discriminator's, float32[] each: Keras has divided them by the workers."""
+        taken = self.discriminator(self.core(self._noise(), training=True), training=True)
+        real = self.discriminator(images, training=True)
+        ones, zeros = tf.ones_like(real), tf.zeros_like(taken)
+        told = self._cross_entropy(ones * (1 - self._label_smoothing), real) + self._cross_entropy(zeros, taken)
+        losses = {self.core: self._cross_entropy(tf.ones_like(taken), taken), self.discriminator: told}
+        return [
+            loss + sum(map(self._aggregate_additional_loss, network.losses))  # weight decay by `l2`
+            for network, loss in losses.items()
+        ]
+
+    def _figures_of(self, losses: Sequence[tf.Tensor], *, examples: tf.Tensor) -> dict[str, Any]:
+        workers = tf.distribute.get_strategy().num_replicas_in_sync
+        values = [sum(losses), *losses]
+        for mean, value in zip([self._loss_tracker, *self._network_losses], values, strict=True):
+            mean.update_state(value * workers, sample_weight=examples)
+        figures: dict[str, Any] = self.get_metrics_result()
+        return figures

@@ -1,0 +1,57 @@
+"""Images that a saved model makes of noise."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.errors import DataError
+from components.examples.identity import mix
+
+NOISE = "noise"  # the name of the model's input
+_MOST_IMAGES = 1000  # at once
+
+
+def normal_noise(count: int, width: int, *, seed: int) -> NDArray[np.float32]:
+    """Return float32[count, width] of a standard normal distribution, the same on every machine for a seed.
+
+    By Box and Muller (1958), from draws that are written out in this project.
+    """
+    places = np.arange(2 * count * width, dtype=np.uint64)
+    radius, angle = ((mix(places, seed) >> np.uint64(11)) / 2.0**53).reshape(2, count, width)
+    normal: NDArray[np.float64] = np.sqrt(-2 * np.log1p(-radius)) * np.cos(2 * np.pi * angle)
+    return normal.astype(np.float32)
+
+
+def require_generator(model: Any) -> None:
+    """Raise DataError unless a loaded model makes images of noise."""
+    if set(model.input) != {NOISE} or len(model.output.shape) != 4:
+        raise DataError(f"it takes {', '.join(model.input)} and gives {tuple(model.output.shape[1:])}, and no images")
+
+
+def generate_images(model: Any, *, count: int, seed: int) -> NDArray[np.float32]:
+    """Return float32[count, height, width, channels], raw pixels that a saved model makes of noise from a seed."""
+    noise = normal_noise(count, model.input[NOISE].shape[-1], seed=seed)
+    parts = [noise[begin : begin + _MOST_IMAGES] for begin in range(0, count, _MOST_IMAGES)]
+    return np.concatenate([np.asarray(model({NOISE: part}, training=False), dtype=np.float32) for part in parts])
+
+
+def square_columns(count: int) -> int:
+    """Return how many columns make a sheet of so many images as high as it is wide.
+
+    >>> square_columns(100), square_columns(90)
+    (10, 10)
+    """
+    return math.isqrt(count - 1) + 1
+
+
+def sheet(images: NDArray[Any], *, columns: int) -> NDArray[np.uint8]:
+    """Return uint8[height, width(, channels)]: images from 0 to 255 in rows, on black, one pixel between them."""
+    count, height, width, channels = images.shape
+    rows = -(-count // columns)
+    cells = np.zeros((rows * columns, height + 1, width + 1, channels), np.uint8)
+    cells[:count, :-1, :-1] = np.rint(np.clip(images, 0, 255))
+    lines = cells.reshape(rows, columns, height + 1, width + 1, channels).swapaxes(1, 2)
+    whole = lines.reshape(rows * (height + 1), columns * (width + 1), channels)[:-1, :-1]
+    return whole[..., 0] if channels == 1 else whole

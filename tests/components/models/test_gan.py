@@ -1,0 +1,94 @@
+"""A generator and a discriminator: each updated by the gradient of its own loss, in one step, by one optimizer."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.examples.settings import GeneratedLabel
+from components.models.build import build, build_networks
+from components.models.gan import AdversarialNetworks
+from components.models.settings import Model
+from components.models.shapes import check_input
+
+RATE, SMOOTHING = 0.1, 0.2
+DENSE = {"kind": "dense", "units": 8, "activation": "relu"}
+NOISE = np.random.default_rng(1).normal(size=(6, 4)).astype(np.float32)
+IMAGES = np.random.default_rng(2).uniform(size=(6, 3, 3, 1)).astype(np.float32)
+
+
+def model(**changes) -> Model:
+    gan = {"kind": "gan", "noise": 4, "generator": [DENSE], "discriminator": [DENSE]}
+    return Model.model_validate({"architecture": {**gan, **changes}})
+
+
+def networks(**changes) -> AdversarialNetworks:
+    keras.utils.set_random_seed(1)
+    made = build_networks(
+        model(**changes).architecture,
+        image_shape=(3, 3, 1),
+        dropout=keras.layers.Dropout,
+        drop_connect=lambda layer: keras.layers.Dense(layer.units),
+        noise=lambda: tf.constant(NOISE),
+        label_smoothing=SMOOTHING,
+    )
+    made.compile(keras.optimizers.SGD(RATE))
+    return made
+
+
+def entropy(label: float, logits: tf.Tensor) -> tf.Tensor:
+    probability = tf.sigmoid(logits)
+    return tf.reduce_mean(-label * tf.math.log(probability) - (1 - label) * tf.math.log(1 - probability))
+
+
+def test_each_network_follows_the_gradient_of_its_own_loss():
+    made = networks()
+    of_core, of_other = made.core.trainable_variables, made.discriminator.trainable_variables
+    with tf.GradientTape(persistent=True) as tape:
+        taken = made.discriminator(made.core(NOISE))
+        core_loss = entropy(1.0, taken)  # which does not saturate: not that of the discriminator, turned round
+        # One-sided: what is taken from the label 1 of real images is not given to generated ones.
+        other_loss = entropy(1.0 - SMOOTHING, made.discriminator(IMAGES)) + entropy(0.0, taken)
+    expected = [
+        np.asarray(variable - RATE * gradient)
+        for loss, variables in ((core_loss, of_core), (other_loss, of_other))
+        for variable, gradient in zip(variables, tape.gradient(loss, variables), strict=True)
+    ]
+    figures = made.train_on_batch(IMAGES, np.zeros(6), return_dict=True)
+    for found, wanted in zip(made.trainable_variables, expected, strict=True):
+        np.testing.assert_allclose(np.asarray(found), wanted, rtol=1e-5, atol=1e-6)
+    assert figures["generator_loss"] == pytest.approx(float(core_loss), rel=1e-5)
+    assert figures["discriminator_loss"] == pytest.approx(float(other_loss), rel=1e-5)
+    assert figures["loss"] == pytest.approx(float(core_loss + other_loss), rel=1e-5)
+
+
+def test_weight_decay_of_a_layer_is_in_the_loss_of_its_network_alone():
+    plain, decayed = networks(), networks(generator=[{**DENSE, "l2": 0.5}])
+    decayed.set_weights(plain.get_weights())
+    penalty = 0.5 * float(tf.reduce_sum(decayed.core.trainable_variables[0] ** 2))
+    of_plain, of_decayed = (one.train_on_batch(IMAGES, np.zeros(6), return_dict=True) for one in (plain, decayed))
+    assert of_decayed["generator_loss"] == pytest.approx(of_plain["generator_loss"] + penalty, rel=1e-5)
+    assert of_decayed["discriminator_loss"] == pytest.approx(of_plain["discriminator_loss"], rel=1e-5)
+
+
+def test_weights_begin_with_those_of_the_generator_that_is_saved():
+    made, saved = networks(), build(model(), input_shape=(3, 3, 1), label=GeneratedLabel(name="image"))
+    saved.set_weights(made.get_weights()[: len(saved.weights)])
+    np.testing.assert_allclose(np.asarray(saved(NOISE)), np.asarray(made.core(NOISE)), rtol=1e-6)
+    assert {path.partition("/")[0] for path in (one.path for one in made.core.weights)} == {"generator"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"generator": [{"kind": "conv2d", "filters": 2, "kernel_size": 3}]},
+            r"generator\.0 \(conv2d\): needs an image",
+        ),
+        ({"discriminator": [DENSE, {"kind": "max_pooling2d"}]}, r"discriminator\.1 \(max_pooling2d\): needs an image"),
+        ({"discriminator": [{"kind": "embedding", "units": 3}]}, r"discriminator\.0 \(embedding\): takes the tokens"),
+    ],
+)
+def test_layers_that_do_not_fit_noise_or_images_are_named(changes, told):
+    with pytest.raises(ValueError, match=rf"train\.model\.architecture\.{told}"):
+        check_input(model(**changes), input_shape=(3, 3, 1))

@@ -1,0 +1,110 @@
+"""Two networks against each other: equal on any number of workers, exact when it is continued, with samples kept."""
+
+import json
+
+import numpy as np
+import pytest
+
+from components.training import checkpoints
+from components.training.samples import COUNT, kept_samples
+
+WORKER = """
+import json, os, sys
+rank, ports, folder, training = int(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4])
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+workers = [f"127.0.0.1:{port}" for port in ports]
+if len(ports) > 1:
+    os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": rank}})
+from pathlib import Path
+import numpy as np
+from components.examples.settings import GeneratedLabel
+from components.training import checkpoints
+from components.training.feeding.columns import Columns
+from components.training.loop import Worker, train_worker
+from components.training.observer import Observer
+from components.training.settings import Training
+
+features = np.random.default_rng(0).uniform(size=(257, 6, 6, 1)).astype(np.float32) ** 3
+final = train_worker(
+    Columns(features, np.zeros(257, np.int32)),
+    None,
+    label=GeneratedLabel(name="image"),
+    training=Training.model_validate(training),
+    worker=Worker(rank, len(ports)),
+    folder=Path(folder) / "checkpoints",
+    observer=Observer(),
+)
+checkpoints.save(Path(folder) / f"final-{rank}", final)
+"""
+
+# 257 examples in batches of at most 32: every batch and every worker's part differ in size.
+GAN = {
+    "kind": "gan",
+    "noise": 5,
+    "generator": [
+        {"kind": "dense", "units": 16, "l2": 0.01},
+        {"kind": "batch_normalization", "momentum": 0.9},
+        {"kind": "activation", "activation": "relu"},
+    ],
+    "discriminator": [
+        {"kind": "conv2d", "filters": 4, "kernel_size": 3, "activation": "relu"},
+        {"kind": "dense", "units": 16, "activation": "relu"},
+        {"kind": "dropout", "rate": 0.25},
+    ],
+}
+TRAINING = {
+    "model": {"architecture": GAN},
+    # Not Adam: where a gradient is almost zero, it makes a whole step of the rounding that worker counts differ by.
+    "optimizer": {"kind": "sgd", "learning_rate": 0.05, "momentum": 0.9},
+    "label_smoothing": 0.1,
+    "best_by": "last",
+    "global_batch_size": 32,
+    "epochs": 3,
+    "seed": 3,
+}
+
+
+def train(folder, run_workers, num_workers: int, **changes) -> list[checkpoints.Checkpoint]:
+    """The final state of every worker."""
+    folder.mkdir(exist_ok=True)
+    training = json.dumps({**TRAINING, **changes})
+    run_workers("-c", WORKER, num_workers=num_workers, arguments=(str(folder), training))
+    return [checkpoints.load(folder / f"final-{rank}") for rank in range(num_workers)]
+
+
+def assert_equal_training(one: checkpoints.Checkpoint, other: checkpoints.Checkpoint, *, tolerance: float) -> None:
+    assert len(one.state.history) == len(other.state.history)
+    for left, right in zip(one.state.history, other.state.history, strict=True):
+        assert {"loss", "generator_loss", "discriminator_loss"} <= left.keys()
+        for name in left.keys() - {"seconds"}:
+            np.testing.assert_allclose(left[name], right[name], rtol=tolerance, err_msg=name)
+    for left, right in zip(one.weights, other.weights, strict=True):
+        np.testing.assert_allclose(left, right, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.slow
+def test_both_networks_are_equal_on_one_two_and_three_workers(tmp_path, run_workers):
+    [alone] = train(tmp_path / "1", run_workers, 1)
+    assert alone.state.history[0]["loss"] == pytest.approx(
+        alone.state.history[0]["generator_loss"] + alone.state.history[0]["discriminator_loss"], rel=1e-5
+    )
+    for num_workers in (2, 3):
+        for worker in train(tmp_path / str(num_workers), run_workers, num_workers):
+            assert_equal_training(alone, worker, tolerance=1e-5)
+
+
+@pytest.mark.slow
+def test_a_training_that_was_stopped_continues_as_if_it_had_not_been(tmp_path, run_workers):
+    undisturbed = train(tmp_path / "undisturbed", run_workers, 2)
+    train(tmp_path / "stopped", run_workers, 2, epochs=1)
+    continued = train(tmp_path / "stopped", run_workers, 2)
+    assert_equal_training(undisturbed[0], continued[0], tolerance=1e-6)
+    for one, other in zip(undisturbed[0].optimizer, continued[0].optimizer, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
+    assert (continued[0].state.best_epoch, continued[0].state.best_value) == (3, None)
+    of_one, of_other = (kept_samples(tmp_path / name / "checkpoints") for name in ("undisturbed", "stopped"))
+    assert list(of_one) == list(of_other) == [1, 2, 3]
+    assert {images.shape for images in of_one.values()} == {(COUNT, 6, 6, 1)}
+    for epoch, images in of_one.items():
+        assert np.abs(images.astype(int) - of_other[epoch]).max() <= 1  # rounded to whole levels of grey
+    assert (of_one[1] != of_one[3]).any()

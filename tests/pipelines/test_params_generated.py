@@ -1,0 +1,87 @@
+"""Pipelines that make images are checked whole before any work."""
+
+from copy import deepcopy
+
+import pytest
+import yaml
+
+from components.errors import ParamsError
+from pipelines.params import load_pipeline
+
+LAYERS = {"layers": [{"kind": "dense", "units": 8}]}
+
+# place of the mistake, new value (None: left out), what the message must say
+MISTAKES = [
+    (("ingest", "label", "name"), "digit", "generated are images, and 'digit' is no image feature"),
+    (("ingest", "label", "name"), "picture", "generated are images, and 'picture' is no image feature"),
+    (("normalize", "transforms", "image"), [], r"expected image: \[{kind: scale_pixels}\] alone"),
+    (("normalize", "transforms"), {"digit": [{"kind": "one_hot"}]}, r"expected image: \[{kind: scale_pixels}\] alone"),
+    (("split",), {"validation_fraction": 0.1}, "split.held_out: no figure of generated images is made by validation"),
+    (("train", "model"), LAYERS, "the label generated needs an architecture of kind gan"),
+    (("train", "best_by"), "loss", "no figure tells how good generated images are; expected last, found loss"),
+    (("train", "best_by"), None, "expected last, found validation_loss|no figure 'validation_loss'"),
+    (("train", "early_stopping"), {"patience_epochs": 2}, "with best_by: last no figure tells when to stop"),
+    (("train", "class_weights"), "balanced", "class_weights and train.label_smoothing are for categories"),
+    (("train", "model", "architecture", "noise"), 0, "noise: input should be greater than or equal to 1, found 0"),
+    (
+        ("train", "model", "architecture", "generator"),
+        [{"kind": "max_pooling2d"}],
+        r"train.model.architecture.generator.0 \(max_pooling2d\): needs an image",
+    ),
+    (("evaluate",), {}, "evaluate.judge: generated images need one, such as {by: digit}"),
+    (("evaluate", "judge", "by"), "digits", "expected a category of ingest.features.*'digits'; did you mean 'digit'"),
+    (("evaluate", "judge", "by"), "image", "expected a category of ingest.features"),
+    (("ingest", "features", "digit", "nullable"), True, "never missing; found 'digit'"),
+    (("ingest", "features", "digit", "classes"), None, "with two classes or more, never missing; found 'digit'"),
+    (
+        ("schedule",),
+        {"predict": {"input": "a.csv", "output": "b.csv"}},
+        "a model that generates images predicts nothing",
+    ),
+    (("register", "compare_by"), "loss", "there is no metric 'loss'; there are: classes_named, judge_accuracy"),
+]
+
+
+@pytest.fixture(scope="module")
+def content(repository):
+    return yaml.safe_load((repository / "params.yaml").read_text(encoding="utf-8"))
+
+
+def loaded(folder, name, content):
+    file = folder / "params.yaml"
+    file.write_text(yaml.safe_dump({"pipelines": [name], name: content}), encoding="utf-8")
+    return load_pipeline(file, name)
+
+
+def changed(section, place, value):
+    section = deepcopy(section)
+    *outer, last = place
+    inner = section
+    for name in outer:
+        inner = inner[name]
+    if value is None:
+        del inner[last]
+    else:
+        inner[last] = value
+    return section
+
+
+@pytest.mark.parametrize(("place", "value", "told"), MISTAKES, ids=[".".join(place) for place, _, _ in MISTAKES])
+def test_a_mistake_is_named(tmp_path, content, place, value, told):
+    with pytest.raises(ParamsError, match=told):
+        loaded(tmp_path, "mnist_gan", changed(content["mnist_gan"], place, value))
+
+
+def test_a_judge_is_for_generated_images(tmp_path, content):
+    with pytest.raises(ParamsError, match=r"evaluate\.judge: it is for images that are generated"):
+        loaded(tmp_path, "mnist", changed(content["mnist"], ("evaluate", "judge"), {"by": "digit"}))
+
+
+def test_a_gan_is_for_generated_images(tmp_path, content):
+    model = content["mnist_gan"]["train"]["model"]
+    with pytest.raises(ParamsError, match=r"gan makes images; ingest\.label is a category, not generated"):
+        loaded(tmp_path, "mnist", changed(content["mnist"], ("train", "model"), model))
+
+
+def test_any_pipeline_may_take_its_last_epoch(tmp_path, content):
+    assert loaded(tmp_path, "mnist", changed(content["mnist"], ("train", "best_by"), "last")).train.best_by == "last"
