@@ -19,7 +19,7 @@ from components.examples.settings import (
     Split,
     TextFeature,
 )
-from components.models.settings import Classifier
+from components.models.classifier_settings import Classifier
 from components.models.shapes import Shape, check_input, check_text
 from components.settings import Settings
 from components.sources.settings import Source, TextSource

@@ -17,6 +17,7 @@ from components.models.settings import (
     ActivationLayer,
     AlexNet,
     Architecture,
+    Augment,
     BatchNormalization,
     Conv2D,
     Dense,
@@ -41,6 +42,7 @@ from components.models.vgg import vgg
 Shape = Sequence[int]
 MakeDropout = Callable[[float], keras.layers.Layer]
 MakeDropConnect = Callable[[DropConnect], keras.layers.Layer]
+MakeAugment = Callable[[Augment], keras.layers.Layer]
 MakeRandom = tuple[MakeDropout, MakeDropConnect]  # what draws at random: dropout, DropConnect
 
 _POOLING = {
@@ -62,7 +64,8 @@ def build(model: Model, *, input_shape: Shape, label: Label, tokens: int | None 
     """
     if isinstance(model.architecture, Gan):
         return generator(model.architecture, image_shape=input_shape, over=_over((keras.layers.Dropout, _all_weights)))
-    inputs, outputs = _connected(model, input_shape, label, tokens, (keras.layers.Dropout, _all_weights))
+    inputs = _inputs(input_shape)
+    outputs = _connected(model, inputs, label, tokens, (keras.layers.Dropout, _all_weights))
     return keras.Model(inputs, outputs[0], name="core")
 
 
@@ -74,12 +77,16 @@ def build_for_training(
     tokens: int | None = None,
     dropout: MakeDropout,
     drop_connect: MakeDropConnect,
+    augment: MakeAugment,
 ) -> keras.Model:
     """Return the same model with auxiliary heads, where it has such, and with layers that draw at random.
 
-    `dropout` makes a layer without weights from a rate, `drop_connect` one with those of `keras.layers.Dense`.
+    `dropout` makes a layer without weights from a rate, `drop_connect` one with those of `keras.layers.Dense`,
+    `augment` the first layer, without weights, where the model asks for one.
     """
-    inputs, outputs = _connected(model, input_shape, label, tokens, (dropout, drop_connect))
+    inputs = _inputs(input_shape)
+    images = augment(model.augment)(inputs) if model.augment is not None else inputs
+    outputs = _connected(model, images, label, tokens, (dropout, drop_connect))
     core = keras.Model(inputs, outputs[0], name="core")
     return core if len(outputs) == 1 else WithAuxiliaryHeads(core, keras.Model(inputs, outputs, name="with_heads"))
 
@@ -106,11 +113,14 @@ def with_probabilities(core: keras.Model, *, label: Label) -> keras.Model:
     return keras.Model(core.input, keras.layers.Softmax(name="probabilities")(core.output), name="core_probabilities")
 
 
+def _inputs(input_shape: Shape) -> keras.KerasTensor:
+    return keras.Input(shape=tuple(input_shape), dtype="float32", name="features")
+
+
 def _connected(
-    model: Model, input_shape: Shape, label: Label, tokens: int | None, random: MakeRandom
-) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
-    """The inputs and all outputs: the model's own first, then those of its heads."""
-    inputs = keras.Input(shape=tuple(input_shape), dtype="float32", name="features")
+    model: Model, inputs: keras.KerasTensor, label: Label, tokens: int | None, random: MakeRandom
+) -> list[keras.KerasTensor]:
+    """All outputs: the model's own first, then those of its heads."""
     if model.architecture is not None:
         tensor, heads = _architecture(model.architecture, inputs, random[0])
     else:
@@ -118,11 +128,11 @@ def _connected(
         for layer in model.layers or ():
             tensor = _apply(layer, tensor, random, ids=inputs, tokens=tokens or 0)
     if isinstance(label, NextTokenLabel):
-        return inputs, [keras.layers.Dense(tokens, dtype="float32", name="output")(tensor)]
+        return [keras.layers.Dense(tokens, dtype="float32", name="output")(tensor)]
     units = len(label.classes) if isinstance(label, CategoryLabel) else 1
     names = ["output", *(f"auxiliary_{place}_output" for place in range(1, len(heads) + 1))]
     # float32 whatever the precision of the layers: softmax and losses overflow in half precision.
-    return inputs, [
+    return [
         keras.layers.Dense(units, dtype="float32", name=name)(_flat(end))
         for name, end in zip(names, [tensor, *heads], strict=True)
     ]

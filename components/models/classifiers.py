@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from components.errors import DataError
 from components.models.backbones import named_network, scaling
-from components.models.settings import KerasNetwork, TfliteNetwork
+from components.models.classifier_settings import KerasNetwork, TfliteNetwork
 
 _NUMBER = re.compile(r"^\s*\d+[\s:,]+")
 

@@ -5,8 +5,6 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from components.settings import Settings
-from components.sources.file import SourceFile
-from components.transforms.settings import BackboneName
 
 Activation = Literal["linear", "relu", "gelu", "silu", "elu", "selu", "tanh", "sigmoid", "softplus", "softmax"]
 Positive = Annotated[int, Field(ge=1, le=65_536)]
@@ -222,14 +220,43 @@ class Gan(Settings):
 Architecture = Annotated[LeNet | AlexNet | Vgg | GoogLeNet | Gan, Field(discriminator="kind")]
 
 
+class Augment(Settings):
+    """Changes each image at random while training, at each step anew: as it is evaluated and saved, a model has none.
+
+    Shifts are shares of height and width; zoom scales both, each by a factor of its own. Brightness is added to the
+    pixels, contrast multiplies their distance to the image's mean; nothing is clipped.
+    """
+
+    shift: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    rotation_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
+    shear_degrees: Annotated[float, Field(ge=0, le=60)] = 0.0
+    zoom: Annotated[float, Field(ge=0, le=0.9)] = 0.0
+    flip: Literal["none", "horizontal", "vertical", "both"] = "none"
+    brightness: Annotated[float, Field(ge=0, le=10)] = 0.0
+    contrast: Annotated[float, Field(ge=0, le=1)] = 0.0
+    fill: Literal["zero", "nearest"] = "zero"
+
+    @property
+    def moves(self) -> bool:
+        """Whether pixels change their places."""
+        return bool(self.shift or self.rotation_degrees or self.shear_degrees or self.zoom or self.flip != "none")
+
+    @model_validator(mode="after")
+    def _something_is_changed(self) -> Self:
+        if not (self.moves or self.brightness or self.contrast):
+            raise ValueError("nothing is changed; give one of shift, rotation_degrees, zoom ..., or leave augment out")
+        return self
+
+
 class Model(Settings):
     """What is between the input and the output: layers one by one, or an architecture by name.
 
-    The output layer follows from the label.
+    The output layer follows from the label. `augment` changes the images that it is trained on.
     """
 
     layers: tuple[Layer, ...] | None = None
     architecture: Architecture | None = None
+    augment: Augment | None = None
 
     @property
     def noise(self) -> int | None:
@@ -241,37 +268,6 @@ class Model(Settings):
         if (self.layers is None) == (self.architecture is None):
             found = "neither" if self.layers is None else "both"
             raise ValueError(f"give either layers or architecture, found {found}")
+        if isinstance(self.architecture, Gan) and self.augment is not None:
+            raise ValueError("a generator would learn to make changed images; leave augment out")
         return self
-
-
-class TfliteNetwork(Settings):
-    """A TensorFlow Lite file, which says itself how large photos are, and whether it takes 8 bits or float32.
-
-    Pixels in float32 run from -1 to 1.
-    """
-
-    kind: Literal["tflite"] = "tflite"
-    weights: SourceFile
-
-
-class KerasNetwork(Settings):
-    """A network of Keras by name, with its top; `weights` is an HDF5 file, photos are `size` pixels wide and high."""
-
-    kind: Literal["keras"] = "keras"
-    name: BackboneName
-    alpha: Annotated[float, Field(gt=0, le=4)] = 1.0
-    size: Annotated[int, Field(ge=32, le=1024)] = 224
-    weights: SourceFile
-
-
-class Classifier(Settings):
-    """A network for photos that only predicts: nothing of it is trained here.
-
-    `labels` has one name a line, which may begin with its number; a network without a class for the background does
-    without the first.
-    """
-
-    description: str
-    network: Annotated[TfliteNetwork | KerasNetwork, Field(discriminator="kind")]
-    labels: SourceFile
-    resize: Literal["stretch", "crop", "pad"] = "stretch"

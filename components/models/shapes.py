@@ -30,6 +30,10 @@ def check_input(model: Model, *, input_shape: Shape) -> None:
 
     It names the layer that can't, or the smallest images that an architecture can take.
     """
+    if model.augment is not None and len(input_shape) != 3:
+        raise ValueError(
+            f"train.model.augment: changes images (height, width, channels), got shape {input_shape}; leave it out"
+        )
     if model.architecture is None:
         output_shape(model.layers or (), input_shape=input_shape)
         return
@@ -50,6 +54,8 @@ def check_text(model: Model, *, length: int, each_token: bool) -> None:
     `each_token`: the label needs values after each token, and not of the text as a whole.
     """
     layers = model.layers or ()
+    if model.augment is not None:
+        raise ValueError("train.model.augment: changes images, and the input is a text; leave it out")
     if not layers or not isinstance(layers[0], Embedding | OneHotTokens):
         raise ValueError("train.model.layers: the first layer over a text must be embedding or one_hot")
     shape = output_shape(layers, input_shape=(length,), is_text=True)

@@ -28,6 +28,7 @@ Arrays = Sequence[NDArray[Any]]
 class Checkpoint:
     """A checkpoint in memory: arrays in the order of Keras's `model.weights` and `optimizer.variables`.
 
+    Where the optimizer averages the weights, `weights` are the averages, and the trained ones are in their place.
     `metrics` are the running totals of an epoch that is not done yet; there are none between two epochs.
     """
 

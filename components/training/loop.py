@@ -12,7 +12,7 @@ from components.errors import DataError
 from components.examples.settings import Label
 from components.models.build import build_for_training, build_networks
 from components.models.settings import Gan
-from components.training import checkpoints
+from components.training import averages, checkpoints
 from components.training.batches import Windows
 from components.training.checkpoints import Arrays, Checkpoint
 from components.training.feeding.columns import Columns
@@ -171,6 +171,7 @@ def _model(task: _Task, batch: GlobalBatch) -> keras.Model:
         tokens=task.tokens,
         dropout=batch.dropout,
         drop_connect=batch.drop_connect,
+        augment=batch.augment,
     )
 
 
@@ -178,6 +179,7 @@ def _restore(core: keras.Model, checkpoint: Checkpoint) -> None:
     core.set_weights(checkpoint.weights)
     for variable, value in zip(core.optimizer.variables, checkpoint.optimizer, strict=True):
         variable.assign(value)
+    averages.swap(core)  # a checkpoint has them the other way round
     # Not all may have found the same checkpoint whole: better now than after an epoch.
     require_equal_weights(core, step=checkpoint.state.step)
 
@@ -195,13 +197,16 @@ def _fit(core: keras.Model, batch: GlobalBatch, task: _Task, recorder: Recorder,
             "validation_data": worker_dataset(core.distribute_strategy, validation_batches),
             "validation_steps": windows.steps,
         }
-    with trained_by_all_workers(
-        core,
-        steps_per_epoch=steps,
-        validation_steps=validation.get("validation_steps", 1),
-        compression=task.training.gradient_compression,
-        allow_untested_keras=task.training.allow_untested_keras,
-    ) as recorder.group:
+    with (
+        averages.trained_weights_stay(core),
+        trained_by_all_workers(
+            core,
+            steps_per_epoch=steps,
+            validation_steps=validation.get("validation_steps", 1),
+            compression=task.training.gradient_compression,
+            allow_untested_keras=task.training.allow_untested_keras,
+        ) as recorder.group,
+    ):
         batch.begin(recorder.state.step, recorder.group.steps)
         core.fit(
             worker_dataset(core.distribute_strategy, batches),

@@ -11,7 +11,7 @@ import numpy as np
 
 from components.errors import TrainingError
 from components.models.gan import AdversarialNetworks
-from components.training import checkpoints
+from components.training import averages, checkpoints
 from components.training.batches import Windows
 from components.training.checkpoints import Checkpoint
 from components.training.histograms import write_histograms
@@ -92,6 +92,14 @@ class Recorder(keras.callbacks.Callback):
         if is_stopped:
             raise Stopped(f"after step {self.state.step}")
 
+    def on_test_begin(self, logs: Any = None) -> None:  # noqa: ARG002
+        """Validate the averages of the weights, where the optimizer keeps them."""
+        averages.swap(self.model)
+
+    def on_test_end(self, logs: Any = None) -> None:  # noqa: ARG002
+        """Train on, from the weights as they were."""
+        averages.swap(self.model)
+
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Add the epoch to the state; keep the weights if they are the best so far."""
         figures = self._figures(logs or {})
@@ -99,7 +107,8 @@ class Recorder(keras.callbacks.Callback):
         require_equal_weights(self.model, step=self.state.step)
         self.state = after_epoch(self.state, figures, training=self._training, steps_per_epoch=self._steps_per_epoch)
         if self.state.best_epoch == epoch + 1:
-            self._best_weights = self.model.get_weights()
+            with averages.swapped(self.model):
+                self._best_weights = self.model.get_weights()
         self.model.stop_training = is_finished(self.state, training=self._training)
         compute_seconds = self.group.compute_seconds() if self.group is not None else math.nan
         gathered = gather_figures(self.model.distribute_strategy, [*self._meter.read(), compute_seconds])
@@ -138,7 +147,8 @@ class Recorder(keras.callbacks.Callback):
             if not within_epoch:
                 write_histograms(self._folder, self.model, epoch=self.state.epoch)
                 if isinstance(self.model, AdversarialNetworks):
-                    write_samples(self._folder, self.model.core, seed=self.state.seed, epoch=self.state.epoch)
+                    with averages.swapped(self.model):
+                        write_samples(self._folder, self.model.core, seed=self.state.seed, epoch=self.state.epoch)
         except OSError as error:
             self._observer.on_note(f"no checkpoint of step {self.state.step}: {error}; training goes on without it")
 
@@ -164,9 +174,14 @@ class Recorder(keras.callbacks.Callback):
 def snapshot(
     model: keras.Model, state: TrainingState, best_weights: checkpoints.Arrays, metrics: checkpoints.Arrays = ()
 ) -> Checkpoint:
-    """Return the training state with copies of the model's weights and its optimizer's variables."""
-    optimizer = [np.asarray(variable.numpy()) for variable in model.optimizer.variables]
-    return Checkpoint(state, model.get_weights(), best_weights, optimizer, metrics)
+    """Return the training state with copies of the model's weights and its optimizer's variables.
+
+    Where the optimizer keeps averages, these are the weights, and the trained ones are among its variables: a
+    checkpoint's weights are those that a model is evaluated with.
+    """
+    with averages.swapped(model):
+        optimizer = [np.asarray(variable.numpy()) for variable in model.optimizer.variables]
+        return Checkpoint(state, model.get_weights(), best_weights, optimizer, metrics)
 
 
 def _require_finite(epoch: int, figures: Mapping[str, float]) -> None:

@@ -92,6 +92,7 @@ class _Optimizer(Settings):
     weight_decay: Annotated[float, Field(ge=0)] | None = None
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     gradient_accumulation_steps: Annotated[int, Field(ge=1, le=65_536)] = 1
+    ema_momentum: Annotated[float, Field(gt=0, lt=1)] | None = None
 
 
 class Sgd(_Optimizer):
@@ -188,5 +189,13 @@ class Training(Settings):
             raise ValueError(
                 f"window_examples {self.window_examples} is too small for global_batch_size {self.global_batch_size}; "
                 f"raise it to {2 * self.global_batch_size} or, better, a hundred times that"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _xla_can_compile_it(self) -> Self:
+        if self.jit_compile and self.model.augment is not None:
+            raise ValueError(
+                "jit_compile: XLA has no resampling of images, as model.augment needs; leave one of them out"
             )
         return self

@@ -8,7 +8,7 @@ import structlog
 from components.errors import ParamsError
 from components.evaluation.images import read_images
 from components.examples.settings import ImageFeature
-from components.models.settings import Classifier
+from components.models.classifier_settings import Classifier
 from pipelines.commands.predict import check_output, deliver, image_files
 from pipelines.commands.quiet import import_tensorflow
 from pipelines.paths import PipelinePaths

@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from components.models.settings import Classifier
+from components.models.classifier_settings import Classifier
 from pipelines.params import Pipeline, list_pipelines, load_pipeline
 
 HEADING = re.compile(r"^#+ .*\(`(\w+)`\)$", re.MULTILINE)

@@ -47,6 +47,17 @@ MISTAKES = [
         1,
         r"digits\.train: global_batch_size 1 is too small for 2 workers; raise it to 4",
     ),
+    (
+        ("train", "model", "augment"),
+        {"flip": "none"},
+        r"train\.model\.augment: .*nothing is changed; give one of shift",
+    ),
+    (("train", "model", "augment"), {"zoom": 1}, r"augment\.zoom: .*less than or equal to 0\.9, found 1"),
+    (
+        ("train", "model", "augment"),
+        {"rotation_degree": 10},
+        r"augment\.rotation_degree: unknown name; did you mean 'rotation_degrees'",
+    ),
     (("split", "validation_fraction"), 0.9, r"digits\.split: .*leave no training examples"),
     (("normalize", "transforms"), {"imag": []}, r"transforms\.imag: not a feature; did you mean 'image'\?"),
     (("ingest", "label", "classes"), ["0", "0"], r"ingest\.label\..*classes must differ"),
@@ -76,6 +87,14 @@ def test_a_mistake_is_named_with_its_place_and_its_mend(tmp_path, content, place
     else:
         section[place[-1]] = value
     with pytest.raises(ParamsError, match=message):
+        load_pipeline(written(tmp_path, content), "digits")
+
+
+def test_augmented_images_are_refused_with_xla_which_can_not_resample_them(tmp_path, content):
+    content["digits"]["train"]["jit_compile"] = True
+    load_pipeline(written(tmp_path, content), "digits")
+    content["digits"]["train"]["model"]["augment"] = {"shift": 0.1}
+    with pytest.raises(ParamsError, match=r"digits\.train: .*jit_compile: XLA has no resampling of images"):
         load_pipeline(written(tmp_path, content), "digits")
 
 

@@ -21,6 +21,8 @@ def build_optimizer(optimizer: Optimizer, *, steps_per_epoch: int, epochs: int) 
         "global_clipnorm": optimizer.clip_norm,
         "gradient_accumulation_steps": accumulated if accumulated > 1 else None,
     }
+    if optimizer.ema_momentum is not None:
+        every |= {"use_ema": True, "ema_momentum": optimizer.ema_momentum}
     if optimizer.weight_decay is not None:  # None would take away the default of those that have one
         every["weight_decay"] = optimizer.weight_decay
     match optimizer:

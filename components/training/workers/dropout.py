@@ -1,4 +1,4 @@
-"""Dropout and DropConnect by masks of the global batch, and noise for it: none depends on the number of workers."""
+"""What is drawn for the global batch, whatever the number of workers: dropout, DropConnect, augmentation, noise."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -7,15 +7,16 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from components.models.settings import DropConnect
+from components.models.settings import Augment, DropConnect
 from components.training.batches import Windows, worker_slice
 from components.training.feeding.order import batch_examples
+from components.training.workers.augmentation import Augmentation
 
 
 class GlobalBatch:
     """Which rows of which global batch a worker is training on; gives the layers of one model that draw at random.
 
-    A mask is a function of the seed, the layer and the step alone, drawn for the whole global batch, of which a worker
+    What is drawn is a function of the seed, the layer and the step alone, for the whole global batch, of which a worker
     uses its own rows. (A `keras.layers.Dropout` draws by a counter of its own: every worker would drop the same places
     of different examples.) Steps are counted from the first epoch on, so a resumed training draws what it would have
     drawn.
@@ -52,6 +53,11 @@ class GlobalBatch:
         """
         self._layers += 1
         return partial(self._normal, width, layer=self._layers)
+
+    def augment(self, settings: Augment) -> keras.layers.Layer:
+        """Return a layer that changes the images of the global batch, each by its own draws at each step."""
+        self._layers += 1
+        return Augmentation(settings, partial(self.uniform, layer=self._layers))
 
     def uniform(self, shape: tf.Tensor, *, layer: int) -> tf.Tensor:
         """Return float32[*shape] in [0, 1): this worker's rows of what is drawn for the global batch at this step."""

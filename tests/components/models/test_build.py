@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from components.examples.settings import CategoryLabel, NumberLabel
-from components.models.build import build, parameter_count, with_probabilities
+from components.models.build import build, build_for_training, parameter_count, with_probabilities
 from components.models.settings import (
     ActivationLayer,
+    Augment,
     BatchNormalization,
     Conv2D,
     Dense,
@@ -15,6 +16,7 @@ from components.models.settings import (
     Dropout,
     Flatten,
     GlobalPooling2D,
+    LeNet,
     LocalResponseNormalization,
     Model,
     Pooling2D,
@@ -64,6 +66,20 @@ def test_an_image_without_layers_is_flattened_for_the_output():
 def test_a_layer_that_drops_weights_is_saved_as_a_stock_one():
     core = build(Model(layers=(DropConnect(units=4, activation="relu"),)), input_shape=(3,), label=LABEL)
     assert [type(layer) for layer in core.layers[1:]] == [keras.layers.Dense] * 2
+
+
+@pytest.mark.parametrize("given", [{"layers": (Conv2D(filters=2, kernel_size=3),)}, {"architecture": LeNet()}])
+def test_images_are_augmented_first_in_training_and_the_saved_model_has_no_such_layer(given):
+    model = Model(augment=Augment(flip="horizontal"), **given)
+    stock = {"dropout": keras.layers.Dropout, "drop_connect": keras.layers.Dense}
+    added = keras.layers.Rescaling(2.0, name="added")
+    training = build_for_training(model, input_shape=(28, 28, 1), label=LABEL, augment=lambda _: added, **stock)
+    saved = build(model, input_shape=(28, 28, 1), label=LABEL)
+    assert [layer.name for layer in training.layers].index("added") == 1
+    assert "added" not in [layer.name for layer in saved.layers]
+    saved.set_weights(training.get_weights())
+    images = np.random.default_rng(1).random((2, 28, 28, 1), np.float32)
+    np.testing.assert_allclose(training(images), saved(2 * images), rtol=1e-5)
 
 
 def test_the_output_stays_float32_under_mixed_precision():

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from components.errors import DataError
+from components.models.classifier_settings import KerasNetwork, TfliteNetwork
 from components.models.classifiers import open_network, read_names, top_classes
-from components.models.settings import KerasNetwork, TfliteNetwork
 
 WEIGHTS = {"name": "small.weights.h5", "url": "/weights/small.weights.h5"}
 SMALL = KerasNetwork(name="mobilenet", alpha=0.25, size=32, weights=WEIGHTS)

@@ -6,9 +6,11 @@ from hypothesis import strategies as st
 
 from components.models.settings import (
     AlexNet,
+    Augment,
     Conv2D,
     Dense,
     DropConnect,
+    Embedding,
     Flatten,
     GlobalPooling2D,
     GoogLeNet,
@@ -18,7 +20,7 @@ from components.models.settings import (
     Pooling2D,
     Vgg,
 )
-from components.models.shapes import check_input, output_shape
+from components.models.shapes import check_input, check_text, output_shape
 
 
 @pytest.mark.parametrize(
@@ -114,3 +116,13 @@ def test_an_architecture_takes_no_table():
 def test_layers_are_checked_as_before():
     with pytest.raises(ValueError, match=r"layers\.0 \(conv2d\): needs an image"):
         check_input(Model(layers=(Conv2D(filters=2, kernel_size=3),)), input_shape=(None,))
+
+
+@pytest.mark.parametrize("given", [{"layers": ()}, {"architecture": LeNet()}])
+def test_only_images_are_augmented(given):
+    model = Model(augment=Augment(shift=0.1), **given)
+    check_input(model, input_shape=(28, 28, 1))
+    with pytest.raises(ValueError, match=r"train\.model\.augment: changes images .* got shape \(None,\); leave it out"):
+        check_input(model, input_shape=(None,))
+    with pytest.raises(ValueError, match=r"train\.model\.augment: changes images, and the input is a text"):
+        check_text(Model(augment=Augment(shift=0.1), layers=(Embedding(units=2),)), length=3, each_token=False)

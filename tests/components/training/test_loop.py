@@ -5,6 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from components.examples.settings import CategoryLabel
+from components.models.build import build
+from components.models.settings import Model
 from components.training import checkpoints
 
 WORKER = """
@@ -42,6 +45,7 @@ checkpoints.save(Path(folder) / f"final-{rank}", final)
 # 257 examples in batches of at most 32, and 97 to validate: every batch and every worker's part differ in size.
 TRAINING = {
     "model": {
+        "augment": {"shift": 0.2, "rotation_degrees": 20, "zoom": 0.2, "flip": "horizontal", "brightness": 0.1},
         "layers": [
             {"kind": "conv2d", "filters": 4, "kernel_size": 3, "activation": "relu"},
             {"kind": "batch_normalization"},
@@ -50,9 +54,9 @@ TRAINING = {
             {"kind": "dense", "units": 16, "activation": "relu", "l2": 0.01},
             {"kind": "dropout", "rate": 0.5},
             {"kind": "drop_connect", "units": 8, "activation": "relu"},
-        ]
+        ],
     },
-    "optimizer": {"kind": "adamw", "learning_rate": 0.01, "weight_decay": 0.01},
+    "optimizer": {"kind": "adamw", "learning_rate": 0.01, "weight_decay": 0.01, "ema_momentum": 0.9},
     "global_batch_size": 32,
     "epochs": 3,
     "seed": 3,
@@ -79,7 +83,7 @@ def assert_equal_training(one: checkpoints.Checkpoint, other: checkpoints.Checkp
 @pytest.mark.slow
 def test_what_is_drawn_and_batch_normalization_are_equal_on_one_two_and_three_workers(tmp_path, run_workers):
     # Not Adam: where a gradient is almost zero, it makes a whole step of the rounding that worker counts differ by.
-    optimizer = {"kind": "sgd", "learning_rate": 0.05, "momentum": 0.9, "weight_decay": 0.01}
+    optimizer = {"kind": "sgd", "learning_rate": 0.05, "momentum": 0.9, "weight_decay": 0.01, "ema_momentum": 0.8}
     [alone] = train(tmp_path / "1", run_workers, 1, optimizer=optimizer)
     for num_workers in (2, 3):
         workers = train(tmp_path / str(num_workers), run_workers, num_workers, optimizer=optimizer)
@@ -107,3 +111,30 @@ def test_epochs_of_so_many_steps_follow_each_other_through_the_passes(tmp_path, 
     assert (epochs.state.step, epochs.state.epoch) == (passes.state.step, 3) == (18, 3)
     for left, right in zip(passes.weights, epochs.weights, strict=True):
         np.testing.assert_allclose(left, right, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_averages_of_the_weights_are_what_is_validated_and_kept_and_training_goes_on_from_the_weights(
+    tmp_path, run_workers
+):
+    plain, averaged = (
+        {"kind": "sgd", "learning_rate": 0.05},
+        {"kind": "sgd", "learning_rate": 0.05, "ema_momentum": 0.8},
+    )
+    [one] = train(tmp_path / "plain", run_workers, 1, optimizer=plain)
+    [other] = train(tmp_path / "averaged", run_workers, 1, optimizer=averaged)
+    for left, right in zip(one.state.history, other.state.history, strict=True):
+        np.testing.assert_allclose(left["loss"], right["loss"], rtol=1e-5)
+        assert abs(left["validation_loss"] - right["validation_loss"]) > 1e-4
+    trained = [array for array in one.weights if array.ndim > 1]  # moments of batches are not averaged
+    for weight in trained:
+        same = [kept for kept in other.optimizer if kept.shape == weight.shape]
+        assert any(np.allclose(kept, weight, rtol=1e-4, atol=1e-5) for kept in same)
+    generator = np.random.default_rng(0)  # the examples of WORKER
+    features = generator.normal(size=(257, 6, 6, 1)).astype(np.float32)
+    labels = (features[:, 2, 2, 0] + features[:, 3, 3, 0] > 0).astype(np.int32) + (features[:, 0, 0, 0] > 1)
+    label = CategoryLabel(name="kind", classes=("a", "b", "c"))
+    core = build(Model.model_validate(TRAINING["model"]), input_shape=(6, 6, 1), label=label)
+    core.set_weights(other.weights)
+    right = np.asarray(core(features[:97])).argmax(axis=1) == labels[:97]
+    np.testing.assert_allclose(right.mean(), other.state.history[-1]["validation_accuracy"], atol=1e-6)

@@ -19,6 +19,7 @@ from components.training.settings import Adam
             {"kind": "adam", "gradient_accumulation_steps": 2},
             keras.optimizers.Adam(0.01, gradient_accumulation_steps=2),
         ),
+        ({"kind": "adam", "ema_momentum": 0.9}, keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.9)),
     ],
 )
 def test_adam_in_one_pass_makes_the_updates_of_keras(settings, peer):
