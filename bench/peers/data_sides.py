@@ -16,7 +16,7 @@ NUMBERS = {
     "label": {"type": "category", "name": "kind", "classes": ["a", "b", "c"]},
 }
 IMAGES = {
-    "features": {"photo": {"type": "image", "height": 224, "width": 224, "channels": 3}},
+    "features": {"photo": {"type": "image", "height": 224, "width": 224, "channels": 3, "encoding": "encoded"}},
     "label": {"type": "category", "name": "kind", "classes": [f"class{number}" for number in range(10)]},
 }
 MEASURED = "seconds by part: "
@@ -157,14 +157,15 @@ def csv_polars(folder: Path, seconds: dict[str, float]) -> None:
         pl.scan_csv(folder / "rows.csv").sink_parquet(folder / "polars.parquet")
 
 
-def images_tensor(folder: Path, seconds: dict[str, float]) -> None:
-    """Ingest the JPEGs of folder/images as pixels: packed, checked, with ids, sorted, with a profile."""
-    _ingest_images(folder, seconds, encoding="tensor")
-
-
-def images_encoded(folder: Path, seconds: dict[str, float]) -> None:
-    """The same, kept encoded."""
-    _ingest_images(folder, seconds, encoding="encoded")
+def images_ours(folder: Path, seconds: dict[str, float]) -> None:
+    """Ingest the JPEGs of folder/images, kept encoded: packed, checked, with ids, sorted, with a profile."""
+    with Timed(seconds, "imports"):
+        from pipelines.paths import PipelinePaths
+        from pipelines.stages.ingest import ingest
+    source = {"kind": "images", "dataset": "images", "parts": [{"files": {"root": str(folder / "images")}}]}
+    pipeline = _pipeline(source, columns=IMAGES, transform="scale_pixels")
+    with Timed(seconds, "images"), Timed(seconds, "images_processor", clock=time.process_time):
+        ingest(pipeline, PipelinePaths(folder / "ours", "bench"))
 
 
 def images_tf_data(folder: Path, seconds: dict[str, float]) -> None:
@@ -182,17 +183,6 @@ def images_tf_data(folder: Path, seconds: dict[str, float]) -> None:
         count = sum(len(batch) for _, batch in examples.batch(256).prefetch(tf.data.AUTOTUNE))
     if count != len(files):
         raise RuntimeError(f"{count} of {len(files)} images were decoded")
-
-
-def _ingest_images(folder: Path, seconds: dict[str, float], *, encoding: str) -> None:
-    with Timed(seconds, "imports"):
-        from pipelines.paths import PipelinePaths
-        from pipelines.stages.ingest import ingest
-    source = {"kind": "images", "dataset": "images", "parts": [{"files": {"root": str(folder / "images")}}]}
-    photo = {**IMAGES["features"]["photo"], "encoding": encoding}
-    pipeline = _pipeline(source, columns={**IMAGES, "features": {"photo": photo}}, transform="scale_pixels")
-    with Timed(seconds, "images"), Timed(seconds, "images_processor", clock=time.process_time):
-        ingest(pipeline, PipelinePaths(folder / "ours", "bench"))
 
 
 def _pipeline(source: dict[str, Any], *, columns: dict[str, Any] = NUMBERS, transform: str = "standardize") -> Any:
@@ -225,8 +215,7 @@ SIDES: dict[str, Callable[[Path, dict[str, float]], None]] = {
         steps_ray_data,
         csv_ours,
         csv_polars,
-        images_tensor,
-        images_encoded,
+        images_ours,
         images_tf_data,
     )
 }

@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 RANGES = 256
-_SHORT_ROWS = 1 << 14  # so many are read faster than 256 batches are found
+_SHORT_BYTES = 1 << 21  # so many are read faster than 256 batches are found
 
 
 def encode_run(table: pl.DataFrame) -> tuple[pa.Buffer, list[int]]:
@@ -23,7 +23,7 @@ def encode_run(table: pl.DataFrame) -> tuple[pa.Buffer, list[int]]:
     arrow = table.to_arrow()
     batch = pa.RecordBatch.from_arrays([column.combine_chunks() for column in arrow.columns], schema=arrow.schema)
     counts = np.diff(ends).tolist()
-    cuts = zip(ends, counts, strict=False) if table.height > _SHORT_ROWS else [(0, table.height)]
+    cuts = zip(ends, counts, strict=False) if table.estimated_size() > _SHORT_BYTES else [(0, table.height)]
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, arrow.schema) as writer:
         for begin, count in cuts:
