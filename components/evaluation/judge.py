@@ -15,7 +15,7 @@ from components.examples.settings import CategoryFeature, Feature, ImageFeature,
 from components.models.generated import generate_images, require_generator
 from components.models.inputs import model_inputs
 
-_BATCH, _LEARNING_RATE = 128, 0.002
+_BATCH, _LEARNING_RATE = 128, 0.003
 _SHOWN_AT_ONCE = 1000
 
 
@@ -65,7 +65,9 @@ def train_judge(
         raise DataError(f"evaluate.judge: no training row has {settings.by} {classes[missing[0]]!r}")
     keras.utils.set_random_seed(settings.seed)
     model = _network(of_image, classes=len(classes))
-    model.compile(keras.optimizers.Adam(_LEARNING_RATE), keras.losses.SparseCategoricalCrossentropy())
+    steps = -(-len(images) // _BATCH) * settings.epochs
+    rate = keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, steps)  # one that has not settled is sure of little
+    model.compile(keras.optimizers.Adam(rate), keras.losses.SparseCategoricalCrossentropy())
     model.fit(images, labels, batch_size=_BATCH, epochs=settings.epochs, verbose=0)
     return Judge(model, classes, settings, (image, of_image))
 

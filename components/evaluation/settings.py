@@ -52,7 +52,7 @@ class JudgeSettings(Settings):
 
     by: str
     examples: Annotated[int, Field(ge=1)] = 60_000
-    epochs: Annotated[int, Field(ge=1, le=1000)] = 2
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 4
     samples: Annotated[int, Field(ge=100, le=100_000)] = 1000
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.9
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

@@ -103,7 +103,9 @@ def build_networks(
     """Return both networks of a GAN, to be trained; `noise` gives float32[examples of the batch, gan.noise]."""
     over = _over((dropout, drop_connect))
     core, other = (network(gan, image_shape=image_shape, over=over) for network in (generator, discriminator))
-    return AdversarialNetworks(core, other, noise=noise, label_smoothing=label_smoothing)
+    return AdversarialNetworks(
+        core, other, noise=noise, label_smoothing=label_smoothing, gradient_penalty=gan.gradient_penalty
+    )
 
 
 def with_probabilities(core: keras.Model, *, label: Label) -> keras.Model:

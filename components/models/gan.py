@@ -46,10 +46,18 @@ class AdversarialNetworks(keras.Model):  # type: ignore[misc]
     would do the same, but for `clip_norm`, which is of all gradients together. Of the weights, core's come first.
     """
 
-    def __init__(self, core: keras.Model, other: keras.Model, *, noise: Noise, label_smoothing: float) -> None:
+    def __init__(
+        self,
+        core: keras.Model,
+        other: keras.Model,
+        *,
+        noise: Noise,
+        label_smoothing: float,
+        gradient_penalty: float,
+    ) -> None:
         super().__init__(name="adversarial_networks")
         self.core, self.discriminator = core, other
-        self._noise, self._label_smoothing = noise, label_smoothing
+        self._noise, self._label_smoothing, self._gradient_penalty = noise, label_smoothing, gradient_penalty
         self._cross_entropy = keras.losses.BinaryCrossentropy(from_logits=True)
         self._network_losses = [keras.metrics.Mean(name=name) for name in ("generator_loss", "discriminator_loss")]
         self.built = True
@@ -75,14 +83,25 @@ class AdversarialNetworks(keras.Model):  # type: ignore[misc]
     def _losses_of(self, images: tf.Tensor) -> list[tf.Tensor]:
         """The generator's loss and the discriminator's, float32[] each: Keras has divided them by the workers."""
         taken = self.discriminator(self.core(self._noise(), training=True), training=True)
-        real = self.discriminator(images, training=True)
+        real, penalty = self._real(images)
         ones, zeros = tf.ones_like(real), tf.zeros_like(taken)
         told = self._cross_entropy(ones * (1 - self._label_smoothing), real) + self._cross_entropy(zeros, taken)
-        losses = {self.core: self._cross_entropy(tf.ones_like(taken), taken), self.discriminator: told}
+        losses = {self.core: self._cross_entropy(ones, taken), self.discriminator: told + penalty}
         return [
             loss + sum(map(self._aggregate_additional_loss, network.losses))  # weight decay by `l2`
             for network, loss in losses.items()
         ]
+
+    def _real(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | float]:
+        """The logits of real images, float32[batch, 1], and the penalty for their gradients, divided by the workers."""
+        if not self._gradient_penalty:
+            return self.discriminator(images, training=True), 0.0
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            logits = self.discriminator(images, training=True)
+        squares = tf.reduce_mean(tf.reduce_sum(tape.gradient(logits, images) ** 2, axis=(1, 2, 3)))
+        workers = tf.distribute.get_strategy().num_replicas_in_sync
+        return logits, self._gradient_penalty / 2 * squares / workers
 
     def _figures_of(self, losses: Sequence[tf.Tensor], *, examples: tf.Tensor) -> dict[str, Any]:
         workers = tf.distribute.get_strategy().num_replicas_in_sync

@@ -6,7 +6,9 @@ from pydantic import Field, model_validator
 
 from components.settings import Settings
 
-Activation = Literal["linear", "relu", "gelu", "silu", "elu", "selu", "tanh", "sigmoid", "softplus", "softmax"]
+Activation = Literal[
+    "linear", "relu", "leaky_relu", "gelu", "silu", "elu", "selu", "tanh", "sigmoid", "softplus", "softmax"
+]
 Positive = Annotated[int, Field(ge=1, le=65_536)]
 
 
@@ -208,13 +210,25 @@ class Gan(Settings):
     """Two networks that learn from each other (Goodfellow et al., 2014): one makes images, one tells them from real.
 
     The generator's layers take `noise` numbers of a standard normal distribution; a dense layer of sigmoids, one for
-    each value of an image, follows. The discriminator's take an image; a dense layer of one logit follows.
+    each value of an image, follows. The discriminator's take an image; a dense layer of one logit follows. Half of
+    `gradient_penalty` times the squared gradient of that logit by a real image is added to its loss (R1; Mescheder et
+    al., 2018): it must not learn faster than the generator can follow.
     """
 
     kind: Literal["gan"] = "gan"
     noise: Annotated[int, Field(ge=1, le=65_536)] = 100
     generator: tuple[Layer, ...]
     discriminator: tuple[Layer, ...]
+    gradient_penalty: Annotated[float, Field(ge=0, le=1000)] = 0.0
+
+    @model_validator(mode="after")
+    def _a_penalty_is_of_each_image(self) -> Self:
+        if self.gradient_penalty and any(isinstance(layer, BatchNormalization) for layer in self.discriminator):
+            raise ValueError(
+                "gradient_penalty is of each image by itself, which batch_normalization in the discriminator mixes; "
+                "leave one of them out"
+            )
+        return self
 
 
 Architecture = Annotated[LeNet | AlexNet | Vgg | GoogLeNet | Gan, Field(discriminator="kind")]

@@ -71,7 +71,7 @@ def evaluate(pipeline: Pipeline, paths: PipelinePaths) -> None:
         figures=_figures(paths, pipeline, manifest, run) | _fit(model, paths, pipeline) | outcome.figures,
         worst=worst,
         drawn=drawn_examples(
-            examples, count=pipeline.evaluate.random_examples, label=pipeline.ingest.label.name, features=features
+            examples, count=pipeline.evaluate.random_examples, label=_named_by(pipeline), features=features
         ),
         drift=(drift := _drift(paths)),
         measured_on=measured_on,
@@ -81,6 +81,12 @@ def evaluate(pipeline: Pipeline, paths: PipelinePaths) -> None:
     told = {f"{prefix}_{name}": value for name, value in outcome.metrics.items()}
     _add_to_mlflow(paths, run["mlflow_run_id"], told | (drift.metrics() if drift else {}))
     log.info("evaluated", pipeline=pipeline.name, examples=examples.height, **_rounded(outcome.metrics))
+
+
+def _named_by(pipeline: Pipeline) -> str:
+    """The column that says what an example is: the label, or what a judge of generated images learns."""
+    judge = pipeline.evaluate.judge
+    return judge.by if judge else pipeline.ingest.label.name
 
 
 def _drift(paths: PipelinePaths) -> Drift | None:

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from pydantic import ValidationError
 
 from components.examples.settings import GeneratedLabel
 from components.models.build import build, build_networks
@@ -60,6 +61,29 @@ def test_each_network_follows_the_gradient_of_its_own_loss():
     assert figures["generator_loss"] == pytest.approx(float(core_loss), rel=1e-5)
     assert figures["discriminator_loss"] == pytest.approx(float(other_loss), rel=1e-5)
     assert figures["loss"] == pytest.approx(float(core_loss + other_loss), rel=1e-5)
+
+
+def test_the_penalty_is_of_the_gradient_by_each_real_image():
+    made, plain = networks(gradient_penalty=3.0), networks()
+    plain.set_weights(made.get_weights())
+    images = tf.constant(IMAGES)
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        logits = plain.discriminator(images)
+    squares = tf.reduce_sum(tape.gradient(logits, images) ** 2, axis=(1, 2, 3))
+    found, without = (one.train_on_batch(IMAGES, np.zeros(6), return_dict=True) for one in (made, plain))
+    penalty = 1.5 * float(tf.reduce_mean(squares))
+    assert found["discriminator_loss"] == pytest.approx(without["discriminator_loss"] + penalty, rel=1e-5)
+    assert found["generator_loss"] == pytest.approx(without["generator_loss"], rel=1e-5)
+    for one, other in zip(made.core.trainable_variables, plain.core.trainable_variables, strict=True):
+        np.testing.assert_allclose(np.asarray(one), np.asarray(other), rtol=1e-6)
+    kernels = (np.asarray(one.discriminator.trainable_variables[0]) for one in (made, plain))
+    assert np.abs(np.subtract(*kernels)).max() > 1e-4
+
+
+def test_a_penalty_with_batch_normalization_in_the_discriminator_is_refused():
+    with pytest.raises(ValidationError, match="leave one of them out"):
+        model(gradient_penalty=1.0, discriminator=[DENSE, {"kind": "batch_normalization"}])
 
 
 def test_weight_decay_of_a_layer_is_in_the_loss_of_its_network_alone():

@@ -51,6 +51,7 @@ GAN = {
         {"kind": "dense", "units": 16, "activation": "relu"},
         {"kind": "dropout", "rate": 0.25},
     ],
+    "gradient_penalty": 0.3,
 }
 TRAINING = {
     "model": {"architecture": GAN},

@@ -6,9 +6,9 @@ import pytest
 
 from components.errors import TrainingError
 from components.examples.settings import CategoryLabel, NumberFeature
-from components.models.build import build, with_probabilities
+from components.models.build import build, build_networks, with_probabilities
 from components.models.heads import WithAuxiliaryHeads
-from components.models.settings import Model
+from components.models.settings import Gan, Model
 from components.training import checkpoints
 from components.training.checkpoints import Checkpoint
 from components.training.start import read_start_weights, set_start_weights
@@ -73,3 +73,15 @@ def test_weights_of_another_shape_are_refused_with_the_first_that_differs():
 def test_another_number_of_weights_is_refused():
     with pytest.raises(TrainingError, match="the model has 8 weights, the one to start from 6"):
         set_start_weights(core(), core().get_weights()[:-2])
+
+
+def test_two_networks_begin_with_a_saved_generator_and_keep_their_discriminator():
+    dense = {"kind": "dense", "units": 2}
+    gan = Gan.model_validate({"kind": "gan", "noise": 3, "generator": [dense], "discriminator": [dense]})
+    networks = build_networks(
+        gan, image_shape=(1, 1, 1), dropout=keras.layers.Dropout, drop_connect=keras.layers.Dense, noise=list
+    )
+    of_discriminator = networks.discriminator.get_weights()
+    saved = [np.full(weight.shape, 0.5) for weight in networks.core.weights]
+    set_start_weights(networks, saved)
+    assert_equal(networks.get_weights(), [*saved, *of_discriminator])

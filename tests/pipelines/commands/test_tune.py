@@ -114,6 +114,17 @@ def test_the_figure_that_counts_is_that_of_the_weights_that_are_kept(ready_proje
     assert kept_figures(one.trial, finished(3.0, 1.0, 1.0, 2.0))["epoch"] == 2
 
 
+def test_where_the_last_epoch_is_the_best_its_figures_count_and_a_metric_must_be_named(project):
+    params = project / "params.yaml"
+    content = yaml.safe_load(params.read_text())
+    content["digits"]["train"]["best_by"] = "last"
+    params.write_text(yaml.safe_dump(content))
+    with pytest.raises(ParamsError, match=r"train\.best_by is last, so say by which figure .*: --metric loss"):
+        asked(load_pipeline(params, "digits"), ["train.seed=grid:1"], **OPTIONS)
+    one = planned(project, "train.seed=grid:1", metric="validation_loss")[0]
+    assert kept_figures(one.trial, finished(3.0, 1.0, 2.0))["epoch"] == 3
+
+
 def test_the_best_of_the_finished_trials_wins(ready_project):
     plan = planned(ready_project, "train.seed=grid:1,2,3,4")
     stopped = Outcome(status="stopped early", history=finished(0.1).history)
