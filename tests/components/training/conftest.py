@@ -27,7 +27,7 @@ def run_workers(repository, free_ports) -> Callable[..., None]:
             for rank in range(num_workers)
         ]
         try:
-            errors = [process.communicate(timeout=200)[1] for process in processes]
+            errors = [process.communicate(timeout=400)[1] for process in processes]
         finally:
             for process in processes:
                 process.kill()

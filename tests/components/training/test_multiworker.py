@@ -33,8 +33,11 @@ REFUSED = {
     "synchronized and compiled": "compile the model with jit_compile=False",
     "several updates and compiled": "train_step updates weights more than once",
 }
-# Float16 and bfloat16 carry 11 and 8 bits: what is added up in another order differs by as much.
-TOLERANCES = {"mixed_float16, overflow on one worker": 2e-2, "mixed_bfloat16": 2e-2}
+# Float16 and bfloat16 carry 11 and 8 bits: what is added up in another order differs by as much, and of the 97 examples
+# one that lies between two classes may change its class, which is 2 to 3 percent of a weighted accuracy.
+TOLERANCES = {"mixed_float16, overflow on one worker": 5e-2, "mixed_bfloat16": 5e-2}
+
+pytestmark = pytest.mark.timeout(900)  # the first test waits for all processes of all cases
 
 
 def test_an_untested_version_of_keras_is_refused_with_the_setting_that_allows_it(monkeypatch):
