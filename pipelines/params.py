@@ -1,5 +1,6 @@
 """params.yaml as frozen, range-checked models. The only reader of that file."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -281,7 +282,7 @@ def list_pipelines(params_file: Path) -> tuple[str, ...]:
 
 def _read(params_file: Path) -> dict[str, Any]:
     try:
-        content = yaml.load(params_file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+        content = _parsed(params_file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ParamsError(f"can't read {params_file}: {error.strerror}") from error
     except yaml.YAMLError as error:
@@ -289,3 +290,9 @@ def _read(params_file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ParamsError(f"{params_file}: expected sections by name, found {type(content).__name__}")
     return content
+
+
+@lru_cache(maxsize=2)
+def _parsed(text: str) -> Any:
+    """What the text means. A DAG file asks for every pipeline in turn, which would read the whole each time."""
+    return yaml.load(text, Loader=yaml.CSafeLoader)

@@ -1,6 +1,7 @@
 """The stage graph of one pipeline, read from dvc.yaml without DVC (importing it costs half a second)."""
 
 import re
+from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -40,7 +41,7 @@ def missing_inputs(root: Path, stage: str, *, pipeline: str) -> list[str]:
 
 def _stages(dvc_file: Path) -> dict[str, dict[str, Any]]:
     try:
-        content = yaml.load(dvc_file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+        content = _parsed(dvc_file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ParamsError(f"can't read {dvc_file}: {error.strerror}") from error
     except yaml.YAMLError as error:
@@ -49,6 +50,12 @@ def _stages(dvc_file: Path) -> dict[str, dict[str, Any]]:
     if not isinstance(stages, dict):
         raise ParamsError(f"{dvc_file}: expected `stages`, found {content!r:.60}")
     return stages
+
+
+@lru_cache(maxsize=2)
+def _parsed(text: str) -> Any:
+    """What the text means. A DAG file asks for the graph of every pipeline in turn."""
+    return yaml.load(text, Loader=yaml.CSafeLoader)
 
 
 def _runs_for(matrix: Any, pipeline: str, dvc_file: Path) -> bool:
@@ -80,4 +87,8 @@ def _resolve(path: str, pipeline: str) -> str:
 
 def _overlap(reads: list[PurePosixPath], writes: list[PurePosixPath]) -> bool:
     """Whether a path that is read lies at, below or above one that is written: DVC's own rule."""
-    return any(read.is_relative_to(write) or write.is_relative_to(read) for read in reads for write in writes)
+    return any(_is_below(read, write) or _is_below(write, read) for read in reads for write in writes)
+
+
+def _is_below(path: PurePosixPath, other: PurePosixPath) -> bool:
+    return path.parts[: len(other.parts)] == other.parts  # a tenth of what `is_relative_to` takes
