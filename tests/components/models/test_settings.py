@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from components.models.settings import AlexNet, Dense, LeNet, Model, Vgg
+from components.models.settings import AlexNet, Augment, Dense, Gan, LeNet, Model, Vgg
 
 
 @pytest.mark.parametrize(
@@ -12,6 +12,12 @@ from components.models.settings import AlexNet, Dense, LeNet, Model, Vgg
 def test_a_model_is_either_layers_or_an_architecture(given, found):
     with pytest.raises(ValidationError, match=f"give either layers or architecture, found {found}"):
         Model(**given)
+
+
+def test_the_images_of_a_gan_are_not_augmented():
+    gan = Gan(generator=(Dense(units=2),), discriminator=(Dense(units=2),))
+    with pytest.raises(ValidationError, match="a generator would learn to make changed images; leave augment out"):
+        Model(architecture=gan, augment=Augment(shift=0.1))
 
 
 def test_a_model_survives_being_written_and_read():
