@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from components.models.settings import Model
+from components.models.settings import BatchNormalization, Model
 from components.settings import Settings
 from components.training.figures import LAST
 
@@ -190,6 +190,19 @@ class Training(Settings):
                 f"window_examples {self.window_examples} is too small for global_batch_size {self.global_batch_size}; "
                 f"raise it to {2 * self.global_batch_size} or, better, a hundred times that"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _statistics_are_averaged_as_long_as_weights(self) -> Self:
+        # Averaged weights give smaller activations than those whose moments were taken: a classifier that is right for
+        # 97% of its training batches was right for 11% of the validation set, at 0.9 and 0.998.
+        ema = self.optimizer.ema_momentum
+        for place, layer in enumerate(self.model.layers or ()):
+            if ema is not None and isinstance(layer, BatchNormalization) and layer.momentum < ema:
+                raise ValueError(
+                    f"model.layers.{place} (batch_normalization): momentum {layer.momentum} is below the optimizer's "
+                    f"ema_momentum {ema}, so its averages would not be those of the averaged weights; raise it to {ema}"
+                )
         return self
 
     @model_validator(mode="after")

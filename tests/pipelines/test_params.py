@@ -98,6 +98,16 @@ def test_augmented_images_are_refused_with_xla_which_can_not_resample_them(tmp_p
         load_pipeline(written(tmp_path, content), "digits")
 
 
+def test_averaged_weights_need_moments_that_are_averaged_as_long(tmp_path, content):
+    train = content["digits"]["train"]
+    train["optimizer"]["ema_momentum"] = 0.99
+    train["model"]["layers"].insert(1, {"kind": "batch_normalization", "momentum": 0.99})
+    load_pipeline(written(tmp_path, content), "digits")
+    train["model"]["layers"][1]["momentum"] = 0.9
+    with pytest.raises(ParamsError, match=r"layers\.1 \(batch_normalization\): momentum 0\.9 is below .* raise it to"):
+        load_pipeline(written(tmp_path, content), "digits")
+
+
 def test_a_misspelt_name_is_one_line_though_the_right_one_is_missing(tmp_path, content):
     train = content["digits"]["train"]
     train["epoch"] = train.pop("epochs")
