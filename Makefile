@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-stack fuzz check results bench stack stack-down clean lock
+.PHONY: help setup run test test-long test-stack fuzz check results bench stack stack-down clean lock
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -19,8 +19,11 @@ setup: ## Make .venv hold what requirements.lock says (a moment if it does alrea
 run: setup ## Run a pipeline from raw data to a registered model: make run PIPELINE=digits
 	@$(BIN)/headrace run '$(PIPELINE)'
 
-test: setup ## Run all tests; some of them: make test TESTS='tests/dags -k graph'
-	@$(BIN)/pytest -m 'not stack' $(TESTS)
+test: setup ## Run the tests; some of them: make test TESTS='tests/dags -k graph'
+	@$(BIN)/pytest -m 'not long and not stack' $(TESTS)
+
+test-long: setup ## Run the tests that take minutes each
+	@$(BIN)/pytest -m 'long and not stack' $(TESTS)
 
 test-stack: setup ## Run the tests that need the local stack of servers: half an hour, and PostgreSQL 15
 	@$(BIN)/pytest -m stack $(TESTS)

@@ -20,7 +20,7 @@ def end(process) -> str:
     return output
 
 
-@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("place", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_a_worker_is_killed_whichever_it_is(undisturbed, disturbed, session_processes, place):
     process, _ = disturbed.start_until("epoch 2/6")
     os.kill(session_processes(process.pid, WORKER)[place], signal.SIGKILL)
@@ -28,7 +28,7 @@ def test_a_worker_is_killed_whichever_it_is(undisturbed, disturbed, session_proc
     disturbed.assert_as_undisturbed(undisturbed)
 
 
-@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("place", [pytest.param(0, marks=pytest.mark.long), 1])
 def test_a_worker_that_hangs_is_found_within_a_minute(undisturbed, disturbed, session_processes, place):
     process, _ = disturbed.start_until("epoch 2/6")
     os.kill(session_processes(process.pid, WORKER)[place], signal.SIGSTOP)
