@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from components.evaluation.settings import JudgeSettings
-from components.examples.settings import CategoryFeature, CategoryLabel, ExampleSchema, GeneratedLabel, Label, Split
+from components.examples.settings import CategoryFeature, CategoryLabel, ExampleSchema, GeneratedLabel, Label
+from components.examples.split_settings import Split
 from components.models.settings import Gan
 from components.training.figures import LAST, figure_names
 from components.training.settings import Training

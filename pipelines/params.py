@@ -17,9 +17,9 @@ from components.examples.settings import (
     ImageFeature,
     NextTokenLabel,
     NumberLabel,
-    Split,
     TextFeature,
 )
+from components.examples.split_settings import Split
 from components.models.classifier_settings import Classifier
 from components.models.shapes import Shape, check_input, check_text
 from components.settings import Settings

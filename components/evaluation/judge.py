@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from components.errors import DataError, TrainingError
 from components.evaluation.settings import JudgeSettings
 from components.examples.held_out import examples_of
-from components.examples.settings import CategoryFeature, Feature, ImageFeature, Split
+from components.examples.settings import CategoryFeature, Feature, ImageFeature
+from components.examples.split_settings import Split
 from components.models.generated import generate_images, require_generator
 from components.models.inputs import model_inputs
 

@@ -3,7 +3,7 @@
 import polars as pl
 
 from components.errors import DataError
-from components.examples.settings import Split
+from components.examples.split_settings import Split
 from components.examples.splits import assign_split
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from components.examples.identity import Words
-from components.examples.settings import Split
+from components.examples.split_settings import Split
 from components.examples.splits import assign_split
 
 

@@ -8,7 +8,7 @@ import polars as pl
 
 from components.errors import DataError
 from components.examples.identity import mix
-from components.examples.settings import Split
+from components.examples.split_settings import Split
 
 SPLITS = pl.Enum(["train", "validation", "test"])
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import keras
 
-from components.examples.settings import CategoryLabel, Label, NextTokenLabel
+from components.examples.settings import CategoryLabel, GeneratedLabel, Label, NextTokenLabel
 from components.models.alexnet import alexnet
 from components.models.gan import AdversarialNetworks, Noise, Over, discriminator, generator
 from components.models.googlenet import googlenet
@@ -63,7 +63,8 @@ def build(model: Model, *, input_shape: Shape, label: Label, tokens: int | None 
     float32[batch, *input_shape].
     """
     if isinstance(model.architecture, Gan):
-        return generator(model.architecture, image_shape=input_shape, over=_over((keras.layers.Dropout, _all_weights)))
+        over = _over((keras.layers.Dropout, _all_weights))
+        return generator(model.architecture, image_shape=input_shape, over=over, classes=_generated_classes(label))
     inputs = _inputs(input_shape)
     outputs = _connected(model, inputs, label, tokens, (keras.layers.Dropout, _all_weights))
     return keras.Model(inputs, outputs[0], name="core")
@@ -95,17 +96,29 @@ def build_networks(
     gan: Gan,
     *,
     image_shape: Shape,
+    label: Label,
     dropout: MakeDropout,
     drop_connect: MakeDropConnect,
     noise: Noise,
     label_smoothing: float = 0.0,
 ) -> AdversarialNetworks:
     """Return both networks of a GAN, to be trained; `noise` gives float32[examples of the batch, gan.noise]."""
-    over = _over((dropout, drop_connect))
-    core, other = (network(gan, image_shape=image_shape, over=over) for network in (generator, discriminator))
-    return AdversarialNetworks(
-        core, other, noise=noise, label_smoothing=label_smoothing, gradient_penalty=gan.gradient_penalty
+    over, classes = _over((dropout, drop_connect)), _generated_classes(label)
+    core, other = (
+        network(gan, image_shape=image_shape, over=over, classes=classes) for network in (generator, discriminator)
     )
+    return AdversarialNetworks(
+        core,
+        other,
+        noise=noise,
+        label_smoothing=label_smoothing,
+        gradient_penalty=gan.gradient_penalty,
+        classes=classes,
+    )
+
+
+def _generated_classes(label: Label) -> int:
+    return len(label.classes or ()) if isinstance(label, GeneratedLabel) else 0
 
 
 def with_probabilities(core: keras.Model, *, label: Label) -> keras.Model:

@@ -1,25 +1,31 @@
 """A generative adversarial network: what is trained, of which the generator is what is kept."""
 
 from collections.abc import Callable, Sequence
+from statistics import NormalDist
 from typing import Any
 
 import keras
 import tensorflow as tf
+from keras import ops
 
 from components.models.settings import Flatten, Gan, Layer
 
 Over = Callable[[Sequence[Layer], keras.KerasTensor], keras.KerasTensor]
 Noise = Callable[[], tf.Tensor]
 
+_BEYOND = 1e30  # what no number of a normal distribution reaches
 
-def generator(gan: Gan, *, image_shape: Sequence[int], over: Over) -> keras.Model:
+
+def generator(gan: Gan, *, image_shape: Sequence[int], over: Over, classes: int = 0) -> keras.Model:
     """Return a model from noise float32[batch, gan.noise] to images float32[batch, *image_shape] from 0 to 1.
 
-    `over` applies layers, one after another.
+    `over` applies layers, one after another. With `classes`, the first number of the noise decides on an image's class
+    (see `classes_of`), and the layers are given that, too: a model that takes noise alone is served like any other.
     """
     noise = keras.Input((gan.noise,), name="noise")
     with keras.name_scope("generator"):
-        tensor = over(gan.generator, noise)
+        given = keras.layers.Concatenate()([noise, classes_of(noise, classes)]) if classes else noise
+        tensor = over(gan.generator, given)
         height, width, channels = image_shape
         # float32 whatever the precision of the layers, as every output layer is.
         values = keras.layers.Dense(height * width * channels, "sigmoid", dtype="float32", name="values")(tensor)
@@ -27,13 +33,37 @@ def generator(gan: Gan, *, image_shape: Sequence[int], over: Over) -> keras.Mode
     return keras.Model(noise, images, name="core")
 
 
-def discriminator(gan: Gan, *, image_shape: Sequence[int], over: Over) -> keras.Model:
-    """Return a model from images float32[batch, *image_shape] to logits float32[batch, 1], high for a real image."""
+def classes_of(noise: Any, classes: int) -> Any:
+    """Return float32[batch, classes], 1 for the class that each row's first number says and 0 for the others.
+
+    The k-th class has the k-th of `classes` parts of the standard normal distribution, which are equally likely.
+    """
+    ends = [NormalDist().inv_cdf(place / classes) for place in range(1, classes)]
+    first = noise[:, :1]
+    begun, ended = (
+        ops.cast(ops.greater_equal(first, ops.convert_to_tensor([bounds], "float32")), "float32")
+        for bounds in ([-_BEYOND, *ends], [*ends, _BEYOND])
+    )
+    return begun - ended
+
+
+def discriminator(gan: Gan, *, image_shape: Sequence[int], over: Over, classes: int = 0) -> keras.Model:
+    """Return a model from images float32[batch, *image_shape] to logits float32[batch, 1], high for a real image.
+
+    With `classes` it also takes float32[batch, classes], and adds to the logit the inner product of a vector of the
+    class and what the layers give (a projection; Miyato and Koyama, 2018).
+    """
     images = keras.Input(tuple(image_shape), name="images")
     with keras.name_scope("discriminator"):
         tensor = over((*gan.discriminator, Flatten()), images)
         logits = keras.layers.Dense(1, dtype="float32", name="is_real")(tensor)
-    return keras.Model(images, logits, name="discriminator")
+        if not classes:
+            return keras.Model(images, logits, name="discriminator")
+        of_class = keras.Input((classes,), name="class")
+        vectors = keras.layers.Dense(tensor.shape[-1], use_bias=False, dtype="float32", name="vectors")(of_class)
+        projected = keras.layers.Dot(axes=1, dtype="float32", name="projected")([vectors, tensor])
+        logits = keras.layers.Add(dtype="float32", name="is_real_and_of_class")([logits, projected])
+    return keras.Model([images, of_class], logits, name="discriminator")
 
 
 class AdversarialNetworks(keras.Model):  # type: ignore[misc]
@@ -54,23 +84,25 @@ class AdversarialNetworks(keras.Model):  # type: ignore[misc]
         noise: Noise,
         label_smoothing: float,
         gradient_penalty: float,
+        classes: int = 0,
     ) -> None:
         super().__init__(name="adversarial_networks")
         self.core, self.discriminator = core, other
         self._noise, self._label_smoothing, self._gradient_penalty = noise, label_smoothing, gradient_penalty
+        self._classes = classes
         self._cross_entropy = keras.losses.BinaryCrossentropy(from_logits=True)
         self._network_losses = [keras.metrics.Mean(name=name) for name in ("generator_loss", "discriminator_loss")]
         self.built = True
 
-    def call(self, images: Any, training: bool = False) -> Any:
+    def call(self, inputs: Any, training: bool = False) -> Any:
         """Return the discriminator's logits, float32[batch, 1]."""
-        return self.discriminator(images, training=training)
+        return self.discriminator(inputs, training=training)
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        """Update both networks by a batch of (images, labels), of which the labels say nothing."""
+        """Update both networks by a batch of (images, labels int32[batch]): their classes, or nothing."""
         networks = (self.core, self.discriminator)
         with tf.GradientTape() as of_core, tf.GradientTape() as of_discriminator:
-            losses = self._losses_of(data[0])
+            losses = self._losses_of(data[0], data[1])
             scaled = [self.optimizer.scale_loss(loss) for loss in losses]
         gradients = [
             gradient
@@ -80,10 +112,11 @@ class AdversarialNetworks(keras.Model):  # type: ignore[misc]
         self.optimizer.apply(gradients, self.trainable_variables)
         return self._figures_of(losses, examples=tf.shape(data[0])[0])
 
-    def _losses_of(self, images: tf.Tensor) -> list[tf.Tensor]:
+    def _losses_of(self, images: tf.Tensor, labels: tf.Tensor) -> list[tf.Tensor]:
         """The generator's loss and the discriminator's, float32[] each: Keras has divided them by the workers."""
-        taken = self.discriminator(self.core(self._noise(), training=True), training=True)
-        real, penalty = self._real(images)
+        noise = self._noise()
+        taken = self._told(self.core(noise, training=True), classes_of(noise, self._classes) if self._classes else None)
+        real, penalty = self._real(images, ops.one_hot(labels, self._classes) if self._classes else None)
         ones, zeros = tf.ones_like(real), tf.zeros_like(taken)
         told = self._cross_entropy(ones * (1 - self._label_smoothing), real) + self._cross_entropy(zeros, taken)
         losses = {self.core: self._cross_entropy(ones, taken), self.discriminator: told + penalty}
@@ -92,13 +125,16 @@ class AdversarialNetworks(keras.Model):  # type: ignore[misc]
             for network, loss in losses.items()
         ]
 
-    def _real(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | float]:
+    def _told(self, images: tf.Tensor, of_class: tf.Tensor | None) -> tf.Tensor:
+        return self.discriminator(images if of_class is None else [images, of_class], training=True)
+
+    def _real(self, images: tf.Tensor, of_class: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor | float]:
         """The logits of real images, float32[batch, 1], and the penalty for their gradients, divided by the workers."""
         if not self._gradient_penalty:
-            return self.discriminator(images, training=True), 0.0
+            return self._told(images, of_class), 0.0
         with tf.GradientTape() as tape:
             tape.watch(images)
-            logits = self.discriminator(images, training=True)
+            logits = self._told(images, of_class)
         squares = tf.reduce_mean(tf.reduce_sum(tape.gradient(logits, images) ** 2, axis=(1, 2, 3)))
         workers = tf.distribute.get_strategy().num_replicas_in_sync
         return logits, self._gradient_penalty / 2 * squares / workers

@@ -159,6 +159,7 @@ def _model(task: _Task, batch: GlobalBatch) -> keras.Model:
         return build_networks(
             gan,
             image_shape=task.train.shape,
+            label=task.label,
             dropout=batch.dropout,
             drop_connect=batch.drop_connect,
             noise=batch.noise(gan.noise),

@@ -35,7 +35,7 @@ from components.transforms.tokens import token_ids
 def apply(examples: pl.LazyFrame, fitted: FittedTable) -> pl.LazyFrame:
     """Return example_id, the features (Float32 or Array(Float32, width); Binary stays) and label (Int32 or Float32).
 
-    Of next tokens, the label is Array(Int32, length); where images are generated it is 0.
+    Of next tokens, the label is Array(Int32, length); where images are generated it is their class, or 0.
     Rows keep their order; of `ADDED_COLUMNS` those are there, last, that `examples` has.
     """
     kept = [name for name in ADDED_COLUMNS[1:] if name in examples.collect_schema()]
@@ -157,6 +157,8 @@ def _label(fitted: FittedTable) -> pl.Expr:
             return _indices(pl.col(name), classes, strict=True).cast(pl.Int32)
         case NextTokenLabel(name=name):
             return _next_tokens(pl.col(name), fitted.features[name])
+        case GeneratedLabel(by=str(name), classes=tuple(classes)):
+            return _indices(pl.col(name), classes, strict=True).cast(pl.Int32)
         case GeneratedLabel():
             return pl.lit(0, pl.Int32)  # of no meaning: a batch has features and labels
         case label:

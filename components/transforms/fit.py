@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from components.errors import DataError
-from components.examples.settings import Feature, ImageFeature, Label, NumberFeature, Split, TextFeature
+from components.examples.settings import Feature, ImageFeature, Label, NumberFeature, TextFeature
 from components.examples.sketch import merge_counts, value_at
+from components.examples.split_settings import Split
 from components.examples.summary import NumberSummary, Summary, merge_all
 from components.mapping import Map, map_in_threads
 from components.transforms.fit_column import asked_by, fit_column, summary_after

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import polars as pl
 
-from components.examples.settings import Feature, NumberFeature, Split, TextFeature
+from components.examples.settings import Feature, NumberFeature, TextFeature
 from components.examples.sketch import count_in_bins
+from components.examples.split_settings import Split
 from components.examples.splits import assign_split
 from components.examples.summary import (
     Summary,

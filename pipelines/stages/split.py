@@ -16,7 +16,8 @@ import structlog
 from components.errors import DataError
 from components.examples import shards
 from components.examples.overlap import Overlap, can_overlap, held_out_content, training_content_among
-from components.examples.settings import ADDED_COLUMNS, CategoryLabel, Feature, Label, Split
+from components.examples.settings import ADDED_COLUMNS, CategoryLabel, Feature, Label
+from components.examples.split_settings import Split
 from components.examples.splits import SPLITS, assign_split
 from components.mapping import Map, map_in_threads
 from pipelines.params import Pipeline

@@ -31,8 +31,20 @@ MISTAKES = [
     (("evaluate",), {}, "evaluate.judge: generated images need one, such as {by: digit}"),
     (("evaluate", "judge", "by"), "digits", "expected a category of ingest.features.*'digits'; did you mean 'digit'"),
     (("evaluate", "judge", "by"), "image", "expected a category of ingest.features"),
-    (("ingest", "features", "digit", "nullable"), True, "never missing; found 'digit'"),
-    (("ingest", "features", "digit", "classes"), None, "with two classes or more, never missing; found 'digit'"),
+    (
+        ("ingest", "features", "digit", "nullable"),
+        True,
+        r"label\.by: .* never missing, .* found 'digit': .*nullable=True",
+    ),
+    (
+        ("ingest", "features", "digit", "classes"),
+        None,
+        r"label\.by: .* with the classes 0, 1, .* found 'digit': .*None",
+    ),
+    (("ingest", "label", "by"), "digits", r"label\.by: .* found 'digits': no feature"),
+    (("ingest", "label", "by"), "image", r"label\.by: .* found 'image'"),
+    (("ingest", "label", "by"), None, "by and classes belong together"),
+    (("ingest", "label", "classes"), ["0"], r"classes: tuple should have at least 2"),
     (
         ("schedule",),
         {"predict": {"input": "a.csv", "output": "b.csv"}},
@@ -70,6 +82,14 @@ def changed(section, place, value):
 def test_a_mistake_is_named(tmp_path, content, place, value, told):
     with pytest.raises(ParamsError, match=told):
         loaded(tmp_path, "mnist_gan", changed(content["mnist_gan"], place, value))
+
+
+@pytest.mark.parametrize("category", [{"nullable": True, "classes": ["0", "1"]}, {}])
+def test_a_judge_needs_classes_that_are_never_missing(tmp_path, content, category):
+    section = changed(content["mnist_gan"], ("ingest", "label"), {"type": "generated", "name": "image"})
+    section = changed(section, ("ingest", "features", "digit"), {"type": "category", **category})
+    with pytest.raises(ParamsError, match="with two classes or more, never missing; found 'digit'"):
+        loaded(tmp_path, "mnist_gan", section)
 
 
 def test_a_judge_is_for_generated_images(tmp_path, content):

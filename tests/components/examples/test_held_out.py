@@ -3,7 +3,7 @@ import pytest
 
 from components.errors import DataError
 from components.examples.held_out import measured_examples
-from components.examples.settings import Split
+from components.examples.split_settings import Split
 
 ALL_TEST = Split(validation_fraction=0.0, test_fraction=0.999999999)
 

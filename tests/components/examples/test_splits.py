@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from components.errors import DataError
-from components.examples.settings import Split
+from components.examples.split_settings import Split
 from components.examples.splits import assign_split
 
 ids_of_rows = st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=50)

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from components.examples.settings import GeneratedLabel
 from components.models.build import build, build_networks
-from components.models.gan import AdversarialNetworks
+from components.models.gan import AdversarialNetworks, classes_of
+from components.models.generated import normal_noise
 from components.models.settings import Model
 from components.models.shapes import check_input
 
@@ -23,11 +24,16 @@ def model(**changes) -> Model:
     return Model.model_validate({"architecture": {**gan, **changes}})
 
 
-def networks(**changes) -> AdversarialNetworks:
+PLAIN = GeneratedLabel(name="image")
+OF_CLASSES = GeneratedLabel(name="image", by="kind", classes=("a", "b", "c"))
+
+
+def networks(label: GeneratedLabel = PLAIN, **changes) -> AdversarialNetworks:
     keras.utils.set_random_seed(1)
     made = build_networks(
         model(**changes).architecture,
         image_shape=(3, 3, 1),
+        label=label,
         dropout=keras.layers.Dropout,
         drop_connect=lambda layer: keras.layers.Dense(layer.units),
         noise=lambda: tf.constant(NOISE),
@@ -95,8 +101,34 @@ def test_weight_decay_of_a_layer_is_in_the_loss_of_its_network_alone():
     assert of_decayed["discriminator_loss"] == pytest.approx(of_plain["discriminator_loss"], rel=1e-5)
 
 
-def test_weights_begin_with_those_of_the_generator_that_is_saved():
-    made, saved = networks(), build(model(), input_shape=(3, 3, 1), label=GeneratedLabel(name="image"))
+def test_the_first_number_of_the_noise_decides_on_a_class_and_all_are_equally_likely():
+    found = np.asarray(classes_of(tf.constant([[-9.0, 5.0], [-0.4, 5.0], [0.4, -5.0], [0.5, -5.0]]), 3))
+    np.testing.assert_array_equal(found, [[1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 0, 1]])
+    shares = np.asarray(classes_of(tf.constant(normal_noise(30_000, 1, seed=1)), 10)).mean(axis=0)
+    np.testing.assert_allclose(shares, 0.1, atol=0.01)
+
+
+def test_both_networks_are_told_the_class():
+    made = networks(OF_CLASSES)
+    noise = np.array([[-2.0, 0, 0, 0], [0, 0, 0, 0], [2, 0, 0, 0]], np.float32)
+    assert len({np.asarray(image).tobytes() for image in made.core(noise)}) == 3
+    told = [float(made.discriminator([IMAGES[:1], row[None]])[0, 0]) for row in np.eye(3, dtype=np.float32)]
+    assert len(set(told)) == 3
+
+
+def test_real_images_are_shown_with_their_labels_and_generated_ones_with_the_class_of_their_noise():
+    made, labels = networks(OF_CLASSES), np.array([0, 1, 2, 2, 1, 0], np.int32)
+    taken = made.discriminator([made.core(NOISE), classes_of(tf.constant(NOISE), 3)])
+    real = made.discriminator([IMAGES, np.eye(3, dtype=np.float32)[labels]])
+    wanted = float(entropy(1.0 - SMOOTHING, real) + entropy(0.0, taken))
+    figures = made.train_on_batch(IMAGES, labels, return_dict=True)
+    assert figures["discriminator_loss"] == pytest.approx(wanted, rel=1e-5)
+    assert figures["generator_loss"] == pytest.approx(float(entropy(1.0, taken)), rel=1e-5)
+
+
+@pytest.mark.parametrize("label", [PLAIN, OF_CLASSES])
+def test_weights_begin_with_those_of_the_generator_that_is_saved(label):
+    made, saved = networks(label), build(model(), input_shape=(3, 3, 1), label=label)
     saved.set_weights(made.get_weights()[: len(saved.weights)])
     np.testing.assert_allclose(np.asarray(saved(NOISE)), np.asarray(made.core(NOISE)), rtol=1e-6)
     assert {path.partition("/")[0] for path in (one.path for one in made.core.weights)} == {"generator"}

@@ -26,9 +26,9 @@ from components.training.settings import Training
 
 features = np.random.default_rng(0).uniform(size=(257, 6, 6, 1)).astype(np.float32) ** 3
 final = train_worker(
-    Columns(features, np.zeros(257, np.int32)),
+    Columns(features, np.arange(257, dtype=np.int32) % 3),
     None,
-    label=GeneratedLabel(name="image"),
+    label=GeneratedLabel(name="image", by="kind", classes=("a", "b", "c")),
     training=Training.model_validate(training),
     worker=Worker(rank, len(ports)),
     folder=Path(folder) / "checkpoints",

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from components.errors import DataError
-from components.examples.settings import CategoryFeature, CategoryLabel, ImageFeature, NumberFeature, NumberLabel, Split
+from components.examples.settings import CategoryFeature, CategoryLabel, ImageFeature, NumberFeature, NumberLabel
+from components.examples.split_settings import Split
 from components.transforms import training_rows
 from components.transforms.apply import raw_values, transformed
 from components.transforms.fit import fit

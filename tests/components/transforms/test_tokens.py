@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.errors import DataError, ParamsError
-from components.examples.settings import CategoryLabel, NextTokenLabel, NumberFeature, Split, TextFeature
+from components.examples.settings import CategoryLabel, NextTokenLabel, NumberFeature, TextFeature
+from components.examples.split_settings import Split
 from components.examples.splits import assign_split
 from components.transforms import tokens
 from components.transforms.apply import apply

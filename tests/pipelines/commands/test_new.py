@@ -208,6 +208,7 @@ def test_any_table_gives_a_section_that_loads_and_takes_every_row(tmp_path_facto
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_new_pipeline_runs_at_once(tmp_path, repository) -> None:
     root = tmp_path / "a project"

@@ -76,7 +76,10 @@ def test_a_loss_that_is_not_finite_fails_the_stage_and_the_run_in_one_line(proje
     assert [run.info.status for run in project.runs()[1]] == ["FAILED"]
 
 
-@pytest.mark.parametrize(("signal_number", "status"), [(signal.SIGINT, "KILLED"), (signal.SIGTERM, "KILLED")])
+@pytest.mark.parametrize(
+    ("signal_number", "status"),
+    [pytest.param(signal.SIGINT, "KILLED", marks=pytest.mark.long), (signal.SIGTERM, "KILLED")],
+)
 def test_an_interrupted_training_leaves_no_process_and_a_killed_run(project, session_processes, signal_number, status):
     project.change_train(epochs=10_000)
     process = project.start()

@@ -7,7 +7,7 @@ import subprocess
 import psutil
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 class Cluster:
@@ -53,7 +53,6 @@ def test_a_lost_node_is_replaced_by_a_spare_one(undisturbed, disturbed, cluster)
     disturbed.assert_as_undisturbed(undisturbed)
 
 
-@pytest.mark.long
 def test_a_lost_node_shrinks_the_group_and_a_new_one_lets_it_grow(project, tmp_path, cluster):
     """A training without end, because nobody knows when Ray looks for nodes; its first epochs are compared."""
     sgd = {"kind": "sgd", "learning_rate": 0.01}

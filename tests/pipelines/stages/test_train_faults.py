@@ -28,7 +28,8 @@ def test_a_worker_is_killed_whichever_it_is(undisturbed, disturbed, session_proc
     disturbed.assert_as_undisturbed(undisturbed)
 
 
-@pytest.mark.parametrize("place", [pytest.param(0, marks=pytest.mark.long), 1])
+@pytest.mark.long
+@pytest.mark.parametrize("place", [0, 1])
 def test_a_worker_that_hangs_is_found_within_a_minute(undisturbed, disturbed, session_processes, place):
     process, _ = disturbed.start_until("epoch 2/6")
     os.kill(session_processes(process.pid, WORKER)[place], signal.SIGSTOP)
@@ -83,6 +84,7 @@ def test_storage_is_full_for_a_while(undisturbed, disturbed, session_processes):
     disturbed.assert_as_undisturbed(undisturbed)
 
 
+@pytest.mark.long
 def test_mlflow_is_away_for_the_whole_training_and_is_told_later(undisturbed, disturbed):
     code, output = disturbed.train(MLFLOW_TRACKING_URI="http://127.0.0.1:9")  # the discard port: nobody listens
     assert code == 0, output

@@ -120,6 +120,7 @@ def test_several_who_want_the_same_training_get_one_job_even_after_one_was_kille
     assert [job.status for job in jobs_of(away)] == ["SUCCEEDED"]
 
 
+@pytest.mark.long
 def test_a_job_that_was_stopped_or_killed_is_followed_by_one_that_goes_on(undisturbed, disturbed, away, server):
     process, output = disturbed.start_until("epoch 1/16", **away)
     name = run_name(output)
@@ -144,6 +145,7 @@ def test_a_job_that_was_stopped_or_killed_is_followed_by_one_that_goes_on(undist
     assert [job.status for job in jobs_of(away)] == ["STOPPED", "FAILED", "SUCCEEDED"]
 
 
+@pytest.mark.long
 def test_a_job_trains_what_one_here_trains_and_leaves_it_here(undisturbed, disturbed, away):
     code, output = disturbed.train(**away)
     assert code == 0, output

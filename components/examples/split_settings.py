@@ -1,0 +1,67 @@
+"""Settings of how examples are split."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from components.examples.settings import Fraction, Moment
+from components.settings import Settings
+
+
+class Split(Settings):
+    """Which examples are held out: a share of them, drawn by id or by group, or those from a time on.
+
+    A source's own test set stays the test set. What is from `test_from` on is tested on, what is from
+    `validation_from` on is validated on; the shares are drawn of the examples before. A held-out row whose content
+    also occurs in training is left out (`overlap: drop`), kept, or refused. With `held_out: test` nothing is validated
+    on; with `none` all is trained on, and the model is measured on the same rows, as metrics, report and registry then
+    say. Each `fold` (0, 1, ...) takes
+    another share of `test_fraction`, so that five of a fifth test every example once.
+    """
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    validation_fraction: Fraction = 0.0
+    test_fraction: Fraction = 0.0
+    validation_from: Moment | None = None
+    test_from: Moment | None = None
+    overlap: Literal["drop", "keep", "refuse"] = "drop"
+    held_out: Literal["validation_and_test", "test", "none"] = "validation_and_test"
+    fold: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _something_is_left(self) -> Self:
+        if self.held_out == "none":
+            if others := sorted(self.model_fields_set - {"held_out", "seed"}):
+                raise ValueError(f"with held_out: none nothing is held out; leave {others[0]} out")
+            return self
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise ValueError("validation_fraction and test_fraction leave no training examples")
+        if self.held_out == "test":
+            if self.validation_fraction or self.validation_from:
+                raise ValueError("with held_out: test nothing is validated on; leave out what says otherwise")
+        elif ("validation_fraction" in self.model_fields_set) == bool(self.validation_from):
+            raise ValueError("give one of validation_fraction (a share) and validation_from (a time)")
+        if self.fold and not (self.test_fraction and (self.fold + 1) * self.test_fraction < 1 + 1e-9):
+            raise ValueError(f"there is no fold {self.fold} of test_fraction {self.test_fraction:g}")
+        if self.test_fraction and self.test_from:
+            raise ValueError("give one of test_fraction (a share) and test_from (a time)")
+        if self.validation_from and self.test_from and self.validation_from >= self.test_from:
+            raise ValueError("validation_from must be before test_from")
+        if self.validation_from and self.test_fraction:
+            raise ValueError("with validation_from, give test_from: a model is tested on what comes after validation")
+        return self
+
+    @property
+    def measured_on(self) -> Literal["test", "train"]:
+        """The split that a model is measured on: the training rows where nothing is held out."""
+        return "train" if self.held_out == "none" else "test"
+
+    @property
+    def names_held_out(self) -> tuple[str, ...]:
+        """The splits, besides that for training, that must have examples."""
+        return {"validation_and_test": ("validation", "test"), "test": ("test",), "none": ()}[self.held_out]
+
+    @property
+    def is_by_time(self) -> bool:
+        """Whether any split is of what is from a time on."""
+        return bool(self.validation_from or self.test_from)
