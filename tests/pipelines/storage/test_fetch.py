@@ -21,7 +21,7 @@ import structlog
 from components.errors import DataError, ServiceError
 from components.sources.file import SourceFile
 from components.sources.settings import FileSet
-from pipelines.storage.fetch import fetch, located
+from pipelines.storage.fetch import fetch, located, sha256_of
 
 CONTENT = b"a,b\n1,2\n" * 10_000
 OTHER = b"c,d\n3,4\n" * 10_000
@@ -563,3 +563,24 @@ def test_a_relative_set_of_files_is_one_of_the_mirror_or_the_project(monkeypatch
 def test_a_set_of_files_is_in_a_folder_or_a_bucket(root):
     with pytest.raises(ValueError, match="must be a folder or s3://BUCKET/PREFIX"):
         FileSet(root=root)
+
+
+def test_a_sum_is_of_what_a_file_holds_now_however_fast_it_changes(tmp_path):
+    file = tmp_path / "values"
+    for number in range(200):
+        file.write_bytes(b"%03d" % number)
+        assert sha256_of(file) == hashlib.sha256(b"%03d" % number).hexdigest()
+
+
+def test_a_file_that_did_not_change_is_read_once_also_when_it_was_moved(tmp_path, monkeypatch):
+    reads, digest = [], hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda *given: (reads.append(given), digest(*given))[1])
+    file, moved = tmp_path / "values", tmp_path / "moved"
+    file.write_bytes(b"abc")
+    os.utime(file, (1_000_000, 1_000_000))
+    first = sha256_of(file)
+    file.rename(moved)
+    assert sha256_of(moved) == first
+    assert len(reads) == 1
+    moved.write_bytes(b"abd")
+    assert sha256_of(moved) == hashlib.sha256(b"abd").hexdigest()
