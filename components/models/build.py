@@ -17,7 +17,6 @@ from components.models.settings import (
     ActivationLayer,
     AlexNet,
     Architecture,
-    Augment,
     BatchNormalization,
     Conv2D,
     Dense,
@@ -42,7 +41,6 @@ from components.models.vgg import vgg
 Shape = Sequence[int]
 MakeDropout = Callable[[float], keras.layers.Layer]
 MakeDropConnect = Callable[[DropConnect], keras.layers.Layer]
-MakeAugment = Callable[[Augment], keras.layers.Layer]
 MakeRandom = tuple[MakeDropout, MakeDropConnect]  # what draws at random: dropout, DropConnect
 
 _POOLING = {
@@ -78,16 +76,16 @@ def build_for_training(
     tokens: int | None = None,
     dropout: MakeDropout,
     drop_connect: MakeDropConnect,
-    augment: MakeAugment,
+    first: keras.layers.Layer | None = None,
 ) -> keras.Model:
     """Return the same model with auxiliary heads, where it has such, and with layers that draw at random.
 
-    `dropout` makes a layer without weights from a rate, `drop_connect` one with those of `keras.layers.Dense`,
-    `augment` the first layer, without weights, where the model asks for one.
+    `dropout` makes a layer without weights from a rate, `drop_connect` one with those of `keras.layers.Dense`; `first`,
+    without weights, comes before all others.
     """
     inputs = _inputs(input_shape)
-    images = augment(model.augment)(inputs) if model.augment is not None else inputs
-    outputs = _connected(model, images, label, tokens, (dropout, drop_connect))
+    given = inputs if first is None else first(inputs)
+    outputs = _connected(model, given, label, tokens, (dropout, drop_connect))
     core = keras.Model(inputs, outputs[0], name="core")
     return core if len(outputs) == 1 else WithAuxiliaryHeads(core, keras.Model(inputs, outputs, name="with_heads"))
 

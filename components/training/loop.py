@@ -172,8 +172,15 @@ def _model(task: _Task, batch: GlobalBatch) -> keras.Model:
         tokens=task.tokens,
         dropout=batch.dropout,
         drop_connect=batch.drop_connect,
-        augment=batch.augment,
+        first=_first_layer(task, batch),
     )
+
+
+def _first_layer(task: _Task, batch: GlobalBatch) -> keras.layers.Layer | None:
+    if len(task.train.shape) == 2:  # copies of each example
+        return batch.choose()
+    augment = task.training.model.augment
+    return None if augment is None else batch.augment(augment)
 
 
 def _restore(core: keras.Model, checkpoint: Checkpoint) -> None:

@@ -9,7 +9,7 @@ from components.models.backbones import read_weights
 from components.models.build import build, with_probabilities
 from components.models.settings import Model
 from components.training.checkpoints import Arrays
-from components.training.feeding.columns import input_shape
+from components.training.feeding.columns import core_shape
 from components.transforms.fitted import FittedTable
 from components.transforms.layers import raw_model
 
@@ -22,7 +22,7 @@ def restored_model(
     `statistics` is the file that `fitted` is from: the weights of a backbone lie beside it. Raises DataError where the
     weights are those of another model, or of another backbone.
     """
-    core = build(model, input_shape=input_shape(fitted), label=fitted.label, tokens=fitted.tokens)
+    core = build(model, input_shape=core_shape(fitted), label=fitted.label, tokens=fitted.tokens)
     own = weights[: len(core.weights)]  # after them come those of heads that only training has
     expected, found = [tuple(weight.shape) for weight in core.weights], [array.shape for array in own]
     if found != expected:

@@ -131,6 +131,12 @@ class FittedFeature(Settings):
         return math.prod(self.shape)
 
     @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """Shape of what is stored of one example and trained on: (copies, width) where there are augmented copies."""
+        copies = self.backbone.augmented_copies if self.backbone else 0
+        return (1 + copies, *self.shape) if copies else self.shape
+
+    @property
     def backbone(self) -> FittedBackbone | None:
         """The network that makes features of the image; None where there is none."""
         return next((one for one in self.transforms if isinstance(one, FittedBackbone)), None)

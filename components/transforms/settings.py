@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from components.models.settings import Augment
 from components.settings import Settings
 from components.sources.file import SourceFile
 
@@ -83,7 +84,8 @@ BackboneName = Literal[
 class BackboneFeatures(Settings):
     """Which of a network's values are the features: of some layers, by Keras's names, or of the last one; pooled.
 
-    `alpha` is a MobileNet's width. With `mirrored`, they are the mean of the image's own and its mirror image's.
+    `alpha` is a MobileNet's width. With `mirrored`, they are the mean of the image's own and its mirror image's. A
+    training image has `augmented_copies` more features, of itself as `augment` changes it, each copy in its own way.
     """
 
     name: BackboneName
@@ -91,6 +93,8 @@ class BackboneFeatures(Settings):
     layers: tuple[str, ...] = ()
     pooling: Annotated[tuple[Literal["average", "max", "flatten"], ...], Field(min_length=1)] = ("average",)
     mirrored: bool = False
+    augmented_copies: Annotated[int, Field(ge=0, le=100)] = 0
+    augment: Augment | None = None
 
     @property
     def smallest_input(self) -> int:
@@ -101,6 +105,12 @@ class BackboneFeatures(Settings):
     def _only_mobilenets_have_a_width(self) -> Self:
         if self.alpha != 1 and not self.name.startswith("mobilenet"):
             raise ValueError(f"alpha is the width of a mobilenet; {self.name} has none")
+        return self
+
+    @model_validator(mode="after")
+    def _copies_are_augmented(self) -> Self:
+        if bool(self.augmented_copies) != (self.augment is not None):
+            raise ValueError("augmented_copies and augment belong together: how many more, and how they are changed")
         return self
 
 

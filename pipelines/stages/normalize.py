@@ -9,6 +9,7 @@ import structlog
 
 from components.examples import shards
 from components.examples.settings import ImageFeature
+from components.examples.split_settings import Split
 from components.mapping import Map, map_in_threads
 from components.transforms.apply import apply
 from components.transforms.check import check
@@ -40,8 +41,9 @@ def normalize(pipeline: Pipeline, paths: PipelinePaths, *, map_: Map = map_in_th
         label_transform=pipeline.normalize.label,
         map_files=map_,
     )
+    shard_of = partial(_normalized, fitted=fitted, split=pipeline.split, weights=weights)
     with replace_folder(paths.normalized) as folder:
-        for number, content in enumerate(map_(partial(_normalized, fitted=fitted, weights=weights), examples)):
+        for number, content in enumerate(map_(shard_of, examples)):
             (folder / shards.file_name(number)).write_bytes(content)
         (folder / paths.statistics.name).write_text(fitted.model_dump_json(indent=2) + "\n", encoding="utf-8")
         if fitted.backbone and weights:
@@ -72,10 +74,10 @@ def _with_weights(
     return pipeline.normalize.transforms, None
 
 
-def _normalized(shard: Path | bytes, *, fitted: FittedTable, weights: bytes | None) -> bytes:
+def _normalized(shard: Path | bytes, *, fitted: FittedTable, split: Split, weights: bytes | None) -> bytes:
     examples = pl.read_parquet(shard)
     if weights is not None:
         from components.transforms.features import with_features
 
-        examples = with_features(examples, fitted, weights=weights)
+        examples = with_features(examples, fitted, split=split, weights=weights)
     return shards.encode(apply(examples.lazy(), fitted).collect())

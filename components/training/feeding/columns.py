@@ -65,6 +65,15 @@ def label_dtype(fitted: FittedTable) -> Literal["int32", "float32"]:
 
 
 def input_shape(fitted: FittedTable) -> tuple[int, ...]:
-    """Return the shape of one example as the model takes it: an image's own, or all columns side by side."""
+    """Return the shape of one example as it is trained on: an image's own, or all columns side by side.
+
+    It is (copies, width) where there are augmented copies, of which a model takes one: `core_shape`.
+    """
+    features = list(fitted.features.values())
+    return features[0].stored_shape if len(features) == 1 else core_shape(fitted)
+
+
+def core_shape(fitted: FittedTable) -> tuple[int, ...]:
+    """Return the shape of one example as the model takes it."""
     features = list(fitted.features.values())
     return features[0].shape if len(features) == 1 else (sum(feature.width for feature in features),)

@@ -7,10 +7,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from components.models.augmentation import Augmentation, ChosenCopy
 from components.models.settings import Augment, DropConnect
 from components.training.batches import Windows, worker_slice
 from components.training.feeding.order import batch_examples
-from components.training.workers.augmentation import Augmentation
 
 
 class GlobalBatch:
@@ -58,6 +58,11 @@ class GlobalBatch:
         """Return a layer that changes the images of the global batch, each by its own draws at each step."""
         self._layers += 1
         return Augmentation(settings, partial(self.uniform, layer=self._layers))
+
+    def choose(self) -> keras.layers.Layer:
+        """Return a layer that takes one of each example's copies, another at each step."""
+        self._layers += 1
+        return ChosenCopy(partial(self.uniform, layer=self._layers))
 
     def uniform(self, shape: tf.Tensor, *, layer: int) -> tf.Tensor:
         """Return float32[*shape] in [0, 1): this worker's rows of what is drawn for the global batch at this step."""

@@ -48,7 +48,7 @@ def without_memory() -> Iterator[None]:
 
 def for_training(architecture: dict[str, Any], input_shape: tuple[int, int, int], label: CategoryLabel) -> keras.Model:
     model = Model.model_validate({"architecture": architecture})
-    stock = {"dropout": keras.layers.Dropout, "drop_connect": keras.layers.Dense, "augment": keras.layers.Identity}
+    stock = {"dropout": keras.layers.Dropout, "drop_connect": keras.layers.Dense}
     return build_for_training(model, input_shape=input_shape, label=label, **stock)
 
 

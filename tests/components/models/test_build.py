@@ -73,7 +73,7 @@ def test_images_are_augmented_first_in_training_and_the_saved_model_has_no_such_
     model = Model(augment=Augment(flip="horizontal"), **given)
     stock = {"dropout": keras.layers.Dropout, "drop_connect": keras.layers.Dense}
     added = keras.layers.Rescaling(2.0, name="added")
-    training = build_for_training(model, input_shape=(28, 28, 1), label=LABEL, augment=lambda _: added, **stock)
+    training = build_for_training(model, input_shape=(28, 28, 1), label=LABEL, first=added, **stock)
     saved = build(model, input_shape=(28, 28, 1), label=LABEL)
     assert [layer.name for layer in training.layers].index("added") == 1
     assert "added" not in [layer.name for layer in saved.layers]

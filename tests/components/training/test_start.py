@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from components.errors import TrainingError
-from components.examples.settings import CategoryLabel, NumberFeature
+from components.examples.settings import CategoryLabel, GeneratedLabel, NumberFeature
 from components.models.build import build, build_networks, with_probabilities
 from components.models.heads import WithAuxiliaryHeads
 from components.models.settings import Gan, Model
@@ -79,7 +79,12 @@ def test_two_networks_begin_with_a_saved_generator_and_keep_their_discriminator(
     dense = {"kind": "dense", "units": 2}
     gan = Gan.model_validate({"kind": "gan", "noise": 3, "generator": [dense], "discriminator": [dense]})
     networks = build_networks(
-        gan, image_shape=(1, 1, 1), dropout=keras.layers.Dropout, drop_connect=keras.layers.Dense, noise=list
+        gan,
+        image_shape=(1, 1, 1),
+        label=GeneratedLabel(name="image"),
+        dropout=keras.layers.Dropout,
+        drop_connect=keras.layers.Dense,
+        noise=list,
     )
     of_discriminator = networks.discriminator.get_weights()
     saved = [np.full(weight.shape, 0.5) for weight in networks.core.weights]

@@ -8,11 +8,12 @@ import numpy as np
 import polars as pl
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
 from components.errors import DataError, ServiceError
 from components.examples.shards import scan, write
 from components.models.inputs import model_inputs
-from components.training.feeding.columns import has_encoded_images
+from components.training.feeding.columns import core_shape, has_encoded_images, input_shape
 from components.training.restored import restored_model
 from components.transforms.fitted import FittedTable
 from pipelines.cluster.handoff import Handoff, bring_inputs, publish_inputs
@@ -125,3 +126,45 @@ def test_images_that_a_network_can_not_take_are_refused_before_any_work(reposito
 def test_settings_that_make_no_network_are_refused(repository, weights, changed, expected):
     with pytest.raises(ValueError, match=expected):
         make_pipeline(repository, weights, **changed)
+
+
+COPIES = {"augmented_copies": 2, "augment": {"shift": 0.1, "zoom": 0.2, "flip": "horizontal", "brightness": 0.1}}
+
+
+def test_training_photos_have_augmented_copies_and_held_out_ones_have_none(repository, tmp_path, weights):
+    plain, augmented = make_pipeline(repository, weights), make_pipeline(repository, weights, **COPIES)
+    of_plain, of_augmented = (PipelinePaths(tmp_path / name, "flowers") for name in ("plain", "augmented"))
+    for pipeline, paths in ((plain, of_plain), (augmented, of_augmented)):
+        write_examples(paths, pipeline, rows=60)
+        normalize(pipeline, paths)
+        split(pipeline, paths)
+    for name, are_copied in (("train", True), ("validation", False), ("test", False)):
+        table, without = (scan(paths.splits / name).collect() for paths in (of_augmented, of_plain))
+        assert table["example_id"].to_list() == without["example_id"].to_list()
+        copies = table["photo"].to_numpy().reshape(-1, 3, 256)
+        np.testing.assert_allclose(copies[:, 0], without["photo"].to_numpy(), rtol=1e-5, atol=1e-6)
+        differ = np.abs(copies[:, 1] - copies[:, 2]).max(axis=1) > 0.01 * np.abs(copies[:, 0]).max()
+        assert differ.all() if are_copied else not copies[:, 1:].any()
+    fitted = FittedTable.model_validate_json(of_augmented.statistics.read_text(encoding="utf-8"))
+    assert (input_shape(fitted), core_shape(fitted)) == ((3, 256), (256,))
+    head = [np.zeros(size, np.float32) for size in ((256, 5), (5,))]
+    _, core = restored_model(head, model=augmented.train.model, fitted=fitted, statistics=of_augmented.statistics)
+    assert core.input_shape == (None, 256)  # what is served takes the photo itself
+
+
+def test_copies_of_a_photo_do_not_depend_on_the_others(repository, tmp_path, weights):
+    pipeline, tables = make_pipeline(repository, weights, **COPIES), []
+    for rows in (20, 60):
+        paths = PipelinePaths(tmp_path / str(rows), "flowers")
+        write_examples(paths, pipeline, rows=60)
+        kept = scan(paths.examples).collect()[-rows:]
+        write(kept, paths.examples, rows_per_file=16)
+        normalize(pipeline, paths)
+        tables.append(scan(paths.normalized).collect()[-20:]["photo"].to_numpy())
+    np.testing.assert_allclose(tables[0], tables[1], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("one", COPIES)
+def test_copies_without_changes_are_refused(repository, weights, one):
+    with pytest.raises(ValidationError, match="augmented_copies and augment belong together"):
+        make_pipeline(repository, weights, **{one: COPIES[one]})

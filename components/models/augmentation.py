@@ -38,6 +38,30 @@ class Augmentation(keras.layers.Layer):
         return input_shape
 
 
+class ChosenCopy(keras.layers.Layer):
+    """Of several copies of each example, one by its own draw in training; outside of it the first one.
+
+    `draw` is as that of `Augmentation`.
+    """
+
+    def __init__(self, draw: Draw) -> None:
+        super().__init__(name="chosen_copy")
+        self._draw = draw
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Return float32[batch, width] from float32[batch, copies, width]."""
+        if not training:
+            return inputs[:, 0]
+        copies = inputs.shape[1]
+        drawn = self._draw(tf.stack([tf.shape(inputs)[0], 1]))
+        chosen = tf.gather(inputs, tf.cast(drawn[:, 0] * copies, tf.int32), axis=1, batch_dims=1)
+        return tf.ensure_shape(chosen, (None, inputs.shape[2]))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return the shape of one copy."""
+        return (input_shape[0], input_shape[2])
+
+
 def augmented(images: tf.Tensor, drawn: tf.Tensor, settings: Augment) -> tf.Tensor:
     """Return float32[batch, height, width, channels], each image changed by its row of `drawn`.
 

@@ -2,14 +2,15 @@
 
 from math import pi
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from components.models.augmentation import DRAWS, Augmentation, ChosenCopy, affine, augmented, warped
 from components.models.settings import Augment
-from components.training.workers.augmentation import DRAWS, Augmentation, affine, augmented, warped
 
 IMAGES = np.random.default_rng(1).random((3, 9, 9, 2), np.float32)
 WIDE = np.random.default_rng(2).random((2, 6, 11, 1), np.float32)
@@ -164,3 +165,12 @@ def test_outside_of_training_images_stay_as_they_are():
     layer = Augmentation(Augment(rotation_degrees=30), draw)
     np.testing.assert_array_equal(layer(IMAGES, training=False), IMAGES)
     assert np.abs(layer(IMAGES, training=True) - IMAGES).max() > 0.1
+
+
+def test_one_copy_is_chosen_by_draw_in_training_and_the_first_one_else():
+    copies = tf.reshape(tf.range(24, dtype=tf.float32), (4, 3, 2))
+    layer = ChosenCopy(lambda shape: tf.ensure_shape(tf.constant([[0.0], [0.34], [0.67], [0.999]]), (4, shape[1])))
+    np.testing.assert_array_equal(layer(copies, training=True), [[0, 1], [8, 9], [16, 17], [22, 23]])
+    np.testing.assert_array_equal(layer(copies), copies[:, 0])
+    inputs = keras.Input((3, 2))
+    assert layer(inputs).shape == (None, 2)
