@@ -94,9 +94,10 @@ class AdversarialNetworks(keras.Model):  # type: ignore[misc]
         self._network_losses = [keras.metrics.Mean(name=name) for name in ("generator_loss", "discriminator_loss")]
         self.built = True
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
-        """Return the discriminator's logits, float32[batch, 1]."""
-        return self.discriminator(inputs, training=training)
+    def call(self, images: Any, training: bool = False) -> Any:
+        """Return the discriminator's logits, float32[batch, 1], of images of no class: Keras builds a model by it."""
+        none = ops.zeros((ops.shape(images)[0], self._classes)) if self._classes else None
+        return self._told(images, none, training=training)
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """Update both networks by a batch of (images, labels int32[batch]): their classes, or nothing."""
@@ -125,8 +126,8 @@ class AdversarialNetworks(keras.Model):  # type: ignore[misc]
             for network, loss in losses.items()
         ]
 
-    def _told(self, images: tf.Tensor, of_class: tf.Tensor | None) -> tf.Tensor:
-        return self.discriminator(images if of_class is None else [images, of_class], training=True)
+    def _told(self, images: tf.Tensor, of_class: tf.Tensor | None, *, training: bool = True) -> tf.Tensor:
+        return self.discriminator(images if of_class is None else [images, of_class], training=training)
 
     def _real(self, images: tf.Tensor, of_class: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor | float]:
         """The logits of real images, float32[batch, 1], and the penalty for their gradients, divided by the workers."""
