@@ -16,8 +16,8 @@ from components.examples.split_settings import Split
 from components.examples.splits import assign_split
 from components.models.augmentation import DRAWS, augmented
 from components.models.backbones import backbone_model
-from components.models.settings import Augment
 from components.sources.decoding import pixels_of
+from components.transforms.augment import Augment
 from components.transforms.fitted import FittedBackbone, FittedTable
 
 Network = Callable[[tf.Tensor], tf.Tensor]

@@ -4,9 +4,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from components.models.settings import Augment
 from components.settings import Settings
 from components.sources.file import SourceFile
+from components.transforms.augment import Augment
 
 
 class Standardize(Settings):

@@ -8,9 +8,10 @@ import keras
 import tensorflow as tf
 
 from components.models.augmentation import Augmentation, ChosenCopy
-from components.models.settings import Augment, DropConnect
+from components.models.settings import DropConnect
 from components.training.batches import Windows, worker_slice
 from components.training.feeding.order import batch_examples
+from components.transforms.augment import Augment
 
 
 class GlobalBatch:

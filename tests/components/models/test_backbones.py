@@ -7,6 +7,7 @@ import pytest
 
 from components.errors import DataError
 from components.examples.settings import CategoryLabel, ImageFeature
+from components.examples.split_settings import Split
 from components.models.backbones import backbone_model, fitted_backbone, read_weights, scaling
 from components.transforms.apply import apply
 from components.transforms.features import with_features
@@ -58,7 +59,9 @@ def test_both_forms_agree_and_the_saved_one_needs_nothing_else(tmp_path, weights
     assert fitted.backbone.width == width
     pixels = photos(35)  # more than go through the network at once
     examples = pl.DataFrame({"example_id": range(35), "photo": pixels, "flower": ["daisy"] * 35})
-    table = apply(with_features(examples, fitted, weights=weights).lazy(), fitted).collect()
+    table = apply(
+        with_features(examples, fitted, split=Split(held_out="none"), weights=weights).lazy(), fitted
+    ).collect()
     assert table["photo"].dtype == pl.Array(pl.Float32, width)
     assert table["photo"].to_numpy().std() > 0.1
     inputs = keras.Input((width,))

@@ -8,7 +8,6 @@ from components.examples.settings import CategoryLabel, NumberLabel
 from components.models.build import build, build_for_training, parameter_count, with_probabilities
 from components.models.settings import (
     ActivationLayer,
-    Augment,
     BatchNormalization,
     Conv2D,
     Dense,
@@ -21,6 +20,7 @@ from components.models.settings import (
     Model,
     Pooling2D,
 )
+from components.transforms.augment import Augment
 
 LABEL = CategoryLabel(name="digit", classes=("0", "1", "2"))
 

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from components.models.settings import (
     AlexNet,
-    Augment,
     Conv2D,
     Dense,
     DropConnect,
@@ -21,6 +20,7 @@ from components.models.settings import (
     Vgg,
 )
 from components.models.shapes import check_input, check_text, output_shape
+from components.transforms.augment import Augment
 
 
 @pytest.mark.parametrize(
