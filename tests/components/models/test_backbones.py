@@ -58,7 +58,8 @@ def test_both_forms_agree_and_the_saved_one_needs_nothing_else(tmp_path, weights
     fitted = table_of({**SMALL, **chosen}, weights)
     assert fitted.backbone.width == width
     pixels = photos(35)  # more than go through the network at once
-    examples = pl.DataFrame({"example_id": range(35), "photo": pixels, "flower": ["daisy"] * 35})
+    ids = np.arange(35, dtype=np.uint64)
+    examples = pl.DataFrame({"example_id": ids, "photo": pixels, "flower": ["daisy"] * 35})
     table = apply(
         with_features(examples, fitted, split=Split(held_out="none"), weights=weights).lazy(), fitted
     ).collect()
