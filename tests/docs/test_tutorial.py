@@ -9,7 +9,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 TUTORIAL = REPOSITORY / "docs" / "tutorial"
-NAMES = ("tensors", "graphs", "gradients", "neurons", "images", "pipelines")
+NAMES = ("tensors", "graphs", "gradients", "neurons", "images", "sequences", "adversaries", "pipelines")
 PICTURE = re.compile(r"!\[[^]]+\]\(\.\./images/(\S+\.png)\)")
 
 
