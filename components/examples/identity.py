@@ -86,7 +86,8 @@ def _scramble(words: Words) -> Words:
 
 
 def _number_words(column: pl.Series) -> Words:
-    values = column.fill_null(0.0).to_numpy() + 0.0  # turns -0.0 into 0.0
+    filled = column.fill_null(0.0) if column.null_count() else column
+    values = filled.to_numpy() + 0.0  # turns -0.0 into 0.0
     words: Words = values.astype("<f8", copy=False).view("<u8")
     return words
 
@@ -104,12 +105,16 @@ def _some_text_words(column: pl.Series) -> Words:
     _, offset_buffer, data = texts.buffers()
     offsets = np.frombuffer(offset_buffer, dtype=np.int64)[texts.offset :][: len(texts) + 1]
     lengths = np.diff(offsets)
+    padded = (data.to_pybytes() if data else b"") + bytes(8)
+    word_at = np.ndarray(len(padded) - 7, "<u8", padded, strides=(1,))  # the word that begins at each byte
+    if lengths.max(initial=0) < 8:  # one word each, as of most categories: a tenth of the time
+        short: Words = word_at[offsets[:-1]]
+        short &= _KEPT_BYTES[lengths]
+        return _placed(short, np.zeros(1, np.int64))
     counts = lengths // 8 + 1  # at least one word, so that no text is without a place below
     starts = np.cumsum(counts) - counts
     positions = np.arange(counts.sum()) - np.repeat(starts, counts)
-    padded = np.frombuffer((data.to_pybytes() if data else b"") + bytes(8), dtype=np.uint8)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, 8)
-    words: Words = windows[np.repeat(offsets[:-1], counts) + 8 * positions].view("<u8")[:, 0]
+    words: Words = word_at[np.repeat(offsets[:-1], counts) + 8 * positions]
     words &= _KEPT_BYTES[np.clip(np.repeat(lengths, counts) - 8 * positions, 0, 8)]
     return np.add.reduceat(_placed(words, positions), starts, dtype=np.uint64)
 

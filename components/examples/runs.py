@@ -1,7 +1,7 @@
 """Sorting more examples than memory holds: sorted runs, and a merge of all of them, range of ids by range of ids.
 
-Ids are uniform, so the 256 ranges of their first byte are about equally long. A run is an Arrow file with one record
-batch per range, unless it is short; the merge of some ranges reads only their batches. The result depends on the rows
+Ids are uniform, so the 256 ranges of their first byte are about equally long. A run is an Arrow file of one record
+batch; it is mapped into memory, and of it the merge of some ranges touches only theirs. The result depends on the rows
 and on nothing else: not on how they were cut into runs, nor on where those were made.
 """
 
@@ -12,23 +12,19 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from components.examples.identity import Words
+
 RANGES = 256
-_SHORT_BYTES = 1 << 21  # so many are read faster than 256 batches are found
 
 
 def encode_run(table: pl.DataFrame) -> tuple[pa.Buffer, list[int]]:
     """Return examples, sorted by id, as an Arrow file, and how many of them are in each range."""
-    firsts = np.arange(1, RANGES, dtype=np.uint64) << np.uint64(56)
-    ends = [0, *np.searchsorted(table["example_id"].to_numpy(), firsts).tolist(), table.height]
-    arrow = table.to_arrow()
-    batch = pa.RecordBatch.from_arrays([column.combine_chunks() for column in arrow.columns], schema=arrow.schema)
-    counts = np.diff(ends).tolist()
-    cuts = zip(ends, counts, strict=False) if table.estimated_size() > _SHORT_BYTES else [(0, table.height)]
+    counts = np.diff(_places(table["example_id"].to_numpy(), range(RANGES)))
     sink = pa.BufferOutputStream()
+    arrow = table.rechunk().to_arrow()
     with pa.ipc.new_file(sink, arrow.schema) as writer:
-        for begin, count in cuts:
-            writer.write_batch(batch.slice(begin, count))
-    return sink.getvalue(), counts
+        writer.write_table(arrow)
+    return sink.getvalue(), counts.tolist()
 
 
 def plan_shards(counts: Sequence[int], *, rows_per_shard: int) -> list[range]:
@@ -42,18 +38,20 @@ def plan_shards(counts: Sequence[int], *, rows_per_shard: int) -> list[range]:
     return [*shards, range(begin, len(counts))]
 
 
-def read_ranges(runs: Sequence[Path], ranges: range) -> list[pl.DataFrame]:
+def read_ranges(runs: Sequence[Path], ranges: range) -> list[pa.Table]:
     """Return what each run has in some ranges, in the order of the runs; those without rows are left out."""
     tables = []
     for run in runs:
-        with pa.OSFile(str(run)) as file:
-            reader = pa.ipc.open_file(file)
-            is_short = reader.num_record_batches == 1
-            batches = [reader.get_batch(number) for number in (range(1) if is_short else ranges)]
-            table = pl.DataFrame(pl.from_arrow(pa.Table.from_batches(batches, schema=reader.schema)))
-        if is_short:
-            first_byte = pl.col("example_id") // (1 << 56)
-            table = table.filter(first_byte.is_between(ranges.start, ranges.stop - 1))
-        if table.height:
-            tables.append(table)
+        with pa.memory_map(str(run)) as file:
+            table = pa.ipc.open_file(file).read_all()
+        ids = pl.Series(table["example_id"]).to_numpy()  # not by Arrow, which imports pandas for that
+        begin, *_, end = _places(ids, ranges)
+        if begin < end:
+            tables.append(table.slice(begin, end - begin))
     return tables
+
+
+def _places(ids: Words, ranges: range) -> list[int]:
+    """Where each of some ranges begins among sorted ids, and where the last ends."""
+    firsts = np.array([number << 56 for number in (*ranges, ranges.stop) if number < RANGES], dtype=np.uint64)
+    return [*np.searchsorted(ids, firsts).tolist(), *([len(ids)] if ranges.stop == RANGES else [])]

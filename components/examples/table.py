@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from components.errors import DataError
 from components.examples.identity import Words, example_ids
@@ -48,12 +49,12 @@ def repeated_words(words: np.ndarray[tuple[int], np.dtype[np.uint64]], *, at_onc
     return np.sort(np.concatenate(found))
 
 
-def merge_examples(runs: Sequence[pl.DataFrame], *, repeated: str, duplicates: str) -> tuple[pl.DataFrame, int]:
-    """Return the rows of some example tables as one, sorted by id, and how many were left out.
+def merge_examples(runs: Sequence[pa.Table], *, repeated: str, duplicates: str) -> tuple[pl.DataFrame, int]:
+    """Return the rows of some tables of examples as one, sorted by id, and how many were left out.
 
     Rows of one id keep the order of the tables. Of those, `repeated` or, without a key, `duplicates` says which stay.
     """
-    table = pl.concat(runs).sort("example_id", maintain_order=True)
+    table = pl.DataFrame(pl.from_arrow(pa.concat_tables(runs), rechunk=False)).sort("example_id", maintain_order=True)
     policy = repeated if "content_id" in table.columns else duplicates
     if policy == "keep":
         return table, 0

@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ def ray_map() -> Iterator[Map]:
         yield map_on_ray
 
 
-def map_on_ray(function: Callable[[Item], Result], items: Iterable[Item], /) -> Iterator[Result]:
+def map_on_ray(function: Callable[[Item], Result], items: Iterable[Item], /) -> Generator[Result, None, None]:
     """Yield `function(item)` for every item, in order, computed by tasks on the cluster's nodes.
 
     Tasks whose node or process is lost are run again; only what this process takes is ever written, so nothing comes
@@ -52,7 +52,13 @@ def _call(function: Callable[[Any], Any], item: Any) -> Any:
 
 
 def _portable(item: Any) -> Any:
-    return item.read_bytes() if isinstance(item, Path) else item
+    match item:
+        case Path():
+            return item.read_bytes()
+        case tuple():
+            return tuple(map(_portable, item))
+        case _:
+            return item
 
 
 def _result(reference: Any) -> Any:

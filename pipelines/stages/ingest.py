@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -23,7 +24,7 @@ from components.examples.schema import arrow_schema
 from components.examples.summary import TableSummary, merge_all
 from components.examples.table import RepeatedError, merge_examples, repeated_words
 from components.examples.validation import count_by_reason, require_few_failures
-from components.mapping import Map, map_in_threads
+from components.mapping import Map, map_in_threads, map_to_files
 from components.sources.part import printable
 from components.sources.settings import gives_split
 from pipelines.params import Ingest, Pipeline
@@ -91,18 +92,13 @@ def _write_examples(
     """Return counts of what was written and left out, and what the examples look like; nothing stays after an error."""
     schema = arrow_schema(settings, given_split=gives_split(settings.source))
     ranges = plan_shards(runs.counts, rows_per_shard=shards.rows_per_shard(schema, features=settings.features))
-    counts: Counter[str] = Counter()
-    summaries = []
+    write = partial(_write_shard, settings=settings, schema=schema, decoded_of=decoded_of(sum(runs.counts)))
     with replace_folder(paths.examples) as folder:
         files = runs.files
-        tables = (read_ranges(files, one) for one in ranges)
-        shard_of = partial(_shard, settings=settings, schema=schema, decoded_of=decoded_of(sum(runs.counts)))
-        for number, shard in enumerate(map_(shard_of, tables)):
-            (folder / shards.file_name(number)).write_bytes(shard.content)
-            counts += shard.counts
-            summaries.append(shard.summary)
-        version = _compare(merge_all(summaries), settings, paths)
-    return counts, version
+        pieces = ((read_ranges(files, one), folder / shards.file_name(number)) for number, one in enumerate(ranges))
+        written = map_to_files(map_, write, pieces)
+        version = _compare(merge_all(shard.summary for shard in written), settings, paths)
+    return sum((shard.counts for shard in written), Counter()), version
 
 
 def _compare(summary: TableSummary, settings: Ingest, paths: PipelinePaths) -> VersionProfile:
@@ -126,20 +122,21 @@ def _compare(summary: TableSummary, settings: Ingest, paths: PipelinePaths) -> V
 
 @dataclass(frozen=True)
 class _Shard:
-    content: bytes
     counts: Counter[str]
     summary: TableSummary
 
 
-def _shard(tables: Sequence[pl.DataFrame], *, settings: Ingest, schema: pa.Schema, decoded_of: int) -> _Shard:
-    tables = tables or [pl.DataFrame(pl.from_arrow(schema.empty_table()))]
-    table, left_out = merge_examples(tables, repeated=settings.repeated_keys, duplicates=settings.duplicates)
+def _write_shard(
+    runs: Sequence[pa.Table], file: Path, *, settings: Ingest, schema: pa.Schema, decoded_of: int
+) -> _Shard:
+    runs = runs or [schema.empty_table()]
+    table, left_out = merge_examples(runs, repeated=settings.repeated_keys, duplicates=settings.duplicates)
     again = table.height - table["example_id"].n_unique()
     counts = Counter(rows_kept=table.height, rows_left_out=left_out, duplicate_rows=again)
     if "given_split" in table.columns:
         counts.update({f"{split}_rows": rows for split, rows in table["given_split"].value_counts().iter_rows()})
-    summary = summarize_table(table, columns=settings.columns, decoded_of=decoded_of)
-    return _Shard(shards.encode(table, schema=schema), counts, summary)
+    shards.write_file(table, file, schema=schema)
+    return _Shard(counts, summarize_table(table, columns=settings.columns, decoded_of=decoded_of))
 
 
 def _first_value(runs: Runs, column: str, repeated: Words) -> object:

@@ -10,7 +10,7 @@ import structlog
 from components.examples import shards
 from components.examples.settings import ImageFeature
 from components.examples.split_settings import Split
-from components.mapping import Map, map_in_threads
+from components.mapping import Map, map_in_threads, map_to_files
 from components.transforms.apply import apply
 from components.transforms.check import check
 from components.transforms.fit import fit
@@ -41,10 +41,10 @@ def normalize(pipeline: Pipeline, paths: PipelinePaths, *, map_: Map = map_in_th
         label_transform=pipeline.normalize.label,
         map_files=map_,
     )
-    shard_of = partial(_normalized, fitted=fitted, split=pipeline.split, weights=weights)
+    write = partial(_write_normalized, fitted=fitted, split=pipeline.split, weights=weights)
     with replace_folder(paths.normalized) as folder:
-        for number, content in enumerate(map_(shard_of, examples)):
-            (folder / shards.file_name(number)).write_bytes(content)
+        targets = (folder / shards.file_name(number) for number in range(len(examples)))
+        map_to_files(map_, write, zip(examples, targets, strict=True))
         (folder / paths.statistics.name).write_text(fitted.model_dump_json(indent=2) + "\n", encoding="utf-8")
         if fitted.backbone and weights:
             (folder / fitted.backbone.weights_file).write_bytes(weights)
@@ -74,10 +74,12 @@ def _with_weights(
     return pipeline.normalize.transforms, None
 
 
-def _normalized(shard: Path | bytes, *, fitted: FittedTable, split: Split, weights: bytes | None) -> bytes:
+def _write_normalized(
+    shard: Path | bytes, file: Path, *, fitted: FittedTable, split: Split, weights: bytes | None
+) -> None:
     examples = pl.read_parquet(shard)
     if weights is not None:
         from components.transforms.features import with_features
 
         examples = with_features(examples, fitted, split=split, weights=weights)
-    return shards.encode(apply(examples.lazy(), fitted).collect())
+    shards.write_file(apply(examples.lazy(), fitted).collect(), file)

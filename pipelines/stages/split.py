@@ -19,7 +19,7 @@ from components.examples.overlap import Overlap, can_overlap, held_out_content, 
 from components.examples.settings import ADDED_COLUMNS, CategoryLabel, Feature, Label
 from components.examples.split_settings import Split
 from components.examples.splits import SPLITS, assign_split
-from components.mapping import Map, map_in_threads
+from components.mapping import Map, map_in_threads, map_to_files
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths
 from pipelines.storage.atomic import replace_folder
@@ -48,8 +48,8 @@ def split(pipeline: Pipeline, paths: PipelinePaths, *, map_: Map = map_in_thread
         for name in SPLITS.categories:
             (folder / name).mkdir()
         pieces = _shards(shares, overlapping, features=pipeline.ingest.features)
-        for name, number, content in map_(_encode, pieces):
-            (folder / name / shards.file_name(number)).write_bytes(content)
+        targets = ((table, folder / name / shards.file_name(number)) for name, number, table in pieces)
+        map_to_files(map_, shards.write_file, targets)
         if pipeline.split.overlap == "refuse" and overlapping.total():
             raise DataError(
                 f"split: rows whose content is also in another split: {dict(overlapping)}; mend the data, or let "
@@ -104,11 +104,6 @@ def _shards(
     for name, parts in waiting.items():
         if not numbers[name] or any(part.height for part in parts):
             yield name, numbers[name], pl.concat(parts)
-
-
-def _encode(shard: tuple[str, int, pl.DataFrame]) -> tuple[str, int, bytes]:
-    name, number, table = shard
-    return name, number, shards.encode(table)
 
 
 def _manifest(folder: Path, pipeline: Pipeline, overlapping: Counter[str]) -> dict[str, Any]:

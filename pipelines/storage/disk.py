@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 
 _MENDABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
@@ -9,9 +10,12 @@ _MENDABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 def disk_problem(error: Exception) -> str | None:
     """Return what is wrong with the disk, and where, in one line; None if the error is about something else."""
     if isinstance(error, OSError) and error.errno in _MENDABLE:
-        where = f": {error.filename}" if error.filename else ""
-        return f"{os.strerror(error.errno)}{where}; `headrace doctor` says how to mend it"
-    if "(os error " in (text := str(error).splitlines()[0] if str(error) else ""):  # what Polars makes of an OSError
-        number = int(text.rpartition("(os error ")[2].partition(")")[0])
-        return f"{text}; `headrace doctor` says how to mend it" if number in _MENDABLE else None
+        return _told(error.errno, f": {error.filename}" if error.filename else "")
+    line = str(error).splitlines()[0] if str(error) else ""
+    if found := re.search(r"\(os error (\d+)\)(.*)", line):  # what Polars makes of an OSError
+        return _told(int(found[1]), found[2]) if int(found[1]) in _MENDABLE else None
     return None
+
+
+def _told(number: int, where: str) -> str:
+    return f"{os.strerror(number)}{where}; `headrace doctor` says how to mend it"

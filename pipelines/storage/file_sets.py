@@ -18,7 +18,7 @@ from pipelines.storage.copies import Copy
 from pipelines.storage.objects import Storage, open_storage
 
 _READERS = 8  # at once: a bucket takes some 20 ms for a small object
-_READ_AT_ONCE = 4  # files that a reader brings: to wake it up takes longer than to read a small one
+_READ_AT_ONCE = 16  # files that a reader brings: to wake it up takes longer than to read a small one
 
 
 def find_files(files: FileSet) -> list[str]:

@@ -19,7 +19,7 @@ def table_of(numbers, keys, schema=SCHEMA, *, given_split=None):
 
 
 def merge(*tables, repeated="refuse", duplicates="keep"):
-    return merge_examples(tables, repeated=repeated, duplicates=duplicates)
+    return merge_examples([table.to_arrow() for table in tables], repeated=repeated, duplicates=duplicates)
 
 
 def test_rows_are_sorted_by_id_whatever_their_order_was() -> None:
