@@ -54,7 +54,8 @@ def merge_examples(runs: Sequence[pa.Table], *, repeated: str, duplicates: str) 
 
     Rows of one id keep the order of the tables. Of those, `repeated` or, without a key, `duplicates` says which stay.
     """
-    table = pl.DataFrame(pl.from_arrow(pa.concat_tables(runs), rechunk=False)).sort("example_id", maintain_order=True)
+    found = pa.concat_tables(runs).combine_chunks()  # Polars takes ten times as long for as many small chunks
+    table = pl.DataFrame(pl.from_arrow(found)).sort("example_id", maintain_order=True)
     policy = repeated if "content_id" in table.columns else duplicates
     if policy == "keep":
         return table, 0

@@ -145,5 +145,6 @@ def _machine(measured: Mapping[str, Measured]) -> str:
     made: dict[str, list[str]] = {}
     for name, one in measured.items():
         versions = ", ".join(f"{package} {version}" for package, version in one.versions.items())
-        made.setdefault(f"{one.workers} workers on {one.cores} cores, {versions}", []).append(f"`{name}`")
+        workers = "1 worker" if one.workers == 1 else f"{one.workers} workers"
+        made.setdefault(f"{workers} on {one.cores} cores, {versions}", []).append(f"`{name}`")
     return "".join(f"\n- {how}: {', '.join(names)}" for how, names in made.items()) + ("\n" if made else "")

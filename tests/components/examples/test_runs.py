@@ -44,8 +44,7 @@ def test_of_few_large_rows_only_those_of_the_ranges_are_read(tmp_path) -> None:
     before = pa.total_allocated_bytes()
     [some] = read_ranges([tmp_path / "run.arrow"], range(10, 20))
     assert some.num_rows == sum(counts[10:20])
-    assert pa.total_allocated_bytes() == before
-    assert some.nbytes < 1_000_000 < len(content)
+    assert pa.total_allocated_bytes() - before < 1_000_000 < len(content)
 
 
 @given(st.lists(st.integers(0, 20), min_size=RANGES, max_size=RANGES), st.integers(1, 100))
