@@ -18,7 +18,7 @@ from pipelines.storage.copies import Copy
 from pipelines.storage.objects import Storage, open_storage
 
 _READERS = 8  # at once: a bucket takes some 20 ms for a small object
-_READ_AT_ONCE = 16  # files that a reader brings: to wake it up takes longer than to read a small one
+_READ_AT_ONCE = 8  # files that a reader brings: to wake it up takes longer than to read a small one
 
 
 def find_files(files: FileSet) -> list[str]:
@@ -93,7 +93,7 @@ def _download(storage: Storage, key: str, target: Path, *, root: str) -> None:
 
 def _pack(storage: Storage, keys: Sequence[str], target: Path, *, root: str) -> None:
     chunks = [keys[start : start + _READ_AT_ONCE] for start in range(0, len(keys), _READ_AT_ONCE)]
-    read = map_in_threads(partial(_read, storage), chunks, threads=_READERS, waiting=_READERS)
+    read = map_in_threads(partial(_read, storage), chunks, threads=_READERS, waiting=0)
     contents = (content for chunk in read for content in chunk)
     with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as archive:
         for key, content in zip(keys, contents, strict=True):

@@ -24,7 +24,7 @@ from pipelines.storage.atomic import replace_file
 from pipelines.storage.fetch import sha256_of
 from pipelines.storage.source import SourcePart
 
-_FORMAT = 2  # of a run; another number makes all of them anew
+_FORMAT = 1  # of a run; another number makes all of them anew
 _SUMMARY = "part.json"
 
 log = structlog.get_logger()
