@@ -107,7 +107,7 @@ def _some_text_words(column: pl.Series) -> Words:
     lengths = np.diff(offsets)
     padded = (data.to_pybytes() if data else b"") + bytes(8)
     word_at = np.ndarray(len(padded) - 7, "<u8", padded, strides=(1,))  # the word that begins at each byte
-    if lengths.max(initial=0) < 8:  # one word each, as of most categories: a tenth of the time
+    if lengths.max(initial=0) < 8:  # one word each, as of most categories: in 0.6 of the time
         short: Words = word_at[offsets[:-1]]
         short &= _KEPT_BYTES[lengths]
         return _placed(short, np.zeros(1, np.int64))

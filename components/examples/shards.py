@@ -55,7 +55,7 @@ def sink(
 
 
 def _settings(schema: pl.Schema) -> dict[str, Any]:
-    """How a table is written. Encoded images don't become smaller by compression, and take four times as long."""
+    """How a table is written. Encoded images become 3 % smaller by compression, and take twice as long."""
     if pl.Binary in schema.dtypes():
         return {"compression": "uncompressed", "row_group_size": _ROWS_PER_GROUP}
     # Level 1 takes 60 % of the time of level 3, and 4 % more room.
