@@ -27,6 +27,7 @@ import tensorflow as tf
 from components.errors import TrainingError
 from components.training.workers import equality
 from components.training.workers.group import Group
+from components.training.workers.normalization import moments_overrides
 from components.training.workers.override import overridden
 from components.training.workers.ring import Compression, connected
 from components.training.workers.step import Step, compiled, optimizer_overrides, plain
@@ -64,7 +65,10 @@ def trained_by_all_workers(
             (model, "test_function", _function(model, model.test_step, step, steps=validation_steps)),
             (model, "_maybe_symbolic_build", lambda iterator: _build(model, iterator)),
             (model, "compute_loss", equality.unmasked(model)),
+            # What `worker_dataset` gives is this worker's part: Keras would have it dealt out once more.
+            (strategy, "experimental_distribute_dataset", lambda dataset, options=None: dataset),  # noqa: ARG005
             *optimizer_overrides(model.optimizer, step),
+            *moments_overrides(model, ring=step.ring),
             # Updates run within each worker's one replica: TensorFlow can't merge replicas within a condition.
             (strategy.extended, "_use_merge_call", lambda: False),
         ),
@@ -86,13 +90,15 @@ def worker_dataset(strategy: tf.distribute.Strategy, dataset: tf.data.Dataset) -
 
     The cardinality is stated as infinite because TensorFlow otherwise asks all workers at each step whether there is
     one more batch. Autotuning is off because its thread sleeps, the longer the training the longer, up to a minute, and
-    the end of `fit` waits for it.
+    the end of `fit` waits for it. A distributed dataset has one more such thread, which no option turns off: only GPUs,
+    to which it copies batches ahead, get one.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
     endless = dataset.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)).with_options(options)
-    to_device = tf.distribute.InputOptions(experimental_fetch_to_device=bool(tf.config.list_logical_devices("GPU")))
-    return strategy.distribute_datasets_from_function(lambda _: endless, to_device)
+    if not tf.config.list_logical_devices("GPU"):
+        return endless
+    return strategy.distribute_datasets_from_function(lambda _: endless)
 
 
 def _build(model: keras.Model, iterator: Any) -> None:

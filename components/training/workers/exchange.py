@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import tensorflow as tf
 
@@ -35,6 +36,28 @@ def sum_over_workers(
     sums.update(zip(rest, parts, strict=True))
     shaped = [tf.reshape(sums[place], tf.shape(gradient)) for place, gradient in enumerate(gradients)]
     return shaped, tf.ensure_shape(figure_sums, figures.shape)
+
+
+def sum_with_gradient(values: tf.Tensor, *, ring: Ring | None = None) -> tf.Tensor:
+    """Return the sums over all workers of `values`, of any shape and type; its gradient is that of all workers' losses.
+
+    Called by every worker within `strategy.run`, as often and in the same order: a `tf.function` runs what has effects,
+    as a ring has, one after the other as it was traced.
+    """
+    if tf.distribute.get_replica_context().num_replicas_in_sync == 1:
+        return values
+    if ring is None:
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+    def summed(values: tf.Tensor) -> tf.Tensor:
+        flat = tf.reshape(tf.cast(values, tf.float32), [-1])
+        return tf.cast(tf.reshape(_summed(flat, ring, after=(), exact=True), tf.shape(values)), values.dtype)
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def differentiable(values: tf.Tensor) -> Any:
+        return summed(values), summed
+
+    return tf.ensure_shape(differentiable(values), values.shape)
 
 
 def _summed(vector: tf.Tensor, ring: Ring | None, *, after: Sequence[tf.Tensor], exact: bool = False) -> tf.Tensor:

@@ -24,6 +24,7 @@ CASES = (
     "mixed_float16, overflow on one worker",
     "mixed_bfloat16",
     "auxiliary heads, compiled by XLA",
+    "batch normalization with a mask, and of two branches",
 )
 REFUSED = {
     "sum": 'reduction="sum", expected "sum_over_batch_size"',
@@ -50,6 +51,19 @@ def test_an_untested_version_of_keras_is_refused_with_the_setting_that_allows_it
     with pytest.raises(TrainingError, match=r"found 9\.9\.9.*allow_untested_keras: true"):
         check_keras_version()
     check_keras_version(allow_untested_keras=True)
+
+
+def test_on_a_processor_nothing_tunes_a_workers_dataset_and_it_has_no_end():
+    import tensorflow as tf
+
+    from components.training.multiworker import worker_dataset
+
+    if tf.config.list_logical_devices("GPU"):
+        pytest.skip("batches are copied to the GPU ahead of the step")
+    dataset = worker_dataset(tf.distribute.get_strategy(), tf.data.Dataset.range(3))
+    assert isinstance(dataset, tf.data.Dataset), "a distributed one has a thread that tunes, whatever its options"
+    assert dataset.options().autotune.enabled is False
+    assert dataset.cardinality() == tf.data.INFINITE_CARDINALITY
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +165,7 @@ def overridden_attributes(model: Any, strategy: Any) -> list[str]:
         "_all_reduce_sum_gradients": vars(optimizer).get("_all_reduce_sum_gradients"),
         "_direct_assign": vars(optimizer._iterations).get("_direct_assign"),
         "_use_merge_call": vars(strategy.extended).get("_use_merge_call"),
+        "experimental_distribute_dataset": vars(strategy).get("experimental_distribute_dataset"),
     }
     return [name for name, value in names.items() if value is not None]
 
@@ -224,6 +239,13 @@ def build(case: str, *, plain: bool) -> Any:
             optimizer = optimizers.LossScaleOptimizer(inner, dynamic_growth_steps=5)
         case 8:
             settings["jit_compile"] = not plain
+        case 9:
+            sequence = layers.Masking()(layers.Reshape((6, 2))(inputs))
+            normalized = layers.BatchNormalization(synchronized=not plain)(sequence)
+            # Without a bias, whose gradient is nothing but rounding, and which Adam would blow up.
+            branches = [layers.Dense(8, use_bias=False)(tensor) for _ in range(2)]
+            branches = [layers.BatchNormalization(synchronized=not plain)(branch) for branch in branches]
+            tensor = layers.Concatenate()([layers.GlobalAveragePooling1D()(normalized), *branches])
     outputs = layers.Dense(1, "sigmoid") if CASES.index(case) == 2 else layers.Dense(3, dtype="float32", name="kind")
     output = outputs(tensor)
     if CASES.index(case) == 1:
@@ -281,6 +303,8 @@ def example_data(case: str) -> Any:
             return dict(zip("ab", halves, strict=True)), labels, weights
         case 2:
             return features, (kinds > 0).astype(np.float32)[:, np.newaxis], weights
+        case 9:
+            features[::3, 4:] = 0  # masked
         case 6:
             weights[7] = 2000  # its gradient, times a loss scale of 2**15 or 2**14, is beyond float16
     return features, kinds.astype(np.int32), weights

@@ -1,0 +1,44 @@
+"""Moments of the global batch for BatchNormalization: one exchange forward and one backward for each layer.
+
+Keras has three forward and two backward, each of its own round trip, which can cost more than the layers themselves. It
+also gives a layer with a mask each worker's own moments, and takes the variance as a difference of two large numbers.
+"""
+
+from functools import partial
+
+import keras
+import tensorflow as tf
+
+from components.training.workers.exchange import sum_with_gradient
+from components.training.workers.override import Override
+from components.training.workers.ring import Ring
+
+
+def moments_overrides(model: keras.Model, *, ring: Ring | None) -> list[Override]:
+    """Return what makes the synchronized layers of a model take their moments from here."""
+    layers = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    return [(layer, "_moments", partial(_moments, layer, ring)) for layer in layers if layer.synchronized]
+
+
+def _moments(
+    layer: keras.layers.BatchNormalization, ring: Ring | None, inputs: tf.Tensor, mask: tf.Tensor | None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mean and variance of the global batch, float[channels], from this worker's part of it, where `mask` is True.
+
+    Sums are taken around the moving mean, which all workers share and which is near to the mean after a few steps: what
+    is left of the variance by the subtraction is then exact. The moments do not depend on it, nor do the gradients.
+    """
+    axes = layer._reduction_axes
+    shift = tf.stop_gradient(tf.cast(layer.moving_mean, inputs.dtype))
+    shape = [1 if axis in axes else -1 for axis in range(len(inputs.shape))]
+    centred = inputs - tf.reshape(shift, shape)
+    count = tf.reduce_sum(tf.ones_like(centred), axis=axes)
+    if mask is not None:
+        kept = tf.broadcast_to(tf.cast(mask, tf.bool)[..., tf.newaxis], tf.shape(inputs))
+        centred = tf.where(kept, centred, 0)
+        count = tf.reduce_sum(tf.cast(kept, inputs.dtype), axis=axes)
+    sums = tf.stack([tf.reduce_sum(centred, axis=axes), tf.reduce_sum(tf.square(centred), axis=axes), count])
+    total, squares, examples = tf.unstack(sum_with_gradient(sums, ring=ring), num=3)
+    mean = tf.math.divide_no_nan(total, examples)
+    variance = tf.maximum(tf.math.divide_no_nan(squares, examples) - tf.square(mean), 0)
+    return mean + shift, variance
