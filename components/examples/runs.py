@@ -1,14 +1,11 @@
 """Sorting more examples than memory holds: sorted runs, and a merge of all of them, range of ids by range of ids.
 
-Ids are uniform, so the 256 ranges of their first byte are about equally long. A run is an Arrow file with one record
-batch per range, unless it is short; the merge of some ranges reads only their batches. The result depends on the rows
-and on nothing else: not on how they were cut into runs, nor on where those were made.
-
-Runs are not mapped into memory: whole large pages of each count as the process's own, hundreds of runs at once.
+Ids are uniform, so the 256 ranges of their first byte are about equally long. A run is an Arrow file of one record
+batch; the merge of some ranges maps one run after the other into memory, and copies what it has of them. The result
+depends on the rows and on nothing else: not on how they were cut into runs, nor on where those were made.
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +15,15 @@ import pyarrow as pa
 from components.examples.identity import Words
 
 RANGES = 256
-_SHORT_BYTES = 1 << 21  # so many are read faster than 256 batches are found
 
 
 def encode_run(table: pl.DataFrame) -> tuple[pa.Buffer, list[int]]:
-    """Return examples, sorted by id, as an Arrow file, and how many of them are in each range."""
+    """Return examples, sorted by id, as an Arrow file of one batch, and how many of them are in each range."""
     places = _places(table["example_id"].to_numpy(), range(RANGES))
-    arrow = table.to_arrow()
-    batch = pa.RecordBatch.from_arrays([column.combine_chunks() for column in arrow.columns], schema=arrow.schema)
-    cuts = pairwise(places) if table.estimated_size() > _SHORT_BYTES else [(0, table.height)]
+    arrow = table.to_arrow().combine_chunks()
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, arrow.schema) as writer:
-        for begin, end in cuts:
-            writer.write_batch(batch.slice(begin, end - begin))
+        writer.write_table(arrow)
     return sink.getvalue(), np.diff(places).tolist()
 
 
@@ -52,13 +45,16 @@ def read_ranges(runs: Sequence[Path], ranges: range) -> list[pa.Table]:
 
 
 def _read(run: Path, ranges: range) -> pa.Table:
-    with pa.OSFile(str(run)) as file:
-        reader = pa.ipc.open_file(file)
-        if reader.num_record_batches > 1:
-            return pa.Table.from_batches([reader.get_batch(number) for number in ranges], schema=reader.schema)
-        table = reader.read_all()
-    begin, *_, end = _places(pl.Series(table["example_id"]).to_numpy(), ranges)
-    return table.slice(begin, end - begin)
+    with pa.memory_map(str(run)) as file:
+        table = pa.ipc.open_file(file).read_all()
+        begin, *_, end = _places(pl.Series(table["example_id"]).to_numpy(), ranges)
+        wanted = table.slice(begin, end - begin)
+        # Copied, one run after the other: whole large pages of all of them would count as the process's own.
+        return pa.Table.from_arrays([_copied(column) for column in wanted.columns], schema=wanted.schema)
+
+
+def _copied(column: pa.ChunkedArray) -> pa.Array:
+    return pa.concat_arrays([*column.chunks, pa.array([], column.type)])
 
 
 def _places(ids: Words, ranges: range) -> list[int]:

@@ -20,13 +20,13 @@ from components.examples.settings import ExampleSchema, NumberFeature
 from components.sources.part import RawPart, require_columns
 from components.sources.settings import GivenSplit
 
-_BLOCK_BYTES = 1 << 25
-_BLOCK_ROWS = 1 << 18
+_BLOCK_BYTES = 1 << 26
+_BLOCK_ROWS = 1 << 19
 _BUFFER_BYTES = 1 << 18  # of each column; without, Arrow reads those of a whole row group at once
 
 
 def parquet_blocks(path: Path, *, schema: ExampleSchema, given_split: GivenSplit | None = None) -> Iterator[RawPart]:
-    """Yield the source columns of a file, about 32 MiB at a time, as numbers where only numbers are asked for.
+    """Yield the source columns of a file, about 64 MiB at a time, as numbers where only numbers are asked for.
 
     All others are String: whole numbers in digits, truth values `true` and `false`, dates and times as ISO 8601 has
     them. Raises DataError for a column that is missing or has another type than the schema can take, and for a file

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from components.errors import DataError
+from components.mapping import map_in_threads
 from pipelines.storage.atomic import replace_file
 
 _NOTE = ".copies.json"
@@ -26,27 +27,33 @@ class Copy:
     write: Callable[[Path], None]
 
 
-def bring_copies(copies: Sequence[Copy], *, aside: Path) -> list[Path]:
+def bring_copies(copies: Sequence[Copy], *, aside: Path, at_once: int = 4) -> list[Path]:
     """Return the paths of the files, after writing those that a note in `aside` does not know to be as they should.
 
-    Raises DataError, before anything is written, if two files would have one path.
+    `at_once` is how many are written at the same time. Raises DataError, before anything is written, if two files would
+    have one path.
     """
     paths = [copy.path for copy in copies]
     if len(set(paths)) < len(paths):
         repeated = next(path for path, number in Counter(paths).items() if number > 1)
         raise DataError(f"two files would both be {repeated.name} in {repeated.parent}; rename one of them")
     note = aside / _NOTE
-    known, now, written = _read(note), {}, 0
-    for copy in copies:
-        if copy.origin is None or known.get(copy.path.name) != [copy.origin, *_state(copy.path)]:
-            with replace_file(copy.path) as temporary:
-                copy.write(temporary)
-            written += 1
-        now[copy.path.name] = [copy.origin, *_state(copy.path)]
+    known = _read(note)
+    changed = [
+        one for one in copies if one.origin is None or known.get(one.path.name) != [one.origin, *_state(one.path)]
+    ]
+    for _ in map_in_threads(_write, changed, threads=at_once, waiting=0):
+        pass
+    now = {copy.path.name: [copy.origin, *_state(copy.path)] for copy in copies}
     with replace_file(note) as temporary:
         temporary.write_text(json.dumps(now), encoding="utf-8")
-    log.info("copied", files=written, unchanged=len(copies) - written)
+    log.info("copied", files=len(changed), unchanged=len(copies) - len(changed))
     return paths
+
+
+def _write(copy: Copy) -> None:
+    with replace_file(copy.path) as temporary:
+        copy.write(temporary)
 
 
 def _read(note: Path) -> Mapping[str, list[Any]]:

@@ -4,6 +4,7 @@ import hashlib
 import shutil
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -85,7 +86,7 @@ def write_runs(parts: Sequence[SourcePart], folder: Path, *, schema: ExampleSche
 
     Raises RowError, naming file and row, for a row that can't be read.
     """
-    folders = [folder / _key(part, schema) if len(parts) > 1 else folder / "only" for part in parts]
+    folders = [folder / key for key in _keys(parts, schema)] if len(parts) > 1 else [folder / "only"]
     _remove(folder, keep=folders if len(parts) > 1 else ())
     changed = [(part, one) for part, one in zip(parts, folders, strict=True) if not (one / _SUMMARY).exists()]
     if len(parts) > len(changed):
@@ -130,7 +131,12 @@ def _write_part(folder: Path, results: Iterator[Prepared], rows_before: Counter[
         file.write_text(summary.model_dump_json(), encoding="utf-8")
 
 
-def _key(part: SourcePart, schema: ExampleSchema) -> str:
+def _keys(parts: Sequence[SourcePart], schema: ExampleSchema) -> list[str]:
+    with ThreadPoolExecutor() as pool:  # most of it is the SHA-256 of the files
+        return list(pool.map(partial(_key, schema=schema), parts))
+
+
+def _key(part: SourcePart, *, schema: ExampleSchema) -> str:
     """What the runs of a part depend on."""
     what = schema.model_dump_json(include=set(ExampleSchema.model_fields))
     content = [_FORMAT, what, part.how, *((file.name, sha256_of(file)) for file in part.files)]

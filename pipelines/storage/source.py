@@ -188,7 +188,7 @@ def _bring_archives(source: ImageSource, paths: PipelinePaths) -> list[list[Path
     packed = [copy for part in copies for copy in part]
     _fetch_all(source.dataset, pinned, paths, others=[copy.path.name for copy in packed])
     if packed:
-        bring_copies(packed, aside=paths.refused)
+        bring_copies(packed, aside=paths.refused, at_once=1)  # each reads in several threads
     return [
         [copy.path for copy in made] or [paths.raw / file.name for file in part.archives]
         for part, made in zip(source.parts, copies, strict=True)
