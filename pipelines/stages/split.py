@@ -15,6 +15,7 @@ import structlog
 
 from components.errors import DataError
 from components.examples import shards
+from components.examples.identity import Words
 from components.examples.overlap import Overlap, can_overlap, held_out_content, training_content_among
 from components.examples.settings import ADDED_COLUMNS, CategoryLabel, Feature, Label
 from components.examples.split_settings import Split
@@ -122,12 +123,22 @@ def _manifest(folder: Path, pipeline: Pipeline, overlapping: Counter[str]) -> di
 
 def _overlap(folder: Path, split: Split, overlapping: Counter[str]) -> dict[str, Any]:
     """How many held-out rows are also in training: by id as they were written, and by content."""
-    train, *held_out = (shards.scan(folder / name).select("example_id") for name in SPLITS.categories)
-    again = train.join(pl.concat(held_out).unique(), on="example_id", how="semi").select(pl.len())
-    by_id = int(again.collect(engine="streaming").item())
+    held_out = shards.scan(folder / "validation", folder / "test").select("example_id").collect().to_series().sort()
+    search = partial(_rows_among, held_out=held_out.to_numpy())
+    by_id = sum(map_in_threads(search, shards.files(folder / "train")))
     if split.overlap == "keep":
         return {"by_id": by_id, "by_content": overlapping.total(), "left_out": 0}
     return {"by_id": by_id, "by_content": 0, "left_out": overlapping.total()}
+
+
+def _rows_among(shard: Path, *, held_out: Words) -> int:
+    """How many rows of a shard have an id of `held_out`, uint64[n], sorted: only those in the shard's range can be."""
+    ids = pl.read_parquet(shard, columns=["example_id"])["example_id"]
+    if ids.is_empty():
+        return 0
+    first, last = np.array([ids.min(), ids.max()], np.uint64)
+    near = held_out[np.searchsorted(held_out, first) : np.searchsorted(held_out, last, side="right")]
+    return int(ids.is_in(pl.Series(near).implode()).sum())
 
 
 def _summary(folder: Path, label: Label) -> dict[str, Any]:

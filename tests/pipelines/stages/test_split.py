@@ -139,3 +139,14 @@ def test_a_class_that_training_lacks_is_named(paths):
     with pytest.raises(DataError, match="no training example has kind 'c'"):
         split(make_pipeline(), paths)
     assert not paths.splits.exists()
+
+
+def test_training_rows_that_share_an_id_with_held_out_ones_are_counted(paths):
+    rows = make_normalized().with_columns(given_split=pl.lit("train"))
+    repeated = rows[::7].with_columns(given_split=pl.lit("test"))
+    write(pl.concat([rows, repeated]).sort("example_id"), paths.normalized, rows_per_file=100)
+    split(make_pipeline(overlap="keep", test_fraction=0.0), paths)
+    splits = read_splits(paths)
+    held_out = pl.concat([splits["validation"], splits["test"]])["example_id"]
+    shared = splits["train"]["example_id"].is_in(held_out.implode()).sum()
+    assert json.loads(paths.manifest.read_text())["overlap"]["by_id"] == shared > 20
