@@ -49,7 +49,9 @@ def main() -> None:
         for part in arguments.parts:
             {
                 "steps": lambda: compare("steps", "polars", folder, arguments.rows, arguments.pairs, aim="at most 1.3"),
-                "ray_data": lambda: compare("steps", "ray_data", folder, arguments.rows, 1, aim="at most 0.2"),
+                "ray_data": lambda: compare(
+                    "steps", "ray_data", folder, arguments.rows, arguments.pairs, aim="at most 0.2"
+                ),
                 "csv": lambda: compare("csv", "polars", folder, arguments.rows, arguments.pairs, aim="at most 1.5"),
                 "images": lambda: compare_images(folder, arguments.images, arguments.pairs),
                 "memory": lambda: compare_memory(folder, arguments.rows, arguments.memory_rows),

@@ -49,21 +49,19 @@ def map_in_threads(
 
 def map_to_files(
     map_: Map, function: Callable[[Item, Path], Result], items: Iterable[tuple[Item, Path]], /
-) -> list[Result]:
-    """Return what `function(item, file)` returns for every item, in order, after it has written that file.
+) -> Generator[Result, None, None]:
+    """Yield what `function(item, file)` returns for every item, in order, after it has written that file.
 
     Where the function runs on this machine it writes to the file itself: content that is held in memory first costs
     as much again. From another machine the content is brought.
     """
     files: deque[Path] = deque()
-    results = []
     with closing(map_(partial(_write, function), _with_output(items, files))) as written:
         for result, content in written:
             file = files.popleft()
             if content is not None:
                 file.write_bytes(content)
-            results.append(result)
-    return results
+            yield result
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
-import pyarrow as pa
 
 from components.examples.identity import Words
-from components.examples.runs import encode_run
+from components.examples.runs import write_run
 from components.examples.settings import ExampleSchema, NumberFeature
 from components.examples.table import example_table, unique_words
 from components.examples.validation import REJECTED, CheckedPart, check_part
@@ -23,27 +23,28 @@ _EXACT_INTEGERS = 2.0**53  # float64 has all whole numbers up to here
 
 @dataclass(frozen=True)
 class Prepared:
-    """What became of a block: a sorted run of its good rows, and the others.
+    """What became of a block: a sorted run of its good rows, which is in a file, and the others.
 
     `counts` are the run's rows in each range of ids; `rejected` counts rows from 1, within the block.
     """
 
     files: tuple[str, ...]
     rows_read: int
-    run: pa.Buffer
     counts: list[int]
     rejected: pl.DataFrame
     unique: dict[str, Words]
 
 
-def prepare(block: Block, *, schema: ExampleSchema) -> Prepared:
-    """Return the rows of a block as examples; raise RowError for one that can't be read."""
+def prepare(block: Block, run: Path, *, schema: ExampleSchema) -> Prepared:
+    """Write the rows of a block as examples to `run`, and return what else is to be known of them.
+
+    Raises RowError for a row that can't be read.
+    """
     checked = _check(block, schema)
-    run, counts = encode_run(example_table(checked, schema))
+    counts = write_run(example_table(checked, schema), run)
     return Prepared(
         files=tuple(dict.fromkeys(checked.raw.files.values())),
         rows_read=checked.typed.height + checked.rejected.height,
-        run=run,
         counts=counts,
         rejected=checked.rejected,
         unique=unique_words(checked, schema),

@@ -17,14 +17,12 @@ from components.examples.identity import Words
 RANGES = 256
 
 
-def encode_run(table: pl.DataFrame) -> tuple[pa.Buffer, list[int]]:
-    """Return examples, sorted by id, as an Arrow file of one batch, and how many of them are in each range."""
-    places = _places(table["example_id"].to_numpy(), range(RANGES))
+def write_run(table: pl.DataFrame, file: Path) -> list[int]:
+    """Return how many examples are in each range, after writing all, sorted by id, as an Arrow file of one batch."""
     arrow = table.to_arrow().combine_chunks()
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, arrow.schema) as writer:
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, arrow.schema) as writer:
         writer.write_table(arrow)
-    return sink.getvalue(), np.diff(places).tolist()
+    return np.diff(_places(table["example_id"].to_numpy(), range(RANGES))).tolist()
 
 
 def plan_shards(counts: Sequence[int], *, rows_per_shard: int) -> list[range]:

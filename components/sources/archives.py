@@ -1,7 +1,7 @@
 """Members of a tar (plain, gzip, bzip2, xz, zstd) or zip archive, one by one, never written to disk.
 
-An archive comes from outside: what readers understand in different ways, or skip in silence, is refused. Of `tarfile`
-only the reader of single headers is used: the rest of it takes a damaged header for the archive's end.
+An archive comes from outside: what readers understand in different ways, or skip in silence, is refused. Not by
+`tarfile`, which takes a damaged header for the archive's end.
 """
 
 import hashlib
@@ -9,7 +9,6 @@ import io
 import re
 import stat
 import struct
-import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -18,9 +17,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from components.errors import DataError
+from components.sources import tar_headers as tar
 from components.sources.compressed import MAX_BYTES, MAX_RATIO, allowed_bytes, open_plain, too_large
 
-_BLOCK_BYTES = 512  # of tar: headers and contents begin at multiples of it
 _EXTENDED_HEADER_BYTES = 1 << 20
 _LONGEST_NAME = 4096
 _RECORD_LENGTH = re.compile(rb"([0-9]{1,7}) ")
@@ -111,38 +110,38 @@ def _tar_entries(path: Path, limits: Limits) -> _Entries:
         while (header := _tar_header(stream, path, is_last_allowed=not said)) is not None:
             name = said.get("path", header.name)
             match header.type:
-                case tarfile.XHDTYPE:
+                case tar.EXTENDED:
                     said |= _records(_extended(stream, header, path), path)
-                case tarfile.GNUTYPE_LONGNAME:
+                case tar.LONG_NAME:
                     content = _extended(stream, header, path).partition(b"\0")[0]
                     said["path"] = content.decode("utf-8", "surrogateescape")
-                case tarfile.XGLTYPE:
+                case tar.EXTENDED_FOR_ALL:
                     if _records(_extended(stream, header, path), path):
                         raise _damage(path, "a global header gives all members one name or size")
-                case tarfile.REGTYPE | tarfile.AREGTYPE | tarfile.CONTTYPE:
+                case tar.FILE | tar.OLD_FILE | tar.CONTIGUOUS_FILE:
                     size = _size(said, header, path, name)
                     if size > limits.member_bytes:
                         raise _refusal(path, name, f"has {size} bytes, more than {limits.member_bytes}")
                     yield name, _content(stream, size, path)
                     said = {}
-                case tarfile.DIRTYPE if not _size(said, header, path, name):
+                case tar.FOLDER if not _size(said, header, path, name):
                     yield name, None
                     said = {}
                 case _:
                     raise _refusal(path, name, f"is no regular file (type {header.type!r}: a link, a device ...)")
 
 
-def _tar_header(stream: BinaryIO, path: Path, *, is_last_allowed: bool) -> tarfile.TarInfo | None:
+def _tar_header(stream: BinaryIO, path: Path, *, is_last_allowed: bool) -> tar.TarHeader | None:
     """Return the next header, None at a proper end of the archive."""
-    block = stream.read(_BLOCK_BYTES)
-    if len(block) == _BLOCK_BYTES and not any(block):
+    block = stream.read(tar.BLOCK_BYTES)
+    if len(block) == tar.BLOCK_BYTES and not any(block):
         _require_end(stream, path)
         if not is_last_allowed:
             raise _damage(path, "its last header announces a member, and none follows")
         return None
     try:
-        return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-    except (tarfile.HeaderError, ValueError) as error:  # ValueError: a number that is none
+        return tar.parse_header(block)
+    except ValueError as error:
         raise _damage(path, f"not a tar or zip archive, or truncated: {error}") from error
 
 
@@ -153,11 +152,11 @@ def _require_end(stream: BinaryIO, path: Path) -> None:
         if chunk.strip(b"\0"):
             raise _damage(path, "something follows its end")
         count += len(chunk)
-    if count < _BLOCK_BYTES:
+    if count < tar.BLOCK_BYTES:
         raise _damage(path, "truncated in the mark of its end")
 
 
-def _size(said: Mapping[str, str], header: tarfile.TarInfo, path: Path, name: str) -> int:
+def _size(said: Mapping[str, str], header: tar.TarHeader, path: Path, name: str) -> int:
     size = said.get("size", str(header.size))
     if not (size.isascii() and size.isdigit() and len(size) < 20):
         raise _refusal(path, name, f"has a size of {size[:40]!r}")
@@ -166,13 +165,13 @@ def _size(said: Mapping[str, str], header: tarfile.TarInfo, path: Path, name: st
 
 def _content(stream: BinaryIO, size: int, path: Path) -> bytes:
     content = stream.read(size)
-    padding = stream.read(-size % _BLOCK_BYTES)
-    if len(content) + len(padding) < size + -size % _BLOCK_BYTES:
+    padding = stream.read(-size % tar.BLOCK_BYTES)
+    if len(content) + len(padding) < size + -size % tar.BLOCK_BYTES:
         raise _damage(path, "truncated within a member")
     return content
 
 
-def _extended(stream: BinaryIO, header: tarfile.TarInfo, path: Path) -> bytes:
+def _extended(stream: BinaryIO, header: tar.TarHeader, path: Path) -> bytes:
     if not 0 <= header.size <= _EXTENDED_HEADER_BYTES:
         raise _damage(path, f"an extended header of {header.size} bytes")
     return _content(stream, header.size, path)

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -96,7 +97,7 @@ def _write_examples(
     with replace_folder(paths.examples) as folder:
         files = runs.files
         pieces = ((read_ranges(files, one), folder / shards.file_name(number)) for number, one in enumerate(ranges))
-        written = map_to_files(map_, write, pieces)
+        written = list(map_to_files(map_, write, pieces))
         version = _compare(merge_all(shard.summary for shard in written), settings, paths)
     return sum((shard.counts for shard in written), Counter()), version
 
@@ -171,8 +172,15 @@ def _report(runs: Runs, counts: Counter[str], paths: PipelinePaths) -> dict[str,
         **{name: counts[name] for name in ("rows_kept", "rows_left_out", "duplicate_rows")},
         **{name: counts[name] for name in ("train_rows", "test_rows") if name in counts},
         "rejected_by_reason": count_by_reason(runs.rejected),
-        "files": [
-            {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
-            for path in sorted(paths.raw.iterdir())
-        ],  # a list, because DVC shows what is in a dict
+        "files": _files(paths.raw),
     }
+
+
+def _files(folder: Path) -> list[dict[str, object]]:
+    """What was read: a list, because DVC shows what is in a dict."""
+    files = sorted(folder.iterdir())
+    with ThreadPoolExecutor() as pool:
+        sums = pool.map(sha256_of, files)
+    return [
+        {"name": file.name, "bytes": file.stat().st_size, "sha256": one} for file, one in zip(files, sums, strict=True)
+    ]

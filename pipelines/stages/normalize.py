@@ -44,7 +44,7 @@ def normalize(pipeline: Pipeline, paths: PipelinePaths, *, map_: Map = map_in_th
     write = partial(_write_normalized, fitted=fitted, split=pipeline.split, weights=weights)
     with replace_folder(paths.normalized) as folder:
         targets = (folder / shards.file_name(number) for number in range(len(examples)))
-        map_to_files(map_, write, zip(examples, targets, strict=True))
+        list(map_to_files(map_, write, zip(examples, targets, strict=True)))
         (folder / paths.statistics.name).write_text(fitted.model_dump_json(indent=2) + "\n", encoding="utf-8")
         if fitted.backbone and weights:
             (folder / fitted.backbone.weights_file).write_bytes(weights)

@@ -50,7 +50,7 @@ def split(pipeline: Pipeline, paths: PipelinePaths, *, map_: Map = map_in_thread
             (folder / name).mkdir()
         pieces = _shards(shares, overlapping, features=pipeline.ingest.features)
         targets = ((table, folder / name / shards.file_name(number)) for name, number, table in pieces)
-        map_to_files(map_, shards.write_file, targets)
+        list(map_to_files(map_, shards.write_file, targets))
         if pipeline.split.overlap == "refuse" and overlapping.total():
             raise DataError(
                 f"split: rows whose content is also in another split: {dict(overlapping)}; mend the data, or let "

@@ -2,8 +2,8 @@
 
 import hashlib
 import os
-import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -100,7 +100,7 @@ def _bring(file: SourceFile, origin: Path | None, target: Path, aside: Path) -> 
     version = None
     if origin:
         note.unlink(missing_ok=True)  # what it tells of `part` would no longer be true
-        _copy(origin, part, file)
+        sha256 = _copy(origin, part, file)
     else:
         version = recall(note, file)
         have = version if version and target.is_file() and sha256_of(target) == version.sha256 else None
@@ -108,7 +108,7 @@ def _bring(file: SourceFile, origin: Path | None, target: Path, aside: Path) -> 
         if version is None and have and have.sha256:
             log.info("unchanged", name=file.name, sha256=have.sha256)
             return have.sha256
-    sha256 = sha256_of(part)
+        sha256 = sha256_of(part)
     _require_sum(file, sha256, part, aside / file.name, origin=str(origin or file.url))
     log.info("fetched", name=file.name, bytes=part.stat().st_size, sha256=sha256)
     part.replace(target)
@@ -130,15 +130,23 @@ def _require_sum(file: SourceFile, found: str, part: Path, refused: Path, *, ori
     )
 
 
-def _copy(source: Path, part: Path, file: SourceFile) -> None:
-    with _opened(source) as stream, part.open("wb") as copy:
+def _copy(source: Path, part: Path, file: SourceFile) -> str:
+    """Make `part` a copy of a file, and return its SHA-256, which another thread makes of each chunk meanwhile."""
+    digest = hashlib.sha256()
+    with _opened(source) as stream, part.open("wb") as copy, ThreadPoolExecutor(1) as hasher:
         before = os.fstat(stream.fileno())
         if before.st_size > file.max_bytes:
             raise too_large(file, str(source))
-        shutil.copyfileobj(stream, copy, _CHUNK_BYTES)
+        while chunk := stream.read(_CHUNK_BYTES):
+            digested = hasher.submit(digest.update, chunk)
+            copy.write(chunk)
+            digested.result()
+        copy.flush()
         after = os.fstat(stream.fileno())
         if (before.st_mtime_ns, copy.tell()) != (after.st_mtime_ns, before.st_size):
             raise ServiceError(f"{source} changed while it was read; run again once it is whole")
+        _known_sums[_state(copy)] = digest.hexdigest()  # nobody else writes to a part, which has a lock
+    return digest.hexdigest()
 
 
 def _opened(source: Path) -> BinaryIO:

@@ -18,7 +18,7 @@ from components.examples.prepare import Block, Prepared, prepare
 from components.examples.runs import RANGES
 from components.examples.settings import ExampleSchema
 from components.examples.validation import REJECTED
-from components.mapping import Map
+from components.mapping import Map, map_to_files
 from components.settings import Settings
 from components.sources.part import RowError
 from pipelines.storage.atomic import replace_file
@@ -92,7 +92,7 @@ def write_runs(parts: Sequence[SourcePart], folder: Path, *, schema: ExampleSche
     if len(parts) > len(changed):
         log.info("unchanged files are not read again", unchanged=len(parts) - len(changed), read=len(changed))
     owners: deque[Path] = deque()
-    results = map_(partial(prepare, schema=schema), _blocks(changed, owners))
+    results = map_to_files(map_, partial(prepare, schema=schema), _blocks(changed, owners))
     rows_before: Counter[str] = Counter()
     try:
         for owner, group in groupby(results, key=lambda _: owners.popleft()):
@@ -102,20 +102,19 @@ def write_runs(parts: Sequence[SourcePart], folder: Path, *, schema: ExampleSche
     return Runs(folders, schema)
 
 
-def _blocks(parts: Sequence[tuple[SourcePart, Path]], owners: deque[Path]) -> Iterator[Block]:
-    """The blocks of all parts, and to `owners` the folder of each."""
+def _blocks(parts: Sequence[tuple[SourcePart, Path]], owners: deque[Path]) -> Iterator[tuple[Block, Path]]:
+    """The blocks of all parts with the files of their runs, and to `owners` the folder of each."""
     for part, folder in parts:
-        for block in part.read():
+        folder.mkdir(parents=True)
+        for number, block in enumerate(part.read()):
             owners.append(folder)
-            yield block
+            yield block, folder / f"{number:06d}.arrow"
 
 
 def _write_part(folder: Path, results: Iterator[Prepared], rows_before: Counter[str]) -> None:
-    folder.mkdir(parents=True)
     rows_read = rows_rejected = 0
     counts = np.zeros(RANGES, np.int64)
     for number, result in enumerate(results):
-        (folder / f"{number:06d}.arrow").write_bytes(result.run)
         if rejected := result.rejected.height:
             offset = rows_before[result.rejected["file"][0]]
             numbered = result.rejected.with_columns(pl.col("row") + offset)

@@ -49,7 +49,7 @@ def test_an_error_is_raised_once_nothing_runs_any_more() -> None:
 def test_every_item_has_its_file(tmp_path, map_) -> None:
     words = ["one", "two", "three", "four", "five", "six"]
     files = [tmp_path / f"{number}.txt" for number in range(len(words))]
-    assert map_to_files(map_, shout, zip(words, files, strict=True)) == [3, 3, 5, 4, 4, 3]
+    assert list(map_to_files(map_, shout, zip(words, files, strict=True))) == [3, 3, 5, 4, 4, 3]
     assert [file.read_text() for file in files] == [word.upper() for word in words]
     assert sorted(tmp_path.iterdir()) == files
 
@@ -64,5 +64,5 @@ def test_another_process_is_not_told_of_the_file(tmp_path) -> None:
             yield function((item, pickle.loads(pickle.dumps(output))))
 
     with pytest.raises(OSError, match="no space left"):
-        map_to_files(here_but_pickled, refuse, [("word", tmp_path / "file")])
+        list(map_to_files(here_but_pickled, refuse, [("word", tmp_path / "file")]))
     assert not list(tmp_path.iterdir())

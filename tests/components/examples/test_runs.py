@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.examples.runs import RANGES, encode_run, plan_shards, read_ranges
+from components.examples.runs import RANGES, plan_shards, read_ranges, write_run
 
 
 def table_of(rows: int, seed: int) -> pl.DataFrame:
@@ -21,10 +21,8 @@ def test_ranges_of_all_runs_are_all_rows_in_order(tmp_path, sizes) -> None:
     tables = [table_of(rows, seed) for seed, rows in enumerate(sizes)]
     files, counts = [], np.zeros(RANGES, np.int64)
     for number, table in enumerate(tables):
-        content, run_counts = encode_run(table)
         files.append(tmp_path / f"{number}.arrow")
-        files[-1].write_bytes(content)
-        counts += run_counts
+        counts += write_run(table, files[-1])
     shards = [read_ranges(files, ranges) for ranges in plan_shards(counts.tolist(), rows_per_shard=25_000)]
     merged = pl.concat(
         [
@@ -39,12 +37,11 @@ def test_ranges_of_all_runs_are_all_rows_in_order(tmp_path, sizes) -> None:
 
 def test_of_few_large_rows_only_those_of_the_ranges_are_read(tmp_path) -> None:
     table = table_of(600, 1).with_columns(photo=pl.Series([bytes(10_000)] * 600))
-    content, counts = encode_run(table)
-    (tmp_path / "run.arrow").write_bytes(content)
+    counts = write_run(table, run := tmp_path / "run.arrow")
     before = pa.total_allocated_bytes()
-    [some] = read_ranges([tmp_path / "run.arrow"], range(10, 20))
+    [some] = read_ranges([run], range(10, 20))
     assert some.num_rows == sum(counts[10:20])
-    assert pa.total_allocated_bytes() - before < 1_000_000 < len(content)
+    assert pa.total_allocated_bytes() - before < 1_000_000 < run.stat().st_size
 
 
 @given(st.lists(st.integers(0, 20), min_size=RANGES, max_size=RANGES), st.integers(1, 100))

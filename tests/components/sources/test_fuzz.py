@@ -143,23 +143,23 @@ def read_idx(path: Path) -> None:
     labels = path.with_name("labels")
     labels.write_bytes(idx(2))
     part = read_idx_part(path, labels, image="image", label="digit", feature=IMAGE, given_split=None)
-    assert prepare(part, schema=PICTURES).rows_read == 2
+    assert prepare(part, path.with_name("run.arrow"), schema=PICTURES).rows_read == 2
 
 
 def read_delimited(path: Path) -> None:
     layout = read_layout(path, columns=SCHEMA.source_columns, separator=",", null_values=("",))
     for block in delimited_blocks(path, layout):
-        prepare(block, schema=SCHEMA)
+        prepare(block, path.with_name("run.arrow"), schema=SCHEMA)
 
 
 def read_json_lines(path: Path) -> None:
     for block in json_blocks(path, columns=SCHEMA.source_columns, block_bytes=64):
-        prepare(block, schema=SCHEMA)
+        prepare(block, path.with_name("run.arrow"), schema=SCHEMA)
 
 
 def read_parquet(path: Path) -> None:
     for part in parquet_blocks(path, schema=SCHEMA):
-        prepare(part, schema=SCHEMA)
+        prepare(part, path.with_name("run.arrow"), schema=SCHEMA)
 
 
 IMAGE = ImageFeature(height=2, width=3)

@@ -82,7 +82,7 @@ def test_a_labels_file_names_path_name_or_stem(tmp_path) -> None:
 def test_images_without_a_row_and_rows_without_an_image_are_rejected(tmp_path) -> None:
     found = read_labels(labels(tmp_path / "labels.csv", "file,kind\na,cat\nc,dog\nd,dog\n"), file(), of := schema())
     [block] = image_blocks([tar(tmp_path / "a.tar")], schema=of, labels=found)
-    rejected = prepare(block, schema=of).rejected
+    rejected = prepare(block, tmp_path / "run.arrow", schema=of).rejected
     assert rejected.select("file", "row", "column", "reason").rows() == [
         ("pets/cat/b.png", 2, "kind", "missing"),
         ("d", 4, "photo", "missing"),
@@ -112,7 +112,7 @@ def test_one_row_of_labels_is_of_one_image(tmp_path) -> None:
 def test_a_refused_image_is_told_by_path_and_place(tmp_path) -> None:
     files = {"cat/a.png": png(1), "cat/b.png": b"", "dog/c.png": png(3, size=4), "bird/d.png": png(4), "e.png": png(5)}
     [block] = image_blocks([tar(tmp_path / "a.tar", files)], schema=schema())
-    prepared = prepare(block, schema=schema())
+    prepared = prepare(block, tmp_path / "run.arrow", schema=schema())
     assert (prepared.rows_read, prepared.rejected.height) == (5, 4)
     assert prepared.rejected.select("file", "row", "column", "reason", "found").rows() == [
         ("cat/b.png", 2, "photo", "empty file", "0 bytes"),

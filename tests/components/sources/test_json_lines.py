@@ -152,7 +152,7 @@ def test_the_number_of_a_row_is_that_of_its_place_in_the_file(tmp_path) -> None:
         b'{"id": 4, "x": "five", "kind": true}\n'
     )
     [block] = json_blocks(path, columns=SCHEMA.source_columns)
-    rejected = prepare(block, schema=SCHEMA).rejected
+    rejected = prepare(block, tmp_path / "run.arrow", schema=SCHEMA).rejected
     assert rejected.select("row", "column", "reason", "found").rows() == [
         (1, "x", "too many digits", "'9007199254740993'"),
         (2, "x", "not finite", "'NaN'"),

@@ -167,5 +167,5 @@ def test_a_damaged_file_is_told(tmp_path) -> None:
 def test_a_block_is_prepared_like_any_other(tmp_path) -> None:
     schema = schema_of({**NUMBER, "maximum": 2})
     [part] = parquet_blocks(write(tmp_path / "x.parquet", pa.array([1, 2, 3, 4])), schema=schema)
-    prepared = prepare(part, schema=schema)
+    prepared = prepare(part, tmp_path / "run.arrow", schema=schema)
     assert (prepared.rows_read, prepared.rejected["row"].to_list()) == (4, [3, 4])

@@ -117,8 +117,8 @@ def test_chunks_become_examples_with_the_ids_of_their_places(tmp_path) -> None:
     path = tmp_path / "play.txt"
     path.write_bytes(b"abcdabcdabcda")
     [block] = text_blocks(path, source=source(4), on_rest=lambda *_: None)
-    prepared = prepare(block, schema=SCHEMA)
-    table = pl.read_ipc(prepared.run.to_pybytes())
+    prepared = prepare(block, tmp_path / "run.arrow", schema=SCHEMA)
+    table = pl.read_ipc(tmp_path / "run.arrow")
     assert table["text"].to_list() == ["abcda"] * 3  # the same text at three places
     assert table["example_id"].n_unique() == 3
     assert (table["group_id"].n_unique(), prepared.rows_read, prepared.rejected.height) == (2, 3, 0)

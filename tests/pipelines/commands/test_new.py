@@ -200,7 +200,8 @@ def test_any_table_gives_a_section_that_loads_and_takes_every_row(tmp_path_facto
     schema = load_pipeline(project.params, "any").ingest
     options = {"separator": schema.source.separator, "null_values": schema.source.null_values}
     layout = read_layout(project.root / "any.csv", columns=schema.source_columns, **options)
-    prepared = [prepare(block, schema=schema) for block in delimited_blocks(project.root / "any.csv", layout)]
+    blocks = delimited_blocks(project.root / "any.csv", layout)
+    prepared = [prepare(block, project.root / "run.arrow", schema=schema) for block in blocks]
     assert sum(one.rows_read for one in prepared) == 120
     rejected = sum(one.rejected.height for one in prepared)
     assert rejected == sum(row["target"] in schema.source.null_values for row in rows)
