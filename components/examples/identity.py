@@ -121,7 +121,8 @@ def _some_text_words(column: pl.Series) -> Words:
 
 def _file_words(files: pl.Series) -> Words:
     """One word per file: BLAKE2b (RFC 7693), which takes a tenth of the time that the words of a text would."""
-    digests = (hashlib.blake2b(content or b"", digest_size=8).digest() for content in files)
+    views = files.to_arrow(compat_level=pl.CompatLevel.newest())  # nothing is copied, as it is where a Series is listed
+    digests = (hashlib.blake2b(one.as_buffer() if one.is_valid else b"", digest_size=8).digest() for one in views)
     return np.frombuffer(b"".join(digests), dtype="<u8")
 
 

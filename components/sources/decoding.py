@@ -12,6 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ExifTags import Base
 
 from components.examples.settings import ImageFeature
+from components.sources.jpeg import is_sound_jpeg
 
 OTHER_SIZE = "other size"
 _JPEG = ("JPEG", "MPO")  # cameras put a second, small picture behind the first
@@ -66,6 +67,8 @@ def keep_image(content: bytes, feature: ImageFeature) -> bytes:
 
     A JPEG that is resized stays one (quality 95); all else becomes a PNG, which loses nothing. Raises ImageError.
     """
+    if is_sound_jpeg(content, height=feature.height, width=feature.width, channels=feature.channels):
+        return content
     decoded = _decode(content, feature, keeps_jpeg=True)
     is_jpeg = decoded.came_as in _JPEG
     if not (decoded.is_resized or decoded.is_converted) and (is_jpeg or decoded.came_as == "PNG"):

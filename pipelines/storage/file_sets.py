@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -16,6 +17,8 @@ from components.sources.settings import FileSet
 from pipelines.storage.copies import Copy
 from pipelines.storage.objects import Storage, open_storage
 
+_FAST_SECONDS = 0.0002  # for an object, written too: readers that wait for Python's lock would take longer
+_PATIENCE_SECONDS = 0.1
 _READERS = 8  # at once: a bucket takes some 20 ms for a small object
 _BUFFER_BYTES = 1 << 20  # with a write for each member, the readers wait for each other twice as long
 _READ_AT_ONCE = 8  # files that a reader brings: to wake it up takes longer than to read a small one
@@ -92,17 +95,30 @@ def _download(storage: Storage, key: str, target: Path, *, root: str) -> None:
 
 
 def _pack(storage: Storage, keys: Sequence[str], target: Path, *, root: str) -> None:
-    chunks = [keys[start : start + _READ_AT_ONCE] for start in range(0, len(keys), _READ_AT_ONCE)]
-    read = map_in_threads(partial(_read, storage), chunks, threads=_READERS, waiting=0)
-    contents = (content for chunk in read for content in chunk)
     with target.open("wb", buffering=_BUFFER_BYTES) as archive:
-        for key, content in zip(keys, contents, strict=True):
+        for key, content in zip(keys, _contents(storage, keys), strict=True):
             if content is None:
                 raise _removed(root, key)
             archive.write(tar_headers.format_header(key, len(content)))
             archive.write(content)
             archive.write(bytes(-len(content) % tar_headers.BLOCK_BYTES))
         archive.write(tar_headers.end(archive.tell()))
+
+
+def _contents(storage: Storage, keys: Sequence[str]) -> Iterator[bytes | None]:
+    """Read one object after the other while that is fast, as on this machine's disk; else several at once."""
+    started = time.perf_counter()
+    for place, key in enumerate(keys):
+        if time.perf_counter() - started > _PATIENCE_SECONDS + place * _FAST_SECONDS:
+            yield from _contents_by_readers(storage, keys[place:])
+            return
+        yield storage.read(key)
+
+
+def _contents_by_readers(storage: Storage, keys: Sequence[str]) -> Iterator[bytes | None]:
+    chunks = [keys[start : start + _READ_AT_ONCE] for start in range(0, len(keys), _READ_AT_ONCE)]
+    for chunk in map_in_threads(partial(_read, storage), chunks, threads=_READERS, waiting=0):
+        yield from chunk
 
 
 def _read(storage: Storage, keys: Sequence[str]) -> list[bytes | None]:

@@ -6,10 +6,11 @@ come from the environment or from boto3's own files, never from the address.
 
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -101,15 +102,24 @@ class _Folder:
         return True
 
     def keys(self, prefix: str) -> list[str]:
-        folder = self.root / prefix.rpartition("/")[0]
-        # Not Path.rglob, which takes six times as long where there are many files.
-        found = (f"{place}/{name}" for place, _, names in os.walk(folder) for name in names if name[0] != ".")
-        keys = (path.removeprefix(f"{self.root}/") for path in found if os.path.isfile(path))  # noqa: PTH113 - the same
-        return sorted(key for key in keys if key.startswith(prefix))
+        with _reaching(f"look into {self.root}/{prefix}"):
+            return sorted(key for key, _ in self._files(prefix))
 
     def versions(self, prefix: str) -> dict[str, str | None]:
-        with _reaching(f"look at {prefix} in {self.root}"):
-            return {key: _version(os.stat(f"{self.root}/{key}")) for key in self.keys(prefix)}  # noqa: PTH116
+        with _reaching(f"look into {self.root}/{prefix}"):
+            return {key: _version(found) for key, found in sorted(self._files(prefix))}
+
+    def _files(self, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
+        folder, root = self.root / prefix.rpartition("/")[0], f"{self.root}/"
+        # Not Path.rglob, which takes six times as long where there are many files.
+        for place, _, names in os.walk(folder, onerror=_raise_unless_absent):
+            for name in names:
+                key = f"{place}/{name}".removeprefix(root)
+                if name[0] != "." and key.startswith(prefix):
+                    with suppress(FileNotFoundError):  # a link to nothing, or just removed
+                        found = os.stat(root + key)  # noqa: PTH116 - in half the time
+                        if stat.S_ISREG(found.st_mode):
+                            yield key, found
 
     def remove(self, key: str) -> None:
         (self.root / key).unlink(missing_ok=True)
@@ -184,6 +194,11 @@ class _Bucket:
     def remove(self, key: str) -> None:
         with _reaching(f"remove {key} in s3://{self.bucket}"):
             self._client.delete_object(**self._place(key))
+
+
+def _raise_unless_absent(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error  # os.walk would leave out what is in a folder that can't be read
 
 
 def _version(found: os.stat_result) -> str | None:

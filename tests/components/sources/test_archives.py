@@ -208,7 +208,10 @@ ODD_TARS = {
     "one name for all": (pax("path=b", kind=tarfile.XGLTYPE) + tar_of([("a", b"1")]), "gives all members one name"),
     "a size that is none": (pax("size=-5") + tar_of([("a", b"1")]), "has a size of '-5'"),
     "a size of letters": (pax("size=1e3") + tar_of([("a", b"1")]), "has a size of '1e3'"),
-    "a negative size": (checked(header("a")[:124] + b"\xff" * 12 + header("a")[136:]) + TAR_END, "a number that is none"),
+    "a negative size": (
+        checked(header("a")[:124] + b"\xff" * 12 + header("a")[136:]) + TAR_END,
+        "a number that is none",
+    ),
     "a size far beyond": (header("a", 7 << 30) + b"1" * 512, "7516192768 bytes, more than"),
     "no records": (header("x", 5, tarfile.XHDTYPE) + padded(b"hello") + TAR_END, "no list of records"),
     "a record of no length": (header("x", 6, tarfile.XHDTYPE) + padded(b"0 a=b\n") + TAR_END, "no list of records"),

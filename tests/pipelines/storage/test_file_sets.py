@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 import time
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 from components.errors import DataError
 from components.sources.archives import read_members
 from components.sources.settings import FileSet
-from pipelines.storage import objects
+from pipelines.storage import file_sets, objects
 from pipelines.storage.copies import bring_copies
 from pipelines.storage.file_sets import copied, copied_files, find_files, packed_images
 from pipelines.storage.objects import open_storage
@@ -134,3 +135,28 @@ def test_images_are_packed_folder_by_folder(tmp_path, monkeypatch) -> None:
     assert list((tmp_path / "raw").glob(".*")) == []
     with pytest.raises(DataError, match=r"in/\*.txt has no images"):
         packed_images(FileSet(root=files.root, pattern="in/*.txt"), folder=tmp_path)
+
+
+@pytest.mark.parametrize("patience_seconds", [-1.0, 0.005])
+def test_images_that_take_long_to_read_are_packed_in_the_same_order(tmp_path, monkeypatch, patience_seconds) -> None:
+    """Several at once, from the first one on, or from where it was found that they take long."""
+    names = [f"{number:02d}.png" for number in range(50)]
+    (tmp_path / "root").mkdir()
+    for name in names:
+        (tmp_path / "root" / name).write_text(name)
+    files = FileSet(root=str(tmp_path / "root"))
+    [fast] = bring_copies(packed_images(files, folder=tmp_path / "fast"), aside=tmp_path / "a")
+    folder = type(open_storage(files.root))
+    read, threads = folder.read, set()
+
+    def slow_read(storage, key: str) -> bytes | None:
+        time.sleep(0.001)
+        threads.add(threading.get_ident())
+        return read(storage, key)
+
+    monkeypatch.setattr(folder, "read", slow_read)
+    monkeypatch.setattr(file_sets, "_PATIENCE_SECONDS", patience_seconds)
+    [slow] = bring_copies(packed_images(files, folder=tmp_path / "slow"), aside=tmp_path / "b")
+    assert slow.read_bytes() == fast.read_bytes()
+    assert [member.name for member in read_members(slow)] == names
+    assert len(threads) > 1
