@@ -69,7 +69,7 @@ def check_part(part: RawPart, schema: ExampleSchema) -> CheckedPart:
     found = part.table.schema
     rules += [rule for name, feature in columns.items() for rule in _rules(name, feature, found[name])]
     both = pl.concat([typed, part.table.select(pl.all().name.prefix("raw "))], how="horizontal")
-    if not both.select(reduce(or_, (rule.fails.fill_null(False).any() for rule in rules))).item():
+    if not both.select(reduce(or_, (rule.fails.any() for rule in rules))).item():
         return CheckedPart(part, typed, pl.DataFrame(schema=REJECTED))
     broken = _first_broken(rules, both)
     passed = broken.is_null()
