@@ -95,10 +95,7 @@ def worker_dataset(strategy: tf.distribute.Strategy, dataset: tf.data.Dataset) -
     """
     options = tf.data.Options()
     options.autotune.enabled = False
-    endless = dataset.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)).with_options(options)
-    if not tf.config.list_logical_devices("GPU"):
-        return endless
-    return strategy.distribute_datasets_from_function(lambda _: endless)
+    return dataset.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)).with_options(options)
 
 
 def _build(model: keras.Model, iterator: Any) -> None:

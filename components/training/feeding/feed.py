@@ -60,9 +60,10 @@ def _served(
     """Batches from the window `first[0]`, counted through all epochs, and its epoch's step `first[1]` on."""
     by_window = _read_by_window(columns, windows)
     resident: Any = None if by_window else all_examples(columns)
-    weights = None if columns.weights is None else tf.constant(columns.weights)
-    edges, first_steps = tf.constant(windows.edges), tf.constant(windows.first_steps)
-    in_block = tf.range(windows.block_examples, dtype=tf.int64)
+    with tf.device("CPU"):  # where they are used
+        weights = None if columns.weights is None else tf.constant(columns.weights)
+        edges, first_steps = tf.constant(windows.edges), tf.constant(windows.first_steps)
+        in_block = tf.range(windows.block_examples, dtype=tf.int64)
 
     def opened(number: tf.Tensor) -> Any:
         """A window's steps, its rows in their order, and, where they are read now, (their places, its examples)."""

@@ -67,18 +67,21 @@ class GlobalBatch:
 
     def uniform(self, shape: tf.Tensor, *, layer: int) -> tf.Tensor:
         """Return float32[*shape] in [0, 1): this worker's rows of what is drawn for the global batch at this step."""
-        step, size = self._step_and_size()
-        seed = tf.stack([self._stream(layer), step])
-        rows = worker_slice(size, rank=self._rank, num_workers=self._num_workers)
-        return tf.random.stateless_uniform(tf.concat([[size], tf.cast(shape[1:], tf.int64)], axis=0), seed)[rows]
+        with tf.device("CPU"):  # which needs the shape and the rows, and would have to wait for a GPU
+            step, size = self._step_and_size()
+            seed = tf.stack([self._stream(layer), step])
+            rows = worker_slice(size, rank=self._rank, num_workers=self._num_workers)
+            whole = tf.concat([[size], tf.cast(shape[1:], tf.int64)], axis=0)
+        return tf.random.stateless_uniform(whole, seed)[rows]
 
     def masks(self, shape: Sequence[int], *, rate: float, layer: int) -> tf.Tensor:
         """Return bool[rows, *shape], False at a share of `rate`: for each of this worker's examples at this step.
 
         Each example's is drawn by itself: drawing those of the others too would take longer than the layer.
         """
-        step, size = self._step_and_size()
-        rows = tf.range(size)[worker_slice(size, rank=self._rank, num_workers=self._num_workers)]
+        with tf.device("CPU"):  # as above
+            step, size = self._step_and_size()
+            rows = tf.range(size)[worker_slice(size, rank=self._rank, num_workers=self._num_workers)]
 
         def draw(row: tf.Tensor) -> tf.Tensor:
             seed = tf.stack([self._stream(layer), tf.bitwise.left_shift(step, 24) + row])
@@ -87,9 +90,12 @@ class GlobalBatch:
         return tf.map_fn(draw, rows, fn_output_signature=tf.TensorSpec(shape, tf.bool))
 
     def _normal(self, width: int, *, layer: int) -> tf.Tensor:
-        step, size = self._step_and_size()
-        rows = worker_slice(size, rank=self._rank, num_workers=self._num_workers)
-        return tf.random.stateless_normal([size, width], tf.stack([self._stream(layer), step]))[rows]
+        with tf.device("CPU"):  # as above
+            step, size = self._step_and_size()
+            seed = tf.stack([self._stream(layer), step])
+            rows = worker_slice(size, rank=self._rank, num_workers=self._num_workers)
+            whole = tf.stack([size, width])
+        return tf.random.stateless_normal(whole, seed)[rows]
 
     def _step_and_size(self) -> tuple[tf.Tensor, tf.Tensor]:
         """The present step, int64[], and how many examples its global batch has, int64[]."""

@@ -51,13 +51,15 @@ class Group:
 
     def request(self) -> tf.Tensor:
         """Return float32[], 1 once this worker has asked to stop: its part of the sum that tells all workers."""
-        return tf.constant(float(self._asks))
+        with tf.device("CPU"):
+            return tf.constant(float(self._asks))
 
     def record(self, *, seconds: tf.Tensor, requests: tf.Tensor) -> None:
         """Add, within a step, its `seconds` before the exchange (float64[]) and the sum of all requests (float32[])."""
-        self._seconds_and_steps.assign_add(tf.stack([seconds, tf.ones([], tf.float64)]))
-        self.requests.assign(requests)
-        self.steps.assign_add(1)
+        with tf.device("CPU"):
+            self._seconds_and_steps.assign_add(tf.stack([seconds, tf.ones([], tf.float64)]))
+            self.requests.assign(requests)
+            self.steps.assign_add(1)
 
 
 def gather_figures(

@@ -110,7 +110,8 @@ def _weight(optimizer: keras.optimizers.Optimizer, data: Any) -> tf.Tensor:
 
 
 def _examples(data: Any) -> tf.Tensor:
-    return tf.cast(tf.shape(tf.nest.flatten(data)[0])[0], tf.float32)
+    with tf.device("CPU"):  # what the CPU needs later: of a GPU it would have to wait for all that is under way
+        return tf.cast(tf.shape(tf.nest.flatten(data)[0])[0], tf.float32)
 
 
 def _loss_weight(step: Step) -> tf.Tensor:
@@ -136,7 +137,9 @@ def _global_gradients(gradients: Sequence[tf.Tensor | None], step: Step) -> list
     weighted = [tf.cast(gradient, tf.float32) * weight for gradient in present]
     with tf.control_dependencies(weighted):
         seconds = tf.timestamp() - step.began
-    sums, figures = sum_over_workers(weighted, tf.stack([step.weight, step.request]), ring=step.ring)
+    with tf.device("CPU"):
+        own_figures = tf.stack([step.weight, step.request])
+    sums, figures = sum_over_workers(weighted, own_figures, ring=step.ring)
     step.group.record(seconds=seconds, requests=figures[1])
     reduced = iter(tf.cast(part / figures[0], gradient.dtype) for part, gradient in zip(sums, present, strict=True))
     return [None if gradient is None else next(reduced) for gradient in gradients]
