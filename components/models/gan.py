@@ -11,7 +11,7 @@ from keras import ops
 from components.models.settings import Flatten, Gan, Layer
 
 Over = Callable[[Sequence[Layer], keras.KerasTensor], keras.KerasTensor]
-Noise = Callable[[], tf.Tensor]
+Noise = Callable[[tf.Tensor], tf.Tensor]  # from int32[], how many
 
 _BEYOND = 1e30  # what no number of a normal distribution reaches
 
@@ -115,7 +115,7 @@ class AdversarialNetworks(keras.Model):  # type: ignore[misc]
 
     def _losses_of(self, images: tf.Tensor, labels: tf.Tensor) -> list[tf.Tensor]:
         """The generator's loss and the discriminator's, float32[] each: Keras has divided them by the workers."""
-        noise = self._noise()
+        noise = self._noise(tf.shape(images)[0])
         taken = self._told(self.core(noise, training=True), classes_of(noise, self._classes) if self._classes else None)
         real, penalty = self._real(images, ops.one_hot(labels, self._classes) if self._classes else None)
         ones, zeros = tf.ones_like(real), tf.zeros_like(taken)

@@ -39,7 +39,8 @@ def open_plain(path: Path, *, max_bytes: int = MAX_BYTES, max_ratio: int = MAX_R
     if kind == "plain":
         if size > max_bytes:
             raise DataError(f"{path.name} is larger than {max_bytes} bytes; divide it into several files")
-        with path.open("rb", _CHUNK_BYTES) as stream:
+        stream: io.BufferedReader = io.BufferedReader(io.FileIO(path), _CHUNK_BYTES)
+        with stream:
             yield stream
         return
     with closing(_within(_chunks(path, kind), path, allowed)) as chunks:

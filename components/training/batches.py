@@ -89,6 +89,11 @@ class Windows:
         """Number of examples in an epoch's smallest global batch."""
         return int(np.min(np.diff(self.edges) // np.diff(self.first_steps)))
 
+    @property
+    def largest_batch(self) -> int:
+        """Number of examples in an epoch's largest global batch."""
+        return int(np.max(-(-np.diff(self.edges) // np.diff(self.first_steps))))
+
     def window_of(self, step: int) -> int:
         """Return the window that the global batch of `step` is from."""
         return int(np.searchsorted(self.first_steps, step, side="right")) - 1

@@ -202,7 +202,7 @@ def _fit(core: keras.Model, batch: GlobalBatch, task: _Task, recorder: Recorder,
     if task.validation is not None and windows is not None:
         validation_batches = serve_evaluation(task.validation, windows, **part)
         validation = {
-            "validation_data": worker_dataset(core.distribute_strategy, validation_batches),
+            "validation_data": worker_dataset(validation_batches),
             "validation_steps": windows.steps,
         }
     with (
@@ -215,9 +215,9 @@ def _fit(core: keras.Model, batch: GlobalBatch, task: _Task, recorder: Recorder,
             allow_untested_keras=task.training.allow_untested_keras,
         ) as recorder.group,
     ):
-        batch.begin(recorder.state.step, recorder.group.steps)
+        batch.begin(recorder.state.step, recorder.group)
         core.fit(
-            worker_dataset(core.distribute_strategy, batches),
+            worker_dataset(batches),
             steps_per_epoch=steps,
             initial_epoch=recorder.state.epoch,
             epochs=epochs,

@@ -34,8 +34,9 @@ def batch_examples(windows: Windows, step: tf.Tensor) -> tf.Tensor:
     """Return int64[], the number of examples in the global batch of `step`, int64[] from 0 to `windows.steps` - 1."""
     edges, first_steps = tf.constant(windows.edges), tf.constant(windows.first_steps)
     window = tf.searchsorted(first_steps, [step], side="right")[0] - 1
-    examples, steps = edges[window + 1] - edges[window], first_steps[window + 1] - first_steps[window]
-    places = batch_slice(step - first_steps[window], examples=examples, steps=steps)
+    # By `gather`: for an index in brackets, XLA would have to know it when it compiles.
+    first, last, begin, end = (tf.gather(one, window + place) for one in (edges, first_steps) for place in (0, 1))
+    places = batch_slice(step - begin, examples=last - first, steps=end - begin)
     return places.stop - places.start
 
 

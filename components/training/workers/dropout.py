@@ -11,6 +11,7 @@ from components.models.augmentation import Augmentation, ChosenCopy
 from components.models.settings import DropConnect
 from components.training.batches import Windows, worker_slice
 from components.training.feeding.order import batch_examples
+from components.training.workers.group import Group
 from components.transforms.augment import Augment
 
 
@@ -24,15 +25,15 @@ class GlobalBatch:
     """
 
     def __init__(self, windows: Windows, *, seed: int, rank: int, num_workers: int) -> None:
-        self._first_step: int = 0
-        self._steps: Any = 0
+        self._first_step = 0
+        self._group: Group | None = None
         self._windows = windows
         self._seed, self._rank, self._num_workers = seed, rank, num_workers
         self._layers = 0
 
-    def begin(self, first_step: int, steps: tf.Variable) -> None:
-        """Count from `first_step` (all epochs' steps) on; `steps`, int64[], are those that are done since."""
-        self._first_step, self._steps = first_step, steps
+    def begin(self, first_step: int, group: Group) -> None:
+        """Count from `first_step` (all epochs' steps) on, with the steps that `group` has done since."""
+        self._first_step, self._group = first_step, group
 
     def dropout(self, rate: float) -> keras.layers.Layer:
         """Return a layer that sets a random share `rate` of the global batch's values to 0 and scales up the others."""
@@ -47,10 +48,11 @@ class GlobalBatch:
         self._layers += 1
         return _GlobalDropConnect(layer, self, layer=self._layers)
 
-    def noise(self, width: int) -> Callable[[], tf.Tensor]:
+    def noise(self, width: int) -> Callable[[tf.Tensor], tf.Tensor]:
         """Return what gives float32[rows, width] of a standard normal distribution: others for each example and step.
 
-        The rows are this worker's of what is drawn for the global batch.
+        It is given int32[], how many examples this worker has: the rows are its own of what is drawn for the global
+        batch.
         """
         self._layers += 1
         return partial(self._normal, width, layer=self._layers)
@@ -67,40 +69,45 @@ class GlobalBatch:
 
     def uniform(self, shape: tf.Tensor, *, layer: int) -> tf.Tensor:
         """Return float32[*shape] in [0, 1): this worker's rows of what is drawn for the global batch at this step."""
-        with tf.device("CPU"):  # which needs the shape and the rows, and would have to wait for a GPU
-            step, size = self._step_and_size()
-            seed = tf.stack([self._stream(layer), step])
-            rows = worker_slice(size, rank=self._rank, num_workers=self._num_workers)
-            whole = tf.concat([[size], tf.cast(shape[1:], tf.int64)], axis=0)
-        return tf.random.stateless_uniform(whole, seed)[rows]
+        return self._own_rows(tf.random.stateless_uniform, shape, layer=layer)
 
-    def masks(self, shape: Sequence[int], *, rate: float, layer: int) -> tf.Tensor:
+    def masks(self, rows: tf.Tensor, shape: Sequence[int], *, rate: float, layer: int) -> tf.Tensor:
         """Return bool[rows, *shape], False at a share of `rate`: for each of this worker's examples at this step.
 
         Each example's is drawn by itself: drawing those of the others too would take longer than the layer.
         """
-        with tf.device("CPU"):  # as above
-            step, size = self._step_and_size()
-            rows = tf.range(size)[worker_slice(size, rank=self._rank, num_workers=self._num_workers)]
+        with tf.device("CPU"):
+            step, first_row = self._step_and_first_row()
+            places = tf.cast(first_row, tf.int64) + tf.range(tf.cast(rows, tf.int64))
 
-        def draw(row: tf.Tensor) -> tf.Tensor:
-            seed = tf.stack([self._stream(layer), tf.bitwise.left_shift(step, 24) + row])
+        def draw(place: tf.Tensor) -> tf.Tensor:
+            seed = tf.stack([self._stream(layer), tf.bitwise.left_shift(step, 24) + place])
             return tf.random.stateless_uniform(shape, seed) >= rate
 
-        return tf.map_fn(draw, rows, fn_output_signature=tf.TensorSpec(shape, tf.bool))
+        return tf.map_fn(draw, places, fn_output_signature=tf.TensorSpec(shape, tf.bool))
 
-    def _normal(self, width: int, *, layer: int) -> tf.Tensor:
-        with tf.device("CPU"):  # as above
-            step, size = self._step_and_size()
+    def _normal(self, width: int, rows: tf.Tensor, *, layer: int) -> tf.Tensor:
+        return self._own_rows(tf.random.stateless_normal, tf.stack([rows, width]), layer=layer)
+
+    def _own_rows(self, draw: Callable[..., tf.Tensor], shape: tf.Tensor, *, layer: int) -> tf.Tensor:
+        """What `draw` gives for the global batch, of which this worker has `shape[0]` rows.
+
+        It is drawn for the largest batch, of which a smaller one has the first rows: XLA, which must know all shapes,
+        would compile every step anew if they followed from its number.
+        """
+        with tf.device("CPU"):  # which needs shapes and places, and would have to wait for a GPU
+            step, first_row = self._step_and_first_row()
             seed = tf.stack([self._stream(layer), step])
-            rows = worker_slice(size, rank=self._rank, num_workers=self._num_workers)
-            whole = tf.stack([size, width])
-        return tf.random.stateless_normal(whole, seed)[rows]
+            whole = tf.concat([[self._windows.largest_batch], shape[1:]], axis=0)
+            rows = first_row + tf.range(shape[0])
+        return tf.gather(draw(whole, seed), rows)  # not a slice, for which XLA needs to know where it begins
 
-    def _step_and_size(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """The present step, int64[], and how many examples its global batch has, int64[]."""
-        step = tf.cast(self._first_step + self._steps, tf.int64)
-        return step, batch_examples(self._windows, step % self._windows.steps)
+    def _step_and_first_row(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """The present step, int64[], and which row of its global batch is this worker's first, int32[]."""
+        step = self._first_step + (self._group.steps_done() if self._group else tf.zeros([], tf.int64))
+        size = batch_examples(self._windows, step % self._windows.steps)
+        own = worker_slice(size, rank=self._rank, num_workers=self._num_workers)
+        return step, tf.cast(own.start, tf.int32)
 
     def _stream(self, layer: int) -> tf.Tensor:
         return tf.constant(self._seed * 65_537 + layer, tf.int64)
@@ -131,7 +138,7 @@ class _GlobalDropConnect(keras.layers.Dense):
             return super().call(inputs)
         # float32[inputs + 1, units]; the last row is the biases, which the paper masks too.
         weights = tf.concat([self.kernel, self.bias[tf.newaxis]], axis=0) / (1 - self._rate)
-        kept = self._batch.masks(weights.shape, rate=self._rate, layer=self._layer)
+        kept = self._batch.masks(tf.shape(inputs)[0], weights.shape, rate=self._rate, layer=self._layer)
         with_one = tf.pad(inputs, [[0, 0], [0, 1]], constant_values=1)
         outputs = tf.matmul(with_one[:, tf.newaxis], tf.where(kept, weights, 0))[:, 0]
         return self.activation(outputs)

@@ -27,8 +27,9 @@ class Group:
         self.heard: Any = 0.0  # the sum of all requests at the last step executed, as it came out of that
         with tf.device("CPU"):
             self.requests = tf.Variable(0.0, trainable=False)
-            self.steps = tf.Variable(0, trainable=False, dtype=tf.int64)  # since it began; an optimizer may skip some
+            self._steps = tf.Variable(0, trainable=False, dtype=tf.int64)  # since it began; an optimizer may skip some
             self._seconds_and_steps = tf.Variable([0.0, 0.0], trainable=False, dtype=tf.float64)
+        self.steps_given: tf.Tensor | None = None  # to what XLA compiles, which on a GPU can't read the CPU's variable
 
     def ask_to_stop(self) -> None:
         """Ask all workers to stop, from any thread or signal handler; the next execution of steps tells them."""
@@ -54,12 +55,19 @@ class Group:
         with tf.device("CPU"):
             return tf.constant(float(self._asks))
 
+    def steps_done(self) -> tf.Tensor:
+        """Return int64[], how many steps were made before this one, to be called within a step."""
+        if self.steps_given is not None:
+            return self.steps_given
+        with tf.device("CPU"):
+            return self._steps.read_value()
+
     def record(self, *, seconds: tf.Tensor, requests: tf.Tensor) -> None:
         """Add, within a step, its `seconds` before the exchange (float64[]) and the sum of all requests (float32[])."""
         with tf.device("CPU"):
             self._seconds_and_steps.assign_add(tf.stack([seconds, tf.ones([], tf.float64)]))
             self.requests.assign(requests)
-            self.steps.assign_add(1)
+            self._steps.assign_add(1)
 
 
 def gather_figures(

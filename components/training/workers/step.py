@@ -52,10 +52,10 @@ def compiled(model: keras.Model, step_function: StepFunction, step: Step) -> Ste
     variables: Any = None
 
     @tf.function(jit_compile=True, reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
-    def passes(data: Any, weight: tf.Tensor) -> Any:
+    def passes(data: Any, weight: tf.Tensor, steps_done: tf.Tensor) -> Any:
         nonlocal variables
         step.weight, step.loss_is_weighted, step.updates = weight, False, []
-        with overridden(*_tracker_overrides(model, data)):
+        with overridden((step.group, "steps_given", steps_done), *_tracker_overrides(model, data)):
             logs = step_function(data)
         updates, step.updates = step.updates, None
         if len(updates) > 1:
@@ -65,7 +65,7 @@ def compiled(model: keras.Model, step_function: StepFunction, step: Step) -> Ste
 
     def passes_then_update(data: Any) -> Any:
         weight = _weight(model.optimizer, data)
-        logs, gradients = passes(data, weight)
+        logs, gradients = passes(data, weight, step.group.steps_done())
         step.weight = weight
         if gradients:
             model.optimizer.apply(gradients, variables)

@@ -36,7 +36,7 @@ def networks(label: GeneratedLabel = PLAIN, **changes) -> AdversarialNetworks:
         label=label,
         dropout=keras.layers.Dropout,
         drop_connect=lambda layer: keras.layers.Dense(layer.units),
-        noise=lambda: tf.constant(NOISE),
+        noise=lambda _: tf.constant(NOISE),
         label_smoothing=SMOOTHING,
     )
     made.compile(keras.optimizers.SGD(RATE))

@@ -263,7 +263,7 @@ def fit(
             if after_step is not None:
                 after_step(batch + 1, self.model, group)
 
-    batches = worker_dataset(model.distribute_strategy, serve(*place, first_step=first_step, slow=slow))
+    batches = worker_dataset(serve(*place, first_step=first_step, slow=slow))
     steps = STEPS - first_step
     with trained_by_all_workers(model, steps_per_epoch=steps, validation_steps=1) as group:
         history = model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[Calls()])

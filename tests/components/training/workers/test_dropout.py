@@ -1,0 +1,103 @@
+"""What is drawn for a global batch: the same by any way to count steps, and compiled by XLA once."""
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+from components.training.batches import Windows, worker_slice
+
+WINDOWS = Windows(65, 32)  # batches of 21, 22 and 22
+
+TRAINING = """
+import sys, numpy as np
+from pathlib import Path
+from components.examples.settings import CategoryLabel
+from components.training.feeding.columns import Columns
+from components.training.loop import Worker, train_worker
+from components.training.observer import Observer
+from components.training.settings import Training
+
+layers = [{"kind": "dense", "units": 8}, {"kind": "dropout", "rate": 0.5}, {"kind": "drop_connect", "units": 4}]
+training = Training.model_validate({
+    "model": {"layers": layers}, "optimizer": {"kind": "adam", "learning_rate": 0.01},
+    "global_batch_size": 32, "epochs": 4, "jit_compile": True,
+})
+columns = Columns(np.random.default_rng(0).random((65, 12), np.float32), (np.arange(65) % 2).astype(np.int32))
+label = CategoryLabel(name="kind", classes=("a", "b"))
+last = train_worker(columns, columns, label=label, training=training, worker=Worker(0, 1), folder=Path(sys.argv[1]),
+                    observer=Observer())
+assert last.state.step == 12
+"""
+
+
+def draws(step: int, *, given: bool, rank: int = 0, num_workers: int = 1) -> Any:
+    """What a worker draws at a step, which it counts itself or, as what XLA compiles, is given."""
+    import tensorflow as tf
+
+    from components.training.workers.dropout import GlobalBatch
+    from components.training.workers.group import Group
+    from components.training.workers.override import overridden
+
+    group, batch = Group(), GlobalBatch(WINDOWS, seed=1, rank=rank, num_workers=num_workers)
+    batch.begin(2, group)
+    noise = batch.noise(3)
+    part = worker_slice([21, 22, 22][(step + 2) % 3], rank=rank, num_workers=num_workers)
+    rows = part.stop - part.start
+
+    @tf.function(autograph=False)
+    def draw(done: tf.Tensor) -> Any:
+        with overridden(*([(group, "steps_given", done)] if given else [])):
+            uniform = batch.uniform(tf.constant([rows, 5]), layer=1)
+            return uniform, noise(tf.constant(rows)), batch.masks(tf.constant(rows), (4,), rate=0.5, layer=2)
+
+    for _ in range(0 if given else step):
+        group.record(seconds=tf.constant(0.0, tf.float64), requests=tf.constant(0.0))
+    done = tf.constant(step, tf.int64)
+    variables = [one for one in draw.get_concrete_function(done).captured_inputs if one.dtype == tf.resource]
+    assert bool(variables) is not given, "XLA on a GPU can't read a variable that is on the CPU"
+    return [values.numpy() for values in draw(done)]
+
+
+@pytest.mark.parametrize("step", range(4))
+def test_a_step_that_is_given_draws_what_one_that_is_counted_draws(step) -> None:
+    for given, counted in zip(draws(step, given=True), draws(step, given=False), strict=True):
+        np.testing.assert_array_equal(given, counted)
+
+
+@pytest.mark.parametrize("step", range(3))
+def test_the_workers_rows_are_those_of_one(step) -> None:
+    three = [draws(step, given=True, rank=rank, num_workers=3) for rank in range(3)]
+    for one, parts in zip(draws(step, given=True), zip(*three, strict=True), strict=True):
+        np.testing.assert_array_equal(np.concatenate(parts), one)
+
+
+def test_every_step_draws_anew() -> None:
+    first, second = draws(1, given=True), draws(2, given=True)
+    assert all(not np.array_equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+def test_the_largest_batch_has_as_many_rows_as_any() -> None:
+    assert WINDOWS.largest_batch == 22
+    assert Windows(64, 32).largest_batch == 32
+    windows = Windows(1000, 32, 100)
+    assert windows.largest_batch == max(one.stop - one.start for one in map(windows.batch_slice, range(windows.steps)))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_xla_compiles_a_training_with_dropout_once_for_each_size_of_a_batch(tmp_path, repository) -> None:
+    """It took half a second for every step, where what is drawn was of another shape or place by step."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(repository),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "XLA_FLAGS": f"--xla_dump_to={tmp_path / 'modules'} --xla_dump_hlo_as_text",
+    }
+    command = [sys.executable, "-c", TRAINING, str(tmp_path)]
+    subprocess.run(command, env=environment, check=True, timeout=240, capture_output=True)
+    modules = list((tmp_path / "modules").glob("*passes*before_optimizations.txt"))
+    assert len(modules) == 4, "batches of 21 and of 22 examples, in training and in validation"
