@@ -60,10 +60,7 @@ def _served(
     """Batches from the window `first[0]`, counted through all epochs, and its epoch's step `first[1]` on."""
     by_window = _read_by_window(columns, windows)
     resident: Any = None if by_window else all_examples(columns)
-    with tf.device("CPU"):  # where they are used
-        weights = None if columns.weights is None else tf.constant(columns.weights)
-        edges, first_steps = tf.constant(windows.edges), tf.constant(windows.first_steps)
-        in_block = tf.range(windows.block_examples, dtype=tf.int64)
+    edges, first_steps, in_block, weights = _constants(columns, windows)
 
     def opened(number: tf.Tensor) -> Any:
         """A window's steps, its rows in their order, and, where they are read now, (their places, its examples)."""
@@ -90,6 +87,14 @@ def _served(
     # One call at a time: one window is read ahead, no more.
     served = numbers.map(opened, num_parallel_calls=1, deterministic=True).flat_map(batches)
     return _decoded(served, columns).prefetch(PREFETCHED_BATCHES)
+
+
+def _constants(columns: Columns | StoredColumns, windows: Windows) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, Any]:
+    """The windows' edges and first steps, the places within a block, and the weights, if any: on the CPU, as batches."""
+    with tf.device("CPU"):
+        weights = None if columns.weights is None else tf.constant(columns.weights)
+        in_block = tf.range(windows.block_examples, dtype=tf.int64)
+        return tf.constant(windows.edges), tf.constant(windows.first_steps), in_block, weights
 
 
 def _worker_places(step: tf.Tensor, *, examples: tf.Tensor, steps: tf.Tensor, part: tuple[int, int]) -> slice:
