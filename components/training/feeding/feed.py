@@ -90,7 +90,7 @@ def _served(
 
 
 def _constants(columns: Columns | StoredColumns, windows: Windows) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, Any]:
-    """The windows' edges and first steps, the places within a block, and the weights, if any: on the CPU, as batches."""
+    """The windows' edges and first steps, the places within a block, and the weights, if any, on the CPU."""
     with tf.device("CPU"):
         weights = None if columns.weights is None else tf.constant(columns.weights)
         in_block = tf.range(windows.block_examples, dtype=tf.int64)
