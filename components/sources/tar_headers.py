@@ -1,7 +1,7 @@
 """Headers of tar archives, one block each (POSIX.1-1988 "ustar", GNU, and what was there before them).
 
-`tarfile` reads a header in four times as long, most of it for owners, times and devices, which nobody asks for here; and
-what it makes of old archives differs from one of Python's releases to the next.
+`tarfile` reads a header in four times as long, most of it for owners, times and devices, which nobody asks for here;
+and what it makes of old archives differs from one of Python's releases to the next.
 """
 
 import tarfile
