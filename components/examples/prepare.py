@@ -96,7 +96,8 @@ def _check_images(block: ImageBlock, schema: ExampleSchema) -> CheckedPart:
 
 
 def _may_lack_digits(table: pl.DataFrame) -> bool:
-    largest = table.select(pl.max_horizontal(pl.col(pl.Float64).abs().max(), 0.0)).item()
+    numbers = pl.col(pl.Float64)
+    largest = table.select(pl.max_horizontal(numbers.max(), -numbers.min(), 0.0)).item()
     return bool(largest >= _EXACT_INTEGERS)
 
 

@@ -177,9 +177,14 @@ def summarize_numbers(values: pl.Series, *, sketch: bool = False) -> NumberSumma
 
 def present_numbers(values: pl.Series) -> np.ndarray:
     """Return the float32 values of a column that are neither null nor NaN, with 0 for -0."""
-    numbers = values.cast(pl.Float32).drop_nulls().to_numpy() + np.float32(0)
-    missing = np.isnan(numbers)
-    return numbers[~missing] if missing.any() else numbers
+    present = values.drop_nulls()
+    # Polars's own conversion, with a copy after it to add to, takes twice as long.
+    numbers = (present if present.dtype == pl.Float64 else present.cast(pl.Float32)).to_numpy()
+    with np.errstate(over="ignore"):  # what float32 can't hold is infinite
+        numbers = numbers.astype(np.float32)
+    numbers += np.float32(0)
+    has_missing = len(numbers) and np.isnan(numbers.min())
+    return numbers[~np.isnan(numbers)] if has_missing else numbers
 
 
 def number_summary(counts: Mapping[float, int]) -> NumberSummary:

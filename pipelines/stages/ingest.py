@@ -20,7 +20,7 @@ from components.evaluation.profile import decoded_of, profile_of, summarize_tabl
 from components.examples import shards
 from components.examples.identity import Words, example_ids
 from components.examples.prepare import read
-from components.examples.runs import plan_shards, read_ranges
+from components.examples.runs import open_run, plan_shards, read_ranges
 from components.examples.schema import arrow_schema
 from components.examples.summary import TableSummary, merge_all
 from components.examples.table import RepeatedError, merge_examples, repeated_words
@@ -95,8 +95,8 @@ def _write_examples(
     ranges = plan_shards(runs.counts, rows_per_shard=shards.rows_per_shard(schema, features=settings.features))
     write = partial(_write_shard, settings=settings, schema=schema, decoded_of=decoded_of(sum(runs.counts)))
     with replace_folder(paths.examples) as folder:
-        files = runs.files
-        pieces = ((read_ranges(files, one), folder / shards.file_name(number)) for number, one in enumerate(ranges))
+        opened = [open_run(file) for file in runs.files]
+        pieces = ((read_ranges(opened, one), folder / shards.file_name(number)) for number, one in enumerate(ranges))
         written = list(map_to_files(map_, write, pieces))
         version = _compare(merge_all(shard.summary for shard in written), settings, paths)
     return sum((shard.counts for shard in written), Counter()), version
@@ -127,11 +127,9 @@ class _Shard:
     summary: TableSummary
 
 
-def _write_shard(
-    runs: Sequence[pa.Table], file: Path, *, settings: Ingest, schema: pa.Schema, decoded_of: int
-) -> _Shard:
-    runs = runs or [schema.empty_table()]
-    table, left_out = merge_examples(runs, repeated=settings.repeated_keys, duplicates=settings.duplicates)
+def _write_shard(found: pa.Table | None, file: Path, *, settings: Ingest, schema: pa.Schema, decoded_of: int) -> _Shard:
+    found = schema.empty_table() if found is None else found
+    table, left_out = merge_examples(found, repeated=settings.repeated_keys, duplicates=settings.duplicates)
     again = table.height - table["example_id"].n_unique()
     counts = Counter(rows_kept=table.height, rows_left_out=left_out, duplicate_rows=again)
     if "given_split" in table.columns:

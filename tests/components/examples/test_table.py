@@ -1,5 +1,6 @@
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,9 @@ def table_of(numbers, keys, schema=SCHEMA, *, given_split=None):
 
 
 def merge(*tables, repeated="refuse", duplicates="keep"):
-    return merge_examples([table.to_arrow() for table in tables], repeated=repeated, duplicates=duplicates)
+    return merge_examples(
+        pa.concat_tables(table.to_arrow() for table in tables), repeated=repeated, duplicates=duplicates
+    )
 
 
 def test_rows_are_sorted_by_id_whatever_their_order_was() -> None:

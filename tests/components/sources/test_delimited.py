@@ -99,6 +99,20 @@ def test_columns_of_another_number_than_the_header_are_an_error(tmp_path) -> Non
         read(tmp_path, b"x,y,z\n1,2,3\n", names=("a", "b"))
 
 
+def test_a_row_is_named_wherever_arrow_cuts_and_may_be_longer_than_what_it_reads_at_once(tmp_path) -> None:
+    lines = [b"%d,text %d" % (number, number) for number in range(200_000)]  # three MiB
+    for line_end in (b"\n", b"\r\n", b"\r"):
+        content = b"a,b" + line_end + line_end.join(lines)
+        assert read(tmp_path, content).table["b"].to_list() == [f"text {number}" for number in range(200_000)]
+    for bad, message in ((b"1", "row 150001: expected 2 values"), (b"1,\xff", "row 150001: expected UTF-8 text")):
+        with pytest.raises(DataError, match=message):
+            read(tmp_path, b"a,b\n" + b"\n".join([*lines[:150_000], bad, *lines[150_000:]]))
+    long = b"1," + b"x" * (3 << 20)
+    table = read(tmp_path, b"a,b\n" + b"\n".join([*lines[:150_000], long, *lines[150_000:]])).table
+    assert table.height == 200_001
+    assert len(table["b"][150_000]) == 3 << 20
+
+
 def test_of_one_file_optional_columns_are_given_where_it_has_them(tmp_path) -> None:
     (tmp_path / "rows.csv").write_bytes(b"id,c,a,c\n01,8,x,9\n")
     table = read_delimited_file(
