@@ -26,6 +26,7 @@ from components.training.recorder import Recorder, snapshot
 from components.training.settings import Training
 from components.training.start import set_start_weights
 from components.training.state import TrainingState, is_finished
+from components.training.workers.coordination import limit_waiting
 from components.training.workers.dropout import GlobalBatch
 from components.training.workers.group import require_equal_weights
 
@@ -34,10 +35,11 @@ Split = Columns | StoredColumns
 
 @dataclass(frozen=True)
 class Worker:
-    """Which worker this is."""
+    """Which worker this is, and how long it waits for the others at the start."""
 
     rank: int
     num_workers: int
+    start_timeout_seconds: float = 180.0
 
 
 @dataclass(frozen=True)
@@ -84,13 +86,15 @@ def train_worker(  # noqa: PLR0913 - each by its keyword
     that follow each other. Without `validation`, nothing is held out: epochs have figures of training alone. Continues
     from the newest whole checkpoint in `folder`, where worker 0 writes one after every epoch; without one it begins
     with `start_weights()` or, where that is None, random ones. Raises TrainingError for a loss that is not finite,
-    DataError where a global batch has fewer examples than workers, Stopped after the checkpoint of `observer.stop`.
+    DataError where a global batch has fewer examples than workers, Stopped after the checkpoint of `observer.stop`,
+    and TensorFlow's DeadlineExceededError if the other workers do not start in time.
     """
     task = _Task(train, validation, label, tokens, training, worker)
     _require_enough(task)
     resumed = _newest(folder, observer if worker.rank == 0 else Observer())
     if resumed is not None and is_finished(resumed.state, training=training):
-        return resumed
+        return resumed  # as every other worker: nobody waits for one that has nothing to do
+    limit_waiting(num_workers=worker.num_workers, start_timeout_seconds=worker.start_timeout_seconds)
     core, batch = _compiled(task)
     observer.on_strategy()
     if resumed is None and (weights := start_weights()) is not None:

@@ -1,5 +1,6 @@
 """A training's figures, the spread of its weights, its graph and some of its images, for TensorBoard."""
 
+import errno
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def write_tensorboard(
 
     Where nothing was held out there is no `validation`. `history` has the figures of each epoch, `histograms` is the
     folder that `write_histograms`, and `write_samples` of a generator, wrote to; an epoch that could not be written is
-    left out of them.
+    left out of them. Raises OSError where there is no room for all of it.
     `pictures` are float32[images, height, width, channels] from 0 to 1, by name.
     """
     for split, prefix in (("train", ""), ("validation", "validation_")):
@@ -43,6 +44,17 @@ def write_tensorboard(
                 _write_graph(model)
                 for name, images in pictures.items():
                     tf.summary.image(name, images, step=0, max_outputs=len(images))
+        _require_whole(folder / split)
+
+
+def _require_whole(folder: Path) -> None:
+    """Raise OSError if a file is cut short: on a full disk TensorFlow writes what fits, and says nothing."""
+    for file in folder.iterdir():
+        try:
+            for _ in tf.data.TFRecordDataset(str(file)):
+                pass
+        except tf.errors.DataLossError as error:
+            raise OSError(errno.ENOSPC, "no room for all of the events", str(file)) from error
 
 
 def _write_scalars(figures: Mapping[str, float], *, prefix: str) -> None:

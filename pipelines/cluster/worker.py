@@ -63,14 +63,11 @@ def train_on_worker(config: dict[str, str]) -> None:
 def _train(job: TrainJob, *, rank: int, num_workers: int) -> None:
     from components.training.loop import Worker, train_worker
     from components.training.start import read_start_weights
-    from components.training.workers.coordination import limit_waiting
     from components.transforms.fitted import FittedTable
 
     fitted = FittedTable.model_validate_json(job.statistics.read_text(encoding="utf-8"))
     train, validation = split_columns(job, "train", fitted=fitted), validation_columns(job, fitted=fitted)
-    limit_waiting(num_workers=num_workers, start_timeout_seconds=job.train.start_timeout_seconds)
     if rank == 0:
-        tell(job, "group", {"num_workers": num_workers})
         pass_on_stop(job, STOP)
         fetch_earlier_checkpoints(job)
     final = train_worker(
@@ -79,9 +76,9 @@ def _train(job: TrainJob, *, rank: int, num_workers: int) -> None:
         label=fitted.label,
         tokens=fitted.tokens,
         training=job.train,
-        worker=Worker(rank, num_workers),
+        worker=Worker(rank, num_workers, job.train.start_timeout_seconds),
         folder=job.checkpoints,
-        observer=_observer(job, fitted),
+        observer=_observer(job, fitted, rank=rank, num_workers=num_workers),
         start_weights=lambda: read_start_weights(job.start_weights) if job.start_weights else None,
     )
     remove_columns(job)  # every worker has its last batch: all have made the last step
@@ -89,9 +86,14 @@ def _train(job: TrainJob, *, rank: int, num_workers: int) -> None:
         _leave_results_when_there_is_room(job, fitted, final)
 
 
-def _observer(job: TrainJob, fitted: "FittedTable") -> "Observer":
+def _observer(job: TrainJob, fitted: "FittedTable", *, rank: int, num_workers: int) -> "Observer":
     """Tells whoever follows the training, with the figures in the label's own unit; SIGTERM stops it."""
     from components.training.observer import Observer
+
+    def on_strategy() -> None:
+        listen_again()
+        if rank == 0:
+            tell(job, "group", {"num_workers": num_workers})
 
     def on_epoch(epoch: int, figures: "Figures", system: "Figures") -> None:
         tell(job, "epoch", {"epoch": epoch, **in_label_unit(figures, fitted), **system})
@@ -102,7 +104,7 @@ def _observer(job: TrainJob, fitted: "FittedTable") -> "Observer":
     def on_note(note: str) -> None:
         tell(job, "note", {"note": note})
 
-    return Observer(on_epoch, on_progress, on_note, STOP, listen_again, lambda folder: keep_in_storage(job, folder))
+    return Observer(on_epoch, on_progress, on_note, STOP, on_strategy, lambda folder: keep_in_storage(job, folder))
 
 
 def _lost_the_others(error: Exception) -> bool:

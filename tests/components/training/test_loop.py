@@ -1,6 +1,9 @@
 """A whole training, as each worker runs it: equal on any number of workers, and exact when it is continued."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -92,7 +95,7 @@ def test_what_is_drawn_and_batch_normalization_are_equal_on_one_two_and_three_wo
 
 
 @pytest.mark.slow
-def test_a_training_that_was_stopped_continues_as_if_it_had_not_been(tmp_path, run_workers):
+def test_a_training_that_was_stopped_continues_as_if_it_had_not_been(tmp_path, run_workers, repository):
     undisturbed = train(tmp_path / "undisturbed", run_workers, 2)
     train(tmp_path / "stopped", run_workers, 2, epochs=1)
     continued = train(tmp_path / "stopped", run_workers, 2)
@@ -100,6 +103,16 @@ def test_a_training_that_was_stopped_continues_as_if_it_had_not_been(tmp_path, r
     for one, other in zip(undisturbed[0].optimizer, continued[0].optimizer, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
     assert continued[0].state.best_epoch == undisturbed[0].state.best_epoch
+    for rank in range(2):  # a training that has ended waits for nobody: the others may be gone, as they have ended, too
+        alone = [str(rank), json.dumps([1, 2]), str(tmp_path / "stopped"), json.dumps(TRAINING)]
+        subprocess.run(
+            [sys.executable, "-c", WORKER, *alone],
+            env={**os.environ, "PYTHONPATH": str(repository)},
+            check=True,
+            timeout=60,
+        )
+        again = checkpoints.load(tmp_path / "stopped" / f"final-{rank}")
+        assert_equal_training(continued[0], again, tolerance=0)
 
 
 @pytest.mark.slow

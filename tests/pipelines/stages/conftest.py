@@ -19,6 +19,9 @@ import yaml
 from pipelines.params import load_pipeline
 from pipelines.paths import PipelinePaths
 
+# Of a second each: what a test does when it has read of the second epoch happens before the last one ends.
+SIX_EPOCHS = {"epochs": 6, "global_batch_size": 16}
+
 
 @dataclass(frozen=True)
 class Project:
@@ -139,7 +142,7 @@ def project(tmp_path, prepared) -> Project:
 def undisturbed(tmp_path_factory, prepared) -> Project:
     """Six epochs that nothing happened to."""
     project = prepared.copy(tmp_path_factory.mktemp("undisturbed") / "a project")
-    project.change_train(epochs=6)
+    project.change_train(**SIX_EPOCHS)
     code, output = project.train()
     assert code == 0, output
     return project
@@ -149,7 +152,7 @@ def undisturbed(tmp_path_factory, prepared) -> Project:
 def disturbed(tmp_path, prepared) -> Project:
     """A project for the six epochs of `undisturbed`, not yet trained."""
     project = prepared.copy(tmp_path / "a project")
-    project.change_train(epochs=6)
+    project.change_train(**SIX_EPOCHS)
     return project
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import time
 
@@ -81,6 +82,21 @@ def test_storage_is_full_for_a_while(undisturbed, disturbed, session_processes):
         worker.rlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     output += end(process)
     assert "no checkpoint of step" in output
+    disturbed.assert_as_undisturbed(undisturbed)
+
+
+@pytest.mark.long
+def test_the_workers_are_lost_after_the_last_step_and_before_the_results_are_left(undisturbed, disturbed):
+    """Those that come after have nothing to train, and once waited for each other."""
+    disturbed.paths.model.mkdir(parents=True)  # in the way of the results
+    code, output = disturbed.train()
+    assert code == 1, output
+    disturbed.paths.model.rmdir()
+    shutil.rmtree(disturbed.job / "results")
+    started_seconds = time.monotonic()
+    code, output = disturbed.train()
+    assert code == 0, output
+    assert time.monotonic() - started_seconds < 100, "start_timeout_seconds is 180"
     disturbed.assert_as_undisturbed(undisturbed)
 
 
