@@ -15,7 +15,7 @@ from components.sources.settings import FileSet
 from pipelines.storage.download import download, keep, recall, too_large
 from pipelines.storage.lock import locked
 
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 22
 _TICK_NS = 100_000_000
 
 log = structlog.get_logger()
@@ -137,10 +137,12 @@ def _copy(source: Path, part: Path, file: SourceFile) -> str:
         before = os.fstat(stream.fileno())
         if before.st_size > file.max_bytes:
             raise too_large(file, str(source))
+        digested = hasher.submit(digest.update, b"")
         while chunk := stream.read(_CHUNK_BYTES):
-            digested = hasher.submit(digest.update, chunk)
             copy.write(chunk)
             digested.result()
+            digested = hasher.submit(digest.update, chunk)  # while the next one is read and written
+        digested.result()
         copy.flush()
         after = os.fstat(stream.fileno())
         if (before.st_mtime_ns, copy.tell()) != (after.st_mtime_ns, before.st_size):
