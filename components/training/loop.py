@@ -83,11 +83,10 @@ def train_worker(  # noqa: PLR0913 - each by its keyword
     """Return the last training state, best weights included, after all epochs or an early stop.
 
     `tokens` counts the ids of a text. An epoch is one pass over `train`, or `training.steps_per_epoch` steps of passes
-    that follow each other. Without `validation`, nothing is held out: epochs have figures of training alone. Continues
-    from the newest whole checkpoint in `folder`, where worker 0 writes one after every epoch; without one it begins
-    with `start_weights()` or, where that is None, random ones. Raises TrainingError for a loss that is not finite,
-    DataError where a global batch has fewer examples than workers, Stopped after the checkpoint of `observer.stop`,
-    and TensorFlow's DeadlineExceededError if the other workers do not start in time.
+    that follow each other. Without `validation`, epochs have figures of training alone. Continues from the newest whole
+    checkpoint in `folder`, where worker 0 writes one after every epoch; without one it begins with `start_weights()` or
+    random ones. Raises TrainingError for a loss that is not finite, DataError where a global batch has fewer examples
+    than workers, DeadlineExceededError for workers that don't start, Stopped after the checkpoint of `observer.stop`.
     """
     task = _Task(train, validation, label, tokens, training, worker)
     _require_enough(task)
