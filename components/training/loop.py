@@ -93,7 +93,6 @@ def train_worker(  # noqa: PLR0913 - each by its keyword
     resumed = _newest(folder, observer if worker.rank == 0 else Observer())
     if resumed is not None and is_finished(resumed.state, training=training):
         return resumed  # as every other worker: nobody waits for one that has nothing to do
-    limit_waiting(num_workers=worker.num_workers, start_timeout_seconds=worker.start_timeout_seconds)
     core, batch = _compiled(task)
     observer.on_strategy()
     if resumed is None and (weights := start_weights()) is not None:
@@ -140,10 +139,11 @@ def _newest(folder: Path, observer: Observer) -> Checkpoint | None:
 
 def _compiled(task: _Task) -> tuple[keras.Model, GlobalBatch]:
     """The model, with the same initial weights on any number of workers, and the source of its masks."""
-    training, windows = task.training, task.train_windows
+    training, windows, worker = task.training, task.train_windows, task.worker
+    limit_waiting(num_workers=worker.num_workers, start_timeout_seconds=worker.start_timeout_seconds)
     keras.utils.set_random_seed(training.seed)
     keras.config.set_dtype_policy(training.precision)
-    batch = GlobalBatch(windows, seed=training.seed, rank=task.worker.rank, num_workers=task.worker.num_workers)
+    batch = GlobalBatch(windows, seed=training.seed, rank=worker.rank, num_workers=worker.num_workers)
     with tf.distribute.MultiWorkerMirroredStrategy().scope():
         core = _model(task, batch)
         core.compile(
