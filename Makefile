@@ -22,7 +22,7 @@ run: setup ## Run a pipeline from raw data to a registered model: make run PIPEL
 test: setup ## Run the tests; some of them: make test TESTS='tests/dags -k graph'
 	@$(BIN)/pytest -m 'not long and not stack' $(TESTS)
 
-test-long: setup ## Run the tests that take minutes each
+test-long: setup ## Run the tests that take longer
 	@$(BIN)/pytest -m 'long and not stack' $(TESTS)
 
 test-stack: setup ## Run the tests that need the local stack of servers: half an hour, and PostgreSQL 15

@@ -95,6 +95,7 @@ def test_both_networks_are_equal_on_one_two_and_three_workers(tmp_path, run_work
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_training_that_was_stopped_continues_as_if_it_had_not_been(tmp_path, run_workers):
     undisturbed = train(tmp_path / "undisturbed", run_workers, 2)
     train(tmp_path / "stopped", run_workers, 2, epochs=1)

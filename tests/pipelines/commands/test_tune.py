@@ -219,6 +219,7 @@ def processes_of_session(leader: int) -> list[int]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_an_interrupted_search_leaves_no_process_and_goes_on_with_what_is_not_done(project, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     arguments = ("--search", "split.seed=grid:1,2", "--at-once", "1", "--no-early-stop")

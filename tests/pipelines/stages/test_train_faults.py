@@ -69,6 +69,7 @@ def test_the_driver_is_killed_and_checkpoint_and_rays_notes_are_truncated(undist
     disturbed.assert_as_undisturbed(undisturbed)
 
 
+@pytest.mark.long
 def test_storage_is_full_for_a_while(undisturbed, disturbed, session_processes):
     process, output = disturbed.start_until("epoch 1/6")
     workers = [psutil.Process(worker) for worker in session_processes(process.pid, WORKER)]

@@ -155,6 +155,7 @@ def test_a_job_trains_what_one_here_trains_and_leaves_it_here(undisturbed, distu
     assert output.count("epoch 16/16") == 1
 
 
+@pytest.mark.long
 def test_ctrl_c_asks_whether_to_stop_the_job_or_to_leave_it(disturbed, away):
     code, output = interrupted(disturbed, away, answer="\n")
     assert code == 130, output
