@@ -21,9 +21,9 @@ RANGES = 256
 
 @dataclass(frozen=True)
 class Run:
-    """A sorted run: its file, where each range of ids begins and the last ends, and its columns of numbers.
+    """A sorted run: its file, and where in it each range of ids begins and the last ends.
 
-    Of those that have a value in every row only; with their NumPy types.
+    `numbers` are the columns of numbers that have a value in every row, with their NumPy types.
     """
 
     file: Path
