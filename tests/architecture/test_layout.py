@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 PACKAGES = ("components", "pipelines", "dags", "infra")
-LONGEST_MODULE_LINES = 300
-LONGEST_FUNCTION_LINES = 40
+LONGEST_MODULE_LINES = 450
+LONGEST_FUNCTION_LINES = 60
 HEAVY = [
     "tensorflow",
     "keras",
