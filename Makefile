@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-long test-stack fuzz check results bench stack stack-down clean lock
+.PHONY: help setup run test test-long test-stack fuzz check golden results bench stack stack-down clean lock
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -43,6 +43,9 @@ check: setup ## Look at format, lint, types and import contracts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
+golden: setup ## Write the golden outputs of stages whose version of numerics was raised
+	@WRITE_GOLDEN=1 $(BIN)/pytest tests/golden
+
 results: setup ## Measure all pipelines, or PIPELINES='linear sine', and write docs/results.md: hours
 	@$(BIN)/headrace results $(PIPELINES)
 
@@ -53,6 +56,7 @@ clean: ## Remove .venv and all caches; data, models, reports and MLflow's store 
 	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dvc_plots
 	@find components pipelines dags infra tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
-lock: setup ## Write requirements.lock anew from pyproject.toml; newer versions: make lock UPGRADE=--upgrade
+lock: setup ## Write requirements.lock from pyproject.toml, and headrace.lock from that; newer versions: make lock UPGRADE=--upgrade
 	@UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile pyproject.toml --quiet --group dev --group stack --universal \
 		--python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --output-file requirements.lock $(UPGRADE)
+	@$(BIN)/headrace lock --from requirements.lock

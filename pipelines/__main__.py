@@ -9,7 +9,7 @@ import structlog
 import typer
 
 from components.errors import EXIT_MISTAKE, EXIT_SERVICE, ServiceError, UserError
-from pipelines.commands.arguments import CheckpointOption, EngineOption, PipelineName, load
+from pipelines.commands.arguments import CheckpointOption, EngineOption, PipelineName, load, load_stage
 from pipelines.commands.engine import open_map
 from pipelines.commands.models_group import models
 from pipelines.commands.quiet import import_tensorflow
@@ -29,7 +29,7 @@ def ingest(pipeline: PipelineName, engine: EngineOption = None) -> None:
     """Fetch the source, check it against its schema, write typed examples."""
     from pipelines.stages.ingest import ingest as stage
 
-    settings, paths = load(pipeline)
+    settings, paths = load_stage("ingest", pipeline)
     with open_map(engine) as map_, locked(paths.lock):
         stage(settings, paths, map_=map_)
 
@@ -39,7 +39,7 @@ def normalize(pipeline: PipelineName, engine: EngineOption = None) -> None:
     """Fit the transforms on training examples only, apply them to all."""
     from pipelines.stages.normalize import normalize as stage
 
-    settings, paths = load(pipeline)
+    settings, paths = load_stage("normalize", pipeline)
     if settings.normalize.backbone:
         import_tensorflow()
     with open_map(engine) as map_, locked(paths.lock):
@@ -51,7 +51,7 @@ def split(pipeline: PipelineName, engine: EngineOption = None) -> None:
     """Write train, validation and test by example id."""
     from pipelines.stages.split import split as stage
 
-    settings, paths = load(pipeline)
+    settings, paths = load_stage("split", pipeline)
     with open_map(engine) as map_, locked(paths.lock):
         stage(settings, paths, map_=map_)
 
@@ -62,18 +62,22 @@ def train(
     workers: Annotated[
         str | None, typer.Option(metavar="N|MIN:MAX", help="How many workers, instead of train.num_workers.")
     ] = None,
+    *,
+    force: Annotated[
+        bool, typer.Option("--force", help="Train from the first step, although the same was trained before.")
+    ] = False,
 ) -> None:
     """Train on Ray with multi-worker TensorFlow."""
     from pipelines.stages.train import train as stage
 
-    settings, paths = load(pipeline)
-    stage(settings if workers is None else with_workers(settings, workers), paths)
+    settings, paths = load_stage("train", pipeline)
+    stage(settings if workers is None else with_workers(settings, workers), paths, force=force)
 
 
 @app.command(rich_help_panel="Stages")
 def evaluate(pipeline: PipelineName, checkpoint: CheckpointOption = None) -> None:
     """Metrics, figures and one report page on the test split; of a checkpoint, only its metrics as JSON."""
-    arguments = load(pipeline)  # a mistake in params.yaml before the seconds of TensorFlow's import
+    arguments = load_stage("evaluate", pipeline)  # a mistake in params.yaml before the seconds of TensorFlow's import
     import_tensorflow()
     from pipelines.commands.checkpoint import evaluate_checkpoint
     from pipelines.stages.evaluate import evaluate as stage
@@ -89,7 +93,7 @@ def register(pipeline: PipelineName) -> None:
     """Register the model; make it champion if it passes and beats the present one."""
     from pipelines.stages.register import register as stage
 
-    stage(*load(pipeline))
+    stage(*load_stage("register", pipeline))
 
 
 @app.command(rich_help_panel="Commands")
@@ -124,6 +128,18 @@ def list_() -> None:
     from pipelines.commands.list import show_pipelines
 
     show_pipelines(ProjectPaths(project_root()))
+
+
+@app.command(rich_help_panel="Commands")
+def lock(
+    requirements: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE", help="Take versions from a file of name==version lines.")
+    ] = None,
+) -> None:
+    """Write headrace.lock: the versions that decide what each stage computes, as they are installed."""
+    from pipelines.identity import write_lock
+
+    write_lock(ProjectPaths(project_root()).root, requirements)
 
 
 @app.command(rich_help_panel="Commands")

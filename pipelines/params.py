@@ -86,6 +86,7 @@ class Train(Training):
     """The model, how it is trained, and on how many workers."""
 
     num_workers: NumWorkers = 2
+    threads_per_worker: Annotated[int, Field(ge=1, le=1024)] | None = None
     use_gpu: bool = False
     max_failures: Annotated[int, Field(ge=0, le=1000)] = 3
     start_timeout_seconds: Annotated[float, Field(ge=10, le=86_400)] = 180

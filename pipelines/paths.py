@@ -160,6 +160,11 @@ class ProjectPaths:
         return self.root / "params.yaml"
 
     @property
+    def lock(self) -> Path:
+        """Versions of numerics and packages that decide the outputs of each stage."""
+        return self.root / "headrace.lock"
+
+    @property
     def dvc(self) -> Path:
         """The stage graph."""
         return self.root / "dvc.yaml"

@@ -40,6 +40,11 @@ def is_away() -> bool:
     return os.environ.get("RAY_ADDRESS", "").startswith(("http://", "https://"))
 
 
+def is_trained(handoff: Handoff) -> bool:
+    """Whether the storage has the results of this very training."""
+    return is_published(training_key(handoff.run_name, "run"), storage=open_storage(handoff.storage))
+
+
 def train_away(pipeline: Pipeline, paths: PipelinePaths, handoff: Handoff, *, start_weights: Path | None) -> Path:
     """Return the folder with `results` and `run` of the training, of a job where there are none in the storage yet.
 
@@ -52,7 +57,7 @@ def train_away(pipeline: Pipeline, paths: PipelinePaths, handoff: Handoff, *, st
             f"RAY_ADDRESS is a cluster ({handoff.ray_address}), and MLFLOW_TRACKING_URI is not set: expected a server "
             "that its nodes reach, because they can't write into mlflow.db of this folder"
         )
-    if not is_published(training_key(handoff.run_name, "run"), storage=storage):
+    if not is_trained(handoff):
 
         def make() -> Submission:
             publish_inputs(paths, handoff, start_weights=start_weights)

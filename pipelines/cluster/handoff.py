@@ -7,18 +7,19 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from components.errors import ParamsError, ServiceError
 from components.settings import Settings
 from components.transforms.fitted import FittedTable
-from pipelines.cluster.job import TrainJob
+from pipelines.cluster.job import TrainJob, training_key
 from pipelines.paths import PipelinePaths, ProjectPaths
 from pipelines.storage import dvc
+from pipelines.storage.commands import git
 from pipelines.storage.objects import open_storage
-from pipelines.storage.published import fetch, publish
+from pipelines.storage.published import fetch, publish, withdraw
 
 # Set by Ray for the entrypoint of a job, and for nothing else.
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -26,6 +27,14 @@ STORAGE_VARIABLE = "HEADRACE_STORAGE"
 OWNER_VARIABLE = "HEADRACE_OWNER"
 BY_HAND = "hand"
 RECORD = "record.json"
+_WRITTEN_BY_PEOPLE = (".", ":(exclude)dvc.lock", ":(exclude)reports")
+
+
+class GitState(NamedTuple):
+    """The commit that is checked out, "unknown" outside of git, and whether the files differ from it."""
+
+    git_commit: str
+    git_dirty: bool | None
 
 
 class Handoff(Settings):
@@ -37,6 +46,7 @@ class Handoff(Settings):
     inputs: str
     start_weights: str | None = None
     git_commit: str
+    git_dirty: bool | None = None
     ray_address: str
 
 
@@ -70,7 +80,7 @@ def make_handoff(paths: PipelinePaths, *, run_name: str, start_weights: Path | N
         storage=storage_address(paths.root),
         inputs=inputs_key(paths, start_weights),
         start_weights=start_name(start_weights) if start_weights else None,
-        git_commit=git_commit(paths.root),
+        **git_state(paths.root)._asdict(),
         ray_address=os.environ.get("RAY_ADDRESS", ""),
     )
 
@@ -157,10 +167,23 @@ def publish_run(job: TrainJob, run: Path) -> None:
         publish({run.name: run}, storage=open_storage(job.storage), key=job.key("run"))
 
 
-def git_commit(root: Path) -> str:
-    """Return the commit that is checked out, or "unknown" outside of git."""
-    asked = ["git", "-C", str(root), "rev-parse", "--verify", "-q", "HEAD"]
-    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+def git_state(root: Path) -> GitState:
+    """State of the project in git; what stages themselves write (dvc.lock, reports) makes it no other."""
+    try:
+        commit = git(root, "rev-parse", "--verify", "--quiet", "HEAD").strip()
+        changed = git(root, "--no-optional-locks", "status", "--porcelain", "-z", "--", *_WRITTEN_BY_PEOPLE)
+    except ServiceError:
+        return GitState("unknown", None)
+    return GitState(commit, bool(changed))
+
+
+def forget_published(run_name: str, storage: str) -> None:
+    """Remove from the storage what a training has left there, results and checkpoints, so that it trains again."""
+    place = open_storage(storage)
+    for name in ("run", "results"):
+        withdraw(training_key(run_name, name), storage=place)
+    for key in place.keys(f"{training_key(run_name)}/"):
+        place.remove(key)
 
 
 def _backbone_weights(statistics: Path) -> list[Path]:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from pydantic import Field
+
 from components.settings import Settings
 from pipelines.params import Train
 
@@ -16,6 +18,9 @@ class TrainJob(Settings):
     splits: Path
     statistics: Path
     train: Train
+    versions: dict[str, int | str] = Field(
+        default_factory=dict
+    )  # of the training's identity: every node must have them
     start_weights: Path | None = None
     storage: str | None = None
     inputs: str | None = None  # the storage's key of splits, statistics and weights to begin with

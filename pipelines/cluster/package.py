@@ -20,7 +20,16 @@ _FILES_LEFT_OUT = ("*.md", "*.ipynb", "*.pyc", "LICENSE*", "Makefile", "*.db", "
 _SECRETS: tuple[str, ...] = ("*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keytab", "*.env", "id_rsa*", "id_ed25519*")
 _SECRETS += ("id_ecdsa*", "auth_token*", "*credentials*", "*secret*")
 _HIDDEN_BUT_NEEDED = (".dvc/config", ".dvcignore")  # never .dvc/config.local, which is where DVC keeps passwords
-_WITHOUT_GIT = ("pyproject.toml", "params.yaml", "dvc.yaml", "dvc.lock", ".dvc/config", "components", "pipelines")
+_WITHOUT_GIT = (
+    "pyproject.toml",
+    "params.yaml",
+    "dvc.yaml",
+    "dvc.lock",
+    "headrace.lock",
+    ".dvc/config",
+    "components",
+    "pipelines",
+)
 
 _NO_TIME = (1980, 1, 1, 0, 0, 0)  # the first that a zip can tell
 

@@ -60,7 +60,7 @@ class Trial(Settings):
         return self.folder / "trial.json"
 
     def as_training(self) -> TrainJob:
-        """Return the trial as a training on one worker, whose weights are those of any other number of workers."""
+        """The trial as a training on one worker; step by step it equals any other number of workers up to rounding."""
         paths = PipelinePaths(self.folder if self.makes_data else self.project, self.pipeline.name)
         return TrainJob(
             run_name=self.name,
@@ -220,7 +220,7 @@ def _train(trial: Trial, make_data: Callable[[Trial], None]) -> None:
     if trial.makes_data:
         make_data(trial)
     job = trial.as_training()
-    prepare_devices(use_gpu=job.train.use_gpu, workers_on_node=trial.trials_on_node)
+    prepare_devices(job.train, workers_on_node=trial.trials_on_node)
 
     from components.training.loop import Worker, train_worker
     from components.training.observer import Observer

@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 import os
+import platform
 import shutil
 import time
 import traceback
@@ -23,6 +24,8 @@ from pipelines.cluster.node import (
 from pipelines.cluster.preemption import STOP, listen_again
 from pipelines.cluster.progress import leave, tell
 from pipelines.cluster.results import CHECKPOINT, CHECKPOINTS, HISTORY, MODEL, TENSORBOARD
+from pipelines.identity import installed
+from pipelines.params import Train
 from pipelines.storage.atomic import replace_folder
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -49,9 +52,10 @@ def train_on_worker(config: dict[str, str]) -> None:
     context = ray.train.get_context()
     rank = context.get_world_rank()
     try:
+        _require_versions(job)
         job = on_this_node(job)
-        prepare_devices(use_gpu=job.train.use_gpu, workers_on_node=context.get_local_world_size())
-        _train(job, rank=rank, num_workers=context.get_world_size())
+        threads = prepare_devices(job.train, workers_on_node=context.get_local_world_size())
+        _train(job, rank=rank, num_workers=context.get_world_size(), threads=threads)
     except Stopped as stopped:
         leave(job, job.preempted, str(stopped))
     except Exception as error:
@@ -60,7 +64,7 @@ def train_on_worker(config: dict[str, str]) -> None:
         _leave_failure(job, rank, error)
 
 
-def _train(job: TrainJob, *, rank: int, num_workers: int) -> None:
+def _train(job: TrainJob, *, rank: int, num_workers: int, threads: int) -> None:
     from components.training.loop import Worker, train_worker
     from components.training.start import read_start_weights
     from components.transforms.fitted import FittedTable
@@ -78,7 +82,7 @@ def _train(job: TrainJob, *, rank: int, num_workers: int) -> None:
         training=job.train,
         worker=Worker(rank, num_workers, job.train.start_timeout_seconds),
         folder=job.checkpoints,
-        observer=_observer(job, fitted, rank=rank, num_workers=num_workers),
+        observer=_observer(job, fitted, rank=rank, group={"num_workers": num_workers, "threads_per_worker": threads}),
         start_weights=lambda: read_start_weights(job.start_weights) if job.start_weights else None,
     )
     remove_columns(job)  # every worker has its last batch: all have made the last step
@@ -86,14 +90,25 @@ def _train(job: TrainJob, *, rank: int, num_workers: int) -> None:
         _leave_results_when_there_is_room(job, fitted, final)
 
 
-def _observer(job: TrainJob, fitted: "FittedTable", *, rank: int, num_workers: int) -> "Observer":
+def _require_versions(job: TrainJob) -> None:
+    """Raise TrainingError where this node would train with other versions than those that name the training."""
+    found = installed("train")
+    differing = {name: (wanted, found.get(name)) for name, wanted in job.versions.items() if found.get(name) != wanted}
+    if differing:
+        said = ", ".join(f"{name} {found} instead of {wanted}" for name, (wanted, found) in differing.items())
+        raise TrainingError(
+            f"node {platform.node()} has {said}; another version is another model: install the same on all nodes"
+        )
+
+
+def _observer(job: TrainJob, fitted: "FittedTable", *, rank: int, group: dict[str, int]) -> "Observer":
     """Tells whoever follows the training, with the figures in the label's own unit; SIGTERM stops it."""
     from components.training.observer import Observer
 
     def on_strategy() -> None:
         listen_again()
         if rank == 0:
-            tell(job, "group", {"num_workers": num_workers})
+            tell(job, "group", group)
 
     def on_epoch(epoch: int, figures: "Figures", system: "Figures") -> None:
         tell(job, "epoch", {"epoch": epoch, **in_label_unit(figures, fitted), **system})
@@ -130,15 +145,19 @@ def _leave_failure(job: TrainJob, rank: int, error: Exception) -> None:
     leave(job, job.failure, json.dumps(content, indent=2) + "\n")
 
 
-def prepare_devices(*, use_gpu: bool, workers_on_node: int) -> None:
-    """Share the node's cores among its workers, or they wait for each other; take GPU memory as it is needed."""
+def prepare_devices(train: Train, *, workers_on_node: int) -> int:
+    """Set and return the threads of this worker, by default its share of the node's cores; take GPU memory as needed.
+
+    With more threads than its share, workers wait for each other.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    tf.config.threading.set_intra_op_parallelism_threads(max(1, cores // workers_on_node))
+    threads = train.threads_per_worker or max(1, cores // workers_on_node)
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
     devices = tf.config.list_physical_devices("GPU")
-    if use_gpu and not devices:
+    if train.use_gpu and not devices:
         raise TrainingError(
             "train.use_gpu is true, and Ray gave this worker a GPU "
             f"(CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', '')!r}), but TensorFlow sees none; "
@@ -146,6 +165,7 @@ def prepare_devices(*, use_gpu: bool, workers_on_node: int) -> None:
         )
     for device in devices:
         tf.config.experimental.set_memory_growth(device, True)
+    return threads
 
 
 def in_label_unit(figures: "Figures", fitted: "FittedTable") -> dict[str, float]:

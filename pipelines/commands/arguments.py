@@ -18,6 +18,15 @@ CheckpointOption = Annotated[
 PipelineName = Annotated[str, typer.Argument(metavar="PIPELINE", help="A name from `pipelines` in params.yaml.")]
 
 
+def load_stage(stage: str, name: str) -> tuple[Pipeline, PipelinePaths]:
+    """The same for a stage, which refuses other versions than headrace.lock says."""
+    from pipelines.identity import require_lock
+
+    pipeline, paths = load(name)
+    require_lock(paths.root, [stage])
+    return pipeline, paths
+
+
 def load(name: str) -> tuple[Pipeline, PipelinePaths]:
     """Return a pipeline's section of params.yaml and its artifact tree; raise ParamsError for a mistake in the file."""
     project = ProjectPaths(project_root())

@@ -13,9 +13,10 @@ from typing import Any
 
 import typer
 
-from pipelines.cluster.handoff import git_commit
+from components.numerics import NUMERICS
+from pipelines.cluster.handoff import git_state
 from pipelines.commands.quiet import import_tensorflow
-from pipelines.commands.results_page import Measured, Run, by_value, error_of, render
+from pipelines.commands.results_page import MEASURED_STAGES, Measured, Run, by_value, error_of, render
 from pipelines.params import Pipeline, list_pipelines, load_pipeline, with_workers
 from pipelines.paths import PipelinePaths, ProjectPaths
 from pipelines.storage.atomic import replace_file
@@ -56,7 +57,8 @@ def measure(pipeline: Pipeline, project: ProjectPaths, *, workers: str | None) -
     return Measured(
         pipeline=pipeline.name,
         settings_sha256=settings_digest(pipeline),
-        git_commit=git_commit(project.root),
+        **git_state(project.root)._asdict(),
+        numerics={stage: NUMERICS[stage] for stage in MEASURED_STAGES},
         versions={name: version(name) for name in _PACKAGES},
         cores=os.cpu_count() or 1,
         workers=asked.train.max_workers,
@@ -93,7 +95,12 @@ def _run(asked: Pipeline, paths: PipelinePaths, values: Mapping[str, int | float
     for stage in (ingest, normalize, split, train, evaluate):
         stage(pipeline, paths)
     seconds = round(time.monotonic() - started_seconds, 1)
-    return Run(values=dict(values), seconds=seconds, figures={**_best_epoch(paths), **_numbers(paths.metrics)})
+    return Run(
+        values=dict(values),
+        seconds=seconds,
+        figures={**_best_epoch(paths), **_numbers(paths.metrics)},
+        identity=json.loads(paths.run.read_text(encoding="utf-8"))["identity_digest"],
+    )
 
 
 def _best_epoch(paths: PipelinePaths) -> dict[str, float]:

@@ -1,11 +1,13 @@
 """docs/results.md: what each pipeline must reach, and what it was measured to reach."""
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 
 from components.errors import ParamsError
 from components.evaluation.settings import Comparison, Threshold
 from components.examples.settings import NumberLabel
+from components.numerics import NUMERICS
 from components.settings import Settings
 from pipelines.params import Pipeline
 from pipelines.storage.edit_params import with_values
@@ -18,22 +20,26 @@ with what params.yaml says: over several seeds of the training or, where it says
 is the mean over these runs, in brackets the smallest and the largest. What a pipeline must reach is in params.yaml,
 under `results.reach` or `register.thresholds`; every figure of every run is in [docs/results](results).
 
-| pipeline | what | runs | must reach | measured | reached | seconds a run | commit |
+| pipeline | what | runs | must reach | measured | reached | seconds a run | code |
 |---|---|---|---|---|---|---|---|
 """
+MEASURED_STAGES = ("ingest", "normalize", "split", "train", "evaluate")
 _FIGURES = """
 `training_` and `validation_` figures are those of the epoch whose weights are the model; all others are of the test
 split or, where nothing was held out, of the training rows. The seconds are those of one run with all its stages, Ray's
-start included.
+start included. "Within noise" is a mean that lies nearer to its bound than two standard errors: those of the runs and,
+of an accuracy, of so many examples. The code is the commit that was measured, with a + where files differed from it;
+"older numerics" is a stage that computes something else today, see `components/numerics.py`.
 """
 
 
 class Run(Settings):
-    """One run of a pipeline: what it had other than params.yaml, how long it took, and every figure of it."""
+    """One run of a pipeline: what it had other than params.yaml, how long it took, every figure and its identity."""
 
     values: dict[str, int | float | str]
     seconds: float
     figures: dict[str, float]
+    identity: str | None = None  # the digest of all that decides the weights
 
 
 class Measured(Settings):
@@ -42,6 +48,8 @@ class Measured(Settings):
     pipeline: str
     settings_sha256: str
     git_commit: str
+    git_dirty: bool | None = None
+    numerics: dict[str, int] | None = None  # by stage; None of what was measured before these were recorded
     versions: dict[str, str]
     cores: int
     workers: int
@@ -80,16 +88,16 @@ def _row(pipeline: Pipeline, measured: Measured | None) -> str:
     found = "<br>".join(map(_figure, figures.values()))
     if pipeline.split.held_out == "none":
         found += "<br>on the training rows: nothing was held out"
-    reached = all(_is_within(statistics.fmean(figures[name]), one) for name, one in bounds.items())
+    verdicts = [_verdict(figures[name], one, examples=_examples(name, runs)) for name, one in bounds.items()]
     cells = (
         f"`{pipeline.name}`",
         pipeline.description,
         _runs(pipeline, runs),
         asked,
         found,
-        "yes" if reached else "**no**",
+        next(verdict for verdict in _FROM_WORST if verdict in verdicts),
         f"{statistics.fmean(run.seconds for run in runs):.0f}",
-        measured.git_commit[:7],
+        _code(measured),
     )
     return f"| {' | '.join(cells)} |\n"
 
@@ -133,6 +141,35 @@ def _bounds(bounds: Threshold) -> str:
     if bounds.maximum is None:
         return f"≥ {bounds.minimum:g}"
     return f"{bounds.minimum:g} to {bounds.maximum:g}"
+
+
+_FROM_WORST = ("**no**", "no, within noise", "yes, within noise", "yes")
+
+
+def _verdict(values: Sequence[float], bounds: Threshold, *, examples: float | None) -> str:
+    """Whether the mean of some runs is within bounds, and whether that is more than noise."""
+    mean = statistics.fmean(values)
+    errors = [statistics.stdev(values) / math.sqrt(len(values))] if len(values) > 1 else []
+    if examples and 0 <= mean <= 1:
+        errors.append(math.sqrt(mean * (1 - mean) / examples))
+    margins = [abs(mean - bound) for bound in (bounds.minimum, bounds.maximum) if bound is not None]
+    is_noise = min(margins) < 2 * max(errors, default=0.0)
+    if _is_within(mean, bounds):
+        return "yes, within noise" if is_noise else "yes"
+    return "no, within noise" if is_noise else "**no**"
+
+
+def _examples(figure: str, runs: Sequence[Run]) -> float | None:
+    """How many examples an accuracy of the test split is a share of; None for other figures."""
+    return runs[0].figures.get("examples") if figure == "accuracy" else None
+
+
+def _code(measured: Measured) -> str:
+    commit = measured.git_commit[:7] + ("+" if measured.git_dirty else "")
+    if measured.numerics is None:
+        return f"{commit}, older numerics"
+    older = [stage for stage in MEASURED_STAGES if measured.numerics.get(stage) != NUMERICS[stage]]
+    return f"{commit}, older numerics of {', '.join(older)}" if older else commit
 
 
 def _is_within(value: float, bounds: Threshold) -> bool:

@@ -10,9 +10,11 @@ from types import FrameType
 
 import typer
 
+from components.numerics import NUMERICS
 from pipelines.commands import show
 from pipelines.commands.progress import Progress
 from pipelines.commands.summary import summary
+from pipelines.identity import require_lock
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths, ProjectPaths
 from pipelines.storage import dvc
@@ -24,6 +26,7 @@ INTERRUPTED = 128 + signal.SIGINT
 
 def run(pipeline: Pipeline, paths: PipelinePaths) -> int:
     """Return 0 if the pipeline is up to date, 2 if a stage says what to mend, 130 after a Ctrl-C, else 1."""
+    require_lock(paths.root, NUMERICS)
     started_seconds = time.monotonic()
     progress = Progress(stage_graph(ProjectPaths(paths.root).dvc, pipeline.name))
     on_terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"

@@ -13,7 +13,7 @@ from components.errors import DataError, ParamsError
 from components.examples.shards import digest
 from components.settings import Settings
 from components.training.figures import LAST, better, figure_names
-from pipelines.cluster.origin import WITHOUT_EFFECT
+from pipelines.cluster.origin import IGNORED_BY_TRIALS
 from pipelines.cluster.trials import Outcome, Trial
 from pipelines.commands.search_space import Axis, Values, check_axes, combinations, values_text
 from pipelines.mistakes import nearest
@@ -159,7 +159,7 @@ def _key(trial: Trial, data_digest: str) -> str:
         pipeline.ingest.model_dump_json(include={"features", "label"}),
         pipeline.normalize.model_dump_json(),
         pipeline.split.model_dump_json(),
-        pipeline.train.model_dump_json(exclude=set(WITHOUT_EFFECT)),
+        pipeline.train.model_dump_json(exclude=set(IGNORED_BY_TRIALS)),
     ]
     return _sha256("\n".join([data_digest, digest(begun_with), *settings]))
 

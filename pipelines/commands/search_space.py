@@ -76,11 +76,11 @@ def check_axes(pipeline: Pipeline, axes: Sequence[Axis], first: Values) -> None:
 
     Each is tried with what else the first trial has.
     """
-    from pipelines.cluster.origin import WITHOUT_EFFECT
+    from pipelines.cluster.origin import IGNORED_BY_TRIALS
 
     places = [axis.place for axis in axes]
     for axis in axes:
-        if axis.place.split(".")[:2] in [["train", name] for name in WITHOUT_EFFECT]:
+        if axis.place.split(".")[:2] in [["train", name] for name in IGNORED_BY_TRIALS]:
             raise _mistake(axis.typed, f"{axis.place} changes no model: nothing to compare")
         if places.count(axis.place) > 1:
             raise _mistake(axis.typed, f"{axis.place} is searched twice")

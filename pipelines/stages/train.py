@@ -6,7 +6,7 @@ import shutil
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -15,13 +15,14 @@ from typing import Any
 import structlog
 
 from components.errors import TrainingError
-from pipelines.cluster.away import is_away, train_away
+from pipelines.cluster.away import is_away, is_trained, train_away
 from pipelines.cluster.connect import ray_session
 from pipelines.cluster.fit import fit
 from pipelines.cluster.handoff import (
     Handoff,
     bring_earlier,
     bring_inputs,
+    forget_published,
     is_in_job,
     keep_record,
     make_handoff,
@@ -30,30 +31,33 @@ from pipelines.cluster.handoff import (
     read_handoff,
 )
 from pipelines.cluster.job import TrainJob
-from pipelines.cluster.origin import content_digest, origin_of, process_tags
+from pipelines.cluster.origin import identity_digest, origin_of, process_tags, training_identity
+from pipelines.cluster.progress import follow
 from pipelines.cluster.results import destinations
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths, ProjectPaths
 from pipelines.storage.atomic import replace_file, replace_folder
 from pipelines.tracking.start import fetch_start
-from pipelines.tracking.training_run import TrainingRun, begin, deliver, record_file
+from pipelines.tracking.training_run import TrainingRun, begin, deliver, forget, record_file
 
 log = structlog.get_logger()
 
 
-def train(pipeline: Pipeline, paths: PipelinePaths) -> None:
+def train(pipeline: Pipeline, paths: PipelinePaths, *, force: bool = False) -> None:
     """Write the model, checkpoint, TensorBoard logs, history and run.json of one training.
 
     It trains here, on the Ray of RAY_ADDRESS or one that starts in this process; or, where RAY_ADDRESS is the address
-    of a job server, as a job there.
+    of a job server, as a job there. A training of the same identity that is here, or in the storage that the job server
+    shares, is taken as it is; with `force` it is forgotten, and trained again from the first step.
     """
     signal.signal(signal.SIGTERM, _stop)
     deliver(paths.root)
     told = read_handoff(paths.root)
     start = bring_inputs(paths, told) if is_in_job() else fetch_start(pipeline, paths)
-    run_name = f"{pipeline.name}-{content_digest(pipeline, paths, start)[:12]}"
-    if (earlier := _earlier(paths, run_name)) is not None:
-        log.info("the same data, settings and code were trained before: kept as it is", **earlier)
+    identity = training_identity(pipeline, paths, start)
+    run_name = f"{pipeline.name}-{identity_digest(identity)[:12]}"
+    if not force and (earlier := _earlier(paths, run_name)) is not None:
+        log.info("trained before from the same data, settings and versions: kept", **_provenance(earlier))
         return
     handoff = told
     if told is None and (is_away() or is_in_job()):
@@ -65,10 +69,18 @@ def train(pipeline: Pipeline, paths: PipelinePaths) -> None:
             f"expected to train {handoff.run_name}, found {run_name} from what is here: the code that trains is not "
             "that of whoever submitted this; install the same version of Headrace on all nodes"
         )
+    if force:
+        forget(paths.root, run_name, reason="trained again with --force")
+        if handoff is not None and is_away():
+            forget_published(run_name, handoff.storage)
     if handoff is not None and is_away():
+        was_trained = is_trained(handoff)
         published = _bring(train_away(pipeline, paths, handoff, start_weights=start), paths)
+        if was_trained:
+            log.info("fetched", **_provenance(published))
+            return
     else:
-        published = _train_here(pipeline, paths, run_name=run_name, start=start, handoff=handoff)
+        published = _train_here(pipeline, paths, identity=identity, run_name=run_name, start=start, handoff=handoff)
     log.info(
         "trained",
         pipeline=pipeline.name,
@@ -78,8 +90,25 @@ def train(pipeline: Pipeline, paths: PipelinePaths) -> None:
     )
 
 
+def _provenance(run: Mapping[str, Any]) -> dict[str, str]:
+    """When, by which run and from which commit a model was trained that is taken as it is."""
+    changed = " with changes that are not committed" if run.get("git_dirty") else ""
+    return {
+        "trained_at": str(run.get("trained_at", "unknown")),
+        "by": f"{run['run_name']} of {run['owner']}",
+        "from_commit": f"{run['git_commit'][:12]}{changed}",
+        "to_train_again": f"headrace train {run['pipeline']} --force",
+    }
+
+
 def _train_here(
-    pipeline: Pipeline, paths: PipelinePaths, *, run_name: str, start: Path | None, handoff: Handoff | None
+    pipeline: Pipeline,
+    paths: PipelinePaths,
+    *,
+    identity: Mapping[str, Any],
+    run_name: str,
+    start: Path | None,
+    handoff: Handoff | None,
 ) -> dict[str, Any]:
     """Train with this process as the driver, and return what run.json says."""
     job = TrainJob(
@@ -88,13 +117,14 @@ def _train_here(
         splits=paths.splits,
         statistics=paths.statistics,
         train=pipeline.train,
+        versions=identity["versions"],
         start_weights=start,
         storage=handoff.storage if handoff else None,
         inputs=handoff.inputs if handoff else None,
     )
     job.folder.mkdir(parents=True, exist_ok=True)
     bring_earlier(job, record_file(paths.root, run_name))
-    origin = origin_of(pipeline, paths, run_name=run_name, handoff=handoff)
+    origin = origin_of(pipeline, paths, run_name=run_name, identity=identity, handoff=handoff)
     run = begin(
         paths.root,
         experiment=origin["mlflow_experiment"],
@@ -105,34 +135,45 @@ def _train_here(
         on_change=partial(keep_record, job),
     )
     with _truthful_status(run):
-        _train(job, run)
-        return _publish(job, paths, origin, run)
+        groups = _train(job, run)
+        return _publish(job, paths, {**origin, "identity": dict(identity), "groups": groups}, run)
 
 
 def _earlier(paths: PipelinePaths, run_name: str) -> dict[str, Any] | None:
-    """What there is of this very training if all its results are in place, to be named in the log."""
+    """What run.json says of this very training, if all its results are in place."""
     results = (paths.model, paths.checkpoint, paths.checkpoints, paths.tensorboard, paths.history, paths.run)
     if not all(path.exists() for path in results):
         return None
-    run = json.loads(paths.run.read_text(encoding="utf-8"))
-    if run["run_name"] != run_name:
-        return None
-    return {"run_name": run_name, "epochs": run["epochs"], "to_train_again": f"remove {paths.model.parent.name}"}
+    run: dict[str, Any] = json.loads(paths.run.read_text(encoding="utf-8"))
+    return run if run["run_name"] == run_name else None
 
 
-def _train(job: TrainJob, run: TrainingRun) -> None:
-    """Run the job, or only pick up its results where an earlier try ended between training and publishing."""
-    for left in (job.failure, job.published, job.stop):  # of an earlier try
+def _train(job: TrainJob, run: TrainingRun) -> list[dict[str, Any]]:
+    """Run the job and return the groups of workers that trained it, one after the other.
+
+    Where an earlier attempt ended between training and publishing, its results are picked up.
+    """
+    groups: list[dict[str, Any]] = []
+    for left in (job.failure, job.published, job.stop):  # of an earlier attempt
         left.unlink(missing_ok=True)
     if job.results.is_dir():
-        return
+        log.info("an earlier attempt of this training has left its results: picked up", run_name=job.run_name)
+        follow(job.progress, 0, lambda event: _add_group(groups, event))
+        return groups
     shutil.rmtree(job.folder / "ray", ignore_errors=True)  # Ray's own notes; the checkpoints are beside them
     with ray_session(num_workers=job.train.max_workers, use_gpu=job.train.use_gpu):
         signal.signal(signal.SIGTERM, _stop)  # again, because Ray has put its own in place
-        fit(job, on_event=partial(_on_event, run=run))
+        fit(job, on_event=partial(_on_event, run=run, groups=groups))
+    return groups
 
 
-def _on_event(event: dict[str, Any], *, run: TrainingRun) -> None:
+def _add_group(groups: list[dict[str, Any]], event: Mapping[str, Any]) -> None:
+    if event["kind"] == "group":
+        groups.append({name: value for name, value in event.items() if name != "kind"})
+
+
+def _on_event(event: dict[str, Any], *, run: TrainingRun, groups: list[dict[str, Any]]) -> None:
+    _add_group(groups, event)
     match event.pop("kind", None):
         case "epoch":
             run.add(event)
@@ -179,7 +220,13 @@ def _publish(job: TrainJob, paths: PipelinePaths, origin: Mapping[str, Any], run
         for row in csv.DictReader(file):  # an epoch that could not be told when it ended
             run.add({name: float(value) for name, value in row.items()})
     state = json.loads((paths.checkpoint / "state.json").read_text(encoding="utf-8"))
-    content = {**origin, "mlflow_run_id": run.run_id, "epochs": state["epoch"], "best_epoch": state["best_epoch"]}
+    content = {
+        **origin,
+        "mlflow_run_id": run.run_id,
+        "epochs": state["epoch"],
+        "best_epoch": state["best_epoch"],
+        "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
     with replace_file(paths.run) as file:
         file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     publish_run(job, paths.run)

@@ -1,5 +1,6 @@
 """The MLflow run of one training: each epoch once and the true status, whether or not MLflow is there meanwhile."""
 
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -133,6 +134,13 @@ def settle(root: Path, run_name: str, *, status: Status, reason: str) -> None:
     _write(root, record)
     if problem:
         log.warning("MLflow is away; it is told later", run_name=run_name, reason=problem)
+
+
+def forget(root: Path, run_name: str, *, reason: str) -> None:
+    """Let the next training of this name begin a run of its own, at the first step; an unfinished run ends KILLED."""
+    settle(root, run_name, status="KILLED", reason=reason)
+    record_file(root, run_name).unlink(missing_ok=True)
+    shutil.rmtree(ProjectPaths(root).ray_storage / run_name, ignore_errors=True)
 
 
 def run_id_of(root: Path, run_name: str) -> str | None:

@@ -1,32 +1,22 @@
 """dvc.yaml is complete: what a stage reads, whether code, data or parameters, is what makes it run again."""
 
 import ast
+import json
+import re
+import subprocess
+import sys
 from pathlib import Path, PurePosixPath
 
 import pytest
 import yaml
 
+from pipelines.identity import lock_text, pinned
 from pipelines.params import load_pipeline
 from pipelines.paths import PipelinePaths
 
 ROOT = Path(__file__).parents[2]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-# Only refuse what is wrong, or say what params.yaml may hold: without them a stage would give the same.
-CHECKS = {
-    "components/errors.py",
-    "components/evaluation/gate.py",  # of register it is a dependency; elsewhere params.py checks names with it
-    "components/evaluation/settings.py",
-    "components/examples/settings.py",
-    "components/models/shapes.py",
-    "components/settings.py",
-    "components/sources/file.py",
-    "components/sources/generated_settings.py",
-    "components/sources/settings.py",
-    "components/training/settings.py",
-    "components/transforms/check.py",
-    "components/transforms/settings.py",
-}
-# How files are written and read, and services that hold copies: they change no output.
+# Services that hold copies, and how files are written: what a stage reads is not decided there.
 PLUMBING = {
     "components/mapping.py",
     "pipelines/params.py",
@@ -46,7 +36,9 @@ def stage(request) -> str:
 
 
 def entries(stage: str, *keys: str) -> list[str]:
+    """The names under some keys; parameters that are in another file than params.yaml are left out."""
     found = [entry for key in keys for entry in STAGES[stage].get(key, [])]
+    found = [entry for entry in found if not (isinstance(entry, dict) and "headrace.lock" in entry)]
     return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in found]
 
 
@@ -91,15 +83,50 @@ def attribute_chains(file: str, variable: str) -> set[str]:
     return chains - parts_of_others
 
 
-def test_code_that_decides_what_a_stage_gives_is_a_dependency(stage):
-    read = {file for file in reachable(stage) if file.startswith("components/")} - CHECKS
-    assert {file for file in read if not is_below(file, entries(stage, "deps"))} == set()
+def test_code_and_packages_count_by_their_versions_alone(stage):
+    """A comment must not train a model again, and another TensorFlow must."""
+    assert {"headrace.lock": [stage]} in STAGES[stage]["params"]
+    assert [entry for entry in entries(stage, "deps") if not entry.startswith(("data/", "models/", "reports/"))] == []
 
 
-def test_code_that_a_stage_never_reaches_is_no_dependency(stage):
-    """An edit of it would train a model again for nothing."""
-    code = [entry for entry in entries(stage, "deps") if entry.endswith(".py")]
-    assert [file for file in code if file not in reachable(stage)] == []
+def test_headrace_lock_says_what_the_requirements_pin():
+    assert lock_text(pinned(ROOT / "requirements.lock")) == (ROOT / "headrace.lock").read_text(encoding="utf-8"), (
+        "run `make lock`, or `headrace lock --from requirements.lock`"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("changed", "stale"),
+    [
+        ("tensorflow", {"normalize", "train", "evaluate"}),
+        ("polars", {"ingest", "normalize", "split", "evaluate"}),
+        ("numerics", set(STAGES)),
+    ],
+)
+def test_another_version_makes_the_stages_stale_that_it_decides(tmp_path, changed, stale):
+    content = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    reduced = {"pipelines": ["linear"], "linear": content["linear"]}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(reduced), encoding="utf-8")
+    (tmp_path / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    lock = (ROOT / "headrace.lock").read_text(encoding="utf-8")
+    (tmp_path / "headrace.lock").write_text(lock, encoding="utf-8")
+    for path in sorted({one for stage in STAGES for one in entries(stage, "deps", "outs", "metrics", "plots")})[::-1]:
+        file = tmp_path / path.replace("${item.pipeline}", "linear")
+        if not file.exists():  # as a folder is once what lies in it was written
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(path, encoding="utf-8")
+    dvc(tmp_path, "init", "--no-scm", "--quiet")
+    dvc(tmp_path, "commit", "--force", "--quiet")
+    assert json.loads(dvc(tmp_path, "status", "--json")) == {}
+    (tmp_path / "headrace.lock").write_text(re.sub(rf"(\b{changed}: ).*", r"\g<1>99", lock), encoding="utf-8")
+    assert json.loads(dvc(tmp_path, "status", "--json")).keys() == {f"{stage}@linear" for stage in stale}
+
+
+def dvc(folder: Path, *arguments: str) -> str:
+    command = [str(Path(sys.executable).with_name("dvc")), *arguments]
+    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=120)
+    return ended.stdout
 
 
 def test_every_file_that_a_stage_reads_is_a_dependency(stage):

@@ -35,4 +35,6 @@ def test_every_stage_has_its_section_in_params_yaml() -> None:
 def test_every_stage_reads_only_declared_params(repository: Path) -> None:
     for name, stage in yaml.safe_load((repository / "dvc.yaml").read_text())["stages"].items():
         assert stage["cmd"] == f"headrace {name} ${{item.pipeline}}"
-        assert all(param.startswith("${item.pipeline}.") for param in stage["params"])
+        [lock, *params] = stage["params"]
+        assert lock == {"headrace.lock": [name]}
+        assert all(param.startswith("${item.pipeline}.") for param in params)

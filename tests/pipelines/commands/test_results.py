@@ -1,10 +1,13 @@
 """docs/results.md: made of what was measured, and of nothing else."""
 
+import subprocess
+
 import pytest
 
 from components.errors import ParamsError
+from components.numerics import NUMERICS
 from pipelines.commands.results import page, settings_digest, variations
-from pipelines.commands.results_page import Measured, Run, render
+from pipelines.commands.results_page import MEASURED_STAGES, Measured, Run, render
 from pipelines.params import Pipeline, list_pipelines, load_pipeline
 from pipelines.paths import ProjectPaths
 from pipelines.storage.edit_params import with_values
@@ -95,3 +98,39 @@ def test_only_what_decides_the_figures_makes_a_result_an_old_one(pipelines):
     assert settings_digest(same) == settings_digest(linear)
     assert settings_digest(with_values(linear, {"train.num_workers": 1})) == settings_digest(linear)
     assert settings_digest(with_values(linear, {"train.epochs": 11})) != settings_digest(linear)
+
+
+def test_a_row_says_which_code_was_measured_and_where_it_is_older(pipelines):
+    runs = [({"train.seed": seed}, {"accuracy": 0.99, "examples": 318.0}) for seed in (1, 2)]
+    today = {stage: NUMERICS[stage] for stage in MEASURED_STAGES}
+    one = measured("digits", *runs).model_copy(update={"numerics": today})
+    for changes, expected in (
+        ({}, "| 0123456 |"),
+        ({"git_dirty": True}, "| 0123456+ |"),
+        ({"numerics": {**today, "train": 0}}, "| 0123456, older numerics of train |"),
+        ({"numerics": None}, "| 0123456, older numerics |"),
+    ):
+        shown = row(render(pipelines, {"digits": one.model_copy(update=changes)}, pictures=()), "digits")
+        assert shown.endswith(expected), shown
+
+
+def test_a_figure_near_its_bound_is_said_to_be_noise(pipelines):
+    def verdict(*accuracies: float, examples: float = 10_000.0) -> str:
+        figures = [({"train.seed": 1}, {"accuracy": value, "examples": examples}) for value in accuracies]
+        return row(render(pipelines, {"mnist_cnn": measured("mnist_cnn", *figures)}, pictures=()), "mnist_cnn")
+
+    assert "| yes, within noise |" in verdict(0.9935)  # the bound is 0.993, a standard error of one seed 0.0008
+    assert "| no, within noise |" in verdict(0.9925)
+    assert "| yes |" in verdict(0.9935, examples=1e6)
+    assert "| **no** |" in verdict(0.99)
+    assert "| yes, within noise |" in verdict(0.9999, 0.9901, examples=1e9)  # of seeds that differ
+
+
+def test_every_row_names_a_commit_of_this_repository(repository):
+    """Unless it is marked as measured with older numerics, whose commit may be gone."""
+    if (repository / ".git" / "shallow").exists() or not (repository / ".git").exists():
+        pytest.skip("needs the history of the repository")
+    for file in sorted((repository / "docs" / "results").glob("*.json")):
+        one = Measured.model_validate_json(file.read_text(encoding="utf-8"))
+        found = subprocess.run(["git", "cat-file", "-e", f"{one.git_commit}^{{commit}}"], cwd=repository, check=False)
+        assert one.numerics is None or found.returncode == 0, f"{file.name}: {one.git_commit} is not a commit"

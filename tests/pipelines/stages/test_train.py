@@ -115,11 +115,19 @@ def test_an_identical_training_is_recognised_and_kept(project):
     code, output = project.train()
     assert code == 0, output
     before = project.paths.run.read_bytes()
-    code, output = project.train("--workers", "1")  # the number of workers changes nothing
+    project.change_train(max_failures=7)  # changes no weight
+    code, output = project.train()
     assert code == 0, output
     assert "trained before" in output
+    assert json.loads(before)["trained_at"] in output
     assert project.paths.run.read_bytes() == before
     assert len(project.runs()[1]) == 1
+    code, output = project.train("--force")
+    assert code == 0, output
+    again, first = json.loads(project.paths.run.read_bytes()), json.loads(before)
+    assert again["run_name"] == first["run_name"]
+    assert again["groups"] == first["groups"] == [{"num_workers": 2, "threads_per_worker": 1}]
+    assert [run.info.status for run in project.runs()[1]] == ["FINISHED"] * 2
 
 
 def test_everything_that_training_can_do_works_together(project):

@@ -187,7 +187,8 @@ def test_a_job_that_a_person_submits_fetches_its_data_from_the_dvc_remote(server
     project = prepared.copy(tmp_path / "a project")
     for code in ("components", "pipelines"):
         shutil.copytree(REPOSITORY / code, project.root / code, ignore=shutil.ignore_patterns("__pycache__"))
-    (project.root / "dvc.yaml").write_text((REPOSITORY / "dvc.yaml").read_text())
+    for name in ("dvc.yaml", "headrace.lock"):
+        (project.root / name).write_text((REPOSITORY / name).read_text())
     (project.root / ".gitignore").write_text("/data/\n/models/\n/.headrace/\n")
     programs, home = Path(sys.executable).parent, {**os.environ, "HOME": str(tmp_path)}
     dvc = [str(programs / "dvc")]
@@ -214,4 +215,7 @@ def test_a_job_that_a_person_submits_fetches_its_data_from_the_dvc_remote(server
     code, output = project.train(**away | {"HEADRACE_STORAGE": str(tmp_path / "remote" / "headrace")})
     assert code == 0, output
     assert "submitted" not in output  # the results of that job
+    run = json.loads(project.paths.run.read_text())
+    assert f"fetched                        by='{run['run_name']} of hand' from_commit=unknown" in output
+    assert f"trained_at={run['trained_at']}" in output
     assert project.paths.model.is_file()

@@ -1,0 +1,108 @@
+"""What decides the output of a stage besides its data and params: one record for DVC, run names and the storage.
+
+headrace.lock holds it by stage, as the versions of numerics, Python and packages. DVC reads the file as parameters, so
+a stage is stale once a version there changes. A stage refuses to run where the file is not true of the installation.
+"""
+
+import platform
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.errors import ParamsError
+from components.numerics import NUMERICS, PACKAGES, mixing_digest
+from pipelines.paths import ProjectPaths
+from pipelines.storage.atomic import replace_file
+
+Versions = dict[str, int | str]
+
+_HEAD = """\
+# What decides the output of each stage besides its data and params.yaml: versions of numerics, Python and packages.
+# Written by `headrace lock`; DVC runs a stage again when its section changes.
+"""
+
+
+def installed(stage: str) -> Versions:
+    """Versions of this installation that decide the output of a stage."""
+    return {**_own(stage), **{name: version(name) for name in PACKAGES[stage]}}
+
+
+def lock_text(pins: Mapping[str, str] | None = None) -> str:
+    """The content of headrace.lock, for what is installed or for other versions of packages, `pins` by name."""
+    versions = version if pins is None else pins.__getitem__
+    sections = {stage: {**_own(stage), **{name: versions(name) for name in PACKAGES[stage]}} for stage in NUMERICS}
+    return _HEAD + yaml.safe_dump(sections, sort_keys=False)
+
+
+def write_lock(root: Path, requirements: Path | None = None) -> None:
+    """Write headrace.lock from what is installed, or from a file of `name==version` lines; the same text is left alone.
+
+    Raises ParamsError for a file that leaves a package out.
+    """
+    try:
+        text, file = lock_text(None if requirements is None else pinned(requirements)), ProjectPaths(root).lock
+    except KeyError as error:
+        raise ParamsError(f"{requirements}: expected a line {error.args[0]}==VERSION, found none") from error
+    if not file.is_file() or file.read_text(encoding="utf-8") != text:
+        with replace_file(file) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def pinned(requirements: Path) -> dict[str, str]:
+    """Versions by package of a file of `name==version` lines, those whose marker holds for this Python."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    found = {}
+    for line in requirements.read_text(encoding="utf-8").splitlines():
+        try:
+            requirement = Requirement(line.removesuffix("\\").strip())
+        except InvalidRequirement:
+            continue  # a hash or a comment
+        if requirement.marker is None or requirement.marker.evaluate():
+            for pin in requirement.specifier:
+                if pin.operator == "==":
+                    found[requirement.name] = pin.version
+    return found
+
+
+def require_lock(root: Path, stages: Iterable[str]) -> None:
+    """Raise ParamsError unless headrace.lock says of these stages what is installed.
+
+    A project whose dvc.yaml does not read the file needs none.
+    """
+    project = ProjectPaths(root)
+    if not project.lock.is_file():
+        if project.dvc.is_file() and project.lock.name in project.dvc.read_text(encoding="utf-8"):
+            raise ParamsError(f"no {project.lock.name} beside dvc.yaml, which reads it; `headrace lock` writes it")
+        return
+    locked = _read(project.lock)
+    for stage in stages:
+        expected, found = locked.get(stage), installed(stage)
+        if not isinstance(expected, dict):
+            raise ParamsError(f"headrace.lock: no section {stage!r}; `headrace lock` writes it")
+        differing = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
+        if differing:
+            said = ", ".join(f"{name} {expected.get(name)}, found {found.get(name)}" for name in differing)
+            raise ParamsError(
+                f"headrace.lock expects for {stage}: {said}. Install what it says, or let `headrace lock` write what "
+                f"is installed: then {stage} and the stages after it run again"
+            )
+
+
+def _own(stage: str) -> Versions:
+    return {
+        "numerics": NUMERICS[stage],
+        "mixing": mixing_digest(),
+        "python": ".".join(platform.python_version_tuple()[:2]),
+    }
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ParamsError(f"can't read {file}: {error}; `headrace lock` writes it again") from error
+    return content if isinstance(content, dict) else {}

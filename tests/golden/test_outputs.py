@@ -1,0 +1,184 @@
+"""A result's identity counts versions of numerics, not bytes of code: these outputs show when one must be raised."""
+
+import csv
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+from components.evaluation.gate import decide
+from components.evaluation.settings import Threshold
+from components.examples.shards import scan
+from components.examples.splits import SPLITS
+from components.models.saved import load_model
+from components.training import checkpoints
+from pipelines.cluster.job import TrainJob
+from pipelines.cluster.worker import _train
+from pipelines.params import Pipeline
+from pipelines.paths import PipelinePaths
+from pipelines.stages.evaluate import outcome_of
+from pipelines.stages.ingest import ingest
+from pipelines.stages.normalize import normalize
+from pipelines.stages.split import split
+
+Check = Callable[[str, str, Any], None]
+TRAIN = {"optimizer": {"kind": "adam", "learning_rate": 0.01}, "global_batch_size": 16, "epochs": 2, "seed": 3}
+
+
+def table(folder: Path) -> dict[str, Any]:
+    """Numbers with gaps and categories, and a class that follows from a number."""
+    lines = ["key,height,color,count,kind"]
+    for row in range(120):
+        value = row * 37 % 101
+        height, color = "" if row % 17 == 5 else value / 8, ("red", "green", "blue", "")[row % 4]
+        lines.append(f"{row},{height},{color},{row % 7},{'big' if value > 50 else 'small'}")
+    file = folder / "rows.csv"
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    pinned = {"url": str(file), "name": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    layers = [{"kind": "dense", "units": 8, "activation": "relu"}, {"kind": "dropout", "rate": 0.3}]
+    return {
+        "ingest": {
+            "source": {"kind": "delimited", "dataset": "golden", "parts": [{"files": [pinned]}]},
+            "key": ["key"],
+            "features": {
+                "height": {"type": "number", "nullable": True},
+                "color": {"type": "category", "nullable": True},
+                "count": {"type": "number"},
+            },
+            "label": {"name": "kind", "type": "category", "classes": ["small", "big"]},
+        },
+        "normalize": {
+            "transforms": {
+                "height": [{"kind": "impute", "strategy": "median", "indicator": True}, {"kind": "standardize"}],
+                "color": [{"kind": "impute", "strategy": "most_frequent"}, {"kind": "one_hot"}],
+                "count": [{"kind": "min_max"}, {"kind": "polynomial", "degree": 3}],
+            }
+        },
+        "train": {**TRAIN, "model": {"layers": layers}},
+    }
+
+
+def images(folder: Path) -> dict[str, Any]:
+    """Gray images of two classes, in folders."""
+    for row in range(40):
+        pixels = np.add.outer(np.arange(6) * (row + 1), np.arange(6) * (row % 2) * 30).astype(np.uint8)
+        file = folder / "pictures" / ("stripes" if row % 2 else "ramps") / f"{row}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(file)
+    layers = [{"kind": "conv2d", "filters": 4, "kernel_size": 3}, {"kind": "batch_normalization"}, {"kind": "flatten"}]
+    part = {"files": {"root": str(folder / "pictures"), "pattern": "*/*.png"}}
+    return {
+        "ingest": {
+            "source": {"kind": "images", "dataset": "golden", "parts": [part]},
+            "features": {"picture": {"type": "image", "height": 6, "width": 6, "channels": 1}},
+            "label": {"name": "kind", "type": "category", "classes": ["ramps", "stripes"]},
+        },
+        "normalize": {"transforms": {"picture": [{"kind": "scale_pixels"}]}},
+        "train": {**TRAIN, "model": {"layers": layers, "augment": {"shift": 0.1}}},
+    }
+
+
+def number(folder: Path) -> dict[str, Any]:
+    """A number that follows from another; without a key, ids are made of the content."""
+    rows = [{"x": float(row), "y": row * 0.5 + row % 3} for row in range(60)]
+    return {
+        "ingest": {
+            "source": {"kind": "inline", "rows": rows},
+            "features": {"x": {"type": "number"}},
+            "label": {"name": "y", "type": "number"},
+        },
+        "normalize": {"transforms": {"x": [{"kind": "standardize"}]}, "label": {"kind": "standardize"}},
+        "train": {**TRAIN, "model": {"layers": [{"kind": "dense", "units": 1}]}, "window_examples": 32},
+    }
+
+
+def pipeline_of(sections: dict[str, Any]) -> Pipeline:
+    settings = {"num_workers": 1, "threads_per_worker": 1, **sections["train"]}
+    return Pipeline.model_validate(
+        {
+            "name": "golden",
+            "description": "",
+            **sections,
+            "split": {"seed": 1, "validation_fraction": 0.2, "test_fraction": 0.2},
+            "train": settings,
+            "evaluate": {},
+            "register": {"thresholds": {}, "compare_by": "loss"},
+        }
+    )
+
+
+@pytest.mark.parametrize("made", [table, images, number])
+def test_what_stages_compute_is_what_their_version_computes(tmp_path, check: Check, made):
+    pipeline, paths, case = pipeline_of(made(tmp_path)), PipelinePaths(tmp_path, "golden"), made.__name__
+    ingest(pipeline, paths)
+    check("ingest", case, columns(scan(paths.examples).collect()))
+    normalize(pipeline, paths)
+    check("normalize", case, columns(scan(paths.normalized).collect()))
+    split(pipeline, paths)
+    ids = {name: scan(paths.splits / name).select("example_id").collect() for name in SPLITS.categories}
+    check("split", case, {name: found["example_id"].cast(pl.String).to_list() for name, found in ids.items()})
+    job = TrainJob(
+        run_name="golden",
+        folder=tmp_path / "job",
+        splits=paths.splits,
+        statistics=paths.statistics,
+        train=pipeline.train,
+    )
+    job.folder.mkdir()
+    _train(job, rank=0, num_workers=1, threads=1)
+    check("train", case, training(job))
+    outcome = outcome_of(
+        scan(paths.examples).sort("example_id").head(20).collect(),
+        load_model(job.results / "model.keras"),
+        pipeline,
+        paths,
+    )
+    check("evaluate", case, {name: float(value) for name, value in sorted(outcome.metrics.items())})
+
+
+def columns(table: pl.DataFrame) -> dict[str, Any]:
+    """Values by column, in the order of the rows' ids."""
+    rows = table.sort("example_id").with_columns(pl.col("example_id").cast(pl.String))
+    return {column.name: [_plain(value) for value in column.to_list()] for column in rows}
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it; of an image or a vector, its sum, plain and weighted by place."""
+    if isinstance(value, list):
+        numbers = np.asarray(value, dtype=np.float64).ravel()
+        return [float(numbers.sum()), float((numbers * np.arange(1, len(numbers) + 1)).sum())]
+    return value
+
+
+def training(job: TrainJob) -> dict[str, Any]:
+    with (job.results / "history.csv").open(encoding="utf-8", newline="") as file:
+        history = [
+            {name: float(value) for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)
+        ]
+    weights = checkpoints.load(job.results / "checkpoint").best_weights
+    return {"history": history, "weights": [[float(one.sum()), float(np.abs(one).sum())] for one in weights]}
+
+
+def test_the_gate_decides_as_its_version_decides(check: Check):
+    bounds = {"accuracy": Threshold(minimum=0.8)}
+    decisions = []
+    for value in (0.79, 0.8, 0.81, float("nan")):
+        for champion in (None, 0.8, float("nan")):
+            against = None if champion is None else {"accuracy": champion}
+            decision = decide({"accuracy": value}, thresholds=bounds, compare_by="accuracy", champion=against)
+            decisions.append([str(value), str(champion), decision.promote])
+    check("register", "gate", decisions)
+
+
+def test_golden_outputs_are_of_todays_versions():
+    from components.numerics import NUMERICS
+
+    kept = json.loads(Path(__file__).with_name("outputs.json").read_text(encoding="utf-8"))
+    assert {name for name, one in kept.items() if one["version"] != NUMERICS[name.split("/")[0]]} == set()
+    assert {name.split("/")[0] for name in kept} == set(NUMERICS)
