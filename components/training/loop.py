@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from components.errors import DataError
 from components.examples.settings import Label
@@ -26,20 +25,22 @@ from components.training.recorder import Recorder, snapshot
 from components.training.settings import Training
 from components.training.start import set_start_weights
 from components.training.state import TrainingState, is_finished
-from components.training.workers.coordination import limit_waiting
 from components.training.workers.dropout import GlobalBatch
+from components.training.workers.exchange import Exchange, joined
 from components.training.workers.group import require_equal_weights
+from components.training.workers.rendezvous import Rendezvous
 
 Split = Columns | StoredColumns
 
 
 @dataclass(frozen=True)
 class Worker:
-    """Which worker this is, and how long it waits for the others at the start."""
+    """Which worker this is, and where and how long it waits for the others at the start."""
 
     rank: int
     num_workers: int
     start_timeout_seconds: float = 180.0
+    rendezvous: Rendezvous | None = None  # one worker has none
 
 
 @dataclass(frozen=True)
@@ -86,27 +87,45 @@ def train_worker(  # noqa: PLR0913 - each by its keyword
     that follow each other. Without `validation`, epochs have figures of training alone. Continues from the newest whole
     checkpoint in `folder`, where worker 0 writes one after every epoch; without one it begins with `start_weights()` or
     random ones. Raises TrainingError for a loss that is not finite, DataError where a global batch has fewer examples
-    than workers, DeadlineExceededError for workers that don't start, Stopped after the checkpoint of `observer.stop`.
+    than workers, ConnectionError for workers that don't start or are lost, Stopped after the checkpoint of
+    `observer.stop`.
     """
     task = _Task(train, validation, label, tokens, training, worker)
     _require_enough(task)
     resumed = _newest(folder, observer if worker.rank == 0 else Observer())
     if resumed is not None and is_finished(resumed.state, training=training):
         return resumed  # as every other worker: nobody waits for one that has nothing to do
-    core, batch = _compiled(task)
-    observer.on_strategy()
+    with joined(
+        worker.rendezvous, timeout_seconds=worker.start_timeout_seconds, compression=training.gradient_compression
+    ) as exchange:
+        observer.on_group()
+        return _train(task, exchange, resumed, folder=folder, observer=observer, start_weights=start_weights)
+
+
+def _train(
+    task: _Task,
+    exchange: Exchange,
+    resumed: Checkpoint | None,
+    *,
+    folder: Path,
+    observer: Observer,
+    start_weights: Callable[[], Arrays | None],
+) -> Checkpoint:
+    training = task.training
+    core, batch = _compiled(task, exchange)
     if resumed is None and (weights := start_weights()) is not None:
         set_start_weights(core, weights)
     start = resumed or snapshot(core, TrainingState(seed=training.seed), core.get_weights())
-    if worker.rank == 0:
+    if exchange.rank == 0:
         _tell_again(start, observer)
-    _restore(core, start)
-    windows, rank = task.train_windows, worker.rank
-    recorder = Recorder(start, training=training, windows=windows, rank=rank, folder=folder, observer=observer)
+    _restore(core, exchange, start)
+    recorder = Recorder(
+        start, exchange, training=training, windows=task.train_windows, folder=folder, observer=observer
+    )
     if recorder.steps_in_epoch:
-        _fit(core, batch, task, recorder, epochs=start.state.epoch + 1)
+        _fit(core, batch, task, exchange, recorder, epochs=start.state.epoch + 1)
     if not is_finished(recorder.state, training=training):
-        _fit(core, batch, task, recorder, epochs=training.epochs)
+        _fit(core, batch, task, exchange, recorder, epochs=training.epochs)
     return recorder.checkpoint()
 
 
@@ -137,14 +156,13 @@ def _newest(folder: Path, observer: Observer) -> Checkpoint | None:
     return checkpoint
 
 
-def _compiled(task: _Task) -> tuple[keras.Model, GlobalBatch]:
+def _compiled(task: _Task, exchange: Exchange) -> tuple[keras.Model, GlobalBatch]:
     """The model, with the same initial weights on any number of workers, and the source of its masks."""
     training, windows, worker = task.training, task.train_windows, task.worker
-    limit_waiting(num_workers=worker.num_workers, start_timeout_seconds=worker.start_timeout_seconds)
     keras.utils.set_random_seed(training.seed)
     keras.config.set_dtype_policy(training.precision)
     batch = GlobalBatch(windows, seed=training.seed, rank=worker.rank, num_workers=worker.num_workers)
-    with tf.distribute.MultiWorkerMirroredStrategy().scope():
+    with exchange.strategy.scope():
         core = _model(task, batch)
         core.compile(
             build_optimizer(training.optimizer, steps_per_epoch=task.steps_per_epoch, epochs=training.epochs),
@@ -186,16 +204,18 @@ def _first_layer(task: _Task, batch: GlobalBatch) -> keras.layers.Layer | None:
     return None if augment is None else batch.augment(augment)
 
 
-def _restore(core: keras.Model, checkpoint: Checkpoint) -> None:
+def _restore(core: keras.Model, exchange: Exchange, checkpoint: Checkpoint) -> None:
     core.set_weights(checkpoint.weights)
     for variable, value in zip(core.optimizer.variables, checkpoint.optimizer, strict=True):
         variable.assign(value)
     averages.swap(core)  # a checkpoint has them the other way round
     # Not all may have found the same checkpoint whole: better now than after an epoch.
-    require_equal_weights(core, step=checkpoint.state.step)
+    require_equal_weights(core, exchange, step=checkpoint.state.step)
 
 
-def _fit(core: keras.Model, batch: GlobalBatch, task: _Task, recorder: Recorder, *, epochs: int) -> None:
+def _fit(
+    core: keras.Model, batch: GlobalBatch, task: _Task, exchange: Exchange, recorder: Recorder, *, epochs: int
+) -> None:
     """Keras's own `fit` from where the recorder stands to the end of epoch `epochs`."""
     part = {"rank": task.worker.rank, "num_workers": task.worker.num_workers}
     seed, step = task.training.seed, recorder.state.step
@@ -212,9 +232,9 @@ def _fit(core: keras.Model, batch: GlobalBatch, task: _Task, recorder: Recorder,
         averages.trained_weights_stay(core),
         trained_by_all_workers(
             core,
+            exchange,
             steps_per_epoch=steps,
             validation_steps=validation.get("validation_steps", 1),
-            compression=task.training.gradient_compression,
             allow_untested_keras=task.training.allow_untested_keras,
         ) as recorder.group,
     ):

@@ -1,20 +1,22 @@
-"""Keras 3's own `fit` and `evaluate` under MultiWorkerMirroredStrategy, equal to one process.
+"""Keras 3's own `fit` and `evaluate` on several workers, each step equal to one process's to rounding.
 
-Keras 3 fails here in several places (keras#20585): it builds the model from a distributed batch, averages the metrics
-of a step along an axis that scalars don't have, and merges replicas within conditions (gradient accumulation, moving
-averages of weights). It is also wrong where the parts of a global batch differ in size: it averages the workers'
-averages. Nothing of Keras is patched to mend this. Keras calls `model.train_function` where one is set, and
-`optimizer.apply` for every update: these and a few more are set on the very objects and removed again.
+Without GPUs each worker is a TensorFlow program of its own, which knows nothing of the others; what they exchange goes
+along a ring (`components.training.workers.ring`). With GPUs it is MultiWorkerMirroredStrategy, where Keras 3 fails in
+several places (keras#20585): it builds the model from a distributed batch, averages the metrics of a step along an axis
+that scalars don't have, and merges replicas within conditions (gradient accumulation, moving averages of weights). It
+is also wrong where the parts of a global batch differ in size: it averages the workers' averages. Nothing of Keras is
+patched. Keras calls `model.train_function` where one is set, and `optimizer.apply` for every update: these and a few
+more are set on the very objects and removed again.
 
 How each figure is averaged:
 - gradients: one sum over all workers, weighted by each worker's count of examples, divided by the global count;
-- loss and metrics of an epoch: Keras keeps totals and counts per worker, and sums both before it divides;
+- loss and metrics of an epoch: each worker keeps totals and counts, and both are summed before they are divided;
 - loss and metrics of a step, as callbacks see them: this worker's own running figures (no exchange, so no cost).
 
-Class weights go into the dataset as sample weights, its third element: `fit(class_weight=...)` can't change a
-distributed dataset. A custom `train_step` takes its loss from `compute_loss` or a Keras loss object, and applies the
-gradients by the optimizer that the model was compiled with; those applied by another one are not exchanged. A
-`keras.layers.Dropout` draws other masks on two workers than on one: see `components.training.workers.dropout`.
+Class weights go into the dataset as sample weights, its third element. A custom `train_step` takes its loss from
+`compute_loss` or a Keras loss object, and applies the gradients by the optimizer that the model was compiled with;
+those applied by another one are not exchanged. A `keras.layers.Dropout` draws other masks on two workers than on one:
+see `components.training.workers.dropout`.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,10 +28,11 @@ import tensorflow as tf
 
 from components.errors import TrainingError
 from components.training.workers import equality
-from components.training.workers.group import Group
+from components.training.workers.collectives import strategy_overrides
+from components.training.workers.exchange import Exchange
+from components.training.workers.group import Group, metric_overrides
 from components.training.workers.normalization import moments_overrides
 from components.training.workers.override import overridden
-from components.training.workers.ring import Compression, connected
 from components.training.workers.step import Step, compiled, optimizer_overrides, plain
 
 TESTED_KERAS_VERSIONS = ("3.15.1",)
@@ -38,40 +41,34 @@ TESTED_KERAS_VERSIONS = ("3.15.1",)
 @contextmanager
 def trained_by_all_workers(
     model: keras.Model,
+    exchange: Exchange,
     *,
     steps_per_epoch: int,
     validation_steps: int,
-    compression: Compression = "none",
     allow_untested_keras: bool = False,
 ) -> Iterator[Group]:
-    """Make `model.fit` and `model.evaluate` right under the strategy that the model was compiled in.
+    """Make `model.fit` and `model.evaluate` those of all workers.
 
-    `model` must be built and compiled within `strategy.scope()`. Data comes from `worker_dataset`. Raises TrainingError
-    for a version of Keras this was not tested with and for several devices in one worker; and, of several workers, for
-    what can't equal one process: unsynchronized BatchNormalization, and, as `fit` starts, losses that are not a mean
-    over the batch and outputs with a mask.
+    `model` must be built and compiled within `exchange.strategy.scope()`. Data comes from `worker_dataset`. Raises
+    TrainingError for a version of Keras this was not tested with and for several GPUs in one worker; and, of several
+    workers, for what can't equal one process: unsynchronized BatchNormalization, and, as `fit` starts, losses that are
+    not a mean over the batch and outputs with a mask.
     """
     check_keras_version(allow_untested_keras=allow_untested_keras)
-    strategy = model.distribute_strategy
-    equality.require_one_device(strategy)
-    equality.require_synchronized_layers(model)
-    with strategy.scope():
+    equality.require_one_device()
+    equality.require_synchronized_layers(model, num_workers=exchange.num_workers)
+    with exchange.strategy.scope():
         model.optimizer.build(model.trainable_variables)
-    step = Step(Group())
-    with (
-        connected(strategy, compression=compression) as step.ring,
-        overridden(
-            (model, "train_function", _function(model, model.train_step, step, steps=steps_per_epoch)),
-            (model, "test_function", _function(model, model.test_step, step, steps=validation_steps)),
-            (model, "_maybe_symbolic_build", lambda iterator: _build(model, iterator)),
-            (model, "compute_loss", equality.unmasked(model)),
-            # What `worker_dataset` gives is this worker's part: Keras would have it dealt out once more.
-            (strategy, "experimental_distribute_dataset", lambda dataset, options=None: dataset),  # noqa: ARG005
-            *optimizer_overrides(model.optimizer, step),
-            *moments_overrides(model, ring=step.ring),
-            # Updates run within each worker's one replica: TensorFlow can't merge replicas within a condition.
-            (strategy.extended, "_use_merge_call", lambda: False),
-        ),
+    step = Step(Group(), exchange)
+    with overridden(
+        (model, "train_function", _function(model, model.train_step, step, steps=steps_per_epoch)),
+        (model, "test_function", _function(model, model.test_step, step, steps=validation_steps)),
+        (model, "_maybe_symbolic_build", lambda iterator: _build(model, exchange, iterator)),
+        (model, "compute_loss", equality.unmasked(model, num_workers=exchange.num_workers)),
+        *metric_overrides(model, exchange),
+        *optimizer_overrides(model.optimizer, step),
+        *moments_overrides(model, exchange),
+        *strategy_overrides(model),
     ):
         yield step.group
 
@@ -99,20 +96,20 @@ def worker_dataset(dataset: tf.data.Dataset) -> tf.data.Dataset:
     return dataset.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)).with_options(options)
 
 
-def _build(model: keras.Model, iterator: Any) -> None:
+def _build(model: keras.Model, exchange: Exchange, iterator: Any) -> None:
     """Build what `compile` left open, from the dataset's shapes and types."""
     distributed = iterator._distributed_dataset.element_spec
     batch = tf.nest.pack_sequence_as(distributed, tf.nest.flatten(distributed, expand_composites=True))
-    with model.distribute_strategy.scope():
+    with exchange.strategy.scope():
         model._symbolic_build(data_batch=batch)
-    equality.require_mean_losses(model)
+    equality.require_mean_losses(model, num_workers=exchange.num_workers)
 
 
 def _function(
     model: keras.Model, step_function: Callable[[Any], Any], step: Step, *, steps: int
 ) -> Callable[[Any], Any]:
     """Return what Keras calls once per execution: it runs one or more steps and gives this worker's metrics."""
-    strategy = model.distribute_strategy
+    strategy = step.exchange.strategy
     passes = (compiled if model.jit_compile else plain)(model, step_function, step)
 
     def one_step(iterator: Any, request: tf.Tensor) -> Any:

@@ -19,7 +19,7 @@ class Observer:
 
     `on_epoch` takes the epoch (1 is the first), its figures and those of the workers themselves; `on_progress` figures
     by name: epoch, step, steps, examples_per_second, seconds_left_in_epoch, seconds_left. `stop` may be set from any
-    thread. `on_strategy` is called on every worker once TensorFlow has found the others, and has put its own signal
+    thread. `on_group` is called on every worker once it has found the others, and TensorFlow has put its own signal
     handlers in place; `on_checkpoint` on worker 0 with the folder of each checkpoint, whole.
     """
 
@@ -27,7 +27,7 @@ class Observer:
     on_progress: Callable[[Figures], None] = _nobody
     on_note: Callable[[str], None] = _nobody
     stop: threading.Event = field(default_factory=threading.Event)
-    on_strategy: Callable[[], None] = _nobody
+    on_group: Callable[[], None] = _nobody
     on_checkpoint: Callable[[Path], None] = _nobody
 
 

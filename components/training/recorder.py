@@ -19,13 +19,8 @@ from components.training.observer import Observer, Stopped
 from components.training.samples import write_samples
 from components.training.settings import Training
 from components.training.state import TrainingState, after_epoch, is_finished
-from components.training.workers.group import (
-    Group,
-    gather_figures,
-    metric_state,
-    require_equal_weights,
-    restore_metric_state,
-)
+from components.training.workers.exchange import Exchange
+from components.training.workers.group import Group, metric_state, require_equal_weights, restore_metric_state
 from components.training.workers.meter import Meter, worker_figures
 
 PROGRESS_SECONDS = 5.0
@@ -43,10 +38,10 @@ class Recorder(keras.callbacks.Callback):
     def __init__(
         self,
         start: Checkpoint,
+        exchange: Exchange,
         *,
         training: Training,
         windows: Windows,
-        rank: int,
         folder: Path,
         observer: Observer,
     ) -> None:
@@ -55,7 +50,8 @@ class Recorder(keras.callbacks.Callback):
         self.group: Group | None = None  # set before `fit`
         self._training, self._examples_per_step = training, windows.examples / windows.steps
         self._steps_per_epoch = training.steps_per_epoch or windows.steps
-        self._is_first, self._folder, self._observer = rank == 0, folder, observer
+        self._exchange, self._folder, self._observer = exchange, folder, observer
+        self._is_first = exchange.rank == 0
         self._first_step = 0  # of the present `fit`, within its first epoch
         self._meter = Meter()
         self._started_seconds = self._told_seconds = time.monotonic()
@@ -70,7 +66,7 @@ class Recorder(keras.callbacks.Callback):
         self._started_seconds = self._told_seconds = time.monotonic()
         self._first_step = self.steps_in_epoch
         if self._metrics:
-            restore_metric_state(self.model, self._metrics)
+            restore_metric_state(self.model, self._metrics, rank=self._exchange.rank)
             self._metrics = ()
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
@@ -104,14 +100,14 @@ class Recorder(keras.callbacks.Callback):
         """Add the epoch to the state; keep the weights if they are the best so far."""
         figures = self._figures(logs or {})
         _require_finite(epoch + 1, figures)
-        require_equal_weights(self.model, step=self.state.step)
+        require_equal_weights(self.model, self._exchange, step=self.state.step)
         self.state = after_epoch(self.state, figures, training=self._training, steps_per_epoch=self._steps_per_epoch)
         if self.state.best_epoch == epoch + 1:
             with averages.swapped(self.model):
                 self._best_weights = self.model.get_weights()
         self.model.stop_training = is_finished(self.state, training=self._training)
         compute_seconds = self.group.compute_seconds() if self.group is not None else math.nan
-        gathered = gather_figures(self.model.distribute_strategy, [*self._meter.read(), compute_seconds])
+        gathered = self._exchange.gather(np.array([[*self._meter.read(), compute_seconds]]))
         if self._is_first:
             # First: an epoch may be told twice, but none is left out.
             self._observer.on_epoch(epoch + 1, figures, worker_figures(gathered))
@@ -121,7 +117,7 @@ class Recorder(keras.callbacks.Callback):
 
     def checkpoint(self, *, within_epoch: bool = False) -> Checkpoint:
         """Return the present training state, with the running totals of the epoch's metrics if it is not done."""
-        metrics = metric_state(self.model) if within_epoch else ()
+        metrics = metric_state(self.model, self._exchange) if within_epoch else ()
         seconds = self.state.seconds_in_epoch + time.monotonic() - self._started_seconds if within_epoch else 0.0
         state = self.state.model_copy(update={"seconds_in_epoch": seconds})
         return snapshot(self.model, state, self._best_weights, metrics)

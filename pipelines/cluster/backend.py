@@ -1,11 +1,10 @@
-"""The lean TensorFlow backend for Ray Train: TF_CONFIG, a port that stays free, and SIGTERM.
+"""The lean backend for Ray Train: SIGTERM, and where the workers of a group meet.
 
 Ray's own backend imports TensorFlow into the driver and the controller, and sets TF_USE_LEGACY_KERAS=1, which makes
 Keras 3 models fail (ray#47464).
 """
 
-import json
-import os
+import secrets
 import socket
 from dataclasses import dataclass
 
@@ -13,14 +12,22 @@ import ray
 from ray.train._internal.base_worker_group import BaseWorkerGroup
 from ray.train.backend import Backend, BackendConfig
 
+from components.training.workers.rendezvous import Address, Rendezvous
+from pipelines.cluster.ports import bind_in_range
 from pipelines.cluster.preemption import listen
 
-_held: list[socket.socket] = []
+SECRET_BYTES = 32
+LOOPBACK = "127.0.0.1"
+
+_listeners: list[socket.socket] = []  # of this worker's process: one at most
+_places: list[Rendezvous] = []
 
 
 @dataclass
 class TensorflowBackendConfig(BackendConfig):
-    """Asks Ray Train for the lean TensorFlow backend."""
+    """Asks Ray Train for the lean backend, whose workers listen at `ports`, or where each node's own setting says."""
+
+    ports: range | None = None
 
     @property
     def backend_cls(self) -> type[Backend]:
@@ -29,38 +36,47 @@ class TensorflowBackendConfig(BackendConfig):
 
 
 class _TensorflowBackend(Backend):
-    def on_start(self, worker_group: BaseWorkerGroup, backend_config: BackendConfig) -> None:  # noqa: ARG002
-        """Make every worker ready to be told of its end, and tell it the addresses of all."""
-        addresses = worker_group.execute(_prepare)
+    def on_start(self, worker_group: BaseWorkerGroup, backend_config: TensorflowBackendConfig) -> None:
+        """Make every worker ready to be told of its end, and give it the addresses of all and the group's secret.
+
+        The secret is made for this group alone. It goes by Ray's own channel, which asks for the cluster's token.
+        """
+        hosts = worker_group.execute(_prepare)
+        if len(hosts) == 1:
+            return
+        if len(set(hosts)) == 1:
+            hosts = [LOOPBACK] * len(hosts)
+        addresses: list[Address] = ray.get(
+            [
+                worker_group.execute_single_async(rank, _listen, host=host, ports=backend_config.ports)
+                for rank, host in enumerate(hosts)
+            ]
+        )
+        secret = secrets.token_bytes(SECRET_BYTES)
         ray.get(
             [
-                worker_group.execute_single_async(rank, _set_tf_config, addresses=addresses, index=rank)
-                for rank in range(len(worker_group))
+                worker_group.execute_single_async(rank, _meet, addresses=addresses, index=rank, secret=secret)
+                for rank in range(len(hosts))
             ]
         )
 
 
+def rendezvous() -> Rendezvous | None:
+    """The place of this worker in its group; None where it is alone."""
+    return _places[0] if _places else None
+
+
 def _prepare() -> str:
-    """Listen for SIGTERM, and return an address of this node with a port that is kept for TensorFlow."""
+    """Listen for SIGTERM; the address of this node."""
     listen()
-    host = ray.util.get_node_ip_address()
-    port = keep_port(host)
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return str(ray.util.get_node_ip_address())
 
 
-def keep_port(host: str) -> int:
-    """Return a free port that only sockets which share it can take, until this process ends.
-
-    Were it closed again before TensorFlow binds it, another process could get it in between. A socket that does not
-    listen gets no connections.
-    """
-    os.environ["TF_GRPC_REUSE_PORT"] = "true"
-    holder = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    holder.bind((host, 0))
-    _held.append(holder)
-    return int(holder.getsockname()[1])
+def _listen(host: str, ports: range | None) -> Address:
+    """Listen at a port of `host` from now on, so that no other process can take it."""
+    _listeners[:] = [bind_in_range(host, ports)]
+    return host, int(_listeners[0].getsockname()[1])
 
 
-def _set_tf_config(addresses: list[str], index: int) -> None:
-    os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}})
+def _meet(addresses: list[Address], index: int, secret: bytes) -> None:
+    _places[:] = [Rendezvous(index, addresses, secret, _listeners[0])]

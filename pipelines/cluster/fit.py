@@ -19,6 +19,7 @@ from components.errors import ParamsError, ServiceError, TrainingError
 from pipelines.cluster.backend import TensorflowBackendConfig
 from pipelines.cluster.connect import is_remote
 from pipelines.cluster.job import TrainJob
+from pipelines.cluster.ports import port_range
 from pipelines.cluster.progress import follow, mailbox
 from pipelines.cluster.worker import train_on_worker
 from pipelines.params import Train
@@ -136,7 +137,7 @@ class _Trainer(DataParallelTrainer):  # type: ignore[misc]  # ray carries no typ
         super().__init__(
             train_on_worker,
             train_loop_config={"job": job.model_dump_json()},
-            backend_config=TensorflowBackendConfig(),
+            backend_config=TensorflowBackendConfig(port_range()),
             scaling_config=scaling(job.train),
             # A name of its own in this folder: fitting a finished name again would silently give its old result.
             run_config=RunConfig(

@@ -29,20 +29,20 @@ def port_range() -> range | None:
     return range(low, high + 1)
 
 
-def bind_in_range(host: str) -> socket.socket:
-    """A TCP socket that listens on `host`, an address of this machine, at a port that HEADRACE_PORTS allows.
+def bind_in_range(host: str, ports: range | None = None) -> socket.socket:
+    """A TCP socket that listens on `host`, an address of this machine, at one of `ports`, or of HEADRACE_PORTS.
 
     Raises ParamsError where every allowed port is in use, OSError for an address that is not this machine's.
     """
-    ports = port_range()
-    for port in ports or (0,):
+    ports = ports or port_range() or range(1)  # port 0 is any that is free
+    for port in ports:
         try:
             # Reuses ports of connections that have ended (Linux keeps them for a minute), not those of listeners.
             return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
         except OSError as error:
-            if error.errno != errno.EADDRINUSE or ports is None:
+            if error.errno != errno.EADDRINUSE or port == 0:
                 raise
     raise ParamsError(
-        f"every port of {PORTS_VARIABLE}={os.environ[PORTS_VARIABLE]} is in use on {host}, expected a free one for "
-        "each process that listens on this machine; widen the range"
+        f"every port of {PORTS_VARIABLE}={ports[0]}-{ports[-1]} is in use on {host}, expected a free one for each "
+        "process that listens on this machine; widen the range"
     )

@@ -1,4 +1,4 @@
-"""What runs on every Ray Train worker. TensorFlow is imported inside, after TF_CONFIG is set."""
+"""What runs on every Ray Train worker. TensorFlow is imported inside: it takes seconds."""
 
 import csv
 import errno
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.errors import TrainingError, UserError
+from pipelines.cluster.backend import rendezvous
 from pipelines.cluster.columns import remove_columns, split_columns, validation_columns
 from pipelines.cluster.job import TrainJob
 from pipelines.cluster.node import (
@@ -80,7 +81,7 @@ def _train(job: TrainJob, *, rank: int, num_workers: int, threads: int) -> None:
         label=fitted.label,
         tokens=fitted.tokens,
         training=job.train,
-        worker=Worker(rank, num_workers, job.train.start_timeout_seconds),
+        worker=Worker(rank, num_workers, job.train.start_timeout_seconds, rendezvous()),
         folder=job.checkpoints,
         observer=_observer(job, fitted, rank=rank, group={"num_workers": num_workers, "threads_per_worker": threads}),
         start_weights=lambda: read_start_weights(job.start_weights) if job.start_weights else None,
@@ -105,7 +106,7 @@ def _observer(job: TrainJob, fitted: "FittedTable", *, rank: int, group: dict[st
     """Tells whoever follows the training, with the figures in the label's own unit; SIGTERM stops it."""
     from components.training.observer import Observer
 
-    def on_strategy() -> None:
+    def on_group() -> None:
         listen_again()
         if rank == 0:
             tell(job, "group", group)
@@ -119,7 +120,7 @@ def _observer(job: TrainJob, fitted: "FittedTable", *, rank: int, group: dict[st
     def on_note(note: str) -> None:
         tell(job, "note", {"note": note})
 
-    return Observer(on_epoch, on_progress, on_note, STOP, on_strategy, lambda folder: keep_in_storage(job, folder))
+    return Observer(on_epoch, on_progress, on_note, STOP, on_group, lambda folder: keep_in_storage(job, folder))
 
 
 def _lost_the_others(error: Exception) -> bool:

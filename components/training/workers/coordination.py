@@ -1,7 +1,8 @@
-"""Limits on how long TensorFlow waits for other workers; of itself it waits for ever."""
+"""Limits on how long TensorFlow's own servers wait for each other, of workers with GPUs; by default, for ever."""
 
 import socket
 import time
+from collections.abc import Sequence
 
 import tensorflow as tf
 from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
@@ -12,28 +13,25 @@ SHUTDOWN_TIMEOUT_SECONDS = 10
 POLL_SECONDS = 0.05
 
 
-def limit_waiting(*, num_workers: int, start_timeout_seconds: float) -> None:
+def limit_waiting(workers: Sequence[str], *, rank: int, start_timeout_seconds: float) -> None:
     """Make TensorFlow raise where a worker does not start in time, or does not answer any more.
 
     To be called right before the strategy is made, which otherwise configures the coordination service without limits.
     Worker 0 comes back when all others are there; raises DeadlineExceededError if they are not within the limit.
     """
-    if num_workers == 1:
-        return
     context.context().configure_coordination_service(
         service_type="standalone",
         service_leader="/job:worker/replica:0/task:0",
         cluster_register_timeout_in_ms=int(start_timeout_seconds * 1000),
         heartbeat_timeout_in_ms=HEARTBEAT_TIMEOUT_SECONDS * 1000,
         shutdown_barrier_timeout_in_ms=SHUTDOWN_TIMEOUT_SECONDS * 1000,
-        coordinated_jobs=[coordination_config_pb2.CoordinatedJob(name="worker", num_tasks=num_workers)],
+        coordinated_jobs=[coordination_config_pb2.CoordinatedJob(name="worker", num_tasks=len(workers))],
     )
-    cluster = tf.distribute.cluster_resolver.TFConfigClusterResolver()
-    if cluster.task_id == 0:
-        _wait_for(cluster.cluster_spec().job_tasks("worker")[1:], timeout_seconds=start_timeout_seconds)
+    if rank == 0:
+        _wait_for(workers[1:], timeout_seconds=start_timeout_seconds)
 
 
-def _wait_for(workers: list[str], *, timeout_seconds: float) -> None:
+def _wait_for(workers: Sequence[str], *, timeout_seconds: float) -> None:
     """Wait until all listen: the limits above don't hold for worker 0, which would wait for an hour."""
     deadline_seconds = time.monotonic() + timeout_seconds
     for rank, worker in enumerate(workers, start=1):

@@ -9,21 +9,21 @@ import tensorflow as tf
 from components.errors import TrainingError
 
 
-def require_one_device(strategy: tf.distribute.Strategy) -> None:
-    """Raise TrainingError if this worker has more than one device."""
-    devices = len(strategy.extended.worker_devices)
+def require_one_device() -> None:
+    """Raise TrainingError if this worker has more than one GPU."""
+    devices = len(tf.config.get_visible_devices("GPU"))
     if devices > 1:
         raise TrainingError(
-            f"this worker has {devices} devices, expected one; start one worker for each GPU, which sees that one only"
+            f"this worker sees {devices} GPUs, expected one; start one worker for each GPU, which sees that one only"
         )
 
 
-def require_synchronized_layers(model: keras.Model) -> None:
+def require_synchronized_layers(model: keras.Model, *, num_workers: int) -> None:
     """Raise TrainingError if a layer would normalize by each worker's own part of a batch, or can't by the whole."""
     for layer in model._flatten_layers():
         if not (isinstance(layer, keras.layers.BatchNormalization) and layer.trainable):
             continue
-        if not layer.synchronized and model.distribute_strategy.num_replicas_in_sync > 1:
+        if not layer.synchronized and num_workers > 1:
             raise TrainingError(
                 f"layer {layer.path} is a BatchNormalization of each worker's own examples, expected one of the whole "
                 "batch; make it with synchronized=True"
@@ -35,13 +35,13 @@ def require_synchronized_layers(model: keras.Model) -> None:
             )
 
 
-def require_mean_losses(model: keras.Model) -> None:
+def require_mean_losses(model: keras.Model, *, num_workers: int) -> None:
     """Raise TrainingError if, on several workers, a loss of the built model is anything but a mean over the batch.
 
     Gradients are weighted by each worker's count of examples, which is right for means alone.
     """
     compile_loss = model._compile_loss
-    if compile_loss is None or model.distribute_strategy.num_replicas_in_sync == 1:
+    if compile_loss is None or num_workers == 1:
         return
     for reduction in (flat.loss.reduction for flat in compile_loss._flat_losses):
         if reduction not in ("sum_over_batch_size", "mean"):
@@ -51,7 +51,7 @@ def require_mean_losses(model: keras.Model) -> None:
             )
 
 
-def unmasked(model: keras.Model) -> Callable[..., Any]:
+def unmasked(model: keras.Model, *, num_workers: int) -> Callable[..., Any]:
     """Return the model's `compute_loss`, which on several workers raises TrainingError for outputs with a mask.
 
     Keras divides by the count of unmasked positions: each worker by its own part's.
@@ -60,7 +60,7 @@ def unmasked(model: keras.Model) -> Callable[..., Any]:
 
     def compute_loss(x: Any = None, y: Any = None, y_pred: Any = None, *args: Any, **kwargs: Any) -> Any:
         masked = any(getattr(output, "_keras_mask", None) is not None for output in tf.nest.flatten(y_pred))
-        if masked and model.distribute_strategy.num_replicas_in_sync > 1:
+        if masked and num_workers > 1:
             raise TrainingError(
                 "an output of the model has a mask, expected none on several workers; give the mask as sample weights "
                 "in the dataset, with an output that has no mask"

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from components.errors import DataError, TrainingError
 from components.training.batches import worker_slice
-from components.training.workers.override import overridden
+from components.training.workers.exchange import Exchange
+from components.training.workers.override import Override, overridden
 
 
 class Group:
@@ -70,22 +71,14 @@ class Group:
             self._steps.assign_add(1)
 
 
-def gather_figures(
-    strategy: tf.distribute.Strategy, figures: Sequence[float] | NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return float64[num_workers, n]: the `n` figures of every worker, in the order of their ranks."""
-    if strategy.num_replicas_in_sync == 1:
-        return np.asarray([figures], dtype=np.float64)
-    return np.asarray(_gather(strategy, tf.constant(np.asarray(figures, dtype=np.float64))).numpy())
-
-
-def require_equal_weights(model: keras.Model, *, step: int) -> None:
+def require_equal_weights(model: keras.Model, exchange: Exchange, *, step: int) -> None:
     """Raise TrainingError on all workers unless the model's and its optimizer's variables are equal bit for bit.
 
-    The first 48 bits of a BLAKE2b digest of each variable's bytes are compared: as many as a float64 holds exactly.
+    The first 64 bits of a BLAKE2b digest of each variable's bytes are compared.
     """
     variables = [*model.weights, *model.optimizer.variables]
-    digests = gather_figures(model.distribute_strategy, [_digest(_local(variable).numpy()) for variable in variables])
+    own = [_digest(_local(variable).numpy()) for variable in variables]
+    digests = exchange.gather(np.array([own], np.uint64))
     for variable, column in zip(variables, digests.T, strict=True):
         [(most_common, _)] = Counter(column.tolist()).most_common(1)
         others = np.flatnonzero(column != most_common).tolist()
@@ -97,17 +90,17 @@ def require_equal_weights(model: keras.Model, *, step: int) -> None:
             )
 
 
-def metric_state(model: keras.Model) -> list[NDArray[np.float64]]:
+def metric_state(model: keras.Model, exchange: Exchange) -> list[NDArray[np.float64]]:
     """Return the epoch's running totals of loss and metrics, summed over all workers: one array per variable."""
     local = [_local(variable).numpy().astype(np.float64) for variable in model.metrics_variables]
     flat = np.concatenate([values.ravel() for values in local])
-    total = gather_figures(model.distribute_strategy, flat).sum(axis=0)
+    total = exchange.gather(flat[np.newaxis]).sum(axis=0)
     ends = np.cumsum([values.size for values in local])
     return [part.reshape(values.shape) for part, values in zip(np.split(total, ends[:-1]), local, strict=True)]
 
 
-def restore_metric_state(model: keras.Model, state: Sequence[NDArray[np.float64]]) -> None:
-    """Continue an epoch's figures from `state`, on any number of workers.
+def restore_metric_state(model: keras.Model, state: Sequence[NDArray[np.float64]], *, rank: int) -> None:
+    """Continue an epoch's metrics from `state`, on any number of workers.
 
     To be called within `fit`, from a callback's `on_epoch_begin`, before which Keras sets them to zero. Raises
     TrainingError if `state` is another model's.
@@ -118,40 +111,49 @@ def restore_metric_state(model: keras.Model, state: Sequence[NDArray[np.float64]
             f"received the totals of {len(state)} metric variables, expected those of {len(variables)}; the metrics of "
             "a model can't change within an epoch: continue from a checkpoint at the end of one"
         )
-    rank = model.distribute_strategy.cluster_resolver.task_id or 0
     for variable, values in zip(variables, state, strict=True):
-        _local(variable).assign(values if rank == 0 else np.zeros_like(values))  # Keras sums over the workers
+        _local(variable).assign(values if rank == 0 else np.zeros_like(values))  # sums over the workers are taken
 
 
-def predict(model: keras.Model, features: Any, *, rank: int, num_workers: int, batch_size: int) -> Any:
+def metric_overrides(model: keras.Model, exchange: Exchange) -> list[Override]:
+    """What makes `fit` and `evaluate` report an epoch's metrics of all workers, and each step's of this worker alone.
+
+    A strategy of several replicas has metric variables that TensorFlow adds up as they are read.
+    """
+    if exchange.num_workers == model.distribute_strategy.num_replicas_in_sync:
+        return []
+    plain_result = model.get_metrics_result
+
+    def get_metrics_result() -> Any:
+        if tf.inside_function():
+            return plain_result()
+        own = [variable.numpy() for variable in model.metrics_variables]
+        _assign(model.metrics_variables, metric_state(model, exchange))
+        try:
+            return {name: float(value) for name, value in plain_result().items()}
+        finally:
+            _assign(model.metrics_variables, own)
+
+    return [(model, "get_metrics_result", get_metrics_result)]
+
+
+def predict(model: keras.Model, features: Any, exchange: Exchange, *, batch_size: int) -> Any:
     """Return what `model.predict` gives for all rows of `features`, in their order, on every worker.
 
     `features` is an array, or a structure of arrays with as many rows each, the same on every worker, which computes
     its own part of the rows. Raises DataError if there are fewer rows than workers.
     """
     rows = len(tf.nest.flatten(features)[0])
-    if rows < num_workers:
-        raise DataError(f"received {rows} rows to predict for {num_workers} workers, expected at least one for each")
-    part = worker_slice(rows, rank=rank, num_workers=num_workers)
+    if rows < exchange.num_workers:
+        raise DataError(
+            f"received {rows} rows to predict for {exchange.num_workers} workers, expected at least one for each"
+        )
+    part = worker_slice(rows, rank=exchange.rank, num_workers=exchange.num_workers)
     own = tf.nest.map_structure(lambda values: values[part], features)
     # Without the strategy: Keras would exchange every batch.
     with overridden((model, "_distribute_strategy", None), (model, "predict_function", None)):
         predictions = model.predict(own, batch_size=batch_size, verbose=0)
-    gather = model.distribute_strategy.gather
-    return tf.nest.map_structure(lambda values: gather(tf.constant(values), axis=0).numpy(), predictions)
-
-
-@tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
-def _gather(strategy: tf.distribute.Strategy, figures: tf.Tensor) -> tf.Tensor:
-    """One traced sum of rows that are zero but for one worker each; `strategy.gather` is traced anew at every call."""
-
-    def sum_of_rows() -> tf.Tensor:
-        replica = tf.distribute.get_replica_context()
-        own = tf.range(replica.num_replicas_in_sync) == replica.replica_id_in_sync_group
-        rows = tf.where(own[:, tf.newaxis], figures, tf.zeros([], figures.dtype))
-        return replica.all_reduce(tf.distribute.ReduceOp.SUM, rows)
-
-    return strategy.run(sum_of_rows)
+    return tf.nest.map_structure(exchange.gather, predictions)
 
 
 def _local(variable: keras.Variable) -> tf.Variable:
@@ -160,6 +162,11 @@ def _local(variable: keras.Variable) -> tf.Variable:
     return variable.value if strategy is None else strategy.experimental_local_results(variable.value)[0]
 
 
+def _assign(variables: Sequence[keras.Variable], values: Sequence[NDArray[Any]]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
 def _digest(values: NDArray[Any]) -> int:
     data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
-    return int.from_bytes(hashlib.blake2b(data.data, digest_size=6).digest(), "big")
+    return int.from_bytes(hashlib.blake2b(data.data, digest_size=8).digest(), "big")

@@ -9,19 +9,18 @@ from functools import partial
 import keras
 import tensorflow as tf
 
-from components.training.workers.exchange import sum_with_gradient
+from components.training.workers.exchange import Exchange, sum_with_gradient
 from components.training.workers.override import Override
-from components.training.workers.ring import Ring
 
 
-def moments_overrides(model: keras.Model, *, ring: Ring | None) -> list[Override]:
+def moments_overrides(model: keras.Model, exchange: Exchange) -> list[Override]:
     """Return what makes the synchronized layers of a model take their moments from here."""
     layers = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
-    return [(layer, "_moments", partial(_moments, layer, ring)) for layer in layers if layer.synchronized]
+    return [(layer, "_moments", partial(_moments, layer, exchange)) for layer in layers if layer.synchronized]
 
 
 def _moments(
-    layer: keras.layers.BatchNormalization, ring: Ring | None, inputs: tf.Tensor, mask: tf.Tensor | None
+    layer: keras.layers.BatchNormalization, exchange: Exchange, inputs: tf.Tensor, mask: tf.Tensor | None
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Mean and variance of the global batch, float[channels], from this worker's part of it, where `mask` is True.
 
@@ -38,7 +37,7 @@ def _moments(
         centred = tf.where(kept, centred, 0)
         count = tf.reduce_sum(tf.cast(kept, inputs.dtype), axis=axes)
     sums = tf.stack([tf.reduce_sum(centred, axis=axes), tf.reduce_sum(tf.square(centred), axis=axes), count])
-    total, squares, examples = tf.unstack(sum_with_gradient(sums, ring=ring), num=3)
+    total, squares, examples = tf.unstack(sum_with_gradient(sums, exchange=exchange), num=3)
     mean = tf.math.divide_no_nan(total, examples)
     variance = tf.maximum(tf.math.divide_no_nan(squares, examples) - tf.square(mean), 0)
     return mean + shift, variance

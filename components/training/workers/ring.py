@@ -7,46 +7,75 @@ An element is summed on one worker and copied to the others, so all have the sam
 2 * (num_workers - 1) / num_workers of the bytes, the fewest there can be (Patarasuk and Yuan, 2009).
 """
 
-import secrets
 import select
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
-from tensorflow.python.eager import context
 
-from components.training.workers.group import gather_figures
+from components.training.workers.heartbeat import Heartbeat
+from components.training.workers.rendezvous import Neighbours, Rendezvous, connected
 
 Compression = Literal["none", "bfloat16"]
 WIRE_TYPES: dict[Compression, Any] = {"none": np.float32, "bfloat16": tf.bfloat16.as_numpy_dtype}
-CONNECT_TIMEOUT_SECONDS = 60.0
-SILENCE_SECONDS = 5.0
-ANSWER_TIMEOUT_SECONDS = 10.0
 ALIGNED_BYTES = 64
 
 
 class Ring:
-    """The connections of one worker: one to the next rank, one from the rank before."""
+    """One worker's connections to the next rank and from the rank before, and what all workers exchange along them.
+
+    Every worker calls each of the methods, in the same order and with values of the same type.
+    """
 
     def __init__(
         self,
-        to_next: socket.socket,
-        from_previous: socket.socket,
+        neighbours: Neighbours,
+        heartbeat: Heartbeat,
         *,
         rank: int,
         num_workers: int,
         compression: Compression = "none",
     ) -> None:
-        self._to_next, self._from_previous = to_next, from_previous
-        self._rank, self._num_workers = rank, num_workers
+        self.rank, self.num_workers = rank, num_workers
+        self.strategy = tf.distribute.get_strategy()  # TensorFlow's default: each worker is a program of its own
+        self._to_next, self._from_previous, self._heartbeat = neighbours.to_next, neighbours.from_previous, heartbeat
         self._wire_type = np.dtype(WIRE_TYPES[compression])
-        for connection in (to_next, from_previous):
+        for connection in (self._to_next, self._from_previous):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.setblocking(False)
+
+    def sum(self, vector: tf.Tensor, *, exact: bool = False) -> tf.Tensor:
+        """The sums over all workers of `vector`, float32[n], within a step; its gradient is that of all losses."""
+
+        @tf.custom_gradient  # type: ignore[untyped-decorator]
+        def summed(values: tf.Tensor) -> Any:
+            total = tf.numpy_function(partial(self.add, exact=exact), [values], tf.float32)
+            return tf.ensure_shape(total, vector.shape), partial(self.sum, exact=True)
+
+        return summed(vector)
+
+    def gather(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """The rows of all workers, in the order of ranks; they may differ in number, not in shape or type.
+
+        Raises ConnectionError as `add` does.
+        """
+        counts = np.zeros((self.num_workers, 1), np.int64)
+        counts[self.rank] = len(rows)
+        self._pass_round(counts)
+        gathered = np.empty((counts.sum(), *rows.shape[1:]), rows.dtype)
+        parts = np.split(gathered, np.cumsum(counts)[:-1])
+        parts[self.rank][...] = rows
+        self._pass_round(parts)
+        return gathered
+
+    def _pass_round(self, parts: Sequence[NDArray[Any]] | NDArray[Any]) -> None:
+        """Fill the parts of the other workers; each has its own."""
+        for place in ((self.rank - step) % self.num_workers for step in range(self.num_workers - 1)):
+            self._swap(parts[place], parts[place - 1])
 
     def add(self, values: NDArray[np.float32], *, exact: bool = False) -> NDArray[np.float32]:
         """Return the sums over all workers of `values`, float32[n]; every worker calls it with the same `n`.
@@ -54,7 +83,7 @@ class Ring:
         Sums are made in float32. Unless they are to be `exact`, what is sent is rounded where the ring compresses.
         Raises ConnectionError, "lost worker R", if a neighbour ended, or neither sends nor answers any more.
         """
-        rank, num_workers = self._rank, self._num_workers
+        rank, num_workers = self.rank, self.num_workers
         wire_type = np.dtype(np.float32) if exact else self._wire_type
         total = _room(values.size)
         own, parts = np.array_split(values, num_workers), np.array_split(total, num_workers)
@@ -68,10 +97,10 @@ class Ring:
             _unpack(packed, parts[place])
         return total
 
-    def _swap(self, packed: NDArray[Any], part: NDArray[np.float32]) -> NDArray[Any]:
+    def _swap(self, packed: NDArray[Any], part: NDArray[Any]) -> NDArray[Any]:
         """Send `packed` to the next worker; return what the previous one sends for `part`, in `part` if it fits."""
         received = part if packed.dtype == part.dtype else np.empty(part.shape, packed.dtype)
-        unsent, missing = packed.view(np.uint8), received.view(np.uint8)
+        unsent, missing = packed.reshape(-1).view(np.uint8), received.reshape(-1).view(np.uint8)
         while unsent.size or missing.size:
             sent, got = self._send(unsent), self._receive(missing)
             unsent, missing = unsent[sent:], missing[got:]
@@ -99,72 +128,38 @@ class Ring:
         return got
 
     def _wait(self, *, to_send: bool, to_receive: bool) -> None:
-        """Wait for a neighbour; from time to time ask whether it still runs, because its kernel answers for it."""
+        """Wait for a neighbour as long as it lives: the kernel answers for a stopped process, the heartbeat doesn't."""
         waiting = select.poll()
         if to_send:
             waiting.register(self._to_next, select.POLLOUT)
         if to_receive:
             waiting.register(self._from_previous, select.POLLIN)
-        while not waiting.poll(SILENCE_SECONDS * 1000):
+        while not waiting.poll(self._heartbeat.beat_seconds * 1000):
             for offset in (+1, -1):
-                self._require_alive(offset)
-
-    def _require_alive(self, offset: int) -> None:
-        """A slow worker's TensorFlow still answers; that of a stopped process or a lost host does not."""
-        task = f"/job:worker/replica:0/task:{(self._rank + offset) % self._num_workers}"
-        try:
-            context.context().check_collective_ops_peer_health(task, timeout_in_ms=int(ANSWER_TIMEOUT_SECONDS * 1000))
-        except tf.errors.OpError as error:
-            raise self._lost(offset, error.message) from error
+                if reason := self._heartbeat.lost(offset):
+                    raise self._lost(offset, reason)
 
     def _lost(self, offset: int, reason: Any) -> ConnectionError:
-        return ConnectionError(f"lost worker {(self._rank + offset) % self._num_workers}: {reason}")
+        return ConnectionError(f"lost worker {(self.rank + offset) % self.num_workers}: {reason}")
 
 
 @contextmanager
-def connected(strategy: tf.distribute.Strategy, *, compression: Compression = "none") -> Iterator[Ring | None]:
-    """Give this worker's ring, or None where TensorFlow's own exchange is the right one: one worker, or GPUs (NCCL).
+def ring_of(rendezvous: Rendezvous, *, timeout_seconds: float, compression: Compression = "none") -> Iterator[Ring]:
+    """The ring of this worker, once both neighbours are there.
 
-    Every worker calls it, outside of any `tf.function`. "bfloat16" halves what gradients take on the network; it pays
-    where that, and not the processor, is the limit. Raises OSError if the neighbours can't be reached.
+    "bfloat16" halves what gradients take on the network; it pays where that, and not the processor, is the limit.
+    Raises ConnectionError if a neighbour does not start within the limit.
     """
-    if strategy.num_replicas_in_sync == 1 or tf.config.list_logical_devices("GPU"):
-        yield None
-        return
-    addresses = strategy.cluster_resolver.cluster_spec().job_tasks("worker")
-    hosts, rank = [address.rpartition(":")[0].strip("[]") for address in addresses], strategy.cluster_resolver.task_id
-    with _listener(hosts[rank]) as listener:
-        key = secrets.randbits(48)  # a float64 holds it exactly
-        doors = gather_figures(strategy, [listener.getsockname()[1], key])
-        to_next = _knock(hosts, doors, (rank + 1) % len(hosts))
-        from_previous = _answer(listener, key)
-    with to_next, from_previous:
-        yield Ring(to_next, from_previous, rank=rank, num_workers=len(hosts), compression=compression)
-
-
-def _listener(host: str) -> socket.socket:
-    listener = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listener.settimeout(CONNECT_TIMEOUT_SECONDS)
-    return listener
-
-
-def _knock(hosts: Sequence[str], doors: NDArray[np.float64], rank: int) -> socket.socket:
-    """A connection to worker `rank`, which is told its own key: whatever else connects to it does not know that."""
-    port, key = (int(value) for value in doors[rank])
-    connection = socket.create_connection((hosts[rank], port), timeout=CONNECT_TIMEOUT_SECONDS)
-    connection.sendall(key.to_bytes(8, "big"))
-    return connection
-
-
-def _answer(listener: socket.socket, key: int) -> socket.socket:
-    """The first connection that brings `key`."""
-    while True:
-        connection, _ = listener.accept()
-        connection.settimeout(ANSWER_TIMEOUT_SECONDS)
-        with suppress(OSError):
-            if connection.recv(8, socket.MSG_WAITALL) == key.to_bytes(8, "big"):
-                return connection
-        connection.close()
+    with connected(rendezvous, timeout_seconds=timeout_seconds) as neighbours:
+        heartbeat = Heartbeat({+1: neighbours.beat_next, -1: neighbours.beat_previous})
+        with heartbeat.beating():
+            yield Ring(
+                neighbours,
+                heartbeat,
+                rank=rendezvous.rank,
+                num_workers=rendezvous.num_workers,
+                compression=compression,
+            )
 
 
 def _room(size: int) -> NDArray[np.float32]:

@@ -8,10 +8,9 @@ import keras
 import tensorflow as tf
 
 from components.errors import TrainingError
-from components.training.workers.exchange import sum_over_workers
+from components.training.workers.exchange import Exchange, sum_over_workers, sum_with_gradient
 from components.training.workers.group import Group
 from components.training.workers.override import Override, overridden
-from components.training.workers.ring import Ring
 
 StepFunction = Callable[[Any], Any]
 
@@ -25,7 +24,7 @@ class Step:
     """
 
     group: Group
-    ring: Ring | None = None
+    exchange: Exchange
     began: tf.Tensor | None = None
     request: tf.Tensor | None = None
     weight: tf.Tensor | None = None
@@ -37,7 +36,7 @@ def plain(model: keras.Model, step_function: StepFunction, step: Step) -> StepFu
     """Return `step_function`, Keras's or one's own, within the global batch."""
 
     def passes(data: Any) -> Any:
-        step.weight, step.loss_is_weighted = _weight(model.optimizer, data), False
+        step.weight, step.loss_is_weighted = _weight(model.optimizer, data, step.exchange), False
         with overridden(*_tracker_overrides(model, data)):
             return step_function(data)
 
@@ -64,7 +63,7 @@ def compiled(model: keras.Model, step_function: StepFunction, step: Step) -> Ste
         return logs, gradients
 
     def passes_then_update(data: Any) -> Any:
-        weight = _weight(model.optimizer, data)
+        weight = _weight(model.optimizer, data, step.exchange)
         logs, gradients = passes(data, weight, step.group.steps_done())
         step.weight = weight
         if gradients:
@@ -89,24 +88,16 @@ def optimizer_overrides(optimizer: keras.optimizers.Optimizer, step: Step) -> li
         # Before Keras clips or accumulates them, so that both see the gradients of the global batch.
         return plain_apply(_global_gradients(grads, step), trainable_variables)
 
-    innermost = getattr(optimizer, "inner_optimizer", optimizer)  # mixed precision wraps the optimizer
-    [count] = optimizer._distribution_strategy.experimental_local_results(innermost._iterations.value)
-    return [
-        (optimizer, "scale_loss", scale_loss),
-        (optimizer, "apply", apply),
-        (innermost, "_all_reduce_sum_gradients", list),
-        # The count of steps takes the first replica's value, which TensorFlow can't ask for within a condition.
-        (innermost._iterations, "_direct_assign", lambda value: count.assign(tf.cast(value, count.dtype))),
-    ]
+    return [(optimizer, "scale_loss", scale_loss), (optimizer, "apply", apply)]
 
 
-def _weight(optimizer: keras.optimizers.Optimizer, data: Any) -> tf.Tensor:
+def _weight(optimizer: keras.optimizers.Optimizer, data: Any, exchange: Exchange) -> tf.Tensor:
     """The worker's weight in the mean over all: its examples, or, where losses are scaled, its share of all."""
     examples = _examples(data)
     if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return examples
     # Sums instead of means would overflow float16 at loss scales where Keras's own don't: one small exchange more.
-    return examples / tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, examples)
+    return examples / sum_with_gradient(examples, exchange=exchange)
 
 
 def _examples(data: Any) -> tf.Tensor:
@@ -115,7 +106,7 @@ def _examples(data: Any) -> tf.Tensor:
 
 
 def _loss_weight(step: Step) -> tf.Tensor:
-    """The factor for a loss that Keras has divided by the number of workers."""
+    """The factor for a loss that Keras has divided by the replicas of its strategy."""
     return step.weight * tf.distribute.get_replica_context().num_replicas_in_sync
 
 
@@ -139,7 +130,7 @@ def _global_gradients(gradients: Sequence[tf.Tensor | None], step: Step) -> list
         seconds = tf.timestamp() - step.began
     with tf.device("CPU"):
         own_figures = tf.stack([step.weight, step.request])
-    sums, figures = sum_over_workers(weighted, own_figures, ring=step.ring)
+    sums, figures = sum_over_workers(weighted, own_figures, exchange=step.exchange)
     step.group.record(seconds=seconds, requests=figures[1])
     reduced = iter(tf.cast(part / figures[0], gradient.dtype) for part, gradient in zip(sums, present, strict=True))
     return [None if gradient is None else next(reduced) for gradient in gradients]

@@ -17,9 +17,6 @@ WORKER = """
 import json, os, sys
 rank, ports, folder, training = int(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4])
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-workers = [f"127.0.0.1:{port}" for port in ports]
-if len(ports) > 1:
-    os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": rank}})
 from pathlib import Path
 import numpy as np
 from components.examples.settings import CategoryLabel
@@ -28,7 +25,9 @@ from components.training.feeding.columns import Columns
 from components.training.loop import Worker, train_worker
 from components.training.observer import Observer
 from components.training.settings import Training
+from components.training.workers.rendezvous import listen
 
+place = listen([("127.0.0.1", port) for port in ports], rank=rank, secret=bytes(32)) if len(ports) > 1 else None
 generator = np.random.default_rng(0)
 features = generator.normal(size=(257, 6, 6, 1)).astype(np.float32)
 labels = (features[:, 2, 2, 0] + features[:, 3, 3, 0] > 0).astype(np.int32) + (features[:, 0, 0, 0] > 1)
@@ -38,7 +37,7 @@ final = train_worker(
     Columns(features[:97], labels[:97]),
     label=CategoryLabel(name="kind", classes=("a", "b", "c")),
     training=Training.model_validate(training),
-    worker=Worker(rank, len(ports)),
+    worker=Worker(rank, len(ports), rendezvous=place),
     folder=Path(folder) / "checkpoints",
     observer=Observer(),
 )

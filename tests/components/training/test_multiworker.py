@@ -4,8 +4,9 @@ Each process trains all cases in turn: starting one costs more than any case. Th
 """
 
 import json
-import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,22 @@ def test_an_overflow_on_one_worker_skips_the_step_on_all(trained):
 
 
 @pytest.mark.slow
+@pytest.mark.long
+def test_tensorflows_own_exchange_gives_the_same(trained, tmp_path, run_workers):
+    """As on GPUs: MultiWorkerMirroredStrategy, here by way of gRPC instead of NCCL."""
+    run_workers(__file__, num_workers=2, arguments=(str(tmp_path), "collectives"))
+    for rank in range(2):
+        found = json.loads((tmp_path / f"2-{rank}.json").read_text())
+        for case in CASES:
+            tolerance = TOLERANCES.get(case, 1e-5)
+            assert found[case]["updates"] == trained[2][rank][case]["updates"]
+            for metric, values in trained[2][rank][case]["history"].items():
+                np.testing.assert_allclose(found[case]["history"][metric], values, rtol=tolerance, err_msg=metric)
+            for one, other in zip(trained[2][rank][case]["weights"], found[case]["weights"], strict=True):
+                np.testing.assert_allclose(other, one, rtol=tolerance, atol=tolerance / 10)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_several_workers_cannot_train_equally_is_refused(trained, name):
     if 2 not in trained:
@@ -110,50 +127,60 @@ def test_what_several_workers_cannot_train_equally_is_refused(trained, name):
         assert REFUSED[name] in result["refused"][name]
 
 
-def work(rank: int, ports: list[int], folder: Path) -> None:
+@contextmanager
+def by_collectives(place: Any) -> Iterator[Any]:
+    from components.training.workers.collectives import collectives
+    from components.training.workers.ring import ring_of
+
+    with ring_of(place, timeout_seconds=60) as ring:
+        yield collectives(ring, place, timeout_seconds=60)
+
+
+def work(rank: int, ports: list[int], folder: Path, kind: str = "") -> None:
     """Train all cases as one of the workers, and write what came out."""
     import tensorflow as tf
 
-    if len(ports) > 1:
-        cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
-        os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": rank}})
+    from components.training.workers.exchange import joined
+    from components.training.workers.rendezvous import listen
+
     if gpus := tf.config.list_physical_devices("GPU"):
         tf.config.set_visible_devices(gpus[rank], "GPU")
         tf.config.experimental.enable_tensor_float_32_execution(False)  # of 11 bits
-    strategy, place = tf.distribute.MultiWorkerMirroredStrategy(), (rank, len(ports))
-    results: dict[str, Any] = {case: train(case, strategy, place) for case in CASES}
-    if len(ports) == 1:
-        plain = {case: train(case, None, place) for case in CASES}
-        (folder / "0-0.json").write_text(json.dumps(plain))
-    if len(ports) == 2:
-        results["refused"] = {name: refusal(name, strategy, place) for name in REFUSED}
+    place = listen([("127.0.0.1", port) for port in ports], rank=rank, secret=bytes(32)) if len(ports) > 1 else None
+    with (by_collectives if kind else joined)(place) as exchange:
+        results: dict[str, Any] = {case: train(case, exchange) for case in CASES}
+        if len(ports) == 1:
+            plain = {case: train(case, None) for case in CASES}
+            (folder / "0-0.json").write_text(json.dumps(plain))
+        if len(ports) == 2:
+            results["refused"] = {name: refusal(name, exchange) for name in REFUSED}
     (folder / f"{len(ports)}-{rank}.json").write_text(json.dumps(results))
 
 
-def train(case: str, strategy: Any, place: tuple[int, int]) -> dict[str, Any]:
+def train(case: str, exchange: Any) -> dict[str, Any]:
     import keras
 
     from components.training.multiworker import trained_by_all_workers, worker_dataset
     from components.training.workers.group import require_equal_weights
 
-    data = example_data(case)
+    data, place = example_data(case), (exchange.rank, exchange.num_workers) if exchange else (0, 1)
     batches, validation_batches = serve(data, EXAMPLES, *place), serve(data, VALIDATED, *place)
     settings = {"steps_per_epoch": STEPS, "epochs": EPOCHS, "validation_steps": VALIDATION_STEPS, "verbose": 0}
-    if strategy is None:
+    if exchange is None:
         model = build(case, plain=True)
         history = model.fit(batches, validation_data=validation_batches, shuffle=False, **settings)
     else:
-        with strategy.scope():
+        with exchange.strategy.scope():
             model = build(case, plain=False)
-        with trained_by_all_workers(model, steps_per_epoch=STEPS, validation_steps=VALIDATION_STEPS):
+        with trained_by_all_workers(model, exchange, steps_per_epoch=STEPS, validation_steps=VALIDATION_STEPS):
             history = model.fit(
                 worker_dataset(batches),
                 validation_data=worker_dataset(validation_batches),
                 shuffle=False,
                 **settings,
             )
-        assert not overridden_attributes(model, strategy)
-        require_equal_weights(model, step=EPOCHS * STEPS)
+        assert not overridden_attributes(model, exchange.strategy)
+        require_equal_weights(model, exchange, step=EPOCHS * STEPS)
     scale = getattr(model.optimizer, "dynamic_scale", None)
     return {
         "history": history.history,
@@ -168,7 +195,7 @@ def overridden_attributes(model: Any, strategy: Any) -> list[str]:
     names = {
         "train_function": model.train_function,
         "test_function": model.test_function,
-        **{name: vars(model).get(name) for name in ("compute_loss", "_maybe_symbolic_build")},
+        **{name: vars(model).get(name) for name in ("compute_loss", "_maybe_symbolic_build", "get_metrics_result")},
         **{name: vars(model.optimizer).get(name) for name in ("apply", "scale_loss")},
         "_all_reduce_sum_gradients": vars(optimizer).get("_all_reduce_sum_gradients"),
         "_direct_assign": vars(optimizer._iterations).get("_direct_assign"),
@@ -178,7 +205,7 @@ def overridden_attributes(model: Any, strategy: Any) -> list[str]:
     return [name for name, value in names.items() if value is not None]
 
 
-def refusal(name: str, strategy: Any, place: tuple[int, int]) -> str:
+def refusal(name: str, exchange: Any) -> str:
     """The message of the TrainingError that training `name` raises."""
     import keras
 
@@ -187,7 +214,7 @@ def refusal(name: str, strategy: Any, place: tuple[int, int]) -> str:
 
     normalization = {"unsynchronized": False, "synchronized and compiled": True}.get(name)
     reduction = {"sum": "sum", "sum of weights": "mean_with_sample_weight"}.get(name, "sum_over_batch_size")
-    with strategy.scope():
+    with exchange.strategy.scope():
         inputs = keras.Input((12,))
         tensor = keras.layers.Masking()(keras.layers.Reshape((12, 1))(inputs)) if name == "mask" else inputs
         if normalization is not None:
@@ -196,9 +223,9 @@ def refusal(name: str, strategy: Any, place: tuple[int, int]) -> str:
         model = kind(inputs, keras.layers.Dense(3)(tensor))
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction)
         model.compile("adam", "mse" if name == "mask" else loss, jit_compile="compiled" in name)
-    batches = worker_dataset(serve(example_data(name), EXAMPLES, *place))
+    batches = worker_dataset(serve(example_data(name), EXAMPLES, exchange.rank, exchange.num_workers))
     try:
-        with trained_by_all_workers(model, steps_per_epoch=STEPS, validation_steps=1):
+        with trained_by_all_workers(model, exchange, steps_per_epoch=STEPS, validation_steps=1):
             model.fit(batches, steps_per_epoch=STEPS, verbose=0)
     except TrainingError as error:
         return str(error)
@@ -335,4 +362,4 @@ def serve(data: Any, examples: int, rank: int, num_workers: int) -> Any:
 
 
 if __name__ == "__main__":
-    work(int(sys.argv[1]), json.loads(sys.argv[2]), Path(sys.argv[3]))
+    work(int(sys.argv[1]), json.loads(sys.argv[2]), Path(sys.argv[3]), *sys.argv[4:])

@@ -16,9 +16,6 @@ WORKER = """
 import json, os, sys
 rank, ports, folder = int(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-workers = [f"127.0.0.1:{port}" for port in ports]
-if len(ports) > 1:
-    os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": rank}})
 from pathlib import Path
 import numpy as np
 from components.examples.settings import NextTokenLabel
@@ -27,7 +24,9 @@ from components.training.feeding.columns import Columns
 from components.training.loop import Worker, train_worker
 from components.training.observer import Observer
 from components.training.settings import Training
+from components.training.workers.rendezvous import listen
 
+place = listen([("127.0.0.1", port) for port in ports], rank=rank, secret=bytes(32)) if len(ports) > 1 else None
 generator = np.random.default_rng(0)
 ids = generator.integers(1, 6, size=(41, 6))
 ids[np.arange(6) >= generator.integers(2, 7, size=(41, 1))] = 0  # texts of two to six tokens
@@ -45,7 +44,7 @@ final = train_worker(
     label=NextTokenLabel(name="text"),
     tokens=6,
     training=Training.model_validate({**training, "global_batch_size": 12, "epochs": 2, "seed": 3}),
-    worker=Worker(rank, len(ports)),
+    worker=Worker(rank, len(ports), rendezvous=place),
     folder=Path(folder) / "checkpoints",
     observer=Observer(),
 )

@@ -6,6 +6,8 @@ import os
 import signal
 import time
 
+import grpc
+import psutil
 import pytest
 
 pytestmark = pytest.mark.slow
@@ -100,6 +102,52 @@ def test_an_interrupted_training_leaves_no_process_and_a_killed_run(project, ses
         time.sleep(0.2)
     assert session_processes(process.pid) == []
     assert [run.info.status for run in project.runs()[1]] == [status]
+
+
+def test_while_it_trains_nobody_listens_for_tensorflow(project, session_processes):
+    """A TensorFlow server reads and writes files for whoever reaches it."""
+    project.change_train(epochs=10_000)
+    process, _ = project.start_until("epoch 2/")
+    try:
+        found = [psutil.Process(one) for one in session_processes(process.pid)]
+        listening = {one.laddr for each in found for one in each.net_connections("tcp") if one.status == "LISTEN"}
+        assert [one for one in listening if serves_tensorflow(one.port)] == []
+        workers = [psutil.Process(one) for one in session_processes(process.pid, "RayTrainWorker")]
+        ours, theirs = (
+            {(one.laddr, one.raddr) for one in worker.net_connections("tcp") if one.status == "ESTABLISHED"}
+            for worker in workers
+        )
+        ring = {(local, remote) for local, remote in ours if (remote, local) in theirs}
+        assert len(ring) >= 4, "gradients and heartbeats, to both sides"
+        assert {local.ip for local, _ in ring} == {"127.0.0.1"}
+    finally:
+        os.kill(process.pid, signal.SIGTERM)
+        process.communicate(timeout=60)
+
+
+def serves_tensorflow(port: int) -> bool:
+    """Whether a TensorFlow server answers, as one does before a session is opened."""
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        try:
+            channel.unary_unary("/tensorflow.MasterService/ListDevices")(b"", timeout=5)
+        except grpc.RpcError as error:
+            # UNIMPLEMENTED: another service of gRPC; the others: no gRPC, or one that asks for a token.
+            other = (
+                grpc.StatusCode.UNIMPLEMENTED,
+                grpc.StatusCode.UNAVAILABLE,
+                grpc.StatusCode.UNAUTHENTICATED,
+                grpc.StatusCode.DEADLINE_EXCEEDED,
+            )
+            return error.code() not in other
+    return True
+
+
+def test_the_probe_above_finds_a_tensorflow_server(free_ports):
+    import tensorflow as tf
+
+    [port] = free_ports(1)
+    tf.distribute.Server({"worker": [f"127.0.0.1:{port}"]}, job_name="worker", task_index=0)
+    assert serves_tensorflow(port)
 
 
 def test_an_error_of_a_workers_own_ends_the_training_at_once_with_its_traceback(project):

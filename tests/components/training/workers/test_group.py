@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -51,7 +50,6 @@ def test_every_worker_gets_the_figures_of_all_in_the_order_of_ranks(told):
     for num_workers, result in workers(told):
         expected = [[rank + 0.25, *FIGURES] for rank in range(num_workers)]
         np.testing.assert_array_equal(np.array(result["gathered"], dtype=np.float64), np.array(expected))
-        assert result["traces_of_three_calls"] <= 1
 
 
 def test_weights_that_differ_in_one_bit_stop_all_workers_and_say_whose(told):
@@ -86,27 +84,26 @@ def test_fewer_rows_than_workers_are_refused(told):
 
 def work(rank: int, ports: list[int], folder: Path) -> None:
     """Do all of it as one of the workers, and write what came out."""
-    import tensorflow as tf
+    from components.training.workers.exchange import joined
+    from components.training.workers.rendezvous import listen
 
-    if len(ports) > 1:
-        cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
-        os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": rank}})
-    strategy, place = tf.distribute.MultiWorkerMirroredStrategy(), (rank, len(ports))
-    result = {
-        **stop_together(strategy, place),
-        **exchange_figures(strategy, rank),
-        "difference": differ(strategy, place),
-        **continue_epoch(strategy, place, folder / "stopped.npz"),
-        **predict_rows(strategy, place),
-    }
+    place = listen([("127.0.0.1", port) for port in ports], rank=rank, secret=bytes(32)) if len(ports) > 1 else None
+    with joined(place) as exchange:
+        result = {
+            **stop_together(exchange),
+            **exchange_figures(exchange),
+            "difference": differ(exchange),
+            **continue_epoch(exchange, folder / "stopped.npz"),
+            **predict_rows(exchange),
+        }
     (folder / f"{len(ports)}-{rank}.json").write_text(json.dumps(result))
 
 
-def stop_together(strategy: Any, place: tuple[int, int]) -> dict[str, Any]:
+def stop_together(exchange: Any) -> dict[str, Any]:
     """The last worker asks to stop after step 3; the first is slow."""
     import timeit
 
-    rank, num_workers = place
+    rank, num_workers = exchange.rank, exchange.num_workers
 
     def after_step(step: int, model: Any, group: Any) -> None:
         if step == 3 and rank == num_workers - 1:
@@ -116,7 +113,7 @@ def stop_together(strategy: Any, place: tuple[int, int]) -> dict[str, Any]:
             model.stop_training = True
 
     stopped: list[int] = []
-    _, group = fit(compiled(strategy), place, after_step, slow=rank == 0)
+    _, group = fit(compiled(exchange), exchange, after_step, slow=rank == 0)
     compute_seconds, again = group.compute_seconds(), group.compute_seconds()
     return {
         "stopped_after": stopped[0],
@@ -126,18 +123,12 @@ def stop_together(strategy: Any, place: tuple[int, int]) -> dict[str, Any]:
     }
 
 
-def exchange_figures(strategy: Any, rank: int) -> dict[str, Any]:
-    from components.training.workers import group
-
-    gathered = [group.gather_figures(strategy, [rank + 0.25, *FIGURES]) for _ in range(2)][-1]
-    before = group._gather.experimental_get_tracing_count()
-    for _ in range(3):
-        group.gather_figures(strategy, [float(rank), 2.0])
-    traces = group._gather.experimental_get_tracing_count() - before
-    return {"gathered": gathered.tolist(), "traces_of_three_calls": traces}
+def exchange_figures(exchange: Any) -> dict[str, Any]:
+    gathered = [exchange.gather(np.array([[exchange.rank + 0.25, *FIGURES]])) for _ in range(2)][-1]
+    return {"gathered": gathered.tolist()}
 
 
-def differ(strategy: Any, place: tuple[int, int]) -> str:
+def differ(exchange: Any) -> str:
     """Worker 1 turns a bias of 0.0 into -0.0, equal as a number, in the middle of an epoch."""
     from components.errors import TrainingError
     from components.training.workers.group import require_equal_weights
@@ -145,64 +136,68 @@ def differ(strategy: Any, place: tuple[int, int]) -> str:
     def after_step(step: int, model: Any, group: Any) -> None:
         if step != 3:
             return
-        bias = model.get_layer("middle").bias.value
-        [own] = strategy.experimental_local_results(bias)
-        if place[0] == 1:
-            own.assign(-own)
-        require_equal_weights(model, step=step)
+        bias = model.get_layer("middle").bias
+        if exchange.rank == 1:
+            bias.assign(-bias)
+        require_equal_weights(model, exchange, step=step)
 
     try:
-        fit(compiled(strategy, learning_rate=0.0), place, after_step)
+        fit(compiled(exchange, learning_rate=0.0), exchange, after_step)
     except TrainingError as error:
         return str(error)
     return "none"
 
 
-def continue_epoch(strategy: Any, place: tuple[int, int], path: Path) -> dict[str, Any]:
+def continue_epoch(exchange: Any, path: Path) -> dict[str, Any]:
     """Two workers train an epoch, and its beginning only; any number of workers trains the rest."""
     from components.errors import TrainingError
-    from components.training.workers.group import gather_figures, metric_state, restore_metric_state
+    from components.training.workers.group import metric_state, restore_metric_state
 
     undisturbed: dict[str, Any] = {}
-    if place[1] == 2:
-        undisturbed, _ = fit(compiled(strategy), place)
+    if exchange.num_workers == 2:
+        undisturbed, _ = fit(compiled(exchange), exchange)
 
         def stop(step: int, model: Any, group: Any) -> None:
             if step == STOPPED_AT:
                 model.stop_training = True
-                arrays = [*values_of(model.weights), *values_of(model.optimizer.variables), *metric_state(model)]
-                if place[0] == 0:
+                arrays = [
+                    *values_of(model.weights),
+                    *values_of(model.optimizer.variables),
+                    *metric_state(model, exchange),
+                ]
+                if exchange.rank == 0:
                     np.savez(path, *arrays)
-                gather_figures(strategy, [])  # none goes on before it is written
+                exchange.gather(np.zeros(0))  # none goes on before it is written
 
-        fit(compiled(strategy), place, stop)
-    model = compiled(strategy)
+        fit(compiled(exchange), exchange, stop)
+    model = compiled(exchange)
     variables = [*model.weights, *model.optimizer.variables]
     with np.load(path) as arrays:
         saved = [arrays[name] for name in arrays.files]
     for variable, values in zip(variables, saved, strict=False):
         variable.assign(values)
     totals = saved[len(variables) :]
-    continued, _ = fit(
-        model, place, first_step=STOPPED_AT, before_epoch=lambda model: restore_metric_state(model, totals)
-    )
+
+    def restore(model: Any) -> None:
+        restore_metric_state(model, totals, rank=exchange.rank)
+
+    continued, _ = fit(model, exchange, first_step=STOPPED_AT, before_epoch=restore)
     try:
-        restore_metric_state(model, totals[:1])
+        restore_metric_state(model, totals[:1], rank=exchange.rank)
         refusal = "none"
     except TrainingError as error:
         refusal = str(error)
     return {"undisturbed": undisturbed, "continued": continued, "wrong_totals": refusal}
 
 
-def predict_rows(strategy: Any, place: tuple[int, int]) -> dict[str, Any]:
+def predict_rows(exchange: Any) -> dict[str, Any]:
     import keras
 
     from components.errors import DataError
     from components.training.workers.group import predict
 
-    rank, num_workers = place
     keras.utils.set_random_seed(1)
-    with strategy.scope():
+    with exchange.strategy.scope():
         inputs = {"a": keras.Input((3,), name="a"), "b": keras.Input((2,), name="b")}
         tensor = keras.layers.Concatenate()(list(inputs.values()))
         model = keras.Model(inputs, {"c": keras.layers.Dense(2)(tensor), "d": keras.layers.Dense(1)(tensor)})
@@ -212,23 +207,21 @@ def predict_rows(strategy: Any, place: tuple[int, int]) -> dict[str, Any]:
     errors = []
     for count in (8, 7, 3):  # in batches of 2: parts of up to three batches, uneven, and of one row each
         some = {name: values[:count] for name, values in rows.items()}
-        predicted = predict(model, some, rank=rank, num_workers=num_workers, batch_size=2)
+        predicted = predict(model, some, exchange, batch_size=2)
         errors += [float(np.abs(predicted[name] - expected[name][:count]).max()) for name in expected]
     try:
-        predict(
-            model, {name: values[:1] for name, values in rows.items()}, rank=rank, num_workers=num_workers, batch_size=2
-        )
+        predict(model, {name: values[:1] for name, values in rows.items()}, exchange, batch_size=2)
         refusal = "none"
     except DataError as error:
         refusal = str(error)
     return {"largest_prediction_error": max(errors), "too_few_rows": refusal}
 
 
-def compiled(strategy: Any, *, learning_rate: float = 0.01) -> Any:
+def compiled(exchange: Any, *, learning_rate: float = 0.01) -> Any:
     import keras
 
     keras.utils.set_random_seed(3)
-    with strategy.scope():
+    with exchange.strategy.scope():
         middle = keras.layers.Dense(8, "relu", name="middle")
         model = keras.Sequential([keras.Input((5,)), middle, keras.layers.Dense(1, "sigmoid")])
         model.compile(
@@ -242,7 +235,7 @@ def compiled(strategy: Any, *, learning_rate: float = 0.01) -> Any:
 
 def fit(
     model: Any,
-    place: tuple[int, int],
+    exchange: Any,
     after_step: Any = None,
     *,
     before_epoch: Any = None,
@@ -263,9 +256,9 @@ def fit(
             if after_step is not None:
                 after_step(batch + 1, self.model, group)
 
-    batches = worker_dataset(serve(*place, first_step=first_step, slow=slow))
+    batches = worker_dataset(serve(exchange.rank, exchange.num_workers, first_step=first_step, slow=slow))
     steps = STEPS - first_step
-    with trained_by_all_workers(model, steps_per_epoch=steps, validation_steps=1) as group:
+    with trained_by_all_workers(model, exchange, steps_per_epoch=steps, validation_steps=1) as group:
         history = model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[Calls()])
     return history.history, group
 

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from components.training.workers import normalization
+from components.training.workers.exchange import Alone
 from components.training.workers.override import overridden
 
 
 def moments(layer: Any, inputs: Any, mask: Any = None) -> tuple[Any, Any]:
     model = keras.Sequential([keras.Input(inputs.shape[1:]), layer])
-    with overridden(*normalization.moments_overrides(model, ring=None)):
+    with overridden(*normalization.moments_overrides(model, Alone())):
         mean, variance = layer._moments(keras.ops.convert_to_tensor(inputs), mask)
     return np.asarray(mean), np.asarray(variance)
 
@@ -59,7 +60,7 @@ def test_gradients_are_those_of_moments_that_are_not_shifted():
     layer.build(inputs.shape)
     layer.moving_mean.assign([1.0, 2.0, 3.0])
     model = keras.Sequential([keras.Input((3,)), layer])
-    with overridden(*normalization.moments_overrides(model, ring=None)), tf.GradientTape() as tape:
+    with overridden(*normalization.moments_overrides(model, Alone())), tf.GradientTape() as tape:
         tape.watch(inputs)
         outputs = tf.reduce_sum(tf.square(layer(inputs, training=True)) * inputs)
     layer.moving_mean.assign([0.0, 0.0, 0.0])
@@ -73,7 +74,7 @@ def test_gradients_are_those_of_moments_that_are_not_shifted():
 def test_a_layer_has_one_exchange(monkeypatch):
     exchanged = []
 
-    def counted(sums: Any, *, ring: Any) -> Any:
+    def counted(sums: Any, *, exchange: Any) -> Any:
         exchanged.append(sums.shape.as_list())
         return sums
 
@@ -84,4 +85,4 @@ def test_a_layer_has_one_exchange(monkeypatch):
 
 def test_a_layer_that_is_not_synchronized_is_left_to_keras():
     model = keras.Sequential([keras.Input((3,)), keras.layers.BatchNormalization()])
-    assert normalization.moments_overrides(model, ring=None) == []
+    assert normalization.moments_overrides(model, Alone()) == []

@@ -9,26 +9,41 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from components.training.workers.heartbeat import Heartbeat
+from components.training.workers.rendezvous import Neighbours
 from components.training.workers.ring import Ring
 
 
 def ring_of(num_workers: int, **options) -> list[Ring]:
-    """The workers' ends of a ring."""
-    pairs = []
-    for _ in range(num_workers):
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            to_next = socket.create_connection(listener.getsockname())
-            pairs.append((to_next, listener.accept()[0]))
-    return [
-        Ring(pairs[rank][0], pairs[rank - 1][1], rank=rank, num_workers=num_workers, **options)
-        for rank in range(num_workers)
-    ]
+    """The workers' ends of a ring; their hearts do not beat."""
+    pairs = [connection() for _ in range(num_workers)]
+    beats = [socket.socketpair() for _ in range(num_workers)]
+    rings = []
+    for rank in range(num_workers):
+        neighbours = Neighbours(pairs[rank][0], pairs[rank - 1][1], beats[rank][0], beats[rank - 1][1])
+        for one in neighbours:
+            one.setblocking(False)
+        heartbeat = Heartbeat({+1: neighbours.beat_next, -1: neighbours.beat_previous})
+        rings.append(Ring(neighbours, heartbeat, rank=rank, num_workers=num_workers, **options))
+    return rings
+
+
+def connection() -> tuple[socket.socket, socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        to_next = socket.create_connection(listener.getsockname())
+        return to_next, listener.accept()[0]
 
 
 def close(rings: list[Ring]) -> None:
     for ring in rings:
-        ring._to_next.close()
-        ring._from_previous.close()
+        for one in (ring._to_next, ring._from_previous, *ring._heartbeat._connections.values()):
+            one.close()
+
+
+def gathered(rings: list[Ring], rows: list[np.ndarray]) -> list[np.ndarray]:
+    with ThreadPoolExecutor(len(rings)) as threads:
+        futures = [threads.submit(ring.gather, one) for ring, one in zip(rings, rows, strict=True)]
+        return [future.result(timeout=60) for future in futures]
 
 
 def sums(rings: list[Ring], values: list[np.ndarray], **options) -> list[np.ndarray]:
@@ -105,5 +120,32 @@ def test_nothing_is_summed_to_nothing(compression):
     rings = ring_of(2, compression=compression)
     try:
         assert [one.shape for one in sums(rings, [np.empty(0, np.float32)] * 2)] == [(0,), (0,)]
+    finally:
+        close(rings)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    counts=st.lists(st.integers(0, 5), min_size=2, max_size=5),
+    shape=st.sampled_from([(), (3,), (2, 0), (2, 3)]),
+    dtype=st.sampled_from(["float64", "uint64", "float32", "int8", "bool"]),
+)
+def test_rows_of_all_workers_are_gathered_in_the_order_of_ranks_bit_for_bit(counts, shape, dtype):
+    generator = np.random.default_rng(1)
+    rows = [generator.integers(0, 255, (count, *shape)).astype(dtype) for count in counts]
+    rings = ring_of(len(counts))
+    try:
+        for found in gathered(rings, rows):
+            np.testing.assert_array_equal(found, np.concatenate(rows))
+            assert found.dtype == np.dtype(dtype)
+    finally:
+        close(rings)
+
+
+def test_what_is_not_a_number_is_gathered_as_it_is():
+    rings, rows = ring_of(2), [np.array([-0.0, np.nan, np.inf]), np.array([2.0**52 + 1])]
+    try:
+        for found in gathered(rings, rows):
+            assert found.tobytes() == np.concatenate(rows).tobytes()
     finally:
         close(rings)

@@ -1,0 +1,70 @@
+"""TensorFlow's own exchange, for workers with GPUs: MultiWorkerMirroredStrategy, whose gradients go by NCCL.
+
+It starts a server on each worker that listens on all interfaces and does what anybody says who reaches it. A filter of
+the kernel keeps from it whoever is not on a machine of the group: see `components.training.workers.server_filter`.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from components.training.workers.coordination import limit_waiting
+from components.training.workers.override import Override
+from components.training.workers.rendezvous import Rendezvous
+from components.training.workers.ring import Ring
+from components.training.workers.server_filter import closed_to_others
+
+
+class Collectives:
+    """Sums by TensorFlow's collectives, within `strategy.run`; between steps along the ring."""
+
+    def __init__(self, ring: Ring, strategy: tf.distribute.Strategy) -> None:
+        self.rank, self.num_workers, self.strategy, self._ring = ring.rank, ring.num_workers, strategy, ring
+
+    def sum(self, vector: tf.Tensor, *, exact: bool = False) -> tf.Tensor:  # noqa: ARG002
+        """The sums over all workers, never rounded."""
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, vector)
+
+    def gather(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """The rows of all workers, in the order of ranks."""
+        return self._ring.gather(rows)
+
+
+def collectives(ring: Ring, rendezvous: Rendezvous, *, timeout_seconds: float) -> Collectives:
+    """Make the strategy, once every worker's server runs.
+
+    Each takes the port at which the worker has met the others: it is in the allowed range, and free again. Raises
+    DeadlineExceededError for a worker whose server does not start within the limit, TrainingError where the server
+    can't be kept from others.
+    """
+    ring.gather(np.zeros(0))  # the listeners of all workers are closed
+    workers = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in rendezvous.addresses]
+    own_port = rendezvous.addresses[ring.rank][1]
+    with closed_to_others(own_port, hosts=[host for host, _ in rendezvous.addresses]):
+        limit_waiting(workers, rank=ring.rank, start_timeout_seconds=timeout_seconds)
+        cluster = tf.distribute.cluster_resolver.SimpleClusterResolver(
+            tf.train.ClusterSpec({"worker": workers}), task_type="worker", task_id=ring.rank, rpc_layer="grpc"
+        )
+        strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster)
+    return Collectives(ring, strategy)
+
+
+def strategy_overrides(model: keras.Model) -> list[Override]:
+    """What Keras needs under a strategy of several replicas, on each of which it already gets what it would share."""
+    strategy, optimizer = model.distribute_strategy, model.optimizer
+    if strategy.num_replicas_in_sync == 1:
+        return []
+    innermost = getattr(optimizer, "inner_optimizer", optimizer)  # mixed precision wraps the optimizer
+    [count] = strategy.experimental_local_results(innermost._iterations.value)
+    return [
+        # What `worker_dataset` gives is this worker's part: Keras would have it dealt out once more.
+        (strategy, "experimental_distribute_dataset", lambda dataset, options=None: dataset),  # noqa: ARG005
+        # Updates run within each worker's one replica: TensorFlow can't merge replicas within a condition.
+        (strategy.extended, "_use_merge_call", lambda: False),
+        (innermost, "_all_reduce_sum_gradients", list),
+        # The count of steps takes the first replica's value, which TensorFlow can't ask for within a condition.
+        (innermost._iterations, "_direct_assign", lambda value: count.assign(tf.cast(value, count.dtype))),
+    ]
