@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 CLASSES, BATCH_SIZE, STEPS, EPOCHS = 10, 100, 60, 1000
+SECRET = bytes(32)  # both workers are of this program, and listen on loopback for a moment
 
 
 class Ended(Exception):  # noqa: N818
@@ -24,17 +25,13 @@ class Ended(Exception):  # noqa: N818
 def main() -> None:
     arguments = _arguments()
     os.sched_setaffinity(0, arguments.cores)  # before TensorFlow counts the cores and starts its threads
-    if len(arguments.ports) > 1:
-        workers = [f"127.0.0.1:{port}" for port in arguments.ports]
-        task = {"type": "worker", "index": arguments.rank}
-        os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": workers}, "task": task})
     train, validation = _examples(arguments.mnist)
     if arguments.rank == 0:
         _wait()
     if arguments.side == "keras":
         _keras(train, validation)
     else:
-        _ours(train, validation, rank=arguments.rank, num_workers=max(1, len(arguments.ports)))
+        _ours(train, validation, rank=arguments.rank, ports=arguments.ports)
 
 
 def _arguments() -> argparse.Namespace:
@@ -109,14 +106,15 @@ def _keras(train: tuple[Any, Any], validation: tuple[Any, Any]) -> None:
         return
 
 
-def _ours(train: tuple[Any, Any], validation: tuple[Any, Any], *, rank: int, num_workers: int) -> None:
+def _ours(train: tuple[Any, Any], validation: tuple[Any, Any], *, rank: int, ports: list[int]) -> None:
     from components.examples.settings import CategoryLabel
     from components.training.feeding.columns import Columns
     from components.training.loop import Worker, train_worker
     from components.training.observer import Observer
-    from components.training.workers.coordination import limit_waiting
+    from components.training.workers.rendezvous import listen
 
-    limit_waiting(num_workers=num_workers, start_timeout_seconds=60)
+    addresses = [("127.0.0.1", port) for port in ports]
+    rendezvous = listen(addresses, rank=rank, secret=SECRET) if ports else None
     with tempfile.TemporaryDirectory() as folder:
         try:
             train_worker(
@@ -124,7 +122,7 @@ def _ours(train: tuple[Any, Any], validation: tuple[Any, Any], *, rank: int, num
                 Columns(*validation),
                 label=CategoryLabel(name="digit", classes=tuple(map(str, range(CLASSES)))),
                 training=_training(),
-                worker=Worker(rank, num_workers),
+                worker=Worker(rank, max(1, len(ports)), rendezvous=rendezvous),
                 folder=Path(folder),
                 observer=Observer(on_epoch=lambda _epoch, figures, _system: _turn(figures["seconds"])),
             )

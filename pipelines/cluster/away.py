@@ -16,6 +16,7 @@ from pipelines.cluster.job import training_key
 from pipelines.cluster.job_server import cluster_from_environment
 from pipelines.cluster.jobs import RayJobs
 from pipelines.cluster.package import package
+from pipelines.cluster.ports import PORTS_VARIABLE
 from pipelines.cluster.submit import STOP_GRACE_SECONDS, Submission, Submitted, submit_or_join
 from pipelines.cluster.watch import Outcome, watch
 from pipelines.params import Pipeline
@@ -30,7 +31,7 @@ SUBMITTED_VARIABLE = "HEADRACE_SUBMITTED"  # a file, named by who wants the job 
 OPEN_VARIABLE = "HEADRACE_ALLOW_OPEN_RAY"
 HANDED_OVER = 76  # the exit code where the job was only submitted
 # Addresses, never a secret: Ray shows a job's environment to whoever may see the job.
-SHIPPED_VARIABLES = ("MLFLOW_TRACKING_URI", "TF_CPP_MIN_LOG_LEVEL")
+SHIPPED_VARIABLES = ("MLFLOW_TRACKING_URI", "TF_CPP_MIN_LOG_LEVEL", PORTS_VARIABLE)
 
 log = structlog.get_logger()
 

@@ -126,7 +126,7 @@ def _observer(job: TrainJob, fitted: "FittedTable", *, rank: int, group: dict[st
 def _lost_the_others(error: Exception) -> bool:
     import tensorflow as tf
 
-    lost = (
+    lost = (  # of workers with GPUs
         tf.errors.UnavailableError,
         tf.errors.AbortedError,
         tf.errors.CancelledError,

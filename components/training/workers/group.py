@@ -130,7 +130,7 @@ def metric_overrides(model: keras.Model, exchange: Exchange) -> list[Override]:
         own = [variable.numpy() for variable in model.metrics_variables]
         _assign(model.metrics_variables, metric_state(model, exchange))
         try:
-            return {name: float(value) for name, value in plain_result().items()}
+            return plain_result()
         finally:
             _assign(model.metrics_variables, own)
 

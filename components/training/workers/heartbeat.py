@@ -3,6 +3,7 @@
 The kernel answers for a stopped process; this thread does not. It runs beside a step, however long that takes.
 """
 
+import math
 import socket
 import threading
 from collections.abc import Iterator, Mapping
@@ -14,12 +15,21 @@ MAXIMUM_SILENT_BEATS = 20
 
 
 class Heartbeat:
-    """Beats to the neighbours, and listens to theirs; `connections` are non-blocking, by offset along the ring."""
+    """Beats to the neighbours, and listens to theirs; `connections` are non-blocking, by offset along the ring.
 
-    def __init__(self, connections: Mapping[int, socket.socket], *, beat_seconds: float = BEAT_SECONDS) -> None:
+    A neighbour's first beat may take `start_timeout_seconds`: it waits for neighbours of its own.
+    """
+
+    def __init__(
+        self,
+        connections: Mapping[int, socket.socket],
+        *,
+        start_timeout_seconds: float = 0.0,
+        beat_seconds: float = BEAT_SECONDS,
+    ) -> None:
         self.beat_seconds = beat_seconds
         self._connections = connections
-        self._silent_beats = dict.fromkeys(connections, 0)
+        self._silent_beats = dict.fromkeys(connections, -math.ceil(start_timeout_seconds / beat_seconds))
         self._ended: dict[int, str] = {}
         self._is_over = threading.Event()
 
@@ -39,14 +49,16 @@ class Heartbeat:
         if reason := self._ended.get(offset):
             return reason
         if self._silent_beats[offset] >= MAXIMUM_SILENT_BEATS:
-            return f"no sign of life for {MAXIMUM_SILENT_BEATS * self.beat_seconds:g} s"
+            return f"no heartbeat for {MAXIMUM_SILENT_BEATS * self.beat_seconds:g} s"
         return None
 
     def _beat(self) -> None:
-        while not self._is_over.wait(self.beat_seconds):
+        while True:  # the first beat comes at once
             for offset, connection in self._connections.items():
                 if offset not in self._ended:
                     self._exchange(offset, connection)
+            if self._is_over.wait(self.beat_seconds):
+                return
 
     def _exchange(self, offset: int, connection: socket.socket) -> None:
         try:

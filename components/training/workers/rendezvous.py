@@ -131,23 +131,30 @@ class _Meeting:
         """Hear everybody who connects, several at a time, so that one who says nothing holds up nobody."""
         limit, loop = asyncio.Semaphore(MAXIMUM_STRANGERS), asyncio.get_running_loop()
 
-        async def hear(stranger: socket.socket) -> None:
+        async def hear(stranger: socket.socket, attempt: ExitStack) -> None:
             try:
-                await self._hear(stranger)
+                await self._hear(stranger, attempt)
             finally:
                 limit.release()
 
-        async with asyncio.TaskGroup() as strangers:
-            while True:
-                await limit.acquire()
-                stranger, _ = await loop.sock_accept(self._rendezvous.listener)
-                strangers.create_task(hear(stranger))
+        with ExitStack() as leaving:
+            async with asyncio.TaskGroup() as strangers:
+                while True:
+                    await limit.acquire()
+                    try:
+                        stranger, _ = await loop.sock_accept(self._rendezvous.listener)
+                    except OSError:  # what a stranger did to the connection, or too many open files
+                        limit.release()
+                        await asyncio.sleep(RETRY_SECONDS)
+                    else:
+                        attempt = ExitStack()
+                        leaving.callback(attempt.close)  # a task that is cancelled before it begins closes nothing
+                        strangers.create_task(hear(attempt.enter_context(stranger), attempt))
 
-    async def _hear(self, stranger: socket.socket) -> None:
+    async def _hear(self, stranger: socket.socket, attempt: ExitStack) -> None:
         previous, rank = self._rendezvous.neighbour(-1), self._rendezvous.rank
         keys = {purpose: self._key(purpose, previous, rank) for purpose in PURPOSES}
-        with suppress(OSError), ExitStack() as attempt:  # a TimeoutError is one, too
-            attempt.enter_context(stranger)
+        with suppress(OSError), attempt:  # a TimeoutError is one, too
             async with asyncio.timeout(STRANGER_TIMEOUT_SECONDS):
                 purpose = await _examine(stranger, keys)
             self._keep(self.incoming, purpose, stranger, attempt)

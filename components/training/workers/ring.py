@@ -151,7 +151,9 @@ def ring_of(rendezvous: Rendezvous, *, timeout_seconds: float, compression: Comp
     Raises ConnectionError if a neighbour does not start within the limit.
     """
     with connected(rendezvous, timeout_seconds=timeout_seconds) as neighbours:
-        heartbeat = Heartbeat({+1: neighbours.beat_next, -1: neighbours.beat_previous})
+        heartbeat = Heartbeat(
+            {+1: neighbours.beat_next, -1: neighbours.beat_previous}, start_timeout_seconds=timeout_seconds
+        )
         with heartbeat.beating():
             yield Ring(
                 neighbours,

@@ -28,7 +28,7 @@ def test_a_neighbour_that_beats_is_never_lost_and_one_that_is_silent_is():
     other = Heartbeat({-1: beats[1]}, beat_seconds=BEAT_SECONDS)
     with beats[0], beats[1], silent[0], silent[1], one.beating(), other.beating():
         wait_until(lambda: one.lost(-1))
-        assert one.lost(-1) == f"no sign of life for {MAXIMUM_SILENT_BEATS * BEAT_SECONDS:g} s"
+        assert one.lost(-1) == f"no heartbeat for {MAXIMUM_SILENT_BEATS * BEAT_SECONDS:g} s"
         assert one.lost(+1) is other.lost(-1) is None
 
 

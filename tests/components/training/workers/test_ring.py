@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -9,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from components.training.workers import heartbeat
 from components.training.workers.heartbeat import Heartbeat
-from components.training.workers.rendezvous import Neighbours
-from components.training.workers.ring import Ring
+from components.training.workers.rendezvous import Neighbours, Rendezvous
+from components.training.workers.ring import Ring, ring_of
 
 
-def ring_of(num_workers: int, **options) -> list[Ring]:
+def rings_of(num_workers: int, **options) -> list[Ring]:
     """The workers' ends of a ring; their hearts do not beat."""
     pairs = [connection() for _ in range(num_workers)]
     beats = [socket.socketpair() for _ in range(num_workers)]
@@ -57,7 +59,7 @@ def sums(rings: list[Ring], values: list[np.ndarray], **options) -> list[np.ndar
 def test_all_workers_have_the_same_bits_of_the_sum(num_workers, size, seed):
     generator = np.random.default_rng(seed)
     values = [generator.normal(size=size).astype(np.float32) for _ in range(num_workers)]
-    rings = ring_of(num_workers)
+    rings = rings_of(num_workers)
     try:
         found = sums(rings, values)
     finally:
@@ -70,7 +72,7 @@ def test_all_workers_have_the_same_bits_of_the_sum(num_workers, size, seed):
 def test_more_than_the_kernel_buffers_is_summed_several_times():
     generator = np.random.default_rng(0)
     values = [generator.normal(size=3_000_001).astype(np.float32) for _ in range(3)]
-    rings = ring_of(3)
+    rings = rings_of(3)
     try:
         for _ in range(3):
             found = sums(rings, values)
@@ -81,7 +83,7 @@ def test_more_than_the_kernel_buffers_is_summed_several_times():
 
 def test_compression_rounds_alike_on_all_workers_and_leaves_exact_sums_alone():
     values = [np.array([1.0, 1 / 3, 1e-3, 20_001.0], np.float32) * rank for rank in (1, 2, 3)]
-    rings = ring_of(3, compression="bfloat16")
+    rings = rings_of(3, compression="bfloat16")
     try:
         rounded, exact = sums(rings, values), sums(rings, values, exact=True)
     finally:
@@ -94,7 +96,7 @@ def test_compression_rounds_alike_on_all_workers_and_leaves_exact_sums_alone():
 
 
 def test_a_worker_that_ends_is_named_by_its_neighbours():
-    rings = ring_of(3)
+    rings = rings_of(3)
     close(rings[1:2])
     values = [np.ones(1_000_000, np.float32)] * 3
     errors: list[str] = []
@@ -117,7 +119,7 @@ def test_a_worker_that_ends_is_named_by_its_neighbours():
 
 @pytest.mark.parametrize("compression", ["none", "bfloat16"])
 def test_nothing_is_summed_to_nothing(compression):
-    rings = ring_of(2, compression=compression)
+    rings = rings_of(2, compression=compression)
     try:
         assert [one.shape for one in sums(rings, [np.empty(0, np.float32)] * 2)] == [(0,), (0,)]
     finally:
@@ -133,7 +135,7 @@ def test_nothing_is_summed_to_nothing(compression):
 def test_rows_of_all_workers_are_gathered_in_the_order_of_ranks_bit_for_bit(counts, shape, dtype):
     generator = np.random.default_rng(1)
     rows = [generator.integers(0, 255, (count, *shape)).astype(dtype) for count in counts]
-    rings = ring_of(len(counts))
+    rings = rings_of(len(counts))
     try:
         for found in gathered(rings, rows):
             np.testing.assert_array_equal(found, np.concatenate(rows))
@@ -143,9 +145,49 @@ def test_rows_of_all_workers_are_gathered_in_the_order_of_ranks_bit_for_bit(coun
 
 
 def test_what_is_not_a_number_is_gathered_as_it_is():
-    rings, rows = ring_of(2), [np.array([-0.0, np.nan, np.inf]), np.array([2.0**52 + 1])]
+    rings, rows = rings_of(2), [np.array([-0.0, np.nan, np.inf]), np.array([2.0**52 + 1])]
     try:
         for found in gathered(rings, rows):
             assert found.tobytes() == np.concatenate(rows).tobytes()
     finally:
         close(rings)
+
+
+def test_a_neighbour_that_waits_for_a_late_one_is_not_lost(monkeypatch):
+    """Workers 0 and 1 have met, and worker 1 waits for worker 2 for longer than a heart may stand still."""
+    monkeypatch.setattr(heartbeat, "MAXIMUM_SILENT_BEATS", 1)
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
+    addresses = [listener.getsockname() for listener in listeners]
+
+    def work(rank: int) -> list[int]:
+        if rank == 3:
+            time.sleep(3.5)
+        with ring_of(Rendezvous(rank, addresses, bytes(32), listeners[rank]), timeout_seconds=30) as own:
+            return own.gather(np.array([rank])).tolist()
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(work, range(4))) == [[0, 1, 2, 3]] * 4
+
+
+def test_a_slow_neighbour_is_waited_for_and_a_silent_one_is_lost(monkeypatch):
+    monkeypatch.setattr(heartbeat, "MAXIMUM_SILENT_BEATS", 2)
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    addresses = [listener.getsockname() for listener in listeners]
+    is_found = threading.Event()
+
+    def work(rank: int) -> str:
+        with ring_of(Rendezvous(rank, addresses, bytes(32), listeners[rank]), timeout_seconds=30) as own:
+            if rank == 1:
+                time.sleep(4)
+            own.gather(np.array([rank]))
+            if rank == 1:
+                own._heartbeat._is_over.set()  # as of a process that was stopped: its connections stay
+                is_found.wait(timeout=20)
+                return ""
+            with pytest.raises(ConnectionError) as error:
+                own.gather(np.array([rank]))
+            is_found.set()
+            return str(error.value)
+
+    with ThreadPoolExecutor(2) as threads:
+        assert next(iter(threads.map(work, range(2)))) == "lost worker 1: no heartbeat for 2 s"
