@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from components.errors import DataError
+from components.errors import DataError, TrainingError
 from components.examples.settings import Label
 from components.models.build import build_for_training, build_networks
 from components.models.settings import Gan
@@ -40,7 +40,15 @@ class Worker:
     rank: int
     num_workers: int
     start_timeout_seconds: float = 180.0
-    rendezvous: Rendezvous | None = None  # one worker has none
+    rendezvous: Rendezvous | None = None  # one worker needs none
+
+    def __post_init__(self) -> None:
+        place = (self.rendezvous.rank, self.rendezvous.num_workers) if self.rendezvous else (0, 1)
+        if (self.rank, self.num_workers) != place:
+            raise TrainingError(
+                f"received worker {self.rank} of {self.num_workers}, and a rendezvous as worker {place[0]} of "
+                f"{place[1]}; make it with components.training.workers.rendezvous.listen on every worker"
+            )
 
 
 @dataclass(frozen=True)

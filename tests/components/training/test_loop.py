@@ -150,3 +150,12 @@ def test_averages_of_the_weights_are_what_is_validated_and_kept_and_training_goe
     core.set_weights(other.weights)
     right = np.asarray(core(features[:97])).argmax(axis=1) == labels[:97]
     np.testing.assert_allclose(right.mean(), other.state.history[-1]["validation_accuracy"], atol=1e-6)
+
+
+def test_a_worker_of_several_without_a_rendezvous_is_refused():
+    """It would train by itself, on a part of each batch."""
+    from components.errors import TrainingError
+    from components.training.loop import Worker
+
+    with pytest.raises(TrainingError, match=r"worker 1 of 2, and a rendezvous as worker 0 of 1"):
+        Worker(1, 2)
