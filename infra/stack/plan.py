@@ -9,6 +9,7 @@ from components.errors import ServiceError
 from infra.stack import airflow_services, mlflow_server, postgres, ray_cluster, swift
 from infra.stack.services import Service
 from infra.stack.state import Stack, is_free, write_private
+from pipelines.cluster import loopback
 
 # Another installation's settings would be mixed into ours.
 _FOREIGN = ("AIRFLOW", "AWS_", "MLFLOW_", "PG", "RAY_")
@@ -34,7 +35,7 @@ def client_environment(stack: Stack) -> dict[str, str]:
         **airflow_services.environment(stack, ray_address=stack.url("ray-dashboard")),
         "MLFLOW_TRACKING_URI": stack.url("mlflow"),
         "RAY_ADDRESS": stack.url("ray-dashboard"),
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # or Ray puts another address in the place of 127.0.0.1
+        **loopback.VARIABLES,
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(stack.ray_token),
         "HEADRACE_STORAGE": f"s3://{swift.BUCKETS[0]}/headrace",

@@ -1,15 +1,13 @@
-"""`ray start` that listens on 127.0.0.1 alone.
-
-Ray takes a node address of 127.0.0.1 for a mistake, puts the machine's own in its place, and then listens on every
-interface. What it starts in turn is told so by RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0: a machine that is alone.
-"""
+"""`ray start` of several nodes on one machine that listen on 127.0.0.1 alone."""
 
 from ray._private import ray_constants, services
 from ray.scripts.scripts import main
 
-services.resolve_ip_for_localhost = lambda host: host
+from pipelines.cluster.loopback import accept_loopback
+
+accept_loopback()
 services.find_gcs_addresses = set  # the workers of a head that died, on this machine, are no second head
-ray_constants.ENABLE_RAY_CLUSTER = True  # alone, yet with several nodes
+ray_constants.ENABLE_RAY_CLUSTER = True  # several nodes, although VARIABLES says that the machine is alone
 
 if __name__ == "__main__":
     main()

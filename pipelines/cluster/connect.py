@@ -4,13 +4,14 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
 from components.errors import ServiceError
+from pipelines.cluster.loopback import private_ray
 
 # A training moves no data through the object store of an embedded cluster: the smallest one starts fastest.
 OBJECT_STORE_BYTES = 128 * 1024 * 1024
@@ -25,16 +26,18 @@ def ray_session(
     if not address:
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody takes this machine away by Ray
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry, and one process less
-    settings = {"address": address} if address else _embedded(num_workers, object_store_bytes, use_gpu=use_gpu)
-    try:
-        ray.init(log_to_driver=False, logging_level="ERROR", **settings)
-    except (ConnectionError, RayError, TimeoutError, ValueError) as error:
-        where = f"the Ray cluster at RAY_ADDRESS={address}" if address else "Ray on this machine"
-        raise ServiceError(f"can't start or reach {where}: {error}; try `headrace doctor`") from error
-    try:
+    with ExitStack() as block:
+        settings: dict[str, Any] = {"address": address}
+        if not address:
+            settings = _embedded(num_workers, object_store_bytes, use_gpu=use_gpu)
+            settings |= block.enter_context(private_ray())
+        try:
+            ray.init(log_to_driver=False, logging_level="ERROR", **settings)
+        except (ConnectionError, RayError, TimeoutError, ValueError) as error:
+            where = f"the Ray cluster at RAY_ADDRESS={address}" if address else "Ray on this machine"
+            raise ServiceError(f"can't start or reach {where}: {error}; try `headrace doctor`") from error
+        block.callback(ray.shutdown)
         yield
-    finally:
-        ray.shutdown()
 
 
 def is_remote() -> bool:

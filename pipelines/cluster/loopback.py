@@ -1,0 +1,75 @@
+"""Ray for one user of one machine: on 127.0.0.1, with a token of its own, in a folder that nobody else may enter."""
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+import structlog
+from ray._private import services
+
+ADDRESS = "127.0.0.1"
+# Says to everything that Ray starts in turn that this machine is alone. Ray looks for it on Linux, too.
+VARIABLES = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+# A socket's path has at most 107 bytes; ours has up to 88 below the folder of temporary files.
+LONGEST_TEMPORARY_BYTES = 19
+
+log = structlog.get_logger()
+
+
+def accept_loopback() -> None:
+    """Let Ray accept 127.0.0.1 as this node's address.
+
+    It takes it for a mistake, puts the machine's own in its place, and then listens on all interfaces.
+    """
+    services.resolve_ip_for_localhost = lambda host: host
+
+
+@contextmanager
+def private_ray() -> Iterator[dict[str, Any]]:
+    """Settings of `ray.init` for a cluster that starts in this process and that only its user reaches.
+
+    Ray would make its folder writable by all, and its token a file in the home folder that everybody may read. Here
+    the token is new each time and never in a file. The folder, with Ray's logs, is kept only where the block fails.
+    """
+    accept_loopback()
+    folder = Path(tempfile.mkdtemp(prefix="headrace-", dir=_short_folder()))
+    try:
+        with _environment({**VARIABLES, "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_AUTH_MODE": None}):
+            yield {"_node_ip_address": ADDRESS, "_temp_dir": str(folder / "ray")}  # Ray lets all write there
+    except Exception:
+        log.info("Ray's own logs are kept", folder=str(folder))
+        raise
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _environment(variables: dict[str, str | None]) -> Iterator[None]:
+    """Set these variables for the length of the block, None: none of that name; Ray reads its token again."""
+    before = {name: os.environ.get(name) for name in variables}
+    try:
+        _set(variables)
+        yield
+    finally:
+        _set(before)
+
+
+def _set(variables: dict[str, str | None]) -> None:
+    for name, value in variables.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+    ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
+
+
+def _short_folder() -> str:
+    usual = tempfile.gettempdir()
+    return usual if len(os.fsencode(usual)) <= LONGEST_TEMPORARY_BYTES else "/tmp"  # noqa: S108
