@@ -2,13 +2,14 @@
 
 import logging
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import structlog
 import typer
 
-from components.errors import EXIT_MISTAKE, EXIT_SERVICE, ServiceError, UserError
+from components.errors import EXIT_MISTAKE, EXIT_SERVICE, ParamsError, ServiceError, UserError
 from pipelines.commands.arguments import CheckpointOption, EngineOption, PipelineName, load, load_stage
 from pipelines.commands.engine import open_map
 from pipelines.commands.models_group import models
@@ -18,6 +19,7 @@ from pipelines.params import with_workers
 from pipelines.paths import ProjectPaths, project_root
 from pipelines.storage.disk import disk_problem
 from pipelines.storage.lock import locked
+from pipelines.storage.private import make_private
 
 # Nothing heavy may be imported above: `headrace --help` and DVC's calls pay for it. Commands import what they need.
 
@@ -260,6 +262,8 @@ def main() -> None:
     The exit code is 2 for a mistake, 75 for what may go well when it is tried again: a service or disk that is away.
     """
     configure_logging()
+    with suppress(ParamsError):  # outside of a project there is nothing to close
+        make_private(ProjectPaths(project_root()).state)
     try:
         app()
     except UserError as error:

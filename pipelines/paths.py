@@ -180,6 +180,11 @@ class ProjectPaths:
         return self.state / "ray"
 
     @property
+    def dvc_site_cache(self) -> Path:
+        """DVC's notes on files that it has hashed; `core.site_cache_dir` in .dvc/config is the same."""
+        return self.state / "dvc"
+
+    @property
     def workspaces(self) -> Path:
         """Where the DAG runs of this project work, each in a clone of its own."""
         return self.state / "workspaces"

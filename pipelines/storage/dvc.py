@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 from components.errors import ServiceError
+from pipelines.paths import ProjectPaths
 
 # SIGINT lets a stage close its MLflow run; what still lives after it is ended harder. Less than 10 s together.
 STOP_SIGNALS_SECONDS = ((signal.SIGINT, 7.0), (signal.SIGTERM, 0.7), (signal.SIGKILL, 1.0))
@@ -28,6 +29,8 @@ def environment() -> dict[str, str]:
         "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),  # else its notes drown the stages' lines
         "PYTHONUNBUFFERED": "1",  # else a stage's lines arrive when it has ended
         "SHELL": "/bin/sh",  # DVC runs commands in $SHELL, which for service accounts is `nologin`
+        # Relative to the project, where dvc is called. DVC's default, /var/tmp/dvc, is writable by all.
+        "DVC_SITE_CACHE_DIR": os.environ.get("DVC_SITE_CACHE_DIR", str(ProjectPaths(Path()).dvc_site_cache)),
     }
 
 

@@ -25,6 +25,7 @@ from pipelines.storage.commands import dvc, git
 from pipelines.storage.dvc import config
 from pipelines.storage.edit_params import edited, read, write
 from pipelines.storage.experiments import save_experiment, take_over_experiment
+from pipelines.storage.private import make_private
 
 _UNFINISHED = ".part-"
 _ABANDONED_SECONDS = 3600  # after which a folder that is not finished is nobody's
@@ -160,6 +161,7 @@ def _make(clone: Path, workspace: Path, *, project: Path | str, revision: str) -
         _share_tracking(clone, local)
         if files := uncommitted(local):
             log.warning("not part of the run, because not committed", project=str(local), files=files[:10])
+    make_private(ProjectPaths(clone).state)  # before DVC, which would let everybody write there
     for name, value in _dvc_settings(clone, workspace, local).items():
         dvc(clone, "config", "--local", name, value)
     take_over_experiment(clone, workspace.name)
@@ -196,8 +198,7 @@ def _share_tracking(clone: Path, project: Path) -> None:
 
 def _dvc_settings(clone: Path, workspace: Path, project: Path | None) -> dict[str, str]:
     """The workspace's own settings of DVC, by name; the project's, its passwords too, are under them."""
-    # What DVC notes of files goes with the workspace; else it would stay in /var/tmp.
-    settings = {"cache.type": _LINK_TYPES, "core.site_cache_dir": str(workspace / ".dvc" / "tmp" / "site")}
+    settings = {"cache.type": _LINK_TYPES}
     if project is None:
         _check_remote(clone, workspace.parent)
         return {**settings, "cache.dir": str(workspace.parent / ".cache")}

@@ -1,3 +1,5 @@
+import shutil
+
 from pipelines.commands.list import fresh_stages
 
 
@@ -13,3 +15,19 @@ def test_a_stage_after_a_stale_one_is_stale():
     graph = {"ingest": (), "split": ("ingest",), "train": ("split",)}
     assert fresh_stages(graph, changed={"split"}) == {"ingest"}
     assert fresh_stages(graph, changed=set()) == {"ingest", "split", "train"}
+
+
+def test_every_command_closes_the_state_whatever_dvc_has_made_of_it(project):
+    state = project.root / ".headrace"
+    state.mkdir(exist_ok=True)
+    state.chmod(0o777)
+    project.output_of("list")
+    assert state.stat().st_mode & 0o777 == 0o700
+
+
+def test_dvc_keeps_its_notes_in_the_project(project, monkeypatch):
+    """Nobody plants a cache of hashes: DVC's own place for it may be written by all users of a machine."""
+    monkeypatch.delenv("DVC_SITE_CACHE_DIR", raising=False)
+    shutil.rmtree(project.root / ".headrace", ignore_errors=True)
+    project.output_of("list")
+    assert [*(project.root / ".headrace" / "dvc" / "repo").iterdir()]

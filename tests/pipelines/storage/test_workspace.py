@@ -237,11 +237,11 @@ def test_a_remote_inside_the_project_is_no_use_to_a_clone_of_a_url(project, fold
 def test_a_remote_that_is_away_is_told_and_the_run_can_be_finished_later(project, folder):
     workspace = open_workspace(project, folder, name=RUN)
     dvc(workspace, "repro", "split@digits")
-    (project / ".headrace").write_text("no folder")
+    (project / ".headrace" / "remote").write_text("no folder")
     with pytest.raises(ServiceError, match="dvc --wait-for-lock push --run-cache"):
         finish(workspace)
     assert experiments(project) == {}
-    (project / ".headrace").unlink()
+    (project / ".headrace" / "remote").unlink()
     name, other = finish(workspace), finish(open_workspace(project, folder, name="that-ran-nothing"))
     assert set(experiments(project)) == {name, other}
 
