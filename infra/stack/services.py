@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import pwd
 import signal
 import socket
@@ -56,6 +57,19 @@ def listens(port: int) -> bool:
     """Return whether something accepts connections on this port of 127.0.0.1."""
     with contextlib.suppress(OSError):
         socket.create_connection(("127.0.0.1", port), timeout=CHECK_SECONDS).close()
+        return True
+    return False
+
+
+def listens_in(folder: Path, name: str) -> bool:
+    """Return whether something accepts connections on this socket of a folder, whose path may be long."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+        descriptor = os.open(folder, os.O_DIRECTORY)
+        try:
+            probe.settimeout(CHECK_SECONDS)
+            probe.connect(f"/proc/self/fd/{descriptor}/{name}")
+        finally:
+            os.close(descriptor)
         return True
     return False
 

@@ -19,9 +19,6 @@ PORTS = {
     "ray": 16379,
     "ray-client": 16380,
     "s3": 18333,
-    "s3-account": 18334,
-    "s3-container": 18335,
-    "s3-object": 18336,
     "postgres": 15432,
 }
 SECRETS = (
@@ -91,7 +88,8 @@ def open_stack(folder: Path, *, root: Path) -> Stack:
 
 
 def _ports(file: Path) -> dict[str, int]:
-    ports: dict[str, int] = read_json(file) or {}
+    known: dict[str, int] = read_json(file) or {}
+    ports = {name: port for name, port in known.items() if name in PORTS}
     for name in PORTS.keys() - ports.keys():
         ports[name] = next(port for port in range(PORTS[name], 32768) if port not in ports.values() and is_free(port))
     _write_if_new(file, ports)

@@ -10,13 +10,15 @@ import sys
 from pathlib import Path
 
 from components.errors import ServiceError
-from infra.stack.services import Service, fetch, listens
+from infra.stack.services import Service, fetch, listens_in
 from infra.stack.state import Stack, write_private
 
 ACCESS_KEY = "headrace:stack"
 BUCKETS = ("headrace-dvc", "headrace-mlflow")
 _LOCK = Path(__file__).with_name("swift-requirements.lock")
-_BACKENDS = ("account", "container", "object")
+_PROGRAM = Path(__file__).with_name("swift_server.py")
+# Each listens on a socket of this name in the folder of its settings. Swift's rings name servers by port.
+_BACKENDS = {"account": 6202, "container": 6201, "object": 6200}
 
 _SWIFT = """\
 [swift-hash]
@@ -24,7 +26,6 @@ swift_hash_path_suffix = {suffix}
 """
 _BACKEND = """\
 [DEFAULT]
-bind_ip = 127.0.0.1
 bind_port = {port}
 swift_dir = {settings}
 devices = {devices}
@@ -86,21 +87,19 @@ def services(stack: Stack, step: tuple[str, ...]) -> list[Service]:
     folder = _settings(stack)
 
     def server(kind: str) -> tuple[str, ...]:
-        # Through Python, because a script's first line can't name a Python whose path has a space.
-        return (python, str(_environment(stack) / "bin" / f"swift-{kind}-server"), str(folder / f"{kind}.conf"), "-v")
+        return (python, "-P", str(_PROGRAM), kind, str(folder / f"{kind}.conf"))
 
-    def backend(kind: str) -> Service:
-        port = stack.ports[f"s3-{kind}"]
+    def backend(kind: str, port: int) -> Service:
         return Service(
             name=f"s3-{kind}",
             command=server(kind),
             needs=("s3-setup",),
-            is_ready=lambda _since: listens(port),
-            address=f"127.0.0.1:{port}",
+            is_ready=lambda _since: listens_in(folder, f"{port}.socket"),
+            address=f"{port}.socket",
             tier=1,
         )
 
-    backends = [backend(kind) for kind in _BACKENDS]
+    backends = [backend(kind, port) for kind, port in _BACKENDS.items()]
     proxy = Service(
         name="s3",
         command=server("proxy"),
@@ -118,14 +117,15 @@ def set_up(stack: Stack) -> None:
     _check_attributes(stack.data)
     _install(_environment(stack))
     settings, devices = _settings(stack), stack.data / "s3"
-    (devices / "disk").mkdir(parents=True, exist_ok=True)
-    devices.chmod(0o700)
+    for folder in (settings, devices):
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o700)
+    (devices / "disk").mkdir(exist_ok=True)
     write_private(settings / "swift.conf", _SWIFT.format(suffix=stack.secrets["s3_hash_suffix"]))
     values = {"settings": settings, "user": pwd.getpwuid(os.geteuid()).pw_name}
-    for kind in _BACKENDS:
-        port = stack.ports[f"s3-{kind}"]
+    for kind, port in _BACKENDS.items():
         write_private(settings / f"{kind}.conf", _BACKEND.format(kind=kind, port=port, devices=devices, **values))
-        _make_ring(stack, kind)
+        _make_ring(stack, kind, port)
     proxy = _PROXY.format(
         port=stack.ports["s3"],
         user_line=ACCESS_KEY.replace(":", "_"),
@@ -200,10 +200,10 @@ def _install(environment: Path) -> None:
     stamp.write_text(wanted, encoding="ascii")
 
 
-def _make_ring(stack: Stack, kind: str) -> None:
+def _make_ring(stack: Stack, kind: str, port: int) -> None:
     """Write which server has which object: the one on this machine has all (16 partitions, one copy)."""
     builder = _settings(stack) / f"{kind}.builder"
-    stamp, wanted = builder.with_suffix(".port"), str(stack.ports[f"s3-{kind}"])
+    stamp, wanted = builder.with_suffix(".port"), str(port)
     if stamp.is_file() and stamp.read_text(encoding="ascii") == wanted:
         return
     for old in (builder, builder.with_suffix(".ring.gz")):
