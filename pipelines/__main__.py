@@ -17,7 +17,7 @@ from pipelines.commands.quiet import import_tensorflow
 from pipelines.commands.runs_group import runs
 from pipelines.params import with_workers
 from pipelines.paths import ProjectPaths, project_root
-from pipelines.storage.disk import disk_problem
+from pipelines.storage.host import host_problem
 from pipelines.storage.lock import locked
 from pipelines.storage.private import make_private
 
@@ -257,9 +257,10 @@ def configure_logging() -> None:
 
 
 def main() -> None:
-    """Run the command line; what a person can mend is one readable line on standard error.
+    """Run the command line; what a user can fix is one readable line on standard error.
 
-    The exit code is 2 for a mistake, 75 for what may go well when it is tried again: a service or disk that is away.
+    The exit code is 2 for a mistake, 75 for what may go well when it is tried again: a service that is away, or a
+    machine without room on its disk, memory or permission.
     """
     configure_logging()
     with suppress(ParamsError):  # outside of a project there is nothing to close
@@ -267,9 +268,10 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        _leave(str(error), EXIT_SERVICE if isinstance(error, ServiceError) else EXIT_MISTAKE)
+        is_temporary = isinstance(error, ServiceError) or host_problem(error.__cause__) is not None
+        _leave(str(error), EXIT_SERVICE if is_temporary else EXIT_MISTAKE)
     except Exception as error:
-        if (problem := disk_problem(error)) is None:
+        if (problem := host_problem(error)) is None:
             raise
         _leave(problem, EXIT_SERVICE)
 

@@ -2,7 +2,9 @@
 
 import os
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -52,3 +54,20 @@ def free_ports() -> Callable[[int], list[int]]:
         return ports
 
     return choose
+
+
+@pytest.fixture
+def read_only() -> Callable[[Path], AbstractContextManager[None]]:
+    """Make a folder read-only for a block, by a bind mount: modes do not bind root."""
+
+    @contextmanager
+    def bind(folder: Path) -> Iterator[None]:
+        if subprocess.run(["mount", "--bind", folder, folder], check=False, capture_output=True).returncode:
+            pytest.skip("needs to mount, which only root may")
+        try:
+            subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
+            yield
+        finally:
+            subprocess.run(["umount", folder], check=True)
+
+    return bind

@@ -10,6 +10,7 @@ from types import FrameType
 
 import typer
 
+from components.errors import EXIT_MISTAKE, EXIT_SERVICE
 from components.numerics import NUMERICS
 from pipelines.commands import show
 from pipelines.commands.progress import Progress
@@ -19,13 +20,14 @@ from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths, ProjectPaths
 from pipelines.storage import dvc
 from pipelines.storage.graph import stage_graph
+from pipelines.storage.host import host_problem_in
 
-USER_ERROR = 2
 INTERRUPTED = 128 + signal.SIGINT
+_WITHOUT_MEMORY = (signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS)
 
 
 def run(pipeline: Pipeline, paths: PipelinePaths) -> int:
-    """Return 0 if the pipeline is up to date, 2 if a stage says what to mend, 130 after a Ctrl-C, else 1."""
+    """Return 0 if the pipeline is up to date, 130 after a Ctrl-C, else as `failure` says."""
     require_lock(paths.root, NUMERICS)
     started_seconds = time.monotonic()
     progress = Progress(stage_graph(ProjectPaths(paths.root).dvc, pipeline.name))
@@ -51,15 +53,41 @@ def run(pipeline: Pipeline, paths: PipelinePaths) -> int:
 
 
 def _explain(progress: Progress, *, lines_were_shown: bool) -> int:
-    """Say what failed, with its last lines if nobody has seen them, and return the exit code."""
-    stage = progress.current
-    for line in () if lines_were_shown else (stage or progress).lines:
+    """Print what failed, after its last lines if nobody has seen them, and return the exit code."""
+    for line in () if lines_were_shown else (progress.current or progress).lines:
         typer.echo(line, err=True)
-    if stage is not None and progress.stage_exit_code is not None:
-        typer.echo(f"stage {stage.name} failed with exit code {progress.stage_exit_code}", err=True)
-    else:
-        typer.echo("dvc repro failed; see what it says above", err=True)
-    return USER_ERROR if progress.stage_exit_code == USER_ERROR else 1
+    exit_code, problem = failure(progress)
+    typer.echo(f"error: {problem}", err=True)
+    return exit_code
+
+
+def failure(progress: Progress) -> tuple[int, str]:
+    """Exit code and reason of a `dvc repro` that failed.
+
+    A stage's own 2 or 75 is passed on, with its reason. 75 is also for what DVC says that the machine lacks, and for a
+    stage that was killed, as without memory. Anything else is 1: a bug.
+    """
+    stage, code = progress.current, progress.stage_exit_code
+    lines = (stage or progress).lines
+    own = next((line.removeprefix("error: ") for line in reversed(lines) if line.startswith("error: ")), "")
+    lacking = host_problem_in("\n".join(lines)) or ""
+    if stage is None or code is None:
+        return (EXIT_SERVICE if lacking else 1), f"dvc repro failed: {lacking or 'see what it says above'}"
+    failed = f"stage {stage.name} failed with exit code {code}"
+    if code in (EXIT_MISTAKE, EXIT_SERVICE):
+        return code, f"{failed}: {own}" if own else failed
+    if number := _signal_of(code):
+        # The kernel's out-of-memory killer sends SIGKILL; C++ code without memory aborts.
+        killed = f"{failed}, killed by {number.name}"
+        memory = "out of memory, or somebody killed it; give the machine more memory, or free some"
+        return EXIT_SERVICE, f"{killed}: {lacking or memory if number in _WITHOUT_MEMORY else 'try again'}"
+    return 1, failed
+
+
+def _signal_of(exit_code: int) -> signal.Signals | None:
+    """The signal that ended a process, by its exit code as Python (-6) or a shell (134) has it."""
+    number = -exit_code if exit_code < 0 else exit_code - 128
+    return signal.Signals(number) if number in {one.value for one in signal.Signals} else None
 
 
 @contextmanager

@@ -70,6 +70,27 @@ def test_a_stage_that_says_what_to_mend_ends_with_2(project):
     assert "registered" not in output.splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    ("train", "reason"),
+    [
+        ("echo 'error: MLflow is away' >&2; exit 75", "stage train failed with exit code 75: MLflow is away"),
+        ("echo 'what():  std::bad_alloc' >&2; kill -ABRT $$", "killed by SIGABRT: out of memory; free some"),
+        ("kill -KILL $$", "killed by SIGKILL: out of memory, or somebody killed it"),
+    ],
+)
+def test_what_may_go_well_when_tried_again_ends_with_75(project, train, reason):
+    project.write_stages(train=train)
+    *_, last = project.output_of("run", "digits", code=75).splitlines()
+    assert last.startswith("error: stage train failed with exit code ")
+    assert reason in last
+
+
+def test_dvc_without_a_disk_ends_with_75_and_says_so(project, read_only):
+    with read_only(project.root / ".dvc"):
+        *_, last = project.output_of("run", "digits", code=75).splitlines()
+    assert last.startswith("error: dvc repro failed: Read-only file system: ")
+
+
 def test_a_stage_with_a_bug_ends_with_1(project):
     project.write_stages(train="exit 7")
     assert "stage train failed with exit code 7" in project.output_of("run", "digits", code=1)

@@ -1,0 +1,88 @@
+"""What the machine lacks: room on a disk, permission, memory, file descriptors. Not a bug, so it needs no traceback."""
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+
+_LACKING = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,  # `ulimit -f`
+    errno.EIO,
+    errno.ENOMEM,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.EAGAIN,  # no more processes or threads
+}
+_OUT_OF_MEMORY = "out of memory"
+# Of libraries that give no errno: what they print, and what it means.
+_PHRASES = {
+    **{os.strerror(number): os.strerror(number) for number in _LACKING - {errno.EPERM, errno.EAGAIN}},
+    "database or disk is full": os.strerror(errno.ENOSPC),  # SQLite
+    "disk I/O error": "disk I/O error",
+    "attempt to write a readonly database": "read-only database",
+    "can't start new thread": "no more threads",
+    "std::bad_alloc": _OUT_OF_MEMORY,
+    "OOM when allocating": _OUT_OF_MEMORY,  # TensorFlow
+    "failed to allocate memory": _OUT_OF_MEMORY,
+    "MemoryError": _OUT_OF_MEMORY,
+    "OutOfMemoryError": _OUT_OF_MEMORY,  # Ray
+}
+_ADVICE = "; `headrace doctor` says how to fix it"
+_MEMORY_ADVICE = "; free some, give the process more, or lower train.global_batch_size"
+
+
+def host_problem(error: BaseException | None) -> str | None:
+    """Return what the machine lacks, and where, in one line; None if the error is about something else.
+
+    Libraries wrap the system's errors in their own: causes are searched, too.
+    """
+    for one in _chain(error):
+        if (problem := _problem_of(one)) is not None:
+            return problem
+    return None
+
+
+def host_problem_in(text: str) -> str | None:
+    """Return what the machine lacks by the output of a program, in one line; None if it says nothing of the kind."""
+    for line in text.splitlines():
+        for phrase, problem in _PHRASES.items():
+            if phrase in line:
+                _, _, place = line.partition(f"{phrase}: ")
+                return _line(problem, f": {place}" if place else "")
+    return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether memory is what the machine lacks."""
+    problem = host_problem(error)
+    return problem is not None and problem.startswith((_OUT_OF_MEMORY, os.strerror(errno.ENOMEM)))
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        yield error
+        seen.add(id(error))
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _problem_of(error: BaseException) -> str | None:
+    if isinstance(error, MemoryError):
+        return _line(_OUT_OF_MEMORY, "")
+    if isinstance(error, OSError) and error.errno is not None:
+        place = f": {error.filename}" if error.filename else ""
+        return _line(os.strerror(error.errno), place) if error.errno in _LACKING else None
+    text = str(error)
+    if found := re.search(r"\(os error (\d+)\)(.*)", text):  # what Polars makes of an OSError
+        return _line(os.strerror(int(found[1])), found[2]) if int(found[1]) in _LACKING else None
+    return host_problem_in(text)
+
+
+def _line(problem: str, place: str) -> str:
+    is_memory = problem in (_OUT_OF_MEMORY, os.strerror(errno.ENOMEM))
+    return f"{problem}{place}{_MEMORY_ADVICE if is_memory else _ADVICE}"
