@@ -33,9 +33,9 @@ def read_checkpoint(paths: PipelinePaths, named: str) -> Checkpoint:
     folder = checkpoints.step_folder(paths.checkpoints, int(named)) if named.isdecimal() else Path(named)
     if not folder.is_dir():
         there_are = [str(int(one.name.partition("-")[2])) for one in sorted(paths.checkpoints.glob("step-*"))]
+        steps = f"steps there: {', '.join(there_are)}" if there_are else f"run `headrace train {paths.pipeline}` first"
         raise ParamsError(
-            f"--checkpoint {named}: expected a checkpoint's folder or a step of {paths.checkpoints}; "
-            f"steps there: {', '.join(there_are) or 'none'}"
+            f"--checkpoint {named}: expected a checkpoint's folder or a step of {paths.checkpoints}; {steps}"
         )
     if folder.resolve().is_relative_to(paths.checkpoints.parent.resolve()):
         _require_same_data(paths)

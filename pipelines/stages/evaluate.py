@@ -39,6 +39,7 @@ from components.training.samples import kept_samples
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths
 from pipelines.storage.atomic import replace_file, replace_folder
+from pipelines.storage.inputs import require_inputs
 
 log = structlog.get_logger()
 
@@ -48,6 +49,7 @@ _LINE_POINTS = 400
 
 def evaluate(pipeline: Pipeline, paths: PipelinePaths) -> None:
     """Write metrics.json, plots and report.html, and add them to the MLflow run that the model comes from."""
+    require_inputs(paths, "evaluate")
     manifest, run = _read_json(paths.manifest), _read_json(paths.run)
     examples, measured_on = measured(pipeline, paths), pipeline.split.measured_on
     features = {name: pipeline.ingest.features[name] for name in pipeline.normalize.transforms}

@@ -20,6 +20,7 @@ from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths
 from pipelines.storage.atomic import replace_folder
 from pipelines.storage.fetch import fetch
+from pipelines.storage.inputs import require_inputs
 
 log = structlog.get_logger()
 
@@ -30,6 +31,7 @@ def normalize(pipeline: Pipeline, paths: PipelinePaths, *, map_: Map = map_in_th
     Memory holds one shard for each thread, however many there are.
     """
     check(pipeline.ingest.features, pipeline.normalize.transforms)
+    require_inputs(paths, "normalize")
     examples = shards.files(paths.examples)
     transforms, weights = _with_weights(pipeline, paths)
     fitted = fit(

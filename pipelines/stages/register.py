@@ -19,6 +19,7 @@ from components.examples.shards import scan
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths
 from pipelines.storage.atomic import replace_file
+from pipelines.storage.inputs import require_inputs
 from pipelines.tracking.registry import (
     CHAMPION,
     Version,
@@ -42,6 +43,7 @@ _NOTHING_HELD_OUT = "nothing was held out: these are figures of the rows that th
 
 def register(pipeline: Pipeline, paths: PipelinePaths) -> None:
     """Register the model and write registration.json; a model that does not pass is registered without the alias."""
+    require_inputs(paths, "register")
     metrics, digest = _metrics(paths, measured_on=pipeline.split.measured_on)
     settings = pipeline.register_
     check_metrics(metrics, thresholds=settings.thresholds, compare_by=settings.compare_by)

@@ -24,6 +24,7 @@ from components.mapping import Map, map_in_threads, map_to_files
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths
 from pipelines.storage.atomic import replace_folder
+from pipelines.storage.inputs import require_inputs
 
 log = structlog.get_logger()
 
@@ -41,6 +42,7 @@ def split(pipeline: Pipeline, paths: PipelinePaths, *, map_: Map = map_in_thread
 
     Raises DataError for an empty split, and for a class that no training example has.
     """
+    require_inputs(paths, "split")
     files = shards.files(paths.normalized)
     overlap = _find_overlap(files, pipeline.split, map_)
     overlapping: Counter[str] = Counter()

@@ -37,6 +37,7 @@ from pipelines.cluster.results import destinations
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths, ProjectPaths
 from pipelines.storage.atomic import replace_file, replace_folder
+from pipelines.storage.inputs import require_inputs
 from pipelines.tracking.start import fetch_start
 from pipelines.tracking.training_run import TrainingRun, begin, deliver, forget, record_file
 
@@ -54,6 +55,7 @@ def train(pipeline: Pipeline, paths: PipelinePaths, *, force: bool = False) -> N
     deliver(paths.root)
     told = read_handoff(paths.root)
     start = bring_inputs(paths, told) if is_in_job() else fetch_start(pipeline, paths)
+    require_inputs(paths, "train")
     identity = training_identity(pipeline, paths, start)
     run_name = f"{pipeline.name}-{identity_digest(identity)[:12]}"
     if not force and (earlier := _earlier(paths, run_name)) is not None:
