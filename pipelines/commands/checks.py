@@ -15,14 +15,15 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from components.errors import ServiceError
+from components.errors import ParamsError, ServiceError
 from pipelines.paths import ProjectPaths
 from pipelines.storage import dvc
+from pipelines.storage.objects import open_storage
 from pipelines.tracking.server import address_of, tracking_uri
 
 ENOUGH_DISK_BYTES = 5 * 2**30
@@ -205,6 +206,29 @@ def mirror(_project: ProjectPaths) -> Iterator[Finding]:
         yield Finding(
             "wrong", f"HEADRACE_MIRROR={folder} is not a folder", "set it to a folder of <dataset>/<file>, or unset it"
         )
+
+
+def storage(_project: ProjectPaths) -> Iterator[Finding]:
+    """Yield whether HEADRACE_STORAGE, where it is set, can be listed with the keys of access that are found here."""
+    address = os.environ.get("HEADRACE_STORAGE")
+    if not address:
+        yield Finding("ok", "nodes exchange files through DVC's remote (HEADRACE_STORAGE is not set)")
+        return
+    shown = address.partition("?")[0]
+    endpoint = parse_qs(urlsplit(address).query).get("endpoint_url", [""])[0]
+    if endpoint:  # first, because boto3 tries again and again, 20 s long
+        found = _reachable(
+            f"HEADRACE_STORAGE={shown} at {endpoint}", endpoint, "is the server up, and the address right?"
+        )
+        if found.state != "ok":
+            yield found
+            return
+    try:
+        open_storage(address).keys("trainings/doctor/")
+    except (ParamsError, ServiceError) as error:
+        yield Finding("wrong", f"HEADRACE_STORAGE={shown}: {error}", "as it says, or unset HEADRACE_STORAGE")
+    else:
+        yield Finding("ok", f"HEADRACE_STORAGE={shown} can be listed")
 
 
 def network(_project: ProjectPaths) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ CHECKS = (
     checks.mlflow,
     checks.ray,
     checks.mirror,
+    checks.storage,
     checks.network,
 )
 COLORS = {"ok": "green", "warn": "yellow", "wrong": "red"}

@@ -23,6 +23,22 @@ from pipelines.storage.atomic import replace_file
 CONNECT_TIMEOUT_SECONDS = 10
 READ_TIMEOUT_SECONDS = 60
 ATTEMPTS = 5
+# By S3's code, or botocore's class where no answer came: what a user has to do.
+_REMEDIES = {
+    "NoCredentialsError": "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "PartialCredentialsError": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, both",
+    "InvalidAccessKeyId": "there is no such key: fix AWS_ACCESS_KEY_ID, or choose another AWS_PROFILE",
+    "SignatureDoesNotMatch": "AWS_SECRET_ACCESS_KEY is not that of AWS_ACCESS_KEY_ID: fix it",
+    "ExpiredToken": "the keys have expired: log in again (aws sso login), or set new AWS_* variables",
+    "InvalidToken": "AWS_SESSION_TOKEN is not that of the keys: log in again, or unset it",
+    "RequestTimeTooSkewed": "this machine's clock is wrong: set it (timedatectl set-ntp true)",
+    "NoSuchBucket": "there is no such bucket: fix its name in the address, or make it",
+    "AccessDenied": "these keys need s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject there",
+    "PermanentRedirect": "the bucket is in another region: set AWS_DEFAULT_REGION to it",
+    "AuthorizationHeaderMalformed": "the bucket is in another region: set AWS_DEFAULT_REGION to it",
+    "EndpointConnectionError": "see that the server is up and that endpoint_url in the address is right",
+    "ConnectTimeoutError": "see that the server is up and that endpoint_url in the address is right",
+}
 _CLOCK_TICK_NS = 1_000_000_000  # of any file system's clock
 
 
@@ -225,4 +241,5 @@ def _reaching(what: str) -> Iterator[None]:
 
 
 def _unreachable(what: str, error: Exception) -> ServiceError:
-    return ServiceError(f"storage can't {what}: {' '.join(str(error).split())}")
+    remedy = _REMEDIES.get(_code(error) or type(error).__name__)
+    return ServiceError(f"storage can't {what}: {' '.join(str(error).split())}{f'; {remedy}' if remedy else ''}")

@@ -66,3 +66,26 @@ def test_newest_schema_is_what_mlflow_itself_says():
 def closed_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("address", "state", "said"),
+    [
+        (None, "ok", "HEADRACE_STORAGE is not set"),
+        ("{folder}", "ok", "can be listed"),
+        ("{folder}/file", "wrong", "Not a directory"),
+        ("relative", "wrong", "s3://BUCKET/PREFIX or in a folder's full path"),
+        ("s3://bucket/a?endpoint_url=http://127.0.0.1:{port}", "wrong", "can't be reached"),
+    ],
+)
+def test_the_storage_of_a_cluster_is_tried(tmp_path, monkeypatch, address, state, said):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    if address:
+        monkeypatch.setenv("HEADRACE_STORAGE", address.format(folder=tmp_path, port=closed_port()))
+    else:
+        monkeypatch.delenv("HEADRACE_STORAGE", raising=False)
+    [finding] = checks.storage(ProjectPaths(tmp_path))
+    assert finding.state == state
+    assert said in finding.what

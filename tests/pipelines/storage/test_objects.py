@@ -1,5 +1,10 @@
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import boto3
 import pytest
 
 from components.errors import ParamsError, ServiceError
@@ -68,3 +73,57 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
 def test_an_address_of_another_kind_is_refused(address):
     with pytest.raises(ParamsError, match="s3://BUCKET/PREFIX or in a folder's full path"):
         open_storage(address)
+
+
+@contextmanager
+def bucket_that_refuses(status: int, code: str) -> Iterator[str]:
+    """The address of a bucket whose server answers everything like this."""
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            content = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"s3://exchange/here?endpoint_url=http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture
+def keys_of_access(monkeypatch, tmp_path):
+    for name, value in {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "eu-1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "remedy"),
+    [
+        (400, "ExpiredToken", "the keys have expired: log in again"),
+        (403, "InvalidAccessKeyId", "fix AWS_ACCESS_KEY_ID"),
+        (403, "SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY is not that of AWS_ACCESS_KEY_ID"),
+        (403, "RequestTimeTooSkewed", "this machine's clock is wrong"),
+        (403, "AccessDenied", "these keys need s3:ListBucket"),
+        (404, "NoSuchBucket", "there is no such bucket: fix its name"),
+    ],
+)
+def test_what_a_bucket_refuses_comes_with_its_remedy(keys_of_access, status, code, remedy):
+    with bucket_that_refuses(status, code) as address, pytest.raises(ServiceError, match=remedy):
+        open_storage(address).keys("")
+
+
+def test_a_bucket_without_keys_of_access_names_the_variables(keys_of_access, monkeypatch):
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it keeps the keys that it has found once
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with bucket_that_refuses(403, "AccessDenied") as address, pytest.raises(ServiceError, match="set AWS_PROFILE, or"):
+        open_storage(address).keys("")
