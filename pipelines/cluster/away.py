@@ -100,6 +100,7 @@ async def _submit_and_watch(
     async with RayJobs(cluster) as jobs:
         if not os.environ.get(OPEN_VARIABLE):
             await jobs.require_authentication()
+        await jobs.require_version()
         submitted = await submit_or_join(
             jobs,
             make,

@@ -10,8 +10,9 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from components.errors import ServiceError
+from components.errors import ParamsError, ServiceError
 from pipelines.cluster.loopback import private_ray
+from pipelines.storage.host import host_problem
 
 # A training moves no data through the object store of an embedded cluster: the smallest one starts fastest.
 OBJECT_STORE_BYTES = 128 * 1024 * 1024
@@ -33,9 +34,17 @@ def ray_session(
             settings |= block.enter_context(private_ray())
         try:
             ray.init(log_to_driver=False, logging_level="ERROR", **settings)
-        except (ConnectionError, RayError, TimeoutError, ValueError) as error:
+        except (OSError, RayError, RuntimeError, ValueError) as error:
             where = f"the Ray cluster at RAY_ADDRESS={address}" if address else "Ray on this machine"
-            raise ServiceError(f"can't start or reach {where}: {error}; try `headrace doctor`") from error
+            reason = " ".join(str(error).split())
+            if reason.startswith("Version mismatch"):
+                raise ParamsError(
+                    f"{where} has other versions than this machine. {reason} Expected the same Ray and Python on all "
+                    "nodes: install what requirements.lock says"
+                ) from error
+            raise ServiceError(
+                f"can't start or reach {where}: {host_problem(error) or reason}; try `headrace doctor`"
+            ) from error
         block.callback(ray.shutdown)
         yield
 

@@ -4,6 +4,7 @@ API: https://docs.ray.io/en/latest/cluster/running-applications/job-submission/r
 """
 
 import asyncio
+import importlib.metadata
 import json
 import re
 import time
@@ -15,7 +16,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import quote
 
-from components.errors import ServiceError
+from components.errors import ParamsError, ServiceError
 from pipelines.cluster.job_server import RETRY_SECONDS, Cluster, JobServer, UnansweredError, cluster_from_environment
 from pipelines.cluster.package import package_digest
 
@@ -80,6 +81,16 @@ class RayJobs:
             raise ServiceError(
                 f"Ray at {self._server.address} answers without a token: who reaches it can run code on it. Expected "
                 "token authentication: start the cluster with RAY_AUTH_MODE=token"
+            )
+
+    async def require_version(self) -> None:
+        """Raise ParamsError where the cluster has another Ray than this machine: the two would exchange pickles."""
+        _, said = await self._server.ask("GET", "/api/version")
+        there, here = self._server.decode(said)["ray_version"], importlib.metadata.version("ray")
+        if there != here:
+            raise ParamsError(
+                f"Ray at {self._server.address} has version {there}, this machine {here}; install the same on both: "
+                "what requirements.lock says"
             )
 
     async def submit(

@@ -283,6 +283,31 @@ def test_a_cluster_that_answers_anybody_is_refused(failing):
     assert failing.authorizations == [""]
 
 
+def test_a_cluster_of_another_ray_is_refused_and_one_of_the_same_is_not(head, free_ports):
+    async def version(_: web.Request) -> web.Response:
+        return web.json_response({"version": "4", "ray_version": "2.59.0", "ray_commit": "", "session_name": "s"})
+
+    async def scenario() -> str:
+        async with RayJobs(head.cluster) as server:
+            await server.require_version()
+        application = web.Application()
+        application.router.add_get("/api/version", version)
+        runner, [port] = web.AppRunner(application), free_ports(1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        try:
+            async with RayJobs(Cluster(f"http://127.0.0.1:{port}")) as server:
+                with pytest.raises(ParamsError) as caught:
+                    await server.require_version()
+        finally:
+            await runner.cleanup()
+        return str(caught.value)
+
+    said = asyncio.run(scenario())
+    assert "has version 2.59.0, this machine" in said
+    assert "requirements.lock" in said
+
+
 def test_a_job_that_does_not_stop_is_reported(failing):
     async def scenario():
         failing.submitted = 1

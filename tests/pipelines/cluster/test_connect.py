@@ -1,0 +1,56 @@
+"""Ray as it is found: a cluster of another version, one that is not there, and a machine that can't start one."""
+
+import os
+import subprocess
+import sys
+import tempfile
+
+import psutil
+import pytest
+
+from components.errors import ParamsError, ServiceError
+from pipelines.cluster.connect import ray_session
+
+# `ray start` of a Ray that believes to be older.
+OLDER_RAY = """
+import ray, sys
+ray.__version__ = "2.59.0"
+from ray.scripts.scripts import main
+sys.argv = ["ray", *sys.argv[1:]]
+main()
+"""
+
+
+@pytest.mark.slow
+def test_a_cluster_of_another_ray_is_refused_before_any_work(tmp_path, free_ports, monkeypatch):
+    [port] = free_ports(1)
+    folder = tempfile.mkdtemp(prefix="ray")
+    command = [sys.executable, "-c", OLDER_RAY, "start", "--head", "--block", "--include-dashboard=false"]
+    command += ["--node-ip-address=127.0.0.1", f"--port={port}", "--num-cpus=0", "--object-store-memory=100000000"]
+    own = {"HOME": str(tmp_path), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64, "RAY_USAGE_STATS_ENABLED": "0"}
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    with subprocess.Popen(
+        [*command, f"--temp-dir={folder}"], stdout=subprocess.PIPE, text=True, env=os.environ
+    ) as head:
+        try:
+            for line in head.stdout:
+                if "Ray runtime started" in line:
+                    break
+            monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+            with pytest.raises(ParamsError, match=r"Ray: 2\.59\.0"), ray_session(num_workers=1):
+                pass
+        finally:
+            for one in [*psutil.Process(head.pid).children(recursive=True), head]:
+                one.kill()
+
+
+@pytest.mark.slow
+def test_ray_that_can_not_start_is_a_service_that_is_away(tmp_path, monkeypatch):
+    """Ray's sockets lie below the folder of temporary files, and a socket's path has at most 107 bytes."""
+    long = tmp_path / ("long" * 40)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    monkeypatch.setenv("RAY_TMPDIR", str(long))
+    with pytest.raises(ServiceError, match="can't start or reach Ray on this machine"), ray_session(num_workers=1):
+        pass
