@@ -20,7 +20,7 @@ from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths, ProjectPaths
 from pipelines.storage import dvc
 from pipelines.storage.graph import stage_graph
-from pipelines.storage.host import host_problem_in
+from pipelines.storage.host import NO_ROOM, host_problem_in, is_full
 
 INTERRUPTED = 128 + signal.SIGINT
 _WITHOUT_MEMORY = (signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS)
@@ -46,22 +46,22 @@ def run(pipeline: Pipeline, paths: PipelinePaths) -> int:
         typer.echo("interrupted; all that was started has ended", err=True)
         return INTERRUPTED
     if process.returncode != 0:
-        return _explain(progress, lines_were_shown=not on_terminal)
+        return _explain(progress, lines_were_shown=not on_terminal, disk_is_full=is_full(paths.root))
     seconds = time.monotonic() - started_seconds
     typer.echo(summary(pipeline, paths, list(progress.stages.values()), seconds=seconds))
     return 0
 
 
-def _explain(progress: Progress, *, lines_were_shown: bool) -> int:
+def _explain(progress: Progress, *, lines_were_shown: bool, disk_is_full: bool) -> int:
     """Print what failed, after its last lines if nobody has seen them, and return the exit code."""
     for line in () if lines_were_shown else (progress.current or progress).lines:
         typer.echo(line, err=True)
-    exit_code, problem = failure(progress)
+    exit_code, problem = failure(progress, disk_is_full=disk_is_full)
     typer.echo(f"error: {problem}", err=True)
     return exit_code
 
 
-def failure(progress: Progress) -> tuple[int, str]:
+def failure(progress: Progress, *, disk_is_full: bool = False) -> tuple[int, str]:
     """Exit code and reason of a `dvc repro` that failed.
 
     A stage's own 2 or 75 is passed on, with its reason. 75 is also for what DVC says that the machine lacks, and for a
@@ -70,7 +70,7 @@ def failure(progress: Progress) -> tuple[int, str]:
     stage, code = progress.current, progress.stage_exit_code
     lines = (stage or progress).lines
     own = next((line.removeprefix("error: ") for line in reversed(lines) if line.startswith("error: ")), "")
-    lacking = host_problem_in("\n".join(lines)) or ""
+    lacking = host_problem_in("\n".join([*lines, NO_ROOM] if disk_is_full else lines)) or ""
     if stage is None or code is None:
         return (EXIT_SERVICE if lacking else 1), f"dvc repro failed: {lacking or 'see what it says above'}"
     failed = f"stage {stage.name} failed with exit code {code}"

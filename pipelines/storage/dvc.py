@@ -1,5 +1,6 @@
 """The dvc command line: the only caller of it. DVC has no public Python API for running stages."""
 
+import fcntl
 import json
 import os
 import signal
@@ -45,6 +46,7 @@ def repro(
     block ends, nothing that was started lives after it. A Ctrl-C in the terminal reaches only the caller: the processes
     have their own session.
     """
+    _discard_damaged_lock_notes(root)
     options = [*(["--single-item"] if single_item else []), *(["--pull"] if pull else [])]
     with subprocess.Popen(
         # DVC locks the repository while it reads and writes dvc.lock, not while a stage runs: waiting is short.
@@ -107,7 +109,32 @@ def pull(root: Path, *paths: str) -> None:
     _output(root, "pull", *paths)
 
 
+def _discard_damaged_lock_notes(root: Path) -> None:
+    """Remove DVC's notes of which process uses which path where they are no JSON: DVC refuses all work until then.
+
+    DVC writes them in place, so a full disk leaves half of them; of no use to anybody, because nobody can read them.
+    """
+    notes = root / ".dvc" / "tmp" / "rwlock"
+    if _is_json_or_absent(notes):
+        return
+    with notes.with_name("rwlock.lock").open("a") as lock:  # DVC's own lock: no other process is writing them now
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _is_json_or_absent(notes):
+            notes.unlink()
+
+
+def _is_json_or_absent(file: Path) -> bool:
+    try:
+        json.loads(file.read_bytes())
+    except FileNotFoundError:
+        return True
+    except ValueError:
+        return False
+    return True
+
+
 def _output(root: Path, *arguments: str) -> str:
+    _discard_damaged_lock_notes(root)
     ended = subprocess.run(
         [_dvc(), *arguments], cwd=root, env=environment(), capture_output=True, text=True, check=False
     )

@@ -3,7 +3,9 @@
 import errno
 import os
 import re
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 _LACKING = {
     errno.EACCES,
@@ -18,11 +20,13 @@ _LACKING = {
     errno.ENFILE,
     errno.EAGAIN,  # no more processes or threads
 }
+NO_ROOM = os.strerror(errno.ENOSPC)
 _OUT_OF_MEMORY = "out of memory"
+_FULL_BYTES = 1 << 16  # less than this is left on a disk that a program has found full
 # Of libraries that give no errno: what they print, and what it means.
 _PHRASES = {
     **{os.strerror(number): os.strerror(number) for number in _LACKING - {errno.EPERM, errno.EAGAIN}},
-    "database or disk is full": os.strerror(errno.ENOSPC),  # SQLite
+    "database or disk is full": NO_ROOM,  # SQLite
     "disk I/O error": "disk I/O error",
     "attempt to write a readonly database": "read-only database",
     "can't start new thread": "no more threads",
@@ -55,6 +59,11 @@ def host_problem_in(text: str) -> str | None:
                 _, _, place = line.partition(f"{phrase}: ")
                 return _line(problem, f": {place}" if place else "")
     return None
+
+
+def is_full(folder: Path) -> bool:
+    """Return whether the disk of a folder has no room: then programs fail in ways that do not say so."""
+    return shutil.disk_usage(folder).free < _FULL_BYTES
 
 
 def is_out_of_memory(error: BaseException) -> bool:
