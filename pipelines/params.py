@@ -90,6 +90,7 @@ class Train(Training):
     use_gpu: bool = False
     max_failures: Annotated[int, Field(ge=0, le=1000)] = 3
     start_timeout_seconds: Annotated[float, Field(ge=10, le=86_400)] = 180
+    capacity_timeout_seconds: Annotated[float, Field(ge=10, le=604_800)] = 3600
 
     @property
     def min_workers(self) -> int:

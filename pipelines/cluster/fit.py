@@ -1,6 +1,5 @@
 """Run one training on Ray Train and follow it."""
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,8 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 from components.errors import ParamsError, ServiceError, TrainingError
 from pipelines.cluster.backend import TensorflowBackendConfig
 from pipelines.cluster.connect import is_remote
-from pipelines.cluster.job import TrainJob
+from pipelines.cluster.failures import Failures
+from pipelines.cluster.job import OUT_OF_MEMORY, Failure, TrainJob
 from pipelines.cluster.ports import port_range
 from pipelines.cluster.progress import follow, mailbox
 from pipelines.cluster.worker import train_on_worker
@@ -40,8 +40,9 @@ def fit(job: TrainJob, *, on_event: Callable[[dict[str, Any]], None]) -> None:
     """Train until all epochs are done and the results are in `job.results`.
 
     `on_event` is called with each event of `pipelines.cluster.progress` as it comes. A lost worker or node is replaced,
-    `train.max_failures` times; workers that are asked to leave, by SIGTERM, are replaced however often. Raises
-    TrainingError for what a person can mend, and WorkerError with a worker's traceback for a bug.
+    `train.max_failures` times; workers that are asked to leave, by SIGTERM or a drain, are replaced however often;
+    where memory ran out there is one more attempt. Raises TrainingError for what a user can fix, ServiceError where a
+    cluster has no room for the workers or was lost, and WorkerError with a worker's traceback for a bug.
     """
     require_gpus(job.train)
     with mailbox(job):
@@ -52,20 +53,27 @@ def fit(job: TrainJob, *, on_event: Callable[[dict[str, Any]], None]) -> None:
 
 def _fit(job: TrainJob, on_event: Callable[[dict[str, Any]], None]) -> None:
     shown = follow(job.progress, 0, on_event)  # of an earlier try
-    waiting = _Waiting(job.train, on_event)
+    waiting, was_out_of_memory = _Waiting(job.train, on_event), False
 
     def look() -> bool:
         nonlocal shown
-        before, shown = shown, follow(job.progress, shown, on_event)
-        waiting.look(has_begun=shown > before)
+        shown = follow(job.progress, shown, waiting.pass_on)
+        waiting.look()
         # Not where the group was asked to leave: Ray takes its time to stop it, and then gives its resources back.
         return has_results(job) or job.failure.is_file()
 
     while True:
         job.preempted.unlink(missing_ok=True)
         _fit_one_group(job, look)
+        waiting.begin()
         if job.failure.is_file():
-            raise _failure(json.loads(job.failure.read_text(encoding="utf-8")))
+            failure = Failure.model_validate_json(_read(job.failure))
+            if failure.kind != OUT_OF_MEMORY or was_out_of_memory:
+                raise _error(failure)
+            was_out_of_memory = True
+            job.failure.unlink()
+            on_event({"kind": "retry", "reason": f"{_worker(failure)} {failure.message}"})
+            continue
         if has_results(job):
             return
         if not job.preempted.exists():
@@ -100,21 +108,46 @@ def require_gpus(train: Train) -> None:
 
 
 class _Waiting:
-    """Says so, once a minute, when no workers begin because the cluster has no room for them."""
+    """Reports, once a minute, that no workers begin because the cluster has no room for them; gives up in the end."""
 
     def __init__(self, train: Train, on_event: Callable[[dict[str, Any]], None]) -> None:
-        self._train, self._on_event, self._has_begun = train, on_event, False
+        self._train, self._on_event = train, on_event
+        self.begin()
+
+    def begin(self) -> None:
+        """Wait for a group, from now on."""
+        self._since_seconds: float | None = time.monotonic()
         self._next_seconds = time.monotonic() + WAITING_SECONDS
 
-    def look(self, *, has_begun: bool) -> None:
-        self._has_begun = self._has_begun or has_begun
-        if self._has_begun or time.monotonic() < self._next_seconds:
+    def pass_on(self, event: dict[str, Any]) -> None:
+        """Pass an event on; workers that are lost are waited for again."""
+        if event["kind"] == "lost":
+            self.begin()
+        elif event["kind"] in ("group", "epoch", "progress"):
+            self._since_seconds = None
+        self._on_event(event)
+
+    def look(self) -> None:
+        """Report what is waited for; raise ServiceError after `train.capacity_timeout_seconds`."""
+        now_seconds = time.monotonic()
+        if self._since_seconds is None:
             return
-        self._next_seconds = time.monotonic() + WAITING_SECONDS
-        wanted = f"{self._train.min_workers} workers of one core{' and one GPU' if self._train.use_gpu else ''} each"
-        free = {name: ray.available_resources().get(name, 0) for name in ("CPU", "GPU")}
-        note = f"no workers yet: {wanted} are asked for, Ray has {free['CPU']:g} cores and {free['GPU']:g} GPUs free"
-        self._on_event({"kind": "note", "note": note})
+        waited_seconds, limit_seconds = now_seconds - self._since_seconds, self._train.capacity_timeout_seconds
+        if waited_seconds > limit_seconds:
+            raise ServiceError(
+                f"no workers after {waited_seconds:.0f} s (train.capacity_timeout_seconds): {self._found()}; add nodes "
+                "or lower train.num_workers, or give it as a range; the same command goes on from the last checkpoint"
+            )
+        if now_seconds >= self._next_seconds:
+            self._next_seconds = now_seconds + WAITING_SECONDS
+            note = f"no workers yet: {self._found()}; waiting for at most {limit_seconds - waited_seconds:.0f} s more"
+            self._on_event({"kind": "note", "note": note})
+
+    def _found(self) -> str:
+        gpu = " and one GPU" if self._train.use_gpu else ""
+        total, free = ray.cluster_resources(), ray.available_resources()
+        has = ", ".join(f"{total.get(name, 0):g} {name}s ({free.get(name, 0):g} free)" for name in ("CPU", "GPU"))
+        return f"{self._train.min_workers} workers of one core{gpu} each are requested, Ray has {has}"
 
 
 def scaling(train: Train) -> ScalingConfig:
@@ -155,6 +188,7 @@ class _Trainer(DataParallelTrainer):  # type: ignore[misc]  # ray carries no typ
     def _initialize_and_run_controller(self, **settings: Any) -> Result:
         here = {ray._raylet.RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()}
         actor = ray.remote(num_cpus=0, label_selector=here, runtime_env={"env_vars": get_env_vars_to_propagate()})
+        settings["failure_policy"] = Failures(self.run_config.failure_config, job=self._job)
         controller = actor(TrainController).remote(**settings)
         running = controller.run.remote()
         try:
@@ -184,7 +218,19 @@ def _read(file: Path) -> str:
     return file.read_text(encoding="utf-8")
 
 
-def _failure(content: dict[str, Any]) -> Exception:
-    if content["mendable"]:
-        return TrainingError(f"worker {content['rank']}: {content['message']}")
-    return WorkerError(f"worker {content['rank']} failed:\n{content['traceback']}")
+def _worker(failure: Failure) -> str:
+    return "a worker:" if failure.rank < 0 else f"worker {failure.rank}:"
+
+
+def _error(failure: Failure) -> Exception:
+    match failure.kind:
+        case "mistake":
+            return TrainingError(f"{_worker(failure)} {failure.message}")
+        case "out_of_memory":
+            return TrainingError(
+                f"{_worker(failure)} {failure.message}; it was tried twice. Lower train.global_batch_size, train on "
+                "more nodes (each holds its share of a batch), or on nodes with more memory"
+            )
+        case "host":
+            return ServiceError(f"{_worker(failure)} {failure.message}")
+    return WorkerError(f"worker {failure.rank} failed:\n{failure.traceback}")

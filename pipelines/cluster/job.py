@@ -1,6 +1,7 @@
 """What a training's workers are told, and where they leave what they make."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -8,6 +9,18 @@ from components.settings import Settings
 from pipelines.params import Train
 
 PROGRESS, STOP = "progress.jsonl", "stop"  # files of a training's folder
+
+Kind = Literal["mistake", "out_of_memory", "host", "bug"]
+OUT_OF_MEMORY: Kind = "out_of_memory"
+
+
+class Failure(Settings):
+    """Why a group of workers ended for a reason of its own; `rank` is -1 where no worker could say so itself."""
+
+    rank: int
+    kind: Kind
+    message: str
+    traceback: str = ""
 
 
 class TrainJob(Settings):

@@ -16,7 +16,14 @@ from pipelines.tracking.sweep import owner_tags
 
 # Settings of a training that change no bit of its weights. The number of workers is none of them: sums are rounded
 # otherwise, and after 12 epochs of digits the weights of 2 workers and of 1 differ by 0.11.
-WITHOUT_EFFECT = ("use_gpu", "max_failures", "start_timeout_seconds", "checkpoints", "allow_untested_keras")
+WITHOUT_EFFECT = (
+    "use_gpu",
+    "max_failures",
+    "start_timeout_seconds",
+    "capacity_timeout_seconds",
+    "checkpoints",
+    "allow_untested_keras",
+)
 IGNORED_BY_TRIALS = (*WITHOUT_EFFECT, "num_workers")  # a trial trains on one worker
 
 

@@ -1,11 +1,13 @@
-"""SIGTERM to a worker: its node is about to be taken away. The group writes a checkpoint and leaves."""
+"""SIGTERM to a worker, or a drain of its node: the node goes soon. The group writes a checkpoint and leaves."""
 
 import ctypes
 import os
 import signal
 import threading
+import time
 from types import FrameType
 
+DRAIN_POLL_SECONDS = 0.5
 STOP = threading.Event()  # of this worker's process
 
 _set_c_handler = ctypes.pythonapi.PyOS_setsig
@@ -32,6 +34,22 @@ def listen_again() -> None:
     """Take SIGTERM back from TensorFlow, whose strategy swallows it; may be called on any thread."""
     if _python_handler:
         _set_c_handler(signal.SIGTERM, _python_handler[0])
+
+
+def watch_for_drain() -> None:
+    """Set STOP when Ray is about to take a node of the group away (`ray drain-node`, a cloud's notice)."""
+    threading.Thread(target=_watch_for_drain, name="drain", daemon=True).start()
+
+
+def _watch_for_drain() -> None:
+    # Not ray.train.get_preemption_info(), which is a barrier for all workers: each has its own copy of the notice.
+    from ray.train.v2._internal.execution.context import get_train_context
+
+    context = get_train_context()
+    while not STOP.is_set():
+        if context.preemption_context.preemption_info is not None:
+            STOP.set()
+        time.sleep(DRAIN_POLL_SECONDS)
 
 
 def _wait(reading: int) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ import ray
 from pipelines.cluster.job import PROGRESS, STOP, TrainJob
 from pipelines.storage.atomic import replace_file
 
-Kind = Literal["group", "epoch", "progress", "note"]
+Kind = Literal["group", "epoch", "progress", "note", "lost"]
 MAILBOX_TIMEOUT_SECONDS = 60.0
 
 
@@ -27,7 +27,7 @@ class Mailbox:
 
     def leave(self, name: str, text: str) -> None:
         """Write a file, all at once."""
-        _write(self._folder / name, text)
+        write_here(self._folder / name, text)
 
     def is_stopping(self) -> bool:
         """Whether the follower wants the workers to leave."""
@@ -50,14 +50,17 @@ def mailbox(job: TrainJob) -> Iterator[None]:
 
 def tell(job: TrainJob, kind: Kind, content: Mapping[str, Any]) -> None:
     """Tell of an event; where nobody can be told, training goes on: figures are in the checkpoints too."""
-    line = json.dumps({"kind": kind, **content})
-    try:
-        if job.mailbox:
-            ray.get_actor(job.mailbox).tell.remote(line)
-        else:
-            _add_line(job.progress, line)
-    except (OSError, ValueError):  # ValueError: Ray knows no such actor
+    if not job.mailbox:
+        add_event(job, kind, content)
         return
+    with suppress(ValueError):  # Ray knows no such actor
+        ray.get_actor(job.mailbox).tell.remote(json.dumps({"kind": kind, **content}))
+
+
+def add_event(job: TrainJob, kind: Kind, content: Mapping[str, Any]) -> None:
+    """Add an event to the progress file, on the node of whoever follows the training."""
+    with suppress(OSError):
+        _add_line(job.progress, json.dumps({"kind": kind, **content}))
 
 
 def leave(job: TrainJob, file: Path, text: str) -> None:
@@ -65,7 +68,7 @@ def leave(job: TrainJob, file: Path, text: str) -> None:
     if job.mailbox:
         ray.get(ray.get_actor(job.mailbox).leave.remote(file.name, text), timeout=MAILBOX_TIMEOUT_SECONDS)
     else:
-        _write(file, text)
+        write_here(file, text)
 
 
 def is_stopping(job: TrainJob) -> bool:
@@ -95,7 +98,8 @@ def _add_line(progress: Path, line: str) -> None:
         file.write(f"\n{line}\n")
 
 
-def _write(file: Path, text: str) -> None:
+def write_here(file: Path, text: str) -> None:
+    """Make a file of this node hold the text, all at once."""
     with replace_file(file) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

@@ -2,7 +2,6 @@
 
 import csv
 import errno
-import json
 import os
 import platform
 import shutil
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from components.errors import TrainingError, UserError
 from pipelines.cluster.backend import rendezvous
 from pipelines.cluster.columns import remove_columns, split_columns, validation_columns
-from pipelines.cluster.job import TrainJob
+from pipelines.cluster.job import OUT_OF_MEMORY, Failure, Kind, TrainJob
 from pipelines.cluster.node import (
     fetch_earlier_checkpoints,
     keep_in_storage,
@@ -22,12 +21,13 @@ from pipelines.cluster.node import (
     pass_on_stop,
     publish_results,
 )
-from pipelines.cluster.preemption import STOP, listen_again
+from pipelines.cluster.preemption import STOP, listen_again, watch_for_drain
 from pipelines.cluster.progress import leave, tell
 from pipelines.cluster.results import CHECKPOINT, CHECKPOINTS, HISTORY, MODEL, TENSORBOARD
 from pipelines.identity import installed
 from pipelines.params import Train
 from pipelines.storage.atomic import replace_folder
+from pipelines.storage.host import host_problem, is_out_of_memory
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 ROOM_POLL_SECONDS = 5.0
@@ -108,6 +108,7 @@ def _observer(job: TrainJob, fitted: "FittedTable", *, rank: int, group: dict[st
 
     def on_group() -> None:
         listen_again()
+        watch_for_drain()
         if rank == 0:
             tell(job, "group", group)
 
@@ -137,13 +138,21 @@ def _lost_the_others(error: Exception) -> bool:
 
 
 def _leave_failure(job: TrainJob, rank: int, error: Exception) -> None:
-    content = {
-        "rank": rank,
-        "mendable": isinstance(error, UserError),
-        "message": str(error),
-        "traceback": "".join(traceback.format_exception(error)),
-    }
-    leave(job, job.failure, json.dumps(content, indent=2) + "\n")
+    failure = Failure(
+        rank=rank,
+        kind=_kind_of(error),
+        message=str(error) if isinstance(error, UserError) else host_problem(error) or str(error),
+        traceback="".join(traceback.format_exception(error)),
+    )
+    leave(job, job.failure, failure.model_dump_json(indent=2) + "\n")
+
+
+def _kind_of(error: Exception) -> Kind:
+    if isinstance(error, UserError):
+        return "mistake"
+    if is_out_of_memory(error):
+        return OUT_OF_MEMORY
+    return "host" if host_problem(error) else "bug"
 
 
 def prepare_devices(train: Train, *, workers_on_node: int) -> int:

@@ -147,7 +147,7 @@ def _data_digest(paths: PipelinePaths, *, makes_data: bool) -> str:
     if makes_data:
         return digest(paths.examples)
     if not (paths.manifest.is_file() and paths.statistics.is_file()):
-        raise DataError(f"no splits of {paths.pipeline!r}; to make them: dvc repro split@{paths.pipeline}")
+        raise DataError(f"no splits of {paths.pipeline!r}; run `headrace split {paths.pipeline}` first")
     manifest = json.loads(paths.manifest.read_text(encoding="utf-8"))
     return _sha256(manifest["digest"] + paths.statistics.read_text(encoding="utf-8"))
 

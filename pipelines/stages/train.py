@@ -185,6 +185,11 @@ def _on_event(event: dict[str, Any], *, run: TrainingRun, groups: list[dict[str,
             log.info(f"epoch {event['epoch']:.0f}", **_how_far(event))
         case "note":
             log.warning(event["note"])
+        case "lost":
+            log.warning("a group of workers was lost; another begins", **event)
+        case "retry":
+            log.warning("out of memory; the training goes on from its last checkpoint, once", **event)
+            run.tag({"retried_after": event["reason"]})
 
 
 def _how_far(event: dict[str, Any]) -> dict[str, str]:

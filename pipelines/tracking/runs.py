@@ -72,6 +72,14 @@ def continue_run(root: Path, run_id: str, *, tags: Mapping[str, str] | None = No
         raise
 
 
+def tag_run(root: Path, run_id: str, tags: Mapping[str, str]) -> None:
+    """Set tags of a run; raise ServiceError where MLflow can't be reached."""
+    client = connect(root)
+    with asking(client.tracking_uri, f"tag run {run_id}"):
+        for key, value in _tags(tags).items():
+            client.set_tag(run_id, key, value)
+
+
 def log_epoch(root: Path, run_id: str, *, epoch: int, metrics: Mapping[str, float]) -> None:
     """Log the metrics of one epoch in one call; raise ServiceError where MLflow can't be reached."""
     client = connect(root)

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from pydantic import Field
 
 from components.errors import ServiceError
 from components.settings import Settings
 from pipelines.paths import ProjectPaths
 from pipelines.storage.atomic import replace_file
-from pipelines.tracking.runs import Status, close_run, continue_run, log_epoch, open_run
+from pipelines.tracking.runs import Status, close_run, continue_run, log_epoch, open_run, tag_run
 
 RETRY_SECONDS = 60.0
 
@@ -28,6 +29,7 @@ class Record(Settings):
     params: dict[str, Any]
     run_id: str | None = None
     unsent: tuple[dict[str, float], ...] = ()
+    unsent_tags: Mapping[str, str] = Field(default_factory=dict)
     status: Status | None = None
     reason: str | None = None
     is_closed: bool = False
@@ -68,6 +70,12 @@ class TrainingRun:
         self._record = self._record.model_copy(update={"unsent": (*self._record.unsent, dict(figures))})
         if time.monotonic() >= self._next_try_seconds:
             self._send()
+
+    def tag(self, tags: Mapping[str, str]) -> None:
+        """Add tags to the run."""
+        update = {"tags": {**self._record.tags, **tags}, "unsent_tags": {**self._record.unsent_tags, **tags}}
+        self._record = self._record.model_copy(update=update)
+        self._send()
 
     def close(self, status: Status, reason: str | None = None) -> None:
         """Give the run its last status; what MLflow can't be told now is kept, for `deliver`."""
@@ -166,6 +174,9 @@ def _told(root: Path, record: Record) -> tuple[Record, str | None]:
         if record.run_id is None:
             record = record.model_copy(update={"run_id": _open(root, record)})
         run_id = str(record.run_id)
+        if record.unsent_tags:
+            tag_run(root, run_id, {f"headrace.{name}": value for name, value in record.unsent_tags.items()})
+            record = record.model_copy(update={"unsent_tags": {}})
         while record.unsent:
             figures = record.unsent[0]
             metrics = {name: value for name, value in figures.items() if name != "epoch"}

@@ -37,6 +37,7 @@ OTHER: dict[str, Any] = {
 UNCHANGED: dict[str, Any] = {
     "max_failures": 9,
     "start_timeout_seconds": 33,
+    "capacity_timeout_seconds": 44,
     "checkpoints": {"keep_last": 3},
     "allow_untested_keras": True,
 }

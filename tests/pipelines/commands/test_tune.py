@@ -75,7 +75,7 @@ def test_what_cannot_be_done_is_refused(ready_project, searched, options, messag
 
 def test_without_splits_the_command_that_makes_them_is_named(project):
     shutil.rmtree(PipelinePaths(project, "digits").splits)
-    with pytest.raises(DataError, match="dvc repro split@digits"):
+    with pytest.raises(DataError, match="headrace split digits"):
         planned(project, "train.seed=grid:1,2")
 
 

@@ -1,8 +1,12 @@
 """Training on a Ray cluster of several nodes, each a raylet of its own, some of which are lost and come back."""
 
+import os
 import re
 import signal
 import subprocess
+import sys
+import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -25,6 +29,17 @@ class Cluster:
     def add_node(self) -> psutil.Process:
         """Start a node and return its raylet."""
         return self._nodes.start(f"--address={self.address}", "--num-cpus=1")
+
+    def drain(self, raylet: psutil.Process, *, deadline_seconds: int) -> None:
+        """Let Ray know that a node goes soon, as an autoscaler or a cloud's notice does."""
+        [node] = [option.partition("=")[2] for option in raylet.cmdline() if option.startswith("--node_id=")]
+        command = [str(Path(sys.executable).with_name("ray")), "drain-node", "--address", self.address]
+        command += ["--node-id", node, "--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "a test"]
+        command += ["--deadline-remaining-seconds", str(deadline_seconds)]
+        ended = subprocess.run(
+            command, env={**os.environ, **self.environment}, capture_output=True, text=True, check=False
+        )
+        assert ended.returncode == 0, ended.stderr
 
 
 @pytest.fixture
@@ -51,6 +66,50 @@ def test_a_lost_node_is_replaced_by_a_spare_one(undisturbed, disturbed, cluster)
     output += process.communicate(timeout=240)[0]
     assert process.returncode == 0, output
     disturbed.assert_as_undisturbed(undisturbed)
+
+
+def test_a_drained_node_is_left_after_a_checkpoint_and_the_failure_budget_stays(undisturbed, disturbed, cluster):
+    disturbed.change_train(max_failures=0)
+    nodes = [cluster.add_node() for _ in range(3)]
+    process, output = disturbed.start_until("epoch 2/6", **cluster.environment)
+    used = [node for node in nodes if any("RayTrainWorker" in " ".join(one.cmdline()) for one in node.children())]
+    cluster.drain(used[0], deadline_seconds=120)
+    drained_seconds = time.monotonic()
+    output += read_until(process, "workers were asked to leave and did after")
+    assert time.monotonic() - drained_seconds < 30  # Ray looks every five seconds
+    output += process.communicate(timeout=240)[0]
+    assert process.returncode == 0, output
+    disturbed.assert_as_undisturbed(undisturbed)
+
+
+def test_a_lost_node_without_a_spare_one_is_waited_for_and_then_missed(undisturbed, disturbed, cluster):
+    disturbed.change_train(capacity_timeout_seconds=20)
+    nodes = [cluster.add_node() for _ in range(2)]
+    process, output = disturbed.start_until("epoch 2/6", **cluster.environment)
+    nodes[0].kill()
+    killed_seconds = time.monotonic()
+    output += process.communicate(timeout=240)[0]
+    assert process.returncode == 75, output
+    assert time.monotonic() - killed_seconds < 20 + 90  # Ray takes up to half a minute to miss a node
+    *_, last = output.splitlines()
+    assert re.match(r"error: no workers after 2\d s \(train.capacity_timeout_seconds\): 2 workers of one core", last)
+    assert [run.info.status for run in disturbed.runs()[1]] == ["FAILED"]
+
+    cluster.add_node()
+    disturbed.change_train(capacity_timeout_seconds=600)
+    code, output = disturbed.train(**cluster.environment)
+    assert code == 0, output
+    assert "an earlier try of the same training goes on" in output
+    disturbed.assert_as_undisturbed(undisturbed)
+
+
+def test_two_workers_and_one_slot_end_with_a_clear_line(project, cluster):
+    project.change_train(capacity_timeout_seconds=15)
+    cluster.add_node()
+    code, output = project.train(**cluster.environment)
+    assert code == 75, output
+    *_, last = output.splitlines()
+    assert "2 workers of one core each are requested, Ray has 1 CPUs" in last
 
 
 def test_a_lost_node_shrinks_the_group_and_a_new_one_lets_it_grow(project, tmp_path, cluster):

@@ -110,3 +110,37 @@ def test_mlflow_is_away_for_the_whole_training_and_is_told_later(undisturbed, di
     code, output = disturbed.train()  # it is trained already: only MLflow is told
     assert code == 0, output
     disturbed.assert_as_undisturbed(undisturbed)
+
+
+# One layer of 200 MB (and as much for its gradient, Adam's two slots and the checkpoint).
+WIDE = {"layers": [{"kind": "dense", "units": 800_000, "activation": "relu"}]}
+HEADROOM_BYTES = 1 << 28
+
+
+def limit_memory(process, workers) -> None:
+    """Let each worker have little more address space than it has now."""
+    for worker in workers:
+        used = psutil.Process(worker).memory_info().vms
+        psutil.Process(worker).rlimit(resource.RLIMIT_AS, (used + HEADROOM_BYTES, resource.RLIM_INFINITY))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_worker_without_memory_is_followed_by_one_more_and_no_third(project, session_processes, times):
+    project.change_train(epochs=1, model=WIDE, max_failures=0)
+    process, output, limited = project.start(), "", 0
+    for line in process.stdout:
+        output += line
+        if "a group of workers begins" in line and limited < times:
+            limit_memory(process, session_processes(process.pid, WORKER))
+            limited += 1
+    process.wait(60)
+    _, [run] = project.runs()
+    assert "out of memory; the training goes on from its last checkpoint, once" in output
+    assert "out of memory" in run.data.tags["headrace.retried_after"]
+    if times == 1:
+        assert (process.returncode, run.info.status) == (0, "FINISHED"), output
+    else:
+        *_, last = output.splitlines()
+        assert (process.returncode, run.info.status) == (2, "FAILED"), output
+        assert "it was tried twice. Lower train.global_batch_size" in last

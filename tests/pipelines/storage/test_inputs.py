@@ -1,5 +1,6 @@
 """Every stage and command that is run too early: one line that names the command to run first."""
 
+import re
 import sys
 
 import pytest
@@ -49,7 +50,6 @@ def test_a_training_needs_no_examples_where_only_its_inputs_were_fetched(tmp_pat
         ["evaluate"],
         ["register"],
         ["evaluate", "--checkpoint", "3"],
-        ["predict", "--checkpoint", "3", "--input", "rows.csv"],
         ["export", "--format", "saved_model"],
         ["tune", "--search", "train.optimizer.learning_rate=log:0.001:0.1", "--trials", "1"],
         ["tensorboard"],
@@ -62,7 +62,6 @@ def test_every_command_that_comes_too_early_is_one_line_with_the_next_command(
 ):
     digits = yaml.safe_load((repository / "params.yaml").read_text(encoding="utf-8"))["digits"]
     (tmp_path / "params.yaml").write_text(yaml.safe_dump({"pipelines": ["digits"], "digits": digits}))
-    (tmp_path / "rows.csv").write_text(",".join(f"pixel_{n}" for n in range(64)) + "\n" + ",".join("0" * 64) + "\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["headrace", command[0], "digits", *command[1:]])
     with pytest.raises(SystemExit) as end:
@@ -70,4 +69,4 @@ def test_every_command_that_comes_too_early_is_one_line_with_the_next_command(
     said = capsys.readouterr().err.splitlines()
     assert end.value.code == 2, said
     assert [line for line in said if line.startswith("error: ")] == said[-1:]
-    assert "headrace ingest digits" in said[-1] or "headrace train digits" in said[-1], said[-1]
+    assert re.search("`headrace (ingest|split|train)( digits)?`", said[-1]), said[-1]
