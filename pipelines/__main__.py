@@ -73,7 +73,8 @@ def train(
     from pipelines.stages.train import train as stage
 
     settings, paths = load_stage("train", pipeline)
-    stage(settings if workers is None else with_workers(settings, workers), paths, force=force)
+    with locked(paths.lock):
+        stage(settings if workers is None else with_workers(settings, workers), paths, force=force)
 
 
 @app.command(rich_help_panel="Stages")
@@ -85,7 +86,8 @@ def evaluate(pipeline: PipelineName, checkpoint: CheckpointOption = None) -> Non
     from pipelines.stages.evaluate import evaluate as stage
 
     if checkpoint is None:
-        stage(*arguments)
+        with locked(arguments[1].lock):
+            stage(*arguments)
     else:
         evaluate_checkpoint(*arguments, named=checkpoint)
 
@@ -95,7 +97,9 @@ def register(pipeline: PipelineName) -> None:
     """Register the model; make it champion if it passes and beats the present one."""
     from pipelines.stages.register import register as stage
 
-    stage(*load_stage("register", pipeline))
+    settings, paths = load_stage("register", pipeline)
+    with locked(paths.lock):
+        stage(settings, paths)
 
 
 @app.command(rich_help_panel="Commands")
