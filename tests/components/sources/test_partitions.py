@@ -1,5 +1,6 @@
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
@@ -141,3 +142,21 @@ INTERVAL = {"start": "2026-11-20", "end": "2026-11-21"}
 def test_settings_that_mean_nothing_are_refused(source, message):
     with pytest.raises(ValidationError, match=message):
         DelimitedSource.model_validate({"dataset": "x", **source})
+
+
+@pytest.mark.parametrize("partitions", [DAILY, HOURLY])
+@pytest.mark.parametrize("year", [2026, 2028])  # 2028 has a 29th of February
+def test_days_of_a_zone_with_summer_time_read_every_partition_of_the_year_once(partitions, year):
+    """Airflow's intervals of a schedule in Berlin: two of them have 23 and 25 hours."""
+    berlin = ZoneInfo("Europe/Berlin")
+    midnights = [datetime(year, 1, 1, tzinfo=berlin) + timedelta(days=day) for day in range(366 + (year % 4 == 0))]
+    cuts = [midnight.astimezone(UTC) for midnight in midnights]
+    assert {(end - start) // timedelta(hours=1) for start, end in pairwise(cuts)} == {23, 24, 25}
+    step = timedelta(hours=1) if partitions.is_hourly else timedelta(days=1)
+    first = datetime(year - 1, 12, 31, 23, tzinfo=UTC) if partitions.is_hourly else datetime(year, 1, 1, tzinfo=UTC)
+    every = [first + number * step for number in range((cuts[-1] - first + step - timedelta(seconds=1)) // step)]
+    read = [
+        at for start, end in pairwise(cuts) for at in expected_partitions(partitions, Interval(start=start, end=end))
+    ]
+    assert read == every
+    assert partitions.is_hourly or (datetime(year, 2, 29, tzinfo=UTC) if year == 2028 else every[0]) in read

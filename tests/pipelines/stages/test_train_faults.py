@@ -13,6 +13,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 WORKER = "RayTrainWorker"
+ORPHANS_SECONDS = 120  # Ray's agents look for their raylet now and then
 
 
 def end(process) -> str:
@@ -144,3 +145,45 @@ def test_a_worker_without_memory_is_followed_by_one_more_and_no_third(project, s
         *_, last = output.splitlines()
         assert (process.returncode, run.info.status) == (2, "FAILED"), output
         assert "it was tried twice. Lower train.global_batch_size" in last
+
+
+@pytest.mark.long
+def test_a_training_with_other_settings_never_gives_the_old_result(project):
+    """A finished training's name must not stand for another: Ray Train would give its old result."""
+    found = {}
+    for rate in (0.001, 0.01, 0.001):
+        project.change_train(optimizer={"kind": "adam", "learning_rate": rate})
+        code, output = project.train()
+        assert code == 0, output
+        assert "a group of workers begins" in output
+        run = json.loads(project.paths.run.read_text())["run_name"]
+        found.setdefault(rate, []).append((run, project.paths.history.read_text().splitlines()[-1].split(",")[1]))
+    (first, again), (other,) = found[0.001], found[0.01]
+    assert first[0] != other[0]
+    assert first[1] != other[1]
+    assert first == again
+    code, output = project.train()
+    assert code == 0, output
+    assert "were trained before: kept as it is" in output
+
+
+@pytest.mark.long
+def test_of_a_driver_that_is_killed_nothing_lives_on(disturbed, session_processes):
+    process, _ = disturbed.start_until("epoch 2/6")
+    assert session_processes(process.pid, WORKER)
+    process.kill()
+    killed_seconds = time.monotonic()
+    while session_processes(process.pid) and time.monotonic() - killed_seconds < ORPHANS_SECONDS:
+        time.sleep(0.5)
+    assert session_processes(process.pid) == []
+
+
+@pytest.mark.long
+def test_two_trainings_of_one_pipeline_at_once_have_one_writer(undisturbed, disturbed):
+    first, _ = disturbed.start_until("a group of workers begins")
+    second = disturbed.start()
+    outputs = [process.communicate(timeout=240)[0] for process in (first, second)]
+    assert [first.returncode, second.returncode] == [0, 0], outputs
+    assert f"waiting for another process that works on the same files pid={first.pid}" in " ".join(outputs[1].split())
+    assert "were trained before: kept as it is" in outputs[1]
+    disturbed.assert_as_undisturbed(undisturbed)
