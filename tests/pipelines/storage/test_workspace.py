@@ -155,6 +155,28 @@ dvc(workspace, "repro", f"train@{sys.argv[3]}")
     assert not (third / "log").exists()
 
 
+@pytest.mark.long
+def test_a_backfill_beside_the_schedule_has_one_writer_for_each_day(project, folder):
+    """Three runs of one pipeline at once, two of which are one run that was started twice."""
+    names = ["scheduled__2026-11-21", "backfill__2026-11-20", "backfill__2026-11-20"]
+    repro = """
+from pipelines.storage.dvc import repro
+workspace = open_workspace(Path(sys.argv[1]), Path(sys.argv[2]), name=sys.argv[3])
+(workspace / "examples").write_text(sys.argv[3])
+with repro(workspace, "train@digits") as process:
+    for line in process.stdout:
+        print(line, end="")
+sys.exit(process.wait())
+"""
+    runs = [python(repro, project, folder, name) for name in names]
+    codes = [run.wait(timeout=90) for run in runs]
+    assert codes[0] == 0 and 0 in codes[1:]
+    for name in set(names):
+        [workspace] = folder.glob(f"{name}*")
+        assert (workspace / "models" / "digits").read_text() == name
+        assert (workspace / "log").read_text() == "ran\n"
+
+
 def test_many_may_open_one_workspace_at_once(project, folder):
     opened: list[Path] = []
     threads = [

@@ -1,0 +1,56 @@
+"""docs/reliability.md against the tests: each of the 46 faults has one, and the command beside it runs it."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROW = re.compile(
+    r"^\| (\d+) \|.*\| (?:`([^`|]+)::(\w+)`|being written: `([^`|]+)`) \| `(make [a-z-]+)` \|$", re.MULTILINE
+)
+
+
+@pytest.fixture(scope="module")
+def rows(repository: Path) -> list[tuple[str, ...]]:
+    return ROW.findall((repository / "docs" / "reliability.md").read_text(encoding="utf-8"))
+
+
+def test_all_46_faults_are_there(rows):
+    assert sorted({int(row[0]) for row in rows}) == list(range(1, 47))
+
+
+def test_every_test_that_is_named_exists_and_is_run_by_its_command(rows, repository):
+    wrong = []
+    for number, file, name, _, command in rows:
+        if file and command not in (found := commands_of(repository / "tests" / file, name)):
+            wrong.append((number, file, name, command, found))
+    assert wrong == []
+
+
+def commands_of(file: Path, name: str) -> set[str]:
+    """The commands that run a test, by the markers of its module, its own and those of its cases; empty without it."""
+    if not file.is_file():
+        return set()
+    module = ast.parse(file.read_text(encoding="utf-8"))
+    shared = {
+        mark
+        for node in module.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark"
+        for mark in marks(node.value)
+    }
+    for node in module.body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            cases = [one for one in node.decorator_list if "parametrize" in ast.unparse(one)]
+            own = {mark for one in node.decorator_list if one not in cases for mark in marks(one)} | shared
+            some = {mark for one in cases for mark in marks(one)}
+            return {command_of(own), *([command_of(own | some)] if some else [])}
+    return set()
+
+
+def marks(node: ast.expr) -> set[str]:
+    return set(re.findall(r"pytest\.mark\.(\w+)", ast.unparse(node)))
+
+
+def command_of(found: set[str]) -> str:
+    return "make test-stack" if "stack" in found else "make test-long" if "long" in found else "make test"
