@@ -3,8 +3,10 @@
 import os
 import shlex
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -12,7 +14,7 @@ from ray.exceptions import RayError
 
 from components.errors import ParamsError, ServiceError
 from pipelines.cluster.loopback import private_ray
-from pipelines.storage.host import host_problem
+from pipelines.storage.host import NO_ROOM, host_problem, is_full
 
 # A training moves no data through the object store of an embedded cluster: the smallest one starts fastest.
 OBJECT_STORE_BYTES = 128 * 1024 * 1024
@@ -42,11 +44,18 @@ def ray_session(
                     f"{where} has other versions than this machine. {reason} Expected the same Ray and Python on all "
                     "nodes: install what requirements.lock says"
                 ) from error
+            lacking = host_problem(error) or _full_disk()
             raise ServiceError(
-                f"can't start or reach {where}: {host_problem(error) or reason}; try `headrace doctor`"
+                f"can't start or reach {where}: {lacking or f'{reason}; try `headrace doctor`'}"
             ) from error
         block.callback(ray.shutdown)
         yield
+
+
+def _full_disk() -> str | None:
+    """Which of the disks that Ray writes to is full: it waits for its own files, and never says why."""
+    full = [folder for folder in (tempfile.gettempdir(), "/dev/shm") if is_full(Path(folder))]  # noqa: S108
+    return f"{NO_ROOM}: {', '.join(full)}; free some, or set TMPDIR to another folder" if full else None
 
 
 def is_remote() -> bool:

@@ -75,7 +75,7 @@ def failure(progress: Progress, *, disk_is_full: bool = False) -> tuple[int, str
         return (EXIT_SERVICE if lacking else 1), f"dvc repro failed: {lacking or 'see what it says above'}"
     failed = f"stage {stage.name} failed with exit code {code}"
     if code in (EXIT_MISTAKE, EXIT_SERVICE):
-        return code, f"{failed}: {own}" if own else failed
+        return code, f"{failed}: {own or lacking}" if own or lacking else failed
     if number := _signal_of(code):
         # The kernel's out-of-memory killer sends SIGKILL; C++ code without memory aborts.
         killed = f"{failed}, killed by {number.name}"

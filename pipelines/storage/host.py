@@ -63,7 +63,7 @@ def host_problem_in(text: str) -> str | None:
 
 def is_full(folder: Path) -> bool:
     """Return whether the disk of a folder has no room: then programs fail in ways that do not say so."""
-    return shutil.disk_usage(folder).free < _FULL_BYTES
+    return folder.is_dir() and shutil.disk_usage(folder).free < _FULL_BYTES
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -86,7 +86,7 @@ def _problem_of(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno is not None:
         place = f": {error.filename}" if error.filename else ""
         return _line(os.strerror(error.errno), place) if error.errno in _LACKING else None
-    text = str(error)
+    text = f"{type(error).__name__}: {error}"
     if found := re.search(r"\(os error (\d+)\)(.*)", text):  # what Polars makes of an OSError
         return _line(os.strerror(int(found[1])), found[2]) if int(found[1]) in _LACKING else None
     return host_problem_in(text)
