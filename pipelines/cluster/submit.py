@@ -65,7 +65,7 @@ def job_id(run_name: str, *, owner: str, generation: int) -> str:
     """Return the submission id of one try of a training.
 
     >>> job_id("digits-0123456789ab", owner="hand", generation=2)
-    'digits-0123456789ab-5c7d9a57-2'
+    'digits-0123456789ab-1b001706-2'
     """
     return f"{run_name}-{hashlib.sha256(owner.encode()).hexdigest()[:8]}-{generation}"
 

@@ -1,5 +1,7 @@
 """Drift between two versions of a table."""
 
+import math
+
 import numpy as np
 import polars as pl
 import pytest
@@ -151,3 +153,22 @@ def test_the_file_of_a_version_holds_profile_and_drift():
     summary = summarize_table(table(), columns=COLUMNS)
     version = VersionProfile(profile=profile_of(summary), drift=drift_between(table(), table()))
     assert VersionProfile.model_validate_json(version.model_dump_json(indent=2)) == version
+
+
+def test_an_empty_bin_counts_as_a_ten_thousandth():
+    # (0.9999 of 1 and 0.0001 of nothing) against halves, by hand: (q - p) ln(q / p) for both bins.
+    expected = (0.5 - 1) * math.log(0.5 / 1) + (0.5 - 1e-4) * math.log(0.5 / 1e-4)
+    assert population_stability_index([10, 0], [5, 5]) == pytest.approx(expected, rel=1e-12)
+    assert population_stability_index([5, 5], [10, 0]) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("verdict", ["warn", "fail"])
+def test_a_change_that_equals_its_limit_is_within_it(verdict):
+    half = table(400).with_columns(x=pl.when(pl.int_range(pl.len()) % 2 == 0).then("x"))
+    for limit, above in ((0.5, False), (0.499, True)):
+        drift = drift_between(table(400), half, **{verdict: {"missing": limit}})
+        assert (
+            ("missing", "x") in {(one.measure, one.column) for one in drift.shifts if one.verdict == verdict}
+        ) is above
+    columns = drift_between(table(400), table(400), fail={"columns": 0})
+    assert columns.above("fail") == []

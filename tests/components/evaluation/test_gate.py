@@ -80,3 +80,23 @@ def test_of_two_models_at_most_one_beats_the_other(a, b):
         return decide({"r2": one}, thresholds={}, compare_by="r2", champion={"r2": other}).promote
 
     assert not (beats(a, b) and beats(b, a))
+
+
+@pytest.mark.parametrize("metric", ["loss", "root_mean_squared_error", "accuracy", "r2"])
+def test_a_tie_promotes_nobody(metric):
+    decision = decide({metric: 0.5}, thresholds={}, compare_by=metric, champion={metric: 0.5})
+    assert decision.promote is False
+    assert f"{metric} 0.5 only equals the champion's 0.5" in decision.reasons[-1]
+
+
+@pytest.mark.parametrize("champion", [None, {"accuracy": math.nan}, {"accuracy": 0.1}, {}])
+def test_what_is_no_number_beats_nobody_even_without_a_threshold(champion):
+    decision = decide({"accuracy": math.nan}, thresholds={}, compare_by="accuracy", champion=champion)
+    assert decision.promote is False
+    assert decision.reasons == ("accuracy is not a number",)
+
+
+def test_a_maximum_may_be_met_exactly():
+    bounds = {"loss": Threshold(maximum=0.2)}
+    assert decide({"loss": 0.2}, thresholds=bounds, compare_by="loss", champion=None).promote
+    assert not decide({"loss": math.nextafter(0.2, 1)}, thresholds=bounds, compare_by="loss", champion=None).promote

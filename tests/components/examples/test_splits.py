@@ -1,3 +1,5 @@
+from datetime import UTC, datetime, timedelta
+
 import numpy as np
 import polars as pl
 import pytest
@@ -122,3 +124,11 @@ def test_nothing_held_out_sends_every_row_to_training() -> None:
     assert set(table.select(assign_split(split, columns=table.columns)).to_series()) == {"train"}
     assert (split.measured_on, split.names_held_out) == ("train", ())
     assert Split(held_out="test", test_fraction=0.2).names_held_out == ("test",)
+
+
+def test_a_row_at_the_very_moment_belongs_to_what_begins_there() -> None:
+    begins = {"validation_from": datetime(2026, 1, 1, tzinfo=UTC), "test_from": datetime(2026, 2, 1, tzinfo=UTC)}
+    moments = [moment + step for moment in begins.values() for step in (-timedelta(microseconds=1), timedelta())]
+    table = pl.DataFrame({"example_id": pl.Series(range(4), dtype=pl.UInt64), "time": moments})
+    split = assign_split(Split(**begins), columns=table.columns)
+    assert table.select(split.alias("split"))["split"].to_list() == ["train", "validation", "validation", "test"]

@@ -85,3 +85,15 @@ def test_one_of_every_so_many_hours_of_training_is_kept_and_the_time_between_two
 
 def test_without_any_there_is_none(tmp_path):
     assert checkpoints.newest(tmp_path / "absent") == (None, [])
+
+
+@pytest.mark.parametrize("name", ["weights.npz", "best_weights.npz", "optimizer.npz", "metrics.npz", "state.json"])
+def test_a_manifest_that_lists_too_little_makes_the_one_before_it_the_newest(tmp_path, name):
+    make(tmp_path, 1)
+    manifest = make(tmp_path, 2) / checkpoints.MANIFEST
+    digests = json.loads(manifest.read_text(encoding="utf-8"))
+    del digests[name]
+    manifest.write_text(json.dumps(digests), encoding="utf-8")
+    found, passed_over = checkpoints.newest(tmp_path)
+    assert found.state.epoch == 1
+    assert [name in one for one in passed_over] == [True]

@@ -12,6 +12,7 @@ from components.errors import ParamsError, ServiceError
 from pipelines.cluster import job_server, jobs
 from pipelines.cluster.jobs import STOP_GRACE_VARIABLE, Cluster, RayJobs, cluster_from_environment, last_error
 from pipelines.cluster.package import package
+from pipelines.cluster.submit import job_id
 
 TOKEN = "0123456789abcdef" * 4
 TICKS = "for i in 0 1 2 3 4 5 6 7 8 9; do echo tick $i; sleep 0.5; done; printf 'no line end'"
@@ -433,3 +434,10 @@ def test_a_job_whose_node_died_with_the_head_has_failed_although_ray_says_that_i
             await runner.cleanup()
 
     assert [found.status for found in asyncio.run(scenario())] == [status, status]
+
+
+def test_a_job_is_named_by_training_owner_and_generation():
+    """Two owners that submit the same at once must not get each other's job."""
+    names = {job_id(run, owner=owner, generation=n) for run in "ab" for owner in ("hand", "dag") for n in (1, 2)}
+    assert len(names) == 8
+    assert job_id("a", owner="hand", generation=1) == job_id("a", owner="hand", generation=1)

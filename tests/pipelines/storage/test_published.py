@@ -70,3 +70,29 @@ def test_what_is_withdrawn_is_gone(sources, storage):
     publish(sources, storage=storage, key="inputs/1")
     withdraw("inputs/1", storage=storage)
     assert storage.keys("") == []
+
+
+class FailingStorage:
+    """A storage that goes away after its first removal."""
+
+    def __init__(self, storage) -> None:
+        self._storage, self.removed = storage, []
+
+    def __getattr__(self, name: str):
+        return getattr(self._storage, name)
+
+    def remove(self, key: str) -> None:
+        if self.removed:
+            raise ServiceError("away")
+        self.removed.append(key)
+        self._storage.remove(key)
+
+
+def test_what_is_withdrawn_in_part_is_not_there(sources, storage, tmp_path):
+    """The listing goes first: a storage that fails in the middle must not leave half of it for whole."""
+    publish(sources, storage=storage, key="inputs/1")
+    failing = FailingStorage(storage)
+    with pytest.raises(ServiceError, match="away"):
+        withdraw("inputs/1", storage=failing)
+    assert failing.removed == [f"inputs/1/{MANIFEST}"]
+    assert not fetch("inputs/1", tmp_path / "there", storage=storage)

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from components.errors import ServiceError
-from pipelines.tracking.runs import add_to_run, close_run, knows_run, log_epoch, open_run
+from pipelines.tracking.runs import REASON_TAG, add_to_run, close_run, continue_run, knows_run, log_epoch, open_run
 from pipelines.tracking.server import connect
 
 
@@ -120,3 +120,28 @@ def test_a_deleted_experiment_says_how_to_have_it_back(root, run):
     client.delete_experiment(client.get_run(run).info.experiment_id)
     with pytest.raises(ServiceError, match="mlflow experiments restore --experiment-id"):
         open_run(root, experiment="headrace/digits", run_name="r", tags={}, params={})
+
+
+def test_a_run_that_did_not_finish_goes_on_with_the_epochs_it_has(root, run):
+    log_epoch(root, run, epoch=1, metrics={"loss": 0.5})
+    close_run(root, run, status="KILLED", reason="interrupted")
+    assert continue_run(root, run, tags={"who": "another"}) == {1}
+    found = connect(root).get_run(run)
+    assert found.info.status == "RUNNING"
+    assert found.data.tags["who"] == "another"
+    assert REASON_TAG not in found.data.tags
+
+
+def test_a_finished_run_is_never_made_to_run_again(root, run):
+    close_run(root, run, status="FINISHED")
+    assert continue_run(root, run, tags={"who": "another"}) is None
+    found = connect(root).get_run(run)
+    assert found.info.status == "FINISHED"
+    assert "who" not in found.data.tags
+
+
+def test_a_deleted_or_unknown_run_is_not_continued(root, run):
+    connect(root).delete_run(run)
+    assert continue_run(root, run) is None
+    assert connect(root).get_run(run).info.status == "RUNNING"  # as it was
+    assert continue_run(root, "0" * 32) is None
