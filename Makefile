@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-long test-stack fuzz check golden results bench stack stack-down clean lock
+.PHONY: help setup run test test-long test-stack fuzz check mutate golden results bench stack stack-down clean lock
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -42,6 +42,9 @@ check: setup ## Look at format, lint, types and import contracts
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+
+mutate: setup ## Change important lines one at a time and see that tests notice; some: make mutate MUTATIONS=gate
+	@$(BIN)/python tests/mutations/run.py $(MUTATIONS)
 
 golden: setup ## Write the golden outputs of stages whose version of numerics was raised
 	@WRITE_GOLDEN=1 $(BIN)/pytest tests/golden
