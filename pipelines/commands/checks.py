@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import re
+import resource
 import shutil
 import socket
 import sqlite3
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import parse_qs, urlsplit
 
+import psutil
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
@@ -27,6 +29,8 @@ from pipelines.storage.objects import open_storage
 from pipelines.tracking.server import address_of, tracking_uri
 
 ENOUGH_DISK_BYTES = 5 * 2**30
+ENOUGH_MEMORY_BYTES = 3 * 2**30  # of a training with two workers, Ray and all
+ENOUGH_FILES = 1024
 CONNECT_SECONDS = 2.0
 
 
@@ -72,6 +76,20 @@ def disk(project: ProjectPaths) -> Iterator[Finding]:
     for place in (project.root, project.state, project.mlflow_database, *below):
         if place.exists() and not os.access(place, os.W_OK | (os.X_OK if place.is_dir() else 0)):
             yield Finding("wrong", f"no permission to write to {place}", f"sudo chown -R $(id -u) '{project.root}'")
+
+
+def limits(_project: ProjectPaths) -> Iterator[Finding]:
+    """Yield whether a process may open enough files and have enough memory: Ray and TensorFlow want many of both."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    memory, _ = resource.getrlimit(resource.RLIMIT_AS)
+    is_enough = files == resource.RLIM_INFINITY or files >= ENOUGH_FILES
+    yield Finding("ok" if is_enough else "warn", f"a process may open {files} files", f"ulimit -n {ENOUGH_FILES}")
+    if memory != resource.RLIM_INFINITY:
+        yield Finding("warn", f"a process may have {memory / 2**30:.1f} GiB of addresses", "ulimit -v unlimited")
+    free = psutil.virtual_memory().available
+    state: Literal["ok", "warn"] = "ok" if free >= ENOUGH_MEMORY_BYTES else "warn"
+    mend = f"end other programs: two workers want {ENOUGH_MEMORY_BYTES / 2**30:.0f} GiB"
+    yield Finding(state, f"{free / 2**30:.1f} GiB of memory free", mend)
 
 
 def git(project: ProjectPaths) -> Iterator[Finding]:

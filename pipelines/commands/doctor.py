@@ -12,6 +12,7 @@ from pipelines.paths import ProjectPaths
 CHECKS = (
     checks.versions,
     checks.disk,
+    checks.limits,
     checks.git,
     checks.remote,
     checks.mlflow,

@@ -1,5 +1,7 @@
 import socket
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 
 import pytest
@@ -89,3 +91,16 @@ def test_the_storage_of_a_cluster_is_tried(tmp_path, monkeypatch, address, state
     [finding] = checks.storage(ProjectPaths(tmp_path))
     assert finding.state == state
     assert said in finding.what
+
+
+def test_few_files_and_little_memory_are_found(repository):
+    code = "from pipelines.commands import checks\nfor one in checks.limits(None): print(one.state, one.what, one.mend)"
+    ended = subprocess.run(
+        ["sh", "-c", 'ulimit -n 256; ulimit -v 8000000; exec "$@"', "sh", sys.executable, "-c", code],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "warn a process may open 256 files ulimit -n 1024" in ended.stdout
+    assert "warn a process may have 7.6 GiB of addresses" in ended.stdout
