@@ -10,12 +10,16 @@ import re
 import ssl
 import time
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
+import structlog
+
 from components.errors import ParamsError, ServiceError
+from pipelines.cluster.addresses import is_loopback
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession, ClientWebSocketResponse
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 
 RETRY_SECONDS = (0.5, 1.0, 2.0)
 _CERTIFICATES = "HEADRACE_RAY_CA"
+log = structlog.get_logger()
 _TOKEN_PLACES = "RAY_AUTH_TOKEN, ~/.ray/auth_token, the file that RAY_AUTH_TOKEN_PATH names, or the Airflow connection"  # noqa: S105
 
 
@@ -68,6 +73,14 @@ def _token() -> str | None:
         raise ServiceError(f"can't read Ray's token from {path} ({type(error).__name__}): mend that file") from None
 
 
+@cache
+def _warn_of_clear_text(address: str) -> None:
+    """Once for each address: a token opens the whole cluster, and everybody on the way could read it."""
+    where = urlsplit(address)
+    if where.scheme == "http" and not is_loopback(where.hostname or ""):
+        log.warning("Ray's token goes over the network unencrypted: put TLS in front of its dashboard", address=address)
+
+
 class UnansweredError(ServiceError):
     """No answer came: nobody knows whether the server got the request."""
 
@@ -84,6 +97,8 @@ class JobServer:
     async def __aenter__(self) -> Self:
         from aiohttp import ClientSession, ClientTimeout, TCPConnector  # 0.15 s
 
+        if self._cluster.token:
+            _warn_of_clear_text(self.address)
         # Time limits are set where a request is made: uploads and sockets have others.
         self._session = ClientSession(connector=TCPConnector(ssl=self._tls()), timeout=ClientTimeout(total=None))
         return self

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import typer
 
-from pipelines.commands import checks
+from pipelines.commands import checks, exposure
 from pipelines.commands.checks import Finding
 from pipelines.paths import ProjectPaths
 
@@ -20,6 +20,10 @@ CHECKS = (
     checks.mirror,
     checks.storage,
     checks.network,
+    exposure.sockets,
+    exposure.cluster,
+    exposure.credentials,
+    exposure.permissions,
 )
 COLORS = {"ok": "green", "warn": "yellow", "wrong": "red"}
 

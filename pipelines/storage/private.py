@@ -4,7 +4,8 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-OF_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+ANY = stat.S_IRWXG | stat.S_IRWXO
+WRITE = stat.S_IWOTH
 
 
 def make_private(folder: Path) -> None:
@@ -15,10 +16,12 @@ def make_private(folder: Path) -> None:
     """
     with suppress(OSError):
         folder.mkdir(mode=0o700, exist_ok=True)
-        if open_to_others(folder):
+        if folder.stat().st_mode & ANY:
             folder.chmod(0o700)
 
 
-def open_to_others(path: Path) -> int:
-    """The permission bits that group and others have; 0 where only the owner has any."""
-    return path.stat().st_mode & OF_OTHERS
+def open_to_others(path: Path, permissions: int = ANY) -> bool:
+    """True where others have any of these permissions, and may pass all folders above."""
+    if not path.stat().st_mode & permissions:
+        return False
+    return all(folder.stat().st_mode & (stat.S_IXGRP | stat.S_IXOTH) for folder in path.resolve().parents)

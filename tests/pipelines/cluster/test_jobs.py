@@ -7,6 +7,7 @@ from contextlib import aclosing, asynccontextmanager
 
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from components.errors import ParamsError, ServiceError
 from pipelines.cluster import job_server, jobs
@@ -408,6 +409,28 @@ def test_an_address_that_is_no_job_server_is_refused(monkeypatch, address):
     with pytest.raises(ParamsError, match="expected http") as caught:
         cluster_from_environment()
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "token", "warnings"),
+    [
+        ("http://192.0.2.7:8265", TOKEN, 1),  # once, however many connections
+        ("http://192.0.2.8:8265", None, 0),
+        ("https://192.0.2.7:8265", TOKEN, 0),
+        ("http://127.0.0.1:8265", TOKEN, 0),
+        ("http://[::1]:8265", TOKEN, 0),
+    ],
+)
+def test_a_token_that_goes_over_a_network_unencrypted_is_told(address, token, warnings):
+    async def connect_twice():
+        for _ in range(2):
+            async with job_server.JobServer(Cluster(address, token), timeout_seconds=1):
+                pass
+
+    with capture_logs() as lines:
+        asyncio.run(connect_twice())
+    assert [line["log_level"] for line in lines] == ["warning"] * warnings
+    assert TOKEN not in str(lines)
 
 
 @pytest.mark.parametrize(("state", "status"), [("ALIVE", "RUNNING"), ("DEAD", "FAILED"), (None, "FAILED")])

@@ -14,13 +14,16 @@ def states(findings):
     return [finding.state for finding in findings]
 
 
-def test_a_healthy_project_has_nothing_wrong(finished_project, monkeypatch):
+def test_a_healthy_project_has_nothing_wrong(finished_project, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "HEADRACE_MIRROR"):
         monkeypatch.delenv(name, raising=False)
     output = finished_project.output_of("doctor")
     assert "wrong" not in output
     assert "Python 3." in output
     assert "Ray starts inside each run" in output
+    assert "sockets of this project's processes: 0" in output
+    assert "nobody else may write to the project" in output
 
 
 def test_what_is_wrong_is_named_with_its_mend_and_ends_with_1(finished_project, monkeypatch, tmp_path):
