@@ -6,9 +6,12 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Settings(BaseModel):
-    """A frozen, range-checked piece of params.yaml; an unknown name is an error, not ignored."""
+    """A frozen, range-checked piece of params.yaml; an unknown name is an error, not ignored.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    Types are strict: `true` is no number, `"1"` no integer; an integer is a number. From JSON, a list may be a tuple.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
 
 def in_utc(moment: datetime) -> datetime:

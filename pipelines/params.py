@@ -1,10 +1,11 @@
-"""params.yaml as frozen, range-checked models. The only reader of that file."""
+"""params.yaml as frozen, range-checked models."""
 
+import json
+import re
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-import yaml
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from components.errors import ParamsError
@@ -31,7 +32,9 @@ from components.transforms.settings import Backbone, LabelTransform, Transform
 from pipelines.consistency import check_generated, check_training
 from pipelines.mistakes import explain, nearest
 from pipelines.schedule import Schedule
+from pipelines.yaml_dialect import read_text, read_yaml
 
+Checked = TypeVar("Checked", bound=Settings)
 Workers = Annotated[int, Field(ge=1, le=1024)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
@@ -239,7 +242,7 @@ def load_pipeline(params_file: Path, pipeline: str) -> Pipeline:
     if "name" in section:
         raise ParamsError(f"{params_file.name}: {pipeline}.name: unknown name; a pipeline is named by its section")
     try:
-        return Pipeline.model_validate({"name": pipeline, **section})
+        return validated(Pipeline, {"name": pipeline, **section})
     except ValidationError as error:
         raise ParamsError("\n".join(explain(params_file, pipeline, error, model=Pipeline))) from error
 
@@ -250,9 +253,18 @@ def load_classifier(params_file: Path, name: str) -> Classifier | None:
     if name not in _classifiers(content):
         return None
     try:
-        return Classifier.model_validate(content.get(name))
+        return validated(Classifier, content.get(name))
     except ValidationError as error:
         raise ParamsError("\n".join(explain(params_file, name, error, model=Classifier))) from error
+
+
+def validated(model: type[Checked], content: Any) -> Checked:
+    """Settings from what YAML or JSON holds; raises pydantic's ValidationError.
+
+    As JSON, for which strict types mean what people mean: a list may be a tuple and a text a date, but `true` is no
+    number and `"1"` no integer.
+    """
+    return model.model_validate_json(json.dumps(content))
 
 
 def _classifiers(content: dict[str, Any]) -> tuple[str, ...]:
@@ -264,13 +276,16 @@ def with_workers(pipeline: Pipeline, workers: str) -> Pipeline:
 
     Raises ParamsError for anything else, and where the batches are too small for so many.
     """
-    least, colon, most = workers.partition(":")
-    num_workers = {"min": least, "max": most} if colon else least
+    expected = f"--workers {workers}: expected a number, or a range such as 1:4; "
+    if not (typed := re.fullmatch(r"(\d{1,9})(?::(\d{1,9}))?", workers, re.ASCII)):
+        raise ParamsError(f"{expected}this is neither")
+    least, most = int(typed[1]), typed[2] and int(typed[2])
+    num_workers = least if most is None else {"min": least, "max": most}
     try:
-        train = Train.model_validate({**pipeline.train.model_dump(), "num_workers": num_workers}, strict=False)
+        train = Train.model_validate({**pipeline.train.model_dump(), "num_workers": num_workers})
     except ValidationError as error:
         reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise ParamsError(f"--workers {workers}: expected a number, or a range such as 1:4; {reason}") from error
+        raise ParamsError(f"{expected}{reason}") from error
     return pipeline.model_copy(update={"train": train})
 
 
@@ -283,18 +298,13 @@ def list_pipelines(params_file: Path) -> tuple[str, ...]:
 
 
 def _read(params_file: Path) -> dict[str, Any]:
-    try:
-        content = _parsed(params_file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ParamsError(f"can't read {params_file}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ParamsError(f"{params_file} is not YAML: {' '.join(str(error).split())}") from error
+    content = _parsed(read_text(params_file), params_file.name)
     if not isinstance(content, dict):
         raise ParamsError(f"{params_file}: expected sections by name, found {type(content).__name__}")
     return content
 
 
 @lru_cache(maxsize=2)
-def _parsed(text: str) -> Any:
-    """What the text means. A DAG file asks for every pipeline in turn, which would read the whole each time."""
-    return yaml.load(text, Loader=yaml.CSafeLoader)
+def _parsed(text: str, name: str) -> Any:
+    """Content of the text, cached: a DAG file loads every pipeline in turn."""
+    return read_yaml(text, name=name)

@@ -17,11 +17,12 @@ from components.guess.found import Finding, Section
 from components.guess.training import guess_stages
 from pipelines.commands.look import Data, Look, look_at
 from pipelines.mistakes import explain
-from pipelines.params import Pipeline
+from pipelines.params import Pipeline, validated
 from pipelines.paths import ProjectPaths
-from pipelines.storage.edit_params import read, write
+from pipelines.storage.edit_params import write
 from pipelines.storage.lock import locked
 from pipelines.storage.new_section import require_new, section_text, with_section
+from pipelines.yaml_dialect import read_text
 
 PLAIN_WIDTH = 200
 
@@ -33,7 +34,7 @@ def new(project: ProjectPaths, name: str, data: Data, *, dry_run: bool) -> None:
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name):
         raise ParamsError(f"{name!r} can't be a pipeline's name: a lower-case letter, then such letters, digits and _")
-    require_new(read(project.params), name)
+    require_new(read_text(project.params), name)
     look = look_at(data, root=project.root)
     section = _section(name, look)
     _check(name, section)
@@ -42,7 +43,7 @@ def new(project: ProjectPaths, name: str, data: Data, *, dry_run: bool) -> None:
         typer.echo(text, nl=False)
         return
     with locked(project.state / "locks" / project.params.name):
-        write(project.params, with_section(read(project.params), name, text))
+        write(project.params, with_section(read_text(project.params), name, text))
     _show(look)
     typer.echo(f"\nwritten to {project.params.name}: mend there what was guessed wrong, then `headrace run {name}`")
 
@@ -61,7 +62,7 @@ def _section(name: str, look: Look) -> Section:
 def _check(name: str, section: Section) -> None:
     """Raise ParamsError if params.yaml could not have this section."""
     try:
-        Pipeline.model_validate({"name": name, **section})
+        validated(Pipeline, {"name": name, **section})
     except ValidationError as error:
         raise ParamsError("\n".join(explain(Path("params.yaml"), name, error, model=Pipeline))) from error
 

@@ -25,10 +25,11 @@ from pipelines.commands.search_space import parse_axis, values_text
 from pipelines.commands.trial_table import TrialTable
 from pipelines.params import Pipeline, load_pipeline
 from pipelines.paths import PipelinePaths, ProjectPaths
-from pipelines.storage.edit_params import difference, edited, read, with_values, write
+from pipelines.storage.edit_params import difference, edited, with_values, write
 from pipelines.tracking.runs import Status
 from pipelines.tracking.search_runs import SearchRuns
 from pipelines.tracking.sweep import owner_tags
+from pipelines.yaml_dialect import read_text
 
 INTERRUPTED = 128 + signal.SIGINT
 
@@ -197,7 +198,7 @@ def _show_difference(pipeline: Pipeline, paths: PipelinePaths, best: Planned, *,
     """Print what the best trial changes in params.yaml, as that file is now, and with `apply` write it."""
     file = ProjectPaths(paths.root).params
     with_values(load_pipeline(file, pipeline.name), best.values)
-    before = read(file)
+    before = read_text(file)
     after = edited(before, pipeline.name, best.values)
     if after == before:
         typer.echo(f"{file.name} has these values already")

@@ -11,8 +11,9 @@ from pydantic import ValidationError
 
 from components.errors import ParamsError
 from pipelines.mistakes import explain
-from pipelines.params import Pipeline
+from pipelines.params import Pipeline, validated
 from pipelines.storage.atomic import replace_file
+from pipelines.yaml_dialect import Dumper, read_yaml
 
 
 def edited(text: str, pipeline: str, values: Mapping[str, Any]) -> str:
@@ -38,7 +39,7 @@ def with_values(pipeline: Pipeline, values: Mapping[str, Any]) -> Pipeline:
     for place, value in values.items():
         put(section, place, value)
     try:
-        return Pipeline.model_validate(section)
+        return validated(Pipeline, section)
     except ValidationError as error:
         lines = explain(Path("params.yaml"), pipeline.name, error, model=Pipeline)
         raise ParamsError("; ".join(line.partition(": ")[2] for line in lines)) from error
@@ -61,11 +62,6 @@ def difference(before: str, after: str, *, name: str) -> str:
     """Return the unified diff of two texts, as `git apply` takes it; "" where they are equal."""
     old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
     return "".join(difflib.unified_diff(old, new, f"a/{name}", f"b/{name}"))
-
-
-def read(file: Path) -> str:
-    """Return the text of a file with its line ends as they are."""
-    return file.read_bytes().decode("utf-8")
 
 
 def write(file: Path, text: str) -> None:
@@ -94,7 +90,7 @@ def _below(node: Any, part: str, seen: str, *, is_last: bool = False) -> Any:
 
 def _content(text: str) -> Any:
     """What the text says, each alias as a copy of its own."""
-    return json.loads(json.dumps(yaml.safe_load(text), default=str))
+    return json.loads(json.dumps(read_yaml(text, name="params.yaml")))
 
 
 def _with_value(text: str, place: Sequence[str], value: Any) -> str:
@@ -103,11 +99,11 @@ def _with_value(text: str, place: Sequence[str], value: Any) -> str:
     while rest and (child := _child(node, rest[0])) is not None:
         node, rest = child, rest[1:]
     if isinstance(node, yaml.MappingNode):
-        return _with_entry(text, node, f"{rest[0]}: {_flow(rest[1:], value)}")
+        return _with_entry(text, node, f"{_scalar(rest[0])}: {_flow(rest[1:], value)}")
     start, end = node.start_mark.index, node.end_mark.index
     if start == end:  # nothing stands after the colon
         return f"{text[:start]} {_flow(rest, value)}{text[end:]}"
-    if not rest and yaml.safe_load(text[start:end]) == value:
+    if not rest and read_yaml(text[start:end], name="params.yaml") == value:
         return text  # also where it is written in another way
     return f"{text[:start]}{_flow(rest, value)}{text[end:]}"
 
@@ -144,9 +140,10 @@ def _ends_within_line(node: yaml.Node) -> bool:
 
 def _flow(path: Sequence[str], value: Any) -> str:
     """The value, in braces for each section that leads to it."""
-    return f"{{{path[0]}: {_flow(path[1:], value)}}}" if path else _scalar(value)
+    return f"{{{_scalar(path[0])}: {_flow(path[1:], value)}}}" if path else _scalar(value)
 
 
 def _scalar(value: Any) -> str:
     """One value as YAML, also within braces."""
-    return yaml.safe_dump([value], default_flow_style=True, width=float("inf"), allow_unicode=True).strip()[1:-1]
+    text: str = yaml.dump([value], Dumper=Dumper, default_flow_style=True, width=float("inf"), allow_unicode=True)
+    return text.strip()[1:-1]

@@ -8,10 +8,9 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-import yaml
-
 from components.errors import ServiceError
 from pipelines.storage.commands import git
+from pipelines.yaml_dialect import read_yaml_file
 
 
 def save_experiment(workspace: Path, name: str) -> None:
@@ -52,7 +51,7 @@ def _reference(workspace: Path, name: str) -> str:
 
 def _outputs(lock_file: Path) -> list[str]:
     """The paths of all outputs of the stages that have run."""
-    content = yaml.load(lock_file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader) if lock_file.exists() else {}
+    content = read_yaml_file(lock_file) if lock_file.exists() else {}
     return [output["path"] for stage in content.get("stages", {}).values() for output in stage.get("outs", [])]
 
 

@@ -6,9 +6,8 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-
 from components.errors import ParamsError
+from pipelines.yaml_dialect import read_text, read_yaml
 
 StageGraph = dict[str, tuple[str, ...]]
 
@@ -40,12 +39,7 @@ def missing_inputs(root: Path, stage: str, *, pipeline: str) -> list[str]:
 
 
 def _stages(dvc_file: Path) -> dict[str, dict[str, Any]]:
-    try:
-        content = _parsed(dvc_file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ParamsError(f"can't read {dvc_file}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ParamsError(f"{dvc_file} is not YAML: {' '.join(str(error).split())}") from error
+    content = _parsed(read_text(dvc_file), dvc_file.name)
     stages = content.get("stages") if isinstance(content, dict) else None
     if not isinstance(stages, dict):
         raise ParamsError(f"{dvc_file}: expected `stages`, found {content!r:.60}")
@@ -53,9 +47,9 @@ def _stages(dvc_file: Path) -> dict[str, dict[str, Any]]:
 
 
 @lru_cache(maxsize=2)
-def _parsed(text: str) -> Any:
-    """What the text means. A DAG file asks for the graph of every pipeline in turn."""
-    return yaml.load(text, Loader=yaml.CSafeLoader)
+def _parsed(text: str, name: str) -> Any:
+    """Content of the text, cached: a DAG file reads the graph of every pipeline in turn."""
+    return read_yaml(text, name=name)
 
 
 def _runs_for(matrix: Any, pipeline: str, dvc_file: Path) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from components.errors import ParamsError
+from pipelines.yaml_dialect import Dumper, read_yaml
 
 _WIDTH = 120
 
@@ -28,18 +29,15 @@ def with_section(text: str, name: str, section: str) -> str:
     added = _with_name(text, name)
     line_end = "\r\n" if "\r\n" in text else "\n"
     added = added.rstrip("\r\n") + 2 * line_end + section.replace("\n", line_end)
-    expected = {**content, **yaml.safe_load(section), "pipelines": [*content["pipelines"], name]}
-    if yaml.load(added, Loader=yaml.CSafeLoader) != expected:
+    expected = {**content, **read_yaml(section, name=name), "pipelines": [*content["pipelines"], name]}
+    if read_yaml(added, name="params.yaml") != expected:
         raise ParamsError(f"params.yaml can't be added to; add {name!r} to `pipelines` and its section by hand")
     return added
 
 
 def require_new(text: str, name: str) -> dict[str, Any]:
     """Return what params.yaml holds; raise ParamsError if that can't be read, or has the name already."""
-    try:
-        content = yaml.load(text, Loader=yaml.CSafeLoader)
-    except yaml.YAMLError as error:
-        raise ParamsError(f"params.yaml is not YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(text, name="params.yaml")
     if not isinstance(content, dict) or not isinstance(content.get("pipelines"), list):
         raise ParamsError("params.yaml: expected `pipelines`, a list of names")
     if name in content or name in content["pipelines"]:
@@ -62,7 +60,7 @@ def _with_name(text: str, name: str) -> str:
     return f"{text[:end]}{line_end}{' ' * names.start_mark.column}- {name}{text[end:]}"
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(Dumper):
     """Indents lists below their key, and repeats what occurs twice."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002

@@ -23,9 +23,10 @@ from pipelines.params import Pipeline, load_pipeline
 from pipelines.paths import ProjectPaths
 from pipelines.storage.commands import dvc, git
 from pipelines.storage.dvc import config
-from pipelines.storage.edit_params import edited, read, write
+from pipelines.storage.edit_params import edited, write
 from pipelines.storage.experiments import save_experiment, take_over_experiment
 from pipelines.storage.private import make_private
+from pipelines.yaml_dialect import read_text
 
 _UNFINISHED = ".part-"
 _ABANDONED_SECONDS = 3600  # after which a folder that is not finished is nobody's
@@ -106,7 +107,7 @@ def override_params(workspace: Path, pipeline: str, values: Mapping[str, Any]) -
     text = edited(_committed_params(workspace), pipeline, values)
     _load(text, pipeline)
     params = ProjectPaths(workspace).params
-    if read(params) != text:
+    if read_text(params) != text:
         write(params, text)
 
 

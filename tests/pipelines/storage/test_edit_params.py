@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from components.errors import ParamsError
-from pipelines.storage.edit_params import difference, edited, read, write
+from pipelines.storage.edit_params import difference, edited, write
+from pipelines.yaml_dialect import read_text
 
 TEXT = """\
 # all of it
@@ -93,4 +94,4 @@ def test_git_applies_the_difference(tmp_path):
     after = edited(TEXT, "one", {"train.epochs": 3, "train.seed": 1})
     patch = difference(TEXT, after, name="params.yaml")
     subprocess.run(["git", "apply", "-"], input=patch, text=True, cwd=tmp_path, check=True)
-    assert read(file) == after
+    assert read_text(file) == after

@@ -33,7 +33,7 @@ def test_stages_come_in_an_order_in_which_they_can_run(repository: Path) -> None
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("stages: [", "is not YAML"),
+        ("stages: [", "line 2: not YAML: "),
         ("stage: {}", "expected `stages`"),
         ("stages: {a: {matrix: {size: [1, 2]}, cmd: x}}", "expected `matrix:"),
         ("stages: {a: {matrix: {pipeline: [p]}, cmd: x, outs: ['${other}']}}", "only ${item.pipeline}"),

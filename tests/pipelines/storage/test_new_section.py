@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from components.errors import ParamsError
 from pipelines.storage.new_section import section_text, with_section
+from pipelines.yaml_dialect import read_yaml
 
 SECTION = {"description": "a: b", "features": {"x": {"type": "number"}, "y": {"classes": ["1", "no"]}}, "none": {}}
 WRITTEN = """\
@@ -45,7 +46,7 @@ def test_a_section_is_added_and_nothing_else_moves(before, after, line_end) -> N
         ("pipelines: []\nnew: {}", "has 'new' already"),
         ("new: 1", "expected `pipelines`, a list"),
         ("pipelines: {}", "expected `pipelines`, a list"),
-        ("pipelines: [", "is not YAML"),
+        ("pipelines: [", "not YAML: "),
         ("names: &all [a]\npipelines: *all\n", "can't be added to"),
     ],
 )
@@ -54,7 +55,7 @@ def test_a_file_that_can_t_be_added_to_is_refused(text, message) -> None:
         with_section(text, "new", section_text("new", SECTION))
 
 
-texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 values = st.recursive(
     texts | st.integers() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
@@ -65,5 +66,6 @@ values = st.recursive(
 @given(st.dictionaries(texts, values, max_size=4))
 @settings(max_examples=60, deadline=None)
 def test_what_is_written_is_what_is_read(section) -> None:
-    assert yaml.load(section_text("new", section), Loader=yaml.CSafeLoader) == {"new": section}
-    with_section("pipelines: [a]\n", "new", section_text("new", section))
+    text = section_text("new", section)
+    assert yaml.load(text, Loader=yaml.CSafeLoader) == read_yaml(text, name="new") == {"new": section}
+    with_section("pipelines: [a]\n", "new", text)
