@@ -1,12 +1,20 @@
 """Problems a person can mend. Anything else that is raised is a bug and keeps its traceback."""
 
+from components.redaction import redacted
+
 # Exit codes of the command line, by which a scheduler decides whether to try again.
 EXIT_MISTAKE = 2
 EXIT_SERVICE = 75  # EX_TEMPFAIL of sysexits.h
 
 
 class UserError(Exception):
-    """Base of all errors that are shown as one line, without a traceback; the command line exits with EXIT_MISTAKE."""
+    """Base of all errors that are shown as one line, without a traceback; the command line exits with EXIT_MISTAKE.
+
+    Its message may quote anything: secrets of addresses are taken out here, before anybody logs or sends it.
+    """
+
+    def __init__(self, *values: object) -> None:
+        super().__init__(*(redacted(value) if isinstance(value, str) else value for value in values))
 
 
 class ParamsError(UserError):

@@ -261,10 +261,9 @@ def load_classifier(params_file: Path, name: str) -> Classifier | None:
 def validated(model: type[Checked], content: Any) -> Checked:
     """Settings from what YAML or JSON holds; raises pydantic's ValidationError.
 
-    As JSON, for which strict types mean what people mean: a list may be a tuple and a text a date, but `true` is no
-    number and `"1"` no integer.
+    As JSON, for which strict types mean what people mean: a list may be a tuple, a text but no number a date.
     """
-    return model.model_validate_json(json.dumps(content))
+    return model.model_validate_json(json.dumps(content), strict=True)
 
 
 def _classifiers(content: dict[str, Any]) -> tuple[str, ...]:

@@ -1,11 +1,36 @@
 """When Airflow runs a pipeline, and who is told of it."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from components.settings import Settings
+
+
+def _cron(expression: str) -> str:
+    from croniter import CroniterBadDateError, CroniterError, croniter  # 0.04 s, in every command
+
+    try:
+        if not expression.startswith("@") and len(expression.split()) != 5:
+            raise ValueError("it has other than five fields")
+        croniter(expression).get_next()
+    except CroniterBadDateError as error:
+        raise ValueError(f"cron {expression!r}: there is no such date") from error
+    except (CroniterError, ValueError) as error:
+        raise ValueError(
+            f"cron {expression!r}: {error}; expected minute, hour, day of month, month, day of week, as in '0 4 * * 1'"
+        ) from error
+    return expression
+
+
+def _timezone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError, KeyError) as error:  # a folder, a path or a NUL, no such name
+        raise ValueError(f"timezone {name!r}: expected a name of the IANA database, as in Europe/Berlin") from error
+    return name
 
 
 class Alerts(Settings):
@@ -31,12 +56,14 @@ class Prediction(Settings):
 class Schedule(Settings):
     """When Airflow runs the pipeline, how often it tries a task again, and who is told how it ended.
 
-    A run reads the data of its own interval, between two times of `cron`; with `catchup` it is also run for all that
-    lie between `start_date` and now. `deadline_hours` after it was queued, a run that is not done is told of.
+    A run reads the data of its own interval, between two times of `cron` in `timezone`; with `catchup` it is also run
+    for all that lie between `start_date` and now. A run that is not done `deadline_hours` after it was queued is
+    reported.
     """
 
-    cron: str | None = None
-    start_date: date = date(2026, 1, 1)
+    cron: Annotated[str, AfterValidator(_cron)] | None = None
+    timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
+    start_date: Annotated[date, Field(ge=date(1970, 1, 1), lt=date(3000, 1, 1))] = date(2026, 1, 1)
     catchup: bool = False
     max_active_runs: Annotated[int, Field(ge=1, le=64)] = 4
     retries: Annotated[int, Field(ge=0, le=20)] = 2
@@ -46,3 +73,8 @@ class Schedule(Settings):
     predict: Prediction | None = None
     owner: str = "headrace"
     tags: tuple[str, ...] = ()
+
+    @property
+    def start(self) -> datetime:
+        """The first moment of `start_date` in `timezone`, in UTC."""
+        return datetime.combine(self.start_date, datetime.min.time(), ZoneInfo(self.timezone)).astimezone(UTC)

@@ -1,7 +1,7 @@
 """What DAG files are made from: the pipelines of params.yaml, each with its graph from dvc.yaml."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,8 @@ def dag_settings(pipeline: Pipeline, root: Path) -> dict[str, Any]:
     return {
         "description": pipeline.description,
         # A cron text alone gives runs whose data interval is empty.
-        "schedule": CronDataIntervalTimetable(schedule.cron, timezone="UTC") if schedule.cron else None,
-        "start_date": datetime.combine(schedule.start_date, datetime.min.time(), tzinfo=UTC),
+        "schedule": CronDataIntervalTimetable(schedule.cron, timezone=schedule.timezone) if schedule.cron else None,
+        "start_date": schedule.start,
         "catchup": schedule.catchup,
         "max_active_runs": schedule.max_active_runs,
         "params": run_params(pipeline, read_meanings(root / "docs" / "params.md")),

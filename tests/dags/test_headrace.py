@@ -19,8 +19,8 @@ HEAVY = {"tensorflow", "keras", "ray", "mlflow", "polars", "pyarrow", "sklearn",
 PARSE = """
 import importlib.util, json, pathlib, sys, yaml
 from airflow.sdk import DAG
-read, load = [], yaml.load
-yaml.load = lambda text, Loader: (read.append(hash(text)), load(text, Loader=Loader))[1]
+read, parse = [], yaml.parse
+yaml.parse = lambda text, Loader: (read.append(hash(text)), parse(text, Loader=Loader))[1]
 dags = {}
 for file in sorted(pathlib.Path("dags").glob("*.py")):
     spec = importlib.util.spec_from_file_location(f"dag_file_{file.stem}", file)
