@@ -1,11 +1,12 @@
 """The trigger form of a pipeline's DAG: what of its section of params.yaml a person may change for one run.
 
+What that is, `pipelines.overridable` says; all else is refused here, and again where the values are applied.
 A field's name is its place in the section, such as `train.optimizer.learning_rate`. Its type, range and choices are
 those of the settings classes, its default is what params.yaml says.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,14 +16,14 @@ from pydantic import BaseModel
 
 from components.errors import ParamsError
 from pipelines.mistakes import nearest
+from pipelines.overridable import SECTIONS, Leaf, closed, is_open, require_open
 from pipelines.params import Pipeline
 from pipelines.storage.edit_params import with_values
 
 OVERRIDES = "overrides"
 
-_NO_STAGES = ("name", "schedule", "results")  # no stage reads these
 _NUMBERS = ("integer", "number", "boolean")
-_OTHER_PLACES = 'Any other place of the section, such as {"train.optimizer.kind": "sgd"}.'
+_OTHER_PLACES = 'Other places of these sections, such as {"train.optimizer.kind": "sgd"}.'
 _HEADING = re.compile(r"^##.*\(`(\w+)`\)$", re.MULTILINE)
 _ROW = re.compile(r"^\| `(\w+)` \| (.+?) \| .+? \| (.+?) \|$", re.MULTILINE)
 
@@ -64,26 +65,31 @@ def read_meanings(page: Path) -> Meanings:
 def overrides_of(pipeline: Pipeline, params: Mapping[str, Any], conf: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run is to have other than params.yaml, by place: from its `params`, what its `conf` has asked for.
 
-    Raises ParamsError for a key of `conf` that is in no form, which Airflow lets pass, for a place that is not there,
-    and for values that are not allowed, each by itself or together.
+    Raises ParamsError for a key of `conf` that is in no form, which Airflow lets pass, for a place that is not there or
+    that a run can't change, and for values that are not allowed, each by itself or together.
     """
     present = {field.place: field.value for field in _fields(pipeline)}
+    requested = dict(params.get(OVERRIDES) or {})
+    for place in [*conf, *requested]:
+        if place != OVERRIDES and place.partition(".")[0] in Pipeline.model_fields and not _is_in(place, SECTIONS):
+            raise closed(f"conf: {place}")
     for key in conf:
         if key not in present and key != OVERRIDES:
             raise ParamsError(f"conf: unknown key {key!r}{nearest(key, [*present, OVERRIDES])}")
-    asked = {place: params[place] for place in conf if place != OVERRIDES} | dict(params.get(OVERRIDES) or {})
-    for place in asked:
-        if place.partition(".")[0] in _NO_STAGES:
-            raise ParamsError(f"conf: {place}: no stage reads it, so one run can't have it otherwise; edit params.yaml")
-    changed = {place: value for place, value in asked.items() if place not in present or value != present[place]}
-    with_values(pipeline, changed)
+    requested = {place: params[place] for place in conf if place != OVERRIDES} | requested
+    changed = {place: value for place, value in requested.items() if place not in present or value != present[place]}
+    require_open(pipeline, with_values(pipeline, changed))
     return changed
 
 
+def _is_in(place: str, sections: Sequence[str]) -> bool:
+    return place.partition(".")[0] in sections
+
+
 def _fields(pipeline: Pipeline) -> Iterator[_Field]:
-    """Every number, switch and choice of the section, in the order of its classes."""
+    """Every number, switch and choice that a run may change, in the order of the classes."""
     for field in _below(pipeline, {}, _Field("", None, {}, Pipeline, "")):
-        if field.place.partition(".")[0] not in _NO_STAGES:
+        if is_open(Leaf(field.place, field.value, field.owner, field.key)):
             yield field
 
 

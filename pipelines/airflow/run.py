@@ -49,7 +49,9 @@ class DagRun:
         project = os.environ.get(REPOSITORY_VARIABLE) or root
         workspace = open_workspace(project, workspaces(root), name=owner, revision=_commit(context))
         with using(workspace):
-            override_params(workspace, pipeline, changes_of(committed_pipeline(workspace, pipeline), context))
+            committed = committed_pipeline(workspace, pipeline)
+            requested = overrides_of(committed, context["params"], context["dag_run"].conf or {})
+            override_params(workspace, pipeline, requested, interval=_interval(committed, context))
             missing = missing_inputs(workspace, stage, pipeline=pipeline)
             restore(workspace, missing)
             yield cls(workspace, {**variables_of(workspace), "HEADRACE_OWNER": owner})
@@ -75,8 +77,8 @@ def changes_of(pipeline: Pipeline, context: Any) -> dict[str, Any]:
 
     As parameters, and not as environment, because DVC must see them: each interval is a data set of its own.
     """
-    asked = overrides_of(pipeline, context["params"], context["dag_run"].conf or {})
-    return {**_interval(pipeline, context), **asked}
+    requested = overrides_of(pipeline, context["params"], context["dag_run"].conf or {})
+    return {**_interval(pipeline, context), **requested}
 
 
 def workspaces(root: Path) -> Path:

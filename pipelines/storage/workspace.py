@@ -19,6 +19,7 @@ from typing import Any
 import structlog
 
 from components.errors import ServiceError
+from pipelines.overridable import require_open
 from pipelines.params import Pipeline, load_pipeline
 from pipelines.paths import ProjectPaths
 from pipelines.storage.commands import dvc, git
@@ -99,13 +100,19 @@ def committed_pipeline(workspace: Path, pipeline: str) -> Pipeline:
     return _load(_committed_params(workspace), pipeline)
 
 
-def override_params(workspace: Path, pipeline: str, values: Mapping[str, Any]) -> None:
+def override_params(
+    workspace: Path, pipeline: str, values: Mapping[str, Any], *, interval: Mapping[str, str] | None = None
+) -> None:
     """Let params.yaml have these values, by place (`train.optimizer.learning_rate`), and else those of the commit.
 
-    Raises ParamsError, and changes nothing, for a place that is unknown or a value that is not allowed there.
+    `values` are those of whoever started the run, `interval` the places of its data interval. Raises ParamsError, and
+    changes nothing, for a place that is unknown or that a run can't change, or a value that is not allowed there.
     """
     text = edited(_committed_params(workspace), pipeline, values)
-    _load(text, pipeline)
+    require_open(committed_pipeline(workspace, pipeline), _load(text, pipeline))
+    if interval:
+        text = edited(text, pipeline, interval)
+        _load(text, pipeline)
     params = ProjectPaths(workspace).params
     if read_text(params) != text:
         write(params, text)

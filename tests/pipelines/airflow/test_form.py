@@ -100,7 +100,6 @@ def test_without_the_page_a_field_is_explained_by_its_class(digits, repository):
         ("train.window_examples", {"type": ["integer", "null"], "minimum": 16}),
         ("train.class_weights", {"type": ["string", "null"], "enum": ["balanced", None]}),  # or a section
         ("train.model.layers.5.rate", {"type": "number", "minimum": 0, "exclusiveMaximum": 1}),
-        ("ingest.features.image.channels", {"type": "integer", "enum": [1, 3, 4]}),
         ("register.thresholds.accuracy.minimum", {"type": ["number", "null"]}),  # under its alias
     ],
 )
@@ -122,6 +121,14 @@ def test_what_stands_as_a_section_has_fields_of_its_own(digits, repository):
 def test_free_text_and_what_no_stage_reads_is_not_in_the_form(digits, repository):
     places = form_of(digits, repository)
     assert not {"name", "description", "train.best_by", "schedule.retries", "train.model.layers.3.kind"} & set(places)
+    assert {place.partition(".")[0] for place in places} <= {
+        "normalize",
+        "split",
+        "train",
+        "evaluate",
+        "register",
+        "overrides",
+    }
 
 
 def test_airflow_and_the_settings_classes_refuse_the_same_numbers(pipeline, repository):
@@ -183,8 +190,12 @@ def test_a_default_that_has_changed_since_is_no_override(digits):
         ({"overrides": {"train.epochs": 0}}, "train.epochs: input should be greater than or equal to 1, found 0"),
         ({"overrides": {"train.epochs": math.inf}}, "digits.train.epochs"),
         ({"overrides": {"train.model.layers.0": 3}}, "is not one value"),
-        ({"overrides": {"schedule.retries": 3}}, "schedule.retries: no stage reads it"),
-        ({"overrides": {"name": "other"}}, "name: no stage reads it"),
+        ({"overrides": {"schedule.retries": 3}}, "conf: schedule.retries: a run can't change it"),
+        ({"overrides": {"name": "other"}}, "conf: name: a run can't change it"),
+        ({"ingest.source.dataset": "x"}, "conf: ingest.source.dataset: a run can't change it"),
+        ({"overrides": {"train.start_from": "/etc/passwd"}}, "train.start_from: a run can't change it"),
+        ({"overrides": {"train.allow_untested_keras": True}}, "train.allow_untested_keras: a run can't change it"),
+        ({"train.start_from": "/etc/passwd"}, "conf: unknown key 'train.start_from'"),
         ({"split.validation_fraction": 0.9}, "leave no training examples"),  # each by itself is allowed
         ({"train.global_batch_size": 2}, "too small for 2 workers"),
     ],

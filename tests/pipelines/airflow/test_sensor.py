@@ -54,8 +54,10 @@ def context_of(conf: dict[str, Any] | None = None, *, interval=INTERVAL, since: 
     return {"ti": place, "params": conf or {}, "dag_run": SimpleNamespace(conf=conf or {}), **times}
 
 
-def overrides(**values: Any) -> dict[str, Any]:
-    return {"overrides": {f"ingest.source.{place.replace('__', '.')}": value for place, value in values.items()}}
+def set_source(root: Path, **values: Any) -> None:
+    places = {f"ingest.source.{place.replace('__', '.')}": value for place, value in values.items()}
+    file = root / "params.yaml"
+    file.write_text(edited(file.read_text(), "titanic", places))
 
 
 def test_a_sensor_stands_before_partitions_only(root):
@@ -74,12 +76,12 @@ def test_it_waits_for_the_partition_of_its_own_interval(root, landing):
 
 
 def test_it_waits_for_the_success_file(root, landing):
+    set_source(root, partitions__success_file="date={date}/_SUCCESS")
     [sensor] = sensor_of(root)
     put(landing, 20)
-    context = context_of(overrides(partitions__success_file="date={date}/_SUCCESS"))
-    assert not sensor.poke(context)
+    assert not sensor.poke(context_of())
     (landing / "date=2026-11-20" / "_SUCCESS").touch()
-    assert sensor.poke(context)
+    assert sensor.poke(context_of())
 
 
 @pytest.mark.parametrize("interval", [None, INTERVAL[:1] * 2])
@@ -88,9 +90,11 @@ def test_a_run_without_an_interval_waits_for_any_partition(root, interval):
     assert sensor.poke(context_of(interval=interval))
 
 
-def test_an_interval_that_the_form_gives_comes_first(root, landing):
+@pytest.mark.parametrize("place", ["partitions.root", "partitions.pattern", "interval.start"])
+def test_the_form_can_not_say_where_to_read(root, place):
     [sensor] = sensor_of(root)
-    assert sensor.poke(context_of(overrides(interval__start="2026-11-19", interval__end="2026-11-20")))
+    with pytest.raises(ParamsError, match=rf"conf: ingest\.source\.{place}: a run can't change it"):
+        sensor.execute(context_of({"overrides": {f"ingest.source.{place}": "/etc"}}))
 
 
 def test_an_unknown_parameter_is_refused_before_any_waiting(root):
@@ -133,9 +137,9 @@ def test_it_gives_up_and_says_what_where_since_when_and_how_to_mend(root, landin
 
 def test_storage_that_is_away_is_waited_for(root, monkeypatch):
     monkeypatch.setattr("pipelines.storage.objects.ATTEMPTS", 1)
+    set_source(root, partitions__root="s3://landing/titanic?endpoint_url=http://127.0.0.1:9")
     [sensor] = sensor_of(root)
-    bucket = "s3://landing/titanic?endpoint_url=http://127.0.0.1:9"
-    assert not sensor.poke(context_of(overrides(partitions__root=bucket)))
+    assert not sensor.poke(context_of())
 
 
 @pytest.mark.parametrize("flow_style", [True, False])

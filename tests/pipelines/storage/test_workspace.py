@@ -287,6 +287,8 @@ def test_private_settings_and_the_embedded_mlflow_come_along(project, folder):
         ({"train.epoch": 3}, "digits.train.epoch: unknown name; did you mean 'epochs'?"),
         ({"train.epochs": 0}, "digits.train.epochs: input should be greater than or equal to 1, found 0"),
         ({"train.model.layers.99.units": 1}, "there is no '99'"),
+        ({"train.start_from": "/etc/passwd"}, "train.start_from: a run can't change it"),
+        ({"description": "other"}, "description: a run can't change it"),
     ],
 )
 def test_overrides_are_checked_before_anything_changes(project, values, message):
