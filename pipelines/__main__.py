@@ -2,14 +2,17 @@
 
 import logging
 import sys
+import traceback
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Annotated, NoReturn
 
 import structlog
 import typer
 
 from components.errors import EXIT_MISTAKE, EXIT_SERVICE, ParamsError, ServiceError, UserError
+from components.redaction import redacted
 from pipelines.commands.arguments import CheckpointOption, EngineOption, PipelineName, load, load_stage
 from pipelines.commands.engine import open_map
 from pipelines.commands.models_group import models
@@ -254,6 +257,7 @@ def configure_logging() -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+            lambda _logger, _method, line: redacted(str(line)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
@@ -267,6 +271,7 @@ def main() -> None:
     machine without room on its disk, memory or permission.
     """
     configure_logging()
+    sys.excepthook = _show_traceback
     with suppress(ParamsError):  # outside of a project there is nothing to close
         make_private(ProjectPaths(project_root()).state)
     try:
@@ -280,8 +285,12 @@ def main() -> None:
         _leave(problem, EXIT_SERVICE)
 
 
+def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, trace))))
+
+
 def _leave(problem: str, exit_code: int) -> NoReturn:
-    print(f"error: {problem}", file=sys.stderr)  # noqa: T201
+    print(f"error: {redacted(problem)}", file=sys.stderr)  # noqa: T201
     sys.exit(exit_code)
 
 

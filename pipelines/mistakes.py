@@ -7,6 +7,10 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from components.redaction import redacted
+
+MAX_SHOWN_CHARACTERS = 200
+
 # Tags of values that may be a plain number or a section; they stand nowhere in the file.
 KINDS_OF_VALUE = ("(number)", "(range)")
 
@@ -27,10 +31,16 @@ def explain(params_file: Path, pipeline: str, error: ValidationError, *, model: 
             valid = [tag.strip("' ") for tag in context["expected_tags"].split(",")]
             message = f"unknown {context['discriminator']} {context['tag']!r}{nearest(context['tag'], valid)}"
         elif not isinstance(problem["input"], dict):
-            message = f"{message}, found {problem['input']!r}"
+            message = f"{message}, found {_shown(problem['input'])}"
         message = message[0].lower() + message[1:]
         lines.append(f"{params_file.name}: {place}: {message}")
     return lines
+
+
+def _shown(value: Any) -> str:
+    """What was found, without secrets and not too long. In this order: half an address may be half a password."""
+    text = redacted(repr(value))
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}..."
 
 
 def _is_misspelt(missing: ErrorDetails, error: ValidationError) -> bool:

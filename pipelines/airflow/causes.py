@@ -11,6 +11,7 @@ from airflow.sdk import RetryDecision, RetryPolicy
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from components.errors import EXIT_MISTAKE, EXIT_SERVICE, ServiceError, UserError
+from components.redaction import redacted
 from pipelines.cluster.jobs import last_error
 
 _EXITED = re.compile(r"exited with (-?\d+)\s*$")  # DVC's last line; its own exit code is 255 whatever the stage's is
@@ -32,7 +33,8 @@ class StageFailed(AirflowException):  # type: ignore[misc]  # mypy does not foll
     """A stage ended without its results; `last_error` is what it said last."""
 
     def __init__(self, target: str, cause: Cause, last_error: str) -> None:
-        super().__init__(f"{target} failed ({cause}): {last_error}")
+        last_error = redacted(last_error)
+        super().__init__(f"{redacted(target)} failed ({cause}): {last_error}")
         self.target, self.cause, self.last_error = target, cause, last_error
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from airflow.sdk import BaseOperator
 
+from components.redaction import redacted
 from pipelines.airflow.causes import stage_failed
 from pipelines.storage import dvc
 
@@ -39,7 +40,7 @@ class CommandOperator(BaseOperator):  # type: ignore[misc]  # mypy does not foll
             stderr=subprocess.STDOUT,
             text=True,
         ) as self._process:
-            for line in filter(None, (line.rstrip() for line in self._process.stdout or ())):
+            for line in filter(None, (redacted(line.rstrip()) for line in self._process.stdout or ())):
                 lines.append(line)
                 self.log.info("%s", line)
             exit_code = self._process.wait()

@@ -17,6 +17,7 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
 from components.errors import ServiceError
+from components.redaction import redacted
 from components.settings import Settings
 from pipelines.airflow.causes import Cause, StageFailed, cause_of
 from pipelines.schedule import Alerts
@@ -90,7 +91,7 @@ def remember_failure(context: Any) -> None:
         task=task.task_id,
         try_number=task.try_number,
         cause=cause_of(error),
-        error=said[:_ERROR_LENGTH],
+        error=redacted(said)[:_ERROR_LENGTH],
         log_url=task.log_url,
     )
     task.xcom_push(key=FAILURE_KEY, value=failure.model_dump())
@@ -105,7 +106,7 @@ def send(notice: Notice, alerts: Alerts) -> None:
             if channel:
                 channel(notice, alerts)
         except Exception as error:  # noqa: BLE001 - whatever it is, the other channel is still to be used
-            log.warning("no notification by %s: %s: %s", name, type(error).__name__, error)
+            log.warning("no notification by %s: %s: %s", name, type(error).__name__, redacted(str(error)))
 
 
 async def tell_late(context: Any, alerts: Mapping[str, Any]) -> None:
@@ -129,7 +130,7 @@ def _notice(context: Any, outcome: Outcome) -> Notice:
     try:
         return notice.model_copy(update=_details(dag, run))
     except Exception as error:  # noqa: BLE001 - that the run has ended is worth telling without them
-        log.warning("can't ask Airflow for details of %s: %s: %s", run, type(error).__name__, error)
+        log.warning("can't ask Airflow for details of %s: %s: %s", run, type(error).__name__, redacted(str(error)))
         return notice
 
 

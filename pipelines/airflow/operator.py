@@ -11,6 +11,7 @@ from typing import Any
 
 from airflow.sdk import BaseOperator
 
+from components.redaction import redacted
 from pipelines.airflow.assets import publish_events
 from pipelines.airflow.causes import StageFailed, stage_failed
 from pipelines.airflow.connection import allows_open, find_cluster
@@ -64,7 +65,7 @@ class StageOperator(BaseOperator):  # type: ignore[misc]  # mypy does not follow
         lines: deque[str] = deque(maxlen=KEPT_LINES)
         given = {**run.environment, **environment}
         with dvc.repro(run.workspace, target, single_item=True, pull=True, extra=given) as self._process:
-            for line in filter(None, (line.rstrip() for line in self._process.stdout or ())):
+            for line in filter(None, (redacted(line.rstrip()) for line in self._process.stdout or ())):
                 lines.append(line)
                 if HANDED_OVER not in line:
                     self.log.info("%s", line)

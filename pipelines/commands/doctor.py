@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import typer
 
+from components.redaction import redacted
 from pipelines.commands import checks, exposure
 from pipelines.commands.checks import Finding
 from pipelines.paths import ProjectPaths
@@ -40,6 +41,8 @@ def doctor(project: ProjectPaths) -> int:
 
 def _print(finding: Finding) -> None:
     colored = False if os.environ.get("NO_COLOR") else None  # None: only on a terminal
-    typer.echo(f"{typer.style(f'{finding.state:<5}', fg=COLORS[finding.state])}  {finding.what}", color=colored)
+    typer.echo(
+        f"{typer.style(f'{finding.state:<5}', fg=COLORS[finding.state])}  {redacted(finding.what)}", color=colored
+    )
     if finding.state != "ok" and finding.mend:
-        typer.echo(f"       to mend: {finding.mend}")
+        typer.echo(f"       to mend: {redacted(finding.mend)}")

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from components.redaction import redacted
+
 State = Literal["waiting", "running", "done", "unchanged", "restored", "failed"]
 LAST_LINES = 20
 
@@ -51,7 +53,7 @@ class Progress:
 
     def read(self, line: str) -> str | None:
         """Take in one line; return it, cleaned, if it is a stage's own or an error of DVC, None if it is chatter."""
-        line = _ESCAPE_CODES.sub("", line).rstrip()
+        line = redacted(_ESCAPE_CODES.sub("", line).rstrip())
         if found := _STAGE.match(line):
             self._move_to(found)
             return None

@@ -1,6 +1,5 @@
 """The git and dvc command lines, each call with a time limit and nobody to answer its questions."""
 
-import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,6 @@ _DVC_SECONDS = 3600  # a push or a pull of all that a run has made
 
 # Set where git itself has started us, as in a hook: they would send our commands to another repository.
 _OF_ANOTHER_REPOSITORY = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR")
-_USER_INFORMATION = re.compile(r"//[^/@\s]*@")
 
 
 def git(root: Path, *arguments: str, variables: Mapping[str, str] | None = None, given: str = "") -> str:
@@ -28,7 +26,7 @@ def dvc(root: Path, *arguments: str) -> str:
 
 def _output(root: Path, command: list[str], limit_seconds: float, variables: Mapping[str, str], given: str) -> str:
     kept = {name: value for name, value in environment().items() if name not in _OF_ANOTHER_REPOSITORY}
-    what = f"`{command[0]} {_USER_INFORMATION.sub('//', ' '.join(command[1:]))}` in {root}"
+    what = f"`{command[0]} {' '.join(command[1:])}` in {root}"
     try:
         ended = subprocess.run(
             command,
@@ -54,5 +52,5 @@ def _output(root: Path, command: list[str], limit_seconds: float, variables: Map
 
 def _reason(text: str) -> str:
     """The first line that says what is wrong, else the last one."""
-    lines = [_USER_INFORMATION.sub("//", line.strip()) for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return next((line for line in lines if line.lower().startswith(("fatal:", "error:"))), lines[-1] if lines else "")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import structlog
 
 from components.errors import ServiceError
+from components.redaction import redacted
 from pipelines.tracking.server import artifact_location, asking, connect, is_missing
 
 if TYPE_CHECKING:
@@ -197,8 +198,8 @@ def _tags(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def _cut(value: object, limit: int) -> str:
-    """Return the value as text; where it is too long for MLflow its end says so."""
-    text = str(value)
+    """Value as text, without secrets of addresses; where it is too long for MLflow its end says so."""
+    text = redacted(str(value))
     if len(text) <= limit:
         return text
     note = f" [cut: {len(text)} characters]"

@@ -3,7 +3,6 @@
 import fcntl
 import logging
 import os
-import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.errors import ServiceError
+from components.redaction import redacted
 from pipelines.paths import ProjectPaths
 from pipelines.storage.atomic import replace_file
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 # MLflow is imported inside the functions: it takes 1.2 s, and 0.8 s more for the first call to a database.
 
 _SQLITE = "sqlite:///"
-
-_USER_INFORMATION = re.compile(r"//[^/@\s]*@")
 
 # Set before MLflow is imported; a person's own setting wins. MLflow's own are 7 retries of 120 s, so that a call to a
 # server that is away blocks for minutes.
@@ -61,12 +59,8 @@ def tracking_uri(root: Path) -> str:
 
 
 def address_of(uri: str) -> str:
-    """Return an address without user name and password, fit to be shown.
-
-    >>> address_of("https://ann:secret@mlflow.example.org/x")
-    'https://mlflow.example.org/x'
-    """
-    return _USER_INFORMATION.sub("//", uri)
+    """Return an address without its secrets, fit to be shown."""
+    return redacted(uri)
 
 
 def artifact_location(root: Path, experiment: str) -> str | None:
@@ -136,7 +130,7 @@ def _create_store(database: Path, artifacts: Path) -> None:
 
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return _USER_INFORMATION.sub("//", lines[0]).rstrip(".")[:300]
+    return redacted(lines[0]).rstrip(".")[:300]
 
 
 def _mend(uri: str, error: Exception) -> str:

@@ -1,0 +1,84 @@
+"""Secrets of addresses are in no output, log, MLflow run or notification, whoever quotes them."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import structlog
+import yaml
+
+SECRET = "S3CRETPW"
+ADDRESSES = [f"https://ann:{SECRET}@127.0.0.1:1/x.csv", f"https://127.0.0.1:1/x.csv?X-Amz-Signature={SECRET}&a=b"]
+
+
+@pytest.mark.parametrize(("address", "exit_code"), [(ADDRESSES[0], 2), (ADDRESSES[1], 75)])
+def test_a_stage_that_can_not_use_an_address_does_not_quote_its_secret(tmp_path, repository, address, exit_code):
+    params = yaml.safe_load((repository / "params.yaml").read_text(encoding="utf-8"))
+    file = {"name": "rows.csv", "url": address, "timeout_seconds": 1}
+    params["titanic"]["ingest"]["source"] = {"kind": "delimited", "dataset": "x", "parts": [{"files": [file]}]}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    ended = subprocess.run(
+        [sys.executable, "-m", "pipelines", "ingest", "titanic"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(repository)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    said = ended.stdout + ended.stderr
+    assert ended.returncode == exit_code, said
+    assert "127.0.0.1:1/x.csv" in said
+    assert SECRET not in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_logs_and_tracebacks_hide_it(capsys, address):
+    from pipelines.__main__ import _show_traceback, configure_logging
+
+    configure_logging()
+    structlog.get_logger().warning("asked", url=address, several=[address])
+    try:
+        raise ValueError(f"no {address}")
+    except ValueError as error:
+        _show_traceback(type(error), error, error.__traceback__)
+    said = capsys.readouterr().err
+    assert said.count("127.0.0.1:1/x.csv") == 3
+    assert SECRET not in said
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_mlflows_parameters_and_tags_hide_it(project_root, address):
+    from pipelines.tracking.runs import close_run, open_run
+    from pipelines.tracking.server import connect
+
+    run_id = open_run(project_root, experiment="x", run_name="x", tags={"from": address}, params={"a": {"b": address}})
+    close_run(project_root, run_id, status="FAILED", reason=f"can't read {address}")
+    run = connect(project_root).get_run(run_id)
+    said = str(run.data.params) + str(run.data.tags)
+    assert said.count("127.0.0.1:1/x.csv") == 3
+    assert SECRET not in said
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_airflow_is_told_without_it(address):
+    from pipelines.airflow.causes import stage_failed
+
+    failed = stage_failed("ingest@x", output=[f"error: can't read {address}"], exit_code=75)
+    assert "127.0.0.1:1/x.csv" in str(failed)
+    assert SECRET not in str(failed) + failed.last_error
+
+
+def test_what_is_found_is_shortened_after_its_secrets_are_out(tmp_path, repository):
+    from components.errors import ParamsError
+    from pipelines.params import load_pipeline
+
+    params = yaml.safe_load((repository / "params.yaml").read_text(encoding="utf-8"))
+    params["digits"]["train"]["epochs"] = "x" * 190 + f" https://ann:{SECRET * 9}@host/x"
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    with pytest.raises(ParamsError) as raised:
+        load_pipeline(tmp_path / "params.yaml", "digits")
+    assert "S3CR" not in str(raised.value)
+    assert len(str(raised.value)) < 350
