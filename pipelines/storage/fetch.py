@@ -14,6 +14,7 @@ from components.sources.file import SourceFile
 from components.sources.settings import FileSet
 from pipelines.storage.download import download, keep, recall, too_large
 from pipelines.storage.lock import locked
+from pipelines.storage.regular import open_regular
 
 _CHUNK_BYTES = 1 << 22
 _TICK_NS = 100_000_000
@@ -89,7 +90,7 @@ def _origin(file: SourceFile, dataset: str, root: Path) -> Path | None:
     """Return where the file is on this machine, None if it is elsewhere."""
     here = root / file.url if file.scheme == "path" else None
     mirror = os.environ.get("HEADRACE_MIRROR")
-    if mirror and not (here and here.exists()):
+    if mirror and not (here and os.path.exists(here)):  # noqa: PTH110 - a name may be too long
         return Path(mirror) / dataset / file.name
     return here
 
@@ -139,6 +140,9 @@ def _copy(source: Path, part: Path, file: SourceFile) -> str:
             raise too_large(file, str(source))
         digested = hasher.submit(digest.update, b"")
         while chunk := stream.read(_CHUNK_BYTES):
+            if copy.tell() + len(chunk) > file.max_bytes:  # what a file announces is not what it has
+                copy.truncate(0)
+                raise too_large(file, str(source))
             copy.write(chunk)
             digested.result()
             digested = hasher.submit(digest.update, chunk)  # while the next one is read and written
@@ -153,10 +157,8 @@ def _copy(source: Path, part: Path, file: SourceFile) -> str:
 
 def _opened(source: Path) -> BinaryIO:
     try:
-        if source.is_fifo():  # it would be waited for without end
-            raise ServiceError(f"can't read {source}: it is a pipe")
-        return source.open("rb")
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+        return open(source, "rb", opener=open_regular)
+    except OSError as error:
         if "HEADRACE_MIRROR" not in os.environ:
             raise ServiceError(f"can't read {source}: {error.strerror}. Check the url in params.yaml") from error
         raise ServiceError(

@@ -6,7 +6,6 @@ come from the environment or from boto3's own files, never from the address.
 
 import os
 import shutil
-import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from components.errors import ParamsError, ServiceError
 from pipelines.storage.atomic import replace_file
+from pipelines.storage.regular import open_regular, require_regular
 
 CONNECT_TIMEOUT_SECONDS = 10
 READ_TIMEOUT_SECONDS = 60
@@ -89,6 +89,7 @@ class _Folder:
     def download(self, key: str, file: Path) -> bool:
         with _reaching(f"read {key} in {self.root}"):
             try:
+                require_regular(self.root / key)
                 shutil.copyfile(self.root / key, file)
             except FileNotFoundError:
                 return False
@@ -96,7 +97,7 @@ class _Folder:
 
     def read(self, key: str) -> bytes | None:
         try:  # with less around it than elsewhere, because small files are read by the ten thousand
-            with open(f"{self.root}/{key}", "rb", buffering=0) as file:  # noqa: PTH123
+            with open(f"{self.root}/{key}", "rb", buffering=0, opener=open_regular) as file:
                 return file.readall()
         except FileNotFoundError:
             return None
@@ -134,8 +135,7 @@ class _Folder:
                 if name[0] != "." and key.startswith(prefix):
                     with suppress(FileNotFoundError):  # a link to nothing, or just removed
                         found = os.stat(root + key)  # noqa: PTH116 - in half the time
-                        if stat.S_ISREG(found.st_mode):
-                            yield key, found
+                        yield key, found  # what is no file is refused where it is read, not left out unsaid
 
     def remove(self, key: str) -> None:
         (self.root / key).unlink(missing_ok=True)

@@ -63,13 +63,13 @@ def origin_of(file: SourceFile) -> Ask:
 
 @contextmanager
 def _ask_http(file: SourceFile, headers: Mapping[str, str], seconds: float) -> Iterator[Answer]:
-    def refuse_http(request: httpx.Request) -> None:
-        if request.url.scheme == "http" and file.scheme == "https":
+    def require_https(request: httpx.Request) -> None:
+        if request.url.scheme != "https" and file.scheme == "https":
             raise ServiceError(f"{file.url} leads on to {request.url}, which is not https: anyone could change it")
 
     # "identity": a server that compresses on the way would give other bytes than those of the checksum.
     headers = {"accept-encoding": "identity", **headers}
-    hooks = {"request": [refuse_http]}
+    hooks = {"request": [require_https]}
     timeout = min(SILENCE_SECONDS, seconds)
     try:
         with (

@@ -5,6 +5,7 @@ import fcntl
 import gzip
 import hashlib
 import os
+import socket
 import ssl
 import threading
 import time
@@ -83,7 +84,7 @@ def plain(status: int = 200, content: bytes = CONTENT, **headers: object):
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server, stamina.set_testing(True, attempts=3):
         server.answers, server.requests = [CONTENT], []
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -413,26 +414,47 @@ def test_redirects_are_followed_but_not_for_ever(server, bring):
         bring()
 
 
-def test_a_redirect_from_https_to_http_is_refused(server, bring, tmp_path, monkeypatch):
+@pytest.fixture
+def secure(server, tmp_path, monkeypatch):
+    """A server over TLS, whose certificate this machine trusts."""
     certificate = self_signed(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    plain_port = server.server_port
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as secure:
         secure.socket = context.wrap_socket(secure.socket, server_side=True)
-        secure.requests = []
-        secure.answers = [plain(302, b"", Location=f"http://127.0.0.1:{plain_port}/data.csv", Content_Length=0)]
+        secure.requests, secure.answers = [], [CONTENT]
         thread = threading.Thread(target=secure.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        url = f"https://127.0.0.1:{secure.server_port}/data.csv"
-        with pytest.raises(ServiceError, match=r"https:.* leads on to http:.*which is not https"):
-            bring(url=url, allow_http=False)
-        secure.answers = [CONTENT]
-        assert bring(url=url, allow_http=False, **PINNED).read_bytes() == CONTENT
+        yield secure
         secure.shutdown()
         thread.join()
+
+
+def moved(location):
+    return plain(302, b"", Location=location, Content_Length=0)
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["http://127.0.0.1:{plain}/data.csv", "file:///etc/passwd", "ftp://127.0.0.1/x", "s3://bucket/key", "gopher://x/"],
+)
+@pytest.mark.parametrize("detour", [False, True])
+def test_a_redirect_away_from_https_is_refused(server, secure, bring, location, detour):
+    away = moved(location.format(plain=server.server_port))
+    secure.answers = [moved("/other"), away] if detour else [away]
+    with pytest.raises(ServiceError, match=r"https:.* leads on to \w+://.*, which is not https"):
+        bring(url=f"https://127.0.0.1:{secure.server_port}/data.csv", allow_http=False)
     assert server.requests == []
+
+
+def test_a_redirect_within_https_is_followed_and_nobody_is_sent_a_password(secure, bring, tmp_path, monkeypatch):
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login ann password secret")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    secure.answers = [moved(f"https://localhost:{secure.server_port}/elsewhere"), CONTENT]
+    url = f"https://127.0.0.1:{secure.server_port}/data.csv"
+    assert bring(url=url, allow_http=False, **PINNED).read_bytes() == CONTENT
+    assert [headers["Authorization"] for headers in secure.requests] == [None, None]
 
 
 def self_signed(folder):
@@ -455,7 +477,10 @@ def self_signed(folder):
         .serial_number(1)
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]),
+            critical=False,
+        )
         .sign(key, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM
@@ -538,9 +563,51 @@ def test_a_path_that_is_no_file_is_an_error(bring, tmp_path):
     (tmp_path / "landing").mkdir()
     with pytest.raises(ServiceError, match="Is a directory"):
         bring(**LOCAL | {"url": "landing"})
+    with pytest.raises(ServiceError, match="File name too long"):
+        bring(**LOCAL | {"url": "x" * 5000})
+
+
+@pytest.mark.parametrize("is_linked", [False, True])
+def test_what_is_no_file_is_refused_at_once(bring, tmp_path, is_linked):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ServiceError, match="it is a pipe"):
-        bring(**LOCAL | {"url": "pipe"})
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.path.relpath(tmp_path / "socket"))
+        for name, kind in ((tmp_path / "pipe", "pipe"), (tmp_path / "socket", "socket"), ("/dev/zero", "device")):
+            (tmp_path / f"link-{kind}").symlink_to(name)
+            url = f"link-{kind}" if is_linked else str(name)
+            with pytest.raises(DataError, match=f"can't read .*: it is a {kind}, expected a file"):
+                bring(**LOCAL | {"url": url}, max_bytes=1000)
+    assert names(tmp_path / "raw") == []
+
+
+def test_a_local_file_is_not_read_beyond_its_limit_whatever_size_it_announces(bring, tmp_path):
+    endless = Path("/proc/self/pagemap")  # a regular file of 0 bytes, with a word for each page of the address space
+    assert endless.stat().st_size == 0
+    with pytest.raises(DataError, match="has more than 1000000 bytes"):
+        bring(**LOCAL | {"url": str(endless)}, max_bytes=1_000_000)
+    assert (tmp_path / "aside" / ".data.csv.part").stat().st_size <= 1_000_000
+
+
+def test_a_local_file_that_grows_is_not_read_beyond_its_limit(bring, tmp_path):
+    source = tmp_path / "log.csv"
+    source.write_bytes(b"x" * 1_000_000)
+    stopped = threading.Event()
+
+    def grow():
+        with source.open("ab") as stream:
+            while not stopped.is_set() and stream.tell() < 200_000_000:
+                stream.write(b"x" * 1_000_000)
+                stream.flush()
+
+    thread = threading.Thread(target=grow)
+    thread.start()
+    try:
+        with pytest.raises((DataError, ServiceError), match=r"more than 5000000 bytes|changed while it was read"):
+            bring(**LOCAL | {"url": str(source)}, max_bytes=5_000_000)
+    finally:
+        stopped.set()
+        thread.join()
+    assert (tmp_path / "aside" / ".data.csv.part").stat().st_size <= 5_000_000
 
 
 @pytest.mark.parametrize(

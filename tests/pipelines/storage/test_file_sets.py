@@ -160,3 +160,24 @@ def test_images_that_take_long_to_read_are_packed_in_the_same_order(tmp_path, mo
     assert slow.read_bytes() == fast.read_bytes()
     assert [member.name for member in read_members(slow)] == names
     assert len(threads) > 1
+
+
+@pytest.mark.parametrize("is_linked", [False, True])
+def test_a_pipe_or_a_device_among_the_files_is_refused_and_not_left_out(root, tmp_path, is_linked) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name, origin in (("x.csv", tmp_path / "pipe"), ("y.csv", Path("/dev/zero"))):
+        if is_linked or name == "y.csv":
+            (root / name).symlink_to(origin)
+        else:
+            os.mkfifo(root / name)
+        copies = copied_files(FileSet(root=str(root), pattern="**/*.csv"), folder=tmp_path / "raw")
+        with pytest.raises(DataError, match=rf"can't read .*{name}: it is a (pipe|device), expected a file"):
+            bring_copies(copies, aside=tmp_path / "aside")
+        (root / name).unlink()
+
+
+def test_a_pipe_among_images_is_refused(root, tmp_path) -> None:
+    os.mkfifo(root / "in" / "x.png")
+    [copy] = packed_images(FileSet(root=str(root), pattern="**/*.png"), folder=tmp_path / "raw")
+    with pytest.raises(DataError, match=r"x\.png: it is a pipe, expected a file"):
+        bring_copies([copy], aside=tmp_path / "aside")
