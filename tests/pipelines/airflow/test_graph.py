@@ -1,0 +1,26 @@
+"""A pipeline's schedule as Airflow has it."""
+
+from datetime import UTC, datetime
+
+from pipelines.params import load_pipeline
+
+
+def test_a_schedule_keeps_its_time_of_day_where_the_clock_is_changed(repository):
+    from airflow.serialization.encoders import coerce_to_core_timetable
+    from airflow.timetables.base import TimeRestriction
+    from pendulum import instance
+
+    from pipelines.airflow.graph import dag_settings
+    from pipelines.schedule import Schedule
+
+    schedule = Schedule(cron="0 4 * * *", timezone="Europe/Berlin", start_date="2026-03-28", catchup=True)
+    pipeline = load_pipeline(repository / "params.yaml", "digits").model_copy(update={"schedule": schedule})
+    settings = dag_settings(pipeline, repository)
+    timetable = coerce_to_core_timetable(settings["schedule"])
+    between = TimeRestriction(instance(settings["start_date"]), None, catchup=True)
+    starts, last = [], None
+    for _ in range(3):
+        run = timetable.next_dagrun_info(last_automated_data_interval=last, restriction=between)
+        last = run.data_interval
+        starts.append(last.start)
+    assert starts == [datetime(2026, 3, day, hour, tzinfo=UTC) for day, hour in ((28, 3), (29, 2), (30, 2))]
