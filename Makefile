@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-long test-stack fuzz check mutate golden results bench stack stack-down clean lock
+.PHONY: help setup run test test-long test-stack fuzz check audit licences mutate golden results bench stack stack-down clean lock
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -49,6 +49,9 @@ mutate: setup ## Change important lines one at a time and see that tests notice;
 golden: setup ## Write the golden outputs of stages whose version of numerics was raised
 	@WRITE_GOLDEN=1 $(BIN)/pytest tests/golden
 
+audit: setup ## Ask an advisory database about the locked packages; 1: something is known, 69: nobody could be asked
+	@$(BIN)/python -m infra.audit $(AUDIT)
+
 results: setup ## Measure all pipelines, or PIPELINES='linear sine', and write docs/results.md: hours
 	@$(BIN)/headrace results $(PIPELINES)
 
@@ -58,6 +61,9 @@ bench: setup ## Run every benchmark of bench/ and print its ratios
 clean: ## Remove .venv and all caches; data, models, reports and MLflow's store stay
 	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dvc_plots
 	@find components pipelines dags infra tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+licences: setup ## Write docs/licences.md from the packages that are installed
+	@$(BIN)/python -m infra.licences
 
 lock: setup ## Write requirements.lock from pyproject.toml, and headrace.lock from that; newer versions: make lock UPGRADE=--upgrade
 	@UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile pyproject.toml --quiet --group dev --group stack --universal \

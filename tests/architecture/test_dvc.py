@@ -19,6 +19,7 @@ STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages
 # Services that hold copies, and how files are written: what a stage reads is not decided there.
 PLUMBING = {
     "components/mapping.py",
+    "components/redaction.py",
     "pipelines/params.py",
     "pipelines/paths.py",
     "pipelines/schedule.py",
