@@ -31,16 +31,21 @@ def explain(params_file: Path, pipeline: str, error: ValidationError, *, model: 
             valid = [tag.strip("' ") for tag in context["expected_tags"].split(",")]
             message = f"unknown {context['discriminator']} {context['tag']!r}{nearest(context['tag'], valid)}"
         elif not isinstance(problem["input"], dict):
-            message = f"{message}, found {_shown(problem['input'])}"
+            message = f"{message}, found {shown(problem['input'])}"
         message = message[0].lower() + message[1:]
-        lines.append(f"{params_file.name}: {place}: {message}")
+        lines.append(_printable(f"{params_file.name}: {place}: {message}"))
     return lines
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """What was found, without secrets and not too long. In this order: half an address may be half a password."""
     text = redacted(repr(value))
     return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}..."
+
+
+def _printable(line: str) -> str:
+    """The line with control characters of somebody's names escaped, so that a terminal does not obey them."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
 
 
 def _is_misspelt(missing: ErrorDetails, error: ValidationError) -> bool:

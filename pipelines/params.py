@@ -30,7 +30,7 @@ from components.training.settings import Training
 from components.transforms.check import check
 from components.transforms.settings import Backbone, LabelTransform, Transform
 from pipelines.consistency import check_generated, check_training
-from pipelines.mistakes import explain, nearest
+from pipelines.mistakes import explain, nearest, shown
 from pipelines.schedule import Schedule
 from pipelines.yaml_dialect import read_text, read_yaml
 
@@ -230,7 +230,7 @@ def load_pipeline(params_file: Path, pipeline: str) -> Pipeline:
     """Return one pipeline's section of params.yaml; raise ParamsError, naming file, place and mend, if it is wrong."""
     content = _read(params_file)
     names = list_pipelines(params_file)
-    if pipeline in _classifiers(content):
+    if pipeline in _names(content, "classifiers", params_file):
         raise ParamsError(f"{pipeline} only predicts, so it has no stages: `headrace predict {pipeline} --input FILE`")
     if pipeline not in names:
         raise ParamsError(
@@ -250,7 +250,7 @@ def load_pipeline(params_file: Path, pipeline: str) -> Pipeline:
 def load_classifier(params_file: Path, name: str) -> Classifier | None:
     """Return a network that only predicts; None where `classifiers` does not name it; raise as `load_pipeline` does."""
     content = _read(params_file)
-    if name not in _classifiers(content):
+    if name not in _names(content, "classifiers", params_file):
         return None
     try:
         return validated(Classifier, content.get(name))
@@ -266,8 +266,11 @@ def validated(model: type[Checked], content: Any) -> Checked:
     return model.model_validate_json(json.dumps(content), strict=True)
 
 
-def _classifiers(content: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(content.get("classifiers") or ())
+def _names(content: dict[str, Any], key: str, params_file: Path) -> tuple[str, ...]:
+    names = content.get(key, [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise ParamsError(f"{params_file}: expected `{key}`, a list of names, each once, found {shown(names)}")
+    return tuple(names)
 
 
 def with_workers(pipeline: Pipeline, workers: str) -> Pipeline:
@@ -290,10 +293,10 @@ def with_workers(pipeline: Pipeline, workers: str) -> Pipeline:
 
 def list_pipelines(params_file: Path) -> tuple[str, ...]:
     """Return the names of all pipelines, in the order of params.yaml."""
-    names = _read(params_file).get("pipelines")
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ParamsError(f"{params_file}: expected `pipelines`, a list of names, found {names!r}")
-    return tuple(names)
+    content = _read(params_file)
+    if "pipelines" not in content:
+        raise ParamsError(f"{params_file}: expected `pipelines`, a list of names")
+    return _names(content, "pipelines", params_file)
 
 
 def _read(params_file: Path) -> dict[str, Any]:

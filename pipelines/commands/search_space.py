@@ -8,12 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from components.errors import ParamsError
 from pipelines.mistakes import nearest
 from pipelines.params import Pipeline
 from pipelines.storage.edit_params import with_values
+from pipelines.yaml_dialect import read_yaml
 
 # What a trial redoes: the rest of the section decides neither the model nor the data that it is trained on.
 SEARCHED_SECTIONS = ("train", "normalize", "split", "ingest.features")
@@ -117,12 +116,8 @@ def _items(typed: str, content: str) -> tuple[Any, ...]:
 
 
 def _value(text: str) -> Any:
-    """A value as YAML reads it; 1e-4 is a number too."""
-    try:
-        value = yaml.safe_load(text)
-        return float(text) if value == text else value
-    except (ValueError, yaml.YAMLError):
-        return text
+    """A value as params.yaml reads it."""
+    return read_yaml(text, name="--search")
 
 
 def _range(number: Callable[[str], float]) -> Callable[[str, str], tuple[Any, ...]]:

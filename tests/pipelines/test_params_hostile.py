@@ -3,14 +3,19 @@
 import os
 import subprocess
 import sys
+from copy import deepcopy
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from components.errors import ParamsError
-from pipelines.params import load_pipeline
+from pipelines.mistakes import explain
+from pipelines.params import Pipeline, load_pipeline, validated
 from pipelines.storage.edit_params import with_values
 
 SMALL = """\
@@ -133,3 +138,48 @@ def test_text_that_another_yaml_would_take_for_a_number_is_written_in_quotes(tmp
         text = edited(SMALL, "small", {"description": value})
         assert loaded(tmp_path, text).description == value
         assert yaml.load(text, Loader=yaml.CSafeLoader)["small"]["description"] == value
+
+
+SECTION = yaml.safe_load(SMALL)["small"]
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def places(value, path=()):
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield from places(inner, (*path, key))
+
+
+@settings(max_examples=150, deadline=None)
+@given(path=st.sampled_from([path for path in places(SECTION) if path]), value=anything, key=st.text(max_size=5))
+def test_whatever_stands_anywhere_is_valid_or_named_in_lines(path, value, key):
+    section = deepcopy(SECTION)
+    node = section
+    for part in path[:-1]:
+        node = node[part]
+    node[path[-1]] = value
+    if isinstance(node, dict):
+        node[key] = value
+    try:
+        validated(Pipeline, {"name": "small", **section})
+    except ValidationError as error:
+        lines = explain(Path("params.yaml"), "small", error, model=Pipeline)
+        assert lines
+        assert all(line.isprintable() for line in lines)
+
+
+@pytest.mark.parametrize("names", ["3", "[1]", "[small, small]", "{small: 1}", "small", "null"])
+@pytest.mark.parametrize("key", ["pipelines", "classifiers"])
+def test_lists_of_names_are_lists_of_names(tmp_path, key, names):
+    text = (
+        SMALL.replace("pipelines: [small]", f"pipelines: {names}")
+        if key == "pipelines"
+        else f"classifiers: {names}\n{SMALL}"
+    )
+    with pytest.raises(ParamsError, match=f"expected `{key}`, a list of names"):
+        loaded(tmp_path, text)

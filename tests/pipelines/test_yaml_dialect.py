@@ -1,6 +1,7 @@
 """params.yaml has one dialect: what Headrace reads, DVC reads the same; what readers take differently is refused."""
 
 import json
+import re
 from datetime import date, datetime
 
 import pytest
@@ -160,3 +161,12 @@ def test_the_projects_own_file_means_the_same_to_dvc(repository):
     text = (repository / "params.yaml").read_text(encoding="utf-8")
     ours, theirs = read_yaml(text, name="params.yaml"), parse_yaml(text, "params.yaml")
     assert comparable(with_dates(ours, theirs)) == comparable(theirs)
+
+
+def test_no_other_reader_of_yaml_is_used(repository):
+    """yaml.compose finds where a value stands; what it is, `read_yaml` says."""
+    others = re.compile(r"yaml\.(load|safe_load|full_load|unsafe_load)|import ruamel|from ruamel|YAML\(")
+    files = [
+        file for folder in ("components", "pipelines", "dags", "infra") for file in (repository / folder).rglob("*.py")
+    ]
+    assert [file.name for file in files if others.search(file.read_text(encoding="utf-8"))] == []
