@@ -16,6 +16,7 @@ from components.errors import ParamsError
 from components.numerics import NUMERICS, PACKAGES, mixing_digest
 from pipelines.paths import ProjectPaths
 from pipelines.storage.atomic import replace_file
+from pipelines.yaml_dialect import read_yaml_file
 
 Versions = dict[str, int | str]
 
@@ -101,8 +102,5 @@ def _own(stage: str) -> Versions:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ParamsError(f"can't read {file}: {error}; `headrace lock` writes it again") from error
+    content = read_yaml_file(file)
     return content if isinstance(content, dict) else {}
