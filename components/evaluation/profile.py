@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from components.examples.settings import CategoryFeature, Feature, ImageFeature, NumberFeature, TextFeature
-from components.examples.sketch import Sketch, value_of_bin
+from components.examples.sketch import Sketch, values_of_bins
 from components.examples.summary import (
     CategorySummary,
     ImageSummary,
@@ -191,8 +191,8 @@ def _number_bars(sketch: Sketch, minimum: float, maximum: float) -> tuple[Bar, .
     width = (maximum - minimum) or 1.0
     widest_bin = max(abs(minimum), abs(maximum)) * 2**-7
     number = max(1, min(_BARS, int(width / widest_bin))) if widest_bin else _BARS
-    places = [min(max(value_of_bin(place), minimum), maximum) for place in sketch.bins.tolist()]
-    indices = np.minimum(((np.array(places) - minimum) / width * number).astype(np.int64), number - 1)
+    places = values_of_bins(sketch.bins).clip(minimum, maximum)
+    indices = np.minimum(((places - minimum) / width * number).astype(np.int64), number - 1)
     counts = np.bincount(indices, sketch.counts, number).astype(np.int64).tolist()
     edges = [minimum + width * index / number for index in range(number + 1)]
     return tuple(

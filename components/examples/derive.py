@@ -12,10 +12,11 @@ def with_derived(table: pl.DataFrame, features: Mapping[str, Feature]) -> pl.Dat
 
     A part of a text is null where the text is missing or has no such part, a sum where a number is missing or none.
     """
+    found = set(table.columns)  # once: the property lists all of them each time
     made = [
         expression.alias(name)
         for name, feature in features.items()
-        if name not in table.columns and set(read_from(name, feature)) <= set(table.columns)
+        if name not in found and found.issuperset(read_from(name, feature))
         if (expression := _derived(feature)) is not None
     ]
     return table.with_columns(made) if made else table

@@ -76,7 +76,13 @@ def sketch_of(values: np.ndarray) -> Sketch:
 
 def value_of_bin(place: int) -> float:
     """Return the value of a bin that is nearest to 0."""
-    return _value(place << 16 if place >> 15 else place << 16 | 0xFFFF)
+    return float(values_of_bins(np.array([place]))[0])
+
+
+def values_of_bins(places: np.ndarray) -> np.ndarray:
+    """float64[n], the value of each bin that is nearest to 0."""
+    keys = places.astype(np.uint32) << np.uint32(16)
+    return _values(np.where(places >> 15, keys, keys | np.uint32(0xFFFF)))
 
 
 def count_in_bins(values: np.ndarray, bins: Collection[int]) -> dict[int, int]:
@@ -97,7 +103,7 @@ def value_at(rank: int, sketch: Sketch, counts: Mapping[int, int]) -> float:
     for key, count in ordered:
         below += count
         if rank < below:
-            return _value(key)
+            return float(_values(np.array([key], np.uint32))[0])
     raise ValueError(f"rank {rank} lies beyond the bins that were counted")
 
 
@@ -107,6 +113,7 @@ def _keys(values: np.ndarray) -> np.ndarray:
     return np.where(bits >> np.uint32(31) == 1, ~bits, bits | np.uint32(1 << 31))
 
 
-def _value(key: int) -> float:
-    bits = key ^ (1 << 31) if key >> 31 else key ^ 0xFFFFFFFF
-    return float(np.uint32(bits).view(np.float32)) + 0.0  # -0.0 becomes 0.0
+def _values(keys: np.ndarray) -> np.ndarray:
+    """float64[n], the values that `_keys` made uint32[n] of, with 0 for -0."""
+    bits = np.where(keys >> np.uint32(31) == 1, keys ^ np.uint32(1 << 31), ~keys)
+    return bits.view(np.float32).astype(np.float64) + 0.0

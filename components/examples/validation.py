@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
-from operator import or_
 
 import polars as pl
 
@@ -60,16 +58,16 @@ def check_part(part: RawPart, schema: ExampleSchema) -> CheckedPart:
     """Return the rows whose every value fits, typed; a row that fails is told of by its first wrong value."""
     part = _with_derived(part, schema)
     columns = schema.columns
-    typed = part.table.select(_parse(name, part.table.schema[name], feature) for name, feature in columns.items())
+    found = part.table.schema  # once: each use of the property makes it again, of all columns
+    typed = part.table.select(_parse(name, found[name], feature) for name, feature in columns.items())
     rules = [_Rule(name, "missing", "a key", _raw(name).is_null()) for name in schema.key]
     rules += [_Rule(name, "missing", "a group", _raw(name).is_null()) for name in schema.group]
     if schema.time:
         time = parse_time(_raw(schema.time.column).cast(pl.String), schema.time.date_format)
         rules.append(_Rule(schema.time.column, "not a time", written(schema.time.date_format), time.is_null()))
-    found = part.table.schema
     rules += [rule for name, feature in columns.items() for rule in _rules(name, feature, found[name])]
     both = pl.concat([typed, part.table.select(pl.all().name.prefix("raw "))], how="horizontal")
-    if not both.select(reduce(or_, (rule.fails.any() for rule in rules))).item():
+    if not _any_fails(rules, both):
         return CheckedPart(part, typed, pl.DataFrame(schema=REJECTED))
     broken = _first_broken(rules, both)
     passed = broken.is_null()
@@ -183,6 +181,12 @@ def _found(column: str, dtype: pl.DataType) -> pl.Expr:
 def _raw(name: str) -> pl.Expr:
     """Return the column as it was read; pl.col(name) is the typed one."""
     return pl.col(f"raw {name}")
+
+
+def _any_fails(rules: Sequence[_Rule], both: pl.DataFrame) -> bool:
+    """Whether any row breaks any rule."""
+    # A column for each rule: one expression over all of them is a tree as deep as they are many.
+    return any(both.select(rule.fails.any().alias(str(place)) for place, rule in enumerate(rules)).row(0))
 
 
 def _first_broken(rules: Sequence[_Rule], both: pl.DataFrame) -> pl.Series:
