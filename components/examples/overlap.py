@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from components.examples.identity import Words
+from components.examples.shards import scan_files
 from components.examples.split_settings import Split
 from components.examples.splits import assign_split
 
@@ -64,7 +65,7 @@ def training_content_among(shard: Path | bytes, *, split: Split, held_out: Words
 
 
 def _contents(shard: Path | bytes, split: Split) -> pl.DataFrame:
-    table = pl.scan_parquet(shard)
+    table = scan_files(shard)
     columns = table.collect_schema().names()
     asked = table.select(content=content_column(columns), split=assign_split(split, columns=columns))
     return asked.collect()

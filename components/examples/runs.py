@@ -48,6 +48,12 @@ def open_run(file: Path) -> Run:
         return Run(file, _places(pl.Series(table["example_id"]).to_numpy()), numbers)
 
 
+def read_column(file: Path, name: str) -> pl.Series:
+    """Return one column of a run."""
+    with _mapped(file) as table:
+        return pl.Series(name, table[name]).rechunk()
+
+
 def plan_shards(counts: Sequence[int], *, rows_per_shard: int) -> list[range]:
     """Return which ranges each shard holds: as many as fit into it, and one at least. Shards may be empty of rows."""
     shards, begin, rows = [], 0, 0

@@ -1,7 +1,7 @@
 """Tables of examples on disk: a few large Parquet files in a folder."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,27 @@ def files(folder: Path) -> list[Path]:
 
 def scan(*folders: Path) -> pl.LazyFrame:
     """Return the table in some folders' Parquet files, in the order of their names; raise DataError if one has none."""
-    return pl.scan_parquet([file for folder in folders for file in files(folder)], glob=False)
+    return scan_files([file for folder in folders for file in files(folder)])
+
+
+# Polars takes a path for a pattern unless `glob` says otherwise, and then reads `batch[1].parquet` as batch1.parquet.
+# So the next three are the only ones that open a file with Polars.
+
+
+def scan_files(source: Path | bytes | list[Path]) -> pl.LazyFrame:
+    """Query over one Parquet file, its content, or several files, one after the other."""
+    return pl.scan_parquet(source, glob=False, hive_partitioning=False)
+
+
+def read_file(source: Path | bytes, *, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """All columns of a Parquet file, or of its content, or only some of them."""
+    rows = scan_files(source)
+    return (rows if columns is None else rows.select(columns)).collect()
+
+
+def read_csv(path: Path) -> pl.DataFrame:
+    """A CSV file that Headrace wrote; those of a user are read by `components.sources`."""
+    return pl.read_csv(path, glob=False)
 
 
 def write(

@@ -8,6 +8,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from components.examples.settings import ImageFeature
+from components.examples.shards import scan
 from components.training.feeding.reading import decode_images
 from components.transforms.fitted import FittedFeature, FittedTable
 
@@ -24,7 +25,7 @@ def first_pictures(split: Path, *, fitted: FittedTable, count: int = COUNT) -> d
     images = {name: one for name, one in fitted.features.items() if _is_image(one)}
     if not images:
         return {}
-    rows = pl.scan_parquet(split / "*.parquet").select(images.keys()).head(count).collect()
+    rows = scan(split).select(images.keys()).head(count).collect()
     return {name: _pictures(rows[name], shape=one.shape) for name, one in images.items()}
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from components.examples.settings import Feature, NumberFeature, TextFeature
+from components.examples.shards import scan_files
 from components.examples.sketch import count_in_bins
 from components.examples.split_settings import Split
 from components.examples.splits import assign_split
@@ -51,7 +52,7 @@ def count_shard(file: Path | bytes, *, split: Split, bins: Mapping[str, Collecti
 
 def _training_rows(file: Path | bytes, *, split: Split, values: Mapping[str, pl.Expr]) -> pl.DataFrame:
     """`values` of the training rows, after a column that is there even if nothing else is asked."""
-    rows = pl.scan_parquet(file, glob=False)
+    rows = scan_files(file)
     is_training = assign_split(split, columns=rows.collect_schema().names()) == "train"
     expressions = [expression.alias(name) for name, expression in values.items()]
     return rows.filter(is_training).select("example_id", *expressions).collect(engine="streaming")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
+from components.examples.shards import scan
 from components.training.batches import Windows
 from components.training.feeding.columns import Columns, has_encoded_images, label_array, load_split
 from components.training.feeding.stored import StoredColumns, write_columns
@@ -63,11 +64,11 @@ def _weights(job: TrainJob, *, fitted: "FittedTable") -> "NDArray[np.float32] | 
 
     if job.train.class_weights is None:
         return None
-    labels = pl.scan_parquet(job.splits / "train" / "*.parquet").select("label").collect()
+    labels = scan(job.splits / "train").select("label").collect()
     return example_weights(
         label_array(labels, fitted=fitted), label=fitted.label, class_weights=job.train.class_weights
     )
 
 
 def _examples(folder: Path) -> int:
-    return int(pl.scan_parquet(folder / "*.parquet").select(pl.len()).collect().item())
+    return int(scan(folder).select(pl.len()).collect().item())

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import structlog
 
@@ -20,7 +19,7 @@ from components.evaluation.profile import decoded_of, profile_of, summarize_tabl
 from components.examples import shards
 from components.examples.identity import Words, example_ids
 from components.examples.prepare import read
-from components.examples.runs import open_run, plan_shards, read_ranges
+from components.examples.runs import open_run, plan_shards, read_column, read_ranges
 from components.examples.schema import arrow_schema
 from components.examples.summary import TableSummary, merge_all
 from components.examples.table import RepeatedError, merge_examples, repeated_words
@@ -141,7 +140,7 @@ def _write_shard(found: pa.Table | None, file: Path, *, settings: Ingest, schema
 def _first_value(runs: Runs, column: str, repeated: Words) -> object:
     """One of the values with a digest that occurs more than once."""
     for run in runs.files:
-        values = pl.read_ipc(run, columns=[column]).drop_nulls()
+        values = read_column(run, column).drop_nulls().to_frame()
         again = np.isin(example_ids(values, columns=[column]), repeated)
         if again.any():
             return values[column][int(again.argmax())]

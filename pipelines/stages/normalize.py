@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-import polars as pl
 import structlog
 
 from components.examples import shards
@@ -79,7 +78,7 @@ def _with_weights(
 def _write_normalized(
     shard: Path | bytes, file: Path, *, fitted: FittedTable, split: Split, weights: bytes | None
 ) -> None:
-    examples = pl.read_parquet(shard)
+    examples = shards.read_file(shard)
     if weights is not None:
         from components.transforms.features import with_features
 

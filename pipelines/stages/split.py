@@ -65,7 +65,7 @@ def split(pipeline: Pipeline, paths: PipelinePaths, *, map_: Map = map_in_thread
 
 def _find_overlap(files: Sequence[Path], split: Split, map_: Map) -> Overlap:
     """Return which content is in more than one split. Only ids are read; those of held-out rows are held in memory."""
-    columns = pl.read_parquet_schema(files[0])
+    columns = shards.scan_files(files[0]).collect_schema()
     if not can_overlap(columns):
         return Overlap.none()
     held_out = list(map_(partial(held_out_content, split=split), files))
@@ -76,7 +76,7 @@ def _find_overlap(files: Sequence[Path], split: Split, map_: Map) -> Overlap:
 
 def _share_out(shard: Path | bytes, *, split: Split, overlap: Overlap) -> Shares:
     """Return the rows of one shard by split, and how many were left out or, where they are kept, overlap."""
-    table = pl.read_parquet(shard)
+    table = shards.read_file(shard)
     assigned = table.select(assign_split(split, columns=table.columns)).to_series()
     rows: dict[str, pl.DataFrame] = {}
     overlapping: Counter[str] = Counter()
@@ -135,7 +135,7 @@ def _overlap(folder: Path, split: Split, overlapping: Counter[str]) -> dict[str,
 
 def _rows_among(shard: Path, *, held_out: Words) -> int:
     """How many rows of a shard have an id of `held_out`, uint64[n], sorted: only those in the shard's range can be."""
-    ids = pl.read_parquet(shard, columns=["example_id"])["example_id"]
+    ids = shards.read_file(shard, columns=["example_id"])["example_id"]
     if ids.is_empty():
         return 0
     first, last = np.array([ids.min(), ids.max()], np.uint64)

@@ -17,6 +17,7 @@ from components.examples.identity import Words
 from components.examples.prepare import Block, Prepared, prepare
 from components.examples.runs import RANGES
 from components.examples.settings import ExampleSchema
+from components.examples.shards import scan_files
 from components.examples.validation import REJECTED
 from components.mapping import Map, map_to_files
 from components.settings import Settings
@@ -70,7 +71,7 @@ class Runs:
     def rejected(self) -> pl.LazyFrame:
         """The rows that do not fit the schema; see `components.examples.validation.REJECTED`."""
         files = [file for folder in self._folders for file in sorted(folder.glob("rejected-*.parquet"))]
-        return pl.scan_parquet(files) if files else pl.LazyFrame(schema=REJECTED)
+        return scan_files(files) if files else pl.LazyFrame(schema=REJECTED)
 
     def unique(self, column: str) -> Words:
         """Return a digest of each value of a column whose values must differ, missing ones left out."""

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-import polars as pl
 import structlog
 
+from components.examples.shards import read_csv
 from pipelines.paths import PipelinePaths
 from pipelines.tracking.runs import add_to_run, close_run, log_epoch, open_run
 
@@ -25,7 +25,7 @@ def restore_run(
         params=params,
     )
     if paths.history.is_file():
-        for row in pl.read_csv(paths.history).iter_rows(named=True):
+        for row in read_csv(paths.history).iter_rows(named=True):
             epoch = int(row.pop("epoch"))
             log_epoch(paths.root, run_id, epoch=epoch, metrics={k: v for k, v in row.items() if v is not None})
     present = [path for path in (paths.metrics, paths.plots, paths.report) if path.exists()]

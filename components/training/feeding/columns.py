@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from components.examples.settings import ImageFeature, NumberLabel
+from components.examples.shards import scan
 from components.transforms.fitted import FittedTable
 
 
@@ -42,7 +43,7 @@ def has_encoded_images(fitted: FittedTable) -> bool:
 
 def load_split(folder: Path, *, fitted: FittedTable) -> tuple[NDArray[np.float32], NDArray[Any]]:
     """Return features float32[examples, *input_shape(fitted)] and labels, as `label_array` has them."""
-    table = pl.read_parquet(sorted(folder.glob("*.parquet")))
+    table = scan(folder).collect()
     return feature_array(table, fitted=fitted), label_array(table, fitted=fitted)
 
 

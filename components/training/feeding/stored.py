@@ -184,7 +184,8 @@ def _filled_up(values: NDArray[Any], length: int) -> NDArray[Any]:
 
 def _image_divisor(file: Path, fitted: FittedTable) -> float | None:
     """What a decoded image, 0 to 255, is divided by to be what the model takes; None if images are not encoded."""
-    encoded = [name for name in fitted.features if pl.read_parquet_schema(file)[name] == pl.Binary]
+    columns = shards.scan_files(file).collect_schema()
+    encoded = [name for name in fitted.features if columns[name] == pl.Binary]
     if not encoded:
         return None
     fitted_feature = fitted.features[encoded[0]]
