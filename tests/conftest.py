@@ -36,6 +36,12 @@ def repository() -> Path:
 
 
 @pytest.fixture(scope="session")
+def cases() -> Path:
+    """Small files that readers of other projects got wrong."""
+    return REPOSITORY / "tests" / "cases"
+
+
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real data sets beside the repository, laid out as HEADRACE_MIRROR expects."""
     folder = REPOSITORY.parent / "shared" / "data"

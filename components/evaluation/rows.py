@@ -1,136 +1,151 @@
-"""Rows that a person brings for prediction, checked against the features."""
+"""Rows to predict, read as ingest reads them: the same values, and the same refusals."""
 
-import difflib
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import polars as pl
 
 from components.errors import DataError
-from components.examples.derive import with_derived
-from components.examples.settings import CategoryFeature, Feature, ImageFeature, NumberFeature, TextFeature
-from components.examples.validation import MICROSECONDS_A_DAY, parse_time, written
+from components.examples.prepare import RowBlock, check_rows
+from components.examples.settings import CategoryFeature, Feature, ImageFeature, NumberFeature, RowSchema, read_from
+from components.examples.validation import describe
 from components.sources.decoding import ImageError, pixels_of
+from components.sources.json_lines import JsonBlock
+from components.sources.part import RowError, require_columns
 
 Warn = Callable[[str], None]
-_SHOWN_COLUMNS = 20
 
 
-def checked_rows(table: pl.DataFrame, *, features: Mapping[str, Feature], warn: Warn) -> pl.DataFrame:
-    """Return the features' columns in the types of example rows; other columns are left out.
+def read_rows(blocks: Iterable[RowBlock], schema: RowSchema, *, warn: Warn) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the columns of the key as they are written, and the features in the types of example rows.
 
-    Raises DataError, naming column and row (counted from 1), for a missing column, a wrong type, and a missing value
-    where the feature is not nullable. What a model can live with (an unknown category, a number out of range) is
-    told to `warn`, with its count.
+    Raises DataError, with the line that ingest would have, for the first row that does not fit the schema. What a
+    model can live with is reported to `warn` with its count: a number out of range, a category of another pattern, a
+    column without any value.
     """
-    if table.is_empty():
-        raise DataError("no rows to predict")
-    table = with_derived(table, features)
-    return pl.DataFrame([_checked(_column(table, name), feature, warn) for name, feature in features.items()])
+    open_schema = schema.model_copy(
+        update={"features": {name: _without_limits(feature) for name, feature in schema.features.items()}}
+    )
+    keys, typed, rows = [], [], 0
+    for block in blocks:
+        try:
+            checked = check_rows(block, open_schema)
+        except RowError as error:
+            raise error.after(rows) from error
+        if checked.rejected.height:
+            raise DataError(_explain(checked.rejected, rows))
+        rows += checked.typed.height
+        keys.append(checked.raw.table.select(schema.key))
+        typed.append(checked.typed)
+    examples = pl.concat(typed)
+    for name, feature in schema.features.items():
+        _warn_of(examples[name], feature, warn)
+    return pl.concat(keys), examples
 
 
-def _column(table: pl.DataFrame, name: str) -> pl.Series:
-    if name in table.columns:
-        return table[name]
-    close = difflib.get_close_matches(name, table.columns, n=1)
-    hint = f"; is it {close[0]!r}?" if close else ""
-    shown = ", ".join(map(repr, table.columns[:_SHOWN_COLUMNS])) + (", ..." if table.width > _SHOWN_COLUMNS else "")
-    raise DataError(f"no column {name!r} among {shown}{hint}")
+def rows_of(values: Iterable[Mapping[str, Any]], features: Mapping[str, Feature], *, warn: Warn) -> pl.DataFrame:
+    """Return rows that stand in params.yaml, in the types of example rows; derived features may stand there as such."""
+    rows = list(values)
+    given = {name for row in rows for name in row}
+    columns = [one for name, feature in features.items() for one in _given(name, feature, given)]
+    require_columns(columns, [sorted(given)], files="the rows")
+    lines = "".join(f"{json.dumps({name: row.get(name) for name in columns})}\n" for row in rows)
+    block = JsonBlock(lines.encode(), "the rows", tuple(dict.fromkeys(columns)))
+    return read_rows([block], RowSchema(features=dict(features)), warn=warn)[1]
 
 
-def _checked(values: pl.Series, feature: Feature, warn: Warn) -> pl.Series:
-    match feature:
-        case ImageFeature():
-            return _pixels(values, feature)
-        case NumberFeature():
-            checked = _numbers(values) if feature.date_format is None else _days(values, feature.date_format)
-            _warn_of_range(checked, feature, warn)
-        case TextFeature():
-            texts = values.cast(pl.String, strict=False)
-            _refuse(values, texts.is_null(), "a text")
-            return texts
-        case CategoryFeature():
-            checked = _categories(values)
-            _warn_of_unknown(checked, feature, warn)
-    if not feature.nullable:
-        _refuse(values, checked.is_null(), "a value, because the feature is not nullable")
-    return checked
-
-
-def _numbers(values: pl.Series) -> pl.Series:
-    if values.dtype == pl.String:
-        text = values.str.strip_chars().replace("", None)
-        numbers = text.cast(pl.Float64, strict=False)
-        _refuse(values, text.is_not_null() & numbers.is_null(), "a number")
-    elif values.dtype.is_numeric() or values.dtype in (pl.Boolean, pl.Null):
-        numbers = values.cast(pl.Float64)
-    else:
-        raise DataError(f"column {values.name!r} has type {values.dtype}; expected numbers")
-    _refuse(values, numbers.is_infinite().fill_null(value=False), "a finite number")
-    return numbers.fill_nan(None)
-
-
-def _days(values: pl.Series, date_format: str) -> pl.Series:
-    """Return days since 1970-01-01 (UTC), as ingest makes them of dates and times."""
-    if values.dtype == pl.Date or isinstance(values.dtype, pl.Datetime):
-        moments = values.cast(pl.Datetime("us"))
-    else:
-        text = values.cast(pl.String).replace("", None)
-        moments = text.to_frame().select(parse_time(pl.col(values.name), date_format)).to_series()
-        _refuse(values, text.is_not_null() & moments.is_null(), written(date_format))
-    return moments.dt.timestamp("us") / MICROSECONDS_A_DAY
-
-
-def _categories(values: pl.Series) -> pl.Series:
-    if values.dtype.is_float() and (values.drop_nulls().drop_nans() % 1 == 0).all():
-        values = values.fill_nan(None).cast(pl.Int64)  # pandas makes 1.0 of 1 where a column has missing values
-    if not (values.dtype.is_integer() or values.dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null)):
-        raise DataError(
-            f"column {values.name!r} has type {values.dtype}; expected categories, as text or whole numbers"
-        )
-    return values.cast(pl.String).replace("", None)
-
-
-def _pixels(values: pl.Series, feature: ImageFeature) -> pl.Series:
+def image_rows(table: pl.DataFrame, *, name: str, feature: ImageFeature) -> pl.DataFrame:
+    """Return the pixels of a column of images, which are encoded or lists; raise DataError for anything else."""
+    require_columns([name], [table.columns], files="the table")
+    values = table[name]
     try:
-        if values.dtype == pl.Binary:
-            return pixels_of(values, feature)
-        return values.cast(pl.Array(pl.UInt8, feature.size))
+        pixels = pixels_of(values, feature)
+        return pixels.cast(pl.Array(pl.UInt8, feature.size)).to_frame()
     except ImageError as error:
-        raise DataError(f"column {values.name!r}: {error}") from error
+        raise DataError(f"column {name!r}: {error}") from error
     except pl.exceptions.PolarsError as error:
         shape = " x ".join(map(str, feature.shape))
         raise DataError(
-            f"column {values.name!r} has type {values.dtype}; expected lists of {feature.size} ({shape}) whole numbers "
+            f"column {name!r} has type {values.dtype}; expected lists of {feature.size} ({shape}) whole numbers "
             f"from 0 to {feature.maximum}. Images in files: give the file, or their folder, as the input"
         ) from error
 
 
-def _refuse(values: pl.Series, bad: pl.Series, expected: str) -> None:
-    if bad.any():
-        row = bad.arg_max() or 0
-        raise DataError(f"column {values.name!r}, row {row + 1}: found {values[row]!r}, expected {expected}")
+def as_known(examples: pl.DataFrame, known: Mapping[str, frozenset[str]], *, warn: Warn) -> pl.DataFrame:
+    """Return the examples with categories written as the model knows them; `warn` is told of those that it doesn't.
+
+    A whole number that the model only knows in its other form (`1.0` for `1`, as pandas writes it beside a missing
+    value) is taken for that.
+    """
+    return examples.with_columns(
+        [_as_known(examples[name], words, warn) for name, words in known.items() if name in examples.columns]
+    )
 
 
-def _warn_of_range(values: pl.Series, feature: NumberFeature, warn: Warn) -> None:
-    low = float("-inf") if feature.minimum is None else feature.minimum
-    high = float("inf") if feature.maximum is None else feature.maximum
-    if outside := (~values.is_between(low, high)).sum():
-        warn(f"column {values.name!r}: {outside} of {len(values)} values are outside of {low:g} to {high:g}")
-
-
-def _warn_of_unknown(values: pl.Series, feature: CategoryFeature, warn: Warn) -> None:
-    if feature.pattern is not None:
-        others = values.filter(~values.str.contains(f"^(?:{feature.pattern})$"))
-        if len(others):
-            warn(
-                f"column {values.name!r}: {len(others)} of {len(values)} values do not match {feature.pattern}, for "
-                f"example {others[0]!r}"
-            )
-    if feature.classes is None:
-        return
-    unknown = values.filter(~values.is_in(feature.classes))
-    if len(unknown):
+def _as_known(values: pl.Series, known: frozenset[str], warn: Warn) -> pl.Series:
+    words = values.drop_nulls().unique()
+    unseen = words.filter(~words.is_in(list(known)))
+    if unseen.is_empty():
+        return values
+    by_number = {number: word for word in sorted(known, reverse=True) if (number := _whole(word)) is not None}
+    other_form = {word: by_number[number] for word in unseen if (number := _whole(word)) in by_number}
+    if other_form:
+        count, word = values.is_in(list(other_form)).sum(), min(other_form)
         warn(
-            f"column {values.name!r}: {len(unknown)} of {len(values)} values are none of "
-            f"{', '.join(feature.classes)}, and count as 'other', for example {unknown[0]!r}"
+            f"column {values.name!r}: {count} of {len(values)} values are whole numbers in another form than the model "
+            f"knows, and taken for those, for example {word!r} for {other_form[word]!r}"
         )
+    others = values.filter(values.is_in(unseen.filter(~unseen.is_in(list(other_form)))))
+    if len(others):
+        warn(
+            f"column {values.name!r}: {len(others)} of {len(values)} values were not seen in training, and count as "
+            f"'other', for example {others[0]!r}"
+        )
+    return values.replace(other_form)
+
+
+def _whole(word: str) -> int | None:
+    """The whole number that a category stands for, written with or without zeros after a point."""
+    whole, _, rest = word.partition(".")
+    is_whole = whole.removeprefix("-").isdecimal() and whole.isascii() and not rest.strip("0")
+    if not is_whole or len(whole) > 20 or str(int(whole)) != whole:  # 01 is a code, and not the number 1
+        return None
+    return int(whole)
+
+
+def _without_limits(feature: Feature) -> Feature:
+    match feature:
+        case NumberFeature():
+            return feature.model_copy(update={"minimum": None, "maximum": None})
+        case CategoryFeature():
+            return feature.model_copy(update={"classes": None, "pattern": None})
+    return feature
+
+
+def _explain(rejected: pl.DataFrame, rows_before: int) -> str:
+    first = rejected.row(0, named=True)
+    more = f"; {rejected.height - 1} more rows do not fit either" if rejected.height > 1 else ""
+    return describe({**first, "row": first["row"] + rows_before}) + more
+
+
+def _given(name: str, feature: Feature, given: set[str]) -> tuple[str, ...]:
+    return (name,) if name in given else read_from(name, feature)
+
+
+def _warn_of(values: pl.Series, feature: Feature, warn: Warn) -> None:
+    if values.null_count() == len(values):
+        warn(f"column {values.name!r}: no row has a value")
+    match feature:
+        case NumberFeature():
+            low = float("-inf") if feature.minimum is None else feature.minimum
+            high = float("inf") if feature.maximum is None else feature.maximum
+            if outside := (~values.is_between(low, high)).sum():
+                warn(f"column {values.name!r}: {outside} of {len(values)} values are outside of {low:g} to {high:g}")
+        case CategoryFeature(pattern=str(pattern)):
+            others = values.filter(~values.str.contains(f"^(?:{pattern})$"))
+            if len(others):
+                warn(
+                    f"column {values.name!r}: {len(others)} of {len(values)} values do not match {pattern}, for "
+                    f"example {others[0]!r}"
+                )

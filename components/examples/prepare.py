@@ -8,7 +8,7 @@ import polars as pl
 
 from components.examples.identity import Words
 from components.examples.runs import write_run
-from components.examples.settings import ExampleSchema, NumberFeature
+from components.examples.settings import ExampleSchema, NumberFeature, RowSchema
 from components.examples.table import example_table, unique_words
 from components.examples.validation import REJECTED, CheckedPart, check_part
 from components.sources.delimited import DelimitedBlock, read_delimited_block
@@ -17,7 +17,8 @@ from components.sources.json_lines import JsonBlock, read_json_block
 from components.sources.part import RawPart
 from components.sources.text import TextBlock, read_text_block
 
-Block = DelimitedBlock | JsonBlock | TextBlock | ImageBlock | RawPart
+RowBlock = DelimitedBlock | JsonBlock | TextBlock | RawPart
+Block = RowBlock | ImageBlock
 _EXACT_INTEGERS = 2.0**53  # float64 has all whole numbers up to here
 
 
@@ -40,7 +41,7 @@ def prepare(block: Block, run: Path, *, schema: ExampleSchema) -> Prepared:
 
     Raises RowError for a row that can't be read.
     """
-    checked = _check(block, schema)
+    checked = _check_images(block, schema) if isinstance(block, ImageBlock) else check_rows(block, schema)
     counts = write_run(example_table(checked, schema), run)
     return Prepared(
         files=tuple(dict.fromkeys(checked.raw.files.values())),
@@ -69,15 +70,16 @@ def read(block: Block, *, numbers: Collection[str] = ()) -> RawPart:
             return RawPart(block.rows, dict.fromkeys(block.rows.columns, block.archive), block.given_split)
 
 
-def _check(block: Block, schema: ExampleSchema) -> CheckedPart:
-    match block:
-        case RawPart():
-            return check_part(block, schema)
-        case ImageBlock():
-            return _check_images(block, schema)
+def check_rows(block: RowBlock, schema: RowSchema) -> CheckedPart:
+    """Return the rows of a block that fit the schema, typed, and the others; raise RowError for one that can't be read.
+
+    Whoever predicts reads by this, too: what a model is given is what it would have been trained on.
+    """
+    if isinstance(block, RawPart):
+        return check_part(block, schema)
     raw = read(block, numbers=_numbers(schema))
     checked = check_part(raw, schema)
-    # Numbers that are read as such are faster; read as text they can be told of as they are written.
+    # Numbers that are read as such are faster; read as text they can be reported as they are written.
     return check_part(read(block), schema) if checked.rejected.height or _may_lack_digits(raw.table) else checked
 
 
@@ -101,7 +103,7 @@ def _may_lack_digits(table: pl.DataFrame) -> bool:
     return bool(largest >= _EXACT_INTEGERS)
 
 
-def _numbers(schema: ExampleSchema) -> set[str]:
+def _numbers(schema: RowSchema) -> set[str]:
     """Columns that are numbers and nothing else: an id is made from what is written."""
     others = {*schema.key, *schema.group, *([schema.time.column] if schema.time else [])}
     return {

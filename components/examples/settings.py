@@ -191,18 +191,35 @@ class TimeColumn(Settings):
     date_format: DateFormat = "iso"
 
 
-class ExampleSchema(Settings):
-    """What an example is made of, and what tells one from another.
+class RowSchema(Settings):
+    """The columns of a row, and what tells one row from another.
 
     `key` names the columns of the source that identify an example, `group` those of whom it belongs to (a patient, a
     user), `time` the one of when it was made. None of them needs to be a feature.
     """
 
     features: Annotated[dict[str, Feature], Field(min_length=1)]
-    label: Label
     key: tuple[str, ...] = ()
     group: tuple[str, ...] = ()
     time: TimeColumn | None = None
+
+    @property
+    def columns(self) -> dict[str, Feature]:
+        """All that a row holds once it is typed."""
+        return dict(self.features)
+
+    @property
+    def source_columns(self) -> tuple[str, ...]:
+        """All columns that the source must have."""
+        time = () if self.time is None else (self.time.column,)
+        read = [column for name, feature in self.columns.items() for column in read_from(name, feature)]
+        return tuple(dict.fromkeys([*self.key, *self.group, *time, *read]))
+
+
+class ExampleSchema(RowSchema):
+    """What an example is made of: a row, and the label to predict from it."""
+
+    label: Label
 
     @model_validator(mode="after")
     def _columns_have_their_own_names(self) -> Self:
@@ -235,13 +252,6 @@ class ExampleSchema(Settings):
     def columns(self) -> dict[str, Feature]:
         """The features and, last, the label as a feature that is never missing: all that one example holds."""
         return {**self.features, **label_column(self.label)}
-
-    @property
-    def source_columns(self) -> tuple[str, ...]:
-        """All columns that the source must have."""
-        time = () if self.time is None else (self.time.column,)
-        read = [column for name, feature in self.columns.items() for column in read_from(name, feature)]
-        return tuple(dict.fromkeys([*self.key, *self.group, *time, *read]))
 
     @property
     def unique_columns(self) -> tuple[str, ...]:

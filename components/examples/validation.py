@@ -9,10 +9,10 @@ from components.errors import DataError
 from components.examples.derive import with_derived
 from components.examples.settings import (
     CategoryFeature,
-    ExampleSchema,
     Feature,
     ImageFeature,
     NumberFeature,
+    RowSchema,
     TextFeature,
     read_from,
 )
@@ -54,7 +54,7 @@ class _Rule:
     fails: pl.Expr
 
 
-def check_part(part: RawPart, schema: ExampleSchema) -> CheckedPart:
+def check_part(part: RawPart, schema: RowSchema) -> CheckedPart:
     """Return the rows whose every value fits, typed; a row that fails is told of by its first wrong value."""
     part = _with_derived(part, schema)
     columns = schema.columns
@@ -78,9 +78,9 @@ def check_part(part: RawPart, schema: ExampleSchema) -> CheckedPart:
     )
 
 
-def _with_derived(part: RawPart, schema: ExampleSchema) -> RawPart:
+def _with_derived(part: RawPart, schema: RowSchema) -> RawPart:
     """The part with the columns of derived features, each of the file that its first column is from."""
-    table = with_derived(part.table, schema.features)
+    table = with_derived(part.table, schema.columns)
     files = {
         name: part.files.get(name) or part.files[read_from(name, schema.columns[name])[0]]
         for name in table.columns
@@ -186,7 +186,9 @@ def _raw(name: str) -> pl.Expr:
 def _any_fails(rules: Sequence[_Rule], both: pl.DataFrame) -> bool:
     """Whether any row breaks any rule."""
     # A column for each rule: one expression over all of them is a tree as deep as they are many.
-    return any(both.select(rule.fails.any().alias(str(place)) for place, rule in enumerate(rules)).row(0))
+    return bool(rules) and any(
+        both.select(rule.fails.any().alias(str(place)) for place, rule in enumerate(rules)).row(0)
+    )
 
 
 def _first_broken(rules: Sequence[_Rule], both: pl.DataFrame) -> pl.Series:

@@ -44,6 +44,14 @@ def predict(
     return np.concatenate([np.asarray(output, dtype=np.float32) for output in outputs])
 
 
+def known_categories(model: Model) -> dict[str, frozenset[str]]:
+    """Return, for each input of text, the categories that a model was trained to tell apart."""
+    import keras
+
+    layers = [layer for layer in getattr(model, "layers", ()) if isinstance(layer, keras.layers.StringLookup)]
+    return {layer.input.name: frozenset(layer.get_vocabulary(include_special_tokens=False)) - {""} for layer in layers}
+
+
 def _most_rows(features: Mapping[str, Feature]) -> int:
     """Few of large images: what a model makes of one takes many times its memory."""
     pixels = sum(feature.size for feature in features.values() if isinstance(feature, ImageFeature))

@@ -71,7 +71,7 @@ def read_layout(
 
     `replaced_by` takes the place of the names in the header line. Raises DataError for a missing or repeated column.
     """
-    names = _names(path, separator=separator, replaced_by=replaced_by)
+    names = column_names(path, separator=separator, replaced_by=replaced_by)
     wanted = tuple(dict.fromkeys([*columns, *(name for name in optional if name in names)]))
     require_columns(wanted, [names], files=path.name)
     return Layout(path.name, tuple(names), wanted, separator, tuple(null_values), given_split)
@@ -110,7 +110,7 @@ def read_delimited_part(
     block.
     """
     headers = [
-        _names(path, separator=separator, replaced_by=file.columns)
+        column_names(path, separator=separator, replaced_by=file.columns)
         for file, path in zip(part.files, paths, strict=True)
     ]
     require_columns(columns, headers, files=" and ".join(path.name for path in paths))
@@ -138,7 +138,7 @@ def _parts(path: Path, layout: Layout) -> Iterator[RawPart]:
         yield part
 
 
-def _names(path: Path, *, separator: str, replaced_by: Sequence[str] | None) -> list[str]:
+def column_names(path: Path, *, separator: str, replaced_by: Sequence[str] | None = None) -> list[str]:
     """Return the column names: the header line's, or what `columns` in params.yaml puts in their place."""
     with open_plain(path) as stream:
         header, _ = read_header(stream, file=path.name, separator=separator)

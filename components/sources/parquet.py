@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pyarrow import types
 
 from components.errors import DataError
-from components.examples.settings import ExampleSchema, NumberFeature
+from components.examples.settings import NumberFeature, RowSchema
 from components.sources.part import RawPart, require_columns
 from components.sources.settings import GivenSplit
 
@@ -25,15 +25,15 @@ _BLOCK_ROWS = 1 << 19
 _BUFFER_BYTES = 1 << 18  # of each column; without, Arrow reads those of a whole row group at once
 
 
-def parquet_blocks(path: Path, *, schema: ExampleSchema, given_split: GivenSplit | None = None) -> Iterator[RawPart]:
+def parquet_blocks(path: Path, *, schema: RowSchema, given_split: GivenSplit | None = None) -> Iterator[RawPart]:
     """Yield the source columns of a file, about 64 MiB at a time, as numbers where only numbers are asked for.
 
     All others are String: whole numbers in digits, truth values `true` and `false`, dates and times as ISO 8601 has
     them. Raises DataError for a column that is missing or has another type than the schema can take, and for a file
     that is damaged or has no rows.
     """
+    file = _opened(path)
     with _damage_told(path):
-        file = pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False, buffer_size=_BUFFER_BYTES)
         found = file.schema_arrow
     with file:
         names = schema.source_columns
@@ -55,6 +55,18 @@ def parquet_blocks(path: Path, *, schema: ExampleSchema, given_split: GivenSplit
             yield RawPart(table, dict.fromkeys(names, path.name), given_split)
 
 
+def parquet_columns(path: Path) -> list[str]:
+    """Return the names of a file's columns; raise DataError if it is damaged."""
+    with _damage_told(path), _opened(path) as file:
+        names: list[str] = file.schema_arrow.names
+        return names
+
+
+def _opened(path: Path) -> pq.ParquetFile:
+    with _damage_told(path):
+        return pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False, buffer_size=_BUFFER_BYTES)
+
+
 @contextmanager
 def _damage_told(path: Path) -> Iterator[None]:
     try:
@@ -74,7 +86,7 @@ def _rows_at_once(metadata: pq.FileMetaData) -> int:
     return max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // row_bytes))
 
 
-def _target(field: pa.Field, schema: ExampleSchema, file: str) -> pa.DataType:
+def _target(field: pa.Field, schema: RowSchema, file: str) -> pa.DataType:
     """Return the type that a column is read as; raise DataError if the schema can't take what it has."""
     found = field.type.value_type if types.is_dictionary(field.type) else field.type
     feature, name = schema.columns.get(field.name), field.name

@@ -1,5 +1,6 @@
 """Predict: raw rows or images in, predictions out."""
 
+import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from rich.text import Text
 
 from components.errors import DataError, ParamsError
 from components.evaluation.images import read_images
-from components.evaluation.rows import checked_rows
+from components.evaluation.rows import as_known, image_rows, read_rows
 from components.examples.settings import (
     CategoryLabel,
     Feature,
@@ -21,14 +22,15 @@ from components.examples.settings import (
     ImageFeature,
     Label,
     NextTokenLabel,
-    read_from,
+    RowSchema,
 )
+from components.examples.shards import read_file
 from components.models.next_tokens import TextModel, predict_tokens, text_model, text_of
-from components.models.saved import Model, load_model
+from components.models.saved import Model, known_categories, load_model
 from components.models.saved import predict as outputs_of
-from components.sources.delimited import read_delimited_file
+from components.sources.compressed import open_plain
 from components.sources.file import IMAGE_SUFFIXES, is_image
-from components.sources.settings import DelimitedSource
+from components.sources.tables import TableFile, table_file
 from components.transforms.tokens import tokens_of
 from pipelines.commands.checkpoint import checkpoint_model, read_checkpoint
 from pipelines.commands.quiet import import_tensorflow
@@ -40,6 +42,7 @@ _WRITERS: dict[str, Callable[[pl.DataFrame, Path], None]] = {
     ".csv": pl.DataFrame.write_csv,
     ".parquet": pl.DataFrame.write_parquet,
 }
+_NUMBER = "row"  # the column that has each row's number, from 1
 _SHOWN_ROWS = 50
 _SHOWN_CLASSES = 4
 
@@ -103,12 +106,15 @@ def read_input(pipeline: Pipeline, input_file: Path) -> tuple[pl.DataFrame, pl.D
         raise ParamsError(f"no file {input_file}")
     if input_file.is_dir() or is_image(input_file.name):
         return _read_images(image_files(input_file), features)
-    columns = dict.fromkeys(column for name, feature in features.items() for column in read_from(name, feature))
-    table = _read_table(input_file, pipeline, list(columns))
-    examples = checked_rows(table, features=features, warn=log.warning)
-    numbers = pl.Series("row", range(1, table.height + 1), dtype=pl.Int64)
-    key = [name for name in pipeline.ingest.key if name in table.columns and name != numbers.name]
-    return table.with_columns(numbers).select(numbers.name, *key), examples
+    table = table_file(input_file, source=pipeline.ingest.source)
+    key = table.present([name for name in pipeline.ingest.key if name != _NUMBER])
+    if any(isinstance(feature, ImageFeature) for feature in features.values()):
+        keys, examples = _read_image_table(table, features, key=key)
+    else:
+        schema = RowSchema(features=features, key=key)
+        keys, examples = read_rows(table.blocks(schema), schema, warn=log.warning)
+    numbers = pl.Series(_NUMBER, range(1, examples.height + 1), dtype=pl.Int64)
+    return pl.DataFrame([numbers]).hstack(keys), examples
 
 
 def _model(pipeline: Pipeline, paths: PipelinePaths, *, alias: str, checkpoint: str | None) -> Model:
@@ -127,6 +133,7 @@ def predictions_of(pipeline: Pipeline, origin: pl.DataFrame, examples: pl.DataFr
     if isinstance(label := pipeline.ingest.label, NextTokenLabel):
         return origin.with_columns(_next_tokens(examples[label.name], text_model(model)))
     features = {name: pipeline.ingest.features[name] for name in examples.columns}
+    examples = as_known(examples, known_categories(model), warn=log.warning)
     outputs = outputs_of(model, examples, features=features)
     if bad := np.count_nonzero(~np.isfinite(outputs).all(axis=1)):
         raise DataError(f"the model gives no finite number for {bad} of {examples.height} rows; look for huge values")
@@ -150,28 +157,28 @@ def _read_images(files: list[Path], features: Mapping[str, Feature]) -> tuple[pl
             raise ParamsError(f"the model takes rows with {', '.join(features)}, not images; give a table")
 
 
-def _read_table(file: Path, pipeline: Pipeline, columns: Sequence[str]) -> pl.DataFrame:
+def _read_image_table(
+    table: TableFile, features: Mapping[str, Feature], *, key: Sequence[str]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The columns of the key, and the images of a table; ingest takes no such table."""
+    match list(features.items()):
+        case [(name, ImageFeature() as feature)] if table.format == "parquet":
+            raw = read_file(table.path)
+        case [(name, ImageFeature() as feature)] if table.format == "json_lines":
+            raw = _json_rows(table.path, columns=(*key, name))
+        case _:
+            raise ParamsError("expected one image a row: an image file, a folder of them, .parquet or .jsonl")
+    return raw.select(key), image_rows(raw, name=name, feature=feature)
+
+
+def _json_rows(path: Path, *, columns: Sequence[str]) -> pl.DataFrame:
+    """JSON lines whose values may be lists: pixels."""
     try:
-        match file.suffix.lower():
-            case ".parquet":
-                return pl.read_parquet(file)
-            case ".jsonl" | ".ndjson":
-                return pl.read_ndjson(file, infer_schema_length=None)
-            case ".csv" | ".tsv" | ".txt":
-                return _read_delimited(file, pipeline, columns)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"can't read {file}: {str(error).splitlines()[0]}") from error
-    raise ParamsError(f"can't read {file}: expected .csv, .tsv, .parquet, .jsonl, an image or a folder of images")
-
-
-def _read_delimited(file: Path, pipeline: Pipeline, columns: Sequence[str]) -> pl.DataFrame:
-    """Every column as text, so that a category such as 01 stays what ingestion would make of it."""
-    key, source = pipeline.ingest.key, pipeline.ingest.source
-    if isinstance(source, DelimitedSource):
-        separator, null_values = source.separator, source.null_values
-    else:
-        separator, null_values = "\t" if file.suffix.lower() == ".tsv" else ",", ("",)
-    return read_delimited_file(file, columns=columns, optional=key, separator=separator, null_values=null_values)
+        with open_plain(path) as stream:
+            rows = [json.loads(line) for line in stream if line.strip()]
+        return pl.DataFrame([{name: row.get(name) for name in columns} for row in rows], strict=False)
+    except (ValueError, AttributeError, RecursionError, pl.exceptions.PolarsError) as error:
+        raise DataError(f"{path.name} is not one JSON object a line: {' '.join(str(error).split())}") from error
 
 
 def _next_tokens(texts: pl.Series, model: TextModel) -> pl.Series:

@@ -19,7 +19,7 @@ from components.evaluation.judge import train_judge
 from components.evaluation.outcome import Mistake, Outcome, category_outcome, number_outcome
 from components.evaluation.profile import profile
 from components.evaluation.report import Report, render
-from components.evaluation.rows import checked_rows
+from components.evaluation.rows import rows_of
 from components.evaluation.tokens import token_outcome
 from components.evaluation.worst import WorstExample, drawn_examples, worst_examples
 from components.examples.held_out import measured_examples
@@ -31,7 +31,7 @@ from components.examples.settings import (
     NumberLabel,
     label_column,
 )
-from components.examples.shards import scan
+from components.examples.shards import read_csv, scan
 from components.examples.splits import SPLITS
 from components.models.next_tokens import predict_tokens, text_model
 from components.models.saved import load_model, predict
@@ -136,7 +136,7 @@ def answers(model: Any, pipeline: Pipeline) -> dict[str, float]:
     if not points:
         return {}
     features = {name: pipeline.ingest.features[name] for name in pipeline.normalize.transforms}
-    rows = checked_rows(pl.DataFrame(list(points.values())), features=features, warn=log.warning)
+    rows = rows_of(points.values(), features, warn=log.warning)
     return dict(zip(points, predict(model, rows, features=features)[:, 0].astype(float).tolist(), strict=True))
 
 
@@ -165,7 +165,7 @@ def _figures(
     paths: PipelinePaths, pipeline: Pipeline, manifest: Mapping[str, Any], run: Mapping[str, Any]
 ) -> dict[str, Figure]:
     """What is drawn of the run and the data, whatever the model says."""
-    history = pl.read_csv(paths.history)
+    history = read_csv(paths.history)
     drawn = {"learning_curves": figures.learning_curves(history, best_epoch=run["best_epoch"])}
     if isinstance(label := pipeline.ingest.label, GeneratedLabel):
         drawn |= development(kept_samples(paths.tensorboard))

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
-from components.evaluation.rows import checked_rows
+from components.evaluation.rows import rows_of
 from components.examples.settings import CategoryFeature, ExampleSchema, NumberFeature, NumberLabel
 from components.examples.validation import check_part
 from components.sources.part import RawPart
@@ -49,15 +49,15 @@ def test_a_row_without_a_part_that_must_be_there_is_told_of_with_its_file():
 
 
 def test_prediction_makes_them_of_raw_rows_and_takes_them_as_they_are():
-    raw = checked_rows(RAW, features=FEATURES, warn=pytest.fail)
-    assert raw.to_dict(as_series=False) == MADE
-    assert checked_rows(raw, features=FEATURES, warn=pytest.fail).equals(raw)
+    made = rows_of(RAW.to_dicts(), FEATURES, warn=pytest.fail)
+    assert made.to_dict(as_series=False) == MADE
+    assert rows_of(made.to_dicts(), FEATURES, warn=pytest.fail).equals(made)
 
 
 def test_a_sum_with_a_part_missing_is_missing():
-    rows = pl.DataFrame({"SibSp": ["1", None], "Parch": ["2", "3"]})
+    rows = [{"SibSp": 1, "Parch": 2}, {"SibSp": None, "Parch": 3}]
     features = {"family": NumberFeature(sum_of=("SibSp", "Parch"), nullable=True)}
-    assert checked_rows(rows, features=features, warn=pytest.fail)["family"].to_list() == [3.0, None]
+    assert rows_of(rows, features, warn=pytest.fail)["family"].to_list() == [3.0, None]
 
 
 @pytest.mark.parametrize(
