@@ -6,12 +6,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from components.examples.date_formats import checked_date_format
 from components.settings import Settings, in_utc
 
 ADDED_COLUMNS = ("example_id", "content_id", "group_id", "time", "given_split")
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Moment = Annotated[datetime, AfterValidator(in_utc)]
-DateFormat = Annotated[str, Field(pattern=r"^(iso|.*%.*)$")]
+DateFormat = Annotated[str, Field(pattern=r"^(iso|.*%.*)$"), AfterValidator(checked_date_format)]
 
 
 def _compiled(pattern: str) -> str:

@@ -8,8 +8,9 @@ import pyarrow as pa
 
 from components.errors import DataError
 from components.examples.identity import Words, example_ids
+from components.examples.moments import parse_time
 from components.examples.settings import ExampleSchema
-from components.examples.validation import CheckedPart, parse_time
+from components.examples.validation import CheckedPart
 
 
 def example_table(part: CheckedPart, schema: ExampleSchema) -> pl.DataFrame:

@@ -7,6 +7,7 @@ import polars as pl
 
 from components.errors import DataError
 from components.examples.derive import with_derived
+from components.examples.moments import MICROSECONDS_A_DAY, parse_time, written
 from components.examples.settings import (
     CategoryFeature,
     Feature,
@@ -19,7 +20,6 @@ from components.examples.settings import (
 from components.sources.part import RawPart, printable
 
 _FAILURES_SHOWN = 5
-MICROSECONDS_A_DAY = 86_400_000_000
 
 REJECTED = {
     "file": pl.String,
@@ -118,32 +118,6 @@ def count_by_reason(rejected: pl.LazyFrame) -> dict[str, int]:
     """Return how many rows were rejected, by column and reason."""
     counts = rejected.group_by(reason=pl.format("{}: {}", "column", "reason")).len().sort("reason")
     return dict(counts.collect().iter_rows())
-
-
-def parse_time(text: pl.Expr, date_format: str) -> pl.Expr:
-    """Return the text as Datetime("us", "UTC"); null where it is not written so. A time without a zone is in UTC.
-
-    Also null before the year 1000: %Y reads `20.11.26` as a day of the year 26, and 0001-01-01 stands for no date.
-    """
-    text = text.str.strip_chars()
-    formats = _ISO if date_format == "iso" else (date_format,)
-    read = [text.str.to_datetime(one, time_unit="us", time_zone="UTC", strict=False) for one in formats]
-    time = pl.coalesce(read)
-    return pl.when(time.dt.year() >= 1000).then(time)
-
-
-_ISO = (
-    "%Y-%m-%dT%H:%M:%S%.f%#z",
-    "%Y-%m-%dT%H:%M:%S%.f",
-    "%Y-%m-%d %H:%M:%S%.f%#z",
-    "%Y-%m-%d %H:%M:%S%.f",
-    "%Y-%m-%d",
-)
-
-
-def written(date_format: str) -> str:
-    """Return in words how dates and times are written."""
-    return "a date or time as ISO 8601 has it" if date_format == "iso" else f"a date or time as {date_format}"
 
 
 def _rejected(part: RawPart, broken: pl.Series, rules: Sequence[_Rule]) -> pl.DataFrame:

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 import polars as pl
 
-from components.examples.validation import parse_time
+from components.examples.moments import parse_time
 
 # What stands for a missing value in a column of numbers or dates, after strip and casefold.
 _MISSING = frozenset(["", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "missing", "unknown", "?", "-", "--", "."])
