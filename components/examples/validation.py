@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 
 import polars as pl
 
@@ -247,11 +248,29 @@ def _number_rules(name: str, feature: NumberFeature, found: pl.DataType) -> list
 
 def _lacks_digits(name: str, found: pl.DataType) -> pl.Expr:
     """Where a whole number, or text that is one, is another one as float64. Only beyond 2**53 that can be."""
-    is_text = found == pl.String
-    written = _raw(name).str.strip_chars() if is_text else _raw(name)
-    is_whole = written.str.contains(r"^[+-]?[0-9]+$") if is_text else True
-    kept = pl.col(name).cast(pl.Int128, strict=False) == written.cast(pl.Int128, strict=False)
-    return (pl.col(name).abs() >= 2.0**53) & is_whole & ~kept.fill_null(False)
+    is_large = pl.col(name).abs() >= 2.0**53
+    if found == pl.String:
+        written = pl.when(is_large).then(_raw(name).str.strip_chars())
+        return written.map_batches(_lose_digits, return_dtype=pl.Boolean, is_elementwise=True).fill_null(False)
+    kept = pl.col(name).cast(pl.Int128, strict=False) == _raw(name).cast(pl.Int128, strict=False)
+    return is_large & ~kept.fill_null(False)
+
+
+def _lose_digits(texts: pl.Series) -> pl.Series:
+    words = texts.drop_nulls().unique()
+    lost = pl.Series([_loses_digits(word) for word in words], dtype=pl.Boolean)
+    return texts.replace_strict(words, lost, default=None, return_dtype=pl.Boolean)
+
+
+def _loses_digits(text: str) -> bool:
+    """Whether text is a whole number, in digits or other clothes (`1.0`, `1e3`), that float64 turns into another one.
+
+    What float64 writes itself, as 1e23, it has not turned, unless all digits are there to be kept.
+    """
+    exact, nearest = Decimal(text), float(text)
+    is_whole = exact == exact.to_integral_value()
+    is_own = not text.lstrip("+-").isdecimal() and exact == Decimal(repr(nearest))
+    return is_whole and exact != Decimal(nearest) and not is_own
 
 
 def _range(feature: ImageFeature | NumberFeature) -> str:

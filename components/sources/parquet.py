@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 import pyarrow as pa
@@ -23,6 +24,8 @@ from components.sources.settings import GivenSplit
 _BLOCK_BYTES = 1 << 26
 _BLOCK_ROWS = 1 << 19
 _BUFFER_BYTES = 1 << 18  # of each column; without, Arrow reads those of a whole row group at once
+_UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # in a second
+_FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799  # of the years 1 to 9999
 
 
 def parquet_blocks(path: Path, *, schema: RowSchema, given_split: GivenSplit | None = None) -> Iterator[RawPart]:
@@ -41,8 +44,8 @@ def parquet_blocks(path: Path, *, schema: RowSchema, given_split: GivenSplit | N
         converted = pa.schema([(name, _target(found.field(name), schema, path.name)) for name in names])
         if not file.metadata.num_rows:
             raise DataError(f"{path.name} has no rows")
-        batches = file.iter_batches(_rows_at_once(file.metadata), columns=list(names), use_threads=False)
         rows = 0
+        batches = _batches(path, file, names)
         while True:
             with _damage_told(path):
                 if (batch := next(batches, None)) is None:
@@ -62,9 +65,34 @@ def parquet_columns(path: Path) -> list[str]:
         return names
 
 
-def _opened(path: Path) -> pq.ParquetFile:
+def _opened(path: Path, *, int96_unit: Literal["s", "us"] = "us") -> pq.ParquetFile:
+    """The file; times as INT96, which Spark and Impala write, wrap around outside of 1677 to 2262 by default (ns)."""
     with _damage_told(path):
-        return pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False, buffer_size=_BUFFER_BYTES)
+        return pq.ParquetFile(
+            path,
+            page_checksum_verification=True,
+            pre_buffer=False,
+            buffer_size=_BUFFER_BYTES,
+            coerce_int96_timestamp_unit=int96_unit,
+        )
+
+
+def _batches(path: Path, file: pq.ParquetFile, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """The rows in batches, INT96 as text: what is beyond microseconds has wrapped around, and is read in seconds."""
+    size = _rows_at_once(file.metadata)
+    batches = file.iter_batches(size, columns=list(names), use_threads=False)
+    leaves = [file.schema.column(number) for number in range(len(file.schema))]
+    wide = [leaf.path for leaf in leaves if leaf.physical_type == "INT96" and leaf.path in names]
+    if not wide:
+        yield from batches
+        return
+    with _opened(path, int96_unit="s") as in_seconds:
+        for batch, seconds in zip(batches, in_seconds.iter_batches(size, columns=wide, use_threads=False), strict=True):
+            columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+            for name in wide:
+                text = pc.if_else(_is_in_range(seconds[name]), _as_iso(batch[name]), _as_iso(seconds[name]))
+                columns[name] = text.cast(pa.large_string())
+            yield pa.record_batch(columns)
 
 
 @contextmanager
@@ -137,12 +165,31 @@ def _converted(column: pa.Array, target: pa.DataType) -> pa.Array:
     if target != pa.large_string() or column.type == target:
         return column.cast(target)
     if types.is_timestamp(column.type):
-        is_finer = column.type.unit == "ns"  # what is finer than a microsecond is cut off; else an overflow is an error
-        utc = column.cast(pa.timestamp("us", "UTC"), safe=not is_finer)
-        return pc.strftime(utc, "%Y-%m-%dT%H:%M:%SZ").cast(target)
+        return _as_iso(column).cast(target)
     if types.is_floating(column.type):
         return _whole_or_as_is(column.cast(pa.float64()))
     return column.cast(target)
+
+
+def _as_iso(column: pa.Array) -> pa.Array:
+    """Moments as ISO 8601 has them in UTC, what is finer than a microsecond cut off.
+
+    Others than of the years 1 to 9999 become words that are no moment: Arrow's calendar wraps around far outside.
+    """
+    in_range = _is_in_range(column)
+    utc = pc.if_else(in_range, column, pa.scalar(0, column.type)).cast(pa.timestamp("us", "UTC"), safe=False)
+    words = pc.binary_join_element_wise(
+        column.cast(pa.int64()).cast(pa.string()), f"{column.type.unit} since 1970", " "
+    )
+    return pc.if_else(in_range, pc.strftime(utc, "%Y-%m-%dT%H:%M:%SZ"), words)
+
+
+def _is_in_range(moments: pa.Array) -> pa.Array:
+    """Where there is no moment, or one of the years 1 to 9999."""
+    numbers, unit = moments.cast(pa.int64()), _UNITS[moments.type.unit]
+    first, last = max(_FIRST_SECOND * unit, -(2**63)), min((_LAST_SECOND + 1) * unit - 1, 2**63 - 1)
+    in_range = pc.and_(pc.greater_equal(numbers, first), pc.less_equal(numbers, last))
+    return in_range.fill_null(pa.scalar(True))
 
 
 def _whole_or_as_is(column: pa.Array) -> pa.Array:

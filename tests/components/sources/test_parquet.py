@@ -23,6 +23,9 @@ LABEL = {"type": "category", "name": "kind", "classes": ["0", "1"]}
 MOMENT = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
+LOST = "x: too many digits, '9007199254740993.000000000000000000'"
+
+
 def schema_of(feature=NUMBER, **others) -> ExampleSchema:
     return ExampleSchema.model_validate({"features": {"x": feature}, "label": LABEL, **others})
 
@@ -61,6 +64,12 @@ def typed(path, schema: ExampleSchema) -> list:
         (pa.array([Decimal("1.50"), Decimal("-2")]), NUMBER, [1.5, -2.0]),
         (pa.array([Decimal(10**20 + 1), Decimal(1)]), NUMBER, ["x: too many digits, '100000000000000000001'"]),
         (pa.array([Decimal(1), Decimal(2)], pa.decimal256(50)), NUMBER, [1.0, 2.0]),
+        (pa.array([Decimal(2**53 + 1).scaleb(0), Decimal("0.1")], pa.decimal128(38, 18)), NUMBER, [LOST]),
+        (pa.array([Decimal(2**53), Decimal("1E-18")], pa.decimal128(38, 18)), NUMBER, [2.0**53, 1e-18]),
+        (pa.array(["9007199254740993.0", "1"]), NUMBER, ["x: too many digits, '9007199254740993.0'"]),
+        (pa.array(["9.007199254740993e15", "1"]), NUMBER, ["x: too many digits, '9.007199254740993e15'"]),
+        (pa.array(["9007199254740992.0", "1e300"]), NUMBER, [2.0**53, 1e300]),
+        (pa.array(["1e23", "-1.7976931348623157e+308"]), NUMBER, [1e23, -1.7976931348623157e308]),  # float64's own
         (pa.array([True, False]), NUMBER, [1.0, 0.0]),
         (pa.array(["1.5", " 2"]), NUMBER, [1.5, 2.0]),
         (pa.array(["1.5", "two"]), NUMBER, ["x: not a number, 'two'"]),
@@ -69,6 +78,10 @@ def typed(path, schema: ExampleSchema) -> list:
         (pa.array([date(2026, 11, 20)] * 2, pa.date64()), DAYS, [20777.0] * 2),
         (pa.array([MOMENT] * 2, pa.timestamp("ms")), DAYS, [20777.5] * 2),
         (pa.array([MOMENT] * 2, pa.timestamp("ns", "Europe/Berlin")), DAYS, [20777.5] * 2),
+        (pa.array([1, 10**12], pa.timestamp("s")), DAYS, ["x: not a number, '1000000000000000 ms since 1970'"]),
+        (pa.array([0, 2**62], pa.timestamp("ms")), DAYS, [f"x: not a number, '{2**62} ms since 1970'"]),
+        (pa.array([0, -(2**63)], pa.timestamp("us")), DAYS, [f"x: not a number, '-{2**63} us since 1970'"]),
+        (pa.array([0, 2**63 - 1], pa.timestamp("ns")), DAYS, [0.0, 106751.99116730064]),  # in the year 2262
         (pa.array(["2026-11-20", "20.11.2026"]), DAYS, ["x: not a number, '20.11.2026'"]),
         (pa.array([20261120, 20261121]), {**DAYS, "date_format": "%Y%m%d"}, [20777.0, 20778.0]),
         (pa.array(["a", ""]), {**CATEGORY, "nullable": True}, ["a", None]),
@@ -169,3 +182,47 @@ def test_a_block_is_prepared_like_any_other(tmp_path) -> None:
     [part] = parquet_blocks(write(tmp_path / "x.parquet", pa.array([1, 2, 3, 4])), schema=schema)
     prepared = prepare(part, tmp_path / "run.arrow", schema=schema)
     assert (prepared.rows_read, prepared.rejected["row"].to_list()) == (4, [3, 4])
+
+
+INT96 = {"use_deprecated_int96_timestamps": True, "use_dictionary": False, "compression": "none"}
+
+
+def test_times_as_spark_writes_them_are_those_of_int64(cases) -> None:
+    """INT96 of the years 1500, 2300 and 9999, which nanoseconds can't hold."""
+    label = {"type": "category", "name": "y", "classes": ["a", "b"]}
+    found = {}
+    for name in ("int96", "us"):
+        file = cases / "tables" / f"{name}.parquet"
+        schema = ExampleSchema.model_validate(
+            {"features": {"t": DAYS}, "label": label, "key": ["id"], "time": {"column": "t"}}
+        )
+        [part] = parquet_blocks(file, schema=schema)
+        found[name] = example_table(check_part(part, schema), schema)
+    assert found["int96"].equals(found["us"])
+    assert sorted(found["us"]["time"].dt.year()) == [1500, 2021, 2300, 9999]
+
+
+@pytest.mark.parametrize("day", [2**31 - 1, 2**32 - 1, 109_207_168])
+def test_an_int96_far_outside_of_the_calendar_is_refused_and_its_neighbours_stay(tmp_path, day) -> None:
+    """109,207,168: a Julian day whose microseconds wrap around to one of these centuries."""
+    moments = [MOMENT.replace(microsecond=5), MOMENT]
+    write(tmp_path / "x.parquet", pa.array(moments, pa.timestamp("us")), **INT96)
+    content = (tmp_path / "x.parquet").read_bytes()
+    julian = (2_440_588 + 20_777).to_bytes(4, "little")
+    last = content.index(julian, content.index(julian) + 1)
+    (tmp_path / "x.parquet").write_bytes(content[:last] + day.to_bytes(4, "little") + content[last + 4 :])
+
+    [found] = typed(tmp_path / "x.parquet", schema_of(DAYS))
+    assert "not a number" in found
+    assert "s since 1970" in found
+    schema = schema_of(DAYS, time={"column": "x"})
+    [part] = parquet_blocks(tmp_path / "x.parquet", schema=schema)
+    assert part.table["x"][0] == "2026-11-20T12:00:00.000005Z"
+    assert check_part(part, schema).rejected["reason"].to_list() == ["not a time"]
+
+
+def test_a_decimal_key_is_exact(cases) -> None:
+    schema = ExampleSchema.model_validate(
+        {"features": {"c": CATEGORY}, "label": {**LABEL, "name": "y", "classes": ["a", "b"]}, "key": ["id"]}
+    )
+    assert read(cases / "tables" / "deckey.parquet", schema)["id"].to_list() == ["1.00", "2.00", "3.00", "4.00"]
