@@ -1,4 +1,4 @@
-"""Rows to predict, read as ingest reads them: the same values, and the same refusals."""
+"""Rows to predict, checked as ingest checks them: the same values, and the same refusals."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -7,52 +7,48 @@ from typing import Any
 import polars as pl
 
 from components.errors import DataError
-from components.examples.prepare import RowBlock, check_rows
 from components.examples.settings import CategoryFeature, Feature, ImageFeature, NumberFeature, RowSchema, read_from
-from components.examples.validation import describe
+from components.examples.validation import CheckedPart, check_part, describe
 from components.sources.decoding import ImageError, pixels_of
-from components.sources.json_lines import JsonBlock
-from components.sources.part import RowError, require_columns
+from components.sources.part import RawPart, require_columns
 
 Warn = Callable[[str], None]
-
-
-def read_rows(blocks: Iterable[RowBlock], schema: RowSchema, *, warn: Warn) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the columns of the key as they are written, and the features in the types of example rows.
-
-    Raises DataError, with the line that ingest would have, for the first row that does not fit the schema. What a
-    model can live with is reported to `warn` with its count: a number out of range, a category of another pattern, a
-    column without any value.
-    """
-    open_schema = schema.model_copy(
-        update={"features": {name: _without_limits(feature) for name, feature in schema.features.items()}}
-    )
-    keys, typed, rows = [], [], 0
-    for block in blocks:
-        try:
-            checked = check_rows(block, open_schema)
-        except RowError as error:
-            raise error.after(rows) from error
-        if checked.rejected.height:
-            raise DataError(_explain(checked.rejected, rows))
-        rows += checked.typed.height
-        keys.append(checked.raw.table.select(schema.key))
-        typed.append(checked.typed)
-    examples = pl.concat(typed)
-    for name, feature in schema.features.items():
-        _warn_of(examples[name], feature, warn)
-    return pl.concat(keys), examples
 
 
 def rows_of(values: Iterable[Mapping[str, Any]], features: Mapping[str, Feature], *, warn: Warn) -> pl.DataFrame:
     """Return rows that stand in params.yaml, in the types of example rows; derived features may stand there as such."""
     rows = list(values)
     given = {name for row in rows for name in row}
-    columns = [one for name, feature in features.items() for one in _given(name, feature, given)]
-    require_columns(columns, [sorted(given)], files="the rows")
-    lines = "".join(f"{json.dumps({name: row.get(name) for name in columns})}\n" for row in rows)
-    block = JsonBlock(lines.encode(), "the rows", tuple(dict.fromkeys(columns)))
-    return read_rows([block], RowSchema(features=dict(features)), warn=warn)[1]
+    columns = dict.fromkeys(one for name, feature in features.items() for one in _given(name, feature, given))
+    require_columns(list(columns), [sorted(given)], files="the rows")
+    # As text, as ingest has what is written in JSON.
+    table = pl.DataFrame(
+        {name: [_text(row.get(name)) for row in rows] for name in columns}, dict.fromkeys(columns, pl.String)
+    )
+    part = RawPart(table, dict.fromkeys(columns, "the rows"))
+    examples = fitting(check_part(part, without_limits(RowSchema(features=dict(features)))))
+    warn_of(examples, features, warn=warn)
+    return examples
+
+
+def without_limits(schema: RowSchema) -> RowSchema:
+    """Return the schema without what a model can live without: ranges, patterns and classes."""
+    return schema.model_copy(update={"features": {name: _open(one) for name, one in schema.features.items()}})
+
+
+def fitting(checked: CheckedPart, *, rows_before: int = 0) -> pl.DataFrame:
+    """Return the typed rows; raise DataError, with the line that ingest has for it, if one does not fit the schema."""
+    if checked.rejected.is_empty():
+        return checked.typed
+    first, others = checked.rejected.row(0, named=True), checked.rejected.height - 1
+    more = f"; {others} more rows do not fit either" if others else ""
+    raise DataError(describe({**first, "row": first["row"] + rows_before}) + more)
+
+
+def warn_of(examples: pl.DataFrame, features: Mapping[str, Feature], *, warn: Warn) -> None:
+    """Report, with its count, what a model can live with: numbers out of range, other patterns, empty columns."""
+    for name, feature in features.items():
+        _warn_of(examples[name], feature, warn)
 
 
 def image_rows(table: pl.DataFrame, *, name: str, feature: ImageFeature) -> pl.DataFrame:
@@ -114,7 +110,7 @@ def _whole(word: str) -> int | None:
     return int(whole)
 
 
-def _without_limits(feature: Feature) -> Feature:
+def _open(feature: Feature) -> Feature:
     match feature:
         case NumberFeature():
             return feature.model_copy(update={"minimum": None, "maximum": None})
@@ -123,10 +119,8 @@ def _without_limits(feature: Feature) -> Feature:
     return feature
 
 
-def _explain(rejected: pl.DataFrame, rows_before: int) -> str:
-    first = rejected.row(0, named=True)
-    more = f"; {rejected.height - 1} more rows do not fit either" if rejected.height > 1 else ""
-    return describe({**first, "row": first["row"] + rows_before}) + more
+def _text(value: object) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
 def _given(name: str, feature: Feature, given: set[str]) -> tuple[str, ...]:

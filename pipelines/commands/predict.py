@@ -14,7 +14,8 @@ from rich.text import Text
 
 from components.errors import DataError, ParamsError
 from components.evaluation.images import read_images
-from components.evaluation.rows import as_known, image_rows, read_rows
+from components.evaluation.reading import read_rows
+from components.evaluation.rows import as_known, image_rows
 from components.examples.settings import (
     CategoryLabel,
     Feature,

@@ -6,7 +6,8 @@ import polars as pl
 import pytest
 
 from components.errors import DataError
-from components.evaluation.rows import as_known, image_rows, read_rows, rows_of
+from components.evaluation.reading import read_rows
+from components.evaluation.rows import as_known, image_rows, rows_of
 from components.examples.settings import CategoryFeature, Feature, ImageFeature, NumberFeature, RowSchema
 from components.sources.json_lines import json_blocks
 
