@@ -1,5 +1,7 @@
 """Problems a person can mend. Anything else that is raised is a bug and keeps its traceback."""
 
+from typing import ClassVar
+
 from components.redaction import redacted
 
 # Exit codes of the command line, by which a scheduler decides whether to try again.
@@ -8,10 +10,12 @@ EXIT_SERVICE = 75  # EX_TEMPFAIL of sysexits.h
 
 
 class UserError(Exception):
-    """Base of all errors that are shown as one line, without a traceback; the command line exits with EXIT_MISTAKE.
+    """Base of all errors that are shown as one line, without a traceback; the command line exits with `exit_code`.
 
     Its message may quote anything: secrets of addresses are taken out here, before anybody logs or sends it.
     """
+
+    exit_code: ClassVar[int] = EXIT_MISTAKE
 
     def __init__(self, *values: object) -> None:
         super().__init__(*(redacted(value) if isinstance(value, str) else value for value in values))
@@ -31,3 +35,11 @@ class TrainingError(UserError):
 
 class ServiceError(UserError):
     """Something outside can't be reached or refuses: network, storage, Ray, MLflow, DVC. It exits with EXIT_SERVICE."""
+
+    exit_code = EXIT_SERVICE
+
+
+class StoreError(ServiceError):
+    """State on this machine is gone or damaged, and trying again can't help. It exits with EXIT_MISTAKE."""
+
+    exit_code = EXIT_MISTAKE

@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import structlog
 import typer
 
-from components.errors import EXIT_MISTAKE, EXIT_SERVICE, ParamsError, ServiceError, UserError
+from components.errors import EXIT_SERVICE, ParamsError, UserError
 from components.redaction import redacted
 from pipelines.commands.arguments import CheckpointOption, EngineOption, PipelineName, load, load_stage
 from pipelines.commands.engine import open_map
@@ -277,8 +277,7 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        is_temporary = isinstance(error, ServiceError) or host_problem(error.__cause__) is not None
-        _leave(str(error), EXIT_SERVICE if is_temporary else EXIT_MISTAKE)
+        _leave(str(error), EXIT_SERVICE if host_problem(error.__cause__) is not None else error.exit_code)
     except Exception as error:
         if (problem := host_problem(error)) is None:
             raise

@@ -10,7 +10,7 @@ from typing import Any
 from airflow.sdk import RetryDecision, RetryPolicy
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from components.errors import EXIT_MISTAKE, EXIT_SERVICE, ServiceError, UserError
+from components.errors import EXIT_MISTAKE, EXIT_SERVICE, UserError
 from components.redaction import redacted
 from pipelines.cluster.jobs import last_error
 
@@ -102,10 +102,10 @@ def cause_of(exception: BaseException) -> Cause:
         match error:
             case StageFailed():
                 return error.cause
-            case ServiceError() | ConnectionError() | TimeoutError():
-                return Cause.SERVICE
             case UserError():
-                return Cause.MISTAKE
+                return cause_of_exit(error.exit_code)
+            case ConnectionError() | TimeoutError():
+                return Cause.SERVICE
     return Cause.UNKNOWN
 
 

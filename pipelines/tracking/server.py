@@ -1,18 +1,17 @@
 """Which MLflow this is: the server that MLFLOW_TRACKING_URI names, else a SQLite file in the project."""
 
-import fcntl
 import logging
 import os
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.errors import ServiceError
 from components.redaction import redacted
 from pipelines.paths import ProjectPaths
-from pipelines.storage.atomic import replace_file
+from pipelines.tracking.store import check_store, open_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -38,14 +37,21 @@ _ENVIRONMENT = {
 def connect(root: Path) -> "MlflowClient":
     """Return a client of MLFLOW_TRACKING_URI, or of `root`/mlflow.db where that is not set.
 
-    A server is not called yet; a SQLite file is made if there is none. Raises ServiceError if the file can't be used.
+    A server is not called yet; a SQLite file is made if there was none. Raises StoreError if it is gone or damaged,
+    ServiceError if it can't be used now.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # else one warning for each new try
     uri = tracking_uri(root)
-    if uri.startswith(_SQLITE):
-        _ensure_schema(Path(uri.removeprefix(_SQLITE)), artifacts=ProjectPaths(root).mlflow_artifacts)
+    if (database := database_of(root)) is not None:
+        artifacts = ProjectPaths(root).mlflow_artifacts
+        is_own = not os.environ.get("MLFLOW_TRACKING_URI")  # else other projects may keep theirs elsewhere
+        open_store(
+            database,
+            create=partial(_create_store, artifacts=artifacts),
+            artifacts_uri=artifacts.resolve().as_uri() if is_own else None,
+        )
 
     from mlflow import MlflowClient
 
@@ -92,40 +98,28 @@ def is_missing(error: ServiceError) -> bool:
     return isinstance(cause, MlflowException) and cause.error_code == "RESOURCE_DOES_NOT_EXIST"
 
 
-def _ensure_schema(database: Path, *, artifacts: Path) -> None:
-    """Make the SQLite store once, under a lock: six clients that open one fresh file together ruin it.
+def check(root: Path) -> None:
+    """Check the project's own store without importing MLflow; a server is not asked.
 
-    The schema is made under a temporary name and renamed, so a file that is there is whole, and costs one look.
+    Raises StoreError for a store that is gone, damaged or older than it was: to be called before hours of work.
     """
-    try:
-        if not _has_content(database):
-            database.parent.mkdir(parents=True, exist_ok=True)
-            with database.with_name(f"{database.name}.lock").open("a") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                if not _has_content(database):
-                    _create_store(database, artifacts)
-        # MLflow tries ten times, 100 s in all, to open a file that can't be opened.
-        with closing(sqlite3.connect(database)) as connection:
-            connection.execute("SELECT version_num FROM alembic_version")
-    except (OSError, sqlite3.Error) as error:
-        raise ServiceError(
-            f"can't use MLflow's database {database}: {error}. Move that file away to start with an empty one, "
-            "or set MLFLOW_TRACKING_URI to another place"
-        ) from error
+    if (database := database_of(root)) is not None:
+        check_store(database, thorough=True)
 
 
-def _has_content(database: Path) -> bool:
-    return database.is_file() and database.stat().st_size > 0
+def database_of(root: Path) -> Path | None:
+    """SQLite file of the store; None where a server has it."""
+    uri = tracking_uri(root)
+    return Path(uri.removeprefix(_SQLITE)).resolve() if uri.startswith(_SQLITE) else None
 
 
 def _create_store(database: Path, artifacts: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells of each table
-    with replace_file(database) as temporary:
-        uri = f"{_SQLITE}{temporary}"
-        with asking(uri, "make the tables"):
-            SqlAlchemyStore(uri, artifacts.resolve().as_uri()).engine.dispose()
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it logs each table
+    uri = f"{_SQLITE}{database}"
+    with asking(uri, "make the tables"):
+        SqlAlchemyStore(uri, artifacts.resolve().as_uri()).engine.dispose()
 
 
 def _first_line(error: Exception) -> str:

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from components.errors import ServiceError
+from components.errors import ServiceError, StoreError
 from pipelines.tracking import server
 
 
@@ -58,7 +58,7 @@ def test_a_store_whose_making_was_cut_off_leaves_nothing_that_the_next_client_wo
     assert server.connect(root).search_experiments() != []
 
 
-@pytest.mark.parametrize("content", [b"not a database", None])
+@pytest.mark.parametrize("content", [b"not a database", b"", None])
 def test_a_file_that_is_no_mlflow_database_is_an_error_at_once(root, content):
     if content is None:
         with sqlite3.connect(root / "mlflow.db") as connection:
@@ -66,8 +66,10 @@ def test_a_file_that_is_no_mlflow_database_is_an_error_at_once(root, content):
         connection.close()
     else:
         (root / "mlflow.db").write_bytes(content * 100)
-    with pytest.raises(ServiceError, match="can't use MLflow's database"):
+    with pytest.raises(StoreError, match=r"MLflow's store .* is damaged: .*headrace restore"):
         server.connect(root)
+    with pytest.raises(StoreError, match="damaged"):
+        server.check(root)
 
 
 def test_a_database_of_another_schema_says_how_to_upgrade_it(root):
