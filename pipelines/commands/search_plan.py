@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from components.errors import DataError, ParamsError
 from components.examples.shards import digest
 from components.settings import Settings
@@ -23,6 +21,7 @@ from pipelines.stages.normalize import normalize
 from pipelines.stages.split import split
 from pipelines.storage.atomic import replace_file
 from pipelines.storage.edit_params import with_values
+from pipelines.storage.records import read_record
 from pipelines.tracking.start import fetch_start
 
 OUTCOME = "outcome.json"
@@ -165,10 +164,7 @@ def _key(trial: Trial, data_digest: str) -> str:
 
 
 def _read(file: Path) -> Done | None:
-    try:
-        return Done.model_validate_json(file.read_text(encoding="utf-8"))
-    except ValidationError:
-        return None  # of another version of Headrace
+    return read_record(file, Done.model_validate_json, lost="that trial is trained again")
 
 
 def _sha256(text: str) -> str:

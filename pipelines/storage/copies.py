@@ -2,18 +2,21 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import structlog
+from pydantic import TypeAdapter
 
 from components.errors import DataError
 from components.mapping import map_in_threads
 from pipelines.storage.atomic import replace_file
+from pipelines.storage.records import read_record
 
 _NOTE = ".copies.json"
+_NOTES = TypeAdapter(dict[str, list[Any]])  # what each file was made of, and how it was left
 
 log = structlog.get_logger()
 
@@ -38,7 +41,7 @@ def bring_copies(copies: Sequence[Copy], *, aside: Path, at_once: int = 4) -> li
         repeated = next(path for path, number in Counter(paths).items() if number > 1)
         raise DataError(f"two files would both be {repeated.name} in {repeated.parent}; rename one of them")
     note = aside / _NOTE
-    known = _read(note)
+    known = read_record(note, _NOTES.validate_json, lost="all files are copied again") or {}
     changed = [
         one for one in copies if one.origin is None or known.get(one.path.name) != [one.origin, *_state(one.path)]
     ]
@@ -54,15 +57,6 @@ def bring_copies(copies: Sequence[Copy], *, aside: Path, at_once: int = 4) -> li
 def _write(copy: Copy) -> None:
     with replace_file(copy.path) as temporary:
         copy.write(temporary)
-
-
-def _read(note: Path) -> Mapping[str, list[Any]]:
-    """What each file was made of, and how it was left."""
-    try:
-        known: Mapping[str, list[Any]] = json.loads(note.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return known
 
 
 def _state(path: Path) -> list[int]:

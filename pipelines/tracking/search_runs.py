@@ -6,13 +6,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import structlog
+from pydantic import TypeAdapter
 
 from components.errors import ServiceError
 from pipelines.storage.atomic import replace_file
+from pipelines.storage.records import read_record
 from pipelines.tracking.runs import Status, add_to_run, close_run, continue_run, log_epoch, open_run
 
 PARENT_TAG = "mlflow.parentRunId"  # by which MLflow shows one run below another
 RETRY_SECONDS = 60.0
+_IDS = TypeAdapter(dict[str, str])  # of MLflow runs, by name
 
 log = structlog.get_logger()
 
@@ -26,7 +29,9 @@ class SearchRuns:
     def __init__(self, root: Path, file: Path, *, experiment: str, name: str, tags: Mapping[str, str]) -> None:
         self._root, self._file, self._experiment, self._name = root, file, experiment, name
         self._tags = {f"headrace.{key}": value for key, value in tags.items()}
-        self._ids: dict[str, str] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        self._ids: dict[str, str] = (
+            read_record(file, _IDS.validate_json, lost="the search and its trials get new MLflow runs") or {}
+        )
         self._known_epochs: dict[int, frozenset[int]] = {}
         self._running: set[int] = set()
         self._untold: list[Callable[[], None]] = []

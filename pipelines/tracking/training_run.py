@@ -13,6 +13,7 @@ from components.errors import ServiceError
 from components.settings import Settings
 from pipelines.paths import ProjectPaths
 from pipelines.storage.atomic import replace_file
+from pipelines.storage.records import read_record
 from pipelines.tracking.runs import Status, close_run, continue_run, log_epoch, open_run, tag_run
 
 RETRY_SECONDS = 60.0
@@ -211,12 +212,11 @@ def record_file(root: Path, run_name: str) -> Path:
 
 
 def _read(file: Path) -> Record | None:
-    if not file.is_file():
-        return None
-    try:
-        return Record.model_validate_json(file.read_text(encoding="utf-8"))
-    except ValueError:
-        return None  # of another version of Headrace
+    return read_record(
+        file,
+        Record.model_validate_json,
+        lost="its training gets a new MLflow run, `headrace runs sweep` ends the old one",
+    )
 
 
 def _write(root: Path, record: Record) -> None:
