@@ -200,6 +200,11 @@ class ProjectPaths:
         return self.state / "runs"
 
     @property
+    def alias_journal(self) -> Path:
+        """Who moved an alias of a registered model, a line each."""
+        return self.state / "aliases.jsonl"
+
+    @property
     def downloaded_models(self) -> Path:
         """Registered models that are kept elsewhere, fetched once."""
         return self.state / "models"

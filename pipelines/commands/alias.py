@@ -19,7 +19,7 @@ def promote(pipeline: Pipeline, paths: PipelinePaths, *, version: int | None = N
     if number not in numbers:
         there_are = ", ".join(map(str, numbers))
         raise ParamsError(f"no version {number} of {pipeline.name!r} is registered; there are: {there_are}")
-    _move(pipeline, paths, number)
+    _move(pipeline, paths, number, why="by hand: headrace promote")
 
 
 def rollback(pipeline: Pipeline, paths: PipelinePaths) -> None:
@@ -27,14 +27,14 @@ def rollback(pipeline: Pipeline, paths: PipelinePaths) -> None:
     previous = alias_version(paths.root, pipeline.name, PREVIOUS_CHAMPION)
     if previous is None:
         raise ParamsError(f"{pipeline.name!r} has had no other champion; `headrace promote` makes a version champion")
-    _move(pipeline, paths, previous.number)
+    _move(pipeline, paths, previous.number, why="by hand: headrace rollback")
 
 
-def _move(pipeline: Pipeline, paths: PipelinePaths, number: int) -> None:
+def _move(pipeline: Pipeline, paths: PipelinePaths, number: int, *, why: str) -> None:
     present = alias_version(paths.root, pipeline.name, CHAMPION)
     if present is not None and present.number == number:
         typer.echo(f"{pipeline.name}: version {number} is the champion already")
         return
-    set_champion(paths.root, pipeline.name, number)
+    set_champion(paths.root, pipeline.name, number, why=why)
     before = f"; before, it was version {present.number}" if present is not None else ""
     typer.echo(f"{pipeline.name}: version {number} is now the champion{before}")

@@ -89,6 +89,16 @@ def generate(  # noqa: PLR0913 - each is an option
     command(*load(pipeline), asked, seed=seed, alias=alias)
 
 
+@models.command("models", rich_help_panel="Commands")
+def models_(
+    pipeline: Annotated[str | None, typer.Argument(metavar="[PIPELINE]", help="Without it, all.")] = None,
+) -> None:
+    """Show the registered versions, which is champion, and who made it that, when and why."""
+    from pipelines.commands.models import show_models
+
+    show_models(ProjectPaths(project_root()), pipeline)
+
+
 @models.command(rich_help_panel="Commands")
 def promote(
     pipeline: PipelineName,

@@ -64,7 +64,7 @@ def register(pipeline: Pipeline, paths: PipelinePaths) -> None:
     if pipeline.split.held_out == "none":
         decision = replace(decision, reasons=(_NOTHING_HELD_OUT, *decision.reasons))
     if decision.promote:
-        set_champion(paths.root, pipeline.name, version.number)
+        set_champion(paths.root, pipeline.name, version.number, why="; ".join(decision.reasons))
     text = _registration(paths, version, decision, tags, metrics)
     tag_version(paths.root, pipeline.name, version.number, {"registration": text, "registration_of": asked})
     _write(paths, text)

@@ -15,6 +15,7 @@ from components.errors import ServiceError
 from components.examples.settings import Feature, Label
 from pipelines.paths import ProjectPaths
 from pipelines.storage.atomic import replace_file
+from pipelines.tracking.journal import keep_move, move_of
 from pipelines.tracking.packaging import MODEL_FILE, package
 from pipelines.tracking.server import address_of, asking, connect
 
@@ -71,8 +72,8 @@ def alias_version(root: Path, name: str, alias: str) -> Version | None:
             raise
 
 
-def set_champion(root: Path, name: str, number: int) -> None:
-    """Point the alias champion to a version, and previous_champion to the one that had it."""
+def set_champion(root: Path, name: str, number: int, *, why: str = "called by a program") -> None:
+    """Point the alias champion to a version, and previous_champion to the one that had it; the journal says why."""
     present = alias_version(root, name, CHAMPION)
     if present is not None and present.number == number:
         return
@@ -80,7 +81,24 @@ def set_champion(root: Path, name: str, number: int) -> None:
     with asking(client.tracking_uri, f"make version {number} of model {name!r} champion"):
         if present is not None:
             client.set_registered_model_alias(name, PREVIOUS_CHAMPION, str(present.number))
+        move = move_of(name, CHAMPION, from_version=present.number if present else None, to_version=number, why=why)
+        client.set_model_version_tag(name, str(number), *move.tag)  # first: an alias without a reason is worse
         client.set_registered_model_alias(name, CHAMPION, str(number))
+    keep_move(root, move)
+
+
+def aliases(root: Path, name: str) -> dict[str, int]:
+    """Version of each alias; none if there is no such model."""
+    from mlflow.exceptions import MlflowException
+
+    client = connect(root)
+    with asking(client.tracking_uri, f"look up model {name!r}"):
+        try:
+            return {alias: int(number) for alias, number in client.get_registered_model(name).aliases.items()}
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return {}
+            raise
 
 
 def tag_version(root: Path, name: str, number: int, tags: Mapping[str, str]) -> None:

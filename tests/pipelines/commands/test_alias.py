@@ -1,10 +1,16 @@
+import json
+import shutil
+import socket
+
 import pytest
 
 from components.errors import ParamsError, ServiceError
 from pipelines.commands.alias import promote, rollback
+from pipelines.commands.models import show_models
 from pipelines.params import load_pipeline
-from pipelines.paths import PipelinePaths
-from pipelines.tracking.registry import alias_version, create_version, model_file
+from pipelines.paths import PipelinePaths, ProjectPaths
+from pipelines.tracking.journal import journal_file, moves
+from pipelines.tracking.registry import alias_version, create_version, model_file, versions
 from pipelines.tracking.runs import open_run
 from pipelines.tracking.server import connect
 
@@ -70,3 +76,40 @@ def test_without_a_registered_model_each_says_how_to_get_one(digits, paths):
         rollback(digits, paths)
     with pytest.raises(ServiceError, match="headrace promote digits"):
         model_file(paths.root, "digits", "champion")
+
+
+def test_the_journal_says_who_moved_an_alias_when_and_why(digits, paths, three_versions, capsys, monkeypatch):
+    monkeypatch.setenv("LOGNAME", "ann")
+    promote(digits, paths, version=1)
+    promote(digits, paths)
+    rollback(digits, paths)
+    lines = [json.loads(line) for line in journal_file(paths.root).read_text().split("\n") if line]
+    assert [(line["from_version"], line["to_version"]) for line in lines] == [(None, 1), (1, 3), (3, 1)]
+    assert {line["who"] for line in lines} == {f"ann@{socket.gethostname()}"}
+    assert [line["why"] for line in lines] == ["by hand: headrace promote"] * 2 + ["by hand: headrace rollback"]
+
+
+def test_moves_are_known_from_the_registry_where_the_journal_is_lost_or_cut_short(digits, paths, three_versions):
+    promote(digits, paths, version=1)
+    promote(digits, paths)
+    tags = [version.tags for version in versions(paths.root, "digits")]
+    both = moves(paths.root, "digits", tags)
+    assert [move.to_version for move in both] == [1, 3]
+    journal = journal_file(paths.root)
+    journal.write_bytes(journal.read_bytes()[:-20])
+    assert moves(paths.root, "digits", tags) == both
+    assert [move.to_version for move in moves(paths.root, "digits", [])] == [1]
+    promote(digits, paths, version=2)  # a line that was cut short does not spoil the next
+    assert [move.to_version for move in moves(paths.root, "digits", [])] == [1, 2]
+
+
+def test_models_are_shown_with_how_their_aliases_moved(digits, paths, three_versions, capsys, repository):
+    shutil.copy(repository / "params.yaml", paths.root)
+    promote(digits, paths, version=2)
+    connect(paths.root).set_registered_model_alias("digits", "champion", "3")
+    capsys.readouterr()
+    show_models(ProjectPaths(paths.root), None)
+    shown = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["digits", "3", "champion"] in shown
+    assert any(line[1:4] == ["champion", "none", "2"] and line[-2:] == ["headrace", "promote"] for line in shown)
+    assert any(line[:4] == ["champion", "2", "3", "unknown"] for line in shown)
