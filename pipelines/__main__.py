@@ -18,6 +18,7 @@ from pipelines.commands.engine import open_map
 from pipelines.commands.models_group import models
 from pipelines.commands.quiet import import_tensorflow
 from pipelines.commands.runs_group import runs
+from pipelines.commands.store_group import store
 from pipelines.params import with_workers
 from pipelines.paths import ProjectPaths, project_root
 from pipelines.storage.host import host_problem
@@ -247,6 +248,7 @@ def results(
 
 
 app.add_typer(models)
+app.add_typer(store)
 app.add_typer(runs, name="runs", rich_help_panel="Commands")
 
 

@@ -11,8 +11,7 @@ import structlog
 from pydantic import ValidationError
 
 from components.settings import Settings
-from pipelines.paths import ProjectPaths
-from pipelines.tracking.server import database_of
+from pipelines.tracking.server import home_of
 
 _TAG = "headrace.alias."  # and the time: of the version that the alias moved to
 _MAX_WHY = 1000  # a tag of MLflow has 8000 characters
@@ -73,9 +72,8 @@ def moves(root: Path, model: str, version_tags: Iterable[Mapping[str, str]]) -> 
 
 
 def journal_file(root: Path) -> Path:
-    """The journal beside the project's own store, which a workspace shares; the project's own where a server has it."""
-    database = database_of(root)
-    return ProjectPaths(database.parent if database else root).alias_journal
+    """The project's journal, which its workspaces share."""
+    return home_of(root).alias_journal
 
 
 def _parsed(line: str) -> Move | None:

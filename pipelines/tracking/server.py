@@ -113,6 +113,11 @@ def database_of(root: Path) -> Path | None:
     return Path(uri.removeprefix(_SQLITE)).resolve() if uri.startswith(_SQLITE) else None
 
 
+def home_of(root: Path) -> ProjectPaths:
+    """The project itself, also from one of its workspaces, whose store is a link to the project's."""
+    return ProjectPaths(ProjectPaths(root).mlflow_database.resolve().parent)
+
+
 def _create_store(database: Path, artifacts: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -15,6 +16,7 @@ import pytest
 
 from components.errors import ServiceError
 from pipelines.cluster.jobs import Cluster, RayJobs
+from pipelines.tracking.runs import add_to_run, open_run
 from pipelines.tracking.server import connect
 
 TOKEN = "0123456789abcdef" * 4
@@ -84,6 +86,43 @@ def empty_store(tmp_path_factory) -> Path:
         root = tmp_path_factory.mktemp("store")
         connect(root)
         return root / "mlflow.db"
+
+
+def register_version(root: Path, text: str) -> str:
+    """A run with an artifact, and a logged model that is registered as a version of `small`; not a real one."""
+    run_id = open_run(root, experiment="headrace/small", run_name="a run", tags={}, params={})
+    file = root / "report.html"
+    file.write_text(text)
+    add_to_run(root, run_id, metrics={}, artifacts=[file], artifact_path="evaluation")
+    client = connect(root)
+    logged = client.create_logged_model(client.get_run(run_id).info.experiment_id, name="small", source_run_id=run_id)
+    folder = root / "packaged"
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    (folder / "data" / "model.keras").write_text(text)
+    client.log_model_artifacts(logged.model_id, str(folder))
+    client.finalize_logged_model(logged.model_id, "READY")
+    if not client.search_registered_models():
+        client.create_registered_model("small")
+    client.create_model_version("small", logged.artifact_location, run_id, {}, model_id=logged.model_id)
+    connect(root)  # which notes the version
+    return run_id
+
+
+@pytest.fixture(scope="session")
+def register() -> Callable[[Path, str], str]:
+    return register_version
+
+
+@pytest.fixture(scope="session")
+def registered(tmp_path_factory, empty_store) -> Path:
+    """A project with one registered version. Copy it before a change."""
+    root = tmp_path_factory.mktemp("registered") / "a project"
+    root.mkdir()
+    shutil.copy(empty_store, root)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("MLFLOW_TRACKING_URI", raising=False)
+        register_version(root, "first")
+    return root
 
 
 @pytest.fixture

@@ -1,6 +1,9 @@
 """Predictions for raw rows and images."""
 
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -230,3 +233,32 @@ def _register(root: Path, pipeline: Pipeline, model_file: Path, *, example: pl.D
     )
     version = create_version(root, pipeline.name, run_id=run_id, model_id=model_id, tags={})
     set_champion(root, pipeline.name, version.number)
+
+
+@pytest.mark.slow
+def test_after_a_restored_backup_the_champion_and_its_predictions_are_those_of_before(
+    project_root: Path, titanic: Pipeline, women_survive: Path, tmp_path: Path
+) -> None:
+    rows = pl.DataFrame([_row(), _row(PassengerId=893, Sex="female")])
+    _register(project_root, titanic, women_survive, example=with_derived(rows, titanic.ingest.features))
+    rows.write_csv(tmp_path / "rows.csv")
+    (project_root / "params.yaml").write_bytes(Path("params.yaml").read_bytes())
+
+    def headrace(*arguments: str) -> str:
+        command = [sys.executable, "-m", "pipelines", *arguments]
+        ended = subprocess.run(command, cwd=project_root, capture_output=True, text=True, check=False, timeout=200)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
+    headrace("predict", "titanic", "--input", f"{tmp_path}/rows.csv", "--output", f"{tmp_path}/before.csv")
+    assert "titanic up to version 1" in headrace("backup", f"{tmp_path}/a.backup")
+    for place in project_root.glob("mlflow.db*"):
+        place.unlink()
+    shutil.rmtree(project_root / "mlartifacts")
+    shutil.rmtree(project_root / ".headrace")
+    headrace("restore", f"{tmp_path}/a.backup")
+    headrace("predict", "titanic", "--input", f"{tmp_path}/rows.csv", "--output", f"{tmp_path}/after.csv")
+
+    assert (tmp_path / "after.csv").read_bytes() == (tmp_path / "before.csv").read_bytes()
+    shown = headrace("models", "titanic")
+    assert "champion" in shown

@@ -8,28 +8,7 @@ import pytest
 
 from components.errors import StoreError
 from pipelines.tracking import server
-from pipelines.tracking.runs import add_to_run, open_run
 from pipelines.tracking.store import _URI_COLUMNS, note_file
-
-
-def register_version(root: Path, text: str) -> str:
-    """A run with an artifact, and a logged model that is registered as a version of `small`."""
-    run_id = open_run(root, experiment="headrace/small", run_name="a run", tags={}, params={})
-    file = root / "report.html"
-    file.write_text(text)
-    add_to_run(root, run_id, metrics={}, artifacts=[file], artifact_path="evaluation")
-    client = server.connect(root)
-    logged = client.create_logged_model(client.get_run(run_id).info.experiment_id, name="small", source_run_id=run_id)
-    folder = root / "packaged"
-    folder.mkdir(exist_ok=True)
-    (folder / "MLmodel").write_text(text)
-    client.log_model_artifacts(logged.model_id, str(folder))
-    client.finalize_logged_model(logged.model_id, "READY")
-    if not client.search_registered_models():
-        client.create_registered_model("small")
-    client.create_model_version("small", logged.artifact_location, run_id, {}, model_id=logged.model_id)
-    server.connect(root)  # which notes the version
-    return run_id
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -42,20 +21,9 @@ def text_of(database: Path) -> str:
         return "\n".join(connection.iterdump())
 
 
-@pytest.fixture(scope="module")
-def registered(tmp_path_factory, empty_store) -> Path:
-    """A project with one registered version. Copy it before a change."""
-    root = tmp_path_factory.mktemp("registered") / "a project"
-    root.mkdir()
-    shutil.copy(empty_store, root)
-    with pytest.MonkeyPatch.context() as environment:
-        environment.delenv("MLFLOW_TRACKING_URI", raising=False)
-        register_version(root, "first")
-    return root
-
-
 @pytest.fixture
-def project(registered, tmp_path) -> Path:
+def project(registered, tmp_path, monkeypatch) -> Path:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return Path(shutil.copytree(registered, tmp_path / "project"))
 
 
@@ -90,13 +58,13 @@ def test_a_damaged_store_is_named_with_the_way_out(project, damage):
     assert database.read_bytes() == content
 
 
-def test_another_store_or_an_older_copy_is_refused_until_the_note_is_removed(project, tmp_path):
+def test_another_store_or_an_older_copy_is_refused_until_the_note_is_removed(project, tmp_path, register):
     shutil.copy(project / "mlflow.db", older := tmp_path / "older.db")
     shutil.copy(project / "mlflow.db", another := tmp_path / "another.db")
     with closing(sqlite3.connect(another)) as connection:
         connection.execute("UPDATE headrace_store SET store_id = 'another'")
         connection.commit()
-    register_version(project, "second")
+    register(project, "second")
     for other, problem in ((older, "is older than it was"), (another, "is another one than this project had")):
         shutil.copy(other, project / "mlflow.db")
         with pytest.raises(StoreError, match=rf"{problem}.*it had small version 2.*remove mlflow.db.registry.json"):
@@ -111,10 +79,10 @@ def test_a_damaged_note_is_not_taken_for_a_project_without_a_store(project):
         server.connect(project)
 
 
-def test_a_copied_project_uses_its_own_artifacts_and_leaves_the_original_as_it_was(project, tmp_path):
+def test_a_copied_project_uses_its_own_artifacts_and_leaves_the_original_as_it_was(project, tmp_path, register):
     before = digests(project)
     copy = Path(shutil.copytree(project, tmp_path / "a copy"))
-    run_id = register_version(copy, "of the copy")
+    run_id = register(copy, "of the copy")
     assert digests(project) == before
     assert (copy / "mlartifacts" / "headrace" / "small" / run_id / "artifacts" / "evaluation" / "report.html").is_file()
     assert str(project) not in text_of(copy / "mlflow.db")
