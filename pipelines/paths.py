@@ -53,6 +53,11 @@ class PipelinePaths:
         return self.root / ".headrace" / "locks" / self.pipeline
 
     @property
+    def repro_lock(self) -> Path:
+        """Held by whoever brings the pipeline up to date through DVC; not versioned."""
+        return self.root / ".headrace" / "repro" / self.pipeline
+
+    @property
     def runs(self) -> Path:
         """Sorted runs of examples, from which ingest makes the table; not versioned."""
         return self.root / ".headrace" / "ingest" / self.pipeline
@@ -168,6 +173,11 @@ class ProjectPaths:
     def dvc(self) -> Path:
         """The stage graph."""
         return self.root / "dvc.yaml"
+
+    @property
+    def dvc_lock(self) -> Path:
+        """What each stage was run with and has made, by digest."""
+        return self.root / "dvc.lock"
 
     @property
     def state(self) -> Path:

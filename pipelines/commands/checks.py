@@ -27,6 +27,7 @@ from pipelines.paths import ProjectPaths
 from pipelines.storage import dvc
 from pipelines.storage.objects import open_storage
 from pipelines.tracking.server import address_of, tracking_uri
+from pipelines.tracking.store import check_store
 
 ENOUGH_DISK_BYTES = 5 * 2**30
 ENOUGH_MEMORY_BYTES = 3 * 2**30  # of a training with two workers, Ray and all
@@ -156,8 +157,11 @@ def mlflow(project: ProjectPaths) -> Iterator[Finding]:
 
 
 def _sqlite_store(database: Path) -> Finding:
-    if not database.exists():
-        return Finding("ok", f"MLflow's store {database} will be made by the first run")
+    try:
+        if check_store(database, thorough=True) is None:
+            return Finding("ok", f"MLflow's store {database} will be made by the first run")
+    except ServiceError as error:
+        return Finding("wrong", str(error), "`headrace restore FILE` takes what `headrace backup` wrote")
     try:
         with closing(
             sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True, timeout=CONNECT_SECONDS)

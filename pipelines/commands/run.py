@@ -1,5 +1,6 @@
 """`headrace run`: bring every stage of a pipeline up to date, and show how it goes."""
 
+import json
 import os
 import signal
 import sys
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+import structlog
 import typer
 
 from components.errors import EXIT_MISTAKE, EXIT_SERVICE
@@ -21,14 +23,23 @@ from pipelines.paths import PipelinePaths, ProjectPaths
 from pipelines.storage import dvc
 from pipelines.storage.graph import stage_graph
 from pipelines.storage.host import NO_ROOM, host_problem_in, is_full
+from pipelines.tracking.server import check
+
+log = structlog.get_logger()
 
 INTERRUPTED = 128 + signal.SIGINT
 _WITHOUT_MEMORY = (signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS)
 
 
 def run(pipeline: Pipeline, paths: PipelinePaths) -> int:
-    """Return 0 if the pipeline is up to date, 130 after a Ctrl-C, else as `failure` says."""
+    """Return 0 if the pipeline is up to date, else as `failure` says; after a signal 128 and its number.
+
+    Raises StoreError, before any work, where the registry is gone or damaged: DVC only looks at files, and would answer
+    that all is up to date.
+    """
     require_lock(paths.root, NUMERICS)
+    check(paths.root)
+    _forget_other_registration(paths)
     started_seconds = time.monotonic()
     progress = Progress(stage_graph(ProjectPaths(paths.root).dvc, pipeline.name))
     on_terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
@@ -54,7 +65,13 @@ def run(pipeline: Pipeline, paths: PipelinePaths) -> int:
 
 def _explain(progress: Progress, *, lines_were_shown: bool, disk_is_full: bool) -> int:
     """Print what failed, after its last lines if nobody has seen them, and return the exit code."""
-    for line in () if lines_were_shown else (progress.current or progress).lines:
+    lines = (progress.current or progress).lines
+    if process_id := dvc.blocking_process(lines):
+        typer.echo(
+            f"error: another dvc (process {process_id}) works on this pipeline; run again when it has ended", err=True
+        )
+        return EXIT_SERVICE
+    for line in () if lines_were_shown else lines:
         typer.echo(line, err=True)
     exit_code, problem = failure(progress, disk_is_full=disk_is_full)
     typer.echo(f"error: {problem}", err=True)
@@ -88,6 +105,20 @@ def _signal_of(exit_code: int) -> signal.Signals | None:
     """The signal that ended a process, by its exit code as Python (-6) or a shell (134) has it."""
     number = -exit_code if exit_code < 0 else exit_code - 128
     return signal.Signals(number) if number in {one.value for one in signal.Signals} else None
+
+
+def _forget_other_registration(paths: PipelinePaths) -> None:
+    """Remove a registration.json that names a version which this registry does not have: register then runs again."""
+    from pipelines.tracking.registry import has_version  # a tenth of a second
+
+    registration = json.loads(paths.registration.read_text(encoding="utf-8")) if paths.registration.is_file() else {}
+    number = registration.get("version")
+    if number is None or has_version(paths.root, paths.pipeline, number):
+        return
+    log.warning(
+        "the registry does not have the version that registration.json names; it is registered again", version=number
+    )
+    paths.registration.unlink()
 
 
 @contextmanager

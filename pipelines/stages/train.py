@@ -38,6 +38,7 @@ from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths, ProjectPaths
 from pipelines.storage.atomic import replace_file, replace_folder
 from pipelines.storage.inputs import require_inputs
+from pipelines.tracking.server import check
 from pipelines.tracking.start import fetch_start
 from pipelines.tracking.training_run import TrainingRun, begin, deliver, forget, record_file
 
@@ -52,6 +53,7 @@ def train(pipeline: Pipeline, paths: PipelinePaths, *, force: bool = False) -> N
     shares, is taken as it is; with `force` it is forgotten, and trained again from the first step.
     """
     signal.signal(signal.SIGTERM, _stop)
+    check(paths.root)
     deliver(paths.root)
     told = read_handoff(paths.root)
     start = bring_inputs(paths, told) if is_in_job() else fetch_start(pipeline, paths)

@@ -3,22 +3,26 @@
 import fcntl
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
+import yaml
 
-from components.errors import ServiceError
-from pipelines.paths import ProjectPaths
+from components.errors import ServiceError, StoreError
+from pipelines.paths import PipelinePaths, ProjectPaths
+from pipelines.storage.lock import locked
 
 # SIGINT lets a stage close its MLflow run; what still lives after it is ended harder. Less than 10 s together.
 STOP_SIGNALS_SECONDS = ((signal.SIGINT, 7.0), (signal.SIGTERM, 0.7), (signal.SIGKILL, 1.0))
+LIMIT_SECONDS = 3600  # for a pull of all that a pipeline has; everything else takes seconds
 
 
 def environment() -> dict[str, str]:
@@ -45,22 +49,28 @@ def repro(
     brought from DVC's remote; `extra` are environment variables. However the
     block ends, nothing that was started lives after it. A Ctrl-C in the terminal reaches only the caller: the processes
     have their own session.
+
+    It waits for whoever brings the same pipeline up to date: a second `dvc repro` of a stage would fail at once. Others
+    wait for each other only while DVC reads and writes dvc.lock.
     """
     _discard_damaged_lock_notes(root)
+    check_lock_file(root)
     options = [*(["--single-item"] if single_item else []), *(["--pull"] if pull else [])]
-    with subprocess.Popen(
-        # DVC locks the repository while it reads and writes dvc.lock, not while a stage runs: waiting is short.
-        [_dvc(), "--wait-for-lock", "repro", *options, target],
-        cwd=root,
-        env={**environment(), **(extra or {})},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-        start_new_session=True,
-    ) as process:
+    with (
+        locked(PipelinePaths(root, target.partition("@")[2]).repro_lock),
+        subprocess.Popen(
+            [_dvc(), "--wait-for-lock", "repro", *options, target],
+            cwd=root,
+            env={**environment(), **(extra or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,
+        ) as process,
+    ):
         try:
             yield process
         finally:
@@ -83,8 +93,39 @@ def stop(process: subprocess.Popen[str]) -> None:
             time.sleep(0.05)
 
 
+def blocking_process(lines: Iterable[str]) -> str | None:
+    """Id of the process that has DVC's own lock of a stage, from what `dvc repro` printed; None where it has not."""
+    text = "\n".join(lines)
+    found = re.search(r"is busy, it is being blocked by:\s*\(PID (\d+)\)", text)
+    return found[1] if found else None
+
+
+def check_lock_file(root: Path) -> None:
+    """Raise StoreError, with what to do, for a dvc.lock that is empty, in conflict or damaged."""
+    file = ProjectPaths(root).dvc_lock
+    try:
+        text = file.read_bytes().decode()
+        content = yaml.load(text, Loader=yaml.CSafeLoader)
+    except FileNotFoundError:
+        return
+    except (UnicodeDecodeError, yaml.YAMLError):
+        content = None
+        text = file.read_text(encoding="utf-8", errors="replace")
+    if re.search(r"^(<{7}|={7}|>{7})( |$)", text, flags=re.MULTILINE):
+        raise StoreError(
+            f"{file} is in a git conflict: `git checkout --ours {file.name}` or `--theirs` takes one side; what "
+            "the other had then comes from DVC's cache, or runs again"
+        )
+    if not (isinstance(content, dict) and "schema" in content):
+        raise StoreError(
+            f"{file} is {'damaged' if text.strip() else 'empty'}: `git checkout {file.name}` takes the committed one; "
+            "without it (remove the file) stages come from DVC's cache, or run again"
+        )
+
+
 def status(root: Path, *targets: str) -> dict[str, Any]:
     """Return what has changed, by stage (`train@digits`); a stage that is not named is up to date."""
+    check_lock_file(root)
     changed: dict[str, Any] = json.loads(_output(root, "status", "--json", *targets))
     return changed
 
@@ -104,6 +145,7 @@ def get(root: Path, path: str, *, revision: str, destination: Path) -> None:
 
 def pull(root: Path, *paths: str) -> None:
     """Bring outputs of stages from DVC's remote, as dvc.lock names them; `root` need not be in git."""
+    check_lock_file(root)
     if not (root / ".git").exists():
         _output(root, "config", "--local", "core.no_scm", "true")
     _output(root, "pull", *paths)
@@ -135,9 +177,20 @@ def _is_json_or_absent(file: Path) -> bool:
 
 def _output(root: Path, *arguments: str) -> str:
     _discard_damaged_lock_notes(root)
-    ended = subprocess.run(
-        [_dvc(), *arguments], cwd=root, env=environment(), capture_output=True, text=True, check=False
-    )
+    try:
+        ended = subprocess.run(
+            [_dvc(), "--wait-for-lock", *arguments],
+            cwd=root,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=LIMIT_SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ServiceError(
+            f"`dvc {' '.join(arguments)}` had not ended after {LIMIT_SECONDS} s; see that what it waits for is up"
+        ) from error
     if ended.returncode != 0:
         reason = (ended.stderr.strip() or ended.stdout.strip() or f"exit code {ended.returncode}").splitlines()
         raise ServiceError(f"`dvc {' '.join(arguments)}` failed: {reason[0]}")

@@ -20,7 +20,8 @@ def locked(file: Path) -> Iterator[None]:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             stream.seek(0)
-            log.info("waiting for another process that works on the same files", pid=stream.read().strip() or "unknown")
+            holder = stream.read().strip() or "unknown"
+            log.info("another process works on the same files; waiting until it has ended", pid=holder)
             fcntl.flock(stream, fcntl.LOCK_EX)
         stream.truncate(0)
         stream.write(str(os.getpid()))

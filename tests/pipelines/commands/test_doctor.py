@@ -55,6 +55,8 @@ def test_mlflow_stores_schema_is_compared_with_the_installed_mlflow(tmp_path, mo
     with closing(sqlite3.connect(project.mlflow_database)) as store, store:
         if schema is not None:
             store.execute("CREATE TABLE alembic_version (version_num TEXT)")
+            store.execute("CREATE TABLE model_versions (name TEXT, version INTEGER)")
+            store.execute("CREATE TABLE experiments (experiment_id INTEGER, artifact_location TEXT)")
             (newest,) = checks.mlflow_schemas()
             store.execute("INSERT INTO alembic_version VALUES (?)", [newest if schema == "newest" else schema])
         else:

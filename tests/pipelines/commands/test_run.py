@@ -2,12 +2,16 @@ import os
 import pty
 import re
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
+import yaml
+
+TRAIN = "mkdir -p models/digits && cp data/digits/examples/part models/digits/model.keras"
 
 SLOW_TRAIN = "echo 'epoch 1/9' && sleep 1000"
 DEAF_TRAIN = "trap '' INT TERM; echo 'epoch 1/9'; sleep 1000 & sleep 1001"  # only SIGKILL ends it
@@ -149,3 +153,108 @@ def test_on_a_terminal_a_table_lives_and_no_line_is_lost(project):
     assert "\x1b[" in text
     for expected in ("epoch 1/2 loss 0.5", "unchanged", "failed", "boom", "stage train failed with exit code 3"):
         assert expected in text
+
+
+def test_a_second_run_waits_for_the_first_and_then_finds_all_up_to_date(project):
+    project.write_stages(train=f"echo 'epoch 1/9' && sleep 3 && {TRAIN}")
+    first = project.headrace("run", "digits")
+    wait_for(first, "epoch 1/9")
+    second = project.headrace("run", "digits")
+    shown, _ = second.communicate(timeout=60)
+    first.communicate(timeout=60)
+    assert (first.returncode, second.returncode) == (0, 0), shown
+    assert f"another process works on the same files; waiting until it has ended pid={first.pid}" in plain(shown)
+    assert shown.count("| unchanged") == 3
+
+
+def test_a_lock_is_free_again_once_its_holder_was_killed(project):
+    project.write_stages(train=SLOW_TRAIN)
+    first = project.headrace("run", "digits")
+    wait_for(first, "epoch 1/9")
+    first.kill()
+    first.communicate(timeout=30)
+    project.write_stages()
+    project.output_of("run", "digits")
+
+
+def test_dvc_by_hand_at_the_same_time_is_one_line_and_75(project):
+    project.write_stages(train=SLOW_TRAIN)
+    by_hand = subprocess.Popen(
+        [Path(sys.executable).with_name("dvc"), "repro", "register@digits"],
+        cwd=project.root,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        wait_for(by_hand, "epoch 1/9")
+        output = project.output_of("run", "digits", code=75)
+    finally:
+        os.killpg(by_hand.pid, signal.SIGKILL)
+        by_hand.communicate(timeout=30)
+    assert f"error: another dvc (process {by_hand.pid}) works on this pipeline; run again" in output
+    assert "rwlock" not in output
+
+
+def test_two_pipelines_run_at_the_same_time(project):
+    params = yaml.safe_load((project.root / "params.yaml").read_text())
+    (project.root / "params.yaml").write_text(
+        yaml.safe_dump({**params, "pipelines": ["digits", "more"], "more": params["digits"]})
+    )
+    content = {
+        "stages": {
+            "register": {
+                "matrix": {"pipeline": ["digits", "more"]},
+                # each ends only once the other has begun
+                "cmd": "touch ${item.pipeline}.started && while [ ! -e digits.started -o ! -e more.started ]; do sleep 0.1; done"
+                " && echo 1 > ${item.pipeline}.out",
+                "outs": ["${item.pipeline}.out"],
+            }
+        }
+    }
+    (project.root / "dvc.yaml").write_text(yaml.safe_dump(content))
+    runs = [project.headrace("run", name) for name in ("digits", "more")]
+    for run in runs:
+        output, _ = run.communicate(timeout=60)
+        assert run.returncode == 0, output
+    assert set(yaml.safe_load((project.root / "dvc.lock").read_text())["stages"]) >= {
+        "register@digits",
+        "register@more",
+    }
+
+
+CONFLICT = "schema: '2.0'\n<<<<<<< HEAD\nstages: {}\n=======\nstages:\n  a: 1\n>>>>>>> other\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "is empty: `git checkout dvc.lock`"),
+        (CONFLICT.encode(), "is in a git conflict: `git checkout --ours dvc.lock`"),
+        (b"\xff\xfe\x00", "is damaged: `git checkout dvc.lock`"),
+        (b"schema: '2.0'\nstages:\n  a: {cmd: [", "is damaged: `git checkout dvc.lock`"),
+        (b"schema: '2.0'\nstages: {}\n# =======\n", None),
+    ],
+)
+def test_a_lock_file_of_dvc_that_can_not_be_read_says_what_to_do(project, content, problem):
+    (project.root / "dvc.lock").write_bytes(content)
+    for command in (["run", "digits"], ["list"]):
+        output = project.output_of(*command, code=2 if problem else 0)
+        assert problem is None or (problem in output and len(output.splitlines()) == 1)
+
+
+def test_a_damaged_registry_is_found_although_every_stage_is_up_to_date(project):
+    (project.root / "mlflow.db").write_bytes(b"")
+    assert "error: MLflow's store" in project.output_of("run", "digits", code=2)
+
+
+def test_a_registration_in_a_registry_that_this_one_is_not_is_made_again(project):
+    registration = project.root / "reports" / "digits" / "registration.json"
+    registration.write_text('{"version": 1, "model": "digits"}')
+    output = project.output_of("run", "digits")
+    assert "the registry does not have the version that registration.json names" in plain(output)
+    assert not registration.exists()
+
+
+def plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
