@@ -24,6 +24,7 @@ from pipelines.paths import ProjectPaths, project_root
 from pipelines.storage.host import host_problem
 from pipelines.storage.lock import locked
 from pipelines.storage.private import make_private
+from pipelines.storage.processes import signals_as_errors
 
 # Nothing heavy may be imported above: `headrace --help` and DVC's calls pay for it. Commands import what they need.
 
@@ -277,7 +278,10 @@ def main() -> None:
     with suppress(ParamsError):  # outside of a project there is nothing to close
         make_private(ProjectPaths(project_root()).state)
     try:
-        app()
+        with signals_as_errors() as received:
+            app()
+    except SystemExit as ended:  # to typer, every signal is a Ctrl-C
+        sys.exit(128 + received[0] if received and ended.code else ended.code)
     except UserError as error:
         _leave(str(error), EXIT_SERVICE if host_problem(error.__cause__) is not None else error.exit_code)
     except Exception as error:

@@ -21,6 +21,7 @@ from pipelines.airflow.run import DagRun
 from pipelines.cluster.submit import Submitted
 from pipelines.cluster.watch import Outcome
 from pipelines.storage import dvc
+from pipelines.storage.processes import end_session
 
 KEPT_LINES = 200
 HANDED_OVER = "exited with 76"  # DVC's word on a stage that only submitted its job
@@ -57,7 +58,7 @@ class StageOperator(BaseOperator):  # type: ignore[misc]  # mypy does not follow
     def on_kill(self) -> None:
         """End the stage, and all that it has started."""
         if self._process is not None:
-            dvc.stop(self._process)
+            end_session(self._process.pid, on_poll=self._process.poll)
 
     def _repro(self, run: DagRun, environment: Mapping[str, str]) -> bool:
         """Whether the stage is up to date; False where it has handed over to a job."""

@@ -2,8 +2,10 @@
 
 import os
 import shlex
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,6 +17,7 @@ from ray.exceptions import RayError
 from components.errors import ParamsError, ServiceError
 from pipelines.cluster.loopback import private_ray
 from pipelines.storage.host import NO_ROOM, host_problem, is_full
+from pipelines.storage.processes import guarded_children
 
 # A training moves no data through the object store of an embedded cluster: the smallest one starts fastest.
 OBJECT_STORE_BYTES = 128 * 1024 * 1024
@@ -34,6 +37,8 @@ def ray_session(
         if not address:
             settings = _embedded(num_workers, object_store_bytes, use_gpu=use_gpu)
             settings |= block.enter_context(private_ray())
+            block.enter_context(guarded_children())
+        on_sigterm = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(log_to_driver=False, logging_level="ERROR", **settings)
         except (OSError, RayError, RuntimeError, ValueError) as error:
@@ -48,6 +53,8 @@ def ray_session(
             raise ServiceError(
                 f"can't start or reach {where}: {lacking or f'{reason}; try `headrace doctor`'}"
             ) from error
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_sigterm)  # again, because Ray has put its own in place
         block.callback(ray.shutdown)
         yield
 

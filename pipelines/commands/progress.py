@@ -19,7 +19,8 @@ _STAGE = re.compile(
 _FAILED = re.compile(r"^ERROR: failed to reproduce '(?P<name>[^'@]+)@[^']+'(?:.* exited with (?P<code>-?\d+))?")
 _ESCAPE_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _CHATTER = re.compile(
-    r"\s*$|> |(Generating|Updating) lock file |Use `dvc push` |If there are no processes with such PIDs|To track the changes with git|To enable auto staging"
+    r"\s*$|> |(Generating|Updating) lock file |Use `dvc push` |To track the changes with git|To enable auto staging"
+    r"|If there are no processes with such PIDs"
     r"|\s+git add |\s+dvc config core\.autostage|Data and pipelines are up to date"
 )
 

@@ -5,9 +5,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 
 import structlog
 import typer
@@ -23,7 +20,9 @@ from pipelines.paths import PipelinePaths, ProjectPaths
 from pipelines.storage import dvc
 from pipelines.storage.graph import stage_graph
 from pipelines.storage.host import NO_ROOM, host_problem_in, is_full
-from pipelines.tracking.server import check
+from pipelines.storage.processes import Stopped
+from pipelines.tracking.server import check, database_of
+from pipelines.tracking.store import check_store
 
 log = structlog.get_logger()
 
@@ -46,16 +45,15 @@ def run(pipeline: Pipeline, paths: PipelinePaths) -> int:
     follow = show.live if on_terminal else show.plain
     try:
         with (
-            _signals_as_errors(),
             dvc.repro(paths.root, f"register@{pipeline.name}") as process,
             follow(progress) as take,
         ):
             for line in process.stdout or ():
                 take(line)
             progress.end(failed=process.wait() != 0)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         typer.echo("interrupted; all that was started has ended", err=True)
-        return INTERRUPTED
+        return stopped.exit_code if isinstance(stopped, Stopped) else INTERRUPTED
     if process.returncode != 0:
         return _explain(progress, lines_were_shown=not on_terminal, disk_is_full=is_full(paths.root))
     seconds = time.monotonic() - started_seconds
@@ -109,34 +107,15 @@ def _signal_of(exit_code: int) -> signal.Signals | None:
 
 def _forget_other_registration(paths: PipelinePaths) -> None:
     """Remove a registration.json that names a version which this registry does not have: register then runs again."""
-    from pipelines.tracking.registry import has_version  # a tenth of a second
-
     registration = json.loads(paths.registration.read_text(encoding="utf-8")) if paths.registration.is_file() else {}
     number = registration.get("version")
-    if number is None or has_version(paths.root, paths.pipeline, number):
+    database = database_of(paths.root)
+    if number is None or database is None:  # a server is asked by `register` only
+        return
+    seen = check_store(database)
+    if seen is not None and number <= seen.versions.get(paths.pipeline, 0):
         return
     log.warning(
         "the registry does not have the version that registration.json names; it is registered again", version=number
     )
     paths.registration.unlink()
-
-
-@contextmanager
-def _signals_as_errors() -> Iterator[None]:
-    """Let Ctrl-C, `kill` or a closed terminal end the block like an error, so that it ends what it has started."""
-
-    def leave(number: int, _frame: FrameType | None) -> None:
-        for other in previous:
-            signal.signal(other, signal.SIG_IGN)  # a second one must not cut the ending short
-        if number != signal.SIGINT:
-            sys.exit(128 + number)
-        raise KeyboardInterrupt
-
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        for number in previous:
-            signal.signal(number, leave)
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

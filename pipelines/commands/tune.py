@@ -4,7 +4,6 @@ import signal
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import FrameType
 
 import typer
 
@@ -26,6 +25,7 @@ from pipelines.commands.trial_table import TrialTable
 from pipelines.params import Pipeline, load_pipeline
 from pipelines.paths import PipelinePaths, ProjectPaths
 from pipelines.storage.edit_params import difference, edited, with_values, write
+from pipelines.storage.processes import Stopped
 from pipelines.tracking.runs import Status
 from pipelines.tracking.search_runs import SearchRuns
 from pipelines.tracking.sweep import owner_tags
@@ -78,10 +78,10 @@ def tune(pipeline: Pipeline, paths: PipelinePaths, search: Search, *, apply: boo
     if len(outcomes) < len(plan):
         try:
             _train(plan, search, paths, outcomes)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stopped:
             done = sum(outcome.status != "failed" for outcome in outcomes.values())
             typer.echo(f"interrupted with {_counted(done)} done; the same command goes on with the rest", err=True)
-            return INTERRUPTED
+            return stopped.exit_code if isinstance(stopped, Stopped) else INTERRUPTED
     best = _best(plan, outcomes, metric=search.metric)
     figures = kept_figures(best.trial, outcomes[best.number])
     typer.echo(f"best: trial {best.number}, {search.metric} {figures[search.metric]:.4f}, {values_text(best.values)}")
@@ -91,7 +91,6 @@ def tune(pipeline: Pipeline, paths: PipelinePaths, search: Search, *, apply: boo
 
 def _train(plan: Sequence[Planned], search: Search, paths: PipelinePaths, outcomes: dict[int, Outcome]) -> None:
     """Train the trials that have no outcome yet, and add theirs as they end."""
-    signal.signal(signal.SIGTERM, _stop)
     trials = [one.trial for one in plan if one.number not in outcomes]
     runs = _runs(plan, search, paths)
     use_gpu = trials[0].pipeline.train.use_gpu
@@ -101,7 +100,6 @@ def _train(plan: Sequence[Planned], search: Search, paths: PipelinePaths, outcom
             TrialTable(plan, metric=search.metric) as table,
             ray_session(num_workers=search.at_once, use_gpu=use_gpu),
         ):
-            signal.signal(signal.SIGTERM, _stop)  # again, because Ray has put its own in place
             watcher = _watcher({one.number: one for one in plan}, outcomes, runs, table)
             run_trials(
                 trials,
@@ -160,8 +158,8 @@ def _truthful_status(runs: SearchRuns) -> Iterator[None]:
     """Close the search's MLflow run as KILLED or FAILED where the block does not come to its end."""
     try:
         yield
-    except KeyboardInterrupt:
-        runs.end("KILLED", "interrupted")
+    except KeyboardInterrupt as stopped:
+        runs.end("KILLED", str(stopped) or "interrupted")
         raise
     except BaseException as error:
         runs.end("FAILED", f"{type(error).__name__}: {error}"[:500])
@@ -211,8 +209,3 @@ def _show_difference(pipeline: Pipeline, paths: PipelinePaths, best: Planned, *,
 
 def _counted(trials: int) -> str:
     return f"{trials} trial{'' if trials == 1 else 's'}"
-
-
-def _stop(signal_number: int, _frame: FrameType | None) -> None:
-    """SIGTERM ends the search as Ctrl-C does."""
-    raise KeyboardInterrupt(f"signal {signal_number}")

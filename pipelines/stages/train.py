@@ -3,13 +3,11 @@
 import csv
 import json
 import shutil
-import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import structlog
@@ -52,7 +50,6 @@ def train(pipeline: Pipeline, paths: PipelinePaths, *, force: bool = False) -> N
     of a job server, as a job there. A training of the same identity that is here, or in the storage that the job server
     shares, is taken as it is; with `force` it is forgotten, and trained again from the first step.
     """
-    signal.signal(signal.SIGTERM, _stop)
     check(paths.root)
     deliver(paths.root)
     told = read_handoff(paths.root)
@@ -166,7 +163,6 @@ def _train(job: TrainJob, run: TrainingRun) -> list[dict[str, Any]]:
         return groups
     shutil.rmtree(job.folder / "ray", ignore_errors=True)  # Ray's own notes; the checkpoints are beside them
     with ray_session(num_workers=job.train.max_workers, use_gpu=job.train.use_gpu):
-        signal.signal(signal.SIGTERM, _stop)  # again, because Ray has put its own in place
         fit(job, on_event=partial(_on_event, run=run, groups=groups))
     return groups
 
@@ -248,15 +244,10 @@ def _truthful_status(run: TrainingRun) -> Iterator[None]:
     """Close the MLflow run as FINISHED, FAILED or KILLED by how the block ends."""
     try:
         yield
-    except KeyboardInterrupt:
-        run.close("KILLED", "interrupted")
+    except KeyboardInterrupt as stopped:
+        run.close("KILLED", str(stopped) or "interrupted")
         raise
     except BaseException as error:
         run.close("FAILED", f"{type(error).__name__}: {error}"[:500])
         raise
     run.close("FINISHED")
-
-
-def _stop(signal_number: int, _frame: FrameType | None) -> None:
-    """SIGTERM ends the stage as Ctrl-C does: workers stopped, run closed as KILLED."""
-    raise KeyboardInterrupt(f"signal {signal_number}")

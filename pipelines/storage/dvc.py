@@ -4,12 +4,10 @@ import fcntl
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +16,10 @@ import yaml
 
 from components.errors import ServiceError, StoreError
 from pipelines.paths import PipelinePaths, ProjectPaths
+from pipelines.storage.atomic import replace_file
 from pipelines.storage.lock import locked
+from pipelines.storage.processes import end_session, guarded_session
 
-# SIGINT lets a stage close its MLflow run; what still lives after it is ended harder. Less than 10 s together.
-STOP_SIGNALS_SECONDS = ((signal.SIGINT, 7.0), (signal.SIGTERM, 0.7), (signal.SIGKILL, 1.0))
 LIMIT_SECONDS = 3600  # for a pull of all that a pipeline has; everything else takes seconds
 
 
@@ -47,17 +45,18 @@ def repro(
 
     With `single_item` only that stage is looked at, not those before it; with `pull` what ran elsewhere is
     brought from DVC's remote; `extra` are environment variables. However the
-    block ends, nothing that was started lives after it. A Ctrl-C in the terminal reaches only the caller: the processes
-    have their own session.
+    block ends, also by SIGKILL, nothing that was started lives 10 s after it. A Ctrl-C in the terminal reaches only the
+    caller: the processes have their own session.
 
     It waits for whoever brings the same pipeline up to date: a second `dvc repro` of a stage would fail at once. Others
     wait for each other only while DVC reads and writes dvc.lock.
     """
     _discard_damaged_lock_notes(root)
     check_lock_file(root)
+    _release_dead_holders(root)
     options = [*(["--single-item"] if single_item else []), *(["--pull"] if pull else [])]
     with (
-        locked(PipelinePaths(root, target.partition("@")[2]).repro_lock),
+        locked(PipelinePaths(root, target.partition("@")[2]).repro_lock) as lock,
         subprocess.Popen(
             [_dvc(), "--wait-for-lock", "repro", *options, target],
             cwd=root,
@@ -70,27 +69,43 @@ def repro(
             errors="replace",
             start_new_session=True,
         ) as process,
+        guarded_session(process.pid, keep_open=[lock]),  # who comes after waits until what we started has ended
     ):
         try:
             yield process
         finally:
-            stop(process)
+            end_session(process.pid, on_poll=process.poll)
 
 
-def stop(process: subprocess.Popen[str]) -> None:
-    """Stop what `repro` started, with all that it started in turn; at once if it has all ended by itself."""
-    for number, wait_seconds in STOP_SIGNALS_SECONDS:
-        if not _session(process.pid):
-            return
-        if number is signal.SIGINT:
-            _send(os.killpg, process.pid, number)  # as a terminal would
-        else:
-            for member in _session(process.pid):
-                _send(os.kill, member, number)
-        deadline = time.monotonic() + wait_seconds
-        while _session(process.pid) and time.monotonic() < deadline:
-            process.poll()
-            time.sleep(0.05)
+def _release_dead_holders(root: Path) -> None:
+    """Take the entries of dead processes out of DVC's lock of stages.
+
+    DVC does so itself, but not for a zombie (in a container nobody may reap it), nor where another process has the id.
+    """
+    file = root / ".dvc" / "tmp" / "rwlock"  # held over its change, as DVC does, through the lock beside it
+    if not file.is_file():
+        return
+    with file.with_name(f"{file.name}.lock").open("a") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        try:
+            holders: dict[str, dict[str, Any]] = json.loads(file.read_bytes())
+            written = {path: one for path, one in holders.get("write", {}).items() if _is_dvc(one["pid"])}
+            read = {
+                path: [one for one in some if _is_dvc(one["pid"])] for path, some in holders.get("read", {}).items()
+            }
+        except (ValueError, AttributeError, KeyError, TypeError):  # a dvc that was killed while it wrote: none holds it
+            written, read = {}, {}
+        with replace_file(file) as temporary:
+            kept = {"write": written, "read": {path: some for path, some in read.items() if some}}
+            temporary.write_text(json.dumps(kept), encoding="utf-8")
+
+
+def _is_dvc(pid: int) -> bool:
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and any("dvc" in word for word in process.cmdline())
+    except psutil.Error:
+        return False
 
 
 def blocking_process(lines: Iterable[str]) -> str | None:
@@ -202,27 +217,3 @@ def _dvc() -> str:
     if not command.exists():
         raise ServiceError(f"no dvc beside {sys.executable}; run `make setup`")
     return str(command)
-
-
-def _session(leader: int) -> list[int]:
-    """Every living process of a session. By session, not by group: Ray puts its workers in groups of their own."""
-    return [pid for pid in psutil.pids() if _session_of(pid) == leader and not _is_zombie(pid)]
-
-
-def _session_of(pid: int) -> int | None:
-    try:
-        return os.getsid(pid)
-    except OSError:  # it has just ended, or belongs to the system
-        return None
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return True
-
-
-def _send(send: Callable[[int, int], None], receiver: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        send(receiver, number)

@@ -12,8 +12,11 @@ log = structlog.get_logger()
 
 
 @contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """Hold the lock of that name for the length of the block; the system lets go of it when the process ends."""
+def locked(file: Path) -> Iterator[int]:
+    """Hold the lock of that name for the length of the block; the system lets go of it when the process ends.
+
+    Yields its file descriptor: a process that inherits it holds the lock, too.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a+") as stream:
         try:
@@ -26,4 +29,4 @@ def locked(file: Path) -> Iterator[None]:
         stream.truncate(0)
         stream.write(str(os.getpid()))
         stream.flush()
-        yield
+        yield stream.fileno()

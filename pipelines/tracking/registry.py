@@ -17,8 +17,7 @@ from pipelines.paths import ProjectPaths
 from pipelines.storage.atomic import replace_file
 from pipelines.tracking.journal import keep_move, move_of
 from pipelines.tracking.packaging import MODEL_FILE, package
-from pipelines.tracking.server import address_of, asking, connect, database_of
-from pipelines.tracking.store import check_store
+from pipelines.tracking.server import address_of, asking, connect
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -56,17 +55,6 @@ def versions(root: Path, name: str) -> list[Version]:
             found += [_version(one) for one in page]
             if not (token := page.token):
                 return found
-
-
-def has_version(root: Path, name: str, number: int) -> bool:
-    """Whether the registry has, or had, that version; True where a server can't be asked."""
-    if (database := database_of(root)) is not None:  # seconds of importing MLflow are saved
-        seen = check_store(database)
-        return seen is not None and number <= seen.versions.get(name, 0)
-    try:
-        return any(version.number == number for version in versions(root, name))
-    except ServiceError:
-        return True
 
 
 def alias_version(root: Path, name: str, alias: str) -> Version | None:

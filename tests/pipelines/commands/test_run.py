@@ -118,6 +118,7 @@ def test_a_pipeline_that_is_not_there_is_one_line_and_2(project):
         (DEAF_TRAIN, signal.SIGINT, 130),
         (SLOW_TRAIN, signal.SIGTERM, 143),
         (SLOW_TRAIN, signal.SIGHUP, 129),
+        (SLOW_TRAIN, signal.SIGQUIT, 131),
     ],
 )
 def test_a_stop_leaves_no_process_and_no_lock(project, train, number, exit_code):
@@ -167,14 +168,20 @@ def test_a_second_run_waits_for_the_first_and_then_finds_all_up_to_date(project)
     assert shown.count("| unchanged") == 3
 
 
-def test_a_lock_is_free_again_once_its_holder_was_killed(project):
-    project.write_stages(train=SLOW_TRAIN)
+@pytest.mark.parametrize("train", [SLOW_TRAIN, DEAF_TRAIN])
+def test_sigkill_leaves_no_process_after_ten_seconds_and_the_next_run_waits_for_their_end(project, train):
+    project.write_stages(train=train)
     first = project.headrace("run", "digits")
     wait_for(first, "epoch 1/9")
+    started = list(living_below(project.root))
+    assert len(started) > 1
+    killed_seconds = time.monotonic()
     first.kill()
-    first.communicate(timeout=30)
     project.write_stages()
-    project.output_of("run", "digits")
+    project.output_of("run", "digits")  # at once
+    assert time.monotonic() - killed_seconds < 20
+    assert living_below(project.root) == []
+    first.communicate(timeout=30)
 
 
 def test_dvc_by_hand_at_the_same_time_is_one_line_and_75(project):
@@ -206,7 +213,8 @@ def test_two_pipelines_run_at_the_same_time(project):
             "register": {
                 "matrix": {"pipeline": ["digits", "more"]},
                 # each ends only once the other has begun
-                "cmd": "touch ${item.pipeline}.started && while [ ! -e digits.started -o ! -e more.started ]; do sleep 0.1; done"
+                "cmd": "touch ${item.pipeline}.started"
+                " && while [ ! -e digits.started -o ! -e more.started ]; do sleep 0.1; done"
                 " && echo 1 > ${item.pipeline}.out",
                 "outs": ["${item.pipeline}.out"],
             }
@@ -258,3 +266,9 @@ def test_a_registration_in_a_registry_that_this_one_is_not_is_made_again(project
 
 def plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def test_following_a_run_loads_nothing_that_takes_over_signals():
+    """Polars puts a handler of SIGINT in place that lets a blocked read go on: a Ctrl-C would be lost."""
+    code = "import sys, pipelines.commands.run, pipelines.__main__; sys.exit('polars' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
