@@ -45,6 +45,11 @@ class Rendezvous:
                 f"the group's secret has {len(self.secret)} bytes, expected at least {MINIMUM_SECRET_BYTES}; make it "
                 "with secrets.token_bytes(32)"
             )
+        if self.listener.getsockname()[0] in ("0.0.0.0", "::"):  # noqa: S104
+            raise TrainingError(
+                f"worker {self.rank} listens on all interfaces, expected one address; listen on 127.0.0.1, or on the "
+                "address that the other nodes know"
+            )
 
     @property
     def num_workers(self) -> int:
@@ -66,7 +71,10 @@ class Neighbours(NamedTuple):
 
 
 def listen(addresses: Sequence[Address], *, rank: int, secret: bytes) -> Rendezvous:
-    """Listen at this worker's address of `addresses`; raises OSError where it can't."""
+    """Listen at this worker's address of `addresses`.
+
+    Raises OSError where it can't, TrainingError for an address that means all interfaces.
+    """
     host = addresses[rank][0]
     return Rendezvous(rank, addresses, secret, socket.create_server(addresses[rank], family=_family(host)))
 

@@ -18,10 +18,11 @@ from components.training.workers.rendezvous import NONCE_BYTES, PROOF_BYTES, Ren
 SECRET = bytes(range(32))
 
 
-def places(num_workers: int, secret: bytes = SECRET) -> list[Rendezvous]:
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(num_workers)]
-    addresses = [listener.getsockname() for listener in listeners]
-    return [Rendezvous(rank, addresses, secret, listener) for rank, listener in enumerate(listeners)]
+def places(num_workers: int, host: str = "127.0.0.1") -> list[Rendezvous]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listeners = [socket.create_server((host, 0), family=family) for _ in range(num_workers)]
+    addresses = [listener.getsockname()[:2] for listener in listeners]
+    return [Rendezvous(rank, addresses, SECRET, listener) for rank, listener in enumerate(listeners)]
 
 
 def meet(group: list[Rendezvous], *, timeout_seconds: float = 20.0) -> list[object]:
@@ -64,6 +65,25 @@ def caught(address: tuple[str, int], messages: list[bytes], *, until_seconds: fl
 def test_every_worker_is_connected_with_both_neighbours(num_workers):
     heard = meet(places(num_workers))
     assert heard == [(b"d%d" % rank, b"h%d" % rank) for rank in [num_workers - 1, *range(num_workers - 1)]]
+
+
+def test_workers_meet_by_ipv6_too():
+    try:
+        group = places(2, "::1")
+    except OSError:
+        pytest.skip("no IPv6 here")
+    assert meet(group) == [(b"d1", b"h1"), (b"d0", b"h0")]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_a_worker_never_listens_on_all_interfaces(host):
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, 0), family=family)
+    except OSError:
+        pytest.skip("no IPv6 here")
+    with listener, pytest.raises(TrainingError, match="worker 0 listens on all interfaces, expected one address"):
+        Rendezvous(0, [(host, 1)], SECRET, listener)
 
 
 def test_nobody_listens_any_more_once_all_have_met():
