@@ -92,6 +92,8 @@ def test_the_whole_stack(stack: Stack, folder: Path) -> None:
     check_mlflow(variables)
     processes = processes_of(read_record(folder / "state.json"))
     check_addresses(processes)
+    check_backends(folder, processes)
+    check_files(folder)
     again = stack("up")
     assert again.returncode == 0
     assert "up already" in again.stdout
@@ -163,10 +165,37 @@ def check_mlflow(variables: dict[str, str]) -> None:
     assert httpx.post(f"{url}/mlflow/experiments/create", json={"name": "kept"}).status_code == 200
     assert httpx.put(f"{url}/mlflow-artifacts/artifacts/a.txt", content=b"kept").status_code == 200
     assert object_store(variables).get_object(Bucket="headrace-mlflow", Key="a.txt")["Body"].read() == b"kept"
+    check_strangers(url)
+
+
+def check_strangers(url: str) -> None:
+    """A page of another site in a person's browser can't use MLflow, which has no log-in."""
+    search = {"url": f"{url}/mlflow/experiments/search", "json": {"max_results": 10}}
+    assert httpx.post(**search).status_code == 200
+    assert httpx.post(**search, headers={"Host": "example.org"}).status_code == 403  # by a name that leads here
+    assert httpx.post(**search, headers={"Origin": "https://example.org"}).status_code == 403
+
+
+def check_backends(folder: Path, processes: list[psutil.Process]) -> None:
+    """The servers behind S3 ask for no key: they are on no port, and their sockets in a closed folder."""
+    servers = [one for one in processes if any("swift_server.py" in part for part in one.cmdline())]
+    ends = [end for one in servers for end in one.net_connections("inet") if end.status == psutil.CONN_LISTEN]
+    assert (len(servers), len(ends)) == (4, 1)
+    sockets = [*folder.glob("data/s3-settings/*.socket")]
+    assert len(sockets) == 3
+    assert sockets[0].parent.stat().st_mode & 0o077 == 0
+
+
+def check_files(folder: Path) -> None:
+    """What other users can get at is no more than the way to PostgreSQL's folder."""
+    made = [folder, *folder.iterdir(), *(folder / "data").iterdir(), (folder / "logs" / "ray").resolve()]
+    opened = {path.name for path in made if not path.is_symlink() and path.stat().st_mode & 0o077}
+    assert opened <= {folder.name, "data"}
+    assert all(path.stat().st_mode & 0o066 == 0 for path in made)
 
 
 def check_addresses(processes: list[psutil.Process]) -> None:
-    """Every server listens on this machine's loopback address, and no file of secrets is open to others."""
+    """Every server listens on this machine's loopback address."""
     listening = {
         connection.laddr.ip
         for process in processes
