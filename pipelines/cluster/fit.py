@@ -121,9 +121,9 @@ class _Waiting:
 
     def pass_on(self, event: dict[str, Any]) -> None:
         """Pass an event on; workers that are lost are waited for again."""
-        if event["kind"] == "lost":
+        if event.get("kind") == "lost":
             self.begin()
-        elif event["kind"] in ("group", "epoch", "progress"):
+        elif event.get("kind") == "placed":
             self._since_seconds = None
         self._on_event(event)
 

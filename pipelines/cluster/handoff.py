@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -48,6 +49,7 @@ class Handoff(Settings):
     git_commit: str
     git_dirty: bool | None = None
     ray_address: str
+    python: str = ""  # of whoever submitted it, such as 3.11; a job server does not say its own
 
 
 def is_in_job() -> bool:
@@ -82,13 +84,29 @@ def make_handoff(paths: PipelinePaths, *, run_name: str, start_weights: Path | N
         start_weights=start_name(start_weights) if start_weights else None,
         **git_state(paths.root)._asdict(),
         ray_address=os.environ.get("RAY_ADDRESS", ""),
+        python=_python(),
     )
 
 
 def read_handoff(root: Path) -> Handoff | None:
-    """Return what was shipped with the code; None where this is not a job that Headrace has submitted."""
+    """Return what was shipped with the code; None where this is not a job that Headrace has submitted.
+
+    Raises ParamsError where the cluster has another Python than whoever submitted it.
+    """
     file = ProjectPaths(root).handoff
-    return Handoff.model_validate_json(file.read_text(encoding="utf-8")) if is_in_job() and file.is_file() else None
+    if not (is_in_job() and file.is_file()):
+        return None
+    handoff = Handoff.model_validate_json(file.read_text(encoding="utf-8"))
+    if handoff.python not in ("", _python()):
+        raise ParamsError(
+            f"this was submitted from Python {handoff.python}, and the cluster has Python {_python()}: expected the "
+            "same on both; install it on all nodes, or submit from such a Python"
+        )
+    return handoff
+
+
+def _python() -> str:
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def owner() -> str:

@@ -11,7 +11,7 @@ import ray
 from pipelines.cluster.job import PROGRESS, STOP, TrainJob
 from pipelines.storage.atomic import replace_file
 
-Kind = Literal["group", "epoch", "progress", "note", "lost"]
+Kind = Literal["group", "epoch", "progress", "note", "lost", "placed"]
 MAILBOX_TIMEOUT_SECONDS = 60.0
 
 

@@ -47,11 +47,14 @@ def train_on_worker(config: dict[str, str]) -> None:
     """
     import ray.train
 
-    from components.training.observer import Stopped
-
     job = TrainJob.model_validate_json(config["job"])
     context = ray.train.get_context()
     rank = context.get_world_rank()
+    if rank == 0:
+        tell(job, "placed", {})  # before the seconds of TensorFlow's import: the cluster had room
+
+    from components.training.observer import Stopped
+
     try:
         _require_versions(job)
         job = on_this_node(job)

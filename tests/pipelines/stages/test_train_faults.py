@@ -113,8 +113,9 @@ def test_mlflow_is_away_for_the_whole_training_and_is_told_later(undisturbed, di
     disturbed.assert_as_undisturbed(undisturbed)
 
 
-# One layer of 200 MB (and as much for its gradient, Adam's two slots and the checkpoint).
-WIDE = {"layers": [{"kind": "dense", "units": 800_000, "activation": "relu"}]}
+# Each worker's half of a batch gives this layer 157 MB of outputs, and as much for their gradients.
+WIDE = {"layers": [{"kind": "dense", "units": 1 << 16, "activation": "relu"}]}
+WIDE_BATCH = 1200
 HEADROOM_BYTES = 1 << 28
 
 
@@ -128,7 +129,7 @@ def limit_memory(process, workers) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_worker_without_memory_is_followed_by_one_more_and_no_third(project, session_processes, times):
-    project.change_train(epochs=1, model=WIDE, max_failures=0)
+    project.change_train(epochs=1, model=WIDE, global_batch_size=WIDE_BATCH, max_failures=0)
     process, output, limited = project.start(), "", 0
     for line in process.stdout:
         output += line
@@ -136,6 +137,7 @@ def test_a_worker_without_memory_is_followed_by_one_more_and_no_third(project, s
             limit_memory(process, session_processes(process.pid, WORKER))
             limited += 1
     process.wait(60)
+    assert limited == times, output
     _, [run] = project.runs()
     assert "out of memory; the training goes on from its last checkpoint, once" in output
     assert "out of memory" in run.data.tags["headrace.retried_after"]
