@@ -184,7 +184,7 @@ def _on_event(event: dict[str, Any], *, run: TrainingRun, groups: list[dict[str,
         case "note":
             log.warning(event["note"])
         case "lost":
-            log.warning("a group of workers was lost; another begins", **event)
+            log.warning("a group of workers was lost", **event)
         case "retry":
             log.warning("out of memory; the training goes on from its last checkpoint, once", **event)
             run.tag({"retried_after": event["reason"]})
