@@ -13,6 +13,8 @@ import ray
 import structlog
 from ray._private import services
 
+from components.errors import ServiceError, UserError
+
 ADDRESS = "127.0.0.1"
 # Says to everything that Ray starts in turn that this machine is alone. Ray looks for it on Linux, too.
 VARIABLES = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
@@ -35,20 +37,22 @@ def private_ray() -> Iterator[dict[str, Any]]:
     """Settings of `ray.init` for a cluster that starts in this process and that only its user reaches.
 
     Ray would make its folder writable by all, and its token a file in the home folder that everybody may read. Here
-    the token is new each time and never in a file. The folder, with Ray's logs, is kept only where the block fails.
+    the token is new each time and never in a file. The folder goes with the session, except where the block fails by a
+    bug or a service: Ray's logs may say why.
     """
     accept_loopback()
-    folder = Path(tempfile.mkdtemp(prefix="headrace-", dir=_short_folder()))
+    folder, is_kept = Path(tempfile.mkdtemp(prefix="headrace-", dir=_short_folder())), False
     try:
         with _environment({**VARIABLES, "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_AUTH_MODE": None}):
             yield {"_node_ip_address": ADDRESS, "_temp_dir": str(folder / "ray")}  # Ray lets all write there
-    except Exception:
-        log.info("Ray's own logs are kept", folder=str(folder))
+    except Exception as error:
+        is_kept = isinstance(error, ServiceError) or not isinstance(error, UserError)
         raise
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        if is_kept:
+            log.info("Ray's own logs are kept", folder=str(folder))
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

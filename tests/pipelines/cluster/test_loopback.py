@@ -2,12 +2,18 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
+import psutil
 import pytest
+
+from pipelines.cluster.loopback import VARIABLES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -70,3 +76,47 @@ def test_logs_of_a_session_that_failed_are_kept_for_its_user_alone(repository, t
         assert list(folder.glob("ray/session_latest/logs/raylet.*"))
     finally:
         shutil.rmtree(folder)
+
+
+DRIVER = """
+import json, sys
+import psutil, ray
+
+@ray.remote
+def ports():
+    ends = psutil.Process().net_connections("inet")
+    return [end.laddr.port for end in ends if end.status == psutil.CONN_LISTEN]
+
+ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
+print(json.dumps(ray.get(ports.remote())))
+"""
+
+
+@pytest.mark.long
+def test_a_node_with_the_documented_options_listens_at_the_documented_ports_alone(repository, tmp_path):
+    page = (repository / "docs" / "security.md").read_text()
+    variables = dict(re.findall(r"(\w+_METRIC_PORT)=(\d+)", page))
+    ports = re.findall(r"--[\w-]+-port=\d+|--port=\d+", page)
+    temporary = tempfile.mkdtemp(prefix="ray", dir="/tmp")
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64, "RAY_USAGE_STATS_ENABLED": "0"}
+    environment = {**os.environ, **variables, **token, **VARIABLES, "HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "infra.stack.ray_node", "start", "--block", "--head", "--num-cpus=1", *ports]
+    command += ["--node-ip-address=127.0.0.1", f"--temp-dir={temporary}", "--object-store-memory=100000000"]
+    node = psutil.Popen(command, cwd=repository, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        driver = [sys.executable, "-c", DRIVER, "127.0.0.1:20000"]
+        deadline_seconds = time.monotonic() + 90
+        while True:
+            ended = subprocess.run(driver, env=environment, capture_output=True, text=True, check=False, timeout=90)
+            if ended.returncode == 0:
+                break
+            assert time.monotonic() < deadline_seconds, ended.stderr
+        ends = [end for one in node.children(recursive=True) for end in one.net_connections("inet")]
+        listening = {end.laddr.port for end in ends if end.status == psutil.CONN_LISTEN}
+        assert len(listening) > 8
+        assert {port for port in (*listening, *json.loads(ended.stdout)) if not 20000 <= port <= 20099} == set()
+    finally:
+        for one in (*node.children(recursive=True), node):
+            one.kill()
+        node.wait(30)
+        shutil.rmtree(temporary, ignore_errors=True)
