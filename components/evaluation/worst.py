@@ -11,7 +11,7 @@ import polars as pl
 from PIL import Image
 
 from components.evaluation.outcome import Mistake
-from components.examples.identity import mix
+from components.examples.mixing import mix
 from components.examples.settings import Feature, ImageFeature
 from components.sources.decoding import decode_image
 

@@ -1,4 +1,4 @@
-"""Which example is which: 64-bit ids from content, and the uniform draws that are made from ids.
+"""Which example is which: 64-bit ids from content.
 
 All of it is written out here, or a standard's: an id must be the same in ten years, on every machine and with every
 version of Polars, or examples would move between training and test.
@@ -9,32 +9,16 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
+from numpy.typing import NDArray
 
-Words = npt.NDArray[np.uint64]
+from components.examples.mixing import GOLDEN, Words, mix, scramble
 
-# splitmix64's constants, which components.training.feeding.feed needs too
-GOLDEN = 0x9E3779B97F4A7C15  # 2**64 / golden ratio: the increment
-MULTIPLIERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
-SHIFTS = (np.uint64(30), np.uint64(27), np.uint64(31))
 _MISSING = np.uint64(0x5851F42D4C957F2D)
 _BLOCK_ROWS = 1 << 15  # 256 KiB of ids: all passes over a block stay in the processor's cache
 _BLOCK_BYTES = 1 << 22
 _LENGTH, _LENGTH_BITS = np.uint64((1 << 32) - 1), np.uint64(32)
 _KEPT_BYTES = np.array([(1 << 8 * count) - 1 for count in range(9)], dtype=np.uint64)
-
-
-def mix(ids: Words, seed: int) -> Words:
-    """Return uint64[n], a uniform draw for each of uint64[n] ids: splitmix64's finalizer over the id and the seed.
-
-    Source: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
-    """
-    offset = _scramble(np.array([(seed + GOLDEN) % 2**64], dtype=np.uint64))
-    draws = ids + offset
-    for start in range(0, len(draws), _BLOCK_ROWS):
-        _scramble(draws[start : start + _BLOCK_ROWS])
-    return draws
 
 
 def example_ids(table: pl.DataFrame, *, columns: Sequence[str]) -> Words:
@@ -67,23 +51,13 @@ def _absorb_column(ids: Words, column: pl.Series) -> None:
             raise TypeError(f"column {column.name!r}: expected Float64, String, Binary or Array(UInt8), found {other}")
     if column.null_count():
         missing = column.is_null().to_numpy()
-        ids[missing] = _scramble(ids[missing] ^ _MISSING)
+        ids[missing] = scramble(ids[missing] ^ _MISSING)
 
 
 def _absorb(ids: Words, words: Words) -> None:
     ids ^= words
     ids += np.uint64(GOLDEN)  # zero is a fixed point of the finalizer
-    _scramble(ids)
-
-
-def _scramble(words: Words) -> Words:
-    """Change uint64 words in place by splitmix64's finalizer (modulo 2**64), and return them."""
-    words ^= words >> SHIFTS[0]
-    words *= MULTIPLIERS[0]
-    words ^= words >> SHIFTS[1]
-    words *= MULTIPLIERS[1]
-    words ^= words >> SHIFTS[2]
-    return words
+    scramble(ids)
 
 
 def _number_words(column: pl.Series) -> Words:
@@ -153,7 +127,7 @@ def _image_words(column: pl.Series) -> Words:
     return digests
 
 
-def _placed(words: Words, positions: npt.NDArray[np.int64]) -> Words:
+def _placed(words: Words, positions: NDArray[np.int64]) -> Words:
     """Change words in place so that the same word elsewhere in a text or image counts differently, and return them."""
     words ^= mix(positions.astype(np.uint64), 0)
-    return _scramble(words)
+    return scramble(words)

@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 import polars as pl
 
-from components.examples.identity import Words
+from components.examples.mixing import Words
 from components.examples.shards import scan_files
 from components.examples.split_settings import Split
 from components.examples.splits import assign_split

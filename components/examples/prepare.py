@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from components.examples.identity import Words
+from components.examples.mixing import Words
 from components.examples.runs import write_run
 from components.examples.settings import ExampleSchema, NumberFeature, RowSchema
 from components.examples.table import example_table, unique_words

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from components.errors import DataError
-from components.examples.identity import mix
+from components.examples.mixing import mix
 from components.examples.split_settings import Split
 
 SPLITS = pl.Enum(["train", "validation", "test"])

@@ -7,7 +7,8 @@ import polars as pl
 import pyarrow as pa
 
 from components.errors import DataError
-from components.examples.identity import Words, example_ids
+from components.examples.identity import example_ids
+from components.examples.mixing import Words
 from components.examples.moments import parse_time
 from components.examples.settings import ExampleSchema
 from components.examples.validation import CheckedPart

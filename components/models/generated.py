@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.errors import DataError
-from components.examples.identity import mix
+from components.examples.mixing import mix
 
 NOISE = "noise"  # the name of the model's input
 _MOST_IMAGES = 1000  # at once

@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from components.errors import DataError
-from components.examples.identity import mix
+from components.examples.mixing import mix
 from components.transforms.fitted import FIRST, PADDING
 from components.transforms.tokens import Unit, token_ids, tokens_of
 

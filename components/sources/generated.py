@@ -7,7 +7,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from components.examples.identity import mix
+from components.examples.mixing import mix
 from components.sources.generated_settings import EvenX, GeneratedPart, GeneratedSource, NormalX, UniformX, X
 
 # Nine: libraries of mathematics differ in the last of about sixteen digits from one processor to the next.

@@ -10,7 +10,7 @@ import polars as pl
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from components.examples.identity import Words, mix
+from components.examples.mixing import Words, mix
 from components.examples.settings import ImageFeature
 from components.examples.split_settings import Split
 from components.examples.splits import assign_split

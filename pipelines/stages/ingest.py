@@ -17,7 +17,8 @@ from components.errors import DataError
 from components.evaluation.drift import VersionProfile, compare
 from components.evaluation.profile import decoded_of, profile_of, summarize_table
 from components.examples import shards
-from components.examples.identity import Words, example_ids
+from components.examples.identity import example_ids
+from components.examples.mixing import Words
 from components.examples.prepare import read
 from components.examples.runs import open_run, plan_shards, read_column, read_ranges
 from components.examples.schema import arrow_schema

@@ -15,7 +15,7 @@ import structlog
 
 from components.errors import DataError
 from components.examples import shards
-from components.examples.identity import Words
+from components.examples.mixing import Words
 from components.examples.overlap import Overlap, can_overlap, held_out_content, training_content_among
 from components.examples.settings import ADDED_COLUMNS, CategoryLabel, Feature, Label
 from components.examples.split_settings import Split

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import structlog
 
-from components.examples.identity import Words
+from components.examples.mixing import Words
 from components.examples.prepare import Block, Prepared, prepare
 from components.examples.runs import RANGES
 from components.examples.settings import ExampleSchema

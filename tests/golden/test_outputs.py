@@ -1,6 +1,5 @@
 """A result's identity counts versions of numerics, not bytes of code: these outputs show when one must be raised."""
 
-import csv
 import hashlib
 import json
 from collections.abc import Callable
@@ -17,9 +16,13 @@ from components.evaluation.settings import Threshold
 from components.examples.shards import scan
 from components.examples.splits import SPLITS
 from components.models.saved import load_model
-from components.training import checkpoints
+from components.training.checkpoints import Checkpoint
+from components.training.loop import Worker, train_worker
+from components.training.observer import Observer
+from components.transforms.fitted import FittedTable
+from pipelines.cluster.columns import remove_columns, split_columns, validation_columns
 from pipelines.cluster.job import TrainJob
-from pipelines.cluster.worker import _train
+from pipelines.cluster.worker import _save_model
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths
 from pipelines.stages.evaluate import outcome_of
@@ -131,11 +134,11 @@ def test_what_stages_compute_is_what_their_version_computes(tmp_path, check: Che
         train=pipeline.train,
     )
     job.folder.mkdir()
-    _train(job, rank=0, num_workers=1, threads=1)
-    check("train", case, training(job))
+    final, model = trained(job)
+    check("train", case, described(final))
     outcome = outcome_of(
         scan(paths.examples).sort("example_id").head(20).collect(),
-        load_model(job.results / "model.keras"),
+        load_model(model),
         pipeline,
         paths,
     )
@@ -156,13 +159,28 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def training(job: TrainJob) -> dict[str, Any]:
-    with (job.results / "history.csv").open(encoding="utf-8", newline="") as file:
-        history = [
-            {name: float(value) for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)
-        ]
-    weights = checkpoints.load(job.results / "checkpoint").best_weights
-    return {"history": history, "weights": [[float(one.sum()), float(np.abs(one).sum())] for one in weights]}
+def trained(job: TrainJob) -> tuple[Checkpoint, Path]:
+    """What one worker makes of the splits, and the saved model."""
+    fitted = FittedTable.model_validate_json(job.statistics.read_text(encoding="utf-8"))
+    final = train_worker(
+        split_columns(job, "train", fitted=fitted),
+        validation_columns(job, fitted=fitted),
+        label=fitted.label,
+        training=job.train,
+        worker=Worker(0, 1),
+        folder=job.checkpoints,
+        observer=Observer(),
+    )
+    remove_columns(job)
+    model = job.folder / "model.keras"
+    _save_model(model, job, fitted, final)
+    return final, model
+
+
+def described(final: Checkpoint) -> dict[str, Any]:
+    """Metrics of every epoch, and of each array of the best weights its sum and that of its absolute values."""
+    history = [{name: value for name, value in one.items() if name != "seconds"} for one in final.state.history]
+    return {"history": history, "weights": [[float(one.sum()), float(np.abs(one).sum())] for one in final.best_weights]}
 
 
 def test_the_gate_decides_as_its_version_decides(check: Check):

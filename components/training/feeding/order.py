@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from components.examples.identity import GOLDEN, MULTIPLIERS, SHIFTS
+from components.examples.mixing import GOLDEN, MULTIPLIERS, SHIFTS
 from components.training.batches import Windows, batch_slice
 
 _BLOCK_STREAM = np.uint64(1 << 63)  # added to the epoch, it seeds the order of blocks

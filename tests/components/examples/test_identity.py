@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.examples.identity import example_ids, mix
+from components.examples.identity import example_ids
+from components.examples.mixing import mix
 
 numbers = st.none() | st.floats(allow_nan=False)
 texts = st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
