@@ -27,7 +27,7 @@ def main(kind: str, settings: Path) -> None:
     def bind(conf: dict[str, Any]) -> socket.socket:
         path = Path(folder) / f"{conf['bind_port']}.socket"
         path.unlink(missing_ok=True)
-        return listen(str(path), family=socket.AF_UNIX)
+        return listen(str(path), family=socket.AF_UNIX, backlog=4096)  # as Swift itself on a port
 
     def connect(connection: BufferedHTTPConnection) -> None:
         connection._connected_time = time.time()
