@@ -18,6 +18,7 @@ MAX_DEPTH = 100
 MAX_NODES = 1_000_000  # with each alias counted as what it stands for
 _MAX_NUMBER_CHARACTERS = 100  # Python itself refuses to read decimal integers of more than 4,300
 _TAG = "tag:yaml.org,2002:"
+_ODD_LINE_ENDS = re.compile("[\x85\u2028\u2029]")
 _SPECIAL_FLOATS = {".inf": "inf", "+.inf": "inf", "-.inf": "-inf", ".nan": "nan"}
 
 
@@ -104,8 +105,11 @@ def read_yaml(text: str, *, name: str) -> Any:
     Raises ParamsError of one line, with `name` and the line's number, for what is not YAML, for a key that stands twice
     in one place, for values that readers take differently, and for nesting or aliases without bound.
     """
+    if odd := _ODD_LINE_ENDS.search(text):
+        number = text.count("\n", 0, odd.start()) + 1
+        raise ParamsError(f"{name}: line {number}: a line end to some readers only ({odd[0]!a}); write it as an escape")
     try:
-        _check_depth(text)
+        _check_events(text)
         loader = _Loader(text)
         try:
             node = loader.get_single_node()
@@ -146,13 +150,18 @@ def _problem(node: Any, what: str) -> yaml.MarkedYAMLError:
     return yaml.constructor.ConstructorError(None, None, what, node.start_mark)
 
 
-def _check_depth(text: str) -> None:
-    """Raise where collections are nested too deep. Before nodes are made: the C code that makes them is recursive."""
+def _check_events(text: str) -> None:
+    """Raise for collections nested too deep, and for a bare `!`, which is null to some readers and text to others.
+
+    Before nodes are made: the C code that makes them is recursive.
+    """
     depth = 0
     for event in yaml.parse(text, Loader=yaml.CSafeLoader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
             raise _problem(event, f"nested more than {MAX_DEPTH} deep")
+        if getattr(event, "tag", None) == "!":
+            raise _problem(event, "a tag without a name; quote the value")
 
 
 def _check(root: yaml.Node) -> None:

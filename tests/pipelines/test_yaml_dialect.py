@@ -48,12 +48,14 @@ REFUSED = [
     ("- " * 200_000, "nested more than 100 deep"),
     ("a: !!python/object/apply:os.system [id]", "!!python/object/apply:os.system is not read here"),
     ("a: !!binary aGk=", "!!binary is not read here"),
+    ("a: !", "a tag without a name"),
     ("a: =", "!!value is not read here"),
     ("a: !!int x", "x is another number"),
     ("a: !!bool [x]", "expected a scalar"),
     ("a: 1\n---\nb: 1", "line 2: "),
     ("a: b: c", "line 1: not YAML: mapping values are not allowed"),
     ("a: *b", "undefined alias"),
+    ("a: 1\nb: x\u2028y", "line 2: a line end to some readers only ('\\u2028')"),
     ("a: \x07", "not YAML: unacceptable character"),
 ]
 
