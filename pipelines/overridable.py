@@ -15,7 +15,7 @@ from pipelines.params import Pipeline
 
 SECTIONS = ("normalize", "split", "train", "evaluate", "register")
 
-_OPEN = {
+_LISTED = {
     # training
     "Training": "global_batch_size epochs steps_per_epoch seed best_by early_stopping class_weights label_smoothing "
     "window_examples precision jit_compile gradient_compression steps_per_execution",
@@ -74,7 +74,7 @@ _OPEN = {
     "Register": "compare_by",
     "Threshold": "minimum maximum",
 }
-_KEYS = {name: frozenset(keys.split()) for name, keys in _OPEN.items()}
+OPEN_KEYS = {name: frozenset(keys.split()) for name, keys in _LISTED.items()}
 
 
 class Leaf(NamedTuple):
@@ -93,8 +93,12 @@ def leaves(pipeline: Pipeline) -> Iterator[Leaf]:
 
 def is_open(leaf: Leaf) -> bool:
     """Whether a person who starts a run may change this value."""
-    is_listed = any(leaf.key in _KEYS.get(base.__name__, ()) for base in leaf.owner.__mro__)
-    return is_listed and leaf.place.partition(".")[0] in SECTIONS
+    return is_listed(leaf.owner, leaf.key) and leaf.place.partition(".")[0] in SECTIONS
+
+
+def is_listed(owner: type[BaseModel], key: str) -> bool:
+    """Whether a key of a settings class is in the list, under its own name or that of a class it is made from."""
+    return any(key in OPEN_KEYS.get(base.__name__, ()) for base in owner.__mro__)
 
 
 def closed(place: str) -> ParamsError:

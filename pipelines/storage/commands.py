@@ -39,10 +39,10 @@ def _output(root: Path, command: list[str], limit_seconds: float, variables: Map
             timeout=limit_seconds,
             check=False,
         )
-    except subprocess.TimeoutExpired as error:
+    except subprocess.TimeoutExpired:
         raise ServiceError(
             f"{what} had not ended after {limit_seconds:.0f} s; see that what it waits for is up"
-        ) from error
+        ) from None  # its own text has the whole command, with any password of an address
     except OSError as error:
         raise ServiceError(f"{what} can't be started: {error}; `headrace doctor` says what is missing") from error
     if ended.returncode != 0:
