@@ -110,7 +110,8 @@ def test_a_run_of_a_ray_job_becomes_what_ray_says(root, dead, state, expected, r
         return state
 
     verdict = swept(root, status_of)[run]
-    assert asked == [(JOB["headrace.ray_address"], JOB["headrace.ray_submission_id"])]
+    assert asked == [("http://***@127.0.0.1:8265", JOB["headrace.ray_submission_id"])]
+    assert "secret" not in str(connect(root).get_run(run).data.tags)
     assert verdict.status == expected
     assert status(root, run) == (expected or "RUNNING")
     assert reason in verdict.reason
