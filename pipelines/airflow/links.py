@@ -57,5 +57,5 @@ def mlflow_address(root: Path, pipeline: str) -> str | None:
         experiment = answer.json()["run"]["info"]["experiment_id"]
     except (httpx.HTTPError, KeyError, ValueError):
         return None
-    address = httpx.URL(server).copy_with(userinfo=b"")
+    address = httpx.URL(server).copy_with(userinfo=b"", query=None)
     return f"{str(address).rstrip('/')}/#/experiments/{experiment}/runs/{run_id}"

@@ -87,7 +87,7 @@ def test_a_new_setting_is_closed():
     assert not is_open(Leaf("ingest.epochs", 3, Train, "epochs"))
 
 
-@pytest.mark.parametrize("name", ["digits", "titanic", "shakespeare", "flowers"])
+@pytest.mark.parametrize("name", ["titanic", "shakespeare", "flowers"])
 def test_every_place_is_open_or_refused_by_both_ways_in(name):
     from pipelines.airflow.form import overrides_of, run_params
 
