@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from components.sources.jpeg import is_sound_jpeg
 
 OTHER_SIZE = "other size"
 _JPEG = ("JPEG", "MPO")  # cameras put a second, small picture behind the first
-_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF")
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _TURNED = range(2, 9)  # orientations of EXIF that are not the file's own
 _SIDEWAYS = range(5, 9)  # those that make the width the height
@@ -38,10 +39,13 @@ _DAMAGE = (
 )
 
 
+_AN_IMAGE = "an image (JPEG, PNG, GIF, BMP, WebP, TIFF or AVIF)"
+
+
 class ImageError(Exception):
     """An image that can't be used: why, and what was found where what was expected."""
 
-    def __init__(self, reason: str, *, found: str, expected: str = "an image (JPEG, PNG, GIF, BMP or WebP)") -> None:
+    def __init__(self, reason: str, *, found: str, expected: str = _AN_IMAGE) -> None:
         super().__init__(reason)
         self.reason, self.expected, self.found = reason, expected, found
 
@@ -126,7 +130,8 @@ def _as_declared(image: Image.Image, feature: ImageFeature, *, keeps_jpeg: bool)
     if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:  # Pillow only warns up to twice
         raise _bomb(f"{image.width} x {image.height}")
     came_as, declared = image.format or "", (feature.width, feature.height)
-    orientation = image.getexif().get(Base.Orientation, 1)
+    # Pillow turns a TIFF itself, and says its size as turned.
+    orientation = 1 if came_as == "TIFF" else image.getexif().get(Base.Orientation, 1)
     size = image.size[::-1] if orientation in _SIDEWAYS else image.size
     is_resized = size != declared
     if is_resized and feature.resize == "none":
@@ -150,6 +155,8 @@ def _in_channels(image: Image.Image, channels: int) -> Image.Image:
     is_transparent = image.has_transparency_data and channels != 4
     if image.mode == _MODES[channels] and not is_transparent:
         return image
+    if image.mode == "F" or (image.mode == "I" and not _has_16_bits(image)):  # a scale that the file does not say
+        raise ImageError("pixels of another kind", found=f"pixels as {image.mode} has them", expected="8 or 16 bits")
     if image.mode.startswith("I"):  # 16 bits of grey: Pillow would make 255 of all that is above it
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if not is_transparent:
@@ -157,6 +164,11 @@ def _in_channels(image: Image.Image, channels: int) -> Image.Image:
     ground = Image.new("RGBA", image.size, "white")
     ground.alpha_composite(image.convert("RGBA"))
     return ground.convert(_MODES[channels])
+
+
+def _has_16_bits(image: Image.Image) -> bool:
+    low, high = cast(tuple[int, int], image.getextrema())
+    return low >= 0 and high < 1 << 16
 
 
 def _resized(image: Image.Image, feature: ImageFeature) -> Image.Image:

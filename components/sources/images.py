@@ -13,7 +13,8 @@ from components.examples.settings import ExampleSchema, ImageFeature
 from components.sources.archives import read_members
 from components.sources.decoding import ImageError, decode_image, keep_image
 from components.sources.delimited import read_delimited_file
-from components.sources.file import IMAGE_SUFFIXES, is_image
+from components.sources.file import IMAGE_SUFFIXES
+from components.sources.other_files import OtherFiles, worth_a_word
 from components.sources.part import RawPart, image_and_class
 from components.sources.rows import BLOCK_BYTES
 from components.sources.settings import GivenSplit, LabelsFile
@@ -68,19 +69,21 @@ def image_blocks(
     schema: ExampleSchema,
     labels: Labels | None = None,
     given_split: GivenSplit | None = None,
+    others: OtherFiles | None = None,
 ) -> Iterator[ImageBlock]:
-    """Yield the images of some archives, about 16 MiB at a time; files whose names say that they are none are left out.
+    """Yield the images of some archives, about 16 MiB at a time; `others` counts files that are none by their names.
 
     An image's row is that of `labels`, under its path, its name, or its name without the suffix; without labels, its
     label is the name of its folder. An image that is only in `labels` comes without content. Raises DataError if there
-    are none, and if two images have one row of `labels`.
+    are none, if the folder of a class has other files only, and if two images have one row of `labels`.
     """
     _, feature, _ = image_and_class(schema, kind="images")
     most = max(1, _PIXEL_BYTES // feature.size)
     files = " and ".join(path.name for path in archives)
     batch: list[_Image] = []
     before, content_bytes = 0, 0
-    for image in _images(archives, schema, labels):
+    others = others if others is not None else OtherFiles()
+    for image in _images(archives, schema, labels, others):
         batch.append(image)
         content_bytes += len(image.content or b"")
         if content_bytes >= BLOCK_BYTES or len(batch) == most:
@@ -89,7 +92,8 @@ def image_blocks(
     if batch:
         yield _block(batch, schema, before + 1, files, given_split)
     elif not before:
-        raise DataError(f"{files}: no images; looked for names that end in {', '.join(IMAGE_SUFFIXES)}")
+        found = f", found {noted}" if (noted := worth_a_word(others.counts)) else ""
+        raise DataError(f"{files}: no images{found}; looked for names that end in {', '.join(IMAGE_SUFFIXES)}")
 
 
 def decode_block(block: ImageBlock, schema: ExampleSchema) -> tuple[RawPart, pl.DataFrame]:
@@ -126,12 +130,14 @@ class _Image:
     row: Mapping[str, str | None]
 
 
-def _images(archives: Sequence[Path], schema: ExampleSchema, labels: Labels | None) -> Iterator[_Image]:
+def _images(
+    archives: Sequence[Path], schema: ExampleSchema, labels: Labels | None, others: OtherFiles
+) -> Iterator[_Image]:
     owners: dict[str, str] = {}
     _, _, label = image_and_class(schema, kind="images")
     for archive in archives:
         for member in read_members(archive):
-            if not is_image(member.name):
+            if not others.meet(member.name):
                 continue
             if labels is None:
                 folder = PurePosixPath(member.name).parent.name
@@ -145,9 +151,16 @@ def _images(archives: Sequence[Path], schema: ExampleSchema, labels: Labels | No
             else:
                 owners[found] = member.name
                 yield _Image(member.name, member.content, labels[found])
+    if labels is None:
+        others.require_images(class_names(schema))
     for name, row in (labels or {}).items():
         if name not in owners:
             yield _Image(name, None, row)
+
+
+def class_names(schema: ExampleSchema) -> tuple[str, ...]:
+    """Return the classes that a folder of images may be called."""
+    return getattr(schema.label, "classes", None) or ()
 
 
 def _names(path: str) -> tuple[str, str, str]:

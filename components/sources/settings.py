@@ -225,7 +225,7 @@ class ImagePart(Settings):
 
 
 class ImageSource(Settings):
-    """Images: JPEG, PNG, GIF (its first frame), BMP or WebP, as their content says."""
+    """Images: JPEG, PNG, GIF (its first frame), BMP, WebP, TIFF (its first page) or AVIF, as their content says."""
 
     kind: Literal["images"] = "images"
     dataset: FileName

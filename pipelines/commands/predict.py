@@ -31,6 +31,7 @@ from components.models.saved import Model, known_categories, load_model
 from components.models.saved import predict as outputs_of
 from components.sources.compressed import open_plain
 from components.sources.file import IMAGE_SUFFIXES, is_image
+from components.sources.other_files import OtherFiles, worth_a_word
 from components.sources.tables import TableFile, table_file
 from components.transforms.tokens import tokens_of
 from pipelines.commands.checkpoint import checkpoint_model, read_checkpoint
@@ -143,7 +144,10 @@ def predictions_of(pipeline: Pipeline, origin: pl.DataFrame, examples: pl.DataFr
 
 def image_files(path: Path) -> list[Path]:
     """Return an image, or those of a folder, by name; raise DataError for a folder without any."""
-    files = [path] if path.is_file() else sorted(file for file in path.iterdir() if is_image(file.name))
+    others = OtherFiles()
+    files = [path] if path.is_file() else sorted(file for file in path.iterdir() if others.meet(file.name))
+    if noted := worth_a_word(others.counts):
+        log.warning("files that are no images by their names were left out", files=noted)
     if not files:
         raise DataError(f"no images in {path}; looked for names that end in {', '.join(IMAGE_SUFFIXES)}")
     return files

@@ -26,6 +26,7 @@ from components.examples.summary import TableSummary, merge_all
 from components.examples.table import RepeatedError, merge_examples, repeated_words
 from components.examples.validation import count_by_reason, require_few_failures
 from components.mapping import Map, map_in_threads, map_to_files
+from components.sources.other_files import worth_a_word
 from components.sources.part import printable
 from components.sources.settings import gives_split
 from pipelines.params import Ingest, Pipeline
@@ -56,7 +57,8 @@ def ingest(pipeline: Pipeline, paths: PipelinePaths, *, map_: Map = map_in_threa
         runs.rejected.sink_parquet(file, compression="zstd")
     with replace_file(paths.profile) as file:
         file.write_text(version.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    report = _report(runs, counts, paths)
+    others = sum((part.not_brought.counts for part in parts), runs.other_files)
+    report = _report(runs, counts, others, paths)
     if len(parts) == 1:
         shutil.rmtree(paths.runs)  # to read one file again is as fast as to find out whether it has changed
     with replace_file(paths.ingest_metrics) as file:
@@ -163,13 +165,16 @@ def _explain_repeated(error: RepeatedError, parts: Sequence[SourcePart], setting
     return f"ingest.key: {error.rows} rows share their key with another"
 
 
-def _report(runs: Runs, counts: Counter[str], paths: PipelinePaths) -> dict[str, object]:
+def _report(runs: Runs, counts: Counter[str], others: Counter[str], paths: PipelinePaths) -> dict[str, object]:
+    if noted := worth_a_word(others):
+        log.warning("files that are no images by their names were left out", files=noted)
     return {
         "rows_read": runs.rows_read,
         "rows_rejected": runs.rows_rejected,
         **{name: counts[name] for name in ("rows_kept", "rows_left_out", "duplicate_rows")},
         **{name: counts[name] for name in ("train_rows", "test_rows") if name in counts},
         "rejected_by_reason": count_by_reason(runs.rejected),
+        **({"files_left_out": dict(sorted(others.items()))} if others else {}),
         "files": _files(paths.raw),
     }
 

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -11,7 +11,8 @@ from pathlib import Path
 from components.errors import DataError, ServiceError
 from components.mapping import map_in_threads
 from components.sources import tar_headers
-from components.sources.file import is_image
+from components.sources.file import IMAGE_SUFFIXES
+from components.sources.other_files import OtherFiles, worth_a_word
 from components.sources.partitions import matching_files
 from components.sources.settings import FileSet
 from pipelines.storage.copies import Copy
@@ -47,17 +48,23 @@ def copied(root: str, keys: Sequence[str], *, folder: Path) -> list[Copy]:
     ]
 
 
-def packed_images(files: FileSet, *, folder: Path, prefix: str = "") -> list[Copy]:
+def packed_images(files: FileSet, *, folder: Path, others: OtherFiles, prefix: str = "") -> list[Copy]:
     """Return a set's images as they are to be in `folder`: one tar for each folder of the set, in order.
 
     DVC keeps few large files, not many small. Equal images make equal archives; their names begin with `prefix`. Raises
-    DataError if no file is an image by its name.
+    DataError if no file is an image by its name; `others` counts those that are none.
     """
     storage = open_storage(files.root)
     versions = storage.versions(_beginning(files))
-    keys = [key for key in _matching(files, list(versions)) if is_image(key)]
+    matching = _matching(files, list(versions))
+    keys = [key for key in matching if others.meet(key)]
+    for key in _hidden(files.root, versions, {_parent(key) for key in matching}):
+        others.count(key)
     if not keys:
-        raise DataError(f"{files.root}: {files.pattern} has no images; looked for names that end in .jpg, .png ...")
+        raise DataError(
+            f"{files.root}: {files.pattern} has no images, but {worth_a_word(others.counts)}; expected names that "
+            f"end in {', '.join(IMAGE_SUFFIXES)}"
+        )
     copies = []
     for parent, group in groupby(sorted(keys, key=_parent), key=_parent):
         members = {key: versions[key] for key in group}
@@ -66,6 +73,15 @@ def packed_images(files: FileSet, *, folder: Path, prefix: str = "") -> list[Cop
         path = folder / f"{prefix}{parent.replace('/', '_') or 'images'}.tar"
         copies.append(Copy(path, origin, partial(_pack, storage, list(members), root=files.root)))
     return copies
+
+
+def _hidden(root: str, keys: Iterable[str], folders: Collection[str]) -> list[str]:
+    """The files in some folders whose names begin with a point: no pattern fits them, and no folder lists them."""
+    if not root.startswith("s3://"):
+        keys = [
+            f"{folder}/{path.name}" for folder in folders for path in Path(root, folder).glob(".*") if path.is_file()
+        ]
+    return [key for key in keys if _parent(key) in folders and key.rpartition("/")[2].startswith(".")]
 
 
 def _beginning(files: FileSet) -> str:

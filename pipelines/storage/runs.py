@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import structlog
+from pydantic import Field
 
 from components.examples.mixing import Words
 from components.examples.prepare import Block, Prepared, prepare
@@ -38,6 +39,7 @@ class PartSummary(Settings):
     rows_read: int
     rows_rejected: int
     counts: tuple[int, ...]
+    other_files: dict[str, int] = Field(default_factory=dict)  # of an archive of images, by suffix
 
 
 class Runs:
@@ -56,6 +58,11 @@ class Runs:
     def rows_rejected(self) -> int:
         """Rows of the source that do not fit the schema."""
         return sum(part.rows_rejected for part in self.parts)
+
+    @property
+    def other_files(self) -> Counter[str]:
+        """Files of archives that are no images by their names, by suffix."""
+        return sum((Counter(part.other_files) for part in self.parts), Counter())
 
     @property
     def counts(self) -> list[int]:
@@ -96,8 +103,9 @@ def write_runs(parts: Sequence[SourcePart], folder: Path, *, schema: ExampleSche
     results = map_to_files(map_, partial(prepare, schema=schema), _blocks(changed, owners))
     rows_before: Counter[str] = Counter()
     try:
+        of = {folder: part for part, folder in changed}
         for owner, group in groupby(results, key=lambda _: owners.popleft()):
-            _write_part(owner, group, rows_before)
+            _write_part(owner, group, rows_before, of[owner])
     except RowError as error:
         raise error.after(rows_before[error.file]) from error
     return Runs(folders, schema)
@@ -112,7 +120,7 @@ def _blocks(parts: Sequence[tuple[SourcePart, Path]], owners: deque[Path]) -> It
             yield block, folder / f"{number:06d}.arrow"
 
 
-def _write_part(folder: Path, results: Iterator[Prepared], rows_before: Counter[str]) -> None:
+def _write_part(folder: Path, results: Iterator[Prepared], rows_before: Counter[str], part: SourcePart) -> None:
     rows_read = rows_rejected = 0
     counts = np.zeros(RANGES, np.int64)
     for number, result in enumerate(results):
@@ -126,7 +134,12 @@ def _write_part(folder: Path, results: Iterator[Prepared], rows_before: Counter[
         rows_before.update(dict.fromkeys(result.files, result.rows_read))
         rows_read, rows_rejected = rows_read + result.rows_read, rows_rejected + rejected
         counts += result.counts
-    summary = PartSummary(rows_read=rows_read, rows_rejected=rows_rejected, counts=tuple(counts.tolist()))
+    summary = PartSummary(
+        rows_read=rows_read,
+        rows_rejected=rows_rejected,
+        counts=tuple(counts.tolist()),
+        other_files=dict(sorted(part.others.counts.items())),
+    )
     with replace_file(folder / _SUMMARY) as file:  # last: a part without it is not whole
         file.write_text(summary.model_dump_json(), encoding="utf-8")
 

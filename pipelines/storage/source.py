@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -17,8 +17,9 @@ from components.sources.file import SourceFile
 from components.sources.generated import generated_lines
 from components.sources.generated_settings import GeneratedSource
 from components.sources.idx import read_idx_part
-from components.sources.images import check_columns, image_blocks, read_labels
+from components.sources.images import check_columns, class_names, image_blocks, read_labels
 from components.sources.json_lines import json_blocks
+from components.sources.other_files import OtherFiles
 from components.sources.part import RawPart, image_and_class
 from components.sources.settings import (
     BundledSource,
@@ -51,6 +52,8 @@ class SourcePart:
     files: tuple[Path, ...]
     how: str
     read: Callable[[], Iterable[Block]]
+    others: OtherFiles = field(default_factory=OtherFiles)  # counted while the part is read
+    not_brought: OtherFiles = field(default_factory=OtherFiles)  # counted before
 
 
 def bring_source(  # noqa: PLR0911 - one return per kind
@@ -157,28 +160,36 @@ def _bring_images(source: ImageSource, schema: ExampleSchema, paths: PipelinePat
     for part in source.parts:
         check_columns(schema, has_labels=part.labels is not None)
     parts = []
-    for part, archives in zip(source.parts, _bring_archives(source, paths), strict=True):
+    for part, (archives, not_brought) in zip(source.parts, _bring_archives(source, paths), strict=True):
         how = f"images {part.given_split}"
         read = partial(image_blocks, schema=schema, given_split=part.given_split)
         if part.labels is None:
-            parts += [SourcePart((archive,), how, partial(read, [archive])) for archive in archives]
+            not_brought.require_images(class_names(schema))
+            for number, archive in enumerate(archives):
+                others = OtherFiles()
+                read_one = partial(read, [archive], others=others)
+                parts.append(SourcePart((archive,), how, read_one, others, OtherFiles() if number else not_brought))
         else:
-            labels = paths.raw / part.labels.name
+            labels, others = paths.raw / part.labels.name, OtherFiles()
             how = f"{how} {part.labels.name_column!r} {part.labels.separator!r}"
-            parts.append(
-                SourcePart((*archives, labels), how, partial(_read_images, read, archives, part.labels, schema))
-            )
+            read_all = partial(_read_images, partial(read, others=others), archives, part.labels, schema)
+            parts.append(SourcePart((*archives, labels), how, read_all, others, not_brought))
     return parts
 
 
-def _bring_archives(source: ImageSource, paths: PipelinePaths) -> list[list[Path]]:
-    """Return each part's archives, after fetching them or making them of its file set, and fetching all labels."""
+def _bring_archives(source: ImageSource, paths: PipelinePaths) -> list[tuple[list[Path], OtherFiles]]:
+    """Return each part's archives, after fetching them or making them of its file set, and fetching all labels.
+
+    With them comes what else is in a file set.
+    """
+    others = [OtherFiles() for _ in source.parts]
     several = len([part for part in source.parts if part.files]) > 1
     copies = [
         packed_images(
             located(part.files, dataset=source.dataset, root=paths.root),
             folder=paths.raw,
             prefix=f"{number}_" if several else "",
+            others=others[number - 1],
         )
         if part.files
         else []
@@ -190,8 +201,8 @@ def _bring_archives(source: ImageSource, paths: PipelinePaths) -> list[list[Path
     if packed:
         bring_copies(packed, aside=paths.refused, at_once=1)  # each reads in several threads
     return [
-        [copy.path for copy in made] or [paths.raw / file.name for file in part.archives]
-        for part, made in zip(source.parts, copies, strict=True)
+        ([copy.path for copy in made] or [paths.raw / file.name for file in part.archives], not_brought)
+        for part, made, not_brought in zip(source.parts, copies, others, strict=True)
     ]
 
 

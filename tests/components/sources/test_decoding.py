@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
+from PIL.ExifTags import Base
 
 from components.examples.settings import ImageFeature
 from components.sources.decoding import ImageError, decode_image, keep_image, pixels_of
@@ -46,7 +47,7 @@ def decoded(content: bytes, of: ImageFeature) -> np.ndarray:
     return pixels.reshape(of.shape)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP", "GIF", "JPEG"])
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP", "GIF", "JPEG", "TIFF", "AVIF"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_format_gives_its_pixels(kind, channels) -> None:
     pixels = np.zeros((4, 6, channels), np.uint8)
@@ -177,7 +178,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
         (b"", "empty file"),
         (b"<html>not found</html>", "not an image"),
         (b"\xff\xd8\xff", "not an image"),
-        (encoded(np.zeros((1, 1), np.uint8), "TIFF"), "not an image"),  # not among the formats
+        (encoded(np.zeros((1, 1), np.uint8), "PPM"), "not an image"),  # not among the formats
         (encoded(noise(16, 16, 3), "JPEG")[:-200], "damaged image"),
         (encoded(noise(16, 16, 3))[:-100], "damaged image"),
     ],
@@ -218,3 +219,42 @@ def test_a_column_of_encoded_images_becomes_pixels() -> None:
 def test_encoded_pixels_run_to_255() -> None:
     with pytest.raises(ValueError, match="leave maximum out"):
         feature(2, 2, maximum=16, encoding="encoded")
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate", "packbits"])
+def test_a_tiff_has_the_pixels_of_the_png(compression) -> None:
+    for pixels in (noise(5, 7), noise(5, 7, 3), noise(5, 7, 4), noise(5, 7).astype(np.uint16) * 257):
+        channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+        tiff = encoded(pixels, "TIFF", compression=compression)
+        for wanted in {1, 3, 4, channels}:
+            of = feature(5, 7, wanted)
+            np.testing.assert_array_equal(decoded(tiff, of), decoded(encoded(pixels), of))
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "AVIF", "PNG"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_format_is_turned_once(kind, orientation) -> None:
+    pixels = np.zeros((4, 6, 3), np.uint8)
+    pixels[:2, :3] = 255
+    exif = Image.Exif()
+    exif[Base.Orientation] = orientation
+    turned = ImageOps.exif_transpose(Image.open(io.BytesIO(encoded(pixels, exif=exif))))
+    content = encoded(pixels, kind, exif=exif, **({"quality": 100} if kind == "AVIF" else {}))
+    found = decoded(content, feature(turned.height, turned.width))
+    np.testing.assert_allclose(found, np.asarray(turned), atol=60)
+
+
+@pytest.mark.parametrize("values", [[[0.5]], [[70_000]], [[-1]]])
+def test_numbers_without_a_known_scale_are_no_pixels(values) -> None:
+    dtype = np.float32 if isinstance(values[0][0], float) else np.int32
+    with pytest.raises(ImageError, match="pixels of another kind: expected 8 or 16 bits"):
+        decode_image(encoded(np.array(values, dtype), "TIFF"), feature(1, 1, 1))
+
+
+def test_one_picture_under_every_suffix_has_the_same_pixels(cases) -> None:
+    folder = cases / "images" / "img" / "b"
+    of = feature(3, 4)
+    expected = decoded((folder / "left.tif").read_bytes(), of).astype(int)
+    for suffix in ("jfif", "avif"):  # they lose something
+        found = decoded((folder / f"left.{suffix}").read_bytes(), of)
+        assert np.abs(found - expected).mean() <= 30

@@ -144,7 +144,7 @@ def test_zip_and_tar_are_alike(tmp_path) -> None:
 
 
 def test_an_archive_without_images_is_refused(tmp_path) -> None:
-    with pytest.raises(DataError, match=r"a.tar: no images; looked for names that end in .jpg"):
+    with pytest.raises(DataError, match=r"a.tar: no images, found 1 .txt; looked for names that end in .jpg"):
         list(image_blocks([tar(tmp_path / "a.tar", {"notes.txt": b""})], schema=schema()))
 
 

@@ -177,3 +177,34 @@ def test_a_copy_of_a_training_image_is_not_tested_on(digits, files, tmp_path, en
     manifest = json.loads(paths.manifest.read_text())
     assert manifest["overlap"]["left_out"] > 0
     assert sum(one["examples"] for one in manifest["splits"].values()) == 120 - manifest["overlap"]["left_out"]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_no_file_vanishes_without_a_count(digits, cases, tmp_path, packed) -> None:
+    root = cases / "images" / "img"
+    part: dict[str, Any] = {"files": {"root": str(root), "pattern": "*/*"}}
+    if packed:
+        with tarfile.open(tmp_path / "img.tar", "w") as archive:
+            archive.add(root, "img")
+        part = {"archives": [{"name": "img.tar", "url": str(tmp_path / "img.tar")}]}
+    image = {"type": "image", "height": 3, "width": 4, "channels": 3, "resize": "stretch"}
+    label = {"type": "category", "name": "kind", "classes": ["a", "b"]}
+    pipeline = pipeline_of(digits, part, features={"photo": image}, label=label, key=["file"])
+
+    paths = PipelinePaths(tmp_path, "pets")
+    ingest(pipeline, paths)
+
+    report = json.loads(paths.ingest_metrics.read_text())
+    assert report["rows_kept"] == 22
+    system = {"desktop.ini": 1, "thumbs.db": 1} | ({} if packed else {".ds_store": 1})
+    assert report["files_left_out"] == {".txt": 1, **system}
+
+
+def test_a_class_of_other_files_only_ends_ingest(digits, files, tmp_path) -> None:
+    for name, content in files.items():
+        file = (tmp_path / "pets" / name).with_suffix(".heic" if name.startswith("dog") else ".jpg")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    pipeline = pipeline_of(digits, {"files": {"root": str(tmp_path / "pets"), "pattern": "*/*"}})
+    with pytest.raises(DataError, match=r"the folder of class 'dog' has no image, but 30 \.heic"):
+        ingest(pipeline, PipelinePaths(tmp_path, "pets"))

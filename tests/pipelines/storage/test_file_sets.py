@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from components.errors import DataError
 from components.sources.archives import read_members
+from components.sources.other_files import OtherFiles
 from components.sources.settings import FileSet
 from pipelines.storage import file_sets, objects
 from pipelines.storage.copies import bring_copies
@@ -120,7 +121,8 @@ def test_images_are_packed_folder_by_folder(tmp_path, monkeypatch) -> None:
     files = FileSet(root=str(tmp_path / "root"))
 
     def pack(folder: str) -> list[Path]:
-        return bring_copies(packed_images(files, folder=tmp_path / folder), aside=tmp_path / f"aside of {folder}")
+        packed = packed_images(files, folder=tmp_path / folder, others=OtherFiles())
+        return bring_copies(packed, aside=tmp_path / f"aside of {folder}")
 
     first, second = pack("raw"), pack("other")
     assert [path.name for path in first] == ["images.tar", "in.tar", "in_deep.tar"]
@@ -133,8 +135,8 @@ def test_images_are_packed_folder_by_folder(tmp_path, monkeypatch) -> None:
     after = [path.stat().st_ino for path in pack("raw")]
     assert [one == other for one, other in zip(before, after, strict=True)] == [True, False, True]
     assert list((tmp_path / "raw").glob(".*")) == []
-    with pytest.raises(DataError, match=r"in/\*.txt has no images"):
-        packed_images(FileSet(root=files.root, pattern="in/*.txt"), folder=tmp_path)
+    with pytest.raises(DataError, match=r"in/\*.txt has no images, but 1 .txt; expected names"):
+        packed_images(FileSet(root=files.root, pattern="in/*.txt"), folder=tmp_path, others=OtherFiles())
 
 
 @pytest.mark.parametrize("patience_seconds", [-1.0, 0.005])
@@ -145,7 +147,7 @@ def test_images_that_take_long_to_read_are_packed_in_the_same_order(tmp_path, mo
     for name in names:
         (tmp_path / "root" / name).write_text(name)
     files = FileSet(root=str(tmp_path / "root"))
-    [fast] = bring_copies(packed_images(files, folder=tmp_path / "fast"), aside=tmp_path / "a")
+    [fast] = bring_copies(packed_images(files, folder=tmp_path / "fast", others=OtherFiles()), aside=tmp_path / "a")
     folder = type(open_storage(files.root))
     read, threads = folder.read, set()
 
@@ -156,7 +158,7 @@ def test_images_that_take_long_to_read_are_packed_in_the_same_order(tmp_path, mo
 
     monkeypatch.setattr(folder, "read", slow_read)
     monkeypatch.setattr(file_sets, "_PATIENCE_SECONDS", patience_seconds)
-    [slow] = bring_copies(packed_images(files, folder=tmp_path / "slow"), aside=tmp_path / "b")
+    [slow] = bring_copies(packed_images(files, folder=tmp_path / "slow", others=OtherFiles()), aside=tmp_path / "b")
     assert slow.read_bytes() == fast.read_bytes()
     assert [member.name for member in read_members(slow)] == names
     assert len(threads) > 1
