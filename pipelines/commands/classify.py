@@ -18,7 +18,13 @@ log = structlog.get_logger()
 
 
 def classify(
-    classifier: Classifier, paths: PipelinePaths, *, input_file: Path, output_file: Path | None, top: int
+    classifier: Classifier,
+    paths: PipelinePaths,
+    *,
+    input_file: Path,
+    output_file: Path | None,
+    top: int,
+    escape_formulas: bool,
 ) -> None:
     """Name the most probable classes of a photo, or of each in a folder, with their scores.
 
@@ -39,4 +45,5 @@ def classify(
     photos = read_images(files, name="photo", feature=feature, warn=log.warning).to_numpy()
     scores = [network.scores(photo.reshape(feature.shape).astype("float32")) for photo in photos]
     names = read_names(labels.read_text(encoding="utf-8"), classes=len(scores[0]))
-    deliver(top_classes([file.name for file in files], scores, names, top=top), output_file)
+    named = top_classes([file.name for file in files], scores, names, top=top)
+    deliver(named, output_file, escape_formulas=escape_formulas)

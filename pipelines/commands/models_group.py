@@ -14,10 +14,12 @@ models = typer.Typer()
 
 
 @models.command(rich_help_panel="Commands")
-def predict(
+def predict(  # noqa: PLR0913 - each is an option
     pipeline: PipelineName,
+    *,
     input_file: Annotated[
-        Path, typer.Option("--input", metavar="FILE", help="Raw rows (CSV or Parquet) or images.", exists=True)
+        Path,
+        typer.Option("--input", metavar="FILE", help="Raw rows (CSV, Parquet, JSON lines) or images.", exists=True),
     ],
     output_file: Annotated[
         Path | None, typer.Option("--output", metavar="FILE", help="CSV or Parquet; without it, a table is shown.")
@@ -26,13 +28,23 @@ def predict(
     checkpoint: CheckpointOption = None,
     top: Annotated[int, typer.Option(min=1, help="How many classes of a network that only predicts.")] = 5,
     submission: Annotated[bool, typer.Option("--submission", help="Only key and label, for a competition.")] = False,
+    escape_formulas: Annotated[
+        bool, typer.Option("--escape-formulas", help="In CSV, make text of cells that begin like a formula.")
+    ] = False,
 ) -> None:
     """Predict from raw rows or images with a registered model or a checkpoint's, or with a network of `classifiers`."""
     project = ProjectPaths(project_root())
     if classifier := load_classifier(project.params, pipeline):
         from pipelines.commands.classify import classify
 
-        classify(classifier, project.of(pipeline), input_file=input_file, output_file=output_file, top=top)
+        classify(
+            classifier,
+            project.of(pipeline),
+            input_file=input_file,
+            output_file=output_file,
+            top=top,
+            escape_formulas=escape_formulas,
+        )
         return
     from pipelines.commands.predict import predict as command
 
@@ -45,6 +57,7 @@ def predict(
         alias=alias,
         checkpoint=checkpoint,
         submission=submission,
+        escape_formulas=escape_formulas,
     )
 
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from components.errors import DataError, ParamsError
+from components.evaluation import formulas
 from components.evaluation.images import read_images
 from components.evaluation.reading import read_rows
 from components.evaluation.rows import as_known, image_rows
@@ -60,6 +61,7 @@ def predict(
     alias: str,
     checkpoint: str | None = None,
     submission: bool = False,
+    escape_formulas: bool = False,
 ) -> None:
     """Predict every row or image of `input_file` with the registered model that has the alias, or with a checkpoint's.
 
@@ -82,7 +84,7 @@ def predict(
     if submission:
         key = [name for name in pipeline.ingest.key if name in predictions.columns]
         predictions = predictions.select(*key, pl.col("prediction").alias(pipeline.ingest.label.name))
-    deliver(predictions, output_file)
+    deliver(predictions, output_file, escape_formulas=escape_formulas)
 
 
 def check_output(output_file: Path | None) -> None:
@@ -91,8 +93,13 @@ def check_output(output_file: Path | None) -> None:
         raise ParamsError(f"can't write {output_file}: its name must end in {' or '.join(_WRITERS)}")
 
 
-def deliver(predictions: pl.DataFrame, output_file: Path | None) -> None:
-    """Write predictions to the file, or to standard output where there is none."""
+def deliver(predictions: pl.DataFrame, output_file: Path | None, *, escape_formulas: bool) -> None:
+    """Write predictions to the file, or to standard output where there is none; see `components.evaluation.formulas`."""
+    is_csv = not Console().is_terminal if output_file is None else output_file.suffix.lower() == ".csv"
+    if is_csv and escape_formulas:
+        predictions = formulas.escape_formulas(predictions)
+    elif is_csv and (count := formulas.count_formulas(predictions)):
+        log.warning("cells that a spreadsheet would run as formulas; --escape-formulas makes them text", cells=count)
     if output_file is None:
         show(predictions)
         return

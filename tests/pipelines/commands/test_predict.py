@@ -16,7 +16,7 @@ from PIL import Image
 from components.errors import DataError, ParamsError, ServiceError
 from components.examples.derive import with_derived
 from components.models.saved import load_model
-from pipelines.commands.predict import predict, predictions_of, read_input, show
+from pipelines.commands.predict import deliver, predict, predictions_of, read_input, show
 from pipelines.params import Pipeline, load_pipeline
 from pipelines.paths import PipelinePaths
 from pipelines.tracking.registry import create_version, log_model, set_champion
@@ -262,3 +262,26 @@ def test_after_a_restored_backup_the_champion_and_its_predictions_are_those_of_b
     assert (tmp_path / "after.csv").read_bytes() == (tmp_path / "before.csv").read_bytes()
     shown = headrace("models", "titanic")
     assert "champion" in shown
+
+
+def test_cells_that_begin_like_a_formula_are_counted_or_made_text_in_csv(
+    tmp_path: Path, titanic: Pipeline, cases: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    origin, _ = read_input(titanic, cases / "predict" / "formula.csv")
+    predictions = origin.with_columns(prediction=pl.lit("-1"))
+    for name, escape, written in (
+        ("plain.csv", False, "=cmd|calc"),
+        ("escaped.csv", True, "'=cmd|calc"),
+        ("plain.parquet", False, "=cmd|calc"),
+    ):
+        deliver(predictions, tmp_path / name, escape_formulas=escape)
+        output = capsys.readouterr().out
+        read = pl.read_csv if name.endswith(".csv") else pl.read_parquet
+        assert read(tmp_path / name)["PassengerId"].to_list() == [written]
+        assert ("--escape-formulas" in output) == (name == "plain.csv")
+    assert "cells=1" in re.sub(r"\x1b\[[0-9;]*m", "", _plain_log(predictions, tmp_path, capsys))
+
+
+def _plain_log(predictions: pl.DataFrame, folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    deliver(predictions, folder / "again.csv", escape_formulas=False)
+    return capsys.readouterr().out
