@@ -120,6 +120,12 @@ def remote(project: ProjectPaths) -> Iterator[Finding]:
         return
     name = settings.get("core.remote")
     url = settings.get(f"remote.{name}.url", "")
+    if url and settings.get(f"remote.{name}.verify") != "true":
+        yield Finding(
+            "warn",
+            f"what comes from DVC remote {name} is not checked: a damaged object would be trained on",
+            f"dvc remote modify {name} verify true",
+        )
     if not url:
         yield Finding(
             "warn", "DVC has no default remote: data stays on this machine", "dvc remote add --default NAME URL"

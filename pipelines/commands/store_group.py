@@ -39,3 +39,21 @@ def restore(
     restored, replaced = command(ProjectPaths(project_root()).root, file, force=force)
     aside = f"; what was there is in {replaced}" if replaced else ""
     typer.echo(f"restored {len(restored.files)} files of {restored.made}{aside}")
+
+
+@store.command(rich_help_panel="Commands")
+def verify(
+    pipeline: Annotated[str | None, typer.Argument(metavar="[PIPELINE]", help="Without it, all.")] = None,
+    *,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Replace what is damaged by a good copy, if there is one.")
+    ] = False,
+) -> None:
+    """Read and hash everything that dvc.lock names, in DVC's cache and remote, and name what is damaged."""
+    from pipelines.commands.verify import show_verification
+    from pipelines.params import load_pipeline
+
+    project = ProjectPaths(project_root())
+    if pipeline is not None:
+        load_pipeline(project.params, pipeline)
+    raise typer.Exit(show_verification(project, pipeline, fix=fix))

@@ -206,16 +206,23 @@ def _share_tracking(clone: Path, project: Path) -> None:
 
 def _dvc_settings(clone: Path, workspace: Path, project: Path | None) -> dict[str, str]:
     """The workspace's own settings of DVC, by name; the project's, its passwords too, are under them."""
-    settings = {"cache.type": _LINK_TYPES}
+    known = config(project or clone)
+    # Else what comes from a remote is believed: an object that was cut short or swapped would be trained on.
+    verified = {f"remote.{name}.verify": "true" for name in sorted(_remotes(known))}
+    settings = {"cache.type": _LINK_TYPES, **verified}
     if project is None:
         _check_remote(clone, workspace.parent)
         return {**settings, "cache.dir": str(workspace.parent / ".cache")}
-    known = config(project)
     if (private := project / ".dvc" / "config.local").is_file():
         shutil.copy2(private, clone / ".dvc" / private.name)  # with its mode
     remotes = {name: value for name, value in known.items() if re.fullmatch(r"remote\..+\.url", name)}
     folders = {name: value for name, value in remotes.items() if Path(value).is_absolute()}  # DVC has made them so
     return {**settings, **folders, "cache.dir": known.get("cache.dir", str(project / ".dvc" / "cache"))}
+
+
+def _remotes(known: Mapping[str, str]) -> set[str]:
+    found = (re.fullmatch(r"remote\.(.+)\.url", name) for name in known)
+    return {match[1] for match in found if match}
 
 
 def _check_remote(clone: Path, folder: Path) -> None:
