@@ -16,6 +16,7 @@ from components.errors import ParamsError, ServiceError
 from pipelines.cluster.jobs import Cluster, RayJobs, cluster_from_environment, last_error
 from pipelines.paths import ProjectPaths
 from pipelines.tracking.sweep import HOST_TAG, JOB_TAG, JobState, Verdict, find_runs, sweep
+from pipelines.tracking.sweep_models import sweep_models
 from pipelines.tracking.training_run import deliver
 
 if TYPE_CHECKING:
@@ -40,6 +41,13 @@ def sweep_runs(project: ProjectPaths, pipeline: str | None, *, unreachable_after
     console = _console()
     if verdicts:
         console.print(_swept(verdicts))
+    for model in sweep_models(project.root, unreachable_after_hours=unreachable_after_hours, dry_run=dry_run):
+        done = "would be removed" if dry_run else "removed"
+        console.print(
+            f"model {model.model_id} of {model.name}, never registered: {done}, {model.reason}",
+            markup=False,
+            highlight=False,
+        )
     closed = sum(verdict.status is not None for verdict in verdicts)
     done = "would be closed" if dry_run else "closed"
     console.print(f"{closed} {done}, {len(verdicts) - closed} left RUNNING", highlight=False)

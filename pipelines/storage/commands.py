@@ -53,7 +53,7 @@ def _output(root: Path, command: list[str], limit_seconds: float, variables: Map
 def _reason(text: str) -> str:
     """The first line that says what is wrong, else the last one."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+    for line, following in zip(lines, [*lines[1:], ""], strict=False):
         if line.lower().startswith(("fatal:", "error:")):
             return f"{line} {following}" if line.endswith(":") else line
     return lines[-1] if lines else ""

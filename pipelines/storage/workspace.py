@@ -61,6 +61,7 @@ def open_workspace(project: Path | str, folder: Path, *, name: str, revision: st
         finally:
             shutil.rmtree(part, ignore_errors=True)
     with using(workspace):
+        _check_origin(workspace, project)
         _check_commit(workspace, revision)
     return workspace
 
@@ -184,6 +185,17 @@ def _resolve(clone: Path, revision: str) -> str:
         return git(clone, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}").strip()
     git(clone, "fetch", "--quiet", "origin", revision)
     return git(clone, "rev-parse", "FETCH_HEAD^{commit}").strip()
+
+
+def _check_origin(workspace: Path, project: Path | str) -> None:
+    """Raise ServiceError for a workspace of another project: one that was copied here pushes to the original."""
+    origin = git(workspace, "config", "remote.origin.url").strip()
+    expected = str(Path(project).resolve()) if Path(project).is_dir() else str(project)
+    if origin != expected:
+        raise ServiceError(
+            f"workspace {workspace} is a clone of {origin}, expected one of {expected}: was the project copied? "
+            "Remove it; what its tasks had finished is fetched again"
+        )
 
 
 def _check_commit(workspace: Path, revision: str | None) -> None:

@@ -18,6 +18,7 @@ from pipelines.storage.atomic import replace_file
 from pipelines.tracking.journal import keep_move, move_of
 from pipelines.tracking.packaging import MODEL_FILE, package
 from pipelines.tracking.server import address_of, asking, connect
+from pipelines.tracking.sweep import owner_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -130,7 +131,8 @@ def log_model(  # noqa: PLR0913 - each by its keyword
     client = connect(root)
     with asking(client.tracking_uri, f"log model {name!r} to run {run_id}"):
         experiment_id = client.get_run(run_id).info.experiment_id
-        logged = client.create_logged_model(experiment_id, name=name, source_run_id=run_id)
+        owner = {f"headrace.{key}": value for key, value in owner_tags().items() if value}  # for a sweep
+        logged = client.create_logged_model(experiment_id, name=name, source_run_id=run_id, tags=owner)
         model = Model(artifact_path=logged.artifact_location, run_id=run_id, model_id=logged.model_id)
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)

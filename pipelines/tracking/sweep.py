@@ -21,7 +21,7 @@ HOST_TAG, PROCESS_TAG = "headrace.host", "headrace.process"
 JOB_TAG, JOB_ADDRESS_TAG = "headrace.ray_submission_id", "headrace.ray_address"
 OWNER_TAGS = (HOST_TAG, PROCESS_TAG, JOB_TAG, JOB_ADDRESS_TAG)
 
-_EXPERIMENTS = "headrace/"
+EXPERIMENTS = "headrace/"
 _CLOCK_SECONDS = 5  # psutil reckons a process's start from the machine's clock, which may be set in between
 _PAGE = 1000
 _REASON_LENGTH = 500
@@ -67,6 +67,14 @@ def owner_tags(*, submission_id: str = "", address: str = "") -> dict[str, str]:
     }
 
 
+def process_ended(tags: Mapping[str, str]) -> bool | None:
+    """Whether the process that `owner_tags` name has ended; None where that can't be known here."""
+    host, process = tags.get(HOST_TAG), tags.get(PROCESS_TAG)
+    if host is None or process is None or host != socket.gethostname():
+        return None
+    return not _lives(process)
+
+
 def sweep(
     root: Path,
     *,
@@ -109,7 +117,7 @@ def find_runs(root: Path, pipeline: str | None = None, *, only_running: bool = F
 
 
 def _experiment_ids(experiments: Mapping[str, str], pipeline: str | None) -> list[str]:
-    ours = {name.removeprefix(_EXPERIMENTS): key for name, key in experiments.items() if name.startswith(_EXPERIMENTS)}
+    ours = {name.removeprefix(EXPERIMENTS): key for name, key in experiments.items() if name.startswith(EXPERIMENTS)}
     if pipeline is None:
         return list(ours.values())
     if pipeline not in ours:

@@ -17,7 +17,7 @@ import yaml
 from components.errors import ParamsError, ServiceError
 from pipelines.params import load_pipeline
 from pipelines.storage.commands import dvc, git
-from pipelines.storage.dvc import get
+from pipelines.storage.dvc import config, get
 from pipelines.storage.workspace import (
     _slug,
     commit_of,
@@ -91,6 +91,17 @@ def experiments(project: Path, revision: str = "HEAD") -> dict[str, Any]:
 def python(code: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:
     code = f"import sys\nfrom pathlib import Path\nfrom pipelines.storage.workspace import *\n{code}"
     return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], text=True, **options)
+
+
+def test_a_workspace_that_was_copied_with_its_project_is_not_taken_for_one_of_the_copy(project, tmp_path):
+    open_workspace(project, project / ".headrace" / "workspaces", name=RUN)
+    copy = Path(shutil.copytree(project, tmp_path / "a copy", symlinks=True))
+    with pytest.raises(ServiceError, match=rf"is a clone of {project}, expected one of {copy}"):
+        open_workspace(copy, copy / ".headrace" / "workspaces", name=RUN)
+
+
+def test_what_a_workspace_pulls_is_checked(project, folder):
+    assert config(open_workspace(project, folder, name=RUN))["remote.local.verify"] == "true"
 
 
 def test_a_workspace_is_the_project_at_its_commit_and_stays_there(project, folder):
