@@ -1,7 +1,9 @@
 """Saved models: load one, call one."""
 
-import zipfile
+import math
+import warnings
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +13,60 @@ import polars as pl
 from components.errors import DataError
 from components.examples.settings import Feature, ImageFeature
 from components.models.inputs import model_inputs
+from components.models.keras_file import read_keras_file, refusing, stored_arrays
 
 Model = Callable[..., Any]
 _MOST_PIXELS = 1 << 22  # of a batch
+_ALWAYS_ALLOWED_BYTES = 1 << 26
+_MOST_TIMES_STORED = 4  # a layer that is in a model twice is counted twice
 
 
 def load_model(path: Path) -> Model:
     """Return a .keras file's model, ready to be called; code hidden in the file is refused (Keras's safe mode).
 
-    Raises DataError where there is no such file, or no model that can be read in it.
+    Raises DataError where there is no such file, or no model that Keras wrote is in it. Memory is bounded by the
+    file's size: what the layers declare is compared with what the file stores before anything is built.
     """
     if not path.is_file():
         raise DataError(f"no model at {path}; `headrace train` makes it")
-    import keras  # seconds, which a missing file should not cost
+    file = read_keras_file(path)
+    with refusing(path):
+        stored_bytes = sum(array.nbytes for _, array in stored_arrays(file.weights))
+        declared_bytes = _declared_bytes(file.config)
+        if declared_bytes > max(_MOST_TIMES_STORED * stored_bytes, _ALWAYS_ALLOWED_BYTES):
+            raise ValueError(f"its layers declare weights of {declared_bytes} bytes, and the file has {stored_bytes}")
+        del file  # as large as the model, which Keras reads again
+        return _load(path)
 
-    try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)  # type: ignore[no-any-return]
-    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise DataError(f"can't load the model {path}: {reason[0]}") from error
+
+def _load(path: Path) -> Model:
+    import keras  # seconds, which a damaged file should not cost
+
+    with warnings.catch_warnings():
+        # Keras would go on with weights as they were initialized.
+        warnings.filterwarnings("error", "Skipping nested container", UserWarning)
+        try:
+            return keras.saving.load_model(path, compile=False, safe_mode=True)  # type: ignore[no-any-return]
+        except UserWarning:
+            pass
+    raise ValueError("the file's weights are not those of its layers")
+
+
+def _declared_bytes(config: dict[str, Any]) -> int:
+    """Size of the weights of a model that is built by shapes alone: nothing is allocated.
+
+    Built in a thread of its own, because Keras keeps a list for each thread of variables that it has yet to allocate.
+    """
+
+    def build() -> int:
+        import keras
+
+        with keras.StatelessScope(initialize_variables=False):
+            model = keras.saving.deserialize_keras_object({**config, "compile_config": None}, safe_mode=True)
+        return sum(math.prod(variable.shape) * np.dtype(variable.dtype).itemsize for variable in model.variables)
+
+    with ThreadPoolExecutor(1) as alone:
+        return alone.submit(build).result()
 
 
 def predict(

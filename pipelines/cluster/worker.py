@@ -227,11 +227,13 @@ def _save_model(path: Path, job: TrainJob, fitted: "FittedTable", final: "Checkp
     """The best weights in a model of their own, outside the strategy, with the normalization in front."""
     import keras
 
+    from components.models.keras_file import write_keras_file
     from components.training.restored import restored_model
 
+    keras.utils.clear_session()  # names such as dense_3 would count the layers that were built before
     keras.config.set_dtype_policy("float32")  # whatever it was trained in: it runs anywhere
     model, core = restored_model(final.best_weights, model=job.train.model, fitted=fitted, statistics=job.statistics)
-    model.save(path)
+    write_keras_file(model, path)
     return core
 
 
