@@ -5,21 +5,32 @@ import typer
 from components.errors import ParamsError
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths
-from pipelines.tracking.registry import CHAMPION, PREVIOUS_CHAMPION, alias_version, set_champion, versions
+from pipelines.tracking.registry import (
+    CHAMPION,
+    PREVIOUS_CHAMPION,
+    Version,
+    alias_version,
+    set_champion,
+    version_file,
+    versions,
+)
 
 
 def promote(pipeline: Pipeline, paths: PipelinePaths, *, version: int | None = None) -> None:
-    """Make a version champion, the newest unless given; raise ParamsError if there is no such version."""
-    numbers = sorted(one.number for one in versions(paths.root, pipeline.name))
-    if not numbers:
+    """Make a version champion, the newest unless given.
+
+    Raises ParamsError if there is no such version, and DataError if its file is not the one that was registered.
+    """
+    found = {one.number: one for one in versions(paths.root, pipeline.name)}
+    if not found:
         raise ParamsError(
             f"no version of {pipeline.name!r} is registered; `headrace run {pipeline.name}` registers one"
         )
-    number = numbers[-1] if version is None else version
-    if number not in numbers:
-        there_are = ", ".join(map(str, numbers))
+    number = max(found) if version is None else version
+    if number not in found:
+        there_are = ", ".join(map(str, sorted(found)))
         raise ParamsError(f"no version {number} of {pipeline.name!r} is registered; there are: {there_are}")
-    _move(pipeline, paths, number, why="by hand: headrace promote")
+    _move(pipeline, paths, found[number], why="by hand: headrace promote")
 
 
 def rollback(pipeline: Pipeline, paths: PipelinePaths) -> None:
@@ -27,10 +38,12 @@ def rollback(pipeline: Pipeline, paths: PipelinePaths) -> None:
     previous = alias_version(paths.root, pipeline.name, PREVIOUS_CHAMPION)
     if previous is None:
         raise ParamsError(f"{pipeline.name!r} has had no other champion; `headrace promote` makes a version champion")
-    _move(pipeline, paths, previous.number, why="by hand: headrace rollback")
+    _move(pipeline, paths, previous, why="by hand: headrace rollback")
 
 
-def _move(pipeline: Pipeline, paths: PipelinePaths, number: int, *, why: str) -> None:
+def _move(pipeline: Pipeline, paths: PipelinePaths, version: Version, *, why: str) -> None:
+    version_file(paths.root, pipeline.name, version)  # there, and the one that was registered
+    number = version.number
     present = alias_version(paths.root, pipeline.name, CHAMPION)
     if present is not None and present.number == number:
         typer.echo(f"{pipeline.name}: version {number} is the champion already")

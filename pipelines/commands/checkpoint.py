@@ -10,6 +10,7 @@ from components.models.saved import Model
 from components.training import checkpoints
 from components.training.checkpoints import Checkpoint
 from components.transforms.fitted import FittedTable
+from pipelines.artifacts.run import read_run, require_same_data
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths
 
@@ -38,7 +39,7 @@ def read_checkpoint(paths: PipelinePaths, named: str) -> Checkpoint:
             f"--checkpoint {named}: expected a checkpoint's folder or a step of {paths.checkpoints}; {steps}"
         )
     if folder.resolve().is_relative_to(paths.checkpoints.parent.resolve()):
-        _require_same_data(paths)
+        require_same_data(paths, read_run(paths))  # it has no normalization inside
     try:
         return checkpoints.load(folder)
     except ValueError as error:
@@ -54,16 +55,3 @@ def checkpoint_model(pipeline: Pipeline, paths: PipelinePaths, checkpoint: Check
         checkpoint.weights, model=pipeline.train.model, fitted=fitted, statistics=paths.statistics
     )[0]
     return model
-
-
-def _require_same_data(paths: PipelinePaths) -> None:
-    """A checkpoint has no normalization inside: with other statistics its model would be another."""
-    try:
-        trained, present = (json.loads(path.read_text(encoding="utf-8")) for path in (paths.run, paths.manifest))
-    except OSError as error:
-        raise DataError(f"can't read {error.filename}; `headrace split` and `headrace train` make it") from error
-    if trained["data_digest"] != present["digest"]:
-        raise DataError(
-            f"{paths.checkpoints.parent} was trained on other data than is in {paths.splits}; "
-            f"`headrace run {paths.pipeline}` trains on this, `dvc checkout` may bring back the other"
-        )

@@ -6,6 +6,7 @@ import structlog
 
 from components.errors import ParamsError
 from components.models.saved import Model, load_model
+from pipelines.artifacts.run import bound_run
 from pipelines.commands.forms import Form
 from pipelines.commands.quiet import quiet
 from pipelines.params import Pipeline
@@ -19,12 +20,15 @@ def export(pipeline: Pipeline, paths: PipelinePaths, *, form: Form, output: Path
     """Write the model of the last training, or the registered one that has the alias, in another form.
 
     Without `output` it goes to models/<pipeline>/export. An earlier export is replaced, anything else there is not.
-    Raises DataError where there is no model, or none that can be had in this form, and ParamsError for the output.
+    Raises DataError where there is no model, it was changed, or it can't be had in this form, and ParamsError for the
+    output.
     """
     place = output or default_place(paths, form)
     _require_replaceable(place, form)
     from pipelines.tracking.registry import model_file
 
+    if alias is None:
+        bound_run(paths)
     file = paths.model if alias is None else model_file(paths.root, pipeline.name, alias)
     with quiet():
         model = load_model(file)

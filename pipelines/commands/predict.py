@@ -52,7 +52,7 @@ _SHOWN_CLASSES = 4
 log = structlog.get_logger()
 
 
-def predict(
+def predict(  # noqa: PLR0913 - each is an option
     pipeline: Pipeline,
     paths: PipelinePaths,
     *,
@@ -94,7 +94,10 @@ def check_output(output_file: Path | None) -> None:
 
 
 def deliver(predictions: pl.DataFrame, output_file: Path | None, *, escape_formulas: bool) -> None:
-    """Write predictions to the file, or to standard output where there is none; see `components.evaluation.formulas`."""
+    """Write predictions to the file, or to standard output where there is none.
+
+    Of formulas, see `components.evaluation.formulas`.
+    """
     is_csv = not Console().is_terminal if output_file is None else output_file.suffix.lower() == ".csv"
     if is_csv and escape_formulas:
         predictions = formulas.escape_formulas(predictions)

@@ -9,11 +9,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import typer
 
 from components.numerics import NUMERICS
+from pipelines.artifacts.metrics import read_metrics
+from pipelines.artifacts.run import read_run
 from pipelines.cluster.handoff import git_state
 from pipelines.commands.quiet import import_tensorflow
 from pipelines.commands.results_page import MEASURED_STAGES, Measured, Run, by_value, error_of, render
@@ -98,23 +99,23 @@ def _run(asked: Pipeline, paths: PipelinePaths, values: Mapping[str, int | float
     return Run(
         values=dict(values),
         seconds=seconds,
-        figures={**_best_epoch(paths), **_numbers(paths.metrics)},
-        identity=json.loads(paths.run.read_text(encoding="utf-8"))["identity_digest"],
+        figures={**_best_epoch(paths), **_measured(paths)},
+        identity=read_run(paths).identity_digest,
     )
 
 
 def _best_epoch(paths: PipelinePaths) -> dict[str, float]:
     """The figures of the epoch whose weights are the model, those of training with that in front."""
-    best = json.loads(paths.run.read_text(encoding="utf-8"))["best_epoch"]
+    best = read_run(paths).best_epoch
     with paths.history.open(encoding="utf-8", newline="") as file:
         [row] = [row for row in csv.DictReader(file) if int(row["epoch"]) == best]
     figures = {name: float(value) for name, value in row.items() if name not in ("epoch", "seconds")}
     return {name if name.startswith("validation_") else f"training_{name}": one for name, one in figures.items()}
 
 
-def _numbers(file: Path) -> dict[str, float]:
-    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return {name: float(value) for name, value in content.items() if isinstance(value, int | float)}
+def _measured(paths: PipelinePaths) -> dict[str, float]:
+    found = read_metrics(paths)
+    return {**found.metrics, "examples": float(found.examples)}
 
 
 def _keep_picture(paths: PipelinePaths, project: ProjectPaths) -> None:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ import polars as pl
 import structlog
 from matplotlib.figure import Figure
 
-from components.errors import DataError
 from components.evaluation import figures
 from components.evaluation.drift import Drift, VersionProfile
 from components.evaluation.generated import development, generated_outcome
@@ -35,7 +33,11 @@ from components.examples.shards import read_csv, scan
 from components.examples.splits import SPLITS
 from components.models.next_tokens import predict_tokens, text_model
 from components.models.saved import load_model, predict
+from components.numerics import NUMERICS
 from components.training.samples import kept_samples
+from pipelines.artifacts.artifact import file_digest, write_artifact
+from pipelines.artifacts.metrics import MetricsFile
+from pipelines.artifacts.run import RunFile, bound_run, require_same_data
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths
 from pipelines.storage.atomic import replace_file, replace_folder
@@ -50,7 +52,9 @@ _LINE_POINTS = 400
 def evaluate(pipeline: Pipeline, paths: PipelinePaths) -> None:
     """Write metrics.json, plots and report.html, and add them to the MLflow run that the model comes from."""
     require_inputs(paths, "evaluate")
-    manifest, run = _read_json(paths.manifest), _read_json(paths.run)
+    run = bound_run(paths)
+    require_same_data(paths, run)
+    manifest = json.loads(paths.manifest.read_text(encoding="utf-8"))
     examples, measured_on = measured(pipeline, paths), pipeline.split.measured_on
     features = {name: pipeline.ingest.features[name] for name in pipeline.normalize.transforms}
     model = load_model(paths.model)
@@ -78,10 +82,10 @@ def evaluate(pipeline: Pipeline, paths: PipelinePaths) -> None:
         drift=(drift := _drift(paths)),
         measured_on=measured_on,
     )
-    _write(paths, report, digest=manifest["splits"][measured_on]["digest"])
+    _write(paths, report, run=run, digest=manifest["splits"][measured_on]["digest"])
     prefix = "test" if measured_on == "test" else "training_rows"
     told = {f"{prefix}_{name}": value for name, value in outcome.metrics.items()}
-    _add_to_mlflow(paths, run["mlflow_run_id"], told | (drift.metrics() if drift else {}))
+    _add_to_mlflow(paths, run, told | (drift.metrics() if drift else {}))
     log.info("evaluated", pipeline=pipeline.name, examples=examples.height, **_rounded(outcome.metrics))
 
 
@@ -161,12 +165,10 @@ def _fit(model: Any, paths: PipelinePaths, pipeline: Pipeline) -> dict[str, Figu
     return {"data_and_fit": figures.data_and_fit(data, (line, outputs), feature=name, label=shown)}
 
 
-def _figures(
-    paths: PipelinePaths, pipeline: Pipeline, manifest: Mapping[str, Any], run: Mapping[str, Any]
-) -> dict[str, Figure]:
+def _figures(paths: PipelinePaths, pipeline: Pipeline, manifest: Mapping[str, Any], run: RunFile) -> dict[str, Figure]:
     """What is drawn of the run and the data, whatever the model says."""
     history = read_csv(paths.history)
-    drawn = {"learning_curves": figures.learning_curves(history, best_epoch=run["best_epoch"])}
+    drawn = {"learning_curves": figures.learning_curves(history, best_epoch=run.best_epoch)}
     if isinstance(label := pipeline.ingest.label, GeneratedLabel):
         drawn |= development(kept_samples(paths.tensorboard))
     if isinstance(label, CategoryLabel):
@@ -178,17 +180,19 @@ def _figures(
     return drawn
 
 
-def _facts(run: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, str]:
+def _facts(run: RunFile, manifest: Mapping[str, Any]) -> dict[str, str]:
     """Where the model comes from, in a reader's words."""
     return {
-        "MLflow run": run["mlflow_run_id"],
-        "MLflow experiment": run["mlflow_experiment"],
-        "Data digest": run["data_digest"][:16],
+        "MLflow run": str(run.mlflow_run_id),
+        "MLflow experiment": run.mlflow_experiment,
+        "Weights digest": run.weights_digest[:16],
+        "Data digest": run.data_digest[:16],
         **_measured_on(manifest),
-        "Git commit": run["git_commit"][:12],
-        "Ray job": run["ray_job_id"],
-        "Workers": str(run["num_workers"]),
-        "Epochs": f"{run['epochs']} (best: {run['best_epoch']})",
+        "Git commit": run.git_commit[:12],
+        "Ray job": run.ray_job_id,
+        "Workers": str(run.num_workers),
+        "Epochs": f"{run.epochs} (best: {run.best_epoch})",
+        "Evaluation version": str(NUMERICS["evaluate"]),
     }
 
 
@@ -199,12 +203,17 @@ def _measured_on(manifest: Mapping[str, Any]) -> dict[str, str]:
     return {"Measured on": NOTHING_HELD_OUT, "Training rows digest": splits["train"]["digest"][:16]}
 
 
-def _write(paths: PipelinePaths, report: Report, *, digest: str) -> None:
-    content = {**report.outcome.metrics, "examples": report.splits[report.measured_on], "data_digest": digest}
-    if report.measured_on == "train":
-        content["measured_on"] = NOTHING_HELD_OUT
-    with replace_file(paths.metrics) as file:
-        file.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+def _write(paths: PipelinePaths, report: Report, *, run: RunFile, digest: str) -> None:
+    content = MetricsFile(
+        weights_digest=run.weights_digest,
+        model_sha256=run.model_sha256,
+        data_digest=digest,
+        evaluation_version=NUMERICS["evaluate"],
+        examples=report.splits[report.measured_on],
+        measured_on=NOTHING_HELD_OUT if report.measured_on == "train" else None,
+        **report.outcome.metrics,
+    )
+    write_artifact(paths.metrics, content)
     with replace_folder(paths.plots) as folder:
         for name, figure in {**report.figures, **_worst_pictures(report.worst)}.items():
             figures.write_png(figure, folder / f"{name}.png")
@@ -222,26 +231,22 @@ def _caption(mistake: Mistake) -> str:
     return f"{mistake.predicted}, not {mistake.true}" if mistake.wrong else f"{mistake.predicted}, {mistake.detail}"
 
 
-def _add_to_mlflow(paths: PipelinePaths, run_id: str, metrics: Mapping[str, float]) -> None:
+def _add_to_mlflow(paths: PipelinePaths, run: RunFile, metrics: Mapping[str, float]) -> None:
     from pipelines.tracking.runs import add_to_run  # seconds: after everything that may fail
 
     add_to_run(
         paths.root,
-        run_id,
+        str(run.mlflow_run_id),
         metrics=metrics,
         artifacts=[paths.metrics, paths.plots, paths.report],
         artifact_path="evaluation",
+        tags={
+            "headrace.weights_digest": run.weights_digest,
+            "headrace.evaluation_version": str(NUMERICS["evaluate"]),
+            "headrace.metrics_sha256": file_digest(paths.metrics),
+        },
     )
 
 
 def _rounded(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name: float(f"{value:.4g}") for name, value in metrics.items()}
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(
-            f"can't read {path}: {error.strerror}; `headrace split` and `headrace train` make it"
-        ) from error

@@ -5,8 +5,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import structlog
 
@@ -16,6 +14,11 @@ from components.evaluation.gate import Decision, check_metrics, decide
 from components.evaluation.judge import train_judge
 from components.examples.held_out import measured_examples
 from components.examples.shards import scan
+from components.numerics import NUMERICS
+from pipelines.artifacts.artifact import file_digest, text_of
+from pipelines.artifacts.metrics import MetricsFile, bound_metrics
+from pipelines.artifacts.registration import RegistrationFile
+from pipelines.artifacts.run import RunFile, bound_run, require_same_data
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths
 from pipelines.storage.atomic import replace_file
@@ -44,11 +47,13 @@ _NOTHING_HELD_OUT = "nothing was held out: these are figures of the rows that th
 def register(pipeline: Pipeline, paths: PipelinePaths) -> None:
     """Register the model and write registration.json; a model that does not pass is registered without the alias."""
     require_inputs(paths, "register")
-    metrics, digest = _metrics(paths, measured_on=pipeline.split.measured_on)
-    settings = pipeline.register_
+    run = bound_run(paths)
+    require_same_data(paths, run)
+    measured_on, digest = pipeline.split.measured_on, _split_digest(paths, pipeline.split.measured_on)
+    measured = bound_metrics(paths, run, measured_on=measured_on, data_digest=digest)
+    metrics, settings = measured.metrics, pipeline.register_
     check_metrics(metrics, thresholds=settings.thresholds, compare_by=settings.compare_by)
-    run = _read_json(paths.run)
-    tags = _tags(run, metrics, digest=digest, measured_on=pipeline.split.measured_on, model_md5=_md5(paths.model))
+    tags = _tags(paths, run, measured, measured_on=measured_on)
     asked = hashlib.sha256(json.dumps([settings.model_dump(mode="json"), tags], sort_keys=True).encode()).hexdigest()
 
     version = _find(paths, tags)
@@ -65,7 +70,7 @@ def register(pipeline: Pipeline, paths: PipelinePaths) -> None:
         decision = replace(decision, reasons=(_NOTHING_HELD_OUT, *decision.reasons))
     if decision.promote:
         set_champion(paths.root, pipeline.name, version.number, why="; ".join(decision.reasons))
-    text = _registration(paths, version, decision, tags, metrics)
+    text = text_of(_registration(paths, version, decision, tags, metrics))
     tag_version(paths.root, pipeline.name, version.number, {"registration": text, "registration_of": asked})
     _write(paths, text)
     _show(pipeline.name, version, decision)
@@ -80,11 +85,11 @@ def _find(paths: PipelinePaths, tags: Mapping[str, str]) -> Version | None:
 def _register(
     pipeline: Pipeline,
     paths: PipelinePaths,
-    run: Mapping[str, Any],
+    run: RunFile,
     metrics: Mapping[str, float],
     tags: Mapping[str, str],
 ) -> Version:
-    run_id = run["mlflow_run_id"]
+    run_id = run.mlflow_run_id or ""
     if not knows_run(paths.root, run_id):
         prefix = "training_rows" if pipeline.split.held_out == "none" else "test"
         measured = {f"{prefix}_{name}": value for name, value in metrics.items()}
@@ -116,12 +121,19 @@ def _decide(
         alone = gate(champion=None)
         return replace(alone, reasons=(*alone.reasons[:-1], "it is the champion already"))
     measured_on, is_judged = pipeline.split.measured_on, pipeline.evaluate.judge is not None
-    if champion.tags.get(f"{measured_on}_digest") == digest and not is_judged:
+    is_same_data = champion.tags.get(f"{measured_on}_digest") == digest
+    is_same_evaluation = champion.tags.get("evaluation_version") == str(NUMERICS["evaluate"])
+    if is_same_data and is_same_evaluation and not is_judged:
         return gate(champion=_metrics_of(champion))
     note = (
         f"the champion, version {champion.number}, was tested on other data, so its figures can't be compared: "
         f"it was evaluated anew on the present {measured_on} split, where rows that it was trained on may help it"
     )
+    if is_same_data:
+        note = (
+            f"the champion, version {champion.number}, was evaluated by another version of evaluation, "
+            f"so it was evaluated again by version {NUMERICS['evaluate']}"
+        )
     if is_judged:
         note = f"the champion, version {champion.number}, was judged anew, by the judge of the present training rows"
     try:
@@ -147,36 +159,32 @@ def _evaluated_anew(pipeline: Pipeline, paths: PipelinePaths, champion: Version)
     return evaluate_anew(model_file, rows, features=features, label=label, judge=judge)
 
 
-def _metrics(paths: PipelinePaths, *, measured_on: str) -> tuple[dict[str, float], str]:
-    """The numbers of metrics.json, and the digest of the split that they were computed on: the present one."""
-    content, manifest = _read_json(paths.metrics), _read_json(paths.manifest)
-    tested, present = content["data_digest"], manifest["splits"][measured_on]["digest"]
-    if tested != present:
-        raise DataError(
-            f"{paths.metrics} was computed on the {measured_on} split {tested[:12]}, and the present one is "
-            f"{present[:12]}: run `headrace evaluate {paths.pipeline}` again"
-        )
-    numbers = {name: float(value) for name, value in content.items() if isinstance(value, int | float)}
-    return {name: value for name, value in numbers.items() if name != "examples"}, tested
+def _split_digest(paths: PipelinePaths, name: str) -> str:
+    digest: str = json.loads(paths.manifest.read_text(encoding="utf-8"))["splits"][name]["digest"]
+    return digest
 
 
-def _tags(
-    run: Mapping[str, Any], metrics: Mapping[str, float], *, digest: str, measured_on: str, model_md5: str
-) -> dict[str, str]:
-    """What a version says of itself; `model_md5` is the digest by which DVC knows the file."""
+def _tags(paths: PipelinePaths, run: RunFile, measured: MetricsFile, *, measured_on: str) -> dict[str, str]:
+    """What a version says of itself, with the digests of all that it was made from."""
     origin = {
-        "model_md5": model_md5,
-        "trained_by_run": run["mlflow_run_id"],
-        "run_name": run["run_name"],
-        "ray_job_id": run["ray_job_id"],
-        "git_commit": run["git_commit"],
-        "data_digest": run["data_digest"],
-        f"{measured_on}_digest": digest,
+        "weights_digest": run.weights_digest,
+        "model_sha256": run.model_sha256,
+        "model_md5": file_digest(paths.model, "md5"),  # by which DVC knows the file
+        "metrics_sha256": file_digest(paths.metrics),
+        "identity_digest": run.identity_digest,
+        "evaluation_version": measured.evaluation_version,
+        "trained_by_run": run.mlflow_run_id,
+        "run_name": run.run_name,
+        "ray_job_id": run.ray_job_id,
+        "git_commit": run.git_commit,
+        "git_dirty": run.git_dirty,
+        "data_digest": run.data_digest,
+        f"{measured_on}_digest": measured.data_digest,
     }
     if measured_on == "train":
         origin["measured_on"] = _NOTHING_HELD_OUT
-    figures = {f"metric.{name}": repr(value) for name, value in metrics.items()}
-    return {name: str(value) for name, value in (origin | figures).items() if value}
+    numbers = {f"metric.{name}": repr(value) for name, value in measured.metrics.items()}
+    return {name: str(value) for name, value in (origin | numbers).items() if value}
 
 
 def _metrics_of(version: Version) -> dict[str, float]:
@@ -186,22 +194,27 @@ def _metrics_of(version: Version) -> dict[str, float]:
 
 def _registration(
     paths: PipelinePaths, version: Version, decision: Decision, tags: Mapping[str, str], metrics: Mapping[str, float]
-) -> str:
+) -> RegistrationFile:
     holder = alias_version(paths.root, paths.pipeline, CHAMPION)
     is_champion = holder is not None and holder.number == version.number
-    content = {
-        "model": paths.pipeline,
-        "version": version.number,
-        "alias": CHAMPION if is_champion else None,
-        "decision": "promoted" if decision.promote else "not promoted",
-        "reasons": decision.reasons,
-        "metrics": metrics,
-        **{name: tags[name] for name in ("test_digest", "train_digest", "measured_on") if name in tags},
-        "mlflow_run_id": version.run_id,
-        "model_md5": tags["model_md5"],
-        "tracking_uri_kind": tracking_uri(paths.root).partition(":")[0],
-    }
-    return json.dumps(content, indent=2) + "\n"
+    return RegistrationFile(
+        model=paths.pipeline,
+        version=version.number,
+        alias=CHAMPION if is_champion else None,
+        decision="promoted" if decision.promote else "not promoted",
+        reasons=decision.reasons,
+        metrics=dict(metrics),
+        mlflow_run_id=version.run_id,
+        weights_digest=tags["weights_digest"],
+        model_sha256=tags["model_sha256"],
+        model_md5=tags["model_md5"],
+        metrics_sha256=tags["metrics_sha256"],
+        evaluation_version=int(tags["evaluation_version"]),
+        test_digest=tags.get("test_digest"),
+        train_digest=tags.get("train_digest"),
+        measured_on=tags.get("measured_on"),
+        tracking_uri_kind=tracking_uri(paths.root).partition(":")[0],
+    )
 
 
 def _show(name: str, version: Version, decision: Decision) -> None:
@@ -214,18 +227,3 @@ def _show(name: str, version: Version, decision: Decision) -> None:
 def _write(paths: PipelinePaths, text: str) -> None:
     with replace_file(paths.registration) as file:
         file.write_text(text, encoding="utf-8")
-
-
-def _md5(path: Path) -> str:
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    except OSError as error:
-        raise DataError(f"can't read {path}: {error.strerror}; `headrace train` makes it") from error
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"can't read {path}: {error}; run the stage that makes it, see `dvc dag`") from error

@@ -12,7 +12,9 @@ from typing import Any
 
 import structlog
 
-from components.errors import TrainingError
+from components.errors import DataError, TrainingError
+from pipelines.artifacts.artifact import write_artifact
+from pipelines.artifacts.run import RunFile, bound_run, result_digests
 from pipelines.cluster.away import is_away, is_trained, train_away
 from pipelines.cluster.connect import ray_session
 from pipelines.cluster.fit import fit
@@ -145,8 +147,12 @@ def _earlier(paths: PipelinePaths, run_name: str) -> dict[str, Any] | None:
     results = (paths.model, paths.checkpoint, paths.checkpoints, paths.tensorboard, paths.history, paths.run)
     if not all(path.exists() for path in results):
         return None
-    run: dict[str, Any] = json.loads(paths.run.read_text(encoding="utf-8"))
-    return run if run["run_name"] == run_name else None
+    try:
+        run = bound_run(paths)
+    except DataError as error:
+        log.warning("what was trained before does not fit together, so it is trained again", reason=str(error))
+        return None
+    return run.model_dump(mode="json") if run.run_name == run_name else None
 
 
 def _train(job: TrainJob, run: TrainingRun) -> list[dict[str, Any]]:
@@ -225,18 +231,20 @@ def _publish(job: TrainJob, paths: PipelinePaths, origin: Mapping[str, Any], run
         for row in csv.DictReader(file):  # an epoch that could not be told when it ended
             run.add({name: float(value) for name, value in row.items()})
     state = json.loads((paths.checkpoint / "state.json").read_text(encoding="utf-8"))
-    content = {
+    digests = result_digests(paths)
+    run.tag(digests)
+    content = RunFile(
         **origin,
-        "mlflow_run_id": run.run_id,
-        "epochs": state["epoch"],
-        "best_epoch": state["best_epoch"],
-        "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    with replace_file(paths.run) as file:
-        file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        **digests,
+        mlflow_run_id=run.run_id,
+        epochs=state["epoch"],
+        best_epoch=state["best_epoch"],
+        trained_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    write_artifact(paths.run, content)
     publish_run(job, paths.run)
     shutil.rmtree(job.folder)
-    return content
+    return content.model_dump(mode="json")
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from components.examples.settings import (
 )
 from components.models.generated import NOISE, normal_noise
 from components.models.inputs import model_inputs
+from pipelines.artifacts.artifact import file_digest
 
 if TYPE_CHECKING:
     from mlflow.models import Model, ModelSignature
@@ -54,6 +55,7 @@ def package(
     shutil.copyfile(model_file, folder / MODEL_FILE)
     (folder / "data" / "keras_module.txt").write_text("keras", encoding="utf-8")
     shutil.copyfile(Path(__file__).with_name("serving.py"), folder / "code" / f"{_SERVING}.py")
+    (folder / "code" / "model.sha256").write_text(file_digest(folder / MODEL_FILE) + "\n", encoding="utf-8")
     _write_environment(folder)
 
     model.signature = signature(features=features, label=label, noise=noise)

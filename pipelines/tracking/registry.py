@@ -4,6 +4,7 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,9 @@ from urllib.parse import unquote, urlsplit
 
 import polars as pl
 
-from components.errors import ServiceError
+from components.errors import DataError, ServiceError
 from components.examples.settings import Feature, Label
+from pipelines.artifacts.artifact import file_digest
 from pipelines.paths import ProjectPaths
 from pipelines.storage.atomic import replace_file
 from pipelines.tracking.journal import keep_move, move_of
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 PREVIOUS_CHAMPION = "previous_champion"
+_DIGEST_TAGS = {"model_sha256": "sha256", "model_md5": "md5"}  # old versions have the second alone
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,7 @@ def create_version(root: Path, name: str, *, run_id: str, model_id: str, tags: M
 def model_file(root: Path, name: str, alias: str) -> Path:
     """Return the local path of the .keras file of models:/`name`@`alias`, downloaded once if it is kept elsewhere.
 
-    Raises ServiceError if there is no such version, saying how to get one.
+    Raises ServiceError if there is no such version, saying how to get one, and DataError if its file was changed.
     """
     version = alias_version(root, name, alias)
     if version is None:
@@ -177,23 +180,48 @@ def model_file(root: Path, name: str, alias: str) -> Path:
 
 
 def version_file(root: Path, name: str, version: Version) -> Path:
-    """Return the local path of a version's .keras file, downloaded once if it is kept elsewhere."""
+    """Local path of a version's .keras file, downloaded once if it is kept elsewhere.
+
+    Raises DataError unless the file is the one that was registered, by the digest in the version's tags.
+    """
     client = connect(root)
     with asking(client.tracking_uri, f"fetch version {version.number} of model {name!r}"):
         location = str(client.get_model_version_download_uri(name, str(version.number)))
         if location.startswith("file:"):
-            return _present(Path(unquote(urlsplit(location).path)) / MODEL_FILE, name, version)
+            local = _present(Path(unquote(urlsplit(location).path)) / MODEL_FILE, name, version)
+            return _registered(local, name, version)
         key = hashlib.sha256(location.encode()).hexdigest()[:16]  # one project may talk to several servers
         local = ProjectPaths(root).downloaded_models / f"{name}-{version.number}-{key}.keras"
-        if not local.is_file():
-            _download(f"{location}/{MODEL_FILE}", client.tracking_uri, local)
-        return local
+        if local.is_file():
+            with suppress(DataError):  # damaged or changed since it was fetched
+                return _registered(local, name, version)
+        _download(f"{location}/{MODEL_FILE}", client.tracking_uri, local)
+        return _registered(local, name, version)
 
 
 def _present(path: Path, name: str, version: Version) -> Path:
     if not path.is_file():
         raise ServiceError(f"version {version.number} of model {name!r} is registered, but its file is gone: {path}")
     return path
+
+
+def _registered(file: Path, name: str, version: Version) -> Path:
+    """The file itself, checked to be the one that was registered."""
+    algorithm, expected = next(
+        ((algorithm, version.tags[tag]) for tag, algorithm in _DIGEST_TAGS.items() if version.tags.get(tag)), ("", "")
+    )
+    if not expected:
+        raise DataError(
+            f"version {version.number} of model {name!r} has no tag {next(iter(_DIGEST_TAGS))}, so its file can't be "
+            f"checked; `headrace register {name}` registers the model of the last training with it"
+        )
+    if (found := file_digest(file, algorithm)) != expected:
+        raise DataError(
+            f"version {version.number} of model {name!r}: expected {algorithm} {expected}, found {found} in {file}: "
+            "the file was changed after it was registered; restore it from a backup, "
+            f"or make another version champion: `headrace promote {name} --version NUMBER`"
+        )
+    return file
 
 
 def _download(uri: str, tracking_uri: str, local: Path) -> None:

@@ -1,11 +1,11 @@
 """A run for a model whose own run this MLflow does not know, such as one restored from DVC's cache."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import structlog
 
 from components.examples.shards import read_csv
+from pipelines.artifacts.run import RunFile
 from pipelines.paths import PipelinePaths
 from pipelines.tracking.runs import add_to_run, close_run, log_epoch, open_run
 
@@ -13,14 +13,14 @@ log = structlog.get_logger()
 
 
 def restore_run(
-    paths: PipelinePaths, run: Mapping[str, Any], *, metrics: Mapping[str, float], params: Mapping[str, object]
+    paths: PipelinePaths, run: RunFile, *, metrics: Mapping[str, float], params: Mapping[str, object]
 ) -> str:
     """Return the id of a new run, tagged headrace.restored, with what the files say of the training and the test."""
-    origin = {f"headrace.{name}": str(value) for name, value in run.items() if value is not None}
+    origin = {f"headrace.{name}": str(value) for name, value in run if value is not None}
     run_id = open_run(
         paths.root,
-        experiment=run["mlflow_experiment"],
-        run_name=run["run_name"],
+        experiment=run.mlflow_experiment,
+        run_name=run.run_name,
         tags={**origin, "headrace.restored": "true"},
         params=params,
     )
@@ -33,5 +33,5 @@ def restore_run(
     close_run(
         paths.root, run_id, status="FINISHED", reason="restored: trained elsewhere, by the run that is named here"
     )
-    log.info("the model's own run is unknown to this MLflow: a new one says so", own=run["mlflow_run_id"], new=run_id)
+    log.info("the model's own run is unknown to this MLflow: a new one says so", own=run.mlflow_run_id, new=run_id)
     return run_id

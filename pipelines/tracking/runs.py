@@ -110,9 +110,15 @@ def close_run(
 
 
 def add_to_run(
-    root: Path, run_id: str, *, metrics: Mapping[str, float], artifacts: Sequence[Path], artifact_path: str
+    root: Path,
+    run_id: str,
+    *,
+    metrics: Mapping[str, float],
+    artifacts: Sequence[Path],
+    artifact_path: str,
+    tags: Mapping[str, str] | None = None,
 ) -> bool:
-    """Log `metrics` and copy `artifacts` (files, folders) to a run that may be closed; return whether that was done.
+    """Log `metrics`, set `tags`, copy `artifacts` (files, folders) to a run that may be closed; whether it was done.
 
     Where this server does not know the run or can't be reached, one line in the log says so.
     """
@@ -124,6 +130,8 @@ def add_to_run(
                     f"run {run_id} is deleted in MLflow. To have it back: mlflow runs restore --run-id {run_id}"
                 )
             _log_metrics(client, run_id, metrics, step=0)
+            for key, value in _tags(tags or {}).items():
+                client.set_tag(run_id, key, value)
             for artifact in artifacts:
                 if artifact.is_dir():
                     client.log_artifacts(run_id, str(artifact), f"{artifact_path}/{artifact.name}")

@@ -4,6 +4,7 @@
 `keras.Model.predict`.
 """
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,5 +44,15 @@ def _array(values: Any, *, text: bool, shape: tuple[int | None, ...]) -> np.ndar
 
 
 def _load_pyfunc(path: str) -> RawModel:
-    """Return the model in an MLflow model's data folder; the name and the argument are MLflow's."""
-    return RawModel(keras.saving.load_model(Path(path) / "model.keras"))
+    """Return the model in an MLflow model's data folder; the name and the argument are MLflow's.
+
+    Raises ValueError where the file is not the one that was packaged.
+    """
+    file = Path(path) / "model.keras"
+    # Not beside __file__: a process that serves two models has imported this module once, from the first.
+    expected = (Path(path).with_name("code") / "model.sha256").read_text(encoding="utf-8").strip()
+    with file.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != expected:
+        raise ValueError(f"{file} was changed after it was packaged: expected SHA-256 {expected}, found {found}")
+    return RawModel(keras.saving.load_model(file))

@@ -161,7 +161,7 @@ def run_id_of(root: Path, run_name: str) -> str | None:
 def _continued(root: Path, record: Record, unsent: frozenset[int]) -> tuple[Record, frozenset[int]]:
     """The record with a run that is RUNNING, and the epochs that need not be told again."""
     if record.run_id is not None:
-        logged = continue_run(root, record.run_id, tags=_tags(record))
+        logged = continue_run(root, record.run_id, tags=_prefixed(record.tags))
         if logged is not None:
             log.info("an earlier try of the same training goes on", run_name=record.run_name, logged_epochs=len(logged))
             return record, logged | unsent
@@ -176,7 +176,7 @@ def _told(root: Path, record: Record) -> tuple[Record, str | None]:
             record = record.model_copy(update={"run_id": _open(root, record)})
         run_id = str(record.run_id)
         if record.unsent_tags:
-            tag_run(root, run_id, {f"headrace.{name}": value for name, value in record.unsent_tags.items()})
+            tag_run(root, run_id, _prefixed(record.unsent_tags))
             record = record.model_copy(update={"unsent_tags": {}})
         while record.unsent:
             figures = record.unsent[0]
@@ -193,12 +193,12 @@ def _told(root: Path, record: Record) -> tuple[Record, str | None]:
 
 def _open(root: Path, record: Record) -> str:
     return open_run(
-        root, experiment=record.experiment, run_name=record.run_name, tags=_tags(record), params=record.params
+        root, experiment=record.experiment, run_name=record.run_name, tags=_prefixed(record.tags), params=record.params
     )
 
 
-def _tags(record: Record) -> dict[str, str]:
-    return {f"headrace.{name}": value for name, value in record.tags.items()}
+def _prefixed(tags: Mapping[str, str]) -> dict[str, str]:
+    return {f"headrace.{name}": value for name, value in tags.items()}
 
 
 def _shown(figures: Mapping[str, float]) -> dict[str, Any]:

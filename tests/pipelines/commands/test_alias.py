@@ -1,10 +1,13 @@
 import json
 import shutil
 import socket
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from components.errors import ParamsError, ServiceError
+from components.errors import DataError, ParamsError, ServiceError
+from pipelines.artifacts.artifact import file_digest
 from pipelines.commands.alias import promote, rollback
 from pipelines.commands.models import show_models
 from pipelines.params import load_pipeline
@@ -29,9 +32,13 @@ def digits(repository):
 def three_versions(paths):
     run_id = open_run(paths.root, experiment="x", run_name="r", tags={}, params={})
     client = connect(paths.root)
-    for _ in range(3):
+    for number in range(3):
         logged = client.create_logged_model(client.get_run(run_id).info.experiment_id, name="digits")
-        create_version(paths.root, "digits", run_id=run_id, model_id=logged.model_id, tags={})
+        file = Path(unquote(urlsplit(logged.artifact_location).path)) / "data" / "model.keras"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"%d" % number)
+        tags = {"model_sha256": file_digest(file)}
+        create_version(paths.root, "digits", run_id=run_id, model_id=logged.model_id, tags=tags)
 
 
 def champion(paths):
@@ -67,6 +74,22 @@ def test_what_is_not_there_is_not_promoted(digits, paths, three_versions):
     with pytest.raises(ParamsError, match="no other champion"):
         rollback(digits, paths)
     assert champion(paths) is None
+
+
+def test_a_version_whose_file_was_changed_is_not_made_champion(digits, paths, three_versions):
+    promote(digits, paths, version=2)
+    promote(digits, paths, version=1)
+    for number in (2, 3):
+        promote(digits, paths, version=number)
+        model_file(paths.root, "digits", "champion").write_bytes(b"another")
+        promote(digits, paths, version=1)
+    with pytest.raises(
+        DataError, match=r"version 2 of model 'digits': expected sha256 [0-9a-f]{64}, found [0-9a-f]{64}"
+    ):
+        promote(digits, paths, version=2)
+    with pytest.raises(DataError, match=r"version 3 .* was changed after it was registered"):
+        rollback(digits, paths)
+    assert champion(paths) == 1
 
 
 def test_without_a_registered_model_each_says_how_to_get_one(digits, paths):

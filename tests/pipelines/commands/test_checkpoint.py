@@ -16,10 +16,15 @@ from components.training.checkpoints import Checkpoint
 from components.training.restored import restored_model
 from components.training.state import TrainingState
 from components.transforms.fitted import FittedTable
+from pipelines.artifacts.artifact import write_artifact
+from pipelines.artifacts.run import RunFile
 from pipelines.commands.checkpoint import checkpoint_model, evaluate_checkpoint, read_checkpoint
 from pipelines.commands.predict import predict
 from pipelines.params import Pipeline, load_pipeline
 from pipelines.paths import PipelinePaths
+
+IDENTITY = {"identity_digest": "1" * 64, "identity": {}, "git_dirty": False, "groups": []}
+IDENTITY |= dict.fromkeys(("started_at", "trained_at"), "2026-01-01T00:00:00Z")
 
 STEPS = (4, 8)
 FITTED = {
@@ -73,7 +78,11 @@ def paths(tmp_path, takeoff) -> PipelinePaths:
         state = TrainingState(epoch=seed + 1, step=step, seed=1)
         checkpoints.save(checkpoints.step_folder(paths.checkpoints, step), Checkpoint(state, weights, weights[:0], ()))
     restored_model(weights, model=takeoff.train.model, fitted=fitted, statistics=paths.statistics)[0].save(paths.model)
-    paths.run.write_text('{"data_digest": "same"}')
+    origin = dict.fromkeys(("run_name", "mlflow_experiment", "ray_job_id", "git_commit", "owner"), "x")
+    counts = dict.fromkeys(("num_workers", "epochs", "best_epoch"), 1) | IDENTITY
+    digests = dict.fromkeys(("weights_digest", "model_sha256", "history_sha256"), "0" * 64)
+    run = RunFile(pipeline="takeoff", mlflow_run_id=None, data_digest="same", **origin, **counts, **digests)
+    write_artifact(paths.run, run)
     return paths
 
 

@@ -5,10 +5,15 @@ import pytest
 import tensorflow as tf
 
 from components.errors import DataError, ParamsError, ServiceError
+from pipelines.artifacts.artifact import write_artifact
+from pipelines.artifacts.run import RunFile, result_digests
 from pipelines.commands.export import default_place, export
 from pipelines.commands.forms import Form
 from pipelines.params import load_pipeline
 from pipelines.paths import PipelinePaths
+
+IDENTITY = {"identity_digest": "1" * 64, "identity": {}, "git_dirty": False, "groups": []}
+IDENTITY |= dict.fromkeys(("started_at", "trained_at"), "2026-01-01T00:00:00Z")
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +34,12 @@ def paths(tmp_path, model_file):
     paths = PipelinePaths(tmp_path / "a project", "takeoff")
     paths.model.parent.mkdir(parents=True)
     paths.model.write_bytes(model_file.read_bytes())
+    paths.history.parent.mkdir(parents=True)
+    paths.history.write_text("epoch,loss\n1,2\n")
+    origin = dict.fromkeys(("run_name", "mlflow_experiment", "ray_job_id", "data_digest", "git_commit", "owner"), "x")
+    counts = dict.fromkeys(("num_workers", "epochs", "best_epoch"), 1) | IDENTITY
+    run = RunFile(pipeline="takeoff", mlflow_run_id=None, **origin, **counts, **result_digests(paths))
+    write_artifact(paths.run, run)
     return paths
 
 
@@ -44,6 +55,14 @@ def test_the_last_trainings_model_is_exported_and_an_earlier_export_replaced(pat
     assert default_place(paths, Form.TFLITE).read_bytes()[4:8] == b"TFL3"  # the file's own mark
 
 
+def test_a_model_that_is_not_the_trained_one_is_not_exported(paths, takeoff):
+    speed = keras.Input((1,), name="speed")
+    keras.Model({"speed": speed}, speed * 3.0).save(paths.model)
+    with pytest.raises(DataError, match=r"is not the file that run\.json names: .*`headrace train takeoff`"):
+        export(takeoff, paths, form=Form.TFLITE, output=None, alias=None)
+    assert not paths.export.exists()
+
+
 def test_something_else_is_not_replaced(paths, takeoff):
     for form in Form:
         with pytest.raises(ParamsError, match="there is something else already"):
@@ -53,7 +72,7 @@ def test_something_else_is_not_replaced(paths, takeoff):
 
 def test_without_a_model_nothing_is_written(project_root, takeoff):
     paths = PipelinePaths(project_root, "takeoff")
-    with pytest.raises(DataError, match="`headrace train` makes it"):
+    with pytest.raises(DataError, match="`headrace train takeoff` writes it"):
         export(takeoff, paths, form=Form.SAVED_MODEL, output=None, alias=None)
     with pytest.raises(ServiceError, match="no takeoff@champion"):
         export(takeoff, paths, form=Form.TFLITE, output=None, alias="champion")

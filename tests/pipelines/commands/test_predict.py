@@ -16,6 +16,7 @@ from PIL import Image
 from components.errors import DataError, ParamsError, ServiceError
 from components.examples.derive import with_derived
 from components.models.saved import load_model
+from pipelines.artifacts.artifact import file_digest
 from pipelines.commands.predict import deliver, predict, predictions_of, read_input, show
 from pipelines.params import Pipeline, load_pipeline
 from pipelines.paths import PipelinePaths
@@ -231,7 +232,8 @@ def _register(root: Path, pipeline: Pipeline, model_file: Path, *, example: pl.D
         label=pipeline.ingest.label,
         example=example.select(list(features)).cast(types),
     )
-    version = create_version(root, pipeline.name, run_id=run_id, model_id=model_id, tags={})
+    tags = {"model_sha256": file_digest(model_file)}
+    version = create_version(root, pipeline.name, run_id=run_id, model_id=model_id, tags=tags)
     set_champion(root, pipeline.name, version.number)
 
 

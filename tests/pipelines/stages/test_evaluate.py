@@ -11,11 +11,17 @@ import pytest
 
 from components.errors import DataError
 from components.examples.shards import write
+from components.numerics import NUMERICS
+from pipelines.artifacts.artifact import write_artifact
+from pipelines.artifacts.run import RunFile, result_digests
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths
 from pipelines.stages.evaluate import evaluate
 from pipelines.tracking.runs import close_run, open_run
 from pipelines.tracking.server import connect
+
+IDENTITY = {"identity_digest": "1" * 64, "identity": {}, "git_dirty": False, "groups": []}
+IDENTITY |= dict.fromkeys(("started_at", "trained_at"), "2026-01-01T00:00:00Z")
 
 LOCAL = {"url": "https://example.org/a.csv", "sha256": "0" * 64, "name": "a.csv"}
 
@@ -67,7 +73,7 @@ def _leave_files(paths: PipelinePaths, examples: pl.DataFrame, model: keras.Mode
     indices = labels.cast(pl.Int32) if labels.dtype == pl.String else labels.cast(pl.Float32)
     splits = {"train": examples[:4], "validation": examples[4:6], "test": examples[6:]}
     write(examples, paths.examples)
-    manifest: dict[str, Any] = {"splits": {}}
+    manifest: dict[str, Any] = {"digest": "d" * 64, "splits": {}}
     for name, rows in splits.items():
         write(
             rows.select("example_id", label=indices.filter(examples["example_id"].is_in(rows["example_id"].implode()))),
@@ -82,22 +88,22 @@ def _leave_files(paths: PipelinePaths, examples: pl.DataFrame, model: keras.Mode
     paths.history.write_text(
         f"epoch,loss,validation_loss,{metric},validation_{metric},seconds\n1,2,3,0.5,0.4,1\n2,1,2,0.6,0.5,1\n"
     )
-    paths.run.write_text(
-        json.dumps(
-            {
-                "pipeline": paths.pipeline,
-                "run_name": "r",
-                "mlflow_run_id": run_id,
-                "mlflow_experiment": f"headrace/{paths.pipeline}",
-                "ray_job_id": "embedded",
-                "data_digest": "d" * 64,
-                "git_commit": "c" * 40,
-                "num_workers": 2,
-                "epochs": 2,
-                "best_epoch": 2,
-            }
-        )
+    run = RunFile(
+        pipeline=paths.pipeline,
+        run_name="r",
+        mlflow_run_id=run_id,
+        mlflow_experiment=f"headrace/{paths.pipeline}",
+        ray_job_id="embedded",
+        data_digest="d" * 64,
+        git_commit="c" * 40,
+        num_workers=2,
+        owner="hand",
+        epochs=2,
+        best_epoch=2,
+        **IDENTITY,
+        **result_digests(paths),
     )
+    write_artifact(paths.run, run)
 
 
 def _binary(root: Path, name: str, *, run_id: str) -> tuple[Pipeline, PipelinePaths]:
@@ -134,6 +140,8 @@ def test_a_category_has_metrics_plots_a_report_and_its_run_in_mlflow(root: Path)
 
     metrics = json.loads(paths.metrics.read_text())
     assert (metrics["examples"], metrics["data_digest"]) == (5, "test" * 8)
+    expected = {name: digest for name, digest in result_digests(paths).items() if name != "history_sha256"}
+    assert {**expected, "format_version": 1, "evaluation_version": NUMERICS["evaluate"]}.items() <= metrics.items()
     assert metrics["accuracy"] == pytest.approx(4 / 5)
     assert {"loss", "precision", "recall", "f1", "roc_auc", "average_precision"} < metrics.keys()
     assert sorted(file.name for file in paths.plots.iterdir()) == [
@@ -150,6 +158,9 @@ def test_a_category_has_metrics_plots_a_report_and_its_run_in_mlflow(root: Path)
     client = connect(root)
     assert client.get_run(run_id).data.metrics["test_accuracy"] == pytest.approx(4 / 5)
     assert client.get_run(run_id).info.status == "FINISHED"
+    tags = client.get_run(run_id).data.tags
+    assert tags["headrace.weights_digest"] == expected["weights_digest"]
+    assert tags["headrace.evaluation_version"] == str(NUMERICS["evaluate"])
     logged = {file.path for file in client.list_artifacts(run_id, "evaluation")}
     assert logged == {"evaluation/metrics.json", "evaluation/plots", "evaluation/report.html"}
 
@@ -211,3 +222,19 @@ def test_without_a_trained_model_the_error_says_what_makes_one(root: Path) -> No
 
     with pytest.raises(DataError, match="headrace train"):
         evaluate(pipeline, paths)
+
+
+def test_a_model_or_data_that_was_changed_since_is_not_evaluated(root: Path) -> None:
+    pipeline, paths = _binary(root, "spoiled", run_id="0" * 32)
+    whole = paths.model.read_bytes()
+    model = keras.saving.load_model(paths.model)
+    model.set_weights([weight * 0 for weight in model.get_weights()])
+    model.save(paths.model)
+    with pytest.raises(DataError, match=r"is not the file that run\.json names: .*`headrace train spoiled`"):
+        evaluate(pipeline, paths)
+
+    paths.model.write_bytes(whole)
+    paths.manifest.write_text(paths.manifest.read_text().replace("d" * 64, "e" * 64))
+    with pytest.raises(DataError, match=r"was trained on other data than is in .*`headrace run spoiled`"):
+        evaluate(pipeline, paths)
+    assert not paths.metrics.exists()

@@ -9,12 +9,19 @@ import polars as pl
 import pytest
 
 from components.errors import DataError, ParamsError
+from components.numerics import NUMERICS
+from pipelines.artifacts.artifact import file_digest, write_artifact
+from pipelines.artifacts.metrics import MetricsFile
+from pipelines.artifacts.run import RunFile, result_digests
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths
 from pipelines.stages.register import register
 from pipelines.tracking.registry import alias_version, model_file, versions
 from pipelines.tracking.runs import close_run, open_run
 from pipelines.tracking.server import connect, tracking_uri
+
+IDENTITY = {"identity_digest": "1" * 64, "identity": {}, "git_dirty": False, "groups": []}
+IDENTITY |= dict.fromkeys(("started_at", "trained_at"), "2026-01-01T00:00:00Z")
 
 SETTINGS = {
     "name": "coins",
@@ -99,11 +106,18 @@ def train(paths, model, *, accuracy: float, test_digest: str = "a" * 64, known: 
         "ray_job_id": "embedded",
         "data_digest": "d" * 64,
         "git_commit": "c" * 40,
+        "num_workers": 1,
+        "owner": "hand",
+        **IDENTITY,
+        "epochs": 2,
+        "best_epoch": 2,
     }
-    paths.run.write_text(json.dumps(run))
-    metrics = {"loss": 0.5, "accuracy": accuracy, "examples": 4, "data_digest": test_digest}
-    paths.metrics.write_text(json.dumps(metrics))
-    paths.manifest.write_text(json.dumps({"splits": {"test": {"digest": test_digest}}}))
+    digests = result_digests(paths)
+    write_artifact(paths.run, RunFile(**run, **digests))
+    of_model = {name: digests[name] for name in ("weights_digest", "model_sha256")}
+    measured = {"loss": 0.5, "accuracy": accuracy, "examples": 4, "data_digest": test_digest, **of_model}
+    write_artifact(paths.metrics, MetricsFile(**measured, evaluation_version=NUMERICS["evaluate"]))
+    paths.manifest.write_text(json.dumps({"digest": "d" * 64, "splits": {"test": {"digest": test_digest}}}))
 
 
 def registration(paths):
@@ -267,9 +281,95 @@ def test_a_metric_that_was_not_computed_stops_before_anything_is_logged(paths, m
 
 def test_metrics_of_another_test_split_are_refused(paths, models):
     train(paths, models / "good.keras", accuracy=0.75)
-    paths.manifest.write_text(json.dumps({"splits": {"test": {"digest": "e" * 64}}}))
-    with pytest.raises(DataError, match="run `headrace evaluate coins` again"):
+    paths.manifest.write_text(json.dumps({"digest": "d" * 64, "splits": {"test": {"digest": "e" * 64}}}))
+    with pytest.raises(DataError, match=r"of another test split: .* run `headrace evaluate coins` again"):
         register(a_pipeline(), paths)
+
+
+def change(file, **changed) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changed}))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        # seen: a champion with accuracy 0.99 whose weights were all 0
+        (
+            lambda paths, models: paths.model.write_bytes((models / "bad.keras").read_bytes()),
+            r"model\.keras is not the file that run\.json names: .*`dvc checkout --force models/coins/model\.keras`.*"
+            "`headrace train coins`",
+        ),
+        (lambda paths, models: paths.model.unlink(), "no model.keras .*`headrace train coins`"),
+        (lambda paths, models: paths.history.write_text("epoch\n"), r"history\.csv is not .*`headrace train coins`"),
+        # train without evaluate: the figures are those of the model before
+        (
+            lambda paths, models: change(paths.metrics, weights_digest="0" * 64, model_sha256="0" * 64),
+            "metrics.json is of another model: .*`headrace evaluate coins`",
+        ),
+        (
+            lambda paths, models: change(paths.metrics, model_sha256="0" * 64),  # the same weights behind another input
+            "metrics.json is of another model: .*`headrace evaluate coins`",
+        ),
+        (
+            lambda paths, models: change(paths.metrics, evaluation_version=0),
+            "metrics.json is of another version of evaluation: .*`headrace evaluate coins`",
+        ),
+        (lambda paths, models: change(paths.manifest, digest="e" * 64), "trained on other data .*`headrace run coins`"),
+        (
+            lambda paths, models: change(paths.run, format_version=None),
+            "run.json: expected format_version 1, found none: .*`headrace train coins`",
+        ),
+        (
+            lambda paths, models: change(paths.metrics, format_version=0),
+            "metrics.json: expected format_version 1, found 0: .*`headrace evaluate coins`",
+        ),
+        (lambda paths, models: change(paths.metrics, accuracy="high"), "metrics.json is damaged: accuracy: "),
+        (lambda paths, models: paths.metrics.write_text("{"), "metrics.json is damaged: "),
+        (lambda paths, models: paths.run.unlink(), "can't read .*run.json: No such file .*`headrace train coins`"),
+    ],
+)
+def test_what_does_not_belong_together_is_not_registered(paths, models, spoil, message):
+    train(paths, models / "good.keras", accuracy=0.75)
+    spoil(paths, models)
+    with pytest.raises(DataError, match=message) as refused:
+        register(a_pipeline(), paths)
+    assert "\n" not in str(refused.value)
+    assert versions(paths.root, "coins") == []
+
+
+def test_a_version_and_its_registration_name_all_that_they_were_made_from(paths, models):
+    train(paths, models / "good.keras", accuracy=0.75)
+    register(a_pipeline(), paths)
+    digests = {
+        **{name: value for name, value in result_digests(paths).items() if name != "history_sha256"},
+        "metrics_sha256": file_digest(paths.metrics),
+        "test_digest": "a" * 64,
+        "evaluation_version": NUMERICS["evaluate"],
+    }
+    assert digests.items() <= registration(paths).items()
+    tags = alias_version(paths.root, "coins", "champion").tags
+    assert {name: str(value) for name, value in digests.items()}.items() <= tags.items()
+
+
+def test_a_champion_of_another_version_of_evaluation_is_evaluated_again(paths, models, monkeypatch):
+    train(paths, models / "bad.keras", accuracy=0.99)  # as an old evaluation had it
+    register(a_pipeline(), paths)
+    monkeypatch.setitem(NUMERICS, "evaluate", NUMERICS["evaluate"] + 1)
+    train(paths, models / "good.keras", accuracy=0.75)
+    register(a_pipeline(), paths)
+    assert "evaluated by another version of evaluation" in registration(paths)["reasons"][0]
+    assert alias_version(paths.root, "coins", "champion").number == 2
+
+
+def test_a_champion_whose_file_was_changed_is_neither_loaded_nor_replaced(paths, models):
+    train(paths, models / "good.keras", accuracy=0.75)
+    register(a_pipeline(), paths)
+    model_file(paths.root, "coins", "champion").write_bytes((models / "bad.keras").read_bytes())
+    train(paths, models / "other.keras", accuracy=0.9, test_digest="b" * 64)
+    register(a_pipeline(), paths)
+    said = registration(paths)
+    assert (said["alias"], said["decision"]) == (None, "not promoted")
+    assert "was changed after it was registered" in said["reasons"][1]
 
 
 def test_registering_does_not_load_tensorflow(paths, models):

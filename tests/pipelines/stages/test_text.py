@@ -15,6 +15,8 @@ from components.examples import shards
 from components.models.saved import load_model
 from components.training.restored import restored_model
 from components.transforms.fitted import FittedTable
+from pipelines.artifacts.artifact import write_artifact
+from pipelines.artifacts.run import RunFile, result_digests
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths
 from pipelines.stages.evaluate import evaluate
@@ -23,6 +25,9 @@ from pipelines.stages.normalize import normalize
 from pipelines.stages.register import register
 from pipelines.stages.split import split
 from pipelines.tracking.runs import close_run, open_run
+
+IDENTITY = {"identity_digest": "1" * 64, "identity": {}, "git_dirty": False, "groups": []}
+IDENTITY |= dict.fromkeys(("started_at", "trained_at"), "2026-01-01T00:00:00Z")
 
 PLAY = "".join(f"{number}: to be, or not to be\n" for number in range(600))
 
@@ -155,8 +160,10 @@ def _leave_model(pipeline: Pipeline, paths: PipelinePaths, *, seed: int) -> str:
     run_id = open_run(paths.root, experiment="headrace/hello_rnn", run_name="r", tags={}, params={})
     close_run(paths.root, run_id, status="FINISHED")
     origin = {"pipeline": "hello_rnn", "run_name": "r", "mlflow_run_id": run_id, "ray_job_id": "embedded"}
-    origin |= {"mlflow_experiment": "headrace/hello_rnn", "data_digest": "d" * 64, "git_commit": "c" * 40}
-    paths.run.write_text(json.dumps({**origin, "num_workers": 1, "epochs": 1, "best_epoch": 1}), encoding="utf-8")
+    digest = json.loads(paths.manifest.read_text(encoding="utf-8"))["digest"]
+    origin |= {"mlflow_experiment": "headrace/hello_rnn", "data_digest": digest, "git_commit": "c" * 40}
+    counts = {"num_workers": 1, **IDENTITY, "epochs": 1, "best_epoch": 1}
+    write_artifact(paths.run, RunFile(**origin, **counts, owner="hand", **result_digests(paths)))
     return run_id
 
 

@@ -58,6 +58,15 @@ def test_an_image_model_is_served_from_arrays(packaged, image_model):
     assert served.input_example["image"].tolist() == [[[[0], [1], [2]], [[3], [4], [5]]]]
 
 
+def test_a_packaged_file_that_was_changed_is_not_served(packaged):
+    import mlflow.pyfunc
+
+    file = packaged / "data" / "model.keras"
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with pytest.raises(ValueError, match="was changed after it was packaged: expected SHA-256"):
+        mlflow.pyfunc.load_model(str(packaged))
+
+
 def test_a_signature_has_a_column_for_each_feature_and_optional_ones_for_nullable(tmp_path):
     features = {"age": NumberFeature(nullable=True), "sex": CategoryFeature()}
     found = signature(features=features, label=NumberLabel(name="distance")).to_dict()

@@ -14,9 +14,11 @@ import keras
 import polars as pl
 import pytest
 
-from components.errors import ServiceError
+from components.errors import DataError, ServiceError
 from components.examples.settings import CategoryFeature, NumberFeature, NumberLabel
+from pipelines.artifacts.artifact import file_digest
 from pipelines.tracking.registry import (
+    Version,
     alias_version,
     create_version,
     find_version,
@@ -24,6 +26,7 @@ from pipelines.tracking.registry import (
     model_file,
     set_champion,
     tag_version,
+    version_file,
 )
 from pipelines.tracking.runs import add_to_run, close_run, knows_run, log_epoch, open_run
 from pipelines.tracking.server import connect
@@ -51,18 +54,19 @@ def register(root, saved_model, **tags):
         label=NumberLabel(name="distance"),
         example=pl.DataFrame({"speed": [1.0, 2.0], "kind": ["jet", None], "distance": [3.0, 4.0]}),
     )
+    tags = {"model_sha256": file_digest(saved_model), **tags}
     return create_version(root, "plane", run_id=run_id, model_id=model_id, tags=tags)
 
 
 def test_versions_are_found_by_their_tags(project_root, saved_model):
-    first = register(project_root, saved_model, model_md5="a")
-    second = register(project_root, saved_model, model_md5="b")
-    third = register(project_root, saved_model, model_md5="b")
-    assert find_version(project_root, "plane", tags={"model_md5": "a"}) == first
-    assert find_version(project_root, "plane", tags={"model_md5": "b"}) == third
+    first = register(project_root, saved_model, git_commit="a")
+    second = register(project_root, saved_model, git_commit="b")
+    third = register(project_root, saved_model, git_commit="b")
+    assert find_version(project_root, "plane", tags={"git_commit": "a"}) == first
+    assert find_version(project_root, "plane", tags={"git_commit": "b"}) == third
     tag_version(project_root, "plane", second.number, {"more": "1"})
     assert find_version(project_root, "plane", tags={"more": "1"}).number == second.number
-    assert find_version(project_root, "plane", tags={"model_md5": "c"}) is None
+    assert find_version(project_root, "plane", tags={"git_commit": "c"}) is None
     assert find_version(project_root, "nothing", tags={}) is None
 
 
@@ -71,6 +75,31 @@ def test_a_model_whose_file_is_gone_is_an_error(project_root, saved_model):
     model_file(project_root, "plane", "champion").unlink()
     with pytest.raises(ServiceError, match="its file is gone"):
         model_file(project_root, "plane", "champion")
+
+
+def test_a_file_that_was_changed_after_it_was_registered_is_refused(project_root, saved_model):
+    set_champion(project_root, "plane", register(project_root, saved_model).number)
+    file = model_file(project_root, "plane", "champion")
+    state = file.stat()
+    file.write_bytes(file.read_bytes().replace(b"jet", b"jot"))
+    os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))  # neither size nor time gives it away
+    expected, found = file_digest(saved_model), file_digest(file)
+    with pytest.raises(
+        DataError,
+        match=rf"version 1 of model 'plane': expected sha256 {expected}, found {found} .*`headrace promote plane",
+    ):
+        model_file(project_root, "plane", "champion")
+
+
+def test_a_version_without_a_digest_is_refused_and_an_old_one_has_md5(project_root, saved_model):
+    set_champion(project_root, "plane", register(project_root, saved_model, model_sha256="").number)
+    with pytest.raises(DataError, match="no tag model_sha256, so its file can't be checked; `headrace register plane`"):
+        model_file(project_root, "plane", "champion")
+    for md5, is_refused in ((file_digest(saved_model, "md5"), False), ("0" * 32, True)):
+        version = register(project_root, saved_model)
+        old = Version(version.number, version.run_id, {"model_md5": md5})
+        with pytest.raises(DataError, match=r"expected md5 0{32}") if is_refused else contextlib.nullcontext():
+            version_file(project_root, "plane", old)
 
 
 def free_port() -> int:
@@ -125,7 +154,7 @@ def test_everything_works_with_a_real_server_and_fails_readably_once_it_is_away(
     assert knows_run(root, "0" * 32) is False
     assert add_to_run(root, "0" * 32, metrics={"a": 1}, artifacts=[], artifact_path="e") is False
 
-    version = register(root, saved_model, model_md5="a")
+    version = register(root, saved_model, git_commit="a")
     assert alias_version(root, "plane", "champion") is None
     set_champion(root, "plane", version.number)
     assert alias_version(root, "plane", "champion") == version
@@ -133,6 +162,14 @@ def test_everything_works_with_a_real_server_and_fails_readably_once_it_is_away(
     assert connect(root).get_run(version.run_id).data.metrics == {"loss": 1.0, "b": 1.0}
     for _ in range(2):  # the second time from the copy
         assert model_file(root, "plane", "champion").read_bytes() == saved_model.read_bytes()
+    model_file(root, "plane", "champion").write_bytes(b"another")  # the copy: it is fetched again
+    assert model_file(root, "plane", "champion").read_bytes() == saved_model.read_bytes()
+    [served] = (tmp_path / "a server").rglob("data/model.keras")
+    served.write_bytes(b"another")
+    model_file(root, "plane", "champion")  # the copy is still the registered one
+    next((root / ".headrace").rglob("*.keras")).unlink()
+    with pytest.raises(DataError, match="was changed after it was registered"):
+        model_file(root, "plane", "champion")
     assert not (root / "mlflow.db").exists()
     assert not (root / "mlartifacts").exists()
 

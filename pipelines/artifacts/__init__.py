@@ -1,0 +1,1 @@
+"""The JSON files of the artifact tree: what each holds, and what it was made from."""

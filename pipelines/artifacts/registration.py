@@ -1,0 +1,27 @@
+"""registration.json: which version a model was registered as, and why it is champion or not."""
+
+from typing import Literal
+
+from pipelines.artifacts.artifact import Artifact
+
+
+class RegistrationFile(Artifact):
+    """One registration; `version` is the registry's number, and the digests are those that the version's tags have."""
+
+    format_version: Literal[1] = 1
+    model: str
+    version: int
+    alias: str | None
+    decision: Literal["promoted", "not promoted"]
+    reasons: tuple[str, ...]
+    metrics: dict[str, float]
+    mlflow_run_id: str
+    weights_digest: str
+    model_sha256: str
+    model_md5: str  # by which DVC knows the file
+    metrics_sha256: str
+    evaluation_version: int
+    test_digest: str | None = None
+    train_digest: str | None = None
+    measured_on: str | None = None
+    tracking_uri_kind: str
