@@ -10,6 +10,8 @@ import grpc
 import psutil
 import pytest
 
+from components.models.keras_file import weights_digest
+
 pytestmark = pytest.mark.slow
 
 
@@ -176,6 +178,22 @@ def test_an_identical_training_is_recognised_and_kept(project):
     assert again["run_name"] == first["run_name"]
     assert again["groups"] == first["groups"] == [{"num_workers": 2, "threads_per_worker": 1}]
     assert [run.info.status for run in project.runs()[1]] == ["FINISHED"] * 2
+
+
+@pytest.mark.long
+def test_a_model_that_was_changed_is_trained_again_to_the_same_bytes(project):
+    code, output = project.train()
+    assert code == 0, output
+    before, run = project.paths.model.read_bytes(), json.loads(project.paths.run.read_text())
+    assert run["weights_digest"] == weights_digest(project.paths.model)
+    project.paths.model.write_bytes(before[:-1] + b"x")
+    code, output = project.train()
+    assert code == 0, output
+    assert "does not fit together" in output
+    assert project.paths.model.read_bytes() == before
+    assert json.loads(project.paths.run.read_text())["weights_digest"] == run["weights_digest"]
+    tags = [one.data.tags for one in project.runs()[1]]
+    assert [one["headrace.weights_digest"] for one in tags] == [run["weights_digest"]] * 2
 
 
 def test_everything_that_training_can_do_works_together(project):
