@@ -52,7 +52,7 @@ _SHOWN_CLASSES = 4
 log = structlog.get_logger()
 
 
-def predict(  # noqa: PLR0913 - each is an option
+def predict(  # noqa: PLR0913 - each by its keyword
     pipeline: Pipeline,
     paths: PipelinePaths,
     *,
@@ -94,10 +94,7 @@ def check_output(output_file: Path | None) -> None:
 
 
 def deliver(predictions: pl.DataFrame, output_file: Path | None, *, escape_formulas: bool) -> None:
-    """Write predictions to the file, or to standard output where there is none.
-
-    Of formulas, see `components.evaluation.formulas`.
-    """
+    """Write predictions to the file, or to standard output where there is none; `formulas` says what is escaped."""
     is_csv = not Console().is_terminal if output_file is None else output_file.suffix.lower() == ".csv"
     if is_csv and escape_formulas:
         predictions = formulas.escape_formulas(predictions)

@@ -147,3 +147,18 @@ def test_a_format_from_which_no_moment_can_come_is_refused_when_it_is_read(date_
     ):
         with pytest.raises(ValueError, match=message):
             make()
+
+
+FILES = {
+    "fm9.csv": ("%Y-%m-%dT%H:%M:%S.%f", ["03:04:05.123456", "03:04:05.500000", "03:04:05.123000"]),
+    "hm.csv": ("%d.%m.%Y %H:%M", ["13:05:00", None, None]),
+    "pctz.csv": ("%Y-%m-%d %H:%M %z", ["08:00:00", "08:00:00", "21:30:00", "13:30:00"]),
+    "pctfmt.csv": ("%m/%d/%Y %I:%M %p", ["13:30:00", "00:30:00", "13:30:00", None, "13:30:00"]),
+}
+
+
+@pytest.mark.parametrize(("name", "date_format", "expected"), [(name, *case) for name, case in FILES.items()])
+def test_files_that_other_readers_got_wrong(cases, name: str, date_format: str, expected: list[str | None]) -> None:
+    table = pl.read_csv(cases / "tables" / name, separator=";", infer_schema=False)
+    found = table.select(parse_time(pl.col("v"), date_format)).to_series()
+    assert [moment and moment.time().isoformat() for moment in found] == expected
