@@ -21,6 +21,7 @@ from pipelines.paths import PipelinePaths
 from pipelines.stages.ingest import ingest
 from pipelines.stages.normalize import normalize
 from pipelines.stages.split import split
+from pipelines.tracking.sweep import sweep
 
 NAMED = {"validation_loss": 1.0, "validation_accuracy": 0.5, "loss": 1.0, "accuracy": 0.5}
 OPTIONS = {"metric": None, "trials": 4, "seed": 1, "early_stop": True, "at_once": 2, "workers": 1}
@@ -216,6 +217,32 @@ def processes_of_session(leader: int) -> list[int]:
         except (OSError, ValueError):
             continue
     return found
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_a_search_that_is_killed_leaves_no_process_and_loses_no_trial(project, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    arguments = ("--search", "split.seed=grid:1,2", "--at-once", "1", "--no-early-stop")
+    process = headrace(project, *arguments)
+    for line in process.stdout:
+        if line.startswith("trial 1/2"):
+            break
+    process.kill()
+    killed_seconds = time.monotonic()
+    process.communicate(timeout=30)
+    while processes_of_session(process.pid) and time.monotonic() < killed_seconds + 10:
+        time.sleep(0.2)
+    assert processes_of_session(process.pid) == []
+    assert runs(project)["search"][0].info.status == "RUNNING"  # nobody was left to say otherwise
+    swept = sweep(project, status_of=lambda address, job: None)
+    assert {verdict.status for verdict in swept} == {"KILLED"}
+
+    lines = output_of(project, *arguments)
+    assert lines[0].endswith(": 2 trials; 1 done from before")
+    assert {name: [one.info.status for one in group] for name, group in runs(project).items()} == {
+        name: ["FINISHED"] for name in ("search", "00001", "00002")
+    }
 
 
 @pytest.mark.slow

@@ -81,29 +81,34 @@ def test_a_loss_that_is_not_finite_fails_the_stage_and_the_run_in_one_line(proje
 
 
 @pytest.mark.parametrize(
-    ("signal_number", "status"),
-    [pytest.param(signal.SIGINT, "KILLED", marks=pytest.mark.long), (signal.SIGTERM, "KILLED")],
+    "number",
+    [
+        signal.SIGHUP,
+        *(pytest.param(one, marks=pytest.mark.long) for one in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)),
+    ],
 )
-def test_an_interrupted_training_leaves_no_process_and_a_killed_run(project, session_processes, signal_number, status):
+def test_a_signal_ends_a_training_with_no_process_and_a_killed_run(project, session_processes, number):
     project.change_train(epochs=10_000)
     process = project.start()
     try:
         for line in process.stdout:
             if "epoch 2/" in line:
                 break
-        os.kill(process.pid, signal_number)
+        os.kill(process.pid, number)
         asked = time.monotonic()
         process.communicate(timeout=30)
         took_seconds = time.monotonic() - asked
     finally:
         process.kill()
     assert took_seconds < 10
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     deadline = time.monotonic() + 10
     while session_processes(process.pid) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert session_processes(process.pid) == []
-    assert [run.info.status for run in project.runs()[1]] == [status]
+    [run] = project.runs()[1]
+    assert run.info.status == "KILLED"
+    assert run.data.tags["headrace.reason"] == f"ended by {number.name}"
 
 
 def test_while_it_trains_nobody_listens_for_tensorflow(project, session_processes):

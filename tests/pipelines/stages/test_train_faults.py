@@ -54,10 +54,13 @@ def test_a_worker_is_asked_to_leave_and_the_failure_budget_stays(undisturbed, di
 
 def test_the_driver_is_killed_and_checkpoint_and_rays_notes_are_truncated(undisturbed, disturbed, session_processes):
     process, _ = disturbed.start_until("epoch 3/6")
+    assert len(session_processes(process.pid, "ray")) > 3
     process.kill()
-    for worker in session_processes(process.pid, WORKER):  # they would go on until they notice that they are alone
-        os.kill(worker, signal.SIGKILL)
+    killed_seconds = time.monotonic()
     process.communicate(timeout=60)
+    while session_processes(process.pid) and time.monotonic() < killed_seconds + 10:
+        time.sleep(0.2)
+    assert session_processes(process.pid) == []  # raylet, GCS, agents and workers
     assert [run.info.status for run in disturbed.runs()[1]] == ["RUNNING"]  # nobody was left to say otherwise
     newest = max((disturbed.job / "checkpoints").glob("step-*"))
     (newest / "weights.npz").write_bytes((newest / "weights.npz").read_bytes()[:-100])
