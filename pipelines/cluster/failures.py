@@ -43,8 +43,10 @@ class Failures(DefaultFailurePolicy):  # type: ignore[misc]  # ray carries no ty
         for one in workers:
             if is_out_of_memory(one):
                 return host_problem(one)
-        kills, self._kills = out_of_memory_kills() - self._kills, out_of_memory_kills()
-        return f"the kernel killed {kills} processes of this machine that needed more memory than it has" * (kills > 0)
+        before, self._kills = self._kills, out_of_memory_kills()
+        if self._kills <= before:
+            return None
+        return f"out of memory: the kernel killed {self._kills - before} of the machine's processes for it"
 
 
 def out_of_memory_kills() -> int:

@@ -228,8 +228,8 @@ def _error(failure: Failure) -> Exception:
             return TrainingError(f"{_worker(failure)} {failure.message}")
         case "out_of_memory":
             return TrainingError(
-                f"{_worker(failure)} {failure.message}; it was tried twice. Lower train.global_batch_size, train on "
-                "more nodes (each holds its share of a batch), or on nodes with more memory"
+                f"{_worker(failure)} {failure.message.partition(';')[0]}, twice. Lower train.global_batch_size, train "
+                "on more nodes (each holds its share of a batch), or on nodes with more memory"
             )
         case "host":
             return ServiceError(f"{_worker(failure)} {failure.message}")
