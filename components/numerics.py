@@ -9,7 +9,7 @@ from functools import cache
 from types import MappingProxyType
 
 NUMERICS: Mapping[str, int] = MappingProxyType(
-    {"ingest": 1, "normalize": 1, "split": 1, "train": 1, "evaluate": 1, "register": 1}
+    {"ingest": 2, "normalize": 1, "split": 1, "train": 1, "evaluate": 1, "register": 1}
 )
 
 _TABLES = ("numpy", "polars", "pyarrow")
