@@ -77,7 +77,8 @@ def _header(path: Path) -> tuple[tuple[int, int], bool] | None:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            sideways = image.getexif().get(Base.Orientation, 1) in _SIDEWAYS
+            # Pillow says a TIFF's size as it is turned.
+            sideways = image.format != "TIFF" and image.getexif().get(Base.Orientation, 1) in _SIDEWAYS
             return ((width, height) if sideways else (height, width)), image.mode in _GREY
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning):
         return None
