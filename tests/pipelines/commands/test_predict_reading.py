@@ -229,3 +229,36 @@ def test_a_missing_key_is_refused_and_a_key_that_is_in_no_row_is_left_out(
     file.write_text('{"n": 1}\n{"n": 2, "id": 7}\n')
     with pytest.raises(DataError, match=r"rows\.jsonl, row 1, column 'id': expected a key, found nothing"):
         read_input(pipeline, file)
+
+
+_VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(10**30), 10**30),
+    st.floats(),
+    st.sampled_from(
+        ["", " 1 ", "1e400", "nan", "1,5", "\ud800", "true", "=1", "2026-11-20", "2026-11-20T12:00", "20.11.2026"]
+    ),
+    st.lists(st.integers(), max_size=1),
+    st.just({"a": 1}),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=st.lists(st.fixed_dictionaries(dict.fromkeys(("x", "c", "day"), _VALUES)), min_size=1, max_size=3))
+def test_any_json_is_read_by_both_to_the_same_values_or_refused_by_both(
+    titanic: dict[str, Any], tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]
+) -> None:
+    folder = tmp_path_factory.mktemp("json")
+    file = folder / "rows.jsonl"
+    file.write_text("".join(f"{json.dumps({'n': place, **row, 'y': 'a'})}\n" for place, row in enumerate(rows)))
+    pipeline, paths = _pipeline(titanic, file), PipelinePaths(folder, "small")
+    try:
+        examples = read_input(pipeline, file)[1]
+    except DataError as error:
+        with pytest.raises(DataError) as refused:
+            ingest(pipeline, paths)
+        assert str(error).partition("; ")[0] in str(refused.value)
+    else:
+        ingest(pipeline, paths)
+        assert examples.equals(shards.scan(paths.examples).sort("n").select(list(FEATURES)).collect())
