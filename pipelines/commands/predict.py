@@ -40,6 +40,7 @@ from pipelines.commands.quiet import import_tensorflow
 from pipelines.params import Pipeline
 from pipelines.paths import PipelinePaths
 from pipelines.storage.atomic import replace_file
+from pipelines.storage.regular import require_regular
 
 _WRITERS: dict[str, Callable[[pl.DataFrame, Path], None]] = {
     ".csv": pl.DataFrame.write_csv,
@@ -113,6 +114,8 @@ def read_input(pipeline: Pipeline, input_file: Path) -> tuple[pl.DataFrame, pl.D
     features = {name: pipeline.ingest.features[name] for name in pipeline.normalize.transforms}
     if not input_file.exists():
         raise ParamsError(f"no file {input_file}")
+    for file in input_file.iterdir() if input_file.is_dir() else (input_file,):
+        require_regular(file)
     if input_file.is_dir() or is_image(input_file.name):
         return _read_images(image_files(input_file), features)
     table = table_file(input_file, source=pipeline.ingest.source)
