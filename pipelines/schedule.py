@@ -8,6 +8,8 @@ from pydantic import AfterValidator, Field
 
 from components.settings import Settings
 
+_OF_AIRFLOW = {"@quarterly": "0 0 1 */3 *"}  # a name that croniter alone does not know
+
 
 def _cron(expression: str) -> str:
     from croniter import CroniterBadDateError, CroniterError, croniter  # 0.04 s, in every command
@@ -15,7 +17,7 @@ def _cron(expression: str) -> str:
     try:
         if not expression.startswith("@") and len(expression.split()) != 5:
             raise ValueError("it has other than five fields")
-        croniter(expression).get_next()
+        croniter(_OF_AIRFLOW.get(expression, expression)).get_next()
     except CroniterBadDateError as error:
         raise ValueError(f"cron {expression!r}: there is no such date") from error
     except (CroniterError, ValueError) as error:

@@ -5,6 +5,15 @@ from datetime import UTC, datetime
 from pipelines.params import load_pipeline
 
 
+def test_every_name_of_airflows_is_a_schedule():
+    from airflow.sdk.definitions.timetables._cron import CRON_PRESETS
+
+    from pipelines.schedule import Schedule
+
+    for name in CRON_PRESETS:
+        assert Schedule(cron=name).cron == name
+
+
 def test_a_schedule_keeps_its_time_of_day_where_the_clock_is_changed(repository):
     from airflow.serialization.encoders import coerce_to_core_timetable
     from airflow.timetables.base import TimeRestriction
