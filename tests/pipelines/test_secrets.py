@@ -82,3 +82,28 @@ def test_what_is_found_is_shortened_after_its_secrets_are_out(tmp_path, reposito
         load_pipeline(tmp_path / "params.yaml", "digits")
     assert "S3CR" not in str(raised.value)
     assert len(str(raised.value)) < 350
+
+
+def test_doctor_hides_those_of_the_environment(tmp_path, monkeypatch, capsys):
+    from pipelines.commands import checks
+    from pipelines.commands.doctor import _print
+    from pipelines.paths import ProjectPaths
+
+    monkeypatch.setenv("RAY_ADDRESS", f"ray://ann:{SECRET}@127.0.0.1:1")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://ann:{SECRET}@127.0.0.1:1/?token={SECRET}")
+    for check in (checks.ray, checks.mlflow):
+        for finding in check(ProjectPaths(tmp_path)):
+            _print(finding)
+    said = capsys.readouterr().out
+    assert said.count("can't be reached") == 2
+    assert SECRET not in said
+
+
+def test_dvc_and_git_hide_those_of_remotes(tmp_path):
+    from components.errors import ServiceError
+    from pipelines.storage.commands import git
+
+    with pytest.raises(ServiceError) as raised:
+        git(tmp_path, "clone", "--quiet", f"http://ann:{SECRET}@127.0.0.1:1/x.git?token={SECRET}")
+    assert "127.0.0.1:1/x.git" in str(raised.value)
+    assert SECRET not in str(raised.value)
