@@ -85,11 +85,11 @@ def check_keras_version(*, allow_untested_keras: bool = False) -> None:
 def worker_dataset(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Return `dataset`, this worker's own part of every global batch, without end, in the form that `fit` takes.
 
-    The cardinality is stated as infinite because TensorFlow otherwise asks all workers at each step whether there is
-    one more batch. Autotuning is off because its thread sleeps, the longer the training the longer, up to a minute, and
-    the end of `fit` waits for it. A distributed dataset, which copies batches to a GPU ahead, has one more such thread,
-    which no option turns off, and makes a step no shorter: 5.5 ms instead of 4.5 on an H200, and as long where batches
-    are large.
+    The cardinality is stated as infinite because a strategy of TensorFlow's otherwise asks all workers at each step
+    whether there is one more batch. Autotuning is off because its thread sleeps, the longer the training the longer, up
+    to a minute, and the end of `fit` waits for it. A distributed dataset, which copies batches to a GPU ahead, has one
+    more such thread, which no option turns off, and makes a step no shorter: 5.5 ms instead of 4.5 on an H200, and as
+    long where batches are large.
     """
     options = tf.data.Options()
     options.autotune.enabled = False

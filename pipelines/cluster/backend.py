@@ -37,7 +37,7 @@ class TensorflowBackendConfig(BackendConfig):
 
 class _TensorflowBackend(Backend):
     def on_start(self, worker_group: BaseWorkerGroup, backend_config: TensorflowBackendConfig) -> None:
-        """Make every worker ready to be told of its end, and give it the addresses of all and the group's secret.
+        """Make every worker hear SIGTERM, and give it the addresses of all and the secret of the group.
 
         The secret is made for this group alone. It goes by Ray's own channel, which asks for the cluster's token.
         """

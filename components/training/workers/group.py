@@ -1,4 +1,4 @@
-"""What the workers tell each other besides gradients: a request to stop, and, between steps, figures and digests.
+"""What the workers exchange besides gradients: requests to stop and, between steps, totals of metrics and digests.
 
 Every worker calls each of the functions, at the same point.
 """
