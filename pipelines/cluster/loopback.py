@@ -43,7 +43,10 @@ def private_ray() -> Iterator[dict[str, Any]]:
     accept_loopback()
     folder, is_kept = Path(tempfile.mkdtemp(prefix="headrace-", dir=_short_folder())), False
     try:
-        with _environment({**VARIABLES, "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_AUTH_MODE": None}):
+        variables = {**VARIABLES, "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_AUTH_MODE": None}
+        if folder.parent == Path(tempfile.gettempdir()):
+            variables["TMPDIR"] = str(folder)  # workers are ended before they can clear up: their files go with it
+        with _environment(variables):
             yield {"_node_ip_address": ADDRESS, "_temp_dir": str(folder / "ray")}  # Ray lets all write there
     except Exception as error:
         is_kept = isinstance(error, ServiceError) or not isinstance(error, UserError)

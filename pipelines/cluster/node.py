@@ -2,7 +2,6 @@
 
 import fcntl
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from components.errors import ServiceError
 from pipelines.cluster.job import TrainJob
 from pipelines.cluster.progress import is_stopping, leave, tell
 from pipelines.storage.objects import Storage, open_storage
+from pipelines.storage.private import temporary_folder
 from pipelines.storage.published import MANIFEST, fetch, publish, withdraw
 
 STOP_POLL_SECONDS = 1.0
@@ -44,8 +44,8 @@ def on_this_node(job: TrainJob) -> TrainJob:
 
 
 def scratch_folder(job: TrainJob) -> Path:
-    """Return a folder of this node's own; every epoch may read all that is in it."""
-    return Path(tempfile.gettempdir()) / "headrace" / job.run_name
+    """A folder on this node, of this user alone; every epoch may read all that is in it."""
+    return temporary_folder() / job.run_name
 
 
 def keep_in_storage(job: TrainJob, checkpoint: Path) -> None:

@@ -1,8 +1,12 @@
 """Folders and files that only their owner may enter or read."""
 
+import os
 import stat
+import tempfile
 from contextlib import suppress
 from pathlib import Path
+
+from components.errors import ServiceError
 
 ANY = stat.S_IRWXG | stat.S_IRWXO
 WRITE = stat.S_IWOTH
@@ -18,6 +22,20 @@ def make_private(folder: Path) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
         if folder.stat().st_mode & ANY:
             folder.chmod(0o700)
+
+
+def temporary_folder() -> Path:
+    """The user's own folder among the temporary files, made and closed to others.
+
+    Raises ServiceError where another user has made one of its name: what is in it would be their choice.
+    """
+    folder = Path(tempfile.gettempdir()) / f"headrace-{os.geteuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise ServiceError(f"{folder} is another user's or a link: remove it, or set TMPDIR to a folder of your own")
+    folder.chmod(0o700)
+    return folder
 
 
 def open_to_others(path: Path, permissions: int = ANY) -> bool:

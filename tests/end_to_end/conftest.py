@@ -54,17 +54,18 @@ class Watched:
     open_meanwhile: set[Path] = field(default_factory=set)
     """What others could have written among the temporary files."""
 
-    def run(self, *arguments: str, umask: int = 0o022) -> psutil.Popen:
+    def run(self, *arguments: str) -> psutil.Popen:
         """Start the command; `follow` watches it."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "DVC_", "XDG_"))}
-        return psutil.Popen(
-            [Path(sys.executable).with_name("headrace"), *arguments],
-            cwd=self.root,
-            env={**kept, "HOME": str(self.home), "TMPDIR": str(self.temporary)},
-            stdout=(self.home / "output").open("w"),
-            stderr=subprocess.STDOUT,
-            umask=umask,
-        )
+        with (self.home / "output").open("w") as output:
+            return psutil.Popen(
+                [Path(sys.executable).with_name("headrace"), *arguments],
+                cwd=self.root,
+                env={**kept, "HOME": str(self.home), "TMPDIR": str(self.temporary)},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                umask=0o022,
+            )
 
     def follow(self, process: psutil.Popen, *, until: Callable[[], object] = lambda: False) -> None:
         """Watch until the command ends or `until` holds."""
