@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,10 @@ def open_stack(folder: Path, *, root: Path) -> Stack:
     for made, mode in {folder: passable, folder / "data": passable, folder / "logs": 0o700}.items():
         made.mkdir(parents=True, exist_ok=True)
         made.chmod(mode)
+    for made in (*folder.iterdir(), *(folder / "data").iterdir()):  # also by older versions
+        with suppress(FileNotFoundError):  # the supervisor replaces its record all the time
+            if made != folder / "data" and not made.is_symlink() and made.stat().st_uid == os.geteuid():
+                made.chmod(made.stat().st_mode & 0o700)
     stack = Stack(root, folder, _ports(folder / "ports.json"), _secrets(folder / "secrets.json"))
     write_private(stack.ray_token, stack.secrets["ray_token"])
     return stack

@@ -52,6 +52,7 @@ def _start(stack: Stack) -> None:
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            umask=0o077,  # whatever a server makes is nobody else's to read
         )
     while _running(stack) is None and process.poll() is None:
         time.sleep(_LOOK_SECONDS)
