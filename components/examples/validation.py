@@ -66,7 +66,7 @@ def check_part(part: RawPart, schema: RowSchema) -> CheckedPart:
     if schema.time:
         time = parse_time(_raw(schema.time.column).cast(pl.String), schema.time.date_format)
         rules.append(_Rule(schema.time.column, "not a time", written(schema.time.date_format), time.is_null()))
-    rules += [rule for name, feature in columns.items() for rule in _rules(name, feature, found[name])]
+    rules += [rule for name, feature in columns.items() for rule in _rules(name, feature, found)]
     both = pl.concat([typed, part.table.select(pl.all().name.prefix("raw "))], how="horizontal")
     if not _any_fails(rules, both):
         return CheckedPart(part, typed, pl.DataFrame(schema=REJECTED))
@@ -199,7 +199,7 @@ def _class_of_number(column: pl.Expr, classes: Sequence[str] | None) -> pl.Expr:
     return column.cast(pl.Int64).replace_strict(range(len(classes)), classes, default=None, return_dtype=pl.String)
 
 
-def _rules(name: str, feature: Feature, found: pl.DataType) -> list[_Rule]:
+def _rules(name: str, feature: Feature, found: Mapping[str, pl.DataType]) -> list[_Rule]:
     match feature:
         case ImageFeature(encoding="encoded"):
             return [_Rule(name, "missing", "an image", _raw(name).is_null())]
@@ -228,7 +228,7 @@ def _category_rules(name: str, feature: CategoryFeature) -> list[_Rule]:
     return rules
 
 
-def _number_rules(name: str, feature: NumberFeature, found: pl.DataType) -> list[_Rule]:
+def _number_rules(name: str, feature: NumberFeature, found: Mapping[str, pl.DataType]) -> list[_Rule]:
     value, missing = pl.col(name), _raw(name).is_null()
     kind = "a number" if feature.date_format is None else written(feature.date_format)
     rules = [
@@ -237,8 +237,11 @@ def _number_rules(name: str, feature: NumberFeature, found: pl.DataType) -> list
     ]
     if not feature.nullable:
         rules.append(_Rule(name, "missing", kind, missing))
-    if feature.date_format is None and (found == pl.String or found.is_integer()):
-        rules.append(_Rule(name, "too many digits", "a whole number that float64 can hold", _lacks_digits(name, found)))
+    if feature.date_format is None:
+        parts = [one for one in (name, *(feature.sum_of or ())) if one in found]  # a sum may be there as such
+        exact = [one for one in parts if found[one] == pl.String or found[one].is_integer()]
+        expected = "a whole number that float64 can hold"
+        rules += [_Rule(one, "too many digits", expected, _lacks_digits(one, found[one])) for one in exact]
     if feature.minimum is not None:
         rules.append(_Rule(name, "out of range", _range(feature), value < feature.minimum))
     if feature.maximum is not None:
@@ -248,11 +251,13 @@ def _number_rules(name: str, feature: NumberFeature, found: pl.DataType) -> list
 
 def _lacks_digits(name: str, found: pl.DataType) -> pl.Expr:
     """Where a whole number, or text that is one, is another one as float64. Only beyond 2**53 that can be."""
-    is_large = pl.col(name).abs() >= 2.0**53
+    written = _raw(name).str.strip_chars() if found == pl.String else _raw(name)
+    number = written.cast(pl.Float64, strict=False)
+    is_large = (number.abs() >= 2.0**53) & number.is_finite()
     if found == pl.String:
-        written = pl.when(is_large).then(_raw(name).str.strip_chars())
+        written = pl.when(is_large).then(written)
         return written.map_batches(_lose_digits, return_dtype=pl.Boolean, is_elementwise=True).fill_null(False)
-    kept = pl.col(name).cast(pl.Int128, strict=False) == _raw(name).cast(pl.Int128, strict=False)
+    kept = number.cast(pl.Int128, strict=False) == written.cast(pl.Int128, strict=False)
     return is_large & ~kept.fill_null(False)
 
 

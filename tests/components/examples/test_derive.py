@@ -73,3 +73,12 @@ def test_a_sum_with_a_part_missing_is_missing():
 def test_what_can_not_be_derived_is_refused(make, words):
     with pytest.raises(ValidationError, match=words):
         make()
+
+
+def test_a_part_of_a_sum_keeps_all_its_digits_or_is_refused():
+    features = {"family": NumberFeature(sum_of=("SibSp", "Parch"))}
+    for value in ("9007199254740993", 2**53 + 1):
+        table = pl.DataFrame({"SibSp": [value], "Parch": [value], "age": ["3"]})
+        part = RawPart(table, dict.fromkeys(table.columns, "a.csv"))
+        rejected = check_part(part, ExampleSchema(features=features, label=NumberLabel(name="age"))).rejected
+        assert rejected.select("column", "reason").rows() == [("SibSp", "too many digits")]
