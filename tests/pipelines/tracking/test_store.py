@@ -109,9 +109,12 @@ def test_every_place_of_an_absolute_path_in_the_store_is_known(project):
     assert found == {*_URI_COLUMNS, ("headrace_store", "artifacts_uri")}
 
 
-def test_a_store_of_an_older_headrace_is_taken_over(project):
+def test_a_store_of_an_older_headrace_is_taken_over(project, registered):
+    """It has no id, and only its first experiment says where it was made."""
     with closing(sqlite3.connect(project / "mlflow.db")) as connection:
         connection.execute("DROP TABLE headrace_store")
+        first = f"{(registered / 'mlartifacts').as_uri()}/0"
+        connection.execute("UPDATE experiments SET artifact_location = ? WHERE experiment_id = 0", (first,))
         connection.commit()
     note_file(project / "mlflow.db").unlink()
     assert server.connect(project).get_model_version("small", "1").source.startswith(project.as_uri())
