@@ -74,6 +74,7 @@ def guarded_children() -> Iterator[None]:
     mark = str(uuid.uuid4())
     with _guard("mark", mark, ()):
         os.environ[_MARK] = mark
+        os.environ.setdefault("SPT_NOENV", "1")  # else Ray's processes write their title over what /proc says of theirs
         try:
             yield
         finally:

@@ -19,9 +19,20 @@ with guarded_children():
 """
 
 
-def start(then: str) -> tuple[subprocess.Popen[str], int]:
+# The same under a title such as Ray gives its processes.
+TITLED = """
+import subprocess, sys, time
+from pipelines.storage.processes import guarded_children
+code = "import os, time, ray; ray._raylet.setproctitle('ray::Worker'); print(os.getpid(), flush=True); time.sleep(1000)"
+with guarded_children():
+    subprocess.run(["setsid", "--fork", sys.executable, "-c", code], check=True)
+    {then}
+"""
+
+
+def start(then: str, code: str = CHILDREN) -> tuple[subprocess.Popen[str], int]:
     process = subprocess.Popen(
-        [sys.executable, "-c", CHILDREN.replace("{then}", then)], stdout=subprocess.PIPE, text=True, cwd="/"
+        [sys.executable, "-c", code.replace("{then}", then)], stdout=subprocess.PIPE, text=True, cwd="/"
     )
     sleeper = int(process.stdout.readline())
     return process, sleeper
@@ -39,8 +50,9 @@ def wait_until_gone(pid: int, seconds: float) -> bool:
     return False
 
 
-def test_after_sigkill_everything_that_was_started_ends_whatever_session_it_made():
-    process, sleeper = start("time.sleep(1000)")
+@pytest.mark.parametrize("code", [CHILDREN, TITLED])
+def test_after_sigkill_everything_that_was_started_ends_whatever_session_it_made(code):
+    process, sleeper = start("time.sleep(1000)", code)
     process.kill()
     process.wait(10)
     assert wait_until_gone(sleeper, 10)
