@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -79,12 +80,9 @@ def forget(root: Path, *stages: str) -> None:
 
 def fill(folder: Path) -> None:
     """Leave no byte of the disk."""
-    with (folder / "filler").open("wb") as filler:
-        try:
-            while filler.write(bytes(1 << 12)):
-                filler.flush()
-        except OSError:
-            return
+    with suppress(OSError), (folder / "filler").open("wb", buffering=0) as filler:
+        while filler.write(bytes(1 << 12)):
+            pass
 
 
 def report(**told) -> None:
@@ -97,7 +95,7 @@ def on_a_full_and_a_read_only_disk(disk: Path) -> None:
         forget(disk, name)
         fill(disk)
         full = headrace(disk, name, "small")
-        (disk / "filler").unlink()
+        (disk / "filler").unlink(missing_ok=True)
         report(command=name, full=full, room=headrace(disk, name, "small"))
     forget(disk, "train", "register")
     fill(disk)
@@ -159,7 +157,7 @@ def inside() -> Callable[..., subprocess.CompletedProcess[str]]:
 def told(finished, inside, tmp_path_factory, repository) -> dict[str, dict[str, tuple[int, list[str]]]]:
     """Exit code and lines of each command on a full disk, with room again, and on a read-only disk."""
     disk = tmp_path_factory.mktemp("disk")
-    mount = 'mount -t tmpfs -o size=32m tmpfs "$1" && cp -a . "$1" && cd "$1" && exec "$2" "$3"'
+    mount = 'mount -t tmpfs -o size=256m tmpfs "$1" && cp -a . "$1" && cd "$1" && exec "$2" "$3"'
     ended = inside(mount, disk, sys.executable, __file__, cwd=finished, PYTHONPATH=str(repository))
     assert ended.returncode == 0, ended.stdout + ended.stderr
     found: dict[str, dict[str, tuple[int, list[str]]]] = {}
