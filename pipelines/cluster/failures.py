@@ -29,10 +29,11 @@ class Failures(DefaultFailurePolicy):  # type: ignore[misc]  # ray carries no ty
             if not self._job.preempted.exists():
                 write_here(self._job.preempted, "at the last checkpoint: the deadline of their node was too near")
             return FailureDecision.RAISE
+        if self._job.failure.exists():  # a worker's own
+            return FailureDecision.RAISE
         if reason := self._out_of_memory(training_failed_error):
-            if not self._job.failure.exists():
-                failure = Failure(rank=-1, kind=OUT_OF_MEMORY, message=reason)
-                write_here(self._job.failure, failure.model_dump_json(indent=2) + "\n")
+            failure = Failure(rank=-1, kind=OUT_OF_MEMORY, message=reason)
+            write_here(self._job.failure, failure.model_dump_json(indent=2) + "\n")
             return FailureDecision.RAISE
         add_event(self._job, "lost", {"reason": " ".join(str(training_failed_error).split())[:300]})
         return super().make_decision(training_failed_error)

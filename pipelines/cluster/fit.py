@@ -59,15 +59,15 @@ def _fit(job: TrainJob, on_event: Callable[[dict[str, Any]], None]) -> None:
         nonlocal shown
         shown = follow(job.progress, shown, waiting.pass_on)
         waiting.look()
-        # Not where the group was asked to leave: Ray takes its time to stop it, and then gives its resources back.
-        return has_results(job) or job.failure.is_file()
+        # Not where another group follows: Ray takes its time to stop this one, and then gives its resources back.
+        return has_results(job) or (job.failure.is_file() and _read_failure(job).kind != OUT_OF_MEMORY)
 
     while True:
         job.preempted.unlink(missing_ok=True)
         _fit_one_group(job, look)
         waiting.begin()
         if job.failure.is_file():
-            failure = Failure.model_validate_json(_read(job.failure))
+            failure = _read_failure(job)
             if failure.kind != OUT_OF_MEMORY or was_out_of_memory:
                 raise _error(failure)
             was_out_of_memory = True
@@ -91,7 +91,7 @@ def _fit_one_group(job: TrainJob, look: Callable[[], bool]) -> None:
     try:
         _Trainer(job, look).fit()
     except TrainingFailedError as error:
-        if not look() and not job.preempted.exists():
+        if not (look() or job.failure.exists() or job.preempted.exists()):
             lost = f"the group of workers was lost more than {job.train.max_failures} times (train.max_failures)"
             raise ServiceError(f"{lost}; the last reason: {' '.join(str(error).split())[:500]}") from error
     look()
@@ -212,6 +212,10 @@ def _let_leave(job: TrainJob) -> None:
     deadline_seconds = time.monotonic() + LEAVE_SECONDS
     while not (job.preempted.exists() or has_results(job)) and time.monotonic() < deadline_seconds:
         time.sleep(POLL_SECONDS)
+
+
+def _read_failure(job: TrainJob) -> Failure:
+    return Failure.model_validate_json(_read(job.failure))
 
 
 def _read(file: Path) -> str:

@@ -66,6 +66,8 @@ def train_on_worker(config: dict[str, str]) -> None:
         if _lost_the_others(error):
             raise
         _leave_failure(job, rank, error)
+        if is_out_of_memory(error):
+            raise  # the controller ends the whole group and gives its resources back: another one follows
 
 
 def _train(job: TrainJob, *, rank: int, num_workers: int, threads: int) -> None:

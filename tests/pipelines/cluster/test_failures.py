@@ -72,11 +72,12 @@ def test_a_worker_without_memory_is_not_charged(job, error):
 def test_a_kill_by_the_kernel_is_found_by_its_count(job, monkeypatch):
     counts = iter([3, 4, 4])
     monkeypatch.setattr(failures, "out_of_memory_kills", lambda: next(counts))
-    died = lost(ray.exceptions.ActorDiedError())
-    assert decide(job, died, died) == [FailureDecision.RAISE, FailureDecision.RETRY]
-    assert (
-        "the kernel killed 1 of the machine's processes" in Failure.model_validate_json(job.failure.read_text()).message
-    )
+    died, policy = lost(RuntimeError("died")), Failures(FailureConfig(max_failures=1), job=job)
+    assert policy.make_decision(died) is FailureDecision.RAISE
+    failure = Failure.model_validate_json(job.failure.read_text())
+    assert "the kernel killed 1 of the machine's processes" in failure.message
+    job.failure.unlink()
+    assert policy.make_decision(died) is FailureDecision.RETRY
 
 
 def test_the_kernel_counts_its_kills_here():
