@@ -8,7 +8,7 @@ import tempfile
 import psutil
 import pytest
 
-from components.errors import ParamsError, ServiceError
+from components.errors import ServiceError
 from pipelines.cluster.connect import ray_session
 
 # `ray start` of a Ray that believes to be older.
@@ -21,28 +21,36 @@ main()
 """
 
 
+CONNECT = """
+from pipelines.cluster.connect import ray_session
+with ray_session(num_workers=1):
+    print("connected")
+"""
+
+
 @pytest.mark.slow
-def test_a_cluster_of_another_ray_is_refused_before_any_work(tmp_path, free_ports, monkeypatch):
+def test_a_cluster_of_another_ray_is_refused_before_any_work(tmp_path, free_ports):
     [port] = free_ports(1)
+    own = {"HOME": str(tmp_path), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64, "RAY_USAGE_STATS_ENABLED": "0"}
+    environment = {**os.environ, **own, "RAY_ADDRESS": f"127.0.0.1:{port}"}
     folder = tempfile.mkdtemp(prefix="ray")
     command = [sys.executable, "-c", OLDER_RAY, "start", "--head", "--block", "--include-dashboard=false"]
     command += ["--node-ip-address=127.0.0.1", f"--port={port}", "--num-cpus=0", "--object-store-memory=100000000"]
-    own = {"HOME": str(tmp_path), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64, "RAY_USAGE_STATS_ENABLED": "0"}
-    for name, value in own.items():
-        monkeypatch.setenv(name, value)
-    with subprocess.Popen(
-        [*command, f"--temp-dir={folder}"], stdout=subprocess.PIPE, text=True, env=os.environ
-    ) as head:
+    command += [f"--temp-dir={folder}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **own}) as head:
         try:
             for line in head.stdout:
                 if "Ray runtime started" in line:
                     break
-            monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
-            with pytest.raises(ParamsError, match=r"Ray: 2\.59\.0"), ray_session(num_workers=1):
-                pass
+            connect = [sys.executable, "-c", CONNECT]
+            ended = subprocess.run(connect, env=environment, capture_output=True, text=True, timeout=60, check=False)
         finally:
             for one in [*psutil.Process(head.pid).children(recursive=True), head]:
                 one.kill()
+    *_, last = ended.stderr.splitlines()
+    assert last.startswith("components.errors.ParamsError: the Ray cluster at RAY_ADDRESS=127.0.0.1:")
+    assert "started with: Ray: 2.59.0 " in last
+    assert "connected" not in ended.stdout
 
 
 @pytest.mark.slow

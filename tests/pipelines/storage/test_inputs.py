@@ -4,6 +4,7 @@ import re
 import sys
 
 import pytest
+import structlog
 import yaml
 
 from components.errors import DataError
@@ -66,6 +67,7 @@ def test_every_command_that_comes_too_early_is_one_line_with_the_next_command(
     monkeypatch.setattr(sys, "argv", ["headrace", command[0], "digits", *command[1:]])
     with pytest.raises(SystemExit) as end:
         main()
+    structlog.reset_defaults()  # else log lines of the next fixture go to this test's standard error
     said = capsys.readouterr().err.splitlines()
     assert end.value.code == 2, said
     assert [line for line in said if line.startswith("error: ")] == said[-1:]
