@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
+from components.examples.number_format import as_number
 from components.examples.settings import CategoryFeature, Feature, NumberFeature, read_from
 
 
@@ -17,18 +18,18 @@ def with_derived(table: pl.DataFrame, features: Mapping[str, Feature]) -> pl.Dat
         expression.alias(name)
         for name, feature in features.items()
         if name not in found and found.issuperset(read_from(name, feature))
-        if (expression := _derived(feature)) is not None
+        if (expression := _derived(feature, table.schema)) is not None
     ]
     return table.with_columns(made) if made else table
 
 
-def _derived(feature: Feature) -> pl.Expr | None:
+def _derived(feature: Feature, found: Mapping[str, pl.DataType]) -> pl.Expr | None:
     match feature:
         case CategoryFeature(column=str(column), extract=None):
             return pl.col(column).cast(pl.String)
         case CategoryFeature(column=str(column), extract=str(pattern)):
             return pl.col(column).cast(pl.String).str.extract(pattern, 1)
         case NumberFeature(sum_of=tuple(columns)):
-            numbers = [pl.col(column).cast(pl.Float64, strict=False) for column in columns]
+            numbers = [as_number(pl.col(column), found[column], feature.number_format) for column in columns]
             return pl.sum_horizontal(numbers, ignore_nulls=False)
     return None

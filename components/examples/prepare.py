@@ -109,5 +109,6 @@ def _numbers(schema: RowSchema) -> set[str]:
     return {
         name
         for name, feature in schema.columns.items()
-        if isinstance(feature, NumberFeature) and feature.date_format is None and name not in others
+        if isinstance(feature, NumberFeature) and name not in others
+        if feature.date_format is None and feature.number_format is None
     }

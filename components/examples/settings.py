@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from components.examples.date_formats import checked_date_format
+from components.examples.number_format import NumberFormat
 from components.settings import Settings, in_utc
 
 ADDED_COLUMNS = ("example_id", "content_id", "group_id", "time", "given_split")
@@ -72,6 +73,7 @@ class NumberFeature(Settings):
 
     With `date_format`, the source has dates or times, which become days since 1970-01-01 (UTC): written as strptime
     says (`%d/%m/%Y`), or as "iso" (`2026-11-20`, `2026-11-20T10:30:00Z`). With `sum_of`, it is these columns' sum.
+    `number_format` says how text is read that is not plain, such as 1.234,50 EUR.
     """
 
     type: Literal["number"] = "number"
@@ -80,12 +82,15 @@ class NumberFeature(Settings):
     maximum: float | None = None
     unique: bool = False
     date_format: DateFormat | None = None
+    number_format: NumberFormat | None = None
     sum_of: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
 
     @model_validator(mode="after")
-    def _a_sum_is_no_date(self) -> Self:
+    def _a_date_is_neither_sum_nor_number(self) -> Self:
         if self.sum_of and self.date_format:
             raise ValueError("dates can't be added up: give date_format or sum_of")
+        if self.number_format and self.date_format:
+            raise ValueError("a column has dates or numbers: give date_format or number_format")
         return self
 
 
@@ -144,6 +149,7 @@ class NumberLabel(Settings):
     unit: str = ""
     minimum: float | None = None
     maximum: float | None = None
+    number_format: NumberFormat | None = None
 
 
 class NextTokenLabel(Settings):
@@ -264,7 +270,8 @@ def label_column(label: Label) -> dict[str, Feature]:
     """Return the label as if it were a feature, by its name; nothing for the tokens of a text, or for images."""
     match label:
         case NumberLabel():
-            return {label.name: NumberFeature(minimum=label.minimum, maximum=label.maximum)}
+            of_number = NumberFeature(minimum=label.minimum, maximum=label.maximum, number_format=label.number_format)
+            return {label.name: of_number}
         case CategoryLabel():
             return {label.name: CategoryFeature(classes=label.classes)}
         case NextTokenLabel() | GeneratedLabel():

@@ -9,6 +9,7 @@ import polars as pl
 from components.errors import DataError
 from components.examples.derive import with_derived
 from components.examples.moments import MICROSECONDS_A_DAY, parse_time, written
+from components.examples.number_format import as_number, plain
 from components.examples.settings import (
     CategoryFeature,
     Feature,
@@ -184,8 +185,7 @@ def _parse(name: str, found: pl.DataType, feature: Feature) -> pl.Expr:
             days = parse_time(column.cast(pl.String), date_format).dt.timestamp("us") / MICROSECONDS_A_DAY
             return days.alias(name)
         case NumberFeature():
-            text = column.str.strip_chars() if found == pl.String else column
-            return text.cast(pl.Float64, strict=False)
+            return as_number(column, found, feature.number_format)
         case CategoryFeature(classes=classes) if found != pl.String:
             return _class_of_number(column, classes)
         case CategoryFeature():
@@ -230,7 +230,7 @@ def _category_rules(name: str, feature: CategoryFeature) -> list[_Rule]:
 
 def _number_rules(name: str, feature: NumberFeature, found: Mapping[str, pl.DataType]) -> list[_Rule]:
     value, missing = pl.col(name), _raw(name).is_null()
-    kind = "a number" if feature.date_format is None else written(feature.date_format)
+    kind = _kind(feature)
     rules = [
         _Rule(name, "not a number", kind, value.is_null() & ~missing),
         _Rule(name, "not finite", "a finite number", ~value.is_finite()),
@@ -241,7 +241,7 @@ def _number_rules(name: str, feature: NumberFeature, found: Mapping[str, pl.Data
         parts = [one for one in (name, *(feature.sum_of or ())) if one in found]  # a sum may be there as such
         exact = [one for one in parts if found[one] == pl.String or found[one].is_integer()]
         expected = "a whole number that float64 can hold"
-        rules += [_Rule(one, "too many digits", expected, _lacks_digits(one, found[one])) for one in exact]
+        rules += [_Rule(one, "too many digits", expected, _lacks_digits(feature, one, found[one])) for one in exact]
     if feature.minimum is not None:
         rules.append(_Rule(name, "out of range", _range(feature), value < feature.minimum))
     if feature.maximum is not None:
@@ -249,9 +249,15 @@ def _number_rules(name: str, feature: NumberFeature, found: Mapping[str, pl.Data
     return rules
 
 
-def _lacks_digits(name: str, found: pl.DataType) -> pl.Expr:
+def _kind(feature: NumberFeature) -> str:
+    if feature.date_format is not None:
+        return written(feature.date_format)
+    return f"a number such as {feature.number_format.example}" if feature.number_format else "a number"
+
+
+def _lacks_digits(feature: NumberFeature, name: str, found: pl.DataType) -> pl.Expr:
     """Where a whole number, or text that is one, is another one as float64. Only beyond 2**53 that can be."""
-    written = _raw(name).str.strip_chars() if found == pl.String else _raw(name)
+    written = plain(_raw(name), found, feature.number_format)
     number = written.cast(pl.Float64, strict=False)
     is_large = (number.abs() >= 2.0**53) & number.is_finite()
     if found == pl.String:
