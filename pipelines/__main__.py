@@ -120,7 +120,9 @@ def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What the pipeline is to be called.")],
     *,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="A table: CSV, TSV, also compressed.")] = None,
-    target: Annotated[str | None, typer.Option(metavar="COLUMN", help="The table's column to predict.")] = None,
+    target: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="The table's column to predict; again for more.")
+    ] = None,
     images: Annotated[Path | None, typer.Option(metavar="DIR", help="Images, in a folder for each class.")] = None,
     idx: Annotated[Path | None, typer.Option(metavar="DIR", help="Pairs of idx files, as MNIST's are.")] = None,
     text: Annotated[Path | None, typer.Option(metavar="FILE", help="A text, to predict its next characters.")] = None,
@@ -130,7 +132,7 @@ def new(
     from pipelines.commands.look import Data
     from pipelines.commands.new import new as command
 
-    command(ProjectPaths(project_root()), name, Data(csv, target, images, idx, text), dry_run=dry_run)
+    command(ProjectPaths(project_root()), name, Data(csv, tuple(target or ()), images, idx, text), dry_run=dry_run)
 
 
 @app.command("list", rich_help_panel="Commands")

@@ -10,7 +10,7 @@ from components.settings import Settings
 if TYPE_CHECKING:  # params.yaml is read where Airflow parses DAGs, which must not load Polars
     import polars as pl
 
-_MINUS = "[-\N{MINUS SIGN}]"
+MINUS = "[-\N{MINUS SIGN}]"
 _SPACES = " \N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}"
 _MARKS = {" ": f"[{_SPACES}]", "'": "['\N{RIGHT SINGLE QUOTATION MARK}]"}
 
@@ -35,8 +35,10 @@ class NumberFormat(Settings):
 
     @model_validator(mode="after")
     def _unit_is_no_part_of_a_number(self) -> Self:
-        if re.search(r"^[\s\d+-]|[\s\d+-]$|[()]", self.unit):
-            raise ValueError(f"unit {self.unit!r} must not begin or end with a blank, a digit or a sign, nor have ( or )")
+        if re.search(r"^[\s\d.,+-]|[\s+-]$|[()]", self.unit):
+            raise ValueError(
+                f"unit {self.unit!r} must not begin like a number, end with a blank or sign, or have ( or )"
+            )
         return self
 
     @property
@@ -71,7 +73,7 @@ def _plain_text(text: "pl.Expr", number_format: NumberFormat) -> "pl.Expr":
     digits = bare.str.extract(f"({_digits(number_format)})")
     if number_format.thousands:
         digits = digits.str.replace_all(_mark(number_format.thousands), "")
-    is_negative = bare.str.contains(rf"^[^0-9]*(?:{_MINUS}|\()|{_MINUS}\s*$")
+    is_negative = bare.str.contains(rf"^[^0-9]*(?:{MINUS}|\()|{MINUS}\s*$")
     sign = pl.when(is_negative).then(pl.lit("-")).otherwise(pl.lit(""))
     number = pl.concat_str(sign, digits.str.replace(number_format.decimal, ".", literal=True))
     return pl.when(text.str.contains(_pattern(number_format))).then(number)
@@ -79,12 +81,12 @@ def _plain_text(text: "pl.Expr", number_format: NumberFormat) -> "pl.Expr":
 
 def _pattern(number_format: NumberFormat) -> str:
     """What the whole text must match: one number, at most one sign, at most one unit."""
-    number, sign, unit = _digits(number_format), rf"(?:[+]|{_MINUS})\s*", re.escape(number_format.unit)
+    number, sign, unit = _digits(number_format), rf"(?:[+]|{MINUS})\s*", re.escape(number_format.unit)
     signed = [f"(?:{sign})?{number}"]
     if number_format.negative == "parentheses":
         signed.append(rf"\(\s*{number}\s*\)")
     if number_format.negative == "trailing":
-        signed.append(rf"{number}\s*{_MINUS}")
+        signed.append(rf"{number}\s*{MINUS}")
     forms = [] if number_format.unit in ("%", "‰") else list(signed)
     if unit:
         forms += [form for one in signed for form in (rf"{unit}\s*{one}", rf"{one}\s*{unit}")]
@@ -92,7 +94,7 @@ def _pattern(number_format: NumberFormat) -> str:
         if number_format.negative == "parentheses":
             forms.append(rf"\(\s*(?:{unit}\s*{number}|{number}\s*{unit})\s*\)")
         if number_format.negative == "trailing":
-            forms.append(rf"{number}\s*{unit}\s*{_MINUS}")
+            forms.append(rf"{number}\s*{unit}\s*{MINUS}")
     return f"^(?:{'|'.join(forms)})$"
 
 

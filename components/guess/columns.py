@@ -1,16 +1,26 @@
 """What the columns of a table of texts seem to be: numbers, dates, categories, or nothing that a model learns from."""
 
 import re
+from collections.abc import Mapping
 
 import numpy as np
 import polars as pl
 
 from components.errors import DataError
-from components.examples.settings import ADDED_COLUMNS
+from components.examples.number_format import NumberFormat
+from components.examples.settings import ADDED_COLUMNS, ExampleSchema
+from components.examples.validation import check_part
+from components.guess.doubts import ambiguous, few, totals_among, unusable
 from components.guess.found import Finding, Guess, Section
-from components.guess.texts import as_numbers, date_format, missing_words, without
+from components.guess.missing import missing_words, without
+from components.guess.prose import TEXT, with_text
+from components.guess.texts import as_numbers
+from components.guess.totals import find_totals, is_sum
+from components.guess.written import Written, how_written, in_plain_notation, number_formats
+from components.sources.part import RawPart
 
-LEAST_ROWS = 50  # with fewer, a split may get none
+LEAST_ROWS = 10  # with fewer, no split has any
+_SMALL_TABLE = 10_000  # rows: so few are looked at once more, for a split that suits them
 _MOST_CLASSES = 1000
 _MOST_CATEGORIES = 100  # a column of the model's input for each
 _MOST_CLOSED = 20  # categories that are taken for all there will ever be
@@ -20,38 +30,67 @@ _RESERVED = {*ADDED_COLUMNS, "label", "assigned_split"}
 _ID_NAME = re.compile(r"(?:^|[^A-Za-z])(?:[Ii]d|ID|[Kk]ey|[Uu]uid|UUID|[Gg]uid|GUID)$|[a-z]I[dD]$")
 
 
-def guess_table(table: pl.DataFrame, *, target: str, is_whole: bool = True) -> Guess:
+def guess_table(
+    table: pl.DataFrame,
+    *,
+    target: str,
+    is_whole: bool = True,
+    separator: str = ",",
+    left_out: tuple[Finding, ...] = (),
+) -> Guess:
     """Return what each column of a table of String seems to be; null is where nothing stands.
 
-    If the table is not whole but the first rows of more, later rows may lack any value and have any category. Raises
-    DataError for a target that can't be learned, too few rows, and no column to learn from.
+    If the table is not whole but the first rows of more, later rows may lack any value and have any category.
+    `left_out` are columns of the file that are not in the table. Raises DataError for a target that can't be learned,
+    too few rows, and no column to learn from.
     """
-    words = missing_words(table, target=target)
-    known = without(table, words).filter(pl.col(target).is_not_null())
-    label, label_finding, most_frequent = _label(known[target], rows=table.height)
-    features, findings, key = _columns(known, known[target], label, is_whole=is_whole)
-    if not features:
-        why = "; ".join(f"{one.name}: {one.why}" for one in findings)
+    totals = find_totals(table) if is_whole else {}
+    body = table.filter(~pl.int_range(pl.len()).is_in(list(totals)))
+    words = missing_words(body, target=target)
+    known = without(body, words).filter(pl.col(target).is_not_null())
+    written = how_written(known, separator=separator)
+    known = in_plain_notation(known, written)
+    if is_whole and not totals and is_sum(known):
+        totals = {table.height - 1: "each number is the sum of those above"}
+        known = known[:-1]
+    label, label_finding, most_frequent = _label(known[target], written.get(target), rows=body.height)
+    features, findings, key = _columns(known, known[target], label, written, is_whole=is_whole)
+    choice = with_text(known, target, features, findings)
+    findings = [*choice.findings, *left_out]
+    if not choice.features:
+        why = "; ".join(f"{one.name or 'a column'}: {one.why}" for one in findings)
         raise DataError(f"no column to learn {target!r} from: {why or 'there is no other'}")
-    ingest: Section = {**({"key": key} if key else {}), "features": features, "label": label}
-    if known.height < table.height:
-        # A little more than there are, because the share is rounded.
-        ingest["max_bad_fraction"] = (10_000 * (table.height - known.height) // table.height + 1) / 10_000
+    ingest: Section = {**({"key": key} if key else {}), "features": choice.features, "label": label}
     source = {"null_values": ["", *words]} if words else {}
-    return Guess(ingest, (label_finding, *findings), known.height, most_frequent, source)
+    whole = without(table, words)
+    part = RawPart(whole, dict.fromkeys(whole.columns, "the table"))
+    rejected = check_part(part, ExampleSchema.model_validate(ingest)).rejected
+    if rejected.height:
+        # A little more than there are, because the share is rounded.
+        ingest["max_bad_fraction"] = (10_000 * rejected.height // table.height + 1) / 10_000
+    warnings = [
+        *few(known.height),
+        *ambiguous(written, ingest),
+        *choice.warnings,
+        *totals_among(totals, rejected, rows=table.height),
+        *unusable(left_out),
+    ]
+    small = whole if is_whole and table.height <= _SMALL_TABLE else None
+    return Guess(ingest, (label_finding, *findings), known.height, most_frequent, source, tuple(warnings), small)
 
 
 def _columns(
-    table: pl.DataFrame, target: pl.Series, label: Section, *, is_whole: bool
+    table: pl.DataFrame, target: pl.Series, label: Section, written: Mapping[str, Written], *, is_whole: bool
 ) -> tuple[dict[str, Section], list[Finding], list[str]]:
     """The features, what was found of each column, and the key."""
     features: dict[str, Section] = {}
     findings: list[Finding] = []
     key: list[str] = []
     for column in table.drop(target.name):
-        left_out = _no_feature(column, target, label)
+        how = written.get(column.name)
+        left_out = _no_feature(column, target, label, how)
         if left_out is None:
-            features[column.name], finding = _feature(column, is_whole=is_whole)
+            features[column.name], finding = _feature(column, how, is_whole=is_whole)
         elif is_whole and not key and _is_key(column):
             key = [column.name]
             finding = Finding(column.name, "key", f"{left_out}; it decides which split a row is in")
@@ -61,7 +100,7 @@ def _columns(
     return features, findings, key
 
 
-def _label(texts: pl.Series, *, rows: int) -> tuple[Section, Finding, float | None]:
+def _label(texts: pl.Series, written: Written | None, *, rows: int) -> tuple[Section, Finding, float | None]:
     """The label, and the share of its most frequent class if it is a category. `rows` counts those without it, too."""
     counts = texts.value_counts(sort=True)
     values, name = counts[texts.name], texts.name
@@ -75,9 +114,11 @@ def _label(texts: pl.Series, *, rows: int) -> tuple[Section, Finding, float | No
     if len(values) == 1:
         raise DataError(f"{name!r} is {_shown(values[0])} in all rows: there is nothing to learn")
     numbers = as_numbers(values)
-    if not numbers.has_nulls() and not _are_codes(numbers, most=_MOST_NUMBER_CLASSES):
-        why = f"{_range(numbers)}, {len(values)} different{missing}"
-        return {"type": "number", "name": name}, Finding(name, "target: number", why), None
+    number_format = written.number_format if written else None
+    if number_format or not (numbers.has_nulls() or _are_codes(numbers, most=_MOST_NUMBER_CLASSES)):
+        why = f"{_range(numbers)}, {len(values)} different{_as_written(number_format)}{missing}"
+        label = {"type": "number", "name": name, **(_unit_of(number_format) | (written.settings if written else {}))}
+        return label, Finding(name, "target: number", why), None
     if len(values) > min(_MOST_CLASSES, len(texts) // 2):
         raise DataError(
             f"{name!r} is neither a number nor a class: {len(values)} different texts in {len(texts)} rows, such as "
@@ -90,21 +131,42 @@ def _label(texts: pl.Series, *, rows: int) -> tuple[Section, Finding, float | No
     return label, Finding(name, "target: category", why), most_frequent
 
 
-def _no_feature(column: pl.Series, target: pl.Series, label: Section) -> str | None:
+def _unit_of(number_format: NumberFormat | None) -> Section:
+    return {"unit": number_format.unit} if number_format and number_format.unit else {}
+
+
+def _as_written(number_format: NumberFormat | None) -> str:
+    """What is peculiar about how numbers are written."""
+    if number_format is None:
+        return ""
+    marks = {".": "points", ",": "commas", " ": "blanks", "'": "apostrophes"}
+    peculiar = [
+        "decimal comma" if number_format.decimal == "," else "",
+        f"thousands set off by {marks[number_format.thousands]}" if number_format.thousands else "",
+        f"in {number_format.unit}" if number_format.unit else "",
+        "negatives in parentheses" if number_format.negative == "parentheses" else "",
+        "negatives with the minus behind" if number_format.negative == "trailing" else "",
+    ]
+    return f"; {', '.join(filter(None, peculiar))}"
+
+
+def _no_feature(column: pl.Series, target: pl.Series, label: Section, written: Written | None) -> str | None:
     """Why a column is left out; None where it is a feature."""
     name, present = column.name, column.drop_nulls()
     count = present.n_unique()
-    if "/" in name:
-        return "Keras refuses names with a '/': rename it"
-    if name in _RESERVED:
-        return "Headrace has a column of that name: rename it"
+    if "/" in name or name in _RESERVED:
+        return (
+            "Keras refuses names with a '/': rename it"
+            if "/" in name
+            else "Headrace has a column of that name: rename it"
+        )
     if not count:
         return "there is nothing in it"
     if count == 1 and not column.has_nulls():
         return f"the same in all rows: {_shown(present[0])}"
     if label["type"] == "category" and count == len(label["classes"]) and _are_one_to_one(column, target):
         return f"it tells {target.name!r}: each of its values goes with one class"
-    return _no_quantity(present, count)
+    return None if written else _no_quantity(present, count)
 
 
 def _no_quantity(present: pl.Series, count: int) -> str | None:
@@ -112,31 +174,32 @@ def _no_quantity(present: pl.Series, count: int) -> str | None:
     if count == len(present) and _is_numbering(present):
         return "a different whole number in each row: an id"
     numbers = as_numbers(present)
-    if not numbers.has_nulls() or date_format(present.unique()) is not None:
+    if not numbers.has_nulls() or count <= min(_MOST_CATEGORIES, len(present) // 2):
         return None
-    if count <= min(_MOST_CATEGORIES, len(present) // 2):
-        return None
-    strange = present.filter(numbers.is_null())
+    has_digits = present.str.contains("[0-9]") & ~present.str.contains(r"\p{L}{4}")
+    strange = present.filter(~has_digits if number_formats(present.filter(has_digits).unique()) else numbers.is_null())
     if 10 * len(strange) < len(present):
-        return f"numbers but for {len(strange)} texts such as {_shown(strange[0])}: mend these, or add it"
-    return f"text: {count} different in {len(present)} rows, such as {_shown(present[0])}"
+        return f"numbers but for {len(strange)} texts such as {_shown(strange[0])}: fix these, or add it"
+    return f"{TEXT}{count} different in {len(present)} rows, such as {_shown(present[0])}"
 
 
-def _feature(column: pl.Series, *, is_whole: bool) -> tuple[Section, Finding]:
+def _feature(column: pl.Series, written: Written | None, *, is_whole: bool) -> tuple[Section, Finding]:
     present = column.drop_nulls()
     missing = len(column) - len(present)
     lacks = f"; {missing} missing ({missing / len(column):.0%})" if missing else ""
     nullable = {"nullable": True} if missing or not is_whole else {}
     counts = present.value_counts(sort=True)
     values, least = counts[column.name], counts["count"][-1]
+    if written and written.date_format:
+        why = f"dates or times written as {written.date_format}, such as {_shown(values[0])}{lacks}"
+        return {"type": "number", **nullable, **written.settings}, Finding(column.name, "date", why)
     numbers = as_numbers(values)
     is_code = len(values) > 2 and least > 1 and _are_codes(numbers, most=_MOST_CODES)
-    if not numbers.has_nulls() and not is_code:
-        why = f"{_range(numbers)}, {len(values)} different{lacks}"
-        return {"type": "number", **nullable}, Finding(column.name, "number", why)
-    if numbers.has_nulls() and (written := date_format(values)):
-        why = f"dates or times written as {written}, such as {_shown(values[0])}{lacks}"
-        return {"type": "number", **nullable, "date_format": written}, Finding(column.name, "date", why)
+    if written or not (numbers.has_nulls() or is_code):
+        number_format = written.number_format if written else None
+        why = f"{_range(numbers)}, {len(values)} different{_as_written(number_format)}{lacks}"
+        settings = written.settings if written else {}
+        return {"type": "number", **nullable, **settings}, Finding(column.name, "number", why)
     classes = _sorted(values)
     why = f"{len(classes)} different: {_listed(classes)}{lacks}"
     if is_whole and len(classes) <= _MOST_CLOSED and least > 1:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import polars as pl
+
 Section = dict[str, Any]
 
 
@@ -21,7 +23,8 @@ class Guess:
     """The `ingest` section of a pipeline, of its source only `source`, and what was found on the way.
 
     `rows` counts the examples that were seen. `most_frequent` is the share of the most frequent class or character,
-    None where the label is a number.
+    None where the label is a number. `warnings` say what may be wrong, and which key changes it. `table` has all rows
+    of a small table, as text, null where a value is missing.
     """
 
     ingest: Section
@@ -29,3 +32,5 @@ class Guess:
     rows: int
     most_frequent: float | None = None
     source: Section = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    table: pl.DataFrame | None = None

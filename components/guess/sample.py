@@ -75,6 +75,9 @@ def _header(path: Path, target: str) -> tuple[str, list[str]]:
 
 def _unnamed(names: list[str]) -> tuple[Finding, ...]:
     repeated = [name for name in dict.fromkeys(names) if name and names.count(name) > 1]
-    findings = [Finding(name, "left out", "several columns have this name", is_used=False) for name in repeated]
+    findings = [
+        Finding(name, "left out", f"{names.count(name)} columns are called so; rename all but one", is_used=False)
+        for name in repeated
+    ]
     nameless = [Finding("", "left out", "it has no name", is_used=False)] if "" in names else []
     return (*findings, *nameless)

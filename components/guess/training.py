@@ -2,11 +2,12 @@
 
 import math
 
+from components.guess.doubts import FEW_ROWS
 from components.guess.found import Guess, Section
+from components.guess.split import SEED, guess_split
 
 _STEPS = 2000  # of a training: enough to see whether there is something to learn
-_FEW_ROWS = 5000
-_SEED = 1
+_SMALL_DATA = 5000  # rows
 _RATES: Section = {
     "image": {"learning_rate": 0.001},
     "text": {"learning_rate": 0.004, "clip_norm": 1},  # gradients through time may explode
@@ -23,7 +24,7 @@ def guess_stages(guess: Guess, *, given_test: bool) -> Section:
         normalize["label"] = {"kind": "standardize"}
     return {
         "normalize": normalize,
-        "split": _split(guess.rows, given_test=given_test),
+        "split": guess_split(guess, given_test=given_test),
         "train": _train(guess),
         "evaluate": {"worst_examples": 12},
         "register": _register(guess),
@@ -44,25 +45,35 @@ def _transforms(feature: Section) -> list[Section]:
             return [{"kind": "standardize"}]
 
 
-def _split(rows: int, *, given_test: bool) -> Section:
-    share = 0.1 if rows >= 10_000 else 0.15
-    split: Section = {"seed": _SEED, "validation_fraction": share}
-    return split if given_test else {**split, "test_fraction": 0.1 if rows >= 10_000 else 0.2}
-
-
 def _train(guess: Guess) -> Section:
     feature = next(iter(guess.ingest["features"].values()))  # of images and texts there is one
-    batch_size = 32 if guess.rows < _FEW_ROWS else 64 if feature["type"] == "text" else 128
-    epochs = min(15 if feature["type"] == "image" else 50, max(2, round(_STEPS * batch_size / guess.rows)))
+    batch_size = _batch_size(feature, guess.rows)
+    epochs = min(_most_epochs(feature, guess.rows), max(2, round(_STEPS * batch_size / guess.rows)))
     return {
         "model": {"layers": _layers(feature, guess.rows)},
         "optimizer": {"kind": "adam", **_RATES[feature["type"]]},
         "global_batch_size": batch_size,
         "epochs": epochs,
         "early_stopping": {"patience_epochs": max(2, epochs // 5)},
-        "seed": _SEED,
+        "seed": SEED,
         "num_workers": 2,
     }
+
+
+def _batch_size(feature: Section, rows: int) -> int:
+    if rows < _SMALL_DATA:
+        return 8 if rows < FEW_ROWS else 32
+    return 64 if feature["type"] == "text" else 128
+
+
+def _most_epochs(feature: Section, rows: int) -> int:
+    match feature["type"]:
+        case "image":
+            return 15
+        case "text":
+            return 50
+        case _:
+            return 200 if rows < FEW_ROWS else 50  # few rows make few steps an epoch
 
 
 def _layers(feature: Section, rows: int) -> list[Section]:
@@ -77,7 +88,7 @@ def _layers(feature: Section, rows: int) -> list[Section]:
 
 def _table_layers(rows: int) -> list[Section]:
     """Two layers; few rows are soon learned by heart, so theirs are smaller and held back more."""
-    units, l2, rate = (32, 0.001, 0.3) if rows < _FEW_ROWS else (64, 0.0001, 0.1)
+    units, l2, rate = (32, 0.001, 0.3) if rows < _SMALL_DATA else (64, 0.0001, 0.1)
     return [
         {"kind": "dense", "units": units, "activation": "relu", "l2": l2},
         {"kind": "dropout", "rate": rate},
@@ -105,8 +116,14 @@ def _convolution(filters: int) -> Section:
 
 
 def _register(guess: Guess) -> Section:
-    """A champion must know more than which class or character is the most frequent, or what the mean is."""
+    """A champion must know more than which class or character is the most frequent, or what the mean is.
+
+    A few test rows can't tell that: of them there is no threshold.
+    """
+    thresholds: Section
     if guess.most_frequent is None:
-        return {"thresholds": {"r2": {"minimum": 0}}, "compare_by": "root_mean_squared_error"}
-    compare_by = "cross_entropy" if guess.ingest["label"]["type"] == "next_token" else "accuracy"
-    return {"thresholds": {"accuracy": {"minimum": round(guess.most_frequent, 3)}}, "compare_by": compare_by}
+        thresholds, compare_by = {"r2": {"minimum": 0}}, "root_mean_squared_error"
+    else:
+        thresholds = {"accuracy": {"minimum": round(guess.most_frequent, 3)}}
+        compare_by = "cross_entropy" if guess.ingest["label"]["type"] == "next_token" else "accuracy"
+    return {"thresholds": {} if guess.rows < FEW_ROWS else thresholds, "compare_by": compare_by}

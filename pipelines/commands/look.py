@@ -1,7 +1,7 @@
 """A look at data of each kind that `headrace new` takes: where it is, and what it seems to be."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from components.errors import ParamsError
@@ -18,10 +18,10 @@ from pipelines.storage.file_sets import find_files
 
 @dataclass(frozen=True)
 class Data:
-    """Where the data is: one of the four, and with a table the column to predict."""
+    """Where the data is: one of the four, and with a table the columns to predict."""
 
     csv: Path | None = None
-    target: str | None = None
+    targets: tuple[str, ...] = ()
     images: Path | None = None
     idx: Path | None = None
     text: Path | None = None
@@ -48,14 +48,14 @@ def look_at(data: Data, *, root: Path) -> Look:
     if len(named) != 1:
         raise ParamsError(f"give one of {', '.join(given)}; found {' and '.join(named) or 'none'}")
     option, path = next(iter(named.items()))
-    if (option == "--csv") != (data.target is not None):
+    if (option == "--csv") != bool(data.targets):
         raise ParamsError("--csv needs --target COLUMN, the column to predict; no other kind of data does")
     is_one = option in ("--csv", "--text")
     if not (path.is_file() if is_one else path.is_dir()):
         raise ParamsError(f"{option} {path}: there is no such {'file' if is_one else 'folder'}")
     match option:
         case "--csv":
-            return _look_at_table(path, data.target or "", root)
+            return _look_at_table(path, data.targets[0], root)
         case "--images":
             return _look_at_images(path.resolve())
         case "--text":
@@ -66,8 +66,9 @@ def look_at(data: Data, *, root: Path) -> Look:
 
 def _look_at_table(path: Path, target: str, root: Path) -> Look:
     sample = read_sample(path, target=target)
-    guess = guess_table(sample.table, target=target, is_whole=sample.is_whole)
-    guess = replace(guess, findings=(*guess.findings, *sample.left_out))
+    guess = guess_table(
+        sample.table, target=target, is_whole=sample.is_whole, separator=sample.separator, left_out=sample.left_out
+    )
     source: Section = {"kind": "delimited", "parts": [{"files": [_file(path, root)]}]}
     source |= {"separator": sample.separator} if sample.separator != "," else {}
     extent = f"in {path.name}" if sample.is_whole else f"at the beginning of {path.name}; the others were not looked at"

@@ -45,7 +45,7 @@ def new(project: ProjectPaths, name: str, data: Data, *, dry_run: bool) -> None:
     with locked(project.state / "locks" / project.params.name):
         write(project.params, with_section(read_text(project.params), name, text))
     _show(look)
-    typer.echo(f"\nwritten to {project.params.name}: mend there what was guessed wrong, then `headrace run {name}`")
+    typer.echo(f"\nwritten to {project.params.name}: fix there what was guessed wrong, then `headrace run {name}`")
 
 
 def _section(name: str, look: Look) -> Section:
@@ -70,7 +70,9 @@ def _check(name: str, section: Section) -> None:
 def _comment(look: Look) -> str:
     left_out = [repr(one.name) if one.name.strip() != one.name else one.name for one in _left_out(look.guess.findings)]
     said = f"Guessed by `headrace new` from {look.name}." + (f" Left out: {', '.join(left_out)}." if left_out else "")
-    return textwrap.fill(_printable(said), 116, break_long_words=False, break_on_hyphens=False)
+    lines = [said, *(f"Check: {warning}." for warning in look.guess.warnings)]
+    filled = [textwrap.fill(_printable(one), 116, break_long_words=False, break_on_hyphens=False) for one in lines]
+    return "\n".join(filled)
 
 
 def _left_out(findings: Sequence[Finding]) -> list[Finding]:
@@ -87,6 +89,8 @@ def _show(look: Look) -> None:
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     console.print(f"{look.guess.rows:,} examples {look.extent}\n", highlight=False)
     console.print(table)
+    for warning in look.guess.warnings:
+        console.print(Text(f"\ncheck: {_printable(warning)}", style="yellow"))
 
 
 def _printable(text: str) -> str:

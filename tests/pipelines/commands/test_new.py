@@ -54,7 +54,7 @@ def passengers(rows: int = 400) -> str:
 
 def test_a_table_becomes_a_pipeline_and_the_guesses_are_shown(project, capsys) -> None:
     (project.root / "train.csv").write_text(passengers())
-    new(project, "passengers", Data(csv=project.root / "train.csv", target="Survived"), dry_run=False)
+    new(project, "passengers", Data(csv=project.root / "train.csv", targets=("Survived",)), dry_run=False)
     text = project.params.read_text()
     assert text.startswith("# numbers\npipelines: [passengers]  # all\n\n# Guessed by `headrace new` from train.csv.")
     pipeline = load_pipeline(project.params, "passengers")
@@ -76,14 +76,14 @@ def test_a_table_becomes_a_pipeline_and_the_guesses_are_shown(project, capsys) -
 
 def test_a_dry_run_prints_the_section_only(project, capsys) -> None:
     (project.root / "train.csv").write_text(passengers())
-    new(project, "passengers", Data(csv=project.root / "train.csv", target="Survived"), dry_run=True)
+    new(project, "passengers", Data(csv=project.root / "train.csv", targets=("Survived",)), dry_run=True)
     assert project.params.read_text() == PARAMS
     section = yaml.safe_load(capsys.readouterr().out)
     assert Pipeline.model_validate({"name": "passengers", **section["passengers"]})
 
 
 def test_the_titanic_s_own_table_is_read_as_its_pipeline_says(project, shared_data, repository) -> None:
-    new(project, "own", Data(csv=shared_data / "titanic" / "train.csv", target="Survived"), dry_run=False)
+    new(project, "own", Data(csv=shared_data / "titanic" / "train.csv", targets=("Survived",)), dry_run=False)
     own, known = load_pipeline(project.params, "own"), load_pipeline(repository / "params.yaml", "titanic")
     assert own.ingest.key == known.ingest.key
     assert own.ingest.label == known.ingest.label
@@ -149,14 +149,15 @@ def test_a_text_becomes_a_pipeline(project) -> None:
         ("own", {"images": "."}, DataError, "has no images"),
         ("own", {"idx": "."}, DataError, "found none of images"),
         ("own", {"csv": "rows.csv", "target": "c"}, DataError, "expected one column 'c', the target"),
-        ("own", {"csv": "rows.csv", "target": "b"}, DataError, "at least 50 rows"),
+        ("own", {"csv": "rows.csv", "target": "b"}, DataError, "at least 10 rows"),
         ("own", {"csv": "empty.csv", "target": "b"}, DataError, "expected a header line"),
     ],
 )
 def test_what_can_t_be_a_pipeline_is_refused_and_nothing_written(project, name, options, error, message) -> None:
-    (project.root / "rows.csv").write_text("a,b\n" + "1.5,x\n2,y\n" * 5)
+    (project.root / "rows.csv").write_text("a,b\n" + "1.5,x\n2,y\n" * 4)
     (project.root / "empty.csv").touch()
-    data = Data(**{key: one if key == "target" else project.root / one for key, one in options.items()})
+    files = {key: project.root / one for key, one in options.items() if key != "target"}
+    data = Data(**files, targets=(options["target"],) if "target" in options else ())
     with pytest.raises(error, match=message):
         new(project, name, data, dry_run=False)
     assert project.params.read_text() == PARAMS
@@ -193,7 +194,7 @@ def test_any_table_gives_a_section_that_loads_and_takes_every_row(tmp_path_facto
         writer.writeheader()
         writer.writerows(rows)
     try:
-        new(project, "any", Data(csv=project.root / "any.csv", target="target"), dry_run=False)
+        new(project, "any", Data(csv=project.root / "any.csv", targets=("target",)), dry_run=False)
     except DataError as error:
         assert "target" in str(error)  # of one class, or missing in most rows
         return
