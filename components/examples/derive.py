@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from components.examples.number_format import as_number
+from components.examples.numbers import as_number
 from components.examples.settings import CategoryFeature, Feature, NumberFeature, read_from
 
 

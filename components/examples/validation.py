@@ -9,7 +9,7 @@ import polars as pl
 from components.errors import DataError
 from components.examples.derive import with_derived
 from components.examples.moments import MICROSECONDS_A_DAY, parse_time, written
-from components.examples.number_format import as_number, plain
+from components.examples.numbers import as_number, plain
 from components.examples.settings import (
     CategoryFeature,
     Feature,

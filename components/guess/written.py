@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from components.examples.number_format import MINUS, NumberFormat, plain
+from components.examples.number_format import NumberFormat
+from components.examples.numbers import MINUS, plain
 from components.guess.texts import as_numbers, date_formats
 
 PLAIN = NumberFormat()

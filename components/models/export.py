@@ -1,14 +1,17 @@
 """A saved model in the forms that other programs load: a SavedModel for servers, a TensorFlow Lite file for devices."""
 
+import json
 import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import keras
 import tensorflow as tf
 from tensorflow.lite.python.convert_phase import ConverterError
 
 from components.errors import DataError
+from components.models.input_names import input_names
 
 Model = Any  # keras.Model, which has no types
 
@@ -16,9 +19,31 @@ Model = Any  # keras.Model, which has no types
 def export_saved_model(model: Model, folder: Path) -> None:
     """Write a SavedModel whose signature `serving_default` takes the model's inputs by name, one row or many.
 
-    It gives `output_0`, what the model gives. Tables of categories are in it: it needs neither Keras nor Headrace.
+    The names are those of `input_names`; assets.extra/inputs.json has them by column. It gives `output_0`, what the
+    model gives. Tables of categories are in it: it needs neither Keras nor Headrace.
     """
-    model.export(str(folder), format="tf_saved_model", verbose=False)
+    _renamed(model).export(str(folder), format="tf_saved_model", verbose=False)
+    extra = folder / "assets.extra"  # which TensorFlow's servers leave alone
+    extra.mkdir()
+    write_names(model, extra / "inputs.json")
+
+
+def write_names(model: Model, file: Path) -> None:
+    """Write what each of the model's columns is called in its exported signature, as a JSON object."""
+    text = json.dumps(input_names(list(model.input)), ensure_ascii=False, indent=2)
+    file.write_text(text + "\n", encoding="utf-8")
+
+
+def _renamed(model: Model) -> Model:
+    """The same model, and weights, with the inputs' names for other programs: TensorFlow refuses others."""
+    names = input_names(list(model.input))
+    if all(name == column for column, name in names.items()):
+        return model
+    inputs = {
+        column: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=names[column])
+        for column, tensor in model.input.items()
+    }
+    return keras.Model({names[column]: one for column, one in inputs.items()}, model(inputs))
 
 
 def export_tflite(model: Model, file: Path) -> None:

@@ -1,11 +1,17 @@
 """`headrace export`: a model for programs that are not Python, normalization inside."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from components.errors import ParamsError
+from components.models.input_names import input_names
 from components.models.saved import Model, load_model
+from components.sources.part import printable
 from pipelines.artifacts.run import bound_run
 from pipelines.commands.forms import Form
 from pipelines.commands.quiet import quiet
@@ -20,6 +26,7 @@ def export(pipeline: Pipeline, paths: PipelinePaths, *, form: Form, output: Path
     """Write the model of the last training, or the registered one that has the alias, in another form.
 
     Without `output` it goes to models/<pipeline>/export. An earlier export is replaced, anything else there is not.
+    Columns whose names other programs could not use are called otherwise there, which is shown and written.
     Raises DataError where there is no model, it was changed, or it can't be had in this form, and ParamsError for the
     output.
     """
@@ -33,6 +40,7 @@ def export(pipeline: Pipeline, paths: PipelinePaths, *, form: Form, output: Path
     with quiet():
         model = load_model(file)
         _WRITERS[form](model, place)
+    _show_names(list(model.input))
     log.info("exported", pipeline=pipeline.name, model=f"@{alias}" if alias else "of the last training", to=str(place))
 
 
@@ -44,10 +52,23 @@ def _write_saved_model(model: Model, place: Path) -> None:
 
 
 def _write_tflite(model: Model, place: Path) -> None:
-    from components.models.export import export_tflite
+    from components.models.export import export_tflite, write_names
 
     with replace_file(place) as file:
         export_tflite(model, file)
+    with replace_file(place.with_name(f"{place.name}.inputs.json")) as file:
+        write_names(model, file)
+
+
+def _show_names(columns: Sequence[str]) -> None:
+    """Say which columns are called otherwise in the export."""
+    changed = {column: name for column, name in input_names(columns).items() if name != column}
+    if not changed:
+        return
+    table = Table("column", "input", box=None, pad_edge=False)
+    for column, name in changed.items():
+        table.add_row(Text(printable(column)), name)
+    Console().print(table)
 
 
 _WRITERS = {Form.SAVED_MODEL: _write_saved_model, Form.TFLITE: _write_tflite}

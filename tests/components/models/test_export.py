@@ -1,5 +1,7 @@
 """Exported models give what the Keras model gives, loaded as servers and devices load them."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -135,3 +137,44 @@ def test_an_operation_that_tensorflow_lite_lacks_is_said_in_a_line(tmp_path):
     with pytest.raises(DataError, match=lacks):
         export_tflite(keras.Model({"text": text}, keras.layers.Dense(1)(hashed)), tmp_path / "model.tflite")
     assert not (tmp_path / "model.tflite").exists()
+
+
+ODD = [
+    "Preis (€)",
+    "a: b",
+    "c#d",
+    "x[1]",
+    "größe {m}",
+    "it's",
+    '"q"',
+    "tab\there",
+    "한국어",
+    "😀",
+    "class",
+    "1a",
+    "self",
+]
+ODD += ["Speed", "speed", "training", "inputs", "a b", "a_b", "x" * 300, "lambda x", "..."]
+
+
+@pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated:UserWarning")
+def test_columns_of_any_name_are_exported_under_names_that_programs_can_use(tmp_path):
+    inputs = {name: keras.Input((1,), name=name) for name in ODD}
+    words = keras.Input((1,), name="Wort (de)", dtype="string")
+    rank = keras.ops.cast(keras.layers.StringLookup(vocabulary=["ja", "nein"])(words), "float32")
+    weighted = sum(float(place) * one for place, one in enumerate(inputs.values(), start=1))
+    model = keras.Model({**inputs, "Wort (de)": words}, weighted + rank)
+    export_saved_model(model, tmp_path / "1")
+    names = json.loads((tmp_path / "1" / "assets.extra" / "inputs.json").read_text())
+    assert list(names) == [*ODD, "Wort (de)"]
+    rows = {name: np.float32([[place]]) for place, name in enumerate(ODD)} | {
+        "Wort (de)": np.array([[b"nein"]], object)
+    }
+    expected = sum(place * (place + 1) for place in range(len(ODD))) + 2
+    given = {names[name]: tf.constant(value) for name, value in rows.items()}
+    saved = tf.saved_model.load(str(tmp_path / "1")).signatures["serving_default"]
+    assert saved(**given)["output_0"].numpy() == [[expected]]
+    export_tflite(model, tmp_path / "model.tflite")
+    interpreter = tf.lite.Interpreter(str(tmp_path / "model.tflite"))
+    run = interpreter.get_signature_runner("serving_default")
+    assert run(**{name: value.numpy() for name, value in given.items()})["output_0"] == [[expected]]

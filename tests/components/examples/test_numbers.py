@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from components.examples.number_format import NumberFormat, as_number
+from components.examples.number_format import NumberFormat
+from components.examples.numbers import as_number
 from components.examples.settings import ExampleSchema
 from components.examples.validation import check_part, describe
 from components.sources.part import RawPart
