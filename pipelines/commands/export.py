@@ -1,7 +1,7 @@
 """`headrace export`: a model for programs that are not Python, normalization inside."""
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import structlog
 from rich.console import Console
@@ -40,7 +40,7 @@ def export(pipeline: Pipeline, paths: PipelinePaths, *, form: Form, output: Path
     with quiet():
         model = load_model(file)
         _WRITERS[form](model, place)
-    _show_names(list(model.input))
+    _show_names(model)
     log.info("exported", pipeline=pipeline.name, model=f"@{alias}" if alias else "of the last training", to=str(place))
 
 
@@ -60,9 +60,9 @@ def _write_tflite(model: Model, place: Path) -> None:
         write_names(model, file)
 
 
-def _show_names(columns: Sequence[str]) -> None:
+def _show_names(model: Any) -> None:
     """Say which columns are called otherwise in the export."""
-    changed = {column: name for column, name in input_names(columns).items() if name != column}
+    changed = {column: name for column, name in input_names(list(model.input)).items() if name != column}
     if not changed:
         return
     table = Table("column", "input", box=None, pad_edge=False)
