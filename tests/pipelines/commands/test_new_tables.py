@@ -2,7 +2,12 @@
 
 import csv
 import json
+import os
 import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +22,34 @@ from pipelines.stages.normalize import normalize
 from pipelines.stages.split import split
 
 CASES = Path(__file__).with_name("cases")
+
+
+@pytest.fixture
+def headrace(tmp_path, repository) -> Callable[..., str]:
+    """Run a command in a project of its own, `tmp_path / "a project"`; it must end well."""
+    root = tmp_path / "a project"
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True)
+    for name in filter(None, listed.stdout.split("\0")):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(repository / name, root / name)
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+
+    def run(*arguments: str | Path) -> str:
+        ended = subprocess.run(
+            [Path(sys.executable).with_name("headrace"), *arguments],
+            cwd=root,
+            env={**os.environ, "HOME": str(tmp_path)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=500,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stdout
+        return ended.stdout
+
+    return run
 
 
 @pytest.fixture
@@ -171,3 +204,29 @@ def test_the_cases_of_others_are_taken_too(project, repository) -> None:
     assert formats(pipeline) == {"Production Budget": money, "label": money}
     assert (report["rows_kept"], report["rows_rejected"]) == (199, 0)
     new(project, "texts", Data(csv=folder / "reuters_head.csv", targets=("Category",)), dry_run=True)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize(
+    ("file", "target"),
+    [("n_euro.csv", "klasse"), ("new_odd.csv", "label"), ("mtcars.csv", "mpg"), ("articles.csv", "class")],
+)
+def test_a_table_goes_from_file_to_trained_and_exported_model(tmp_path, headrace, file, target) -> None:
+    path = CASES / file
+    if file == "articles.csv":
+        articles(path := tmp_path / file)
+    headrace("new", "own", "--csv", path, "--target", target)
+    headrace("run", "own")
+    reports = tmp_path / "a project" / "reports" / "own"
+    registration = json.loads((reports / "registration.json").read_text())
+    if file == "articles.csv":
+        assert registration["metrics"]["accuracy"] > 0.8
+    if registration["alias"] == "champion":  # of few rows always: there is no threshold
+        headrace("predict", "own", "--input", path, "--output", tmp_path / "predicted.csv")
+        assert len((tmp_path / "predicted.csv").read_text().splitlines()) == len(path.read_text().splitlines())
+    else:
+        assert file == "new_odd.csv"  # which is noise
+    shown = headrace("export", "own", "--format", "saved_model")
+    assert ("grosse_m" in shown) == (file == "new_odd.csv")
