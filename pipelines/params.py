@@ -18,6 +18,7 @@ from components.examples.settings import (
     ImageFeature,
     NextTokenLabel,
     NumberLabel,
+    NumbersLabel,
     TextFeature,
 )
 from components.examples.split_settings import Split
@@ -132,7 +133,7 @@ class Pipeline(Settings):
 
     @model_validator(mode="after")
     def _columns_are_known(self) -> Self:
-        columns = set(self.ingest.features) | {self.ingest.label.name}
+        columns = set(self.ingest.columns)
         for column in self.normalize.transforms:
             if column not in self.ingest.features:
                 raise ValueError(f"normalize.transforms.{column}: not a feature{nearest(column, columns)}")
@@ -180,8 +181,10 @@ class Pipeline(Settings):
         )
         if self.schedule.predict is not None and isinstance(self.ingest.label, GeneratedLabel):
             raise ValueError("schedule.predict: a model that generates images predicts nothing; leave it out")
-        if self.normalize.label is not None and not isinstance(self.ingest.label, NumberLabel):
+        if self.normalize.label is not None and not isinstance(self.ingest.label, NumberLabel | NumbersLabel):
             raise ValueError("normalize.label: only a number can be transformed, and the label is none")
+        if self.normalize.label is None and isinstance(self.ingest.label, NumbersLabel):
+            raise ValueError("normalize.label: several numbers need one, or the largest counts most")
         if isinstance(used[0], TextFeature):
             _check_text(self, used[0])
             return self

@@ -9,8 +9,17 @@ import polars as pl
 
 from components.errors import DataError
 from components.evaluation.judge import Judge, judged_metrics, judgement
-from components.evaluation.metrics import category_metrics, number_metrics, token_metrics
-from components.examples.settings import CategoryLabel, Feature, GeneratedLabel, ImageFeature, Label, NextTokenLabel
+from components.evaluation.metrics import category_metrics, number_metrics, numbers_metrics, token_metrics
+from components.examples.settings import (
+    CategoryLabel,
+    Feature,
+    GeneratedLabel,
+    ImageFeature,
+    Label,
+    NextTokenLabel,
+    NumbersLabel,
+    label_width,
+)
 from components.models.generated import require_generator
 from components.models.next_tokens import predict_tokens, text_model
 from components.models.saved import load_model, predict
@@ -42,6 +51,8 @@ def evaluate_anew(
         indices = {name: index for index, name in enumerate(label.classes)}
         labels = examples[label.name].replace_strict(indices, return_dtype=pl.Int64).to_numpy()
         return category_metrics(labels, outputs)
+    if isinstance(label, NumbersLabel):
+        return numbers_metrics(examples.select(label.targets).to_numpy(), outputs.astype(np.float64), label=label)
     return number_metrics(examples[label.name].to_numpy(), outputs[:, 0].astype(np.float64))
 
 
@@ -60,6 +71,6 @@ def _check(model: Any, *, features: Mapping[str, Feature], label: Label) -> None
             raise DataError(f"it takes a feature {name!r} of shape {tuple(tensor.shape[1:])} and type {tensor.dtype}")
     if isinstance(label, NextTokenLabel):
         return
-    width = len(label.classes) if isinstance(label, CategoryLabel) else 1
+    width = label_width(label)
     if model.output.shape[-1] != width:
         raise DataError(f"it gives {model.output.shape[-1]} numbers a row, and the label {label.name!r} needs {width}")

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from components.errors import ParamsError
-from components.examples.settings import CategoryLabel, GeneratedLabel, Label, NextTokenLabel, NumberLabel
+from components.examples.settings import CategoryLabel, GeneratedLabel, Label, NextTokenLabel, NumberLabel, NumbersLabel
+from components.models.input_names import input_names
 
+_OF_A_NUMBER = ("loss", "root_mean_squared_error", "mean_absolute_error", "r2")
 _LOWER_IS_BETTER = ("loss", "error", "cross_entropy", "perplexity")
 
 
@@ -53,7 +55,10 @@ def metric_names(label: Label) -> tuple[str, ...]:
     """Return the names of the metrics that a model of this label is evaluated by."""
     match label:
         case NumberLabel():
-            return ("loss", "root_mean_squared_error", "mean_absolute_error", "r2")
+            return _OF_A_NUMBER
+        case NumbersLabel():
+            each = [f"{name}.{metric}" for name in metric_prefixes(label) for metric in _OF_A_NUMBER]
+            return (*_OF_A_NUMBER, *each)
         case NextTokenLabel():
             return ("cross_entropy", "perplexity", "accuracy")
         case GeneratedLabel():
@@ -62,6 +67,11 @@ def metric_names(label: Label) -> tuple[str, ...]:
             return ("loss", "accuracy", "precision", "recall", "f1", "roc_auc", "average_precision")
         case CategoryLabel():
             return ("loss", "accuracy", "precision", "recall", "f1")
+
+
+def metric_prefixes(label: NumbersLabel) -> tuple[str, ...]:
+    """Return what each of several numbers is called in the names of its metrics: MLflow takes few characters."""
+    return tuple(input_names(list(label.targets)).values())
 
 
 def check_metrics(metrics: Iterable[str], *, thresholds: Mapping[str, Bounds], compare_by: str) -> None:

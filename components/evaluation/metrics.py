@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from components.errors import DataError
+from components.evaluation.gate import metric_prefixes
+from components.examples.settings import NumbersLabel
 
 _SMALLEST_PROBABILITY = 1e-7  # as in Keras: a certain mistake costs 16.1 nats, not infinity
 
@@ -72,6 +74,24 @@ def number_metrics(labels: np.ndarray, predictions: np.ndarray) -> dict[str, flo
     if (variance := np.var(labels)) > 0:
         metrics["r2"] = 1 - squared / variance
     return {name: float(value) for name, value in metrics.items()}
+
+
+def numbers_metrics(labels: np.ndarray, predictions: np.ndarray, *, label: NumbersLabel) -> dict[str, float]:
+    """Return the metrics of all numbers together, and of each in its own unit, such as "Weight.r2".
+
+    `labels` and `predictions` are float[examples, numbers]. Together, an error is in standard deviations of its number
+    among the examples, so that none outweighs another, and `r2` is the mean of theirs.
+    """
+    deviations = np.std(labels, axis=0)
+    scales = np.where(deviations > 0, deviations, 1.0)
+    metrics = number_metrics((labels / scales).ravel(), (predictions / scales).ravel())
+    each = [number_metrics(labels[:, place], predictions[:, place]) for place in range(labels.shape[1])]
+    metrics.pop("r2", None)
+    if scores := [one["r2"] for one in each if "r2" in one]:
+        metrics["r2"] = float(np.mean(scores))
+    for name, one in zip(metric_prefixes(label), each, strict=True):
+        metrics |= {f"{name}.{metric}": value for metric, value in one.items()}
+    return metrics
 
 
 def token_metrics(targets: np.ndarray, predicted: np.ndarray, losses: np.ndarray) -> dict[str, float]:

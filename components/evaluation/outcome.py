@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from components.errors import TrainingError
 from components.evaluation import figures
+from components.evaluation.gate import metric_prefixes
 from components.evaluation.metrics import (
     ClassScore,
     category_metrics,
@@ -15,10 +16,11 @@ from components.evaluation.metrics import (
     confusion_matrix,
     example_losses,
     number_metrics,
+    numbers_metrics,
     precision_recall_curve,
     roc_curve,
 )
-from components.examples.settings import CategoryLabel, NumberLabel
+from components.examples.settings import CategoryLabel, NumberLabel, NumbersLabel
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,27 @@ def number_outcome(labels: np.ndarray, predictions: np.ndarray, *, label: Number
     )
 
 
+def numbers_outcome(
+    labels: np.ndarray, predictions: np.ndarray, *, label: NumbersLabel, worst_examples: int
+) -> Outcome:
+    """Return metrics, figures of each number, and the examples with the largest error in standard deviations.
+
+    `labels` and `predictions` are float[examples, numbers]; raises TrainingError if one is not finite.
+    """
+    check_finite(predictions)
+    drawn: dict[str, Figure] = {}
+    for place, (name, (column, target)) in enumerate(zip(metric_prefixes(label), label.targets.items(), strict=True)):
+        unit = f"{column} {target.unit}".rstrip()
+        pair = labels[:, place], predictions[:, place]
+        drawn[f"predicted_against_true_{name}"] = figures.predicted_against_true(*pair, unit=unit)
+        drawn[f"residuals_{name}"] = figures.residuals(*pair, unit=unit)
+    return Outcome(
+        metrics=numbers_metrics(labels, predictions, label=label),
+        figures=drawn,
+        worst=_largest_of_several(labels, predictions, number=worst_examples),
+    )
+
+
 def check_finite(predictions: np.ndarray) -> None:
     """Raise TrainingError if a prediction, or what was made of it, is not a finite number."""
     if bad := np.count_nonzero(~np.isfinite(predictions)):
@@ -111,6 +134,21 @@ def _least_probable(
             predicted=classes[predicted[row]],
             detail=f"{probabilities[row, predicted[row]]:.1%}",
             wrong=bool(labels[row] != predicted[row]),
+        )
+        for row in rows
+    ]
+
+
+def _largest_of_several(labels: np.ndarray, predictions: np.ndarray, *, number: int) -> list[Mistake]:
+    deviations = np.std(labels, axis=0)
+    errors = np.sqrt(np.mean(((predictions - labels) / np.where(deviations > 0, deviations, 1.0)) ** 2, axis=1))
+    rows = np.argsort(-errors, kind="stable")[:number]
+    return [
+        Mistake(
+            int(row),
+            true=", ".join(f"{value:,.6g}" for value in labels[row]),
+            predicted=", ".join(f"{value:,.6g}" for value in predictions[row]),
+            detail=f"{errors[row]:.4g} standard deviations",
         )
         for row in rows
     ]

@@ -46,12 +46,15 @@ def worst_examples(
 
 
 def drawn_examples(
-    examples: pl.DataFrame, *, count: int, label: str, features: Mapping[str, Feature]
+    examples: pl.DataFrame, *, count: int, label: Sequence[str], features: Mapping[str, Feature]
 ) -> list[DrawnExample]:
-    """Return `count` of the examples, or all if there are fewer: a draw that depends on their ids alone."""
+    """Return `count` of the examples, or all if there are fewer: a draw that depends on their ids alone.
+
+    `label` names the columns that say what an example is.
+    """
     rows = np.argsort(mix(examples["example_id"].to_numpy(), _DRAW_SEED), kind="stable")[:count]
     return [
-        DrawnExample(_text(row[label]) if label not in features else "", *_seen(row, features=features))
+        DrawnExample(", ".join(_text(row[name]) for name in label), *_seen(row, features=features))
         for row in examples[rows].iter_rows(named=True)
     ]
 

@@ -152,6 +152,27 @@ class NumberLabel(Settings):
     number_format: NumberFormat | None = None
 
 
+class NumberTarget(Settings):
+    """One of several numbers to predict."""
+
+    unit: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    number_format: NumberFormat | None = None
+
+
+class NumbersLabel(Settings):
+    """Several numbers to predict at once, by their columns, kept as float64."""
+
+    type: Literal["numbers"] = "numbers"
+    targets: Annotated[dict[str, NumberTarget], Field(min_length=2)]
+
+    @property
+    def name(self) -> str:
+        """What they are called together; no column has this name."""
+        return ", ".join(self.targets)
+
+
 class NextTokenLabel(Settings):
     """After each token of the text feature `name`, the one that follows: a text of `length` + 1 tokens has `length`."""
 
@@ -178,7 +199,9 @@ class GeneratedLabel(Settings):
 
 
 Feature = Annotated[ImageFeature | NumberFeature | CategoryFeature | TextFeature, Field(discriminator="type")]
-Label = Annotated[CategoryLabel | NumberLabel | NextTokenLabel | GeneratedLabel, Field(discriminator="type")]
+Label = Annotated[
+    CategoryLabel | NumberLabel | NumbersLabel | NextTokenLabel | GeneratedLabel, Field(discriminator="type")
+]
 
 
 def read_from(name: str, feature: Feature) -> tuple[str, ...]:
@@ -238,9 +261,9 @@ class ExampleSchema(RowSchema):
             if not isinstance(of_label, ImageFeature):
                 raise ValueError(f"label.name: generated are images, and {self.label.name!r} is no image feature")
             self._require_category(self.label)
-        elif self.label.name in self.features:
-            raise ValueError(f"the label {self.label.name!r} is also a feature: a model would be told the answer")
-        for name in (*self.features, self.label.name):
+        elif answers := [name for name in label_column(self.label) if name in self.features]:
+            raise ValueError(f"the label {answers[0]!r} is also a feature: a model would be told the answer")
+        for name in (*self.features, self.label.name, *label_column(self.label)):
             if name in ADDED_COLUMNS or (name == "label" and name in self.features):
                 raise ValueError(f"a column can't be called {name!r}: Headrace adds one of that name")
         return self
@@ -267,12 +290,31 @@ class ExampleSchema(RowSchema):
 
 
 def label_column(label: Label) -> dict[str, Feature]:
-    """Return the label as if it were a feature, by its name; nothing for the tokens of a text, or for images."""
+    """Return the label as if it were a feature, by its name; nothing for the tokens of a text, or for images.
+
+    Of several numbers, there is one for each.
+    """
     match label:
+        case NumbersLabel(targets=targets):
+            return {name: _as_feature(target) for name, target in targets.items()}
         case NumberLabel():
-            of_number = NumberFeature(minimum=label.minimum, maximum=label.maximum, number_format=label.number_format)
-            return {label.name: of_number}
+            return {label.name: _as_feature(label)}
         case CategoryLabel():
             return {label.name: CategoryFeature(classes=label.classes)}
         case NextTokenLabel() | GeneratedLabel():
             return {}
+
+
+def label_width(label: Label) -> int:
+    """Return how many values a model gives for an example: one for each class, or each number."""
+    match label:
+        case CategoryLabel():
+            return len(label.classes)
+        case NumbersLabel():
+            return len(label.targets)
+        case _:
+            return 1
+
+
+def _as_feature(number: NumberLabel | NumberTarget) -> NumberFeature:
+    return NumberFeature(minimum=number.minimum, maximum=number.maximum, number_format=number.number_format)

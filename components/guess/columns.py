@@ -1,7 +1,7 @@
 """What the columns of a table of texts seem to be: numbers, dates, categories, or nothing that a model learns from."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -33,7 +33,7 @@ _ID_NAME = re.compile(r"(?:^|[^A-Za-z])(?:[Ii]d|ID|[Kk]ey|[Uu]uid|UUID|[Gg]uid|G
 def guess_table(
     table: pl.DataFrame,
     *,
-    target: str,
+    targets: Sequence[str],
     is_whole: bool = True,
     separator: str = ",",
     left_out: tuple[Finding, ...] = (),
@@ -46,20 +46,20 @@ def guess_table(
     """
     totals = find_totals(table) if is_whole else {}
     body = table.filter(~pl.int_range(pl.len()).is_in(list(totals)))
-    words = missing_words(body, target=target)
-    known = without(body, words).filter(pl.col(target).is_not_null())
+    words = missing_words(body, targets=targets)
+    known = without(body, words).drop_nulls(targets)
     written = how_written(known, separator=separator)
     known = in_plain_notation(known, written)
     if is_whole and not totals and is_sum(known):
         totals = {table.height - 1: "each number is the sum of those above"}
         known = known[:-1]
-    label, label_finding, most_frequent = _label(known[target], written.get(target), rows=body.height)
-    features, findings, key = _columns(known, known[target], label, written, is_whole=is_whole)
-    choice = with_text(known, target, features, findings)
+    label, label_findings, most_frequent = _labels(known.select(targets), written, rows=body.height)
+    features, findings, key = _columns(known, targets, label, written, is_whole=is_whole)
+    choice = with_text(known, targets[0], features, findings)
     findings = [*choice.findings, *left_out]
     if not choice.features:
         why = "; ".join(f"{one.name or 'a column'}: {one.why}" for one in findings)
-        raise DataError(f"no column to learn {target!r} from: {why or 'there is no other'}")
+        raise DataError(f"no column to learn {', '.join(map(repr, targets))} from: {why or 'there is no other'}")
     ingest: Section = {**({"key": key} if key else {}), "features": choice.features, "label": label}
     source = {"null_values": ["", *words]} if words else {}
     whole = without(table, words)
@@ -76,19 +76,19 @@ def guess_table(
         *unusable(left_out),
     ]
     small = whole if is_whole and table.height <= _SMALL_TABLE else None
-    return Guess(ingest, (label_finding, *findings), known.height, most_frequent, source, tuple(warnings), small)
+    return Guess(ingest, (*label_findings, *findings), known.height, most_frequent, source, tuple(warnings), small)
 
 
 def _columns(
-    table: pl.DataFrame, target: pl.Series, label: Section, written: Mapping[str, Written], *, is_whole: bool
+    table: pl.DataFrame, targets: Sequence[str], label: Section, written: Mapping[str, Written], *, is_whole: bool
 ) -> tuple[dict[str, Section], list[Finding], list[str]]:
     """The features, what was found of each column, and the key."""
     features: dict[str, Section] = {}
     findings: list[Finding] = []
     key: list[str] = []
-    for column in table.drop(target.name):
+    for column in table.drop(targets):
         how = written.get(column.name)
-        left_out = _no_feature(column, target, label, how)
+        left_out = _no_feature(column, table[targets[0]], label, how)
         if left_out is None:
             features[column.name], finding = _feature(column, how, is_whole=is_whole)
         elif is_whole and not key and _is_key(column):
@@ -100,8 +100,30 @@ def _columns(
     return features, findings, key
 
 
-def _label(texts: pl.Series, written: Written | None, *, rows: int) -> tuple[Section, Finding, float | None]:
-    """The label, and the share of its most frequent class if it is a category. `rows` counts those without it, too."""
+def _labels(
+    table: pl.DataFrame, written: Mapping[str, Written], *, rows: int
+) -> tuple[Section, list[Finding], float | None]:
+    """The label, of one column or several numbers, and the share of its most frequent class if it is a category."""
+    if table.width == 1:
+        column = table.to_series()
+        label, finding, most_frequent = _label(column, written.get(column.name), rows=rows)
+        return label, [finding], most_frequent
+    found = [_label(column, written.get(column.name), rows=rows, most_classes=0) for column in table]
+    for one, finding, _ in found:
+        if one["type"] != "number":
+            raise DataError(f"several targets must all be numbers, and {one['name']!r} is a class: {finding.why}")
+    targets = {one["name"]: {key: one[key] for key in one if key not in ("type", "name")} for one, _, _ in found}
+    return {"type": "numbers", "targets": targets}, [finding for _, finding, _ in found], None
+
+
+def _label(
+    texts: pl.Series, written: Written | None, *, rows: int, most_classes: int = _MOST_NUMBER_CLASSES
+) -> tuple[Section, Finding, float | None]:
+    """The label, and the share of its most frequent class if it is a category.
+
+    `rows` counts those without it, too. Whole numbers are classes if they are no more than `most_classes`, and occur
+    often.
+    """
     counts = texts.value_counts(sort=True)
     values, name = counts[texts.name], texts.name
     missing = f"; {rows - len(texts)} rows without it are left out" if rows > len(texts) else ""
@@ -115,7 +137,7 @@ def _label(texts: pl.Series, written: Written | None, *, rows: int) -> tuple[Sec
         raise DataError(f"{name!r} is {_shown(values[0])} in all rows: there is nothing to learn")
     numbers = as_numbers(values)
     number_format = written.number_format if written else None
-    if number_format or not (numbers.has_nulls() or _are_codes(numbers, most=_MOST_NUMBER_CLASSES)):
+    if number_format or not (numbers.has_nulls() or _are_codes(numbers, most=min(most_classes, len(texts) // 5))):
         why = f"{_range(numbers)}, {len(values)} different{_as_written(number_format)}{missing}"
         label = {"type": "number", "name": name, **(_unit_of(number_format) | (written.settings if written else {}))}
         return label, Finding(name, "target: number", why), None

@@ -22,15 +22,15 @@ def few(rows: int) -> list[str]:
 
 def ambiguous(written: Mapping[str, Written], ingest: Section) -> list[str]:
     """Return what else the numbers and dates that are used could mean."""
-    used = {**ingest["features"], ingest["label"]["name"]: ingest["label"]}
+    label = ingest["label"]
+    targets = {name: f"ingest.label.targets.{name}" for name in label.get("targets", ())}
+    places = {name: f"ingest.features.{name}" for name in ingest["features"]}
+    places |= targets or {label["name"]: "ingest.label"}
     bare = [
         f"{name!r}: some numbers have no {one.number_format.unit}, such as {one.bare!r}; all are read as the same unit"
         for name, one in written.items()
-        if name in used and one.bare and one.number_format
+        if name in places and one.bare and one.number_format
     ]
-    places = {name: f"ingest.features.{name}" for name in ingest["features"]} | {
-        ingest["label"]["name"]: "ingest.label"
-    }
     return bare + [
         f"{name!r} is read as {key} {one.taken}, and {one.other} fits as well; if that is meant, set "
         f"{places[name]}.{key} to it"

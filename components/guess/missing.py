@@ -1,6 +1,6 @@
 """Texts that stand for a missing value."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import polars as pl
 
@@ -11,10 +11,10 @@ from components.guess.written import number_formats
 _MISSING = frozenset(["", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "missing", "unknown", "?", "-", "--", "."])
 
 
-def missing_words(table: pl.DataFrame, *, target: str) -> tuple[str, ...]:
+def missing_words(table: pl.DataFrame, *, targets: Sequence[str]) -> tuple[str, ...]:
     """Return the texts that stand for a missing value, sorted: those without which a column is of numbers or dates.
 
-    A word that is a class of the target is none.
+    A word that is a class of a target is none.
     """
     found: set[str] = set()
     for column in table:
@@ -22,7 +22,7 @@ def missing_words(table: pl.DataFrame, *, target: str) -> tuple[str, ...]:
         words = values.filter(_is_missing_word(values))
         if len(words) and _is_quantity(values.filter(~values.is_in(words.implode()))):
             found |= set(words)
-    return tuple(sorted(found - _classes(table[target])))
+    return tuple(sorted(found.difference(*(_classes(table[target]) for target in targets))))
 
 
 def without(table: pl.DataFrame, words: Collection[str]) -> pl.DataFrame:

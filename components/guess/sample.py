@@ -1,5 +1,6 @@
 """The first rows of a delimited file, as text: enough to see what its columns are."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,13 +30,13 @@ class Sample:
     left_out: tuple[Finding, ...] = ()
 
 
-def read_sample(path: Path, *, target: str, most_bytes: int = MOST_BYTES) -> Sample:
+def read_sample(path: Path, *, targets: Sequence[str], most_bytes: int = MOST_BYTES) -> Sample:
     """Return the first rows of a file, whole blocks until there are `most_bytes`.
 
-    The separator is the one that makes the target a column. Raises DataError for a file without it, and one that is no
+    The separator is the one that makes the targets columns. Raises DataError for a file without it, and one that is no
     delimited text.
     """
-    separator, names = _header(path, target)
+    separator, names = _header(path, targets)
     wanted = [name for name in dict.fromkeys(names) if name and names.count(name) == 1]
     layout = read_layout(path, columns=wanted, separator=separator, null_values=("",))
     tables: list[pl.DataFrame] = []
@@ -52,8 +53,8 @@ def read_sample(path: Path, *, target: str, most_bytes: int = MOST_BYTES) -> Sam
     return Sample(pl.concat(tables), separator, is_whole, _unnamed(names))
 
 
-def _header(path: Path, target: str) -> tuple[str, list[str]]:
-    """The separator, and the names that it makes of the header line: those with the target, else the most."""
+def _header(path: Path, targets: Sequence[str]) -> tuple[str, list[str]]:
+    """The separator, and the names that it makes of the header line: those with the targets, else the most."""
     found: dict[str, list[str]] = {}
     errors: list[DataError] = []
     for separator in _SEPARATORS:
@@ -64,8 +65,9 @@ def _header(path: Path, target: str) -> tuple[str, list[str]]:
             errors.append(error)
     if not found:
         raise errors[0]
-    separator, names = max(found.items(), key=lambda one: (target in one[1], len(one[1])))
-    if names.count(target) != 1:
+    separator, names = max(found.items(), key=lambda one: (set(targets) <= set(one[1]), len(one[1])))
+    if wrong := [target for target in targets if names.count(target) != 1]:
+        target = wrong[0]
         raise DataError(
             f"{path.name}: expected one column {target!r}, the target, found {names.count(target)} in "
             f"{', '.join(names[:40])}"

@@ -27,10 +27,10 @@ def guess_split(guess: Guess, *, given_test: bool) -> Section:
     split |= {} if given_test else {"test_fraction": test_share}
     if guess.table is None or given_test:
         return split
-    label = guess.ingest["label"]["name"]
     schema = {name: one for name, one in guess.ingest.items() if name in ExampleSchema.model_fields}
     examples = _examples(guess.table, ExampleSchema.model_validate(schema))
-    suiting = (seed for seed in _SEEDS if _suits(examples, Split.model_validate(split | {"seed": seed}), label=label))
+    classes = examples[guess.ingest["label"]["name"]] if guess.most_frequent is not None else None
+    suiting = (seed for seed in _SEEDS if _suits(examples, Split.model_validate(split | {"seed": seed}), classes))
     return split | {"seed": next(suiting, SEED)}
 
 
@@ -45,10 +45,9 @@ def _examples(table: pl.DataFrame, schema: ExampleSchema) -> pl.DataFrame:
     return example_table(check_part(part, schema), schema)
 
 
-def _suits(examples: pl.DataFrame, split: Split, *, label: str) -> bool:
+def _suits(examples: pl.DataFrame, split: Split, classes: pl.Series | None) -> bool:
     assigned = examples.select(assign_split(split, columns=examples.columns)).to_series()
     shares = {"validation": split.validation_fraction, "test": split.test_fraction}
     if any((assigned == name).sum() < max(1.0, share * examples.height / 2) for name, share in shares.items()):
         return False
-    values = examples[label]
-    return values.dtype != pl.String or values.filter(assigned == "train").n_unique() == values.n_unique()
+    return classes is None or classes.filter(assigned == "train").n_unique() == classes.n_unique()

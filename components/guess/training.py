@@ -20,7 +20,7 @@ def guess_stages(guess: Guess, *, given_test: bool) -> Section:
     """Return all sections after `ingest`; `given_test` says that the source has a test set of its own."""
     label = guess.ingest["label"]
     normalize: Section = {"transforms": {name: _transforms(one) for name, one in guess.ingest["features"].items()}}
-    if label["type"] == "number":
+    if label["type"] in ("number", "numbers"):
         normalize["label"] = {"kind": "standardize"}
     return {
         "normalize": normalize,

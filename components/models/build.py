@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import keras
 
-from components.examples.settings import CategoryLabel, GeneratedLabel, Label, NextTokenLabel
+from components.examples.settings import CategoryLabel, GeneratedLabel, Label, NextTokenLabel, label_width
 from components.models.alexnet import alexnet
 from components.models.gan import AdversarialNetworks, Noise, Over, discriminator, generator
 from components.models.googlenet import googlenet
@@ -52,9 +52,9 @@ _POOLING = {
 
 
 def build(model: Model, *, input_shape: Shape, label: Label, tokens: int | None = None) -> keras.Model:
-    """Return a model from float32[batch, *input_shape] to logits float32[batch, classes], or float32[batch, 1].
+    """Return a model from float32[batch, *input_shape] to logits float32[batch, classes], or float32[batch, numbers].
 
-    The last layer follows from the label: one unit per class, without softmax, for a category; one unit for a number;
+    The last layer follows from the label: one unit per class, without softmax, for a category; one for each number;
     for next tokens one per id, after each token: float32[batch, length, tokens]. `tokens` counts the ids of a text.
     This is the model to save: it is made of stock layers and has no auxiliary heads. Its weights are the first of those
     of `build_for_training`, in the same order. Of a GAN it is the generator, from noise float32[batch, noise] to images
@@ -142,7 +142,7 @@ def _connected(
             tensor = _apply(layer, tensor, random, ids=inputs, tokens=tokens or 0)
     if isinstance(label, NextTokenLabel):
         return [keras.layers.Dense(tokens, dtype="float32", name="output")(tensor)]
-    units = len(label.classes) if isinstance(label, CategoryLabel) else 1
+    units = label_width(label)
     names = ["output", *(f"auxiliary_{place}_output" for place in range(1, len(heads) + 1))]
     # float32 whatever the precision of the layers: softmax and losses overflow in half precision.
     return [

@@ -12,6 +12,7 @@ from components.examples.settings import (
     ImageFeature,
     NextTokenLabel,
     NumberFeature,
+    NumbersLabel,
     TextFeature,
 )
 from components.transforms.fitted import (
@@ -35,7 +36,8 @@ from components.transforms.tokens import token_ids
 def apply(examples: pl.LazyFrame, fitted: FittedTable) -> pl.LazyFrame:
     """Return example_id, the features (Float32 or Array(Float32, width); Binary stays) and label (Int32 or Float32).
 
-    Of next tokens, the label is Array(Int32, length); where images are generated it is their class, or 0.
+    Of next tokens, the label is Array(Int32, length), of several numbers Array(Float32, numbers); where images are
+    generated it is their class, or 0.
     Rows keep their order; of `ADDED_COLUMNS` those are there, last, that `examples` has.
     """
     kept = [name for name in ADDED_COLUMNS[1:] if name in examples.collect_schema()]
@@ -159,6 +161,9 @@ def _label(fitted: FittedTable) -> pl.Expr:
             return _next_tokens(pl.col(name), fitted.features[name])
         case GeneratedLabel(by=str(name), classes=tuple(classes)):
             return _indices(pl.col(name), classes, strict=True).cast(pl.Int32)
+        case NumbersLabel(targets=targets):
+            columns = zip(targets, fitted.label_transforms, strict=True)
+            return pl.concat_arr([scaled(pl.col(name).cast(pl.Float32), one) for name, one in columns])
         case GeneratedLabel():
             return pl.lit(0, pl.Int32)  # of no meaning: a batch has features and labels
         case label:

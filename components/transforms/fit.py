@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from components.errors import DataError
-from components.examples.settings import Feature, ImageFeature, Label, NumberFeature, TextFeature
+from components.examples.settings import Feature, ImageFeature, Label, NumberFeature, TextFeature, label_column
 from components.examples.sketch import merge_counts, value_at
 from components.examples.split_settings import Split
 from components.examples.summary import NumberSummary, Summary, merge_all
@@ -48,18 +48,21 @@ def fit(
     dealt out to files. Memory holds the columns of the shards at work; a median takes a second reading of its column.
     Raises DataError for no rows or a column that can't be fitted.
     """
-    label_chain = {label.name: (label_transform,)} if label_transform else {}
+    targets = list(label_column(label)) if label_transform else []
+    label_chains = {name: (label_transform,) for name in targets if label_transform}
     training_examples, fitted = _fit_chains(
         files,
         split=split,
-        features={**features, label.name: NumberFeature()} if label_transform else features,
-        chains={**transforms, **label_chain},
+        features={**features, **dict.fromkeys(targets, NumberFeature())},
+        chains={**transforms, **label_chains},
         map_files=map_files,
     )
+    of_label = tuple(_label_transform(*fitted[name]) for name in targets)
     return FittedTable(
         features={name: _feature(features[name], fitted[name]) for name in transforms},
         label=label,
-        label_transform=_label_transform(*fitted[label.name]) if label_transform else None,
+        label_transform=of_label[0] if len(of_label) == 1 else None,
+        label_transforms=of_label if len(of_label) > 1 else (),
         training_examples=training_examples,
     )
 

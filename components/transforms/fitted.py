@@ -154,6 +154,7 @@ class FittedTable(Settings):
     features: dict[str, FittedFeature]
     label: Label
     label_transform: FittedLabelTransform | None = None
+    label_transforms: tuple[FittedLabelTransform, ...] = ()  # of several numbers, in their order
     training_examples: Annotated[int, Field(ge=1)]
 
     @property

@@ -36,8 +36,8 @@ def raw_model(core: keras.Model, fitted: FittedTable, *, backbone_weights: bytes
     """Return `core` with the transforms in front and the inverse label transform behind; both share core's weights.
 
     Takes a dict by feature name: image float32[batch, height, width, channel], number float32[batch, 1] with NaN for
-    missing, category string[batch, 1] with "" for missing, text string[batch, 1]. Gives what core gives, a number label
-    in its own unit. With a backbone, `backbone_weights` is the content of its file. A generator takes {"noise":
+    missing, category string[batch, 1] with "" for missing, text string[batch, 1]. Gives what core gives, number labels
+    in their own units. With a backbone, `backbone_weights` is the content of its file. A generator takes {"noise":
     float32[batch, noise]} and gives pixels float32[batch, height, width, channel], from 0 to the image's maximum.
     """
     if isinstance(fitted.label, GeneratedLabel):
@@ -48,6 +48,9 @@ def raw_model(core: keras.Model, fitted: FittedTable, *, backbone_weights: bytes
     outputs = core(values)
     if fitted.label_transform is not None:
         outputs = outputs * fitted.label_transform.scale + fitted.label_transform.shift
+    if fitted.label_transforms:
+        scales, shifts = zip(*((one.scale, one.shift) for one in fitted.label_transforms), strict=True)
+        outputs = keras.layers.Rescaling(list(scales), list(shifts))(outputs)
     return keras.Model(inputs, outputs)
 
 

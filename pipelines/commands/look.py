@@ -55,7 +55,7 @@ def look_at(data: Data, *, root: Path) -> Look:
         raise ParamsError(f"{option} {path}: there is no such {'file' if is_one else 'folder'}")
     match option:
         case "--csv":
-            return _look_at_table(path, data.targets[0], root)
+            return _look_at_table(path, tuple(dict.fromkeys(data.targets)), root)
         case "--images":
             return _look_at_images(path.resolve())
         case "--text":
@@ -64,15 +64,15 @@ def look_at(data: Data, *, root: Path) -> Look:
             return _look_at_idx(path, root)
 
 
-def _look_at_table(path: Path, target: str, root: Path) -> Look:
-    sample = read_sample(path, target=target)
+def _look_at_table(path: Path, targets: tuple[str, ...], root: Path) -> Look:
+    sample = read_sample(path, targets=targets)
     guess = guess_table(
-        sample.table, target=target, is_whole=sample.is_whole, separator=sample.separator, left_out=sample.left_out
+        sample.table, targets=targets, is_whole=sample.is_whole, separator=sample.separator, left_out=sample.left_out
     )
     source: Section = {"kind": "delimited", "parts": [{"files": [_file(path, root)]}]}
     source |= {"separator": sample.separator} if sample.separator != "," else {}
     extent = f"in {path.name}" if sample.is_whole else f"at the beginning of {path.name}; the others were not looked at"
-    return Look(path.name, f"{target}, from the other columns of {path.name}", source, guess, extent)
+    return Look(path.name, f"{', '.join(targets)}, from the other columns of {path.name}", source, guess, extent)
 
 
 def _look_at_images(folder: Path) -> Look:

@@ -24,6 +24,7 @@ from components.examples.settings import (
     ImageFeature,
     Label,
     NextTokenLabel,
+    NumbersLabel,
     RowSchema,
 )
 from components.examples.shards import read_file
@@ -84,7 +85,7 @@ def predict(  # noqa: PLR0913 - each by its keyword
     predictions = predictions_of(pipeline, origin, examples, model=model)
     if submission:
         key = [name for name in pipeline.ingest.key if name in predictions.columns]
-        predictions = predictions.select(*key, pl.col("prediction").alias(pipeline.ingest.label.name))
+        predictions = predictions.select(*key, *_named_as_asked(pipeline.ingest.label))
     deliver(predictions, output_file, escape_formulas=escape_formulas)
 
 
@@ -139,6 +140,8 @@ def _model(pipeline: Pipeline, paths: PipelinePaths, *, alias: str, checkpoint: 
 
 def predictions_of(pipeline: Pipeline, origin: pl.DataFrame, examples: pl.DataFrame, *, model: Model) -> pl.DataFrame:
     """Return `origin` with the column prediction and, for a category, one column probability_<class> per class.
+
+    Of several numbers there is a column prediction_<name> for each.
 
     Of next tokens, the prediction has one after each token of the row's text.
     """
@@ -196,6 +199,13 @@ def _json_rows(path: Path, *, columns: Sequence[str]) -> pl.DataFrame:
         raise DataError(f"{path.name} is not one JSON object a line: {' '.join(str(error).split())}") from error
 
 
+def _named_as_asked(label: Label) -> list[pl.Expr]:
+    """The predictions under the names of what they predict."""
+    if isinstance(label, NumbersLabel):
+        return [pl.col(f"prediction_{name}").alias(name) for name in label.targets]
+    return [pl.col("prediction").alias(label.name)]
+
+
 def _next_tokens(texts: pl.Series, model: TextModel) -> pl.Series:
     """After each token of each text, the one that the model holds most probable."""
     counts = tokens_of(texts, unit=model.unit).list.len()
@@ -204,6 +214,8 @@ def _next_tokens(texts: pl.Series, model: TextModel) -> pl.Series:
 
 
 def _columns(outputs: np.ndarray, label: Label) -> pl.DataFrame:
+    if isinstance(label, NumbersLabel):
+        return pl.DataFrame({f"prediction_{name}": outputs[:, place] for place, name in enumerate(label.targets)})
     if not isinstance(label, CategoryLabel):
         return pl.DataFrame({"prediction": outputs[:, 0]})
     chosen = np.array(label.classes, dtype=object)[outputs.argmax(axis=1)]

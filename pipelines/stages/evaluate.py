@@ -14,7 +14,7 @@ from components.evaluation import figures
 from components.evaluation.drift import Drift, VersionProfile
 from components.evaluation.generated import development, generated_outcome
 from components.evaluation.judge import train_judge
-from components.evaluation.outcome import Mistake, Outcome, category_outcome, number_outcome
+from components.evaluation.outcome import Mistake, Outcome, category_outcome, number_outcome, numbers_outcome
 from components.evaluation.profile import profile
 from components.evaluation.report import Report, render
 from components.evaluation.rows import rows_of
@@ -27,6 +27,7 @@ from components.examples.settings import (
     NextTokenLabel,
     NumberFeature,
     NumberLabel,
+    NumbersLabel,
     label_column,
 )
 from components.examples.shards import read_csv, scan
@@ -89,10 +90,10 @@ def evaluate(pipeline: Pipeline, paths: PipelinePaths) -> None:
     log.info("evaluated", pipeline=pipeline.name, examples=examples.height, **_rounded(outcome.metrics))
 
 
-def _named_by(pipeline: Pipeline) -> str:
-    """The column that says what an example is: the label, or what a judge of generated images learns."""
+def _named_by(pipeline: Pipeline) -> tuple[str, ...]:
+    """The columns that say what an example is: the label's, or what a judge of generated images learns."""
     judge = pipeline.evaluate.judge
-    return judge.by if judge else pipeline.ingest.label.name
+    return (judge.by,) if judge else tuple(label_column(pipeline.ingest.label))
 
 
 def _drift(paths: PipelinePaths) -> Drift | None:
@@ -130,6 +131,9 @@ def outcome_of(examples: pl.DataFrame, model: Any, pipeline: Pipeline, paths: Pi
         indices = {name: index for index, name in enumerate(label.classes)}
         labels = examples[label.name].replace_strict(indices, return_dtype=pl.Int64).to_numpy()
         return category_outcome(labels, outputs, label=label, worst_examples=worst)
+    if isinstance(label, NumbersLabel):
+        values = examples.select(label.targets).to_numpy()
+        return numbers_outcome(values, outputs.astype(np.float64), label=label, worst_examples=worst)
     predictions = outputs[:, 0].astype(np.float64)
     return number_outcome(examples[label.name].to_numpy(), predictions, label=label, worst_examples=worst)
 

@@ -18,6 +18,7 @@ from components.examples.settings import (
     Label,
     NextTokenLabel,
     TextFeature,
+    label_width,
 )
 from components.models.generated import NOISE, normal_noise
 from components.models.inputs import model_inputs
@@ -83,7 +84,7 @@ def _add_flavors(model: "Model") -> None:
 def signature(*, features: Mapping[str, Feature], label: Label, noise: int | None = None) -> "ModelSignature":
     """Return what the model takes and gives: a table of raw rows, or for an image float32[-1, height, width, channels].
 
-    It gives float32[-1, classes], float32[-1, 1] where the label is a number, or float32[-1, length, tokens]. A
+    It gives float32[-1, classes], float32[-1, numbers], or float32[-1, length, tokens]. A
     generator takes float32[-1, noise] and gives images.
     """
     import numpy as np
@@ -94,7 +95,7 @@ def signature(*, features: Mapping[str, Feature], label: Label, noise: int | Non
     if noise and isinstance(image, ImageFeature):
         made = Schema([TensorSpec(float32, (-1, *image.shape))])
         return ModelSignature(Schema([TensorSpec(float32, (-1, noise), NOISE)]), made)
-    width = len(label.classes) if isinstance(label, CategoryLabel) else 1
+    width = label_width(label)
     shape = (-1, -1, -1) if isinstance(label, NextTokenLabel) else (-1, width)
     outputs = Schema([TensorSpec(float32, shape)])
     return ModelSignature(Schema([_input(name, feature) for name, feature in features.items()]), outputs)

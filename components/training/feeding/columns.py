@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from components.examples.settings import ImageFeature, NumberLabel
+from components.examples.settings import ImageFeature, NumberLabel, NumbersLabel
 from components.examples.shards import scan
 from components.transforms.fitted import FittedTable
 
@@ -56,13 +56,16 @@ def feature_array(table: pl.DataFrame, *, fitted: FittedTable) -> NDArray[np.flo
 
 
 def label_array(table: pl.DataFrame, *, fitted: FittedTable) -> NDArray[Any]:
-    """Return the labels of a split's rows: int32[rows] classes, int32[rows, length] tokens or float32[rows] numbers."""
+    """Return the labels of a split's rows: int32[rows] classes, int32[rows, length] tokens or float32[rows] numbers.
+
+    Of several numbers it is float32[rows, numbers].
+    """
     return table["label"].to_numpy().astype(label_dtype(fitted), copy=False)
 
 
 def label_dtype(fitted: FittedTable) -> Literal["int32", "float32"]:
     """Return the type of labels."""
-    return "float32" if isinstance(fitted.label, NumberLabel) else "int32"
+    return "float32" if isinstance(fitted.label, NumberLabel | NumbersLabel) else "int32"
 
 
 def input_shape(fitted: FittedTable) -> tuple[int, ...]:

@@ -6,14 +6,17 @@ import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from components.evaluation.gate import lower_is_better, metric_names
 from components.evaluation.metrics import (
     category_metrics,
     class_scores,
     confusion_matrix,
     number_metrics,
+    numbers_metrics,
     precision_recall_curve,
     roc_curve,
 )
+from components.examples.settings import NumbersLabel, NumberTarget
 
 
 def _outputs(seed: int, examples: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -95,3 +98,19 @@ def test_number_metrics_equal_scikit_learns(pairs: list[tuple[int, int]]) -> Non
     if len(np.unique(labels)) > 1:
         expected["r2"] = sklearn.metrics.r2_score(labels, predictions)
     assert found == pytest.approx(expected)
+
+
+def test_metrics_of_several_numbers_are_each_one_s_own_and_those_of_all() -> None:
+    draw = np.random.default_rng(1)
+    labels = draw.normal([180, 35, 7], [20, 3, 0], (50, 3))  # the last is a constant
+    predictions = labels + draw.normal(0, [10, 1, 0.1], (50, 3))
+    label = NumbersLabel(targets={"Weight": NumberTarget(), "größe {m}": NumberTarget(), "c": NumberTarget()})
+    found = numbers_metrics(labels, predictions, label=label)
+    assert set(found) == set(metric_names(label)) - {"c.r2"}
+    for place, name in enumerate(["Weight", "grosse_m", "c"]):
+        own = number_metrics(labels[:, place], predictions[:, place])
+        assert {key: found[f"{name}.{key}"] for key in own} == own
+    assert found["r2"] == pytest.approx(sklearn.metrics.r2_score(labels[:, :2], predictions[:, :2]))
+    scaled = (predictions - labels) / [*np.std(labels[:, :2], axis=0), 1]
+    assert found["loss"] == pytest.approx(np.mean(scaled**2))
+    assert all(lower_is_better(name) != name.endswith("r2") for name in found)

@@ -1,6 +1,7 @@
 """The report page, figures and worst examples."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Literal
@@ -14,7 +15,7 @@ from PIL import Image
 from components.errors import TrainingError
 from components.evaluation import figures
 from components.evaluation.drift import Drift, compare
-from components.evaluation.outcome import category_outcome, number_outcome
+from components.evaluation.outcome import category_outcome, number_outcome, numbers_outcome
 from components.evaluation.profile import profile, profile_of, summarize_table
 from components.evaluation.report import Report, render
 from components.evaluation.settings import DriftLimits
@@ -26,6 +27,8 @@ from components.examples.settings import (
     ImageFeature,
     NumberFeature,
     NumberLabel,
+    NumbersLabel,
+    NumberTarget,
     TextFeature,
 )
 
@@ -91,7 +94,7 @@ def _category_report(classes: tuple[str, ...], *, column: str = "age", examples:
             **outcome.figures,
         },
         worst=worst_examples(table, outcome.worst, features=features),
-        drawn=drawn_examples(drawn, count=3, label="kind", features=features),
+        drawn=drawn_examples(drawn, count=3, label=("kind",), features=features),
         drift=_drift(table, features),
     )
 
@@ -124,6 +127,20 @@ def test_the_page_is_whole_and_fetches_nothing(number_of_classes: int) -> None:
     assert ("ROC" in html) == (number_of_classes == 2)
     assert "added more" in html
     assert html.count(">warn<") >= 3
+
+
+def test_several_numbers_have_a_pair_of_figures_each() -> None:
+    draw = np.random.default_rng(0)
+    labels, errors = draw.normal(100, 10, (30, 2)), draw.normal(0, 1, (30, 2))
+    label = NumbersLabel(targets={"Weight": NumberTarget(unit="lb"), HOSTILE: NumberTarget()})
+    outcome = numbers_outcome(labels, labels + errors, label=label, worst_examples=5)
+    base = _category_report(("a", "b"))
+    drawn = {"learning_curves": base.figures["learning_curves"], **outcome.figures}
+    html = render(replace(base, label=label, outcome=outcome, figures=drawn, worst=[]))
+    assert _Page(html).open == []
+    assert html.count("Predicted against true") == html.count('aria-label="Residuals"') == 2
+    assert "Weight.r2" in html
+    assert HOSTILE not in html
 
 
 def test_hostile_names_are_text_and_nothing_else() -> None:
@@ -164,13 +181,13 @@ def test_examples_are_drawn_by_their_ids_alone_and_shown_with_their_labels() -> 
     features = {"size": NumberFeature(), "text": TextFeature(length=3)}
     ids = pl.int_range(50, dtype=pl.UInt64, eager=True)
     table = pl.DataFrame({"example_id": ids, "size": ids.cast(pl.Float64), "text": ids.cast(pl.String), "kind": "a"})
-    drawn = drawn_examples(table, count=5, label="kind", features=features)
+    drawn = drawn_examples(table, count=5, label=("kind",), features=features)
     assert len(drawn) == 5
     assert {one.label for one in drawn} == {"a"}
-    assert drawn == drawn_examples(table.reverse(), count=5, label="kind", features=features)
+    assert drawn == drawn_examples(table.reverse(), count=5, label=("kind",), features=features)
     assert [one.values[0] for one in drawn] != [one.values[0] for one in sorted(drawn, key=lambda one: one.values)]
-    assert len(drawn_examples(table, count=100, label="kind", features=features)) == 50
-    assert drawn_examples(table, count=1, label="text", features=features)[0].label == ""
+    assert len(drawn_examples(table, count=100, label=("kind",), features=features)) == 50
+    assert drawn_examples(table, count=1, label=(), features=features)[0].label == ""
 
 
 def test_worst_examples_show_the_picture_with_white_at_255() -> None:

@@ -21,7 +21,7 @@ def guessed(
     table = pl.DataFrame(
         {name: values, "z": column("0.5", "7", "1e3", "-2"), "y": target}, schema_overrides={name: pl.String}
     )
-    return guess_table(table, target="y", is_whole=is_whole)
+    return guess_table(table, targets=["y"], is_whole=is_whole)
 
 
 def different(pattern: str) -> list[str]:
@@ -138,12 +138,12 @@ def test_a_target_that_can_t_be_learned_is_refused(target, message) -> None:
 
 def test_a_table_with_nothing_to_learn_from_is_refused() -> None:
     with pytest.raises(DataError, match=r"no column to learn 'y' from.*x: the same in all rows"):
-        guess_table(pl.DataFrame({"x": column("1"), "y": column("a", "b")}), target="y")
+        guess_table(pl.DataFrame({"x": column("1"), "y": column("a", "b")}), targets=["y"])
 
 
 def test_fewer_rows_than_a_split_needs_are_refused() -> None:
     with pytest.raises(DataError, match="at least 10 rows with a 'y', found 9"):
-        guess_table(pl.DataFrame({"x": column("1", "2")[:9], "y": column("a", "b")[:9]}), target="y")
+        guess_table(pl.DataFrame({"x": column("1", "2")[:9], "y": column("a", "b")[:9]}), targets=["y"])
 
 
 def test_texts_are_numbers_as_ingest_takes_them() -> None:

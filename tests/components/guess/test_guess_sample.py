@@ -10,21 +10,21 @@ from components.guess.sample import read_sample
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 def test_the_separator_is_the_one_that_makes_the_target_a_column(tmp_path, separator, pack) -> None:
     (tmp_path / "rows").write_bytes(pack(f'a{separator}"b,;"{separator}c\n1{separator}2{separator}\n'.encode()))
-    sample = read_sample(tmp_path / "rows", target="b,;")
+    sample = read_sample(tmp_path / "rows", targets=["b,;"])
     assert (sample.separator, sample.is_whole) == (separator, True)
     assert sample.table.to_dicts() == [{"a": "1", "b,;": "2", "c": None}]
 
 
 def test_a_column_without_a_name_of_its_own_is_left_out(tmp_path) -> None:
     (tmp_path / "rows").write_text(",a,b,a\n1,2,3,4\n")
-    sample = read_sample(tmp_path / "rows", target="b")
+    sample = read_sample(tmp_path / "rows", targets=["b"])
     assert sample.table.columns == ["b"]
     assert [(one.name, one.is_used) for one in sample.left_out] == [("a", False), ("", False)]
 
 
 def test_of_a_long_file_the_beginning_is_read(tmp_path) -> None:
     (tmp_path / "rows").write_text("a,b\n" + "12345678,x\n" * 4_000_000)
-    sample = read_sample(tmp_path / "rows", target="b", most_bytes=1 << 20)
+    sample = read_sample(tmp_path / "rows", targets=["b"], most_bytes=1 << 20)
     assert not sample.is_whole
     assert 1 << 20 < 11 * sample.table.height < 1 << 25
 
@@ -43,4 +43,4 @@ def test_of_a_long_file_the_beginning_is_read(tmp_path) -> None:
 def test_a_file_without_rows_of_the_target_is_refused(tmp_path, content, message) -> None:
     (tmp_path / "rows.csv").write_text(content)
     with pytest.raises(DataError, match=message):
-        read_sample(tmp_path / "rows.csv", target="b")
+        read_sample(tmp_path / "rows.csv", targets=["b"])

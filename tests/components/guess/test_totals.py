@@ -25,7 +25,7 @@ def table(last: dict[str, str | None] | None, **more: list[str]) -> pl.DataFrame
     ],
 )
 def test_a_row_of_totals_is_said_and_rejected(last) -> None:
-    guess = guess_table(table(last), target="y")
+    guess = guess_table(table(last), targets=["y"])
     assert guess.ingest["label"]["classes"] == ["blau", "rot"]
     assert set(guess.ingest["features"]) == {"x", "z", "c"}
     assert guess.rows == ROWS
@@ -37,7 +37,7 @@ def test_a_row_of_totals_is_said_and_rejected(last) -> None:
 def test_sums_that_nothing_names_are_said_too() -> None:
     whole = table(None)
     sums = {name: str(whole[name].cast(pl.Float64).sum()) for name in "xz"}
-    [warning] = guess_table(table(sums | {"c": "a", "y": "rot"}), target="y").warnings
+    [warning] = guess_table(table(sums | {"c": "a", "y": "rot"}), targets=["y"]).warnings
     assert warning.endswith(
         "(each number is the sum of those above): ingest can't tell it from an example, so delete it"
     )
@@ -45,5 +45,5 @@ def test_sums_that_nothing_names_are_said_too() -> None:
 
 def test_a_class_that_is_called_so_is_none() -> None:
     names = ["Total" if row % 2 else "Part" for row in range(ROWS)]
-    guess = guess_table(table({"x": "1", "z": "2", "c": "a", "y": "rot", "k": "Total"}, k=names), target="y")
+    guess = guess_table(table({"x": "1", "z": "2", "c": "a", "y": "rot", "k": "Total"}, k=names), targets=["y"])
     assert (guess.rows, guess.warnings) == (ROWS + 1, ())

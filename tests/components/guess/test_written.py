@@ -94,8 +94,8 @@ def test_doubts_are_said_with_the_key_that_settles_them() -> None:
             "y": column("a", "b", "b"),
         }
     )
-    date, number, bare = sorted(guess_table(table, target="y").warnings)
+    date, number, bare = sorted(guess_table(table, targets=["y"]).warnings)
     assert date.endswith("'%d/%m/%Y' fits as well; if that is meant, set ingest.features.d.date_format to it")
     assert number.endswith("{decimal: ','} fits as well; if that is meant, set ingest.features.n.number_format to it")
     assert bare == "'p': some numbers have no $, such as '7'; all are read as the same unit"
-    assert guess_table(table.select("y", p=pl.Series(column("$5", "$7"))), target="y").warnings == ()
+    assert guess_table(table.select("y", p=pl.Series(column("$5", "$7"))), targets=["y"]).warnings == ()

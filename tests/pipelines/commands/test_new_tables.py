@@ -10,9 +10,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 
-from components.errors import DataError
+from components.errors import DataError, ParamsError
 from pipelines.commands.look import Data
 from pipelines.commands.new import new
 from pipelines.params import Pipeline, load_pipeline
@@ -159,6 +161,30 @@ def test_a_few_rows_are_taken_with_a_warning(project, capsys, file, target, rows
     assert pipeline.train.global_batch_size == 8
 
 
+def test_several_targets_become_a_label_of_several_numbers(project, capsys) -> None:
+    pipeline, report = prepared(project, CASES / "linnerud.csv", "Weight", "Waist", "Pulse")
+    assert report["rows_kept"] == 20
+    assert list(pipeline.ingest.label.targets) == ["Weight", "Waist", "Pulse"]
+    assert list(pipeline.ingest.features) == ["Chins", "Situps", "Jumps"]
+    assert capsys.readouterr().out.count("target: number") == 3
+    labels = pl.read_parquet(project.of("own").splits / "train")["label"].to_numpy()
+    assert labels.shape == (len(labels), 3)
+    assert np.allclose([labels.mean(axis=0), labels.std(axis=0)], [[0] * 3, [1] * 3], atol=1e-5)
+
+
+def test_several_targets_must_be_numbers(project) -> None:
+    with pytest.raises(DataError, match="several targets must all be numbers, and 'species' is a class"):
+        new(project, "own", Data(csv=CASES / "penguins_semi.csv", targets=("body_mass_g", "species")), dry_run=False)
+
+
+def test_numbers_of_which_one_could_outweigh_the_others_are_refused(project) -> None:
+    prepared(project, CASES / "linnerud.csv", "Weight", "Waist")
+    text = project.params.read_text()
+    project.params.write_text(text.replace("    label: {kind: standardize}\n", ""))
+    with pytest.raises(ParamsError, match=r"normalize\.label: several numbers need one"):
+        load_pipeline(project.params, "own")
+
+
 def test_of_few_rows_each_class_is_in_training(project) -> None:
     """Eleven rows of which one is the only one of its class: most seeds would hold it out, or leave a split empty."""
     rows = [f"{row}.5,{'abc'[row % 2 if row else 2]}" for row in range(11)]
@@ -210,22 +236,34 @@ def test_the_cases_of_others_are_taken_too(project, repository) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize(
-    ("file", "target"),
-    [("n_euro.csv", "klasse"), ("new_odd.csv", "label"), ("mtcars.csv", "mpg"), ("articles.csv", "class")],
+    ("file", "targets"),
+    [
+        ("n_euro.csv", ["klasse"]),
+        ("new_odd.csv", ["label"]),
+        ("mtcars.csv", ["mpg"]),
+        ("articles.csv", ["class"]),
+        ("linnerud.csv", ["Weight", "Waist", "Pulse"]),
+    ],
 )
-def test_a_table_goes_from_file_to_trained_and_exported_model(tmp_path, headrace, file, target) -> None:
+def test_a_table_goes_from_file_to_trained_and_exported_model(tmp_path, headrace, file, targets) -> None:
     path = CASES / file
     if file == "articles.csv":
         articles(path := tmp_path / file)
-    headrace("new", "own", "--csv", path, "--target", target)
+    headrace("new", "own", "--csv", path, *(word for target in targets for word in ("--target", target)))
     headrace("run", "own")
     reports = tmp_path / "a project" / "reports" / "own"
     registration = json.loads((reports / "registration.json").read_text())
     if file == "articles.csv":
         assert registration["metrics"]["accuracy"] > 0.8
+    if len(targets) > 1:
+        assert {"r2", *(f"{name}.root_mean_squared_error" for name in targets)} <= set(registration["metrics"])
     if registration["alias"] == "champion":  # of few rows always: there is no threshold
         headrace("predict", "own", "--input", path, "--output", tmp_path / "predicted.csv")
-        assert len((tmp_path / "predicted.csv").read_text().splitlines()) == len(path.read_text().splitlines())
+        predicted = pl.read_csv(tmp_path / "predicted.csv")
+        assert predicted.height == len(path.read_text().splitlines()) - 1
+        assert [name for name in predicted.columns if name.startswith("prediction")] == (
+            ["prediction"] if len(targets) == 1 else [f"prediction_{name}" for name in targets]
+        )
     else:
         assert file == "new_odd.csv"  # which is noise
     shown = headrace("export", "own", "--format", "saved_model")
