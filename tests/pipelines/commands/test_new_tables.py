@@ -238,11 +238,11 @@ def test_the_cases_of_others_are_taken_too(project, repository) -> None:
 @pytest.mark.parametrize(
     ("file", "targets"),
     [
-        ("n_euro.csv", ["klasse"]),
-        ("new_odd.csv", ["label"]),
-        ("mtcars.csv", ["mpg"]),
-        ("articles.csv", ["class"]),
         ("linnerud.csv", ["Weight", "Waist", "Pulse"]),
+        ("new_odd.csv", ["label"]),
+        ("articles.csv", ["class"]),
+        ("n_euro.csv", ["klasse"]),
+        ("mtcars.csv", ["mpg"]),
     ],
 )
 def test_a_table_goes_from_file_to_trained_and_exported_model(tmp_path, headrace, file, targets) -> None:
