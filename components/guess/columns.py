@@ -10,7 +10,7 @@ from components.errors import DataError
 from components.examples.number_format import NumberFormat
 from components.examples.settings import ADDED_COLUMNS, ExampleSchema
 from components.examples.validation import check_part
-from components.guess.doubts import ambiguous, few, totals_among, unusable
+from components.guess.doubts import ambiguous, few, rejected_rows, totals_among, unusable
 from components.guess.found import Finding, Guess, Section
 from components.guess.missing import missing_words, without
 from components.guess.prose import TEXT, with_text
@@ -73,6 +73,7 @@ def guess_table(
         *ambiguous(written, ingest),
         *choice.warnings,
         *totals_among(totals, rejected, rows=table.height),
+        *rejected_rows(rejected, rows=table.height),
         *unusable(left_out),
     ]
     small = whole if is_whole and table.height <= _SMALL_TABLE else None

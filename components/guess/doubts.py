@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
+from components.examples.validation import count_by_reason
 from components.guess.found import Finding, Section
 from components.guess.written import Written
 
@@ -48,6 +49,12 @@ def totals_among(totals: Mapping[int, str], rejected: pl.DataFrame, *, rows: int
         + ("ingest will reject it" if row + 1 in refused else "ingest can't tell it from an example, so delete it")
         for row, why in totals.items()
     ]
+
+
+def rejected_rows(rejected: pl.DataFrame, *, rows: int) -> list[str]:
+    """Return how many rows ingest will reject, and why."""
+    reasons = ", ".join(f"{reason} ({count})" for reason, count in count_by_reason(rejected.lazy()).items())
+    return [f"ingest will reject {rejected.height} of {rows} rows: {reasons}"] if rejected.height else []
 
 
 def unusable(left_out: Sequence[Finding]) -> list[str]:
