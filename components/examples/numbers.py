@@ -30,8 +30,8 @@ def _plain_text(text: pl.Expr, number_format: NumberFormat) -> pl.Expr:
     if number_format.thousands:
         digits = digits.str.replace_all(_mark(number_format.thousands), "")
     is_negative = bare.str.contains(rf"^[^0-9]*(?:{MINUS}|\()|{MINUS}\s*$")
-    sign = pl.when(is_negative).then(pl.lit("-")).otherwise(pl.lit(""))
-    number = pl.concat_str(sign, digits.str.replace(number_format.decimal, ".", literal=True))
+    digits = digits.str.replace(number_format.decimal, ".", literal=True)
+    number = pl.when(is_negative).then(digits.str.replace("^", "-")).otherwise(digits)
     return pl.when(text.str.contains(_pattern(number_format))).then(number)
 
 

@@ -185,7 +185,7 @@ def _parse(name: str, found: pl.DataType, feature: Feature) -> pl.Expr:
             days = parse_time(column.cast(pl.String), date_format).dt.timestamp("us") / MICROSECONDS_A_DAY
             return days.alias(name)
         case NumberFeature():
-            return as_number(column, found, feature.number_format).alias(name)
+            return as_number(column, found, feature.number_format)
         case CategoryFeature(classes=classes) if found != pl.String:
             return _class_of_number(column, classes)
         case CategoryFeature():

@@ -93,7 +93,7 @@ def _as_yaml(number_format: NumberFormat) -> str:
 def in_plain_notation(table: pl.DataFrame, written: Mapping[str, Written]) -> pl.DataFrame:
     """Return a table of texts with its numbers in plain notation."""
     return table.with_columns(
-        plain(pl.col(name), pl.String(), one.number_format).alias(name)
+        plain(pl.col(name), pl.String(), one.number_format)
         for name, one in written.items()
         if one.number_format is not None
     )

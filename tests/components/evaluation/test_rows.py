@@ -96,3 +96,10 @@ def test_images_in_a_table_are_lists_of_pixels() -> None:
     for wrong, message in (([[1, 2, 3]], r"expected lists of 2 \(1 x 2 x 1\)"), ([[1, 300]], "from 0 to 255")):
         with pytest.raises(DataError, match=message):
             image_rows(pl.DataFrame({"x": wrong}), name="x", feature=feature)
+
+
+def test_numbers_are_read_in_the_format_that_ingest_reads() -> None:
+    feature = NumberFeature.model_validate({"number_format": {"thousands": ",", "unit": "$"}})
+    assert _read(["$1,200", "-$5", "7"], feature)[0] == [1200, -5, 7]
+    with pytest.raises(DataError, match=r"found '1\.200,5', expected a number"):
+        _read(["1.200,5"], feature)
