@@ -101,5 +101,5 @@ def test_images_in_a_table_are_lists_of_pixels() -> None:
 def test_numbers_are_read_in_the_format_that_ingest_reads() -> None:
     feature = NumberFeature.model_validate({"number_format": {"thousands": ",", "unit": "$"}})
     assert _read(["$1,200", "-$5", "7"], feature)[0] == [1200, -5, 7]
-    with pytest.raises(DataError, match=r"found '1\.200,5', expected a number"):
+    with pytest.raises(DataError, match=r"expected a number such as -1,234\.5 \$, found '1\.200,5'"):
         _read(["1.200,5"], feature)
