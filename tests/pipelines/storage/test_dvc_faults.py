@@ -101,7 +101,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def project(template: Path, remote: Remote, tmp_path: Path) -> Path:
     root = Path(shutil.copytree(template, tmp_path / "a project"))
     (root / ".dvc" / "config").write_text(
-        f"[core]\nremote = web\nsite_cache_dir = {tmp_path / 'site'}\n"
+        f"[core]\nremote = web\nsite_cache_dir = {root / '.dvc' / 'tmp' / 'site'}\n"
         f"['remote \"web\"']\nurl = http://127.0.0.1:{remote.server_port}\nmethod = PUT\nverify = true\njobs = 2\n"
     )
     return root
