@@ -6,25 +6,20 @@ tests/golden show when that is so. A comment, a faster loop or a new file raises
 
 from collections.abc import Mapping
 from functools import cache
-from types import MappingProxyType
 
-NUMERICS: Mapping[str, int] = MappingProxyType(
-    {"ingest": 2, "normalize": 1, "split": 1, "train": 1, "evaluate": 1, "register": 1}
-)
+NUMERICS: Mapping[str, int] = {"ingest": 2, "normalize": 1, "split": 1, "train": 1, "evaluate": 1, "register": 1}
 
 _TABLES = ("numpy", "polars", "pyarrow")
 _MODELS = ("keras", "numpy", "tensorflow")
 # Packages whose version may decide an output. Images are decoded by Pillow, a backbone of `normalize` by TensorFlow.
-PACKAGES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "ingest": (*_TABLES, "pillow"),
-        "normalize": (*_TABLES, "pillow", "keras", "tensorflow"),
-        "split": _TABLES,
-        "train": (*_MODELS, "pillow"),
-        "evaluate": (*_MODELS, "pillow", "polars"),
-        "register": (),
-    }
-)
+PACKAGES: Mapping[str, tuple[str, ...]] = {
+    "ingest": (*_TABLES, "pillow"),
+    "normalize": (*_TABLES, "pillow", "keras", "tensorflow"),
+    "split": _TABLES,
+    "train": (*_MODELS, "pillow"),
+    "evaluate": (*_MODELS, "pillow", "polars"),
+    "register": (),
+}
 
 
 @cache

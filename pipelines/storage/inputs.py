@@ -6,6 +6,7 @@ from pipelines.paths import PipelinePaths
 # In the order of the stages, each artifact with the stage that writes it.
 _WRITTEN_BY = {
     "examples": "ingest",
+    "normalized": "normalize",
     "statistics": "normalize",
     "manifest": "split",
     "model": "train",
@@ -14,7 +15,7 @@ _WRITTEN_BY = {
 }
 _READ_BY = {
     "normalize": {"examples"},
-    "split": {"statistics"},
+    "split": {"normalized"},
     "train": {"statistics", "manifest"},
     "evaluate": {"examples", "manifest", "model", "run"},
     "register": {"model", "run", "metrics"},
