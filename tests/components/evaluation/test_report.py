@@ -138,7 +138,7 @@ def test_several_numbers_have_a_pair_of_figures_each() -> None:
     drawn = {"learning_curves": base.figures["learning_curves"], **outcome.figures}
     html = render(replace(base, label=label, outcome=outcome, figures=drawn, worst=[]))
     assert _Page(html).open == []
-    assert html.count("Predicted against true") == html.count('aria-label="Residuals"') == 2
+    assert html.count('aria-label="Predicted against true"') == html.count('aria-label="Residuals"') == 2
     assert "Weight.r2" in html
     assert HOSTILE not in html
 
