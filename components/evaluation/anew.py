@@ -52,7 +52,7 @@ def evaluate_anew(
         labels = examples[label.name].replace_strict(indices, return_dtype=pl.Int64).to_numpy()
         return category_metrics(labels, outputs)
     if isinstance(label, NumbersLabel):
-        return numbers_metrics(examples.select(label.targets).to_numpy(), outputs.astype(np.float64), label=label)
+        return numbers_metrics(examples.select(list(label.targets)).to_numpy(), outputs.astype(np.float64), label=label)
     return number_metrics(examples[label.name].to_numpy(), outputs[:, 0].astype(np.float64))
 
 

@@ -132,7 +132,7 @@ def outcome_of(examples: pl.DataFrame, model: Any, pipeline: Pipeline, paths: Pi
         labels = examples[label.name].replace_strict(indices, return_dtype=pl.Int64).to_numpy()
         return category_outcome(labels, outputs, label=label, worst_examples=worst)
     if isinstance(label, NumbersLabel):
-        values = examples.select(label.targets).to_numpy()
+        values = examples.select(list(label.targets)).to_numpy()
         return numbers_outcome(values, outputs.astype(np.float64), label=label, worst_examples=worst)
     predictions = outputs[:, 0].astype(np.float64)
     return number_outcome(examples[label.name].to_numpy(), predictions, label=label, worst_examples=worst)
