@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import yaml
 
-from components.errors import ServiceError, StoreError
+from components.errors import ParamsError, ServiceError, StoreError
 from pipelines.paths import PipelinePaths, ProjectPaths
 from pipelines.storage.atomic import replace_file
 from pipelines.storage.lock import locked
 from pipelines.storage.processes import end_session, guarded_session
+from pipelines.yaml_dialect import read_yaml
 
 LIMIT_SECONDS = 3600  # for a pull of all that a pipeline has; everything else takes seconds
 
@@ -120,10 +120,10 @@ def check_lock_file(root: Path) -> None:
     file = ProjectPaths(root).dvc_lock
     try:
         text = file.read_bytes().decode()
-        content = yaml.load(text, Loader=yaml.CSafeLoader)
+        content = read_yaml(text, name=file.name)
     except FileNotFoundError:
         return
-    except (UnicodeDecodeError, yaml.YAMLError):
+    except (UnicodeDecodeError, ParamsError):
         content = None
         text = file.read_text(encoding="utf-8", errors="replace")
     if re.search(r"^(<{7}|={7}|>{7})( |$)", text, flags=re.MULTILINE):

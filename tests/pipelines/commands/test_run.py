@@ -92,7 +92,7 @@ def test_what_may_go_well_when_tried_again_ends_with_75(project, train, reason):
 def test_dvc_without_a_disk_ends_with_75_and_says_so(project, read_only):
     with read_only(project.root / ".dvc"):
         *_, last = project.output_of("run", "digits", code=75).splitlines()
-    assert last.startswith("error: dvc repro failed: Read-only file system: ")
+    assert last.startswith("error: Read-only file system: ")
 
 
 def test_a_stage_with_a_bug_ends_with_1(project):

@@ -220,7 +220,7 @@ def test_without_a_trained_model_the_error_says_what_makes_one(root: Path) -> No
     pipeline, paths = _binary(root, "untrained", run_id="0" * 32)
     paths.model.unlink()
 
-    with pytest.raises(DataError, match="headrace train"):
+    with pytest.raises(DataError, match=r"reads models/untrained/model\.keras, which is not there; run `headrace "):
         evaluate(pipeline, paths)
 
 

@@ -180,6 +180,6 @@ def test_a_pipe_or_a_device_among_the_files_is_refused_and_not_left_out(root, tm
 
 def test_a_pipe_among_images_is_refused(root, tmp_path) -> None:
     os.mkfifo(root / "in" / "x.png")
-    [copy] = packed_images(FileSet(root=str(root), pattern="**/*.png"), folder=tmp_path / "raw")
+    [copy] = packed_images(FileSet(root=str(root), pattern="**/*.png"), folder=tmp_path / "raw", others=OtherFiles())
     with pytest.raises(DataError, match=r"x\.png: it is a pipe, expected a file"):
         bring_copies([copy], aside=tmp_path / "aside")

@@ -156,7 +156,7 @@ def test_a_damaged_store_is_not_backed_up(project, tmp_path):
 def test_of_a_server_it_is_said_what_to_back_up_instead(project, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ann:secret@mlflow.example.org")
     for command in (backup, restore):
-        with pytest.raises(ParamsError, match=r"the server https://mlflow\.example\.org: back up its database"):
+        with pytest.raises(ParamsError, match=r"the server https://\*\*\*@mlflow\.example\.org: back up its database"):
             command(project, tmp_path / "a.backup")
 
 
