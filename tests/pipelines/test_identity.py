@@ -78,8 +78,8 @@ def test_pins_are_those_of_this_python(tmp_path):
     file = tmp_path / "requirements.lock"
     file.write_text(
         "# made by hand\n"
-        "numpy==1.0 ; python_full_version < '3.0' \\\n    --hash=sha256:00\n"
         "numpy==2.4.6 ; python_full_version >= '3.0' \\\n    --hash=sha256:00\n"
+        "numpy==1.0 ; python_full_version < '3.0' \\\n    --hash=sha256:00\n"
         "polars>=2\n"
         "keras==3.15.1\n"
     )

@@ -132,3 +132,11 @@ def test_a_row_at_the_very_moment_belongs_to_what_begins_there() -> None:
     table = pl.DataFrame({"example_id": pl.Series(range(4), dtype=pl.UInt64), "time": moments})
     split = assign_split(Split(**begins), columns=table.columns)
     assert table.select(split.alias("split"))["split"].to_list() == ["train", "validation", "validation", "test"]
+
+
+def test_the_rows_of_a_group_are_in_one_split() -> None:
+    groups = np.repeat(np.arange(40, dtype=np.uint64), 5)
+    table = pl.DataFrame({"example_id": np.arange(200, dtype=np.uint64), "group_id": groups})
+    split = assign_split(Split(seed=1, validation_fraction=0.3, test_fraction=0.3), columns=table.columns)
+    found = table.with_columns(split=split).group_by("group_id").agg(pl.col("split").n_unique())
+    assert found["split"].to_list() == [1] * 40

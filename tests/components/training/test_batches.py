@@ -173,3 +173,11 @@ def test_batches_differ_by_at_most_one_and_none_is_too_large(examples, size):
 def test_a_split_with_fewer_examples_than_workers_is_refused():
     with pytest.raises(DataError, match="the validation split has 1 examples for 2 workers; lower train"):
         require_enough(1, split="validation", num_workers=2)
+
+
+def test_an_epoch_of_whole_batches_has_no_step_more():
+    assert [steps_per_epoch(examples, global_batch_size=8) for examples in (63, 64, 65)] == [8, 8, 9]
+
+
+def test_one_example_for_each_worker_is_enough():
+    require_enough(2, split="validation", num_workers=2)

@@ -67,3 +67,9 @@ def ends_after(values: list[float], changes: dict) -> bool:
 def test_a_training_never_ends_while_its_figure_improves(values, patience):
     falling = sorted(set(values), reverse=True)
     assert not ends_after(falling, {"early_stopping": {"patience_epochs": patience}})
+
+
+def test_a_training_ends_with_its_last_epoch_and_not_one_later():
+    for done, is_over in ((2, False), (3, True)):
+        state, training = state_after([0.5] * done, epochs=3)
+        assert is_finished(state, training=training) is is_over

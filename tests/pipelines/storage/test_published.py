@@ -37,7 +37,9 @@ def test_files_and_folders_arrive_as_they_were(sources, storage, tmp_path):
 
 def test_what_is_published_is_not_published_again(sources, storage):
     assert publish(sources, storage=storage, key="inputs/1")
+    sources["statistics.json"].write_text("another")
     assert not publish(sources, storage=storage, key="inputs/1")
+    assert storage.read("inputs/1/statistics.json") == b"{}"
 
 
 def test_nothing_is_there_before_all_of_it_is(sources, storage, shared, tmp_path):
@@ -90,7 +92,7 @@ class FailingStorage:
 
 def test_what_is_withdrawn_in_part_is_not_there(sources, storage, tmp_path):
     """The listing goes first: a storage that fails in the middle must not leave half of it for whole."""
-    publish(sources, storage=storage, key="inputs/1")
+    publish({**sources, "a first name": sources["statistics.json"]}, storage=storage, key="inputs/1")
     failing = FailingStorage(storage)
     with pytest.raises(ServiceError, match="away"):
         withdraw("inputs/1", storage=failing)
