@@ -46,9 +46,10 @@ def results(project: ProjectPaths, names: Sequence[str], *, workers: str | None,
 def measure(pipeline: Pipeline, project: ProjectPaths, *, workers: str | None) -> Measured:
     """Run every stage but register for each seed or fold, and return what came of it."""
     asked = pipeline if workers is None else with_workers(pipeline, workers)
-    paths = PipelinePaths(project.measuring, pipeline.name)
+    # A root for each: MLflow keeps a store's file open, and could not write to another of the same path.
+    paths = PipelinePaths(project.measuring / pipeline.name, pipeline.name)
     shutil.rmtree(project.measuring, ignore_errors=True)
-    project.measuring.mkdir(parents=True)
+    paths.root.mkdir(parents=True)
     try:
         runs = [_run(asked, paths, values) for values in variations(pipeline)]
         if not pipeline.results.compare:

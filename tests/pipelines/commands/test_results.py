@@ -6,7 +6,8 @@ import pytest
 
 from components.errors import ParamsError
 from components.numerics import NUMERICS
-from pipelines.commands.results import page, settings_digest, variations
+from pipelines.commands import results
+from pipelines.commands.results import measure, page, settings_digest, variations
 from pipelines.commands.results_page import MEASURED_STAGES, Measured, Run, render
 from pipelines.params import Pipeline, list_pipelines, load_pipeline
 from pipelines.paths import ProjectPaths
@@ -90,6 +91,22 @@ def test_runs_are_of_seeds_or_folds_with_each_value_that_is_compared(pipelines):
     compared = list(variations(pipelines["polynomial"]))
     assert len(compared) == 9
     assert compared[-1] == {"train.seed": 3, "normalize.transforms.x.1.degree": 15}
+
+
+def test_pipelines_are_measured_in_folders_of_their_own_that_go(pipelines, tmp_path, monkeypatch):
+    """MLflow holds the file of a store open for as long as the process lives: made again, it is read-only."""
+    roots = []
+
+    def run(asked, paths, values):
+        assert paths.root.is_dir()
+        roots.append(paths.root)
+        return Run(values=dict(values), seconds=1, figures={})
+
+    monkeypatch.setattr(results, "_run", run)
+    for name in ("linear", "study_hours"):
+        measure(pipelines[name], ProjectPaths(tmp_path), workers=None)
+    assert len(set(roots)) == 2
+    assert not ProjectPaths(tmp_path).measuring.exists()
 
 
 def test_only_what_decides_the_figures_makes_a_result_an_old_one(pipelines):
