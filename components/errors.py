@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from components.redaction import redacted
+from headrace.components.redaction import redacted
 
 # Exit codes of the command line, by which a scheduler decides whether to try again.
 EXIT_MISTAKE = 2

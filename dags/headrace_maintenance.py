@@ -9,8 +9,8 @@ from pathlib import Path
 
 from airflow.sdk import DAG, task
 
-from pipelines.airflow.command import CommandOperator
-from pipelines.airflow.run import remove_unused_workspaces
+from headrace.pipelines.airflow.command import CommandOperator
+from headrace.pipelines.airflow.run import remove_unused_workspaces
 
 WORKSPACE_DAYS = 14
 root = Path(__file__).resolve().parents[1]

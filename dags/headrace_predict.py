@@ -9,9 +9,9 @@ from pathlib import Path
 
 from airflow.sdk import DAG
 
-from pipelines.airflow.assets import any_of
-from pipelines.airflow.command import CommandOperator
-from pipelines.airflow.graph import dag_settings, pipelines_with_graphs
+from headrace.pipelines.airflow.assets import any_of
+from headrace.pipelines.airflow.command import CommandOperator
+from headrace.pipelines.airflow.graph import dag_settings, pipelines_with_graphs
 
 root = Path(__file__).resolve().parents[1]
 

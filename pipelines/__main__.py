@@ -11,20 +11,20 @@ from typing import Annotated, NoReturn
 import structlog
 import typer
 
-from components.errors import EXIT_SERVICE, ParamsError, UserError
-from components.redaction import redacted
-from pipelines.commands.arguments import CheckpointOption, EngineOption, PipelineName, load, load_stage
-from pipelines.commands.engine import open_map
-from pipelines.commands.models_group import models
-from pipelines.commands.quiet import import_tensorflow
-from pipelines.commands.runs_group import runs
-from pipelines.commands.store_group import store
-from pipelines.params import with_workers
-from pipelines.paths import ProjectPaths, project_root
-from pipelines.storage.host import host_problem
-from pipelines.storage.lock import locked
-from pipelines.storage.private import make_private
-from pipelines.storage.processes import signals_as_errors
+from headrace.components.errors import EXIT_SERVICE, ParamsError, UserError
+from headrace.components.redaction import redacted
+from headrace.pipelines.commands.arguments import CheckpointOption, EngineOption, PipelineName, load, load_stage
+from headrace.pipelines.commands.engine import open_map
+from headrace.pipelines.commands.models_group import models
+from headrace.pipelines.commands.quiet import import_tensorflow
+from headrace.pipelines.commands.runs_group import runs
+from headrace.pipelines.commands.store_group import store
+from headrace.pipelines.params import with_workers
+from headrace.pipelines.paths import ProjectPaths, project_root
+from headrace.pipelines.storage.host import host_problem
+from headrace.pipelines.storage.lock import locked
+from headrace.pipelines.storage.private import make_private
+from headrace.pipelines.storage.processes import signals_as_errors
 
 # Nothing heavy may be imported above: `headrace --help` and DVC's calls pay for it. Commands import what they need.
 
@@ -34,7 +34,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 @app.command(rich_help_panel="Stages")
 def ingest(pipeline: PipelineName, engine: EngineOption = None) -> None:
     """Fetch the source, check it against its schema, write typed examples."""
-    from pipelines.stages.ingest import ingest as stage
+    from headrace.pipelines.stages.ingest import ingest as stage
 
     settings, paths = load_stage("ingest", pipeline)
     with open_map(engine) as map_, locked(paths.lock):
@@ -44,7 +44,7 @@ def ingest(pipeline: PipelineName, engine: EngineOption = None) -> None:
 @app.command(rich_help_panel="Stages")
 def normalize(pipeline: PipelineName, engine: EngineOption = None) -> None:
     """Fit the transforms on training examples only, apply them to all."""
-    from pipelines.stages.normalize import normalize as stage
+    from headrace.pipelines.stages.normalize import normalize as stage
 
     settings, paths = load_stage("normalize", pipeline)
     if settings.normalize.backbone:
@@ -56,7 +56,7 @@ def normalize(pipeline: PipelineName, engine: EngineOption = None) -> None:
 @app.command(rich_help_panel="Stages")
 def split(pipeline: PipelineName, engine: EngineOption = None) -> None:
     """Write train, validation and test by example id."""
-    from pipelines.stages.split import split as stage
+    from headrace.pipelines.stages.split import split as stage
 
     settings, paths = load_stage("split", pipeline)
     with open_map(engine) as map_, locked(paths.lock):
@@ -75,7 +75,7 @@ def train(
     ] = False,
 ) -> None:
     """Train on Ray with multi-worker TensorFlow."""
-    from pipelines.stages.train import train as stage
+    from headrace.pipelines.stages.train import train as stage
 
     settings, paths = load_stage("train", pipeline)
     with locked(paths.lock):
@@ -87,8 +87,8 @@ def evaluate(pipeline: PipelineName, checkpoint: CheckpointOption = None) -> Non
     """Metrics, figures and one report page on the test split; of a checkpoint, only its metrics as JSON."""
     arguments = load_stage("evaluate", pipeline)  # a mistake in params.yaml before the seconds of TensorFlow's import
     import_tensorflow()
-    from pipelines.commands.checkpoint import evaluate_checkpoint
-    from pipelines.stages.evaluate import evaluate as stage
+    from headrace.pipelines.commands.checkpoint import evaluate_checkpoint
+    from headrace.pipelines.stages.evaluate import evaluate as stage
 
     if checkpoint is None:
         with locked(arguments[1].lock):
@@ -100,7 +100,7 @@ def evaluate(pipeline: PipelineName, checkpoint: CheckpointOption = None) -> Non
 @app.command(rich_help_panel="Stages")
 def register(pipeline: PipelineName) -> None:
     """Register the model; make it champion if it passes and beats the present one."""
-    from pipelines.stages.register import register as stage
+    from headrace.pipelines.stages.register import register as stage
 
     settings, paths = load_stage("register", pipeline)
     with locked(paths.lock):
@@ -110,7 +110,7 @@ def register(pipeline: PipelineName) -> None:
 @app.command(rich_help_panel="Commands")
 def run(pipeline: PipelineName) -> None:
     """Bring every stage up to date, from the raw data to the registered model, and show how it goes."""
-    from pipelines.commands.run import run as command
+    from headrace.pipelines.commands.run import run as command
 
     raise typer.Exit(command(*load(pipeline)))
 
@@ -129,8 +129,8 @@ def new(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the section.")] = False,
 ) -> None:
     """Look at a data set, say what it seems to be, and add a pipeline for it to params.yaml."""
-    from pipelines.commands.look import Data
-    from pipelines.commands.new import new as command
+    from headrace.pipelines.commands.look import Data
+    from headrace.pipelines.commands.new import new as command
 
     command(ProjectPaths(project_root()), name, Data(csv, tuple(target or ()), images, idx, text), dry_run=dry_run)
 
@@ -138,7 +138,7 @@ def new(
 @app.command("list", rich_help_panel="Commands")
 def list_() -> None:
     """Show the pipelines, and which of their stages are up to date."""
-    from pipelines.commands.list import show_pipelines
+    from headrace.pipelines.commands.list import show_pipelines
 
     show_pipelines(ProjectPaths(project_root()))
 
@@ -150,7 +150,7 @@ def lock(
     ] = None,
 ) -> None:
     """Write headrace.lock: the versions that decide what each stage computes, as they are installed."""
-    from pipelines.identity import write_lock
+    from headrace.pipelines.identity import write_lock
 
     write_lock(ProjectPaths(project_root()).root, requirements)
 
@@ -158,7 +158,7 @@ def lock(
 @app.command(rich_help_panel="Commands")
 def doctor() -> None:
     """Look for what is wrong with this installation and its services, and say how to mend it."""
-    from pipelines.commands.doctor import doctor as command
+    from headrace.pipelines.commands.doctor import doctor as command
 
     raise typer.Exit(command(ProjectPaths(project_root())))
 
@@ -170,7 +170,7 @@ def profile(
     as_json: Annotated[bool, typer.Option("--json", help="Print the profile as it is kept.")] = False,
 ) -> None:
     """Show what the examples look like, and how they differ from the version before."""
-    from pipelines.commands.profile import show_profile
+    from headrace.pipelines.commands.profile import show_profile
 
     show_profile(*load(pipeline), as_json=as_json)
 
@@ -181,7 +181,7 @@ def tensorboard(
     port: Annotated[int, typer.Option(min=0, max=65535, help="On which port; 0 is any free one.")] = 0,
 ) -> None:
     """Show a training's figures, weights, graph and pictures in TensorBoard, on this machine only."""
-    from pipelines.commands.tensorboard import EXAMPLE, show_example, show_training
+    from headrace.pipelines.commands.tensorboard import EXAMPLE, show_example, show_training
 
     if pipeline == EXAMPLE:
         show_example(port=port)
@@ -196,7 +196,7 @@ def devices(
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found and timed as JSON.")] = False,
 ) -> None:
     """Show the CPU and GPUs that TensorFlow sees, and how fast each is."""
-    from pipelines.commands.devices import devices as command
+    from headrace.pipelines.commands.devices import devices as command
 
     raise typer.Exit(command(require_gpu=require_gpu, as_json=as_json))
 
@@ -219,8 +219,8 @@ def tune(  # noqa: PLR0913 - each is an option
 ) -> None:
     """Search values of params.yaml with Ray Tune, and show the best as a diff."""
     settings, paths = load(pipeline)
-    from pipelines.commands.tune import asked
-    from pipelines.commands.tune import tune as command
+    from headrace.pipelines.commands.tune import asked
+    from headrace.pipelines.commands.tune import tune as command
 
     wanted = asked(
         settings,
@@ -245,7 +245,7 @@ def results(
     page_only: Annotated[bool, typer.Option("--page-only", help="Measure nothing; write the page anew.")] = False,
 ) -> None:
     """Measure pipelines over several seeds or folds, and write docs/results.md."""
-    from pipelines.commands.results import results as command
+    from headrace.pipelines.commands.results import results as command
 
     command(ProjectPaths(project_root()), pipelines or (), workers=workers, page_only=page_only)
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
-from components.evaluation.settings import JudgeSettings
-from components.examples.settings import CategoryFeature, CategoryLabel, ExampleSchema, GeneratedLabel, Label
-from components.examples.split_settings import Split
-from components.models.settings import Gan
-from components.training.figures import LAST, figure_names
-from components.training.settings import Training
-from components.transforms.settings import ScalePixels, Transform
-from pipelines.mistakes import nearest
+from headrace.components.evaluation.settings import JudgeSettings
+from headrace.components.examples.settings import CategoryFeature, CategoryLabel, ExampleSchema, GeneratedLabel, Label
+from headrace.components.examples.split_settings import Split
+from headrace.components.models.settings import Gan
+from headrace.components.training.figures import LAST, figure_names
+from headrace.components.training.settings import Training
+from headrace.components.transforms.settings import ScalePixels, Transform
+from headrace.pipelines.mistakes import nearest
 
 
 def check_training(training: Training, label: Label) -> None:

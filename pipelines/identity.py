@@ -12,11 +12,11 @@ from typing import Any
 
 import yaml
 
-from components.errors import ParamsError
-from components.numerics import NUMERICS, PACKAGES, mixing_digest
-from pipelines.paths import ProjectPaths
-from pipelines.storage.atomic import replace_file
-from pipelines.yaml_dialect import read_yaml_file
+from headrace.components.errors import ParamsError
+from headrace.components.numerics import NUMERICS, PACKAGES, mixing_digest
+from headrace.pipelines.paths import ProjectPaths
+from headrace.pipelines.storage.atomic import replace_file
+from headrace.pipelines.yaml_dialect import read_yaml_file
 
 Versions = dict[str, int | str]
 

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from components.redaction import redacted
+from headrace.components.redaction import redacted
 
 MAX_SHOWN_CHARACTERS = 200
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-from components.errors import ParamsError
-from pipelines.params import Pipeline
+from headrace.components.errors import ParamsError
+from headrace.pipelines.params import Pipeline
 
 SECTIONS = ("normalize", "split", "train", "evaluate", "register")
 

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
-from components.errors import ParamsError
-from components.evaluation.gate import check_metrics, metric_names
-from components.evaluation.settings import DriftLimits, Evaluate, Register, Results
-from components.examples.settings import (
+from headrace.components.errors import ParamsError
+from headrace.components.evaluation.gate import check_metrics, metric_names
+from headrace.components.evaluation.settings import DriftLimits, Evaluate, Register, Results
+from headrace.components.examples.settings import (
     ExampleSchema,
     Fraction,
     GeneratedLabel,
@@ -21,19 +21,19 @@ from components.examples.settings import (
     NumbersLabel,
     TextFeature,
 )
-from components.examples.split_settings import Split
-from components.models.classifier_settings import Classifier
-from components.models.shapes import Shape, check_input, check_text
-from components.settings import Settings
-from components.sources.settings import Source, TextSource
-from components.training.figures import figure_names
-from components.training.settings import Training
-from components.transforms.check import check
-from components.transforms.settings import Backbone, LabelTransform, Transform
-from pipelines.consistency import check_generated, check_training
-from pipelines.mistakes import explain, nearest, shown
-from pipelines.schedule import Schedule
-from pipelines.yaml_dialect import read_text, read_yaml
+from headrace.components.examples.split_settings import Split
+from headrace.components.models.classifier_settings import Classifier
+from headrace.components.models.shapes import Shape, check_input, check_text
+from headrace.components.settings import Settings
+from headrace.components.sources.settings import Source, TextSource
+from headrace.components.training.figures import figure_names
+from headrace.components.training.settings import Training
+from headrace.components.transforms.check import check
+from headrace.components.transforms.settings import Backbone, LabelTransform, Transform
+from headrace.pipelines.consistency import check_generated, check_training
+from headrace.pipelines.mistakes import explain, nearest, shown
+from headrace.pipelines.schedule import Schedule
+from headrace.pipelines.yaml_dialect import read_text, read_yaml
 
 Checked = TypeVar("Checked", bound=Settings)
 Workers = Annotated[int, Field(ge=1, le=1024)]

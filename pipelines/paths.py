@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.errors import ParamsError
+from headrace.components.errors import ParamsError
 
 
 def project_root(start: Path | None = None) -> Path:

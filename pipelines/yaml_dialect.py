@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from components.errors import ParamsError
+from headrace.components.errors import ParamsError
 
 MAX_DEPTH = 100
 MAX_NODES = 1_000_000  # with each alias counted as what it stands for

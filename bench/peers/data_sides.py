@@ -46,10 +46,10 @@ class Timed:
 def steps_ours(folder: Path, seconds: dict[str, float]) -> None:
     """Ingest, normalize and split the Parquet files of folder/rows."""
     with Timed(seconds, "imports"):
-        from pipelines.paths import PipelinePaths
-        from pipelines.stages.ingest import ingest
-        from pipelines.stages.normalize import normalize
-        from pipelines.stages.split import split
+        from headrace.pipelines.paths import PipelinePaths
+        from headrace.pipelines.stages.ingest import ingest
+        from headrace.pipelines.stages.normalize import normalize
+        from headrace.pipelines.stages.split import split
     files = {"root": str(folder / "rows"), "pattern": "*.parquet"}
     pipeline = _pipeline({"kind": "parquet", "dataset": "rows", "files": files})
     paths = PipelinePaths(folder / "ours", "bench")
@@ -144,8 +144,8 @@ def steps_ray_data(folder: Path, seconds: dict[str, float]) -> None:
 def csv_ours(folder: Path, seconds: dict[str, float]) -> None:
     """Ingest folder/rows.csv: checked, with ids, sorted."""
     with Timed(seconds, "imports"):
-        from pipelines.paths import PipelinePaths
-        from pipelines.stages.ingest import ingest
+        from headrace.pipelines.paths import PipelinePaths
+        from headrace.pipelines.stages.ingest import ingest
     sha256 = (folder / "rows.csv.sha256").read_text()
     file = {"name": "rows.csv", "url": str(folder / "rows.csv"), "sha256": sha256}
     pipeline = _pipeline({"kind": "delimited", "dataset": "rows", "parts": [{"files": [file]}]})
@@ -164,8 +164,8 @@ def csv_polars(folder: Path, seconds: dict[str, float]) -> None:
 def images_ours(folder: Path, seconds: dict[str, float]) -> None:
     """Ingest the JPEGs of folder/images, kept encoded: packed, checked, with ids, sorted, with a profile."""
     with Timed(seconds, "imports"):
-        from pipelines.paths import PipelinePaths
-        from pipelines.stages.ingest import ingest
+        from headrace.pipelines.paths import PipelinePaths
+        from headrace.pipelines.stages.ingest import ingest
     source = {"kind": "images", "dataset": "images", "parts": [{"files": {"root": str(folder / "images")}}]}
     pipeline = _pipeline(source, columns=IMAGES, transform="scale_pixels")
     with Timed(seconds, "images"), Timed(seconds, "images_processor", clock=time.process_time):
@@ -190,7 +190,7 @@ def images_tf_data(folder: Path, seconds: dict[str, float]) -> None:
 
 
 def _pipeline(source: dict[str, Any], *, columns: dict[str, Any] = NUMBERS, transform: str = "standardize") -> Any:
-    from pipelines.params import Pipeline
+    from headrace.pipelines.params import Pipeline
 
     return Pipeline.model_validate(
         {

@@ -41,7 +41,7 @@ def write(folder: Path, *, rows: int) -> None:
     import polars as pl
     import tensorflow as tf
 
-    from components.examples import shards
+    from headrace.components.examples import shards
 
     random = np.random.default_rng(0)
     # Pixels like those of handwriting: four in five are 0.
@@ -68,11 +68,11 @@ def rows_of(folder: Path) -> int:
 
 def ours(folder: Path) -> Iterator[int]:
     """The rows of one batch after the other, without end."""
-    from components.examples.settings import CategoryLabel, ImageFeature
-    from components.training.batches import Windows
-    from components.training.feeding.columns import Columns, load_split
-    from components.training.feeding.feed import serve_training
-    from components.transforms.fitted import FittedFeature, FittedTable
+    from headrace.components.examples.settings import CategoryLabel, ImageFeature
+    from headrace.components.training.batches import Windows
+    from headrace.components.training.feeding.columns import Columns, load_split
+    from headrace.components.training.feeding.feed import serve_training
+    from headrace.components.transforms.fitted import FittedFeature, FittedTable
 
     image = FittedFeature(feature=ImageFeature(height=28, width=28), transforms=(), shape=(28, 28, 1))
     label = CategoryLabel(name="digit", classes=tuple(map(str, range(10))))

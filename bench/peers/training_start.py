@@ -23,12 +23,12 @@ def main() -> None:
 def ours(folder: Path) -> None:
     import polars as pl
 
-    from components.examples.settings import NumberFeature, NumberLabel
-    from components.transforms.fitted import FittedFeature, FittedTable
-    from pipelines.cluster.connect import ray_session
-    from pipelines.cluster.fit import fit
-    from pipelines.cluster.job import TrainJob
-    from pipelines.params import Train
+    from headrace.components.examples.settings import NumberFeature, NumberLabel
+    from headrace.components.transforms.fitted import FittedFeature, FittedTable
+    from headrace.pipelines.cluster.connect import ray_session
+    from headrace.pipelines.cluster.fit import fit
+    from headrace.pipelines.cluster.job import TrainJob
+    from headrace.pipelines.params import Train
 
     x = np.arange(ROWS, dtype=np.float32)
     for split in ("train", "validation"):

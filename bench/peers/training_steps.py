@@ -107,11 +107,11 @@ def _keras(train: tuple[Any, Any], validation: tuple[Any, Any]) -> None:
 
 
 def _ours(train: tuple[Any, Any], validation: tuple[Any, Any], *, rank: int, ports: list[int]) -> None:
-    from components.examples.settings import CategoryLabel
-    from components.training.feeding.columns import Columns
-    from components.training.loop import Worker, train_worker
-    from components.training.observer import Observer
-    from components.training.workers.rendezvous import listen
+    from headrace.components.examples.settings import CategoryLabel
+    from headrace.components.training.feeding.columns import Columns
+    from headrace.components.training.loop import Worker, train_worker
+    from headrace.components.training.observer import Observer
+    from headrace.components.training.workers.rendezvous import listen
 
     addresses = [("127.0.0.1", port) for port in ports]
     rendezvous = listen(addresses, rank=rank, secret=SECRET) if ports else None
@@ -131,7 +131,7 @@ def _ours(train: tuple[Any, Any], validation: tuple[Any, Any], *, rank: int, por
 
 
 def _training() -> Any:
-    from components.training.settings import Training
+    from headrace.components.training.settings import Training
 
     convolution = {"kind": "conv2d", "kernel_size": 5, "activation": "relu"}
     return Training.model_validate(
@@ -156,7 +156,7 @@ def _training() -> Any:
 
 def _print_checkpoint_seconds(folder: Path) -> None:
     """How long the newest checkpoint of this training takes to write once more."""
-    from components.training import checkpoints
+    from headrace.components.training import checkpoints
 
     checkpoint, _ = checkpoints.newest(folder)
     for number in range(3):

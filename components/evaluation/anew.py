@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from components.errors import DataError
-from components.evaluation.judge import Judge, judged_metrics, judgement
-from components.evaluation.metrics import category_metrics, number_metrics, numbers_metrics, token_metrics
-from components.examples.settings import (
+from headrace.components.errors import DataError
+from headrace.components.evaluation.judge import Judge, judged_metrics, judgement
+from headrace.components.evaluation.metrics import category_metrics, number_metrics, numbers_metrics, token_metrics
+from headrace.components.examples.settings import (
     CategoryLabel,
     Feature,
     GeneratedLabel,
@@ -20,9 +20,9 @@ from components.examples.settings import (
     NumbersLabel,
     label_width,
 )
-from components.models.generated import require_generator
-from components.models.next_tokens import predict_tokens, text_model
-from components.models.saved import load_model, predict
+from headrace.components.models.generated import require_generator
+from headrace.components.models.next_tokens import predict_tokens, text_model
+from headrace.components.models.saved import load_model, predict
 
 
 def evaluate_anew(

@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, get_args
 
-from components.evaluation.profile import DECILES, ColumnProfile, Profile, counts_between, finite, pixel_counts
-from components.evaluation.settings import DriftLimits
-from components.examples.summary import CategorySummary, ImageSummary, NumberSummary, Summary, TableSummary
-from components.settings import Settings
+from headrace.components.evaluation.profile import DECILES, ColumnProfile, Profile, counts_between, finite, pixel_counts
+from headrace.components.evaluation.settings import DriftLimits
+from headrace.components.examples.summary import CategorySummary, ImageSummary, NumberSummary, Summary, TableSummary
+from headrace.components.settings import Settings
 
 Measure = Literal["columns", "rows", "missing", "mean", "quantile", "psi", "label_psi", "new_categories"]
 Verdict = Literal["ok", "warn", "fail"]

@@ -5,9 +5,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from components.errors import ParamsError
-from components.examples.settings import CategoryLabel, GeneratedLabel, Label, NextTokenLabel, NumberLabel, NumbersLabel
-from components.models.input_names import input_names
+from headrace.components.errors import ParamsError
+from headrace.components.examples.settings import (
+    CategoryLabel,
+    GeneratedLabel,
+    Label,
+    NextTokenLabel,
+    NumberLabel,
+    NumbersLabel,
+)
+from headrace.components.models.input_names import input_names
 
 _OF_A_NUMBER = ("loss", "root_mean_squared_error", "mean_absolute_error", "r2")
 _LOWER_IS_BETTER = ("loss", "error", "cross_entropy", "perplexity")

@@ -8,9 +8,9 @@ import polars as pl
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from components.evaluation import figures, sheets
-from components.evaluation.judge import Judge, judged_metrics, judgement
-from components.evaluation.outcome import Outcome
+from headrace.components.evaluation import figures, sheets
+from headrace.components.evaluation.judge import Judge, judged_metrics, judgement
+from headrace.components.evaluation.outcome import Outcome
 
 _ROWS, _COLUMNS = 10, 10  # of the sheet
 

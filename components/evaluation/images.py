@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from components.errors import DataError
-from components.examples.settings import ImageFeature
-from components.sources.decoding import OTHER_SIZE, ImageError, decode_image
+from headrace.components.errors import DataError
+from headrace.components.examples.settings import ImageFeature
+from headrace.components.sources.decoding import OTHER_SIZE, ImageError, decode_image
 
 
 def read_images(files: Sequence[Path], *, name: str, feature: ImageFeature, warn: Callable[[str], None]) -> pl.Series:

@@ -8,13 +8,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from components.errors import DataError, TrainingError
-from components.evaluation.settings import JudgeSettings
-from components.examples.held_out import examples_of
-from components.examples.settings import CategoryFeature, Feature, ImageFeature
-from components.examples.split_settings import Split
-from components.models.generated import generate_images, require_generator
-from components.models.inputs import model_inputs
+from headrace.components.errors import DataError, TrainingError
+from headrace.components.evaluation.settings import JudgeSettings
+from headrace.components.examples.held_out import examples_of
+from headrace.components.examples.settings import CategoryFeature, Feature, ImageFeature
+from headrace.components.examples.split_settings import Split
+from headrace.components.models.generated import generate_images, require_generator
+from headrace.components.models.inputs import model_inputs
 
 _BATCH, _LEARNING_RATE = 128, 0.003
 _SHOWN_AT_ONCE = 1000

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.errors import DataError
-from components.evaluation.gate import metric_prefixes
-from components.examples.settings import NumbersLabel
+from headrace.components.errors import DataError
+from headrace.components.evaluation.gate import metric_prefixes
+from headrace.components.examples.settings import NumbersLabel
 
 _SMALLEST_PROBABILITY = 1e-7  # as in Keras: a certain mistake costs 16.1 nats, not infinity
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from components.errors import TrainingError
-from components.evaluation import figures
-from components.evaluation.gate import metric_prefixes
-from components.evaluation.metrics import (
+from headrace.components.errors import TrainingError
+from headrace.components.evaluation import figures
+from headrace.components.evaluation.gate import metric_prefixes
+from headrace.components.evaluation.metrics import (
     ClassScore,
     category_metrics,
     class_scores,
@@ -20,7 +20,7 @@ from components.evaluation.metrics import (
     precision_recall_curve,
     roc_curve,
 )
-from components.examples.settings import CategoryLabel, NumberLabel, NumbersLabel
+from headrace.components.examples.settings import CategoryLabel, NumberLabel, NumbersLabel
 
 
 @dataclass(frozen=True)

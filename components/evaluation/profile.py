@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from components.examples.settings import CategoryFeature, Feature, ImageFeature, NumberFeature, TextFeature
-from components.examples.sketch import Sketch, values_of_bins
-from components.examples.summary import (
+from headrace.components.examples.settings import CategoryFeature, Feature, ImageFeature, NumberFeature, TextFeature
+from headrace.components.examples.sketch import Sketch, values_of_bins
+from headrace.components.examples.summary import (
     CategorySummary,
     ImageSummary,
     NumberSummary,
@@ -22,10 +22,10 @@ from components.examples.summary import (
     summarize_images,
     summarize_numbers,
 )
-from components.settings import Settings
-from components.sources.decoding import pixels_of
-from components.transforms.apply import raw_values
-from components.transforms.token_counts import summarize_tokens
+from headrace.components.settings import Settings
+from headrace.components.sources.decoding import pixels_of
+from headrace.components.transforms.apply import raw_values
+from headrace.components.transforms.token_counts import summarize_tokens
 
 DECILES = tuple(tenth / 10 for tenth in range(1, 10))
 MOST_CATEGORIES = 10_000  # that are told apart; of more, it is only known that there are more

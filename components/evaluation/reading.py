@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 import polars as pl
 
-from components.evaluation.rows import Warn, fitting, warn_of, without_limits
-from components.examples.prepare import RowBlock, check_rows
-from components.examples.settings import RowSchema
-from components.sources.part import RowError
+from headrace.components.evaluation.rows import Warn, fitting, warn_of, without_limits
+from headrace.components.examples.prepare import RowBlock, check_rows
+from headrace.components.examples.settings import RowSchema
+from headrace.components.sources.part import RowError
 
 
 def read_rows(blocks: Iterable[RowBlock], schema: RowSchema, *, warn: Warn) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -9,12 +9,12 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from matplotlib.figure import Figure
 
-from components.evaluation.drift import Drift
-from components.evaluation.figures import svg
-from components.evaluation.outcome import Outcome
-from components.evaluation.profile import ColumnProfile
-from components.evaluation.worst import DrawnExample, WorstExample, data_uri
-from components.examples.settings import CategoryLabel, Label, NumberLabel
+from headrace.components.evaluation.drift import Drift
+from headrace.components.evaluation.figures import svg
+from headrace.components.evaluation.outcome import Outcome
+from headrace.components.evaluation.profile import ColumnProfile
+from headrace.components.evaluation.worst import DrawnExample, WorstExample, data_uri
+from headrace.components.examples.settings import CategoryLabel, Label, NumberLabel
 
 _TABLE_CLASSES = 20  # a larger confusion matrix is shown as a figure, and its largest cells as a list
 _SHARES = {"accuracy", "named", "judge_accuracy"}  # in percent
@@ -100,7 +100,7 @@ def render(report: Report) -> str:
 @cache
 def _template() -> Template:
     environment = Environment(
-        loader=PackageLoader("components.evaluation", "."),
+        loader=PackageLoader("headrace.components.evaluation", "."),
         autoescape=True,  # class and column names come from other people's data
         undefined=StrictUndefined,
         trim_blocks=True,

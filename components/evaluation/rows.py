@@ -6,11 +6,18 @@ from typing import Any
 
 import polars as pl
 
-from components.errors import DataError
-from components.examples.settings import CategoryFeature, Feature, ImageFeature, NumberFeature, RowSchema, read_from
-from components.examples.validation import CheckedPart, check_part, describe
-from components.sources.decoding import ImageError, pixels_of
-from components.sources.part import RawPart, require_columns
+from headrace.components.errors import DataError
+from headrace.components.examples.settings import (
+    CategoryFeature,
+    Feature,
+    ImageFeature,
+    NumberFeature,
+    RowSchema,
+    read_from,
+)
+from headrace.components.examples.validation import CheckedPart, check_part, describe
+from headrace.components.sources.decoding import ImageError, pixels_of
+from headrace.components.sources.part import RawPart, require_columns
 
 Warn = Callable[[str], None]
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from components.models.generated import sheet
+from headrace.components.models.generated import sheet
 
 _INCHES = 0.52  # of one image
 

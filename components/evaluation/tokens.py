@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from components.evaluation import figures
-from components.evaluation.metrics import token_metrics
-from components.evaluation.outcome import Mistake, Outcome, check_finite
-from components.models.next_tokens import NextTokens, TextModel, text_of
+from headrace.components.evaluation import figures
+from headrace.components.evaluation.metrics import token_metrics
+from headrace.components.evaluation.outcome import Mistake, Outcome, check_finite
+from headrace.components.models.next_tokens import NextTokens, TextModel, text_of
 
 
 def token_outcome(predictions: NextTokens, *, model: TextModel, worst_examples: int) -> Outcome:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from components.examples.numbers import as_number
-from components.examples.settings import CategoryFeature, Feature, NumberFeature, read_from
+from headrace.components.examples.numbers import as_number
+from headrace.components.examples.settings import CategoryFeature, Feature, NumberFeature, read_from
 
 
 def with_derived(table: pl.DataFrame, features: Mapping[str, Feature]) -> pl.DataFrame:

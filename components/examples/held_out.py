@@ -2,9 +2,9 @@
 
 import polars as pl
 
-from components.errors import DataError
-from components.examples.split_settings import Split
-from components.examples.splits import assign_split
+from headrace.components.errors import DataError
+from headrace.components.examples.split_settings import Split
+from headrace.components.examples.splits import assign_split
 
 
 def measured_examples(examples: pl.LazyFrame, rows: pl.LazyFrame, *, split: Split) -> pl.DataFrame:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 Words = NDArray[np.uint64]
 
-# splitmix64's constants, which components.training.feeding.order needs too
+# splitmix64's constants, which headrace.components.training.feeding.order needs too
 GOLDEN = 0x9E3779B97F4A7C15  # 2**64 / golden ratio: the increment
 MULTIPLIERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 SHIFTS = (np.uint64(30), np.uint64(27), np.uint64(31))

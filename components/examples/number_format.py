@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from components.settings import Settings
+from headrace.components.settings import Settings
 
 
 class NumberFormat(Settings):

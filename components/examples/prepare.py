@@ -6,16 +6,16 @@ from pathlib import Path
 
 import polars as pl
 
-from components.examples.mixing import Words
-from components.examples.runs import write_run
-from components.examples.settings import ExampleSchema, NumberFeature, RowSchema
-from components.examples.table import example_table, unique_words
-from components.examples.validation import REJECTED, CheckedPart, check_part
-from components.sources.delimited import DelimitedBlock, read_delimited_block
-from components.sources.images import ImageBlock, decode_block
-from components.sources.json_lines import JsonBlock, read_json_block
-from components.sources.part import RawPart
-from components.sources.text import TextBlock, read_text_block
+from headrace.components.examples.mixing import Words
+from headrace.components.examples.runs import write_run
+from headrace.components.examples.settings import ExampleSchema, NumberFeature, RowSchema
+from headrace.components.examples.table import example_table, unique_words
+from headrace.components.examples.validation import REJECTED, CheckedPart, check_part
+from headrace.components.sources.delimited import DelimitedBlock, read_delimited_block
+from headrace.components.sources.images import ImageBlock, decode_block
+from headrace.components.sources.json_lines import JsonBlock, read_json_block
+from headrace.components.sources.part import RawPart
+from headrace.components.sources.text import TextBlock, read_text_block
 
 RowBlock = DelimitedBlock | JsonBlock | TextBlock | RawPart
 Block = RowBlock | ImageBlock

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from components.examples.mixing import Words
+from headrace.components.examples.mixing import Words
 
 RANGES = 256
 

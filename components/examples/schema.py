@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from components.examples.settings import (
+from headrace.components.examples.settings import (
     CategoryFeature,
     ExampleSchema,
     Feature,

@@ -6,9 +6,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from components.examples.date_formats import checked_date_format
-from components.examples.number_format import NumberFormat
-from components.settings import Settings, in_utc
+from headrace.components.examples.date_formats import checked_date_format
+from headrace.components.examples.number_format import NumberFormat
+from headrace.components.settings import Settings, in_utc
 
 ADDED_COLUMNS = ("example_id", "content_id", "group_id", "time", "given_split")
 Fraction = Annotated[float, Field(ge=0, lt=1)]

@@ -9,8 +9,8 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from components.errors import DataError
-from components.examples.settings import Feature, ImageFeature, TextFeature
+from headrace.components.errors import DataError
+from headrace.components.examples.settings import Feature, ImageFeature, TextFeature
 
 SHARD_BYTES = 1 << 27
 _ROWS_PER_GROUP = 1 << 17
@@ -45,7 +45,7 @@ def read_file(source: Path | bytes, *, columns: Sequence[str] | None = None) -> 
 
 
 def read_csv(path: Path) -> pl.DataFrame:
-    """A CSV file that Headrace wrote; those of a user are read by `components.sources`."""
+    """A CSV file that Headrace wrote; those of a user are read by `headrace.components.sources`."""
     return pl.read_csv(path, glob=False)
 
 

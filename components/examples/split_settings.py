@@ -4,8 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from components.examples.settings import Fraction, Moment
-from components.settings import Settings
+from headrace.components.examples.settings import Fraction, Moment
+from headrace.components.settings import Settings
 
 
 class Split(Settings):

@@ -6,9 +6,9 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 
-from components.errors import DataError
-from components.examples.mixing import mix
-from components.examples.split_settings import Split
+from headrace.components.errors import DataError
+from headrace.components.examples.mixing import mix
+from headrace.components.examples.split_settings import Split
 
 SPLITS = pl.Enum(["train", "validation", "test"])
 

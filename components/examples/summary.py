@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
-from components.examples.exact_sums import FLOAT32_EXPONENT, exact_sums
-from components.examples.sketch import Sketch, merge_counts, sketch_of, value_of_bin
+from headrace.components.examples.exact_sums import FLOAT32_EXPONENT, exact_sums
+from headrace.components.examples.sketch import Sketch, merge_counts, sketch_of, value_of_bin
 
 
 @dataclass(frozen=True)

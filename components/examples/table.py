@@ -6,12 +6,12 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from components.errors import DataError
-from components.examples.identity import example_ids
-from components.examples.mixing import Words
-from components.examples.moments import parse_time
-from components.examples.settings import ExampleSchema
-from components.examples.validation import CheckedPart
+from headrace.components.errors import DataError
+from headrace.components.examples.identity import example_ids
+from headrace.components.examples.mixing import Words
+from headrace.components.examples.moments import parse_time
+from headrace.components.examples.settings import ExampleSchema
+from headrace.components.examples.validation import CheckedPart
 
 
 def example_table(part: CheckedPart, schema: ExampleSchema) -> pl.DataFrame:

@@ -6,11 +6,11 @@ from decimal import Decimal
 
 import polars as pl
 
-from components.errors import DataError
-from components.examples.derive import with_derived
-from components.examples.moments import MICROSECONDS_A_DAY, parse_time, written
-from components.examples.numbers import as_number, plain
-from components.examples.settings import (
+from headrace.components.errors import DataError
+from headrace.components.examples.derive import with_derived
+from headrace.components.examples.moments import MICROSECONDS_A_DAY, parse_time, written
+from headrace.components.examples.numbers import as_number, plain
+from headrace.components.examples.settings import (
     CategoryFeature,
     Feature,
     ImageFeature,
@@ -19,7 +19,7 @@ from components.examples.settings import (
     TextFeature,
     read_from,
 )
-from components.sources.part import RawPart, printable
+from headrace.components.sources.part import RawPart, printable
 
 _FAILURES_SHOWN = 5
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from components.examples.validation import count_by_reason
-from components.guess.found import Finding, Section
-from components.guess.written import Written
+from headrace.components.examples.validation import count_by_reason
+from headrace.components.guess.found import Finding, Section
+from headrace.components.guess.written import Written
 
 FEW_ROWS = 200
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.errors import DataError
-from components.guess.found import Finding, Guess
-from components.sources.idx import read_idx, read_idx_shape
-from components.sources.settings import GivenSplit
+from headrace.components.errors import DataError
+from headrace.components.guess.found import Finding, Guess
+from headrace.components.sources.idx import read_idx, read_idx_shape
+from headrace.components.sources.settings import GivenSplit
 
 
 @dataclass(frozen=True)

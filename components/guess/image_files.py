@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 from PIL.ExifTags import Base
 
-from components.errors import DataError
-from components.guess.found import Finding, Guess, Section
-from components.sources.file import is_image
+from headrace.components.errors import DataError
+from headrace.components.guess.found import Finding, Guess, Section
+from headrace.components.sources.file import is_image
 
 MOST_IMAGES = 1000  # are looked at
 _GREY = {"1", "L", "I", "I;16"}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import polars as pl
 
-from components.guess.found import Finding, Section
+from headrace.components.guess.found import Finding, Section
 
 TEXT = "text: "  # begins what is said of a column of texts that are no categories
 _FEW_FEATURES = 2  # beside which prose is what tells most

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import polars as pl
 
-from components.errors import DataError
-from components.guess.found import Finding
-from components.sources.compressed import open_plain
-from components.sources.delimited import delimited_blocks, read_delimited_block, read_layout
-from components.sources.part import RowError
-from components.sources.rows import read_header
+from headrace.components.errors import DataError
+from headrace.components.guess.found import Finding
+from headrace.components.sources.compressed import open_plain
+from headrace.components.sources.delimited import delimited_blocks, read_delimited_block, read_layout
+from headrace.components.sources.part import RowError
+from headrace.components.sources.rows import read_header
 
 MOST_BYTES = 1 << 26
 _SEPARATORS = (",", ";", "\t", "|")

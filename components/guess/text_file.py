@@ -4,9 +4,9 @@ import codecs
 from collections import Counter
 from pathlib import Path
 
-from components.errors import DataError
-from components.guess.found import Finding, Guess
-from components.sources.compressed import open_plain
+from headrace.components.errors import DataError
+from headrace.components.guess.found import Finding, Guess
+from headrace.components.sources.compressed import open_plain
 
 MOST_BYTES = 1 << 26
 _LENGTH = 100  # of a chunk, in characters: what a model sees before it says the next one

@@ -4,7 +4,7 @@ import re
 
 import polars as pl
 
-from components.guess.texts import as_numbers
+from headrace.components.guess.texts import as_numbers
 
 _LAST = 3  # rows that are looked at
 _LEAST = 5  # rows above: of fewer, anything may be the sum

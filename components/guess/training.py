@@ -2,9 +2,9 @@
 
 import math
 
-from components.guess.doubts import FEW_ROWS
-from components.guess.found import Guess, Section
-from components.guess.split import SEED, guess_split
+from headrace.components.guess.doubts import FEW_ROWS
+from headrace.components.guess.found import Guess, Section
+from headrace.components.guess.split import SEED, guess_split
 
 _STEPS = 2000  # of a training: enough to see whether there is something to learn
 _SMALL_DATA = 5000  # rows

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import keras
 from keras import ops
 
-from components.models.normalization import local_response_normalization
-from components.models.settings import AlexNet
+from headrace.components.models.normalization import local_response_normalization
+from headrace.components.models.settings import AlexNet
 
 
 def alexnet(

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from components.transforms.augment import Augment
+from headrace.components.transforms.augment import Augment
 
 DRAWS = 10  # for each image: shift 2, rotation, shear, zoom 2, flip 2, brightness, contrast
 Draw = Callable[[tf.Tensor], tf.Tensor]

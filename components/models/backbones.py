@@ -9,10 +9,10 @@ from pathlib import Path
 
 import keras
 
-from components.errors import DataError
-from components.examples.settings import ImageFeature
-from components.transforms.fitted import FittedBackbone
-from components.transforms.settings import Backbone, BackboneFeatures, BackboneName
+from headrace.components.errors import DataError
+from headrace.components.examples.settings import ImageFeature
+from headrace.components.transforms.fitted import FittedBackbone
+from headrace.components.transforms.settings import Backbone, BackboneFeatures, BackboneName
 
 _NETWORKS: dict[BackboneName, Callable[..., keras.Model]] = {
     "inception_v3": keras.applications.InceptionV3,

@@ -5,15 +5,15 @@ from collections.abc import Callable, Sequence
 
 import keras
 
-from components.examples.settings import CategoryLabel, GeneratedLabel, Label, NextTokenLabel, label_width
-from components.models.alexnet import alexnet
-from components.models.gan import AdversarialNetworks, Noise, Over, discriminator, generator
-from components.models.googlenet import googlenet
-from components.models.heads import WithAuxiliaryHeads
-from components.models.lenet import lenet
-from components.models.normalization import local_response_normalization
-from components.models.sequences import over_tokens
-from components.models.settings import (
+from headrace.components.examples.settings import CategoryLabel, GeneratedLabel, Label, NextTokenLabel, label_width
+from headrace.components.models.alexnet import alexnet
+from headrace.components.models.gan import AdversarialNetworks, Noise, Over, discriminator, generator
+from headrace.components.models.googlenet import googlenet
+from headrace.components.models.heads import WithAuxiliaryHeads
+from headrace.components.models.lenet import lenet
+from headrace.components.models.normalization import local_response_normalization
+from headrace.components.models.sequences import over_tokens
+from headrace.components.models.settings import (
     ActivationLayer,
     AlexNet,
     Architecture,
@@ -36,7 +36,7 @@ from components.models.settings import (
     Recurrent,
     Vgg,
 )
-from components.models.vgg import vgg
+from headrace.components.models.vgg import vgg
 
 Shape = Sequence[int]
 MakeDropout = Callable[[float], keras.layers.Layer]

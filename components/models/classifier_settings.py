@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from components.settings import Settings
-from components.sources.file import SourceFile
-from components.transforms.settings import BackboneName
+from headrace.components.settings import Settings
+from headrace.components.sources.file import SourceFile
+from headrace.components.transforms.settings import BackboneName
 
 
 class TfliteNetwork(Settings):

@@ -12,9 +12,9 @@ import polars as pl
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from components.errors import DataError
-from components.models.backbones import named_network, scaling
-from components.models.classifier_settings import KerasNetwork, TfliteNetwork
+from headrace.components.errors import DataError
+from headrace.components.models.backbones import named_network, scaling
+from headrace.components.models.classifier_settings import KerasNetwork, TfliteNetwork
 
 _NUMBER = re.compile(r"^\s*\d+[\s:,]+")
 

@@ -10,8 +10,8 @@ import keras
 import tensorflow as tf
 from tensorflow.lite.python.convert_phase import ConverterError
 
-from components.errors import DataError
-from components.models.input_names import input_names
+from headrace.components.errors import DataError
+from headrace.components.models.input_names import input_names
 
 Model = Any  # keras.Model, which has no types
 

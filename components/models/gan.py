@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from components.models.settings import Flatten, Gan, Layer
+from headrace.components.models.settings import Flatten, Gan, Layer
 
 Over = Callable[[Sequence[Layer], keras.KerasTensor], keras.KerasTensor]
 Noise = Callable[[tf.Tensor], tf.Tensor]  # from int32[], how many

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.errors import DataError
-from components.examples.mixing import mix
+from headrace.components.errors import DataError
+from headrace.components.examples.mixing import mix
 
 NOISE = "noise"  # the name of the model's input
 _MOST_IMAGES = 1000  # at once

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import keras
 
-from components.models.normalization import local_response_normalization
-from components.models.settings import GoogLeNet
+from headrace.components.models.normalization import local_response_normalization
+from headrace.components.models.settings import GoogLeNet
 
 
 class Filters(NamedTuple):

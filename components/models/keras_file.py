@@ -21,7 +21,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from components.errors import DataError
+from headrace.components.errors import DataError
 
 CONFIG, METADATA, WEIGHTS, ASSETS = "config.json", "metadata.json", "model.weights.h5", "assets"
 MOST_CONFIG_BYTES = 1 << 26

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from components.models.settings import LeNet
+from headrace.components.models.settings import LeNet
 
 # Which maps of S2 each map of C3 sees: the paper's table I.
 C3_CONNECTIONS = (

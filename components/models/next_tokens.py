@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from components.errors import DataError
-from components.examples.mixing import mix
-from components.transforms.fitted import FIRST, PADDING
-from components.transforms.tokens import Unit, token_ids, tokens_of
+from headrace.components.errors import DataError
+from headrace.components.examples.mixing import mix
+from headrace.components.transforms.fitted import FIRST, PADDING
+from headrace.components.transforms.tokens import Unit, token_ids, tokens_of
 
 _SMALLEST_PROBABILITY = 1e-7  # as in Keras: a certain mistake costs 16.1 nats, not infinity
 _MOST_PROBABILITIES = 1 << 24  # at once: 64 MiB

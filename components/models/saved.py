@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from components.errors import DataError
-from components.examples.settings import Feature, ImageFeature
-from components.models.inputs import model_inputs
-from components.models.keras_file import read_keras_file, refusing, stored_arrays
+from headrace.components.errors import DataError
+from headrace.components.examples.settings import Feature, ImageFeature
+from headrace.components.models.inputs import model_inputs
+from headrace.components.models.keras_file import read_keras_file, refusing, stored_arrays
 
 Model = Callable[..., Any]
 _MOST_PIXELS = 1 << 22  # of a batch

@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from components.models.settings import Embedding, OneHotTokens, Recurrent
-from components.transforms.fitted import PADDING
+from headrace.components.models.settings import Embedding, OneHotTokens, Recurrent
+from headrace.components.transforms.fitted import PADDING
 
 _CELLS = {"rnn": keras.layers.SimpleRNN, "lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
 

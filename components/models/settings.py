@@ -4,8 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from components.settings import Settings
-from components.transforms.augment import Augment
+from headrace.components.settings import Settings
+from headrace.components.transforms.augment import Augment
 
 Activation = Literal[
     "linear", "relu", "leaky_relu", "gelu", "silu", "elu", "selu", "tanh", "sigmoid", "softplus", "softmax"

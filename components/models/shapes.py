@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from components.models.settings import (
+from headrace.components.models.settings import (
     AlexNet,
     Conv2D,
     Dense,

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import keras
 
-from components.models.normalization import local_response_normalization
-from components.models.settings import Vgg
+from headrace.components.models.normalization import local_response_normalization
+from headrace.components.models.settings import Vgg
 
 # Table 1 of the paper: the windows of each block's convolutions.
 CONFIGURATIONS = {

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from components.errors import DataError
-from components.sources import tar_headers as tar
-from components.sources.compressed import MAX_BYTES, MAX_RATIO, allowed_bytes, open_plain, too_large
+from headrace.components.errors import DataError
+from headrace.components.sources import tar_headers as tar
+from headrace.components.sources.compressed import MAX_BYTES, MAX_RATIO, allowed_bytes, open_plain, too_large
 
 _EXTENDED_HEADER_BYTES = 1 << 20
 _LONGEST_NAME = 4096

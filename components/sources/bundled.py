@@ -3,8 +3,8 @@
 import numpy as np
 import polars as pl
 
-from components.errors import DataError
-from components.examples.settings import ImageFeature
+from headrace.components.errors import DataError
+from headrace.components.examples.settings import ImageFeature
 
 
 def read_digits(*, image: str, label: str, feature: ImageFeature) -> pl.DataFrame:

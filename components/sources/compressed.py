@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import pyarrow as pa
 
-from components.errors import DataError
+from headrace.components.errors import DataError
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -12,8 +12,8 @@ import polars as pl
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ExifTags import Base
 
-from components.examples.settings import ImageFeature
-from components.sources.jpeg import is_sound_jpeg
+from headrace.components.examples.settings import ImageFeature
+from headrace.components.sources.jpeg import is_sound_jpeg
 
 OTHER_SIZE = "other size"
 _JPEG = ("JPEG", "MPO")  # cameras put a second, small picture behind the first

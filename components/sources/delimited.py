@@ -12,11 +12,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
-from components.errors import DataError
-from components.sources.compressed import open_plain
-from components.sources.part import RawPart, RowError, require_columns
-from components.sources.rows import RowBlock, cut_rows, read_header, require_closed_quotes
-from components.sources.settings import DelimitedPart, GivenSplit
+from headrace.components.errors import DataError
+from headrace.components.sources.compressed import open_plain
+from headrace.components.sources.part import RawPart, RowError, require_columns
+from headrace.components.sources.rows import RowBlock, cut_rows, read_header, require_closed_quotes
+from headrace.components.sources.settings import DelimitedPart, GivenSplit
 
 _CONTENT = re.compile(rb"[^\r\n]")
 _READ_BYTES = 1 << 20  # that Arrow reads at once: they stay in the processor's cache, which saves a sixth of the time

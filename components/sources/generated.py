@@ -7,8 +7,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from components.examples.mixing import mix
-from components.sources.generated_settings import EvenX, GeneratedPart, GeneratedSource, NormalX, UniformX, X
+from headrace.components.examples.mixing import mix
+from headrace.components.sources.generated_settings import EvenX, GeneratedPart, GeneratedSource, NormalX, UniformX, X
 
 # Nine: libraries of mathematics differ in the last of about sixteen digits from one processor to the next.
 _DIGITS = 9

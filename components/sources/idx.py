@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from components.errors import DataError
-from components.examples.settings import ImageFeature
-from components.sources.compressed import open_plain
-from components.sources.part import RawPart
-from components.sources.settings import GivenSplit
+from headrace.components.errors import DataError
+from headrace.components.examples.settings import ImageFeature
+from headrace.components.sources.compressed import open_plain
+from headrace.components.sources.part import RawPart
+from headrace.components.sources.settings import GivenSplit
 
 _UNSIGNED_BYTE = 0x08
 _MOST_DIMENSIONS = 4  # images, rows, columns, channels; NumPy can't hold all 255 that a header may announce

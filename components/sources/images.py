@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from components.errors import DataError, ParamsError
-from components.examples.settings import ExampleSchema, ImageFeature
-from components.sources.archives import read_members
-from components.sources.decoding import ImageError, decode_image, keep_image
-from components.sources.delimited import read_delimited_file
-from components.sources.file import IMAGE_SUFFIXES
-from components.sources.other_files import OtherFiles, worth_a_word
-from components.sources.part import RawPart, image_and_class
-from components.sources.rows import BLOCK_BYTES
-from components.sources.settings import GivenSplit, LabelsFile
+from headrace.components.errors import DataError, ParamsError
+from headrace.components.examples.settings import ExampleSchema, ImageFeature
+from headrace.components.sources.archives import read_members
+from headrace.components.sources.decoding import ImageError, decode_image, keep_image
+from headrace.components.sources.delimited import read_delimited_file
+from headrace.components.sources.file import IMAGE_SUFFIXES
+from headrace.components.sources.other_files import OtherFiles, worth_a_word
+from headrace.components.sources.part import RawPart, image_and_class
+from headrace.components.sources.rows import BLOCK_BYTES
+from headrace.components.sources.settings import GivenSplit, LabelsFile
 
 NAME = "file"  # the column that has each image's path; a key may ask for it
 _PIXEL_BYTES = 1 << 26  # of all images of a block, decoded

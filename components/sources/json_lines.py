@@ -14,11 +14,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.json as arrow_json
 
-from components.errors import DataError
-from components.sources.compressed import open_plain
-from components.sources.part import RawPart, RowError
-from components.sources.rows import BLOCK_BYTES, LONGEST_ROW_BYTES
-from components.sources.settings import GivenSplit
+from headrace.components.errors import DataError
+from headrace.components.sources.compressed import open_plain
+from headrace.components.sources.part import RawPart, RowError
+from headrace.components.sources.rows import BLOCK_BYTES, LONGEST_ROW_BYTES
+from headrace.components.sources.settings import GivenSplit
 
 _MARK = b"\xef\xbb\xbf"
 _ROWS_LOOKED_AT = 64

@@ -4,8 +4,8 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 from pathlib import PurePosixPath
 
-from components.errors import DataError
-from components.sources.file import IMAGE_SUFFIXES, SYSTEM_FILES, is_image
+from headrace.components.errors import DataError
+from headrace.components.sources.file import IMAGE_SUFFIXES, SYSTEM_FILES, is_image
 
 _HIDDEN = ".*"
 

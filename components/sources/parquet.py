@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import types
 
-from components.errors import DataError
-from components.examples.settings import NumberFeature, RowSchema
-from components.sources.part import RawPart, require_columns
-from components.sources.settings import GivenSplit
+from headrace.components.errors import DataError
+from headrace.components.examples.settings import NumberFeature, RowSchema
+from headrace.components.sources.part import RawPart, require_columns
+from headrace.components.sources.settings import GivenSplit
 
 _BLOCK_BYTES = 1 << 26
 _BLOCK_ROWS = 1 << 19

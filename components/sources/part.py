@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from components.errors import DataError, ParamsError
-from components.examples.settings import CategoryFeature, ExampleSchema, Feature, GeneratedLabel, ImageFeature
-from components.sources.settings import GivenSplit
+from headrace.components.errors import DataError, ParamsError
+from headrace.components.examples.settings import CategoryFeature, ExampleSchema, Feature, GeneratedLabel, ImageFeature
+from headrace.components.sources.settings import GivenSplit
 
 _NAMES_SHOWN = 40
 _NAME_SHOWN = 200  # characters

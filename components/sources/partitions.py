@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from components.errors import ParamsError
-from components.sources.settings import Interval, Partitions
+from headrace.components.errors import ParamsError
+from headrace.components.sources.settings import Interval, Partitions
 
 Files = Mapping[datetime, Sequence[str]]
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from components.errors import DataError
-from components.sources.part import RowError
+from headrace.components.errors import DataError
+from headrace.components.sources.part import RowError
 
 BLOCK_BYTES = 1 << 24  # longer ones cost more page faults than they save calls
 LONGEST_ROW_BYTES = 1 << 24

@@ -5,10 +5,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from components.examples.settings import Moment
-from components.settings import Settings
-from components.sources.file import FileName, SourceFile
-from components.sources.generated_settings import GeneratedSource
+from headrace.components.examples.settings import Moment
+from headrace.components.settings import Settings
+from headrace.components.sources.file import FileName, SourceFile
+from headrace.components.sources.generated_settings import GeneratedSource
 
 GivenSplit = Literal["train", "test"]
 Root = Annotated[str, Field(pattern=r"^(s3:/)?/.")]

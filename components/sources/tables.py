@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from components.errors import ParamsError
-from components.examples.settings import RowSchema
-from components.sources.delimited import DelimitedBlock, column_names, delimited_blocks, read_layout
-from components.sources.json_lines import JsonBlock, json_blocks, read_json_block
-from components.sources.parquet import parquet_blocks, parquet_columns
-from components.sources.part import RawPart, RowError
-from components.sources.settings import DelimitedSource
+from headrace.components.errors import ParamsError
+from headrace.components.examples.settings import RowSchema
+from headrace.components.sources.delimited import DelimitedBlock, column_names, delimited_blocks, read_layout
+from headrace.components.sources.json_lines import JsonBlock, json_blocks, read_json_block
+from headrace.components.sources.parquet import parquet_blocks, parquet_columns
+from headrace.components.sources.part import RawPart, RowError
+from headrace.components.sources.settings import DelimitedSource
 
 Format = Literal["delimited", "json_lines", "parquet"]
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst")  # what a file holds says how it is compressed, not its name

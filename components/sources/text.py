@@ -11,12 +11,12 @@ from pathlib import Path
 
 import polars as pl
 
-from components.errors import DataError, ParamsError
-from components.examples.settings import ExampleSchema
-from components.sources.compressed import open_plain
-from components.sources.part import RawPart
-from components.sources.rows import BLOCK_BYTES
-from components.sources.settings import GivenSplit, TextSource
+from headrace.components.errors import DataError, ParamsError
+from headrace.components.examples.settings import ExampleSchema
+from headrace.components.sources.compressed import open_plain
+from headrace.components.sources.part import RawPart
+from headrace.components.sources.rows import BLOCK_BYTES
+from headrace.components.sources.settings import GivenSplit, TextSource
 
 COLUMNS = ("text", "file", "position", "passage")
 _MARK = "\ufeff"

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import keras
 
-from components.training.workers.override import overridden
+from headrace.components.training.workers.override import overridden
 
 
 def swap(model: keras.Model) -> None:

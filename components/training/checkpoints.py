@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.training.state import TrainingState
+from headrace.components.training.state import TrainingState
 
 MANIFEST = "manifest.json"
 ARRAYS = ("weights", "best_weights", "optimizer", "metrics")

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from components.examples.settings import CategoryLabel, GeneratedLabel, Label, NextTokenLabel
+from headrace.components.examples.settings import CategoryLabel, GeneratedLabel, Label, NextTokenLabel
 
 LAST = "last"  # instead of a figure's name: the last epoch is the best
 

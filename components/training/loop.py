@@ -7,28 +7,28 @@ from typing import Any
 
 import keras
 
-from components.errors import DataError, TrainingError
-from components.examples.settings import Label
-from components.models.build import build_for_training, build_networks
-from components.models.settings import Gan
-from components.training import averages, checkpoints
-from components.training.batches import Windows
-from components.training.checkpoints import Arrays, Checkpoint
-from components.training.feeding.columns import Columns
-from components.training.feeding.feed import serve_evaluation, serve_training
-from components.training.feeding.stored import StoredColumns
-from components.training.multiworker import trained_by_all_workers, worker_dataset
-from components.training.observer import Observer
-from components.training.optimization.losses import build_loss, build_metrics
-from components.training.optimization.optimizers import build_optimizer
-from components.training.recorder import Recorder, snapshot
-from components.training.settings import Training
-from components.training.start import set_start_weights
-from components.training.state import TrainingState, is_finished
-from components.training.workers.dropout import GlobalBatch
-from components.training.workers.exchange import Exchange, joined
-from components.training.workers.group import require_equal_weights
-from components.training.workers.rendezvous import Rendezvous
+from headrace.components.errors import DataError, TrainingError
+from headrace.components.examples.settings import Label
+from headrace.components.models.build import build_for_training, build_networks
+from headrace.components.models.settings import Gan
+from headrace.components.training import averages, checkpoints
+from headrace.components.training.batches import Windows
+from headrace.components.training.checkpoints import Arrays, Checkpoint
+from headrace.components.training.feeding.columns import Columns
+from headrace.components.training.feeding.feed import serve_evaluation, serve_training
+from headrace.components.training.feeding.stored import StoredColumns
+from headrace.components.training.multiworker import trained_by_all_workers, worker_dataset
+from headrace.components.training.observer import Observer
+from headrace.components.training.optimization.losses import build_loss, build_metrics
+from headrace.components.training.optimization.optimizers import build_optimizer
+from headrace.components.training.recorder import Recorder, snapshot
+from headrace.components.training.settings import Training
+from headrace.components.training.start import set_start_weights
+from headrace.components.training.state import TrainingState, is_finished
+from headrace.components.training.workers.dropout import GlobalBatch
+from headrace.components.training.workers.exchange import Exchange, joined
+from headrace.components.training.workers.group import require_equal_weights
+from headrace.components.training.workers.rendezvous import Rendezvous
 
 Split = Columns | StoredColumns
 
@@ -47,7 +47,7 @@ class Worker:
         if (self.rank, self.num_workers) != place:
             raise TrainingError(
                 f"received worker {self.rank} of {self.num_workers}, and a rendezvous as worker {place[0]} of "
-                f"{place[1]}; make it with components.training.workers.rendezvous.listen on every worker"
+                f"{place[1]}; make it with headrace.components.training.workers.rendezvous.listen on every worker"
             )
 
 

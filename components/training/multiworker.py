@@ -1,7 +1,7 @@
 """Keras 3's own `fit` and `evaluate` on several workers, each step equal to one process's to rounding.
 
 Without GPUs each worker is a TensorFlow program of its own, which knows nothing of the others; what they exchange goes
-along a ring (`components.training.workers.ring`). With GPUs it is MultiWorkerMirroredStrategy, where Keras 3 fails in
+along a ring (`workers/ring.py`). With GPUs it is MultiWorkerMirroredStrategy, where Keras 3 fails in
 several places (keras#20585): it builds the model from a distributed batch, averages the metrics of a step along an axis
 that scalars don't have, and merges replicas within conditions (gradient accumulation, moving averages of weights). It
 is also wrong where the parts of a global batch differ in size: it averages the workers' averages. Nothing of Keras is
@@ -16,7 +16,7 @@ How each figure is averaged:
 Class weights go into the dataset as sample weights, its third element. A custom `train_step` takes its loss from
 `compute_loss` or a Keras loss object, and applies the gradients by the optimizer that the model was compiled with;
 those applied by another one are not exchanged. A `keras.layers.Dropout` draws other masks on two workers than on one:
-see `components.training.workers.dropout`.
+see `headrace.components.training.workers.dropout`.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,14 +26,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from components.errors import TrainingError
-from components.training.workers import equality
-from components.training.workers.collectives import strategy_overrides
-from components.training.workers.exchange import Exchange
-from components.training.workers.group import Group, metric_overrides
-from components.training.workers.normalization import moments_overrides
-from components.training.workers.override import overridden
-from components.training.workers.step import Step, compiled, optimizer_overrides, plain
+from headrace.components.errors import TrainingError
+from headrace.components.training.workers import equality
+from headrace.components.training.workers.collectives import strategy_overrides
+from headrace.components.training.workers.exchange import Exchange
+from headrace.components.training.workers.group import Group, metric_overrides
+from headrace.components.training.workers.normalization import moments_overrides
+from headrace.components.training.workers.override import overridden
+from headrace.components.training.workers.step import Step, compiled, optimizer_overrides, plain
 
 TESTED_KERAS_VERSIONS = ("3.15.1",)
 

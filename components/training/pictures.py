@@ -7,10 +7,10 @@ import polars as pl
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from components.examples.settings import ImageFeature
-from components.examples.shards import scan
-from components.training.feeding.reading import decode_images
-from components.transforms.fitted import FittedFeature, FittedTable
+from headrace.components.examples.settings import ImageFeature
+from headrace.components.examples.shards import scan
+from headrace.components.training.feeding.reading import decode_images
+from headrace.components.transforms.fitted import FittedFeature, FittedTable
 
 COUNT = 16
 COLORS = (1, 3, 4)  # channels that a PNG can have

@@ -9,19 +9,19 @@ from typing import Any
 import keras
 import numpy as np
 
-from components.errors import TrainingError
-from components.models.gan import AdversarialNetworks
-from components.training import averages, checkpoints
-from components.training.batches import Windows
-from components.training.checkpoints import Checkpoint
-from components.training.histograms import write_histograms
-from components.training.observer import Observer, Stopped
-from components.training.samples import write_samples
-from components.training.settings import Training
-from components.training.state import TrainingState, after_epoch, is_finished
-from components.training.workers.exchange import Exchange
-from components.training.workers.group import Group, metric_state, require_equal_weights, restore_metric_state
-from components.training.workers.meter import Meter, worker_figures
+from headrace.components.errors import TrainingError
+from headrace.components.models.gan import AdversarialNetworks
+from headrace.components.training import averages, checkpoints
+from headrace.components.training.batches import Windows
+from headrace.components.training.checkpoints import Checkpoint
+from headrace.components.training.histograms import write_histograms
+from headrace.components.training.observer import Observer, Stopped
+from headrace.components.training.samples import write_samples
+from headrace.components.training.settings import Training
+from headrace.components.training.state import TrainingState, after_epoch, is_finished
+from headrace.components.training.workers.exchange import Exchange
+from headrace.components.training.workers.group import Group, metric_state, require_equal_weights, restore_metric_state
+from headrace.components.training.workers.meter import Meter, worker_figures
 
 PROGRESS_SECONDS = 5.0
 

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import keras
 
-from components.errors import DataError
-from components.models.backbones import read_weights
-from components.models.build import build, with_probabilities
-from components.models.settings import Model
-from components.training.checkpoints import Arrays
-from components.training.feeding.columns import core_shape
-from components.transforms.fitted import FittedTable
-from components.transforms.layers import raw_model
+from headrace.components.errors import DataError
+from headrace.components.models.backbones import read_weights
+from headrace.components.models.build import build, with_probabilities
+from headrace.components.models.settings import Model
+from headrace.components.training.checkpoints import Arrays
+from headrace.components.training.feeding.columns import core_shape
+from headrace.components.transforms.fitted import FittedTable
+from headrace.components.transforms.layers import raw_model
 
 
 def restored_model(

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from components.models.generated import normal_noise
+from headrace.components.models.generated import normal_noise
 
 COUNT = 64
 KEPT_EPOCHS = 10

@@ -4,9 +4,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from components.models.settings import BatchNormalization, Model
-from components.settings import Settings
-from components.training.figures import LAST
+from headrace.components.models.settings import BatchNormalization, Model
+from headrace.components.settings import Settings
+from headrace.components.training.figures import LAST
 
 Rate = Annotated[float, Field(gt=0, le=10)]
 Epochs = Annotated[float, Field(ge=0, le=100_000)]

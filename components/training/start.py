@@ -5,12 +5,12 @@ from typing import Any
 
 import keras
 
-from components.errors import TrainingError
-from components.models.gan import AdversarialNetworks
-from components.models.heads import WithAuxiliaryHeads
-from components.models.saved import load_model
-from components.training import checkpoints
-from components.training.checkpoints import Arrays
+from headrace.components.errors import TrainingError
+from headrace.components.models.gan import AdversarialNetworks
+from headrace.components.models.heads import WithAuxiliaryHeads
+from headrace.components.models.saved import load_model
+from headrace.components.training import checkpoints
+from headrace.components.training.checkpoints import Arrays
 
 
 def read_start_weights(path: Path) -> Arrays:

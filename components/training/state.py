@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from components.settings import Settings
-from components.training.figures import LAST, better
-from components.training.settings import Training
+from headrace.components.settings import Settings
+from headrace.components.training.figures import LAST, better
+from headrace.components.training.settings import Training
 
 
 class TrainingState(Settings):

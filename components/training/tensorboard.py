@@ -10,10 +10,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tensorboard.plugins.histogram import metadata
 
-from components.models.generated import sheet, square_columns
-from components.training.histograms import histogram_file, read_histograms
-from components.training.pictures import COLORS
-from components.training.samples import read_samples
+from headrace.components.models.generated import sheet, square_columns
+from headrace.components.training.histograms import histogram_file, read_histograms
+from headrace.components.training.pictures import COLORS
+from headrace.components.training.samples import read_samples
 
 
 def write_tensorboard(

@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from components.examples.settings import (
+from headrace.components.examples.settings import (
     ADDED_COLUMNS,
     CategoryFeature,
     CategoryLabel,
@@ -15,7 +15,7 @@ from components.examples.settings import (
     NumbersLabel,
     TextFeature,
 )
-from components.transforms.fitted import (
+from headrace.components.transforms.fitted import (
     Fitted,
     FittedBackbone,
     FittedFeature,
@@ -29,8 +29,8 @@ from components.transforms.fitted import (
     FittedTable,
     FittedVocabulary,
 )
-from components.transforms.polynomial import chebyshev
-from components.transforms.tokens import token_ids
+from headrace.components.transforms.polynomial import chebyshev
+from headrace.components.transforms.tokens import token_ids
 
 
 def apply(examples: pl.LazyFrame, fitted: FittedTable) -> pl.LazyFrame:

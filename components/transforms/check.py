@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from components.errors import ParamsError
-from components.examples.settings import CategoryFeature, Feature, ImageFeature, NumberFeature, TextFeature
-from components.transforms.settings import (
+from headrace.components.errors import ParamsError
+from headrace.components.examples.settings import CategoryFeature, Feature, ImageFeature, NumberFeature, TextFeature
+from headrace.components.transforms.settings import (
     Backbone,
     Impute,
     MinMax,

@@ -10,15 +10,15 @@ import polars as pl
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from components.examples.mixing import Words, mix
-from components.examples.settings import ImageFeature
-from components.examples.split_settings import Split
-from components.examples.splits import assign_split
-from components.models.augmentation import DRAWS, augmented
-from components.models.backbones import backbone_model
-from components.sources.decoding import pixels_of
-from components.transforms.augment import Augment
-from components.transforms.fitted import FittedBackbone, FittedTable
+from headrace.components.examples.mixing import Words, mix
+from headrace.components.examples.settings import ImageFeature
+from headrace.components.examples.split_settings import Split
+from headrace.components.examples.splits import assign_split
+from headrace.components.models.augmentation import DRAWS, augmented
+from headrace.components.models.backbones import backbone_model
+from headrace.components.sources.decoding import pixels_of
+from headrace.components.transforms.augment import Augment
+from headrace.components.transforms.fitted import FittedBackbone, FittedTable
 
 Network = Callable[[tf.Tensor], tf.Tensor]
 

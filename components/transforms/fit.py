@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from components.errors import DataError
-from components.examples.settings import Feature, ImageFeature, Label, NumberFeature, TextFeature, label_column
-from components.examples.sketch import merge_counts, value_at
-from components.examples.split_settings import Split
-from components.examples.summary import NumberSummary, Summary, merge_all
-from components.mapping import Map, map_in_threads
-from components.transforms.fit_column import asked_by, fit_column, summary_after
-from components.transforms.fitted import (
+from headrace.components.errors import DataError
+from headrace.components.examples.settings import Feature, ImageFeature, Label, NumberFeature, TextFeature, label_column
+from headrace.components.examples.sketch import merge_counts, value_at
+from headrace.components.examples.split_settings import Split
+from headrace.components.examples.summary import NumberSummary, Summary, merge_all
+from headrace.components.mapping import Map, map_in_threads
+from headrace.components.transforms.fit_column import asked_by, fit_column, summary_after
+from headrace.components.transforms.fitted import (
     Fitted,
     FittedBackbone,
     FittedFeature,
@@ -25,8 +25,8 @@ from components.transforms.fitted import (
     FittedStandardize,
     FittedTable,
 )
-from components.transforms.settings import LabelTransform, Transform
-from components.transforms.training_rows import Column, count_shard, summarize_shard
+from headrace.components.transforms.settings import LabelTransform, Transform
+from headrace.components.transforms.training_rows import Column, count_shard, summarize_shard
 
 Shards = Sequence[Path | bytes]
 

@@ -3,11 +3,11 @@
 import math
 from typing import Any, Literal, TypeVar
 
-from components.errors import DataError
-from components.examples.settings import Feature, ImageFeature
-from components.examples.sketch import merge_counts
-from components.examples.summary import CategorySummary, NumberSummary, Summary, number_summary
-from components.transforms.fitted import (
+from headrace.components.errors import DataError
+from headrace.components.examples.settings import Feature, ImageFeature
+from headrace.components.examples.sketch import merge_counts
+from headrace.components.examples.summary import CategorySummary, NumberSummary, Summary, number_summary
+from headrace.components.transforms.fitted import (
     Fitted,
     FittedBackbone,
     FittedImpute,
@@ -19,7 +19,7 @@ from components.transforms.fitted import (
     FittedStandardize,
     FittedVocabulary,
 )
-from components.transforms.settings import (
+from headrace.components.transforms.settings import (
     Backbone,
     Impute,
     MinMax,
@@ -31,7 +31,7 @@ from components.transforms.settings import (
     Transform,
     Vocabulary,
 )
-from components.transforms.tokens import can_be_known
+from headrace.components.transforms.tokens import can_be_known
 
 Asked = Literal["numbers", "sketch", "categories", "tokens"]
 Value = TypeVar("Value")

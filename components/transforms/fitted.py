@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from components.examples.settings import Feature, Label
-from components.settings import Settings
-from components.transforms.settings import BackboneFeatures
+from headrace.components.examples.settings import Feature, Label
+from headrace.components.settings import Settings
+from headrace.components.transforms.settings import BackboneFeatures
 
 PADDING, UNKNOWN = 0, 1  # ids of tokens that no vocabulary has
 FIRST = 2  # the id of a vocabulary's first token

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from components.examples.settings import (
+from headrace.components.examples.settings import (
     CategoryFeature,
     Feature,
     GeneratedLabel,
@@ -14,8 +14,8 @@ from components.examples.settings import (
     NumberFeature,
     TextFeature,
 )
-from components.models.backbones import backbone_model
-from components.transforms.fitted import (
+from headrace.components.models.backbones import backbone_model
+from headrace.components.transforms.fitted import (
     FittedFeature,
     FittedImpute,
     FittedMinMax,
@@ -27,7 +27,7 @@ from components.transforms.fitted import (
     FittedTable,
     FittedVocabulary,
 )
-from components.transforms.polynomial import chebyshev
+from headrace.components.transforms.polynomial import chebyshev
 
 # Stock layers and operations only: a model with custom objects would not load where Headrace is not installed.
 

@@ -4,9 +4,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from components.settings import Settings
-from components.sources.file import SourceFile
-from components.transforms.augment import Augment
+from headrace.components.settings import Settings
+from headrace.components.sources.file import SourceFile
+from headrace.components.transforms.augment import Augment
 
 
 class Standardize(Settings):

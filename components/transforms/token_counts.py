@@ -4,9 +4,9 @@ from functools import reduce
 
 import polars as pl
 
-from components.examples.settings import TextFeature
-from components.examples.summary import CategorySummary, summarize_categories
-from components.transforms.tokens import blocks_of, joined, tokens_of
+from headrace.components.examples.settings import TextFeature
+from headrace.components.examples.summary import CategorySummary, summarize_categories
+from headrace.components.transforms.tokens import blocks_of, joined, tokens_of
 
 
 def summarize_tokens(texts: pl.Series, feature: TextFeature, *, limit: int) -> CategorySummary:

@@ -6,22 +6,22 @@ from pathlib import Path
 
 import polars as pl
 
-from components.examples.settings import Feature, NumberFeature, TextFeature
-from components.examples.shards import scan_files
-from components.examples.sketch import count_in_bins
-from components.examples.split_settings import Split
-from components.examples.splits import assign_split
-from components.examples.summary import (
+from headrace.components.examples.settings import Feature, NumberFeature, TextFeature
+from headrace.components.examples.shards import scan_files
+from headrace.components.examples.sketch import count_in_bins
+from headrace.components.examples.split_settings import Split
+from headrace.components.examples.splits import assign_split
+from headrace.components.examples.summary import (
     Summary,
     TableSummary,
     present_numbers,
     summarize_categories,
     summarize_numbers,
 )
-from components.transforms.apply import raw_values, transformed
-from components.transforms.fit_column import Asked
-from components.transforms.fitted import Fitted
-from components.transforms.token_counts import summarize_tokens
+from headrace.components.transforms.apply import raw_values, transformed
+from headrace.components.transforms.fit_column import Asked
+from headrace.components.transforms.fitted import Fitted
+from headrace.components.transforms.token_counts import summarize_tokens
 
 MOST_CATEGORIES = 100_000
 MOST_TOKENS = 5_000_000  # about a gigabyte

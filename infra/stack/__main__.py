@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from components.errors import ServiceError, UserError
+from headrace.components.errors import ServiceError, UserError
 from infra.stack.state import Stack, open_stack
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from components.errors import ServiceError
+from headrace.components.errors import ServiceError
 from infra.stack import postgres
 from infra.stack.services import Service, fetch_json
 from infra.stack.state import Stack, write_private

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-from components.errors import ServiceError
+from headrace.components.errors import ServiceError
 from infra.stack import postgres
 from infra.stack.services import Service, fetch
 from infra.stack.state import Stack

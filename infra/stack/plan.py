@@ -5,11 +5,11 @@ import shlex
 import sys
 from pathlib import Path
 
-from components.errors import ServiceError
+from headrace.components.errors import ServiceError
+from headrace.pipelines.cluster import loopback
 from infra.stack import airflow_services, mlflow_server, postgres, ray_cluster, swift
 from infra.stack.services import Service
 from infra.stack.state import Stack, is_free, write_private
-from pipelines.cluster import loopback
 
 # Another installation's settings would be mixed into ours.
 _FOREIGN = ("AIRFLOW", "AWS_", "MLFLOW_", "PG", "RAY_")

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from components.errors import ServiceError
+from headrace.components.errors import ServiceError
 from infra.stack.services import Service, listens, run_as
 from infra.stack.state import Stack, write_private
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from components.errors import ServiceError
+from headrace.components.errors import ServiceError
 from infra.stack.services import Service, fetch_json
 from infra.stack.state import Stack
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from components.errors import ServiceError
+from headrace.components.errors import ServiceError
 from infra.stack.services import Service, fetch, listens_in
 from infra.stack.state import Stack, write_private
 

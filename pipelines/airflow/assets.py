@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.sdk import Asset, AssetAlias, AssetAny
 
-from pipelines.paths import PipelinePaths
+from headrace.pipelines.paths import PipelinePaths
 
 
 def dataset_of(pipeline: str) -> Asset:

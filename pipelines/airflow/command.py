@@ -10,9 +10,9 @@ from typing import Any
 
 from airflow.sdk import BaseOperator
 
-from components.redaction import redacted
-from pipelines.airflow.causes import stage_failed
-from pipelines.storage import dvc
+from headrace.components.redaction import redacted
+from headrace.pipelines.airflow.causes import stage_failed
+from headrace.pipelines.storage import dvc
 
 KEPT_LINES = 200
 KILL_SECONDS = 3.0  # Airflow gives a task five to end
@@ -32,7 +32,7 @@ class CommandOperator(BaseOperator):  # type: ignore[misc]  # mypy does not foll
         """Run the command; raise StageFailed, by its cause, where it fails."""
         lines: deque[str] = deque(maxlen=KEPT_LINES)
         with subprocess.Popen(
-            [sys.executable, "-m", "pipelines", *self.command],
+            [sys.executable, "-P", "-m", "headrace", *self.command],
             cwd=self.root,
             env=dvc.environment(),
             stdin=subprocess.DEVNULL,

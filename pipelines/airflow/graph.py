@@ -9,13 +9,13 @@ from airflow.sdk import CronDataIntervalTimetable
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
-from pipelines.airflow.causes import RetryByCause
-from pipelines.airflow.form import read_meanings, run_params
-from pipelines.airflow.notify import dag_callbacks, remember_failure
-from pipelines.params import Pipeline, list_pipelines, load_pipeline
-from pipelines.paths import ProjectPaths
-from pipelines.schedule import Schedule
-from pipelines.storage.graph import StageGraph, stage_graph
+from headrace.pipelines.airflow.causes import RetryByCause
+from headrace.pipelines.airflow.form import read_meanings, run_params
+from headrace.pipelines.airflow.notify import dag_callbacks, remember_failure
+from headrace.pipelines.params import Pipeline, list_pipelines, load_pipeline
+from headrace.pipelines.paths import ProjectPaths
+from headrace.pipelines.schedule import Schedule
+from headrace.pipelines.storage.graph import StageGraph, stage_graph
 
 RETRY_DELAY = timedelta(minutes=1)  # where the cause of a failure says nothing else, such as after a lost worker
 
@@ -54,6 +54,6 @@ def dag_settings(pipeline: Pipeline, root: Path) -> dict[str, Any]:
 def _deadline(schedule: Schedule) -> dict[str, Any]:
     if schedule.deadline_hours is None:
         return {}
-    tell = AsyncCallback("pipelines.airflow.notify.tell_late", kwargs={"alerts": schedule.alerts.model_dump()})
+    tell = AsyncCallback("headrace.pipelines.airflow.notify.tell_late", kwargs={"alerts": schedule.alerts.model_dump()})
     interval = timedelta(hours=schedule.deadline_hours)
     return {"deadline": DeadlineAlert(reference=DeadlineReference.DAGRUN_QUEUED_AT, interval=interval, callback=tell)}

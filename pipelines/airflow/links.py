@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 from airflow.sdk import BaseOperatorLink
 
-from pipelines.paths import PipelinePaths
+from headrace.pipelines.paths import PipelinePaths
 
 TIMEOUT_SECONDS = 5.0
 

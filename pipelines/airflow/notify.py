@@ -16,11 +16,11 @@ from airflow.sdk.bases.xcom import BaseXCom
 from airflow.sdk.configuration import conf
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
-from components.errors import ServiceError
-from components.redaction import redacted
-from components.settings import Settings
-from pipelines.airflow.causes import Cause, StageFailed, cause_of
-from pipelines.schedule import Alerts
+from headrace.components.errors import ServiceError
+from headrace.components.redaction import redacted
+from headrace.components.settings import Settings
+from headrace.pipelines.airflow.causes import Cause, StageFailed, cause_of
+from headrace.pipelines.schedule import Alerts
 
 FAILURE_KEY = "headrace_failure"  # XCom: what a failed task leaves for the notification of its run
 MLFLOW_KEY = "mlflow_run_id"  # XCom: of the task that trains

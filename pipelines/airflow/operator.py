@@ -11,17 +11,17 @@ from typing import Any
 
 from airflow.sdk import BaseOperator
 
-from components.redaction import redacted
-from pipelines.airflow.assets import publish_events
-from pipelines.airflow.causes import StageFailed, stage_failed
-from pipelines.airflow.connection import allows_open, find_cluster
-from pipelines.airflow.links import MlflowLink, RayLink, ReportLink, mlflow_address
-from pipelines.airflow.ray_job import RayTask
-from pipelines.airflow.run import DagRun
-from pipelines.cluster.submit import Submitted
-from pipelines.cluster.watch import Outcome
-from pipelines.storage import dvc
-from pipelines.storage.processes import end_session
+from headrace.components.redaction import redacted
+from headrace.pipelines.airflow.assets import publish_events
+from headrace.pipelines.airflow.causes import StageFailed, stage_failed
+from headrace.pipelines.airflow.connection import allows_open, find_cluster
+from headrace.pipelines.airflow.links import MlflowLink, RayLink, ReportLink, mlflow_address
+from headrace.pipelines.airflow.ray_job import RayTask
+from headrace.pipelines.airflow.run import DagRun
+from headrace.pipelines.cluster.submit import Submitted
+from headrace.pipelines.cluster.watch import Outcome
+from headrace.pipelines.storage import dvc
+from headrace.pipelines.storage.processes import end_session
 
 KEPT_LINES = 200
 HANDED_OVER = "exited with 76"  # DVC's word on a stage that only submitted its job

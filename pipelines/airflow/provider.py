@@ -13,7 +13,7 @@ def get_provider_info() -> dict[str, Any]:
         "connection-types": [
             {
                 "connection-type": "ray",
-                "hook-class-name": "pipelines.airflow.connection.RayHook",
+                "hook-class-name": "headrace.pipelines.airflow.connection.RayHook",
                 "hook-name": "Ray",
                 "conn-fields": {
                     "verify": {"label": "Verify TLS (true, false or a path)", "schema": verify},

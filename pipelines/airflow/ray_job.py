@@ -10,14 +10,14 @@ from typing import Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
-from pipelines.airflow.causes import Cause, StageFailed, stage_failed
-from pipelines.airflow.connection import DEFAULT_CONNECTION, allows_open, find_cluster
-from pipelines.airflow.links import RayLink
-from pipelines.airflow.trigger import RayJobTrigger
-from pipelines.cluster.job_server import Cluster
-from pipelines.cluster.jobs import STOP_GRACE_VARIABLE, TERMINAL, RayJobs
-from pipelines.cluster.package import package, package_digest
-from pipelines.cluster.watch import Outcome, watch
+from headrace.pipelines.airflow.causes import Cause, StageFailed, stage_failed
+from headrace.pipelines.airflow.connection import DEFAULT_CONNECTION, allows_open, find_cluster
+from headrace.pipelines.airflow.links import RayLink
+from headrace.pipelines.airflow.trigger import RayJobTrigger
+from headrace.pipelines.cluster.job_server import Cluster
+from headrace.pipelines.cluster.jobs import STOP_GRACE_VARIABLE, TERMINAL, RayJobs
+from headrace.pipelines.cluster.package import package, package_digest
+from headrace.pipelines.cluster.watch import Outcome, watch
 
 SUBMISSION = "ray_submission_id"  # in the task state store, which survives retries and clearing
 LOST = ("VANISHED", "AWAY", "STOPPED")  # nobody ended the task: the next try goes on

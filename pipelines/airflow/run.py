@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.airflow.form import overrides_of
-from pipelines.params import Pipeline
-from pipelines.paths import ProjectPaths
-from pipelines.storage import dvc
-from pipelines.storage.graph import missing_inputs
-from pipelines.storage.workspace import (
+from headrace.pipelines.airflow.form import overrides_of
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.paths import ProjectPaths
+from headrace.pipelines.storage import dvc
+from headrace.pipelines.storage.graph import missing_inputs
+from headrace.pipelines.storage.workspace import (
     commit_of,
     committed_pipeline,
     finish,
@@ -62,7 +62,7 @@ class DagRun:
 
     def sweep(self, pipeline: str, environment: Mapping[str, str]) -> None:
         """Give MLflow runs their status whose jobs are over; what can't be done now, the next sweep does."""
-        command = [sys.executable, "-m", "pipelines", "runs", "sweep", pipeline]
+        command = [sys.executable, "-P", "-m", "headrace", "runs", "sweep", pipeline]
         given = {**dvc.environment(), **self.environment, **environment}
         subprocess.run(command, cwd=self.workspace, env=given, check=False, timeout=SWEEP_TIMEOUT_SECONDS)
 

@@ -8,13 +8,13 @@ from typing import Any
 from airflow.sdk import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowSensorTimeout
 
-from components.errors import DataError, ServiceError
-from components.sources.settings import DelimitedSource
-from pipelines.airflow.run import changes_of
-from pipelines.params import Pipeline, load_pipeline
-from pipelines.paths import ProjectPaths
-from pipelines.storage.edit_params import with_values
-from pipelines.storage.partitions import are_there, find_partitions
+from headrace.components.errors import DataError, ServiceError
+from headrace.components.sources.settings import DelimitedSource
+from headrace.pipelines.airflow.run import changes_of
+from headrace.pipelines.params import Pipeline, load_pipeline
+from headrace.pipelines.paths import ProjectPaths
+from headrace.pipelines.storage.edit_params import with_values
+from headrace.pipelines.storage.partitions import are_there, find_partitions
 
 POKE_SECONDS = 60.0
 

@@ -9,10 +9,10 @@ from airflow.sdk.bases.xcom import BaseXCom
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from components.errors import UserError
-from pipelines.airflow.connection import afind_cluster
-from pipelines.cluster.jobs import RayJobs
-from pipelines.cluster.watch import Outcome, as_event, watch
+from headrace.components.errors import UserError
+from headrace.pipelines.airflow.connection import afind_cluster
+from headrace.pipelines.cluster.jobs import RayJobs
+from headrace.pipelines.cluster.watch import Outcome, as_event, watch
 
 LOG_LINES = "ray_log_lines"  # the XCom with how many lines of the job's log the task's log has
 SAVE_SECONDS = 2.0
@@ -43,7 +43,7 @@ class RayJobTrigger(BaseTrigger):  # type: ignore[misc]  # mypy does not follow 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what Airflow makes this trigger from again."""
         settings = ("submission_id", "ray_conn_id", "is_ours", "stop_grace_seconds", "deadline_seconds")
-        return "pipelines.airflow.trigger.RayJobTrigger", {name: getattr(self, name) for name in settings}
+        return "headrace.pipelines.airflow.trigger.RayJobTrigger", {name: getattr(self, name) for name in settings}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Show the job's log in the task's log until the job is over."""

@@ -7,9 +7,9 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from components.errors import DataError
-from components.settings import Settings
-from pipelines.storage.atomic import replace_file
+from headrace.components.errors import DataError
+from headrace.components.settings import Settings
+from headrace.pipelines.storage.atomic import replace_file
 
 
 class Artifact(Settings):
@@ -61,7 +61,7 @@ def text_of(artifact: Artifact) -> str:
 def file_digest(file: Path, algorithm: str = "sha256") -> str:
     """Digest of a file's content in hexadecimal digits; raises DataError where it can't be read.
 
-    Read whole each time, unlike `pipelines.storage.fetch.sha256_of`: who swaps a file may keep its size and time.
+    Read whole each time, unlike `sha256_of` in `storage/fetch.py`: who swaps a file may keep its size and time.
     """
     try:
         with file.open("rb") as stream:

@@ -5,11 +5,11 @@ from typing import Literal
 
 from pydantic import ConfigDict
 
-from components.errors import DataError
-from components.numerics import NUMERICS
-from pipelines.artifacts.artifact import Artifact, read_artifact
-from pipelines.artifacts.run import RunFile
-from pipelines.paths import PipelinePaths
+from headrace.components.errors import DataError
+from headrace.components.numerics import NUMERICS
+from headrace.pipelines.artifacts.artifact import Artifact, read_artifact
+from headrace.pipelines.artifacts.run import RunFile
+from headrace.pipelines.paths import PipelinePaths
 
 
 class MetricsFile(Artifact):

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pipelines.artifacts.artifact import Artifact
+from headrace.pipelines.artifacts.artifact import Artifact
 
 
 class RegistrationFile(Artifact):

@@ -4,9 +4,9 @@ import json
 from datetime import datetime
 from typing import Any, Literal
 
-from components.errors import DataError
-from pipelines.artifacts.artifact import Artifact, file_digest, read_artifact
-from pipelines.paths import PipelinePaths
+from headrace.components.errors import DataError
+from headrace.pipelines.artifacts.artifact import Artifact, file_digest, read_artifact
+from headrace.pipelines.paths import PipelinePaths
 
 
 class RunFile(Artifact):
@@ -37,7 +37,7 @@ class RunFile(Artifact):
 
 def result_digests(paths: PipelinePaths) -> dict[str, str]:
     """Digests of what a training has written, under the names of their fields."""
-    from components.models.keras_file import weights_digest  # NumPy and HDF5, half a second
+    from headrace.components.models.keras_file import weights_digest  # NumPy and HDF5, half a second
 
     return {
         "weights_digest": weights_digest(paths.model),

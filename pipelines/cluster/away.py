@@ -10,22 +10,22 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from components.errors import EXIT_SERVICE, ParamsError, ServiceError, TrainingError
-from pipelines.cluster.handoff import RECORD, Handoff, publish_inputs
-from pipelines.cluster.job import training_key
-from pipelines.cluster.job_server import cluster_from_environment
-from pipelines.cluster.jobs import RayJobs
-from pipelines.cluster.package import package
-from pipelines.cluster.ports import PORTS_VARIABLE
-from pipelines.cluster.submit import STOP_GRACE_SECONDS, Submission, Submitted, submit_or_join
-from pipelines.cluster.watch import Outcome, watch
-from pipelines.params import Pipeline
-from pipelines.paths import PipelinePaths, ProjectPaths
-from pipelines.storage.atomic import replace_file
-from pipelines.storage.objects import Storage, open_storage
-from pipelines.storage.published import fetch, is_published
-from pipelines.tracking.runs import Status
-from pipelines.tracking.training_run import record_file, settle
+from headrace.components.errors import EXIT_SERVICE, ParamsError, ServiceError, TrainingError
+from headrace.pipelines.cluster.handoff import RECORD, Handoff, publish_inputs
+from headrace.pipelines.cluster.job import training_key
+from headrace.pipelines.cluster.job_server import cluster_from_environment
+from headrace.pipelines.cluster.jobs import RayJobs
+from headrace.pipelines.cluster.package import headrace_code, package
+from headrace.pipelines.cluster.ports import PORTS_VARIABLE
+from headrace.pipelines.cluster.submit import STOP_GRACE_SECONDS, Submission, Submitted, submit_or_join
+from headrace.pipelines.cluster.watch import Outcome, watch
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.paths import PipelinePaths, ProjectPaths
+from headrace.pipelines.storage.atomic import replace_file
+from headrace.pipelines.storage.objects import Storage, open_storage
+from headrace.pipelines.storage.published import fetch, is_published
+from headrace.pipelines.tracking.runs import Status
+from headrace.pipelines.tracking.training_run import record_file, settle
 
 SUBMITTED_VARIABLE = "HEADRACE_SUBMITTED"  # a file, named by who wants the job submitted and follows it without us
 OPEN_VARIABLE = "HEADRACE_ALLOW_OPEN_RAY"
@@ -153,7 +153,7 @@ def _submission(pipeline: Pipeline, root: Path, handoff: Handoff) -> Submission:
     workers = pipeline.train.num_workers
     asked = str(workers) if isinstance(workers, int) else f"{workers.min}:{workers.max}"
     return Submission(
-        archive=package(root, extra={shipped: handoff.model_dump_json(indent=1).encode()}),
+        archive=package(root, extra={**headrace_code(), shipped: handoff.model_dump_json(indent=1).encode()}),
         entrypoint=shlex.join(["headrace", "train", pipeline.name, "--workers", asked]),
         environment={name: value for name in SHIPPED_VARIABLES if (value := os.environ.get(name)) and _is_open(value)},
     )

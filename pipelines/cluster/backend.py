@@ -12,9 +12,9 @@ import ray
 from ray.train._internal.base_worker_group import BaseWorkerGroup
 from ray.train.backend import Backend, BackendConfig
 
-from components.training.workers.rendezvous import Address, Rendezvous
-from pipelines.cluster.ports import bind_in_range
-from pipelines.cluster.preemption import listen
+from headrace.components.training.workers.rendezvous import Address, Rendezvous
+from headrace.pipelines.cluster.ports import bind_in_range
+from headrace.pipelines.cluster.preemption import listen
 
 SECRET_BYTES = 32
 LOOPBACK = "127.0.0.1"

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
-from components.examples.shards import scan
-from components.training.batches import Windows
-from components.training.feeding.columns import Columns, has_encoded_images, label_array, load_split
-from components.training.feeding.stored import StoredColumns, write_columns
-from pipelines.cluster.job import TrainJob
-from pipelines.cluster.node import scratch_folder
+from headrace.components.examples.shards import scan
+from headrace.components.training.batches import Windows
+from headrace.components.training.feeding.columns import Columns, has_encoded_images, label_array, load_split
+from headrace.components.training.feeding.stored import StoredColumns, write_columns
+from headrace.pipelines.cluster.job import TrainJob
+from headrace.pipelines.cluster.node import scratch_folder
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from components.transforms.fitted import FittedTable
+    from headrace.components.transforms.fitted import FittedTable
 
 Split = Literal["train", "validation"]
 
@@ -60,7 +60,7 @@ def _stored(job: TrainJob, split: Split, *, fitted: "FittedTable") -> StoredColu
 
 
 def _weights(job: TrainJob, *, fitted: "FittedTable") -> "NDArray[np.float32] | None":
-    from components.training.optimization.losses import example_weights
+    from headrace.components.training.optimization.losses import example_weights
 
     if job.train.class_weights is None:
         return None

@@ -14,10 +14,10 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from components.errors import ParamsError, ServiceError
-from pipelines.cluster.loopback import private_ray
-from pipelines.storage.host import NO_ROOM, host_problem, is_full
-from pipelines.storage.processes import guarded_children
+from headrace.components.errors import ParamsError, ServiceError
+from headrace.pipelines.cluster.loopback import private_ray
+from headrace.pipelines.storage.host import NO_ROOM, host_problem, is_full
+from headrace.pipelines.storage.processes import guarded_children
 
 # A training moves no data through the object store of an embedded cluster: the smallest one starts fastest.
 OBJECT_STORE_BYTES = 128 * 1024 * 1024

@@ -6,9 +6,9 @@ from ray.train import FailureConfig
 from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, TrainingFailedError, WorkerGroupError
 
-from pipelines.cluster.job import OUT_OF_MEMORY, Failure, TrainJob
-from pipelines.cluster.progress import add_event, write_here
-from pipelines.storage.host import host_problem, is_out_of_memory
+from headrace.pipelines.cluster.job import OUT_OF_MEMORY, Failure, TrainJob
+from headrace.pipelines.cluster.progress import add_event, write_here
+from headrace.pipelines.storage.host import host_problem, is_out_of_memory
 
 
 class Failures(DefaultFailurePolicy):  # type: ignore[misc]  # ray carries no types

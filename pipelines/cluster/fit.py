@@ -14,17 +14,17 @@ from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
 
-from components.errors import ParamsError, ServiceError, TrainingError
-from pipelines.cluster.backend import TensorflowBackendConfig
-from pipelines.cluster.connect import is_remote
-from pipelines.cluster.failures import Failures
-from pipelines.cluster.job import OUT_OF_MEMORY, Failure, TrainJob
-from pipelines.cluster.ports import port_range
-from pipelines.cluster.progress import follow, mailbox
-from pipelines.cluster.worker import train_on_worker
-from pipelines.params import Train
-from pipelines.storage.objects import open_storage
-from pipelines.storage.published import fetch
+from headrace.components.errors import ParamsError, ServiceError, TrainingError
+from headrace.pipelines.cluster.backend import TensorflowBackendConfig
+from headrace.pipelines.cluster.connect import is_remote
+from headrace.pipelines.cluster.failures import Failures
+from headrace.pipelines.cluster.job import OUT_OF_MEMORY, Failure, TrainJob
+from headrace.pipelines.cluster.ports import port_range
+from headrace.pipelines.cluster.progress import follow, mailbox
+from headrace.pipelines.cluster.worker import train_on_worker
+from headrace.pipelines.params import Train
+from headrace.pipelines.storage.objects import open_storage
+from headrace.pipelines.storage.published import fetch
 
 POLL_SECONDS = 0.2
 LEAVE_SECONDS = 20.0  # for a step and its checkpoint
@@ -39,7 +39,7 @@ class WorkerError(Exception):
 def fit(job: TrainJob, *, on_event: Callable[[dict[str, Any]], None]) -> None:
     """Train until all epochs are done and the results are in `job.results`.
 
-    `on_event` is called with each event of `pipelines.cluster.progress` as it comes. A lost worker or node is replaced,
+    `on_event` is called with each event of `progress.py` as it comes. A lost worker or node is replaced,
     `train.max_failures` times; workers that are asked to leave, by SIGTERM or a drain, are replaced however often;
     where memory ran out there is one more attempt. Raises TrainingError for what a user can fix, ServiceError where a
     cluster has no room for the workers or was lost, and WorkerError with a worker's traceback for a bug.

@@ -12,15 +12,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from components.errors import ParamsError, ServiceError
-from components.settings import Settings
-from components.transforms.fitted import FittedTable
-from pipelines.cluster.job import TrainJob, training_key
-from pipelines.paths import PipelinePaths, ProjectPaths
-from pipelines.storage import dvc
-from pipelines.storage.commands import git
-from pipelines.storage.objects import open_storage
-from pipelines.storage.published import fetch, publish, withdraw
+from headrace.components.errors import ParamsError, ServiceError
+from headrace.components.settings import Settings
+from headrace.components.transforms.fitted import FittedTable
+from headrace.pipelines.cluster.job import TrainJob, training_key
+from headrace.pipelines.paths import PipelinePaths, ProjectPaths
+from headrace.pipelines.storage import dvc
+from headrace.pipelines.storage.commands import git
+from headrace.pipelines.storage.objects import open_storage
+from headrace.pipelines.storage.published import fetch, publish, withdraw
 
 # Set by Ray for the entrypoint of a job, and for nothing else.
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"

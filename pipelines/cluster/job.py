@@ -5,8 +5,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from components.settings import Settings
-from pipelines.params import Train
+from headrace.components.settings import Settings
+from headrace.pipelines.params import Train
 
 PROGRESS, STOP = "progress.jsonl", "stop"  # files of a training's folder
 

@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from components.errors import ParamsError, ServiceError
-from pipelines.cluster.addresses import is_loopback
+from headrace.components.errors import ParamsError, ServiceError
+from headrace.pipelines.cluster.addresses import is_loopback
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession, ClientWebSocketResponse

@@ -16,9 +16,15 @@ from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import quote
 
-from components.errors import ParamsError, ServiceError
-from pipelines.cluster.job_server import RETRY_SECONDS, Cluster, JobServer, UnansweredError, cluster_from_environment
-from pipelines.cluster.package import package_digest
+from headrace.components.errors import ParamsError, ServiceError
+from headrace.pipelines.cluster.job_server import (
+    RETRY_SECONDS,
+    Cluster,
+    JobServer,
+    UnansweredError,
+    cluster_from_environment,
+)
+from headrace.pipelines.cluster.package import package_digest
 
 __all__ = ["STOP_GRACE_VARIABLE", "TERMINAL", "Cluster", "Job", "JobStatus", "RayJobs"]
 __all__ += ["cluster_from_environment", "last_error"]

@@ -13,7 +13,7 @@ import ray
 import structlog
 from ray._private import services
 
-from components.errors import ServiceError, UserError
+from headrace.components.errors import ServiceError, UserError
 
 ADDRESS = "127.0.0.1"
 # Says to everything that Ray starts in turn that this machine is alone. Ray looks for it on Linux, too.

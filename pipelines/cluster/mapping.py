@@ -10,9 +10,9 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from components.errors import ServiceError
-from components.mapping import Item, Map, Result
-from pipelines.cluster.connect import ray_session
+from headrace.components.errors import ServiceError
+from headrace.components.mapping import Item, Map, Result
+from headrace.pipelines.cluster.connect import ray_session
 
 _TRIES_AGAIN = 5  # of a task whose node or process was lost
 _STORE_BYTES = 1 << 30  # where Ray is embedded: blocks and shards travel through it

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from components.errors import ServiceError
-from pipelines.cluster.job import TrainJob
-from pipelines.cluster.progress import is_stopping, leave, tell
-from pipelines.storage.objects import Storage, open_storage
-from pipelines.storage.private import temporary_folder
-from pipelines.storage.published import MANIFEST, fetch, publish, withdraw
+from headrace.components.errors import ServiceError
+from headrace.pipelines.cluster.job import TrainJob
+from headrace.pipelines.cluster.progress import is_stopping, leave, tell
+from headrace.pipelines.storage.objects import Storage, open_storage
+from headrace.pipelines.storage.private import temporary_folder
+from headrace.pipelines.storage.published import MANIFEST, fetch, publish, withdraw
 
 STOP_POLL_SECONDS = 1.0
 

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipelines.cluster.handoff import Handoff, git_state, owner, submission_id
-from pipelines.identity import installed
-from pipelines.params import Pipeline
-from pipelines.paths import PipelinePaths
-from pipelines.tracking.sweep import owner_tags
+from headrace.pipelines.cluster.handoff import Handoff, git_state, owner, submission_id
+from headrace.pipelines.identity import installed
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.tracking.sweep import owner_tags
 
 # Settings of a training that change no bit of its weights. The number of workers is none of them: sums are rounded
 # otherwise, and after 12 epochs of digits the weights of 2 workers and of 1 differ by 0.11.

@@ -1,14 +1,19 @@
-"""The code that a cluster is sent: a zip of what git tracks or would track, without data, outputs and secrets."""
+"""The code that a cluster is sent: a zip of what git tracks or would track, without data, outputs and secrets.
+
+Headrace itself goes with it, as it is installed or linked here: a job runs the code that submitted it.
+"""
 
 import hashlib
 import io
+import os
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
-from components.errors import ParamsError, ServiceError
-from pipelines.storage.commands import git
+import headrace
+from headrace.components.errors import ParamsError, ServiceError
+from headrace.pipelines.storage.commands import git
 
 # Ray's dashboard takes no larger upload (DASHBOARD_CLIENT_MAX_SIZE); its limit for packages, 512 MiB, lies behind that.
 MAX_PACKAGE_BYTES = 100 * 1024**2
@@ -20,17 +25,6 @@ _FILES_LEFT_OUT = ("*.md", "*.ipynb", "*.pyc", "LICENSE*", "Makefile", "*.db", "
 _SECRETS: tuple[str, ...] = ("*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keytab", "*.env", "id_rsa*", "id_ed25519*")
 _SECRETS += ("id_ecdsa*", "auth_token*", "*credentials*", "*secret*")
 _HIDDEN_BUT_NEEDED = (".dvc/config", ".dvcignore")  # never .dvc/config.local, which is where DVC keeps passwords
-_WITHOUT_GIT = (
-    "pyproject.toml",
-    "params.yaml",
-    "dvc.yaml",
-    "dvc.lock",
-    "headrace.lock",
-    ".dvc/config",
-    "components",
-    "pipelines",
-)
-
 _NO_TIME = (1980, 1, 1, 0, 0, 0)  # the first that a zip can tell
 
 
@@ -62,8 +56,19 @@ def package_digest(archive: bytes) -> str:
     return hashlib.sha256(archive).hexdigest()[:32]
 
 
+def headrace_code() -> dict[str, bytes]:
+    """Headrace's own files by their path below a folder of PYTHONPATH."""
+    top = Path(headrace.__file__).parent
+    found = {}
+    for folder, folders, names in os.walk(top, followlinks=True):  # in its repository, two rooms are links
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        for file in (Path(folder) / name for name in names if not name.endswith(".pyc")):
+            found[file.relative_to(top.parent).as_posix()] = file.read_bytes()
+    return found
+
+
 def _names(root: Path) -> Iterable[str]:
-    """What git tracks or would track; where there is no git, as in an image, what every Headrace project has."""
+    """What git tracks or would track; where there is no git, as in an image, all files."""
     try:
         listed = git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
     except ServiceError:
@@ -73,9 +78,10 @@ def _names(root: Path) -> Iterable[str]:
 
 
 def _walk(root: Path) -> Iterator[str]:
-    for start in (root / name for name in _WITHOUT_GIT):
-        for path in start.rglob("*") if start.is_dir() else [start]:
-            yield path.relative_to(root).as_posix()
+    for folder, folders, names in os.walk(root):
+        place = Path(folder).relative_to(root)
+        folders[:] = [name for name in folders if name == ".dvc" or _belongs((place / name).as_posix())]
+        yield from ((place / name).as_posix() for name in names)
 
 
 def _belongs(name: str) -> bool:

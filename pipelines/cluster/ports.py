@@ -5,7 +5,7 @@ import os
 import re
 import socket
 
-from components.errors import ParamsError
+from headrace.components.errors import ParamsError
 
 PORTS_VARIABLE = "HEADRACE_PORTS"
 LOWEST_PORT, HIGHEST_PORT = 1024, 65535

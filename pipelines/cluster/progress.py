@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import ray
 
-from pipelines.cluster.job import PROGRESS, STOP, TrainJob
-from pipelines.storage.atomic import replace_file
+from headrace.pipelines.cluster.job import PROGRESS, STOP, TrainJob
+from headrace.pipelines.storage.atomic import replace_file
 
 Kind = Literal["group", "epoch", "progress", "note", "lost", "placed"]
 MAILBOX_TIMEOUT_SECONDS = 60.0

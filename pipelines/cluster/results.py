@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipelines.paths import PipelinePaths
+from headrace.pipelines.paths import PipelinePaths
 
 MODEL = "model.keras"
 CHECKPOINT = "checkpoint"

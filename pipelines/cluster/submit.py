@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from components.settings import Settings
-from pipelines.cluster.jobs import STOP_GRACE_VARIABLE, Job, RayJobs
+from headrace.components.settings import Settings
+from headrace.pipelines.cluster.jobs import STOP_GRACE_VARIABLE, Job, RayJobs
 
 STOP_GRACE_SECONDS = 30.0  # a step, its checkpoint and Ray's own end
 RUN_NAME, OWNER = "headrace.run_name", "headrace.owner"

@@ -15,18 +15,18 @@ from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
-from components.errors import TrainingError, UserError
-from components.settings import Settings
-from components.training.figures import better
-from pipelines.cluster.columns import remove_columns, split_columns, validation_columns
-from pipelines.cluster.connect import is_remote
-from pipelines.cluster.job import TrainJob
-from pipelines.cluster.worker import in_label_unit, prepare_devices
-from pipelines.params import Pipeline
-from pipelines.paths import PipelinePaths
+from headrace.components.errors import TrainingError, UserError
+from headrace.components.settings import Settings
+from headrace.components.training.figures import better
+from headrace.pipelines.cluster.columns import remove_columns, split_columns, validation_columns
+from headrace.pipelines.cluster.connect import is_remote
+from headrace.pipelines.cluster.job import TrainJob
+from headrace.pipelines.cluster.worker import in_label_unit, prepare_devices
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.paths import PipelinePaths
 
 if TYPE_CHECKING:
-    from components.training.observer import Figures
+    from headrace.components.training.observer import Figures
 
 # Read by Ray Tune; what it writes for itself is never read, and Ctrl-C is to be an ordinary KeyboardInterrupt.
 _ENVIRONMENT = {
@@ -222,10 +222,10 @@ def _train(trial: Trial, make_data: Callable[[Trial], None]) -> None:
     job = trial.as_training()
     prepare_devices(job.train, workers_on_node=trial.trials_on_node)
 
-    from components.training.loop import Worker, train_worker
-    from components.training.observer import Observer
-    from components.training.start import read_start_weights
-    from components.transforms.fitted import FittedTable
+    from headrace.components.training.loop import Worker, train_worker
+    from headrace.components.training.observer import Observer
+    from headrace.components.training.start import read_start_weights
+    from headrace.components.transforms.fitted import FittedTable
 
     fitted = FittedTable.model_validate_json(job.statistics.read_text(encoding="utf-8"))
 

@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from components.errors import ServiceError
-from components.settings import Settings
-from pipelines.cluster.jobs import TERMINAL, RayJobs, last_error
+from headrace.components.errors import ServiceError
+from headrace.components.settings import Settings
+from headrace.pipelines.cluster.jobs import TERMINAL, RayJobs, last_error
 
 KEPT_LINES = 200  # of the log, to find the job's last error in
 AWAY_SECONDS = 600.0  # how long a job server may be away before its follower gives up

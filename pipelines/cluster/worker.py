@@ -10,33 +10,33 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.errors import TrainingError, UserError
-from pipelines.cluster.backend import rendezvous
-from pipelines.cluster.columns import remove_columns, split_columns, validation_columns
-from pipelines.cluster.job import OUT_OF_MEMORY, Failure, Kind, TrainJob
-from pipelines.cluster.node import (
+from headrace.components.errors import TrainingError, UserError
+from headrace.pipelines.cluster.backend import rendezvous
+from headrace.pipelines.cluster.columns import remove_columns, split_columns, validation_columns
+from headrace.pipelines.cluster.job import OUT_OF_MEMORY, Failure, Kind, TrainJob
+from headrace.pipelines.cluster.node import (
     fetch_earlier_checkpoints,
     keep_in_storage,
     on_this_node,
     pass_on_stop,
     publish_results,
 )
-from pipelines.cluster.preemption import STOP, listen_again, watch_for_drain
-from pipelines.cluster.progress import leave, tell
-from pipelines.cluster.results import CHECKPOINT, CHECKPOINTS, HISTORY, MODEL, TENSORBOARD
-from pipelines.identity import installed
-from pipelines.params import Train
-from pipelines.storage.atomic import replace_folder
-from pipelines.storage.host import host_problem, is_out_of_memory
+from headrace.pipelines.cluster.preemption import STOP, listen_again, watch_for_drain
+from headrace.pipelines.cluster.progress import leave, tell
+from headrace.pipelines.cluster.results import CHECKPOINT, CHECKPOINTS, HISTORY, MODEL, TENSORBOARD
+from headrace.pipelines.identity import installed
+from headrace.pipelines.params import Train
+from headrace.pipelines.storage.atomic import replace_folder
+from headrace.pipelines.storage.host import host_problem, is_out_of_memory
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 ROOM_POLL_SECONDS = 5.0
 ROOM_TIMEOUT_SECONDS = 3600.0
 
 if TYPE_CHECKING:
-    from components.training.checkpoints import Checkpoint
-    from components.training.observer import Figures, Observer
-    from components.transforms.fitted import FittedTable
+    from headrace.components.training.checkpoints import Checkpoint
+    from headrace.components.training.observer import Figures, Observer
+    from headrace.components.transforms.fitted import FittedTable
 
 
 def train_on_worker(config: dict[str, str]) -> None:
@@ -53,7 +53,7 @@ def train_on_worker(config: dict[str, str]) -> None:
     if rank == 0:
         tell(job, "placed", {})  # before the seconds of TensorFlow's import: the cluster had room
 
-    from components.training.observer import Stopped
+    from headrace.components.training.observer import Stopped
 
     try:
         _require_versions(job)
@@ -71,9 +71,9 @@ def train_on_worker(config: dict[str, str]) -> None:
 
 
 def _train(job: TrainJob, *, rank: int, num_workers: int, threads: int) -> None:
-    from components.training.loop import Worker, train_worker
-    from components.training.start import read_start_weights
-    from components.transforms.fitted import FittedTable
+    from headrace.components.training.loop import Worker, train_worker
+    from headrace.components.training.start import read_start_weights
+    from headrace.components.transforms.fitted import FittedTable
 
     fitted = FittedTable.model_validate_json(job.statistics.read_text(encoding="utf-8"))
     train, validation = split_columns(job, "train", fitted=fitted), validation_columns(job, fitted=fitted)
@@ -109,7 +109,7 @@ def _require_versions(job: TrainJob) -> None:
 
 def _observer(job: TrainJob, fitted: "FittedTable", *, rank: int, group: dict[str, int]) -> "Observer":
     """Tells whoever follows the training, with the figures in the label's own unit; SIGTERM stops it."""
-    from components.training.observer import Observer
+    from headrace.components.training.observer import Observer
 
     def on_group() -> None:
         listen_again()
@@ -207,10 +207,10 @@ def _leave_results_when_there_is_room(job: TrainJob, fitted: "FittedTable", fina
 
 
 def _leave_results(job: TrainJob, fitted: "FittedTable", final: "Checkpoint") -> None:
-    from components.training import checkpoints
-    from components.training.pictures import first_pictures
-    from components.training.samples import keep_samples
-    from components.training.tensorboard import write_tensorboard
+    from headrace.components.training import checkpoints
+    from headrace.components.training.pictures import first_pictures
+    from headrace.components.training.samples import keep_samples
+    from headrace.components.training.tensorboard import write_tensorboard
 
     history = [in_label_unit(figures, fitted) for figures in final.state.history]
     with replace_folder(job.results) as folder:
@@ -229,8 +229,8 @@ def _save_model(path: Path, job: TrainJob, fitted: "FittedTable", final: "Checkp
     """The best weights in a model of their own, outside the strategy, with the normalization in front."""
     import keras
 
-    from components.models.keras_file import write_keras_file
-    from components.training.restored import restored_model
+    from headrace.components.models.keras_file import write_keras_file
+    from headrace.components.training.restored import restored_model
 
     keras.utils.clear_session()  # names such as dense_3 would count the layers that were built before
     keras.config.set_dtype_policy("float32")  # whatever it was trained in: it runs anywhere

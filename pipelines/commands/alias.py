@@ -2,10 +2,10 @@
 
 import typer
 
-from components.errors import ParamsError
-from pipelines.params import Pipeline
-from pipelines.paths import PipelinePaths
-from pipelines.tracking.registry import (
+from headrace.components.errors import ParamsError
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.tracking.registry import (
     CHAMPION,
     PREVIOUS_CHAMPION,
     Version,

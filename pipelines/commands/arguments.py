@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.engine import Engine
-from pipelines.params import Pipeline, load_pipeline
-from pipelines.paths import PipelinePaths, ProjectPaths, project_root
+from headrace.pipelines.commands.engine import Engine
+from headrace.pipelines.params import Pipeline, load_pipeline
+from headrace.pipelines.paths import PipelinePaths, ProjectPaths, project_root
 
 EngineOption = Annotated[
     Engine | None,
@@ -20,7 +20,7 @@ PipelineName = Annotated[str, typer.Argument(metavar="PIPELINE", help="A name fr
 
 def load_stage(stage: str, name: str) -> tuple[Pipeline, PipelinePaths]:
     """The same for a stage, which refuses other versions than headrace.lock says."""
-    from pipelines.identity import require_lock
+    from headrace.pipelines.identity import require_lock
 
     pipeline, paths = load(name)
     require_lock(paths.root, [stage])

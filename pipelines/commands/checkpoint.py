@@ -5,20 +5,20 @@ from pathlib import Path
 
 import typer
 
-from components.errors import DataError, ParamsError
-from components.models.saved import Model
-from components.training import checkpoints
-from components.training.checkpoints import Checkpoint
-from components.transforms.fitted import FittedTable
-from pipelines.artifacts.run import read_run, require_same_data
-from pipelines.params import Pipeline
-from pipelines.paths import PipelinePaths
+from headrace.components.errors import DataError, ParamsError
+from headrace.components.models.saved import Model
+from headrace.components.training import checkpoints
+from headrace.components.training.checkpoints import Checkpoint
+from headrace.components.transforms.fitted import FittedTable
+from headrace.pipelines.artifacts.run import read_run, require_same_data
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.paths import PipelinePaths
 
 
 def evaluate_checkpoint(pipeline: Pipeline, paths: PipelinePaths, *, named: str) -> None:
     """Print a checkpoint's figures as JSON, on the rows that `evaluate` measures on; nothing is written anywhere."""
     checkpoint = read_checkpoint(paths, named)
-    from pipelines.stages.evaluate import measured, outcome_of
+    from headrace.pipelines.stages.evaluate import measured, outcome_of
 
     examples = measured(pipeline, paths)
     outcome = outcome_of(examples, checkpoint_model(pipeline, paths, checkpoint), pipeline, paths)
@@ -48,7 +48,7 @@ def read_checkpoint(paths: PipelinePaths, named: str) -> Checkpoint:
 
 def checkpoint_model(pipeline: Pipeline, paths: PipelinePaths, checkpoint: Checkpoint) -> Model:
     """Return the model that takes raw rows, with the weights of the checkpoint's own step, not of the best epoch."""
-    from components.training.restored import restored_model
+    from headrace.components.training.restored import restored_model
 
     fitted = FittedTable.model_validate_json(paths.statistics.read_text(encoding="utf-8"))
     model: Model = restored_model(

@@ -22,12 +22,12 @@ import psutil
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from components.errors import ParamsError, ServiceError
-from pipelines.paths import ProjectPaths
-from pipelines.storage import dvc
-from pipelines.storage.objects import open_storage
-from pipelines.tracking.server import address_of, tracking_uri
-from pipelines.tracking.store import check_store
+from headrace.components.errors import ParamsError, ServiceError
+from headrace.pipelines.paths import ProjectPaths
+from headrace.pipelines.storage import dvc
+from headrace.pipelines.storage.objects import open_storage
+from headrace.pipelines.tracking.server import address_of, tracking_uri
+from headrace.pipelines.tracking.store import check_store
 
 ENOUGH_DISK_BYTES = 5 * 2**30
 ENOUGH_MEMORY_BYTES = 3 * 2**30  # of a training with two workers, Ray and all

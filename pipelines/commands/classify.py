@@ -5,14 +5,14 @@ from pathlib import Path
 
 import structlog
 
-from components.errors import ParamsError
-from components.evaluation.images import read_images
-from components.examples.settings import ImageFeature
-from components.models.classifier_settings import Classifier
-from pipelines.commands.predict import check_output, deliver, image_files
-from pipelines.commands.quiet import import_tensorflow
-from pipelines.paths import PipelinePaths
-from pipelines.storage.fetch import fetch
+from headrace.components.errors import ParamsError
+from headrace.components.evaluation.images import read_images
+from headrace.components.examples.settings import ImageFeature
+from headrace.components.models.classifier_settings import Classifier
+from headrace.pipelines.commands.predict import check_output, deliver, image_files
+from headrace.pipelines.commands.quiet import import_tensorflow
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.storage.fetch import fetch
 
 log = structlog.get_logger()
 
@@ -38,7 +38,7 @@ def classify(
     bring = partial(fetch, dataset="weights", root=paths.root, folder=paths.weights, aside=paths.refused)
     weights, labels = bring(classifier.network.weights), bring(classifier.labels)
     import_tensorflow()
-    from components.models.classifiers import open_network, read_names, top_classes
+    from headrace.components.models.classifiers import open_network, read_names, top_classes
 
     network = open_network(classifier.network, weights.read_bytes())
     feature = ImageFeature(height=network.height, width=network.width, channels=3, resize=classifier.resize)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from pipelines.commands.quiet import import_tensorflow
+from headrace.pipelines.commands.quiet import import_tensorflow
 
 if TYPE_CHECKING:
-    from components.devices import Device
+    from headrace.components.devices import Device
 
 EXIT_NO_GPU = 69  # EX_UNAVAILABLE of sysexits.h
 
@@ -20,7 +20,7 @@ def devices(*, require_gpu: bool, as_json: bool) -> int:
     """Print every device with the time it takes for the same work; return EXIT_NO_GPU where one is missed, else 0."""
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # leave the memory to whoever trains there
     import_tensorflow()
-    from components.devices import convolution_seconds, find_devices
+    from headrace.components.devices import convolution_seconds, find_devices
 
     found = find_devices()
     lacks_gpu = not any(device.is_gpu for device in found)
@@ -40,7 +40,7 @@ def devices(*, require_gpu: bool, as_json: bool) -> int:
 
 def described(found: Sequence["Device"], seconds: Sequence[float]) -> dict[str, Any]:
     """Return what was found and timed, with the ratio of the first CPU's time to each GPU's; ready for JSON."""
-    from components.devices import OPERATION, RUNS
+    from headrace.components.devices import OPERATION, RUNS
 
     timed = [
         {"name": device.name, "description": device.description, "seconds": taken}

@@ -5,10 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import typer
 
-from components.redaction import redacted
-from pipelines.commands import checks, exposure
-from pipelines.commands.checks import Finding
-from pipelines.paths import ProjectPaths
+from headrace.components.redaction import redacted
+from headrace.pipelines.commands import checks, exposure
+from headrace.pipelines.commands.checks import Finding
+from headrace.pipelines.paths import ProjectPaths
 
 CHECKS = (
     checks.versions,

@@ -8,16 +8,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from components.errors import ParamsError
-from components.models.input_names import input_names
-from components.models.saved import Model, load_model
-from components.sources.part import printable
-from pipelines.artifacts.run import bound_run
-from pipelines.commands.forms import Form
-from pipelines.commands.quiet import quiet
-from pipelines.params import Pipeline
-from pipelines.paths import PipelinePaths
-from pipelines.storage.atomic import replace_file, replace_folder
+from headrace.components.errors import ParamsError
+from headrace.components.models.input_names import input_names
+from headrace.components.models.saved import Model, load_model
+from headrace.components.sources.part import printable
+from headrace.pipelines.artifacts.run import bound_run
+from headrace.pipelines.commands.forms import Form
+from headrace.pipelines.commands.quiet import quiet
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.storage.atomic import replace_file, replace_folder
 
 log = structlog.get_logger()
 
@@ -32,7 +32,7 @@ def export(pipeline: Pipeline, paths: PipelinePaths, *, form: Form, output: Path
     """
     place = output or default_place(paths, form)
     _require_replaceable(place, form)
-    from pipelines.tracking.registry import model_file
+    from headrace.pipelines.tracking.registry import model_file
 
     if alias is None:
         bound_run(paths)
@@ -45,14 +45,14 @@ def export(pipeline: Pipeline, paths: PipelinePaths, *, form: Form, output: Path
 
 
 def _write_saved_model(model: Model, place: Path) -> None:
-    from components.models.export import export_saved_model
+    from headrace.components.models.export import export_saved_model
 
     with replace_folder(place) as folder:
         export_saved_model(model, folder)
 
 
 def _write_tflite(model: Model, place: Path) -> None:
-    from components.models.export import export_tflite, write_names
+    from headrace.components.models.export import export_tflite, write_names
 
     with replace_file(place) as file:
         export_tflite(model, file)

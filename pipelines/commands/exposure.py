@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from components.errors import ParamsError, ServiceError
-from pipelines.cluster.addresses import is_loopback, own_address
-from pipelines.cluster.ports import PORTS_VARIABLE, port_range
-from pipelines.commands.checks import Finding
-from pipelines.paths import ProjectPaths
-from pipelines.storage import dvc
-from pipelines.storage.private import WRITE, open_to_others
+from headrace.components.errors import ParamsError, ServiceError
+from headrace.pipelines.cluster.addresses import is_loopback, own_address
+from headrace.pipelines.cluster.ports import PORTS_VARIABLE, port_range
+from headrace.pipelines.commands.checks import Finding
+from headrace.pipelines.paths import ProjectPaths
+from headrace.pipelines.storage import dvc
+from headrace.pipelines.storage.private import WRITE, open_to_others
 
 PAGE = "see docs/security.md"
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import structlog
 import typer
 
-from components.errors import DataError, ParamsError
-from components.examples.settings import GeneratedLabel, ImageFeature, NextTokenLabel
-from pipelines.commands.quiet import import_tensorflow
-from pipelines.params import Pipeline
-from pipelines.paths import PipelinePaths
-from pipelines.storage.atomic import replace_file
+from headrace.components.errors import DataError, ParamsError
+from headrace.components.examples.settings import GeneratedLabel, ImageFeature, NextTokenLabel
+from headrace.pipelines.commands.quiet import import_tensorflow
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.storage.atomic import replace_file
 
 _LENGTH, _TEMPERATURE, _COUNT = 400, 0.8, 100
 _OF_TEXT, _OF_IMAGES = ("prompt", "length", "temperature"), ("count", "output")
@@ -70,10 +70,10 @@ def write_text(
     Raises DataError for a prompt that the model can't go on from, and ServiceError where there is no such model.
     """
     import_tensorflow()
-    from components.models.next_tokens import generate as tokens_after
-    from components.models.next_tokens import text_model
-    from components.models.saved import load_model
-    from pipelines.tracking.registry import model_file
+    from headrace.components.models.next_tokens import generate as tokens_after
+    from headrace.components.models.next_tokens import text_model
+    from headrace.components.models.saved import load_model
+    from headrace.pipelines.tracking.registry import model_file
 
     model = text_model(load_model(model_file(paths.root, pipeline.name, alias)))
     between = "" if model.unit == "character" else " "
@@ -95,9 +95,9 @@ def write_images(pipeline: Pipeline, paths: PipelinePaths, *, count: int, output
     import_tensorflow()
     from PIL import Image
 
-    from components.models.generated import generate_images, require_generator, sheet, square_columns
-    from components.models.saved import load_model
-    from pipelines.tracking.registry import model_file
+    from headrace.components.models.generated import generate_images, require_generator, sheet, square_columns
+    from headrace.components.models.saved import load_model
+    from headrace.pipelines.tracking.registry import model_file
 
     model = load_model(model_file(paths.root, pipeline.name, alias))
     require_generator(model)

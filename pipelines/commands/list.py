@@ -6,10 +6,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.params import list_pipelines, load_pipeline
-from pipelines.paths import ProjectPaths
-from pipelines.storage import dvc
-from pipelines.storage.graph import StageGraph, stage_graph
+from headrace.pipelines.params import list_pipelines, load_pipeline
+from headrace.pipelines.paths import ProjectPaths
+from headrace.pipelines.storage import dvc
+from headrace.pipelines.storage.graph import StageGraph, stage_graph
 
 PLAIN_WIDTH = 200
 

@@ -4,16 +4,16 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.errors import ParamsError
-from components.guess.columns import guess_table
-from components.guess.found import Guess, Section
-from components.guess.idx_files import find_pairs, guess_idx
-from components.guess.image_files import find_classes, guess_images
-from components.guess.sample import read_sample
-from components.guess.text_file import guess_text
-from components.sources.settings import FileSet
-from pipelines.storage.fetch import sha256_of
-from pipelines.storage.file_sets import find_files
+from headrace.components.errors import ParamsError
+from headrace.components.guess.columns import guess_table
+from headrace.components.guess.found import Guess, Section
+from headrace.components.guess.idx_files import find_pairs, guess_idx
+from headrace.components.guess.image_files import find_classes, guess_images
+from headrace.components.guess.sample import read_sample
+from headrace.components.guess.text_file import guess_text
+from headrace.components.sources.settings import FileSet
+from headrace.pipelines.storage.fetch import sha256_of
+from headrace.pipelines.storage.file_sets import find_files
 
 
 @dataclass(frozen=True)

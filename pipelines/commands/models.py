@@ -7,10 +7,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.params import list_pipelines, load_pipeline
-from pipelines.paths import ProjectPaths
-from pipelines.tracking.journal import Move, moves
-from pipelines.tracking.registry import CHAMPION, Version, aliases, versions
+from headrace.pipelines.params import list_pipelines, load_pipeline
+from headrace.pipelines.paths import ProjectPaths
+from headrace.pipelines.tracking.journal import Move, moves
+from headrace.pipelines.tracking.registry import CHAMPION, Version, aliases, versions
 
 PLAIN_WIDTH = 200
 

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.arguments import CheckpointOption, PipelineName, load
-from pipelines.commands.forms import Form
-from pipelines.params import load_classifier
-from pipelines.paths import ProjectPaths, project_root
+from headrace.pipelines.commands.arguments import CheckpointOption, PipelineName, load
+from headrace.pipelines.commands.forms import Form
+from headrace.pipelines.params import load_classifier
+from headrace.pipelines.paths import ProjectPaths, project_root
 
 models = typer.Typer()
 
@@ -35,7 +35,7 @@ def predict(  # noqa: PLR0913 - each is an option
     """Predict from raw rows or images with a registered model or a checkpoint's, or with a network of `classifiers`."""
     project = ProjectPaths(project_root())
     if classifier := load_classifier(project.params, pipeline):
-        from pipelines.commands.classify import classify
+        from headrace.pipelines.commands.classify import classify
 
         classify(
             classifier,
@@ -46,7 +46,7 @@ def predict(  # noqa: PLR0913 - each is an option
             escape_formulas=escape_formulas,
         )
         return
-    from pipelines.commands.predict import predict as command
+    from headrace.pipelines.commands.predict import predict as command
 
     settings, paths = load(pipeline)
     command(
@@ -74,7 +74,7 @@ def export(
     ] = None,
 ) -> None:
     """Write a model, normalization inside, as a SavedModel or a TensorFlow Lite file."""
-    from pipelines.commands.export import export as command
+    from headrace.pipelines.commands.export import export as command
 
     command(*load(pipeline), form=form, output=output, alias=alias)
 
@@ -95,8 +95,8 @@ def generate(  # noqa: PLR0913 - each is an option
     alias: Annotated[str, typer.Option(help="Which registered model.")] = "champion",
 ) -> None:
     """Write text with a registered model of next tokens, or a sheet of images with one that makes them."""
-    from pipelines.commands.generate import Asked
-    from pipelines.commands.generate import generate as command
+    from headrace.pipelines.commands.generate import Asked
+    from headrace.pipelines.commands.generate import generate as command
 
     asked = Asked(prompt, length, temperature, count, output)
     command(*load(pipeline), asked, seed=seed, alias=alias)
@@ -107,7 +107,7 @@ def models_(
     pipeline: Annotated[str | None, typer.Argument(metavar="[PIPELINE]", help="Without it, all.")] = None,
 ) -> None:
     """Show the registered versions, which is champion, and who made it that, when and why."""
-    from pipelines.commands.models import show_models
+    from headrace.pipelines.commands.models import show_models
 
     show_models(ProjectPaths(project_root()), pipeline)
 
@@ -118,7 +118,7 @@ def promote(
     version: Annotated[int | None, typer.Option(min=1, help="Which version; without it, the newest.")] = None,
 ) -> None:
     """Make a registered version champion, whatever its metrics are."""
-    from pipelines.commands.alias import promote as command
+    from headrace.pipelines.commands.alias import promote as command
 
     command(*load(pipeline), version=version)
 
@@ -126,6 +126,6 @@ def promote(
 @models.command(rich_help_panel="Commands")
 def rollback(pipeline: PipelineName) -> None:
     """Make the champion before this one champion again."""
-    from pipelines.commands.alias import rollback as command
+    from headrace.pipelines.commands.alias import rollback as command
 
     command(*load(pipeline))

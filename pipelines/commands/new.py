@@ -12,17 +12,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from components.errors import ParamsError
-from components.guess.found import Finding, Section
-from components.guess.training import guess_stages
-from pipelines.commands.look import Data, Look, look_at
-from pipelines.mistakes import explain
-from pipelines.params import Pipeline, validated
-from pipelines.paths import ProjectPaths
-from pipelines.storage.edit_params import write
-from pipelines.storage.lock import locked
-from pipelines.storage.new_section import require_new, section_text, with_section
-from pipelines.yaml_dialect import read_text
+from headrace.components.errors import ParamsError
+from headrace.components.guess.found import Finding, Section
+from headrace.components.guess.training import guess_stages
+from headrace.pipelines.commands.look import Data, Look, look_at
+from headrace.pipelines.mistakes import explain
+from headrace.pipelines.params import Pipeline, validated
+from headrace.pipelines.paths import ProjectPaths
+from headrace.pipelines.storage.edit_params import write
+from headrace.pipelines.storage.lock import locked
+from headrace.pipelines.storage.new_section import require_new, section_text, with_section
+from headrace.pipelines.yaml_dialect import read_text
 
 PLAIN_WIDTH = 200
 

@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from components.errors import DataError, ParamsError
-from components.evaluation import formulas
-from components.evaluation.images import read_images
-from components.evaluation.reading import read_rows
-from components.evaluation.rows import as_known, image_rows
-from components.examples.settings import (
+from headrace.components.errors import DataError, ParamsError
+from headrace.components.evaluation import formulas
+from headrace.components.evaluation.images import read_images
+from headrace.components.evaluation.reading import read_rows
+from headrace.components.evaluation.rows import as_known, image_rows
+from headrace.components.examples.settings import (
     CategoryLabel,
     Feature,
     GeneratedLabel,
@@ -27,21 +27,21 @@ from components.examples.settings import (
     NumbersLabel,
     RowSchema,
 )
-from components.examples.shards import read_file
-from components.models.next_tokens import TextModel, predict_tokens, text_model, text_of
-from components.models.saved import Model, known_categories, load_model
-from components.models.saved import predict as outputs_of
-from components.sources.compressed import open_plain
-from components.sources.file import IMAGE_SUFFIXES, is_image
-from components.sources.other_files import OtherFiles, worth_a_word
-from components.sources.tables import TableFile, table_file
-from components.transforms.tokens import tokens_of
-from pipelines.commands.checkpoint import checkpoint_model, read_checkpoint
-from pipelines.commands.quiet import import_tensorflow
-from pipelines.params import Pipeline
-from pipelines.paths import PipelinePaths
-from pipelines.storage.atomic import replace_file
-from pipelines.storage.regular import require_regular
+from headrace.components.examples.shards import read_file
+from headrace.components.models.next_tokens import TextModel, predict_tokens, text_model, text_of
+from headrace.components.models.saved import Model, known_categories, load_model
+from headrace.components.models.saved import predict as outputs_of
+from headrace.components.sources.compressed import open_plain
+from headrace.components.sources.file import IMAGE_SUFFIXES, is_image
+from headrace.components.sources.other_files import OtherFiles, worth_a_word
+from headrace.components.sources.tables import TableFile, table_file
+from headrace.components.transforms.tokens import tokens_of
+from headrace.pipelines.commands.checkpoint import checkpoint_model, read_checkpoint
+from headrace.pipelines.commands.quiet import import_tensorflow
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.storage.atomic import replace_file
+from headrace.pipelines.storage.regular import require_regular
 
 _WRITERS: dict[str, Callable[[pl.DataFrame, Path], None]] = {
     ".csv": pl.DataFrame.write_csv,
@@ -133,7 +133,7 @@ def read_input(pipeline: Pipeline, input_file: Path) -> tuple[pl.DataFrame, pl.D
 def _model(pipeline: Pipeline, paths: PipelinePaths, *, alias: str, checkpoint: str | None) -> Model:
     if checkpoint is not None:
         return checkpoint_model(pipeline, paths, read_checkpoint(paths, checkpoint))
-    from pipelines.tracking.registry import model_file
+    from headrace.pipelines.tracking.registry import model_file
 
     return load_model(model_file(paths.root, pipeline.name, alias))
 

@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from components.errors import DataError
-from components.evaluation.drift import Drift, VersionProfile
-from components.evaluation.profile import ColumnProfile
-from pipelines.params import Pipeline
-from pipelines.paths import PipelinePaths
+from headrace.components.errors import DataError
+from headrace.components.evaluation.drift import Drift, VersionProfile
+from headrace.components.evaluation.profile import ColumnProfile
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.paths import PipelinePaths
 
 PLAIN_WIDTH = 200
 STYLES = {"ok": "dim", "warn": "yellow", "fail": "bold red"}

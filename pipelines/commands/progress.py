@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from components.redaction import redacted
+from headrace.components.redaction import redacted
 
 State = Literal["waiting", "running", "done", "unchanged", "restored", "failed"]
 LAST_LINES = 20

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import typer
 
-from components.numerics import NUMERICS
-from pipelines.artifacts.metrics import read_metrics
-from pipelines.artifacts.run import read_run
-from pipelines.cluster.handoff import git_state
-from pipelines.commands.quiet import import_tensorflow
-from pipelines.commands.results_page import MEASURED_STAGES, Measured, Run, by_value, error_of, render
-from pipelines.params import Pipeline, list_pipelines, load_pipeline, with_workers
-from pipelines.paths import PipelinePaths, ProjectPaths
-from pipelines.storage.atomic import replace_file
-from pipelines.storage.edit_params import with_values
+from headrace.components.numerics import NUMERICS
+from headrace.pipelines.artifacts.metrics import read_metrics
+from headrace.pipelines.artifacts.run import read_run
+from headrace.pipelines.cluster.handoff import git_state
+from headrace.pipelines.commands.quiet import import_tensorflow
+from headrace.pipelines.commands.results_page import MEASURED_STAGES, Measured, Run, by_value, error_of, render
+from headrace.pipelines.params import Pipeline, list_pipelines, load_pipeline, with_workers
+from headrace.pipelines.paths import PipelinePaths, ProjectPaths
+from headrace.pipelines.storage.atomic import replace_file
+from headrace.pipelines.storage.edit_params import with_values
 
 _PACKAGES = ("headrace", "tensorflow", "keras", "ray")
 
@@ -87,11 +87,11 @@ def settings_digest(pipeline: Pipeline) -> str:
 
 def _run(asked: Pipeline, paths: PipelinePaths, values: Mapping[str, int | float | str]) -> Run:
     import_tensorflow()
-    from pipelines.stages.evaluate import evaluate
-    from pipelines.stages.ingest import ingest
-    from pipelines.stages.normalize import normalize
-    from pipelines.stages.split import split
-    from pipelines.stages.train import train
+    from headrace.pipelines.stages.evaluate import evaluate
+    from headrace.pipelines.stages.ingest import ingest
+    from headrace.pipelines.stages.normalize import normalize
+    from headrace.pipelines.stages.split import split
+    from headrace.pipelines.stages.train import train
 
     pipeline, started_seconds = with_values(asked, values), time.monotonic()
     for stage in (ingest, normalize, split, train, evaluate):
@@ -137,7 +137,7 @@ def _write_page(project: ProjectPaths, pipelines: Mapping[str, Pipeline]) -> Non
 
 def _draw_errors(pipeline: Pipeline, measured: Measured, picture: Path) -> None:
     """Draw the errors by the values that are compared."""
-    from components.evaluation.figures import errors_by_value, write_png
+    from headrace.components.evaluation.figures import errors_by_value, write_png
 
     if compare := pipeline.results.compare:
         splits = ("training", "validation")

@@ -4,13 +4,13 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from components.errors import ParamsError
-from components.evaluation.settings import Comparison, Threshold
-from components.examples.settings import NumberLabel
-from components.numerics import NUMERICS
-from components.settings import Settings
-from pipelines.params import Pipeline
-from pipelines.storage.edit_params import with_values
+from headrace.components.errors import ParamsError
+from headrace.components.evaluation.settings import Comparison, Threshold
+from headrace.components.examples.settings import NumberLabel
+from headrace.components.numerics import NUMERICS
+from headrace.components.settings import Settings
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.storage.edit_params import with_values
 
 _HEAD = """\
 # Results

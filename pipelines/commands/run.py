@@ -9,20 +9,20 @@ import time
 import structlog
 import typer
 
-from components.errors import EXIT_MISTAKE, EXIT_SERVICE
-from components.numerics import NUMERICS
-from pipelines.commands import show
-from pipelines.commands.progress import Progress
-from pipelines.commands.summary import summary
-from pipelines.identity import require_lock
-from pipelines.params import Pipeline
-from pipelines.paths import PipelinePaths, ProjectPaths
-from pipelines.storage import dvc
-from pipelines.storage.graph import stage_graph
-from pipelines.storage.host import NO_ROOM, host_problem_in, is_full
-from pipelines.storage.processes import Stopped
-from pipelines.tracking.server import check, database_of
-from pipelines.tracking.store import check_store
+from headrace.components.errors import EXIT_MISTAKE, EXIT_SERVICE
+from headrace.components.numerics import NUMERICS
+from headrace.pipelines.commands import show
+from headrace.pipelines.commands.progress import Progress
+from headrace.pipelines.commands.summary import summary
+from headrace.pipelines.identity import require_lock
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.paths import PipelinePaths, ProjectPaths
+from headrace.pipelines.storage import dvc
+from headrace.pipelines.storage.graph import stage_graph
+from headrace.pipelines.storage.host import NO_ROOM, host_problem_in, is_full
+from headrace.pipelines.storage.processes import Stopped
+from headrace.pipelines.tracking.server import check, database_of
+from headrace.pipelines.tracking.store import check_store
 
 log = structlog.get_logger()
 

@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from components.errors import ParamsError, ServiceError
-from pipelines.cluster.jobs import Cluster, RayJobs, cluster_from_environment, last_error
-from pipelines.paths import ProjectPaths
-from pipelines.tracking.sweep import HOST_TAG, JOB_TAG, JobState, Verdict, find_runs, sweep
-from pipelines.tracking.sweep_models import sweep_models
-from pipelines.tracking.training_run import deliver
+from headrace.components.errors import ParamsError, ServiceError
+from headrace.pipelines.cluster.jobs import Cluster, RayJobs, cluster_from_environment, last_error
+from headrace.pipelines.paths import ProjectPaths
+from headrace.pipelines.tracking.sweep import HOST_TAG, JOB_TAG, JobState, Verdict, find_runs, sweep
+from headrace.pipelines.tracking.sweep_models import sweep_models
+from headrace.pipelines.tracking.training_run import deliver
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.paths import ProjectPaths, project_root
+from headrace.pipelines.paths import ProjectPaths, project_root
 
 runs = typer.Typer(no_args_is_help=True, help="MLflow's runs: list them, close those that nobody trains any more.")
 AnyPipeline = Annotated[str | None, typer.Argument(metavar="[PIPELINE]", help="Without it, all pipelines.")]
@@ -16,7 +16,7 @@ def list_runs_(
     limit: Annotated[int, typer.Option(min=1, help="How many.")] = 30,
 ) -> None:
     """Show the newest runs and how they ended."""
-    from pipelines.commands.runs import list_runs
+    from headrace.pipelines.commands.runs import list_runs
 
     list_runs(ProjectPaths(project_root()), pipeline, limit=limit)
 
@@ -31,7 +31,7 @@ def sweep_runs_(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
 ) -> None:
     """Close the runs that are RUNNING although nobody trains."""
-    from pipelines.commands.runs import sweep_runs
+    from headrace.pipelines.commands.runs import sweep_runs
 
     project = ProjectPaths(project_root())
     sweep_runs(project, pipeline, unreachable_after_hours=unreachable_after_hours, dry_run=dry_run)

@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from components.errors import DataError, ParamsError
-from components.examples.shards import digest
-from components.settings import Settings
-from components.training.figures import LAST, better, figure_names
-from pipelines.cluster.origin import IGNORED_BY_TRIALS
-from pipelines.cluster.trials import Outcome, Trial
-from pipelines.commands.search_space import Axis, Values, check_axes, combinations, values_text
-from pipelines.mistakes import nearest
-from pipelines.params import Pipeline
-from pipelines.paths import PipelinePaths, ProjectPaths
-from pipelines.stages.normalize import normalize
-from pipelines.stages.split import split
-from pipelines.storage.atomic import replace_file
-from pipelines.storage.edit_params import with_values
-from pipelines.storage.records import read_record
-from pipelines.tracking.start import fetch_start
+from headrace.components.errors import DataError, ParamsError
+from headrace.components.examples.shards import digest
+from headrace.components.settings import Settings
+from headrace.components.training.figures import LAST, better, figure_names
+from headrace.pipelines.cluster.origin import IGNORED_BY_TRIALS
+from headrace.pipelines.cluster.trials import Outcome, Trial
+from headrace.pipelines.commands.search_space import Axis, Values, check_axes, combinations, values_text
+from headrace.pipelines.mistakes import nearest
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.paths import PipelinePaths, ProjectPaths
+from headrace.pipelines.stages.normalize import normalize
+from headrace.pipelines.stages.split import split
+from headrace.pipelines.storage.atomic import replace_file
+from headrace.pipelines.storage.edit_params import with_values
+from headrace.pipelines.storage.records import read_record
+from headrace.pipelines.tracking.start import fetch_start
 
 OUTCOME = "outcome.json"
 

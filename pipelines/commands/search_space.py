@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.errors import ParamsError
-from pipelines.mistakes import nearest
-from pipelines.params import Pipeline
-from pipelines.storage.edit_params import with_values
-from pipelines.yaml_dialect import read_yaml
+from headrace.components.errors import ParamsError
+from headrace.pipelines.mistakes import nearest
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.storage.edit_params import with_values
+from headrace.pipelines.yaml_dialect import read_yaml
 
 # What a trial redoes: the rest of the section decides neither the model nor the data that it is trained on.
 SEARCHED_SECTIONS = ("train", "normalize", "split", "ingest.features")
@@ -75,7 +75,7 @@ def check_axes(pipeline: Pipeline, axes: Sequence[Axis], first: Values) -> None:
 
     Each is tried with what else the first trial has.
     """
-    from pipelines.cluster.origin import IGNORED_BY_TRIALS
+    from headrace.pipelines.cluster.origin import IGNORED_BY_TRIALS
 
     places = [axis.place for axis in axes]
     for axis in axes:

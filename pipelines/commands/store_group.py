@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.paths import ProjectPaths, project_root
+from headrace.pipelines.paths import ProjectPaths, project_root
 
 store = typer.Typer()
 
@@ -19,7 +19,7 @@ def backup(
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write what DVC does not hold into one file: MLflow's runs, registry and artifacts. A run may go on meanwhile."""
-    from pipelines.tracking.backup import backup as command
+    from headrace.pipelines.tracking.backup import backup as command
 
     made = command(ProjectPaths(project_root()).root, file, force=force)
     versions = ", ".join(f"{name} up to version {number}" for name, number in made.seen.versions.items())
@@ -34,7 +34,7 @@ def restore(
     force: Annotated[bool, typer.Option("--force", help="Replace what is there; it is kept aside.")] = False,
 ) -> None:
     """Put back what `headrace backup` wrote, once all of it has proved whole."""
-    from pipelines.tracking.backup import restore as command
+    from headrace.pipelines.tracking.backup import restore as command
 
     restored, replaced = command(ProjectPaths(project_root()).root, file, force=force)
     aside = f"; what was there is in {replaced}" if replaced else ""
@@ -50,8 +50,8 @@ def verify(
     ] = False,
 ) -> None:
     """Read and hash everything that dvc.lock names, in DVC's cache and remote, and name what is damaged."""
-    from pipelines.commands.verify import show_verification
-    from pipelines.params import load_pipeline
+    from headrace.pipelines.commands.verify import show_verification
+    from headrace.pipelines.params import load_pipeline
 
     project = ProjectPaths(project_root())
     if pipeline is not None:

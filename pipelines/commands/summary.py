@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.examples.settings import Label, NumberLabel
-from pipelines.commands.progress import StageProgress
-from pipelines.params import Pipeline
-from pipelines.paths import PipelinePaths, ProjectPaths
-from pipelines.tracking.server import address_of, tracking_uri
+from headrace.components.examples.settings import Label, NumberLabel
+from headrace.pipelines.commands.progress import StageProgress
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.paths import PipelinePaths, ProjectPaths
+from headrace.pipelines.tracking.server import address_of, tracking_uri
 
 
 def summary(pipeline: Pipeline, paths: PipelinePaths, stages: Sequence[StageProgress], *, seconds: float) -> str:

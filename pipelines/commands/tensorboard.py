@@ -10,9 +10,9 @@ from types import FrameType
 
 import typer
 
-from components.errors import DataError, ParamsError
-from pipelines.commands.quiet import import_tensorflow, quiet
-from pipelines.paths import PipelinePaths
+from headrace.components.errors import DataError, ParamsError
+from headrace.pipelines.commands.quiet import import_tensorflow, quiet
+from headrace.pipelines.paths import PipelinePaths
 
 EXAMPLE = "graph"  # in place of a pipeline's name
 HOST = "127.0.0.1"  # TensorBoard asks nobody for a password
@@ -31,7 +31,7 @@ def show_training(paths: PipelinePaths, *, port: int) -> None:
 def show_example(*, port: int) -> None:
     """Show the graphs of two small sums, in a folder that goes when TensorBoard ends."""
     import_tensorflow()
-    from components.graph_example import write_graph_example
+    from headrace.components.graph_example import write_graph_example
 
     with tempfile.TemporaryDirectory(prefix="headrace-graph-") as folder:
         results = write_graph_example(Path(folder))

@@ -10,8 +10,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.commands.search_plan import Planned
-from pipelines.commands.search_space import values_text
+from headrace.pipelines.commands.search_plan import Planned
+from headrace.pipelines.commands.search_space import values_text
 
 STYLES = {"finished": "green", "running": "bold cyan", "failed": "bold red"}
 

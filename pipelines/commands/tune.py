@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 import typer
 
-from components.errors import ParamsError, TrainingError
-from components.training.figures import LAST, better
-from pipelines.cluster.connect import ray_session
-from pipelines.cluster.trials import Outcome, Watcher, clear, run_trials
-from pipelines.commands.search_plan import (
+from headrace.components.errors import ParamsError, TrainingError
+from headrace.components.training.figures import LAST, better
+from headrace.pipelines.cluster.connect import ray_session
+from headrace.pipelines.cluster.trials import Outcome, Watcher, clear, run_trials
+from headrace.pipelines.commands.search_plan import (
     Planned,
     Search,
     keep_outcome,
@@ -20,16 +20,16 @@ from pipelines.commands.search_plan import (
     make_data,
     plan_search,
 )
-from pipelines.commands.search_space import parse_axis, values_text
-from pipelines.commands.trial_table import TrialTable
-from pipelines.params import Pipeline, load_pipeline
-from pipelines.paths import PipelinePaths, ProjectPaths
-from pipelines.storage.edit_params import difference, edited, with_values, write
-from pipelines.storage.processes import Stopped
-from pipelines.tracking.runs import Status
-from pipelines.tracking.search_runs import SearchRuns
-from pipelines.tracking.sweep import owner_tags
-from pipelines.yaml_dialect import read_text
+from headrace.pipelines.commands.search_space import parse_axis, values_text
+from headrace.pipelines.commands.trial_table import TrialTable
+from headrace.pipelines.params import Pipeline, load_pipeline
+from headrace.pipelines.paths import PipelinePaths, ProjectPaths
+from headrace.pipelines.storage.edit_params import difference, edited, with_values, write
+from headrace.pipelines.storage.processes import Stopped
+from headrace.pipelines.tracking.runs import Status
+from headrace.pipelines.tracking.search_runs import SearchRuns
+from headrace.pipelines.tracking.sweep import owner_tags
+from headrace.pipelines.yaml_dialect import read_text
 
 INTERRUPTED = 128 + signal.SIGINT
 

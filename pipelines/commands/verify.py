@@ -2,8 +2,8 @@
 
 import typer
 
-from pipelines.paths import ProjectPaths
-from pipelines.storage.verify import verify
+from headrace.pipelines.paths import ProjectPaths
+from headrace.pipelines.storage.verify import verify
 
 
 def show_verification(project: ProjectPaths, pipeline: str | None, *, fix: bool) -> int:

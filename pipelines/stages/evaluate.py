@@ -10,18 +10,18 @@ import polars as pl
 import structlog
 from matplotlib.figure import Figure
 
-from components.evaluation import figures
-from components.evaluation.drift import Drift, VersionProfile
-from components.evaluation.generated import development, generated_outcome
-from components.evaluation.judge import train_judge
-from components.evaluation.outcome import Mistake, Outcome, category_outcome, number_outcome, numbers_outcome
-from components.evaluation.profile import profile
-from components.evaluation.report import Report, render
-from components.evaluation.rows import rows_of
-from components.evaluation.tokens import token_outcome
-from components.evaluation.worst import WorstExample, drawn_examples, worst_examples
-from components.examples.held_out import measured_examples
-from components.examples.settings import (
+from headrace.components.evaluation import figures
+from headrace.components.evaluation.drift import Drift, VersionProfile
+from headrace.components.evaluation.generated import development, generated_outcome
+from headrace.components.evaluation.judge import train_judge
+from headrace.components.evaluation.outcome import Mistake, Outcome, category_outcome, number_outcome, numbers_outcome
+from headrace.components.evaluation.profile import profile
+from headrace.components.evaluation.report import Report, render
+from headrace.components.evaluation.rows import rows_of
+from headrace.components.evaluation.tokens import token_outcome
+from headrace.components.evaluation.worst import WorstExample, drawn_examples, worst_examples
+from headrace.components.examples.held_out import measured_examples
+from headrace.components.examples.settings import (
     CategoryLabel,
     GeneratedLabel,
     NextTokenLabel,
@@ -30,19 +30,19 @@ from components.examples.settings import (
     NumbersLabel,
     label_column,
 )
-from components.examples.shards import read_csv, scan
-from components.examples.splits import SPLITS
-from components.models.next_tokens import predict_tokens, text_model
-from components.models.saved import load_model, predict
-from components.numerics import NUMERICS
-from components.training.samples import kept_samples
-from pipelines.artifacts.artifact import file_digest, write_artifact
-from pipelines.artifacts.metrics import MetricsFile
-from pipelines.artifacts.run import RunFile, bound_run, require_same_data
-from pipelines.params import Pipeline
-from pipelines.paths import PipelinePaths
-from pipelines.storage.atomic import replace_file, replace_folder
-from pipelines.storage.inputs import require_inputs
+from headrace.components.examples.shards import read_csv, scan
+from headrace.components.examples.splits import SPLITS
+from headrace.components.models.next_tokens import predict_tokens, text_model
+from headrace.components.models.saved import load_model, predict
+from headrace.components.numerics import NUMERICS
+from headrace.components.training.samples import kept_samples
+from headrace.pipelines.artifacts.artifact import file_digest, write_artifact
+from headrace.pipelines.artifacts.metrics import MetricsFile
+from headrace.pipelines.artifacts.run import RunFile, bound_run, require_same_data
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.storage.atomic import replace_file, replace_folder
+from headrace.pipelines.storage.inputs import require_inputs
 
 log = structlog.get_logger()
 
@@ -236,7 +236,7 @@ def _caption(mistake: Mistake) -> str:
 
 
 def _add_to_mlflow(paths: PipelinePaths, run: RunFile, metrics: Mapping[str, float]) -> None:
-    from pipelines.tracking.runs import add_to_run  # seconds: after everything that may fail
+    from headrace.pipelines.tracking.runs import add_to_run  # seconds: after everything that may fail
 
     add_to_run(
         paths.root,

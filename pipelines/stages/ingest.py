@@ -13,28 +13,28 @@ import numpy as np
 import pyarrow as pa
 import structlog
 
-from components.errors import DataError
-from components.evaluation.drift import VersionProfile, compare
-from components.evaluation.profile import decoded_of, profile_of, summarize_table
-from components.examples import shards
-from components.examples.identity import example_ids
-from components.examples.mixing import Words
-from components.examples.prepare import read
-from components.examples.runs import open_run, plan_shards, read_column, read_ranges
-from components.examples.schema import arrow_schema
-from components.examples.summary import TableSummary, merge_all
-from components.examples.table import RepeatedError, merge_examples, repeated_words
-from components.examples.validation import count_by_reason, require_few_failures
-from components.mapping import Map, map_in_threads, map_to_files
-from components.sources.other_files import worth_a_word
-from components.sources.part import printable
-from components.sources.settings import gives_split
-from pipelines.params import Ingest, Pipeline
-from pipelines.paths import PipelinePaths
-from pipelines.storage.atomic import replace_file, replace_folder
-from pipelines.storage.fetch import sha256_of
-from pipelines.storage.runs import Runs, write_runs
-from pipelines.storage.source import SourcePart, bring_source
+from headrace.components.errors import DataError
+from headrace.components.evaluation.drift import VersionProfile, compare
+from headrace.components.evaluation.profile import decoded_of, profile_of, summarize_table
+from headrace.components.examples import shards
+from headrace.components.examples.identity import example_ids
+from headrace.components.examples.mixing import Words
+from headrace.components.examples.prepare import read
+from headrace.components.examples.runs import open_run, plan_shards, read_column, read_ranges
+from headrace.components.examples.schema import arrow_schema
+from headrace.components.examples.summary import TableSummary, merge_all
+from headrace.components.examples.table import RepeatedError, merge_examples, repeated_words
+from headrace.components.examples.validation import count_by_reason, require_few_failures
+from headrace.components.mapping import Map, map_in_threads, map_to_files
+from headrace.components.sources.other_files import worth_a_word
+from headrace.components.sources.part import printable
+from headrace.components.sources.settings import gives_split
+from headrace.pipelines.params import Ingest, Pipeline
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.storage.atomic import replace_file, replace_folder
+from headrace.pipelines.storage.fetch import sha256_of
+from headrace.pipelines.storage.runs import Runs, write_runs
+from headrace.pipelines.storage.source import SourcePart, bring_source
 
 log = structlog.get_logger()
 

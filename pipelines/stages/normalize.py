@@ -6,20 +6,20 @@ from pathlib import Path
 
 import structlog
 
-from components.examples import shards
-from components.examples.settings import ImageFeature
-from components.examples.split_settings import Split
-from components.mapping import Map, map_in_threads, map_to_files
-from components.transforms.apply import apply
-from components.transforms.check import check
-from components.transforms.fit import fit
-from components.transforms.fitted import FittedBackbone, FittedTable
-from components.transforms.settings import Backbone, Transform
-from pipelines.params import Pipeline
-from pipelines.paths import PipelinePaths
-from pipelines.storage.atomic import replace_folder
-from pipelines.storage.fetch import fetch
-from pipelines.storage.inputs import require_inputs
+from headrace.components.examples import shards
+from headrace.components.examples.settings import ImageFeature
+from headrace.components.examples.split_settings import Split
+from headrace.components.mapping import Map, map_in_threads, map_to_files
+from headrace.components.transforms.apply import apply
+from headrace.components.transforms.check import check
+from headrace.components.transforms.fit import fit
+from headrace.components.transforms.fitted import FittedBackbone, FittedTable
+from headrace.components.transforms.settings import Backbone, Transform
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.storage.atomic import replace_folder
+from headrace.pipelines.storage.fetch import fetch
+from headrace.pipelines.storage.inputs import require_inputs
 
 log = structlog.get_logger()
 
@@ -67,7 +67,7 @@ def _with_weights(
                     folder=paths.weights,
                     aside=paths.refused,
                 )
-                from components.models.backbones import fitted_backbone  # seconds: TensorFlow
+                from headrace.components.models.backbones import fitted_backbone  # seconds: TensorFlow
 
                 weights = file.read_bytes()
                 known = fitted_backbone(backbone, feature, weights=weights)
@@ -80,7 +80,7 @@ def _write_normalized(
 ) -> None:
     examples = shards.read_file(shard)
     if weights is not None:
-        from components.transforms.features import with_features
+        from headrace.components.transforms.features import with_features
 
         examples = with_features(examples, fitted, split=split, weights=weights)
     shards.write_file(apply(examples.lazy(), fitted).collect(), file)

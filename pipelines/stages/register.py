@@ -8,22 +8,22 @@ from functools import partial
 
 import structlog
 
-from components.errors import DataError
-from components.evaluation.anew import evaluate_anew
-from components.evaluation.gate import Decision, check_metrics, decide
-from components.evaluation.judge import train_judge
-from components.examples.held_out import measured_examples
-from components.examples.shards import scan
-from components.numerics import NUMERICS
-from pipelines.artifacts.artifact import file_digest, text_of
-from pipelines.artifacts.metrics import MetricsFile, bound_metrics
-from pipelines.artifacts.registration import RegistrationFile
-from pipelines.artifacts.run import RunFile, bound_run, require_same_data
-from pipelines.params import Pipeline
-from pipelines.paths import PipelinePaths
-from pipelines.storage.atomic import replace_file
-from pipelines.storage.inputs import require_inputs
-from pipelines.tracking.registry import (
+from headrace.components.errors import DataError
+from headrace.components.evaluation.anew import evaluate_anew
+from headrace.components.evaluation.gate import Decision, check_metrics, decide
+from headrace.components.evaluation.judge import train_judge
+from headrace.components.examples.held_out import measured_examples
+from headrace.components.examples.shards import scan
+from headrace.components.numerics import NUMERICS
+from headrace.pipelines.artifacts.artifact import file_digest, text_of
+from headrace.pipelines.artifacts.metrics import MetricsFile, bound_metrics
+from headrace.pipelines.artifacts.registration import RegistrationFile
+from headrace.pipelines.artifacts.run import RunFile, bound_run, require_same_data
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.storage.atomic import replace_file
+from headrace.pipelines.storage.inputs import require_inputs
+from headrace.pipelines.tracking.registry import (
     CHAMPION,
     Version,
     alias_version,
@@ -34,9 +34,9 @@ from pipelines.tracking.registry import (
     tag_version,
     version_file,
 )
-from pipelines.tracking.restore import restore_run
-from pipelines.tracking.runs import knows_run
-from pipelines.tracking.server import tracking_uri
+from headrace.pipelines.tracking.restore import restore_run
+from headrace.pipelines.tracking.runs import knows_run
+from headrace.pipelines.tracking.server import tracking_uri
 
 log = structlog.get_logger()
 

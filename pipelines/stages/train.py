@@ -12,13 +12,13 @@ from typing import Any
 
 import structlog
 
-from components.errors import DataError, TrainingError
-from pipelines.artifacts.artifact import write_artifact
-from pipelines.artifacts.run import RunFile, bound_run, result_digests
-from pipelines.cluster.away import is_away, is_trained, train_away
-from pipelines.cluster.connect import ray_session
-from pipelines.cluster.fit import fit
-from pipelines.cluster.handoff import (
+from headrace.components.errors import DataError, TrainingError
+from headrace.pipelines.artifacts.artifact import write_artifact
+from headrace.pipelines.artifacts.run import RunFile, bound_run, result_digests
+from headrace.pipelines.cluster.away import is_away, is_trained, train_away
+from headrace.pipelines.cluster.connect import ray_session
+from headrace.pipelines.cluster.fit import fit
+from headrace.pipelines.cluster.handoff import (
     Handoff,
     bring_earlier,
     bring_inputs,
@@ -30,17 +30,17 @@ from pipelines.cluster.handoff import (
     publish_run,
     read_handoff,
 )
-from pipelines.cluster.job import TrainJob
-from pipelines.cluster.origin import identity_digest, origin_of, process_tags, training_identity
-from pipelines.cluster.progress import follow
-from pipelines.cluster.results import destinations
-from pipelines.params import Pipeline
-from pipelines.paths import PipelinePaths, ProjectPaths
-from pipelines.storage.atomic import replace_file, replace_folder
-from pipelines.storage.inputs import require_inputs
-from pipelines.tracking.server import check
-from pipelines.tracking.start import fetch_start
-from pipelines.tracking.training_run import TrainingRun, begin, deliver, forget, record_file
+from headrace.pipelines.cluster.job import TrainJob
+from headrace.pipelines.cluster.origin import identity_digest, origin_of, process_tags, training_identity
+from headrace.pipelines.cluster.progress import follow
+from headrace.pipelines.cluster.results import destinations
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.paths import PipelinePaths, ProjectPaths
+from headrace.pipelines.storage.atomic import replace_file, replace_folder
+from headrace.pipelines.storage.inputs import require_inputs
+from headrace.pipelines.tracking.server import check
+from headrace.pipelines.tracking.start import fetch_start
+from headrace.pipelines.tracking.training_run import TrainingRun, begin, deliver, forget, record_file
 
 log = structlog.get_logger()
 

@@ -4,8 +4,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from components.errors import ServiceError
-from pipelines.storage.dvc import environment
+from headrace.components.errors import ServiceError
+from headrace.pipelines.storage.dvc import environment
 
 _GIT_SECONDS = 600
 _DVC_SECONDS = 3600  # a push or a pull of all that a run has made

@@ -10,10 +10,10 @@ from typing import Any
 import structlog
 from pydantic import TypeAdapter
 
-from components.errors import DataError
-from components.mapping import map_in_threads
-from pipelines.storage.atomic import replace_file
-from pipelines.storage.records import read_record
+from headrace.components.errors import DataError
+from headrace.components.mapping import map_in_threads
+from headrace.pipelines.storage.atomic import replace_file
+from headrace.pipelines.storage.records import read_record
 
 _NOTE = ".copies.json"
 _NOTES = TypeAdapter(dict[str, list[Any]])  # what each file was made of, and how it was left

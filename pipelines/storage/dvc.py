@@ -13,12 +13,12 @@ from typing import Any
 
 import psutil
 
-from components.errors import ParamsError, ServiceError, StoreError
-from pipelines.paths import PipelinePaths, ProjectPaths
-from pipelines.storage.atomic import replace_file
-from pipelines.storage.lock import locked
-from pipelines.storage.processes import end_session, guarded_session
-from pipelines.yaml_dialect import read_yaml
+from headrace.components.errors import ParamsError, ServiceError, StoreError
+from headrace.pipelines.paths import PipelinePaths, ProjectPaths
+from headrace.pipelines.storage.atomic import replace_file
+from headrace.pipelines.storage.lock import locked
+from headrace.pipelines.storage.processes import end_session, guarded_session
+from headrace.pipelines.yaml_dialect import read_yaml
 
 LIMIT_SECONDS = 3600  # for a pull of all that a pipeline has; everything else takes seconds
 

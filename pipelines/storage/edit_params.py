@@ -9,11 +9,11 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from components.errors import ParamsError
-from pipelines.mistakes import explain
-from pipelines.params import Pipeline, validated
-from pipelines.storage.atomic import replace_file
-from pipelines.yaml_dialect import Dumper, read_yaml
+from headrace.components.errors import ParamsError
+from headrace.pipelines.mistakes import explain
+from headrace.pipelines.params import Pipeline, validated
+from headrace.pipelines.storage.atomic import replace_file
+from headrace.pipelines.yaml_dialect import Dumper, read_yaml
 
 
 def edited(text: str, pipeline: str, values: Mapping[str, Any]) -> str:

@@ -8,9 +8,9 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from components.errors import ServiceError
-from pipelines.storage.commands import git
-from pipelines.yaml_dialect import read_yaml_file
+from headrace.components.errors import ServiceError
+from headrace.pipelines.storage.commands import git
+from headrace.pipelines.yaml_dialect import read_yaml_file
 
 
 def save_experiment(workspace: Path, name: str) -> None:

@@ -9,12 +9,12 @@ from typing import BinaryIO, NamedTuple
 
 import structlog
 
-from components.errors import DataError, ServiceError
-from components.sources.file import SourceFile
-from components.sources.settings import FileSet
-from pipelines.storage.download import download, keep, recall, too_large
-from pipelines.storage.lock import locked
-from pipelines.storage.regular import open_regular
+from headrace.components.errors import DataError, ServiceError
+from headrace.components.sources.file import SourceFile
+from headrace.components.sources.settings import FileSet
+from headrace.pipelines.storage.download import download, keep, recall, too_large
+from headrace.pipelines.storage.lock import locked
+from headrace.pipelines.storage.regular import open_regular
 
 _CHUNK_BYTES = 1 << 22
 _TICK_NS = 100_000_000

@@ -8,15 +8,15 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 
-from components.errors import DataError, ServiceError
-from components.mapping import map_in_threads
-from components.sources import tar_headers
-from components.sources.file import IMAGE_SUFFIXES
-from components.sources.other_files import OtherFiles, worth_a_word
-from components.sources.partitions import matching_files
-from components.sources.settings import FileSet
-from pipelines.storage.copies import Copy
-from pipelines.storage.objects import Storage, open_storage
+from headrace.components.errors import DataError, ServiceError
+from headrace.components.mapping import map_in_threads
+from headrace.components.sources import tar_headers
+from headrace.components.sources.file import IMAGE_SUFFIXES
+from headrace.components.sources.other_files import OtherFiles, worth_a_word
+from headrace.components.sources.partitions import matching_files
+from headrace.components.sources.settings import FileSet
+from headrace.pipelines.storage.copies import Copy
+from headrace.pipelines.storage.objects import Storage, open_storage
 
 _FAST_SECONDS = 0.0002  # for an object, written too: readers that wait for Python's lock would take longer
 _PATIENCE_SECONDS = 0.1

@@ -6,8 +6,8 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from components.errors import ParamsError
-from pipelines.yaml_dialect import read_text, read_yaml
+from headrace.components.errors import ParamsError
+from headrace.pipelines.yaml_dialect import read_text, read_yaml
 
 StageGraph = dict[str, tuple[str, ...]]
 

@@ -1,7 +1,7 @@
 """What each stage reads of those before it: a stage that is run too early says which command comes first."""
 
-from components.errors import DataError
-from pipelines.paths import PipelinePaths
+from headrace.components.errors import DataError
+from headrace.pipelines.paths import PipelinePaths
 
 # In the order of the stages, each artifact with the stage that writes it.
 _WRITTEN_BY = {

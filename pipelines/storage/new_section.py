@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from components.errors import ParamsError
-from pipelines.yaml_dialect import Dumper, read_yaml
+from headrace.components.errors import ParamsError
+from headrace.pipelines.yaml_dialect import Dumper, read_yaml
 
 _WIDTH = 120
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
-from components.errors import ParamsError, ServiceError
-from pipelines.storage.atomic import replace_file
-from pipelines.storage.regular import open_regular, require_regular
+from headrace.components.errors import ParamsError, ServiceError
+from headrace.pipelines.storage.atomic import replace_file
+from headrace.pipelines.storage.regular import open_regular, require_regular
 
 CONNECT_TIMEOUT_SECONDS = 10
 READ_TIMEOUT_SECONDS = 60

@@ -11,8 +11,8 @@ from typing import Any
 
 import httpx
 
-from components.errors import ServiceError
-from components.sources.file import SourceFile
+from headrace.components.errors import ServiceError
+from headrace.components.sources.file import SourceFile
 
 SILENCE_SECONDS = 30.0  # without a byte
 _S3_CHUNK_BYTES = 1 << 16

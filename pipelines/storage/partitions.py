@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from components.errors import DataError
-from components.sources.partitions import (
+from headrace.components.errors import DataError
+from headrace.components.sources.partitions import (
     Files,
     common_prefix,
     describe,
@@ -12,10 +12,10 @@ from components.sources.partitions import (
     missing_partitions,
     within,
 )
-from components.sources.settings import Interval, Partitions
-from pipelines.storage.copies import bring_copies
-from pipelines.storage.file_sets import copied
-from pipelines.storage.objects import open_storage
+from headrace.components.sources.settings import Interval, Partitions
+from headrace.pipelines.storage.copies import bring_copies
+from headrace.pipelines.storage.file_sets import copied
+from headrace.pipelines.storage.objects import open_storage
 
 
 def are_there(partitions: Partitions, interval: Interval | None) -> bool:

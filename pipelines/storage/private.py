@@ -6,7 +6,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from components.errors import ServiceError
+from headrace.components.errors import ServiceError
 
 ANY = stat.S_IRWXG | stat.S_IRWXO
 WRITE = stat.S_IWOTH

@@ -7,10 +7,10 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
 
-from components.errors import ServiceError
-from components.settings import Settings
-from pipelines.storage.atomic import replace_folder
-from pipelines.storage.objects import Storage
+from headrace.components.errors import ServiceError
+from headrace.components.settings import Settings
+from headrace.pipelines.storage.atomic import replace_folder
+from headrace.pipelines.storage.objects import Storage
 
 MANIFEST = "published.json"
 THREADS = 4

@@ -5,12 +5,12 @@ from functools import partial
 
 import structlog
 
-from components.examples.prepare import Block
-from components.examples.settings import ExampleSchema
-from components.sources.json_lines import json_blocks
-from components.sources.parquet import parquet_blocks
-from components.sources.settings import JsonLinesSource, ParquetSource, TextSource
-from components.sources.text import check_columns, text_blocks
+from headrace.components.examples.prepare import Block
+from headrace.components.examples.settings import ExampleSchema
+from headrace.components.sources.json_lines import json_blocks
+from headrace.components.sources.parquet import parquet_blocks
+from headrace.components.sources.settings import JsonLinesSource, ParquetSource, TextSource
+from headrace.components.sources.text import check_columns, text_blocks
 
 RowSource = ParquetSource | JsonLinesSource | TextSource
 

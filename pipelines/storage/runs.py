@@ -14,18 +14,18 @@ import polars as pl
 import structlog
 from pydantic import Field
 
-from components.examples.mixing import Words
-from components.examples.prepare import Block, Prepared, prepare
-from components.examples.runs import RANGES
-from components.examples.settings import ExampleSchema
-from components.examples.shards import scan_files
-from components.examples.validation import REJECTED
-from components.mapping import Map, map_to_files
-from components.settings import Settings
-from components.sources.part import RowError
-from pipelines.storage.atomic import replace_file
-from pipelines.storage.fetch import sha256_of
-from pipelines.storage.source import SourcePart
+from headrace.components.examples.mixing import Words
+from headrace.components.examples.prepare import Block, Prepared, prepare
+from headrace.components.examples.runs import RANGES
+from headrace.components.examples.settings import ExampleSchema
+from headrace.components.examples.shards import scan_files
+from headrace.components.examples.validation import REJECTED
+from headrace.components.mapping import Map, map_to_files
+from headrace.components.settings import Settings
+from headrace.components.sources.part import RowError
+from headrace.pipelines.storage.atomic import replace_file
+from headrace.pipelines.storage.fetch import sha256_of
+from headrace.pipelines.storage.source import SourcePart
 
 _FORMAT = 1  # of a run; another number makes all of them anew
 _SUMMARY = "part.json"
@@ -76,7 +76,7 @@ class Runs:
 
     @property
     def rejected(self) -> pl.LazyFrame:
-        """The rows that do not fit the schema; see `components.examples.validation.REJECTED`."""
+        """The rows that do not fit the schema; see `headrace.components.examples.validation.REJECTED`."""
         files = [file for folder in self._folders for file in sorted(folder.glob("rejected-*.parquet"))]
         return scan_files(files) if files else pl.LazyFrame(schema=REJECTED)
 

@@ -7,21 +7,21 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from components.errors import ParamsError
-from components.examples import shards
-from components.examples.prepare import Block
-from components.examples.settings import ExampleSchema, ImageFeature
-from components.sources.bundled import read_digits
-from components.sources.delimited import delimited_blocks, read_delimited_part, read_layout
-from components.sources.file import SourceFile
-from components.sources.generated import generated_lines
-from components.sources.generated_settings import GeneratedSource
-from components.sources.idx import read_idx_part
-from components.sources.images import check_columns, class_names, image_blocks, read_labels
-from components.sources.json_lines import json_blocks
-from components.sources.other_files import OtherFiles
-from components.sources.part import RawPart, image_and_class
-from components.sources.settings import (
+from headrace.components.errors import ParamsError
+from headrace.components.examples import shards
+from headrace.components.examples.prepare import Block
+from headrace.components.examples.settings import ExampleSchema, ImageFeature
+from headrace.components.sources.bundled import read_digits
+from headrace.components.sources.delimited import delimited_blocks, read_delimited_part, read_layout
+from headrace.components.sources.file import SourceFile
+from headrace.components.sources.generated import generated_lines
+from headrace.components.sources.generated_settings import GeneratedSource
+from headrace.components.sources.idx import read_idx_part
+from headrace.components.sources.images import check_columns, class_names, image_blocks, read_labels
+from headrace.components.sources.json_lines import json_blocks
+from headrace.components.sources.other_files import OtherFiles
+from headrace.components.sources.part import RawPart, image_and_class
+from headrace.components.sources.settings import (
     BundledSource,
     DelimitedPart,
     DelimitedSource,
@@ -36,13 +36,13 @@ from components.sources.settings import (
     TableSource,
     TextSource,
 )
-from pipelines.paths import PipelinePaths
-from pipelines.storage.atomic import replace_folder
-from pipelines.storage.copies import bring_copies
-from pipelines.storage.fetch import fetch, located
-from pipelines.storage.file_sets import copied_files, packed_images
-from pipelines.storage.partitions import fetch_partitions
-from pipelines.storage.row_files import RowSource, reading_of
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.storage.atomic import replace_folder
+from headrace.pipelines.storage.copies import bring_copies
+from headrace.pipelines.storage.fetch import fetch, located
+from headrace.pipelines.storage.file_sets import copied_files, packed_images
+from headrace.pipelines.storage.partitions import fetch_partitions
+from headrace.pipelines.storage.row_files import RowSource, reading_of
 
 
 @dataclass(frozen=True)

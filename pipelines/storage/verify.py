@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from components.errors import ServiceError
-from pipelines.storage.dvc import check_lock_file
+from headrace.components.errors import ServiceError
+from headrace.pipelines.storage.dvc import check_lock_file
 
 State = Literal["whole", "damaged", "missing"]
 

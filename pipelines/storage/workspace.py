@@ -18,16 +18,16 @@ from typing import Any
 
 import structlog
 
-from components.errors import ServiceError
-from pipelines.overridable import require_open
-from pipelines.params import Pipeline, load_pipeline
-from pipelines.paths import ProjectPaths
-from pipelines.storage.commands import dvc, git
-from pipelines.storage.dvc import config
-from pipelines.storage.edit_params import edited, write
-from pipelines.storage.experiments import save_experiment, take_over_experiment
-from pipelines.storage.private import make_private
-from pipelines.yaml_dialect import read_text
+from headrace.components.errors import ServiceError
+from headrace.pipelines.overridable import require_open
+from headrace.pipelines.params import Pipeline, load_pipeline
+from headrace.pipelines.paths import ProjectPaths
+from headrace.pipelines.storage.commands import dvc, git
+from headrace.pipelines.storage.dvc import config
+from headrace.pipelines.storage.edit_params import edited, write
+from headrace.pipelines.storage.experiments import save_experiment, take_over_experiment
+from headrace.pipelines.storage.private import make_private
+from headrace.pipelines.yaml_dialect import read_text
 
 _UNFINISHED = ".part-"
 _ABANDONED_SECONDS = 3600  # after which a folder that is not finished is nobody's
@@ -85,7 +85,12 @@ def commit_of(workspace: Path) -> str:
 
 
 def variables_of(workspace: Path) -> dict[str, str]:
-    """Return the environment variables by which stages run the commit's code, and not that of the installed project."""
+    """Environment variables by which the stages of Headrace's own repository run the code of the commit.
+
+    In any other project Headrace is what is installed.
+    """
+    if not (workspace / "headrace" / "__init__.py").is_file():
+        return {}
     return {"PYTHONPATH": os.pathsep.join(filter(None, [str(workspace), os.environ.get("PYTHONPATH")]))}
 
 

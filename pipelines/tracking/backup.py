@@ -18,13 +18,13 @@ from urllib.parse import unquote, urlsplit
 import structlog
 from pydantic import ValidationError
 
-from components.errors import DataError, ParamsError, StoreError
-from components.settings import Settings
-from pipelines.storage.atomic import replace_file
-from pipelines.tracking.journal import Move, keep_move, move_of, moves
-from pipelines.tracking.packaging import MODEL_FILE
-from pipelines.tracking.server import address_of, database_of, home_of, tracking_uri
-from pipelines.tracking.store import Seen, check_store, note_file, write_note
+from headrace.components.errors import DataError, ParamsError, StoreError
+from headrace.components.settings import Settings
+from headrace.pipelines.storage.atomic import replace_file
+from headrace.pipelines.tracking.journal import Move, keep_move, move_of, moves
+from headrace.pipelines.tracking.packaging import MODEL_FILE
+from headrace.pipelines.tracking.server import address_of, database_of, home_of, tracking_uri
+from headrace.pipelines.tracking.store import Seen, check_store, note_file, write_note
 
 _MANIFEST, _DATABASE, _ARTIFACTS, _RUNS, _JOURNAL = "manifest.json", "mlflow.db", "mlartifacts", "runs", "aliases.jsonl"
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
-from components.settings import Settings
-from pipelines.tracking.server import home_of
+from headrace.components.settings import Settings
+from headrace.pipelines.tracking.server import home_of
 
 _TAG = "headrace.alias."  # and the time: of the version that the alias moved to
 _MAX_WHY = 1000  # a tag of MLflow has 8000 characters

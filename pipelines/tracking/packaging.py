@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import yaml
 
-from components.examples.settings import (
+from headrace.components.examples.settings import (
     CategoryFeature,
     CategoryLabel,
     Feature,
@@ -20,9 +20,9 @@ from components.examples.settings import (
     TextFeature,
     label_width,
 )
-from components.models.generated import NOISE, normal_noise
-from components.models.inputs import model_inputs
-from pipelines.artifacts.artifact import file_digest
+from headrace.components.models.generated import NOISE, normal_noise
+from headrace.components.models.inputs import model_inputs
+from headrace.pipelines.artifacts.artifact import file_digest
 
 if TYPE_CHECKING:
     from mlflow.models import Model, ModelSignature

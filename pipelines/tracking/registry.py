@@ -12,15 +12,15 @@ from urllib.parse import unquote, urlsplit
 
 import polars as pl
 
-from components.errors import DataError, ServiceError
-from components.examples.settings import Feature, Label
-from pipelines.artifacts.artifact import file_digest
-from pipelines.paths import ProjectPaths
-from pipelines.storage.atomic import replace_file
-from pipelines.tracking.journal import keep_move, move_of
-from pipelines.tracking.packaging import MODEL_FILE, package
-from pipelines.tracking.server import address_of, asking, connect
-from pipelines.tracking.sweep import owner_tags
+from headrace.components.errors import DataError, ServiceError
+from headrace.components.examples.settings import Feature, Label
+from headrace.pipelines.artifacts.artifact import file_digest
+from headrace.pipelines.paths import ProjectPaths
+from headrace.pipelines.storage.atomic import replace_file
+from headrace.pipelines.tracking.journal import keep_move, move_of
+from headrace.pipelines.tracking.packaging import MODEL_FILE, package
+from headrace.pipelines.tracking.server import address_of, asking, connect
+from headrace.pipelines.tracking.sweep import owner_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

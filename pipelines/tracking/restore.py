@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import structlog
 
-from components.examples.shards import read_csv
-from pipelines.artifacts.run import RunFile
-from pipelines.paths import PipelinePaths
-from pipelines.tracking.runs import add_to_run, close_run, log_epoch, open_run
+from headrace.components.examples.shards import read_csv
+from headrace.pipelines.artifacts.run import RunFile
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.tracking.runs import add_to_run, close_run, log_epoch, open_run
 
 log = structlog.get_logger()
 

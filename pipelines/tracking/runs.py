@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal
 
 import structlog
 
-from components.errors import ServiceError
-from components.redaction import redacted
-from pipelines.tracking.server import artifact_location, asking, connect, is_missing
+from headrace.components.errors import ServiceError
+from headrace.components.redaction import redacted
+from headrace.pipelines.tracking.server import artifact_location, asking, connect, is_missing
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -8,10 +8,10 @@ from pathlib import Path
 import structlog
 from pydantic import TypeAdapter
 
-from components.errors import ServiceError
-from pipelines.storage.atomic import replace_file
-from pipelines.storage.records import read_record
-from pipelines.tracking.runs import Status, add_to_run, close_run, continue_run, log_epoch, open_run
+from headrace.components.errors import ServiceError
+from headrace.pipelines.storage.atomic import replace_file
+from headrace.pipelines.storage.records import read_record
+from headrace.pipelines.tracking.runs import Status, add_to_run, close_run, continue_run, log_epoch, open_run
 
 PARENT_TAG = "mlflow.parentRunId"  # by which MLflow shows one run below another
 RETRY_SECONDS = 60.0

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.errors import ServiceError
-from components.redaction import redacted
-from pipelines.paths import ProjectPaths
-from pipelines.tracking.store import check_store, open_store
+from headrace.components.errors import ServiceError
+from headrace.components.redaction import redacted
+from headrace.pipelines.paths import ProjectPaths
+from headrace.pipelines.tracking.store import check_store, open_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import structlog
 
-from components.errors import DataError, ParamsError, ServiceError
-from pipelines.params import Pipeline
-from pipelines.paths import PipelinePaths, ProjectPaths
-from pipelines.storage.atomic import replace_folder
-from pipelines.storage.commands import git
-from pipelines.storage.dvc import get
-from pipelines.tracking.registry import model_file
+from headrace.components.errors import DataError, ParamsError, ServiceError
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.paths import PipelinePaths, ProjectPaths
+from headrace.pipelines.storage.atomic import replace_folder
+from headrace.pipelines.storage.commands import git
+from headrace.pipelines.storage.dvc import get
+from headrace.pipelines.tracking.registry import model_file
 
 ALIAS_MARK = "@"
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
-from components.errors import ServiceError, StoreError
-from components.settings import Settings
-from pipelines.storage.atomic import replace_file
+from headrace.components.errors import ServiceError, StoreError
+from headrace.components.settings import Settings
+from headrace.pipelines.storage.atomic import replace_file
 
 _LONGEST_PATH_BYTES = 504  # SQLite's 512 without "-journal"
 

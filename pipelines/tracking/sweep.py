@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import psutil
 
-from components.errors import ParamsError, ServiceError
-from pipelines.tracking.runs import Status, close_run
-from pipelines.tracking.search_runs import PARENT_TAG
-from pipelines.tracking.server import address_of, asking, connect
+from headrace.components.errors import ParamsError, ServiceError
+from headrace.pipelines.tracking.runs import Status, close_run
+from headrace.pipelines.tracking.search_runs import PARENT_TAG
+from headrace.pipelines.tracking.server import address_of, asking, connect
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pipelines.tracking.server import asking, connect
-from pipelines.tracking.sweep import EXPERIMENTS, process_ended
+from headrace.pipelines.tracking.server import asking, connect
+from headrace.pipelines.tracking.sweep import EXPERIMENTS, process_ended
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

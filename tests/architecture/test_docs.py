@@ -17,8 +17,8 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from components.models.classifier_settings import Classifier
-from pipelines.params import Pipeline, list_pipelines, load_pipeline
+from headrace.components.models.classifier_settings import Classifier
+from headrace.pipelines.params import Pipeline, list_pipelines, load_pipeline
 
 HEADING = re.compile(r"^#+ .*\(`(\w+)`\)$", re.MULTILINE)
 ROW = re.compile(r"^\| `(\w+)` \| (.*?) \| (.*?) \| (.*?) \|$", re.MULTILINE)

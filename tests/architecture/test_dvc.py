@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 import pytest
 import yaml
 
-from pipelines.identity import lock_text, pinned
-from pipelines.params import load_pipeline
-from pipelines.paths import PipelinePaths
+from headrace.pipelines.identity import lock_text, pinned
+from headrace.pipelines.params import load_pipeline
+from headrace.pipelines.paths import PipelinePaths
 
 ROOT = Path(__file__).parents[2]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MODULES = [
     ".".join(file.relative_to(ROOT).with_suffix("").parts)
-    for package in ("components", "pipelines", "infra")
+    for package in ("headrace/components", "headrace/pipelines", "infra")
     for file in sorted((ROOT / package).rglob("*.py"))
     if re.search(r"^\s*>>> ", file.read_text(encoding="utf-8"), re.MULTILINE)
 ]

@@ -37,7 +37,7 @@ def test_modules_import_only_what_lies_below_them(repository: Path) -> None:
 
 
 def test_dags_know_only_airflow_and_its_room(repository: Path) -> None:
-    allowed = ("airflow.sdk", "pipelines.airflow", "pathlib", "datetime", "__future__")
+    allowed = ("airflow.sdk", "headrace.pipelines.airflow", "pathlib", "datetime", "__future__")
     for file in (repository / "dags").rglob("*.py"):
         imported = [
             node.module or "" for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)
@@ -71,7 +71,9 @@ def test_modules_have_names_that_say_something(repository: Path) -> None:
     assert [str(file) for file in modules(repository) if file.stem in FORBIDDEN_NAMES] == []
 
 
-@pytest.mark.parametrize("module", ["pipelines.__main__", "pipelines.params", "pipelines.storage.graph"])
+@pytest.mark.parametrize(
+    "module", ["headrace.pipelines.__main__", "headrace.pipelines.params", "headrace.pipelines.storage.graph"]
+)
 def test_light_modules_load_nothing_heavy(module: str) -> None:
     # `headrace --help`, every stage that DVC starts, and Airflow's parser pay for what these load.
     code = f"import sys, {module}; print(*sorted(set({HEAVY}) & set(sys.modules)))"

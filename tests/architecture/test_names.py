@@ -5,8 +5,8 @@ from pathlib import Path
 import typer
 import yaml
 
-from pipelines.__main__ import app
-from pipelines.params import Pipeline
+from headrace.pipelines.__main__ import app
+from headrace.pipelines.params import Pipeline
 
 STAGES = {"ingest", "normalize", "split", "train", "evaluate", "register"}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from pipelines.__main__ import app
+from headrace.pipelines.__main__ import app
 
 SETTING = re.compile(r"\b(HEADRACE_[A-Z][A-Z_]*|MLFLOW_TRACKING_URI|RAY_ADDRESS|NO_COLOR)\b")
 

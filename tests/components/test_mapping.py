@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from components.mapping import map_in_threads, map_to_files
+from headrace.components.mapping import map_in_threads, map_to_files
 
 
 def shout(word: str, file: Path) -> int:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from components.errors import DataError, ParamsError, ServiceError
-from components.redaction import redacted
+from headrace.components.errors import DataError, ParamsError, ServiceError
+from headrace.components.redaction import redacted
 
 SECRET_KEYS = [
     *("X-Amz-Signature", "X-Amz-Credential", "X-Amz-Security-Token", "AWSAccessKeyId", "Signature"),

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field, ValidationError
 
-from components.settings import Settings
+from headrace.components.settings import Settings
 
 
 class Inner(Settings):
@@ -67,7 +67,7 @@ def scalars(schema: Any) -> list[dict[str, Any]]:
 
 
 def test_every_scalar_of_params_yaml_is_strict():
-    from pipelines.params import Pipeline
+    from headrace.pipelines.params import Pipeline
 
     found = scalars(Pipeline.__pydantic_core_schema__)
     assert len(found) > 100

@@ -11,11 +11,11 @@ import polars as pl
 import pytest
 import yaml
 
-from pipelines.params import Pipeline
-from pipelines.paths import PipelinePaths
-from pipelines.stages.ingest import ingest
-from pipelines.stages.normalize import normalize
-from pipelines.stages.split import split
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.stages.ingest import ingest
+from headrace.pipelines.stages.normalize import normalize
+from headrace.pipelines.stages.split import split
 
 
 def _section(titanic: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:

@@ -28,18 +28,18 @@ RUN = """
 import json, os, sys
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 from pathlib import Path
-from components.training.feeding.columns import Columns, load_split
-from components.training.loop import Worker, train_worker
-from components.training.observer import Observer
-from components.training.restored import restored_model
-from components.transforms.fitted import FittedTable
-from pipelines.params import load_pipeline
-from pipelines.paths import PipelinePaths
-from pipelines.stages.evaluate import answers, measured, outcome_of
-from pipelines.stages.ingest import ingest
-from pipelines.stages.normalize import normalize
-from pipelines.stages.split import split
-from pipelines.storage.edit_params import with_values
+from headrace.components.training.feeding.columns import Columns, load_split
+from headrace.components.training.loop import Worker, train_worker
+from headrace.components.training.observer import Observer
+from headrace.components.training.restored import restored_model
+from headrace.components.transforms.fitted import FittedTable
+from headrace.pipelines.params import load_pipeline
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.stages.evaluate import answers, measured, outcome_of
+from headrace.pipelines.stages.ingest import ingest
+from headrace.pipelines.stages.normalize import normalize
+from headrace.pipelines.stages.split import split
+from headrace.pipelines.storage.edit_params import with_values
 
 found = {}
 for name, values in json.loads(sys.argv[2]).items():

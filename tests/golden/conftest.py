@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from components.numerics import NUMERICS
+from headrace.components.numerics import NUMERICS
 
 FILE = Path(__file__).with_name("outputs.json")
 Check = Callable[[str, str, Any], None]

@@ -11,24 +11,24 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from components.evaluation.gate import decide
-from components.evaluation.settings import Threshold
-from components.examples.shards import scan
-from components.examples.splits import SPLITS
-from components.models.saved import load_model
-from components.training.checkpoints import Checkpoint
-from components.training.loop import Worker, train_worker
-from components.training.observer import Observer
-from components.transforms.fitted import FittedTable
-from pipelines.cluster.columns import remove_columns, split_columns, validation_columns
-from pipelines.cluster.job import TrainJob
-from pipelines.cluster.worker import _save_model
-from pipelines.params import Pipeline
-from pipelines.paths import PipelinePaths
-from pipelines.stages.evaluate import outcome_of
-from pipelines.stages.ingest import ingest
-from pipelines.stages.normalize import normalize
-from pipelines.stages.split import split
+from headrace.components.evaluation.gate import decide
+from headrace.components.evaluation.settings import Threshold
+from headrace.components.examples.shards import scan
+from headrace.components.examples.splits import SPLITS
+from headrace.components.models.saved import load_model
+from headrace.components.training.checkpoints import Checkpoint
+from headrace.components.training.loop import Worker, train_worker
+from headrace.components.training.observer import Observer
+from headrace.components.transforms.fitted import FittedTable
+from headrace.pipelines.cluster.columns import remove_columns, split_columns, validation_columns
+from headrace.pipelines.cluster.job import TrainJob
+from headrace.pipelines.cluster.worker import _save_model
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.stages.evaluate import outcome_of
+from headrace.pipelines.stages.ingest import ingest
+from headrace.pipelines.stages.normalize import normalize
+from headrace.pipelines.stages.split import split
 
 Check = Callable[[str, str, Any], None]
 TRAIN = {"optimizer": {"kind": "adam", "learning_rate": 0.01}, "global_batch_size": 16, "epochs": 2, "seed": 3}
@@ -195,7 +195,7 @@ def test_the_gate_decides_as_its_version_decides(check: Check):
 
 
 def test_golden_outputs_are_of_todays_versions():
-    from components.numerics import NUMERICS
+    from headrace.components.numerics import NUMERICS
 
     kept = json.loads(Path(__file__).with_name("outputs.json").read_text(encoding="utf-8"))
     assert {name for name, one in kept.items() if one["version"] != NUMERICS[name.split("/")[0]]} == set()

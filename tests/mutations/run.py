@@ -82,9 +82,9 @@ def _copy(folder: Path) -> Path:
     )
     project = folder / "project"
     for name in filter(None, listed.stdout.decode().split("\0")):
-        if (ROOT / name).is_file():
+        if (ROOT / name).is_file() or (ROOT / name).is_symlink():
             (project / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, project / name)
+            shutil.copy2(ROOT / name, project / name, follow_symlinks=False)
     return project
 
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from components.errors import ServiceError
-from pipelines.cluster.jobs import Cluster, RayJobs
-from pipelines.tracking.runs import add_to_run, open_run
-from pipelines.tracking.server import connect
+from headrace.components.errors import ServiceError
+from headrace.pipelines.cluster.jobs import Cluster, RayJobs
+from headrace.pipelines.tracking.runs import add_to_run, open_run
+from headrace.pipelines.tracking.server import connect
 
 TOKEN = "0123456789abcdef" * 4
 

@@ -4,11 +4,11 @@ import platform
 
 import pytest
 
-from components import numerics
-from components.errors import ParamsError
-from components.numerics import NUMERICS, PACKAGES
-from pipelines import identity
-from pipelines.identity import installed, pinned, require_lock, write_lock
+from headrace.components import numerics
+from headrace.components.errors import ParamsError
+from headrace.components.numerics import NUMERICS, PACKAGES
+from headrace.pipelines import identity
+from headrace.pipelines.identity import installed, pinned, require_lock, write_lock
 
 
 def test_a_lock_that_was_just_written_is_true(tmp_path):
@@ -38,7 +38,7 @@ def test_other_numerics_are_refused(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("constant", ["GOLDEN", "MULTIPLIERS", "SHIFTS"])
 def test_a_changed_constant_of_the_mixing_is_refused_by_every_stage(tmp_path, monkeypatch, constant):
-    from components.examples import mixing
+    from headrace.components.examples import mixing
 
     write_lock(tmp_path)
     present = getattr(mixing, constant)

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
-from components.errors import ParamsError
-from pipelines.overridable import OPEN_KEYS, Leaf, is_listed, is_open, leaves, require_open
-from pipelines.params import Normalize, Pipeline, Train, load_pipeline
-from pipelines.storage.edit_params import with_values
+from headrace.components.errors import ParamsError
+from headrace.pipelines.overridable import OPEN_KEYS, Leaf, is_listed, is_open, leaves, require_open
+from headrace.pipelines.params import Normalize, Pipeline, Train, load_pipeline
+from headrace.pipelines.storage.edit_params import with_values
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 # Open text: each is looked up among names that the project has, none is a place.
@@ -89,7 +89,7 @@ def test_a_new_setting_is_closed():
 
 @pytest.mark.parametrize("name", ["titanic", "shakespeare", "flowers"])
 def test_every_place_is_open_or_refused_by_both_ways_in(name):
-    from pipelines.airflow.form import overrides_of, run_params
+    from headrace.pipelines.airflow.form import overrides_of, run_params
 
     pipeline = load_pipeline(PARAMS, name)
     fields = {place: param.value for place, param in run_params(pipeline).items()}

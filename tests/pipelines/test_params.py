@@ -3,8 +3,8 @@
 import pytest
 import yaml
 
-from components.errors import ParamsError
-from pipelines.params import list_pipelines, load_pipeline, with_workers
+from headrace.components.errors import ParamsError
+from headrace.pipelines.params import list_pipelines, load_pipeline, with_workers
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from components.errors import ParamsError
-from pipelines.mistakes import explain
-from pipelines.params import Pipeline, load_pipeline, validated
-from pipelines.storage.edit_params import with_values
+from headrace.components.errors import ParamsError
+from headrace.pipelines.mistakes import explain
+from headrace.pipelines.params import Pipeline, load_pipeline, validated
+from headrace.pipelines.storage.edit_params import with_values
 
 SMALL = """\
 pipelines: [small]
@@ -97,7 +97,7 @@ def test_the_command_line_ends_with_2_and_one_line(tmp_path, repository, kind):
     content, message = BYTES[kind]
     (tmp_path / "params.yaml").write_bytes(content)
     ended = subprocess.run(
-        [sys.executable, "-m", "pipelines", "ingest", "small"],
+        [sys.executable, "-m", "headrace", "ingest", "small"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(repository)},
         capture_output=True,
@@ -132,7 +132,7 @@ def test_what_airflow_and_a_search_give_is_as_strict(tmp_path):
 
 
 def test_text_that_another_yaml_would_take_for_a_number_is_written_in_quotes(tmp_path):
-    from pipelines.storage.edit_params import edited
+    from headrace.pipelines.storage.edit_params import edited
 
     for value in ("010", "1e3", "yes", "2026-01-01", "1:30", "null", "0o7"):
         text = edited(SMALL, "small", {"description": value})

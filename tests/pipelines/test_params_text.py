@@ -5,8 +5,8 @@ from copy import deepcopy
 import pytest
 import yaml
 
-from components.errors import ParamsError
-from pipelines.params import load_pipeline
+from headrace.components.errors import ParamsError
+from headrace.pipelines.params import load_pipeline
 
 NUMBER_LABEL = {"type": "number", "name": "length"}
 TEXT = {"type": "text", "length": 100}

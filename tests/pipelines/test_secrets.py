@@ -19,7 +19,7 @@ def test_a_stage_that_can_not_use_an_address_does_not_quote_its_secret(tmp_path,
     params["titanic"]["ingest"]["source"] = {"kind": "delimited", "dataset": "x", "parts": [{"files": [file]}]}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     ended = subprocess.run(
-        [sys.executable, "-m", "pipelines", "ingest", "titanic"],
+        [sys.executable, "-m", "headrace", "ingest", "titanic"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(repository)},
         capture_output=True,
@@ -36,7 +36,7 @@ def test_a_stage_that_can_not_use_an_address_does_not_quote_its_secret(tmp_path,
 
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_logs_and_tracebacks_hide_it(capsys, address):
-    from pipelines.__main__ import _show_traceback, configure_logging
+    from headrace.pipelines.__main__ import _show_traceback, configure_logging
 
     configure_logging()
     structlog.get_logger().warning("asked", url=address, several=[address])
@@ -51,8 +51,8 @@ def test_logs_and_tracebacks_hide_it(capsys, address):
 
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_mlflows_parameters_and_tags_hide_it(project_root, address):
-    from pipelines.tracking.runs import close_run, open_run
-    from pipelines.tracking.server import connect
+    from headrace.pipelines.tracking.runs import close_run, open_run
+    from headrace.pipelines.tracking.server import connect
 
     run_id = open_run(project_root, experiment="x", run_name="x", tags={"from": address}, params={"a": {"b": address}})
     close_run(project_root, run_id, status="FAILED", reason=f"can't read {address}")
@@ -64,7 +64,7 @@ def test_mlflows_parameters_and_tags_hide_it(project_root, address):
 
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_airflow_is_told_without_it(address):
-    from pipelines.airflow.causes import stage_failed
+    from headrace.pipelines.airflow.causes import stage_failed
 
     failed = stage_failed("ingest@x", output=[f"error: can't read {address}"], exit_code=75)
     assert "127.0.0.1:1/x.csv" in str(failed)
@@ -72,8 +72,8 @@ def test_airflow_is_told_without_it(address):
 
 
 def test_what_is_found_is_shortened_after_its_secrets_are_out(tmp_path, repository):
-    from components.errors import ParamsError
-    from pipelines.params import load_pipeline
+    from headrace.components.errors import ParamsError
+    from headrace.pipelines.params import load_pipeline
 
     params = yaml.safe_load((repository / "params.yaml").read_text(encoding="utf-8"))
     params["digits"]["train"]["epochs"] = "x" * 190 + f" https://ann:{SECRET * 9}@host/x"
@@ -85,9 +85,9 @@ def test_what_is_found_is_shortened_after_its_secrets_are_out(tmp_path, reposito
 
 
 def test_doctor_hides_those_of_the_environment(tmp_path, monkeypatch, capsys):
-    from pipelines.commands import checks
-    from pipelines.commands.doctor import _print
-    from pipelines.paths import ProjectPaths
+    from headrace.pipelines.commands import checks
+    from headrace.pipelines.commands.doctor import _print
+    from headrace.pipelines.paths import ProjectPaths
 
     monkeypatch.setenv("RAY_ADDRESS", f"ray://ann:{SECRET}@127.0.0.1:1")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://ann:{SECRET}@127.0.0.1:1/?token={SECRET}")
@@ -100,8 +100,8 @@ def test_doctor_hides_those_of_the_environment(tmp_path, monkeypatch, capsys):
 
 
 def test_dvc_and_git_hide_those_of_remotes(tmp_path):
-    from components.errors import ServiceError
-    from pipelines.storage.commands import git
+    from headrace.components.errors import ServiceError
+    from headrace.pipelines.storage.commands import git
 
     with pytest.raises(ServiceError) as raised:
         git(tmp_path, "clone", "--quiet", f"http://ann:{SECRET}@127.0.0.1:1/x.git?token={SECRET}")

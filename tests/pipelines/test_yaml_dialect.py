@@ -9,8 +9,8 @@ from dvc.utils.serialize import parse_yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from components.errors import ParamsError
-from pipelines.yaml_dialect import read_yaml, read_yaml_file
+from headrace.components.errors import ParamsError
+from headrace.pipelines.yaml_dialect import read_yaml, read_yaml_file
 
 # (text, what it means): as people mean it, and as DVC reads it
 MEANINGS = [

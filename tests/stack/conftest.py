@@ -21,8 +21,8 @@ import psutil
 import pytest
 import yaml
 
+from headrace.pipelines.storage.workspace import _slug
 from infra.stack.supervisor import read_record
-from pipelines.storage.workspace import _slug
 
 PROGRAMS = Path(sys.executable).parent
 DAG = "headrace_digits"

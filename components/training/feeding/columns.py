@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from components.examples.settings import ImageFeature, NumberLabel, NumbersLabel
-from components.examples.shards import scan
-from components.transforms.fitted import FittedTable
+from headrace.components.examples.settings import ImageFeature, NumberLabel, NumbersLabel
+from headrace.components.examples.shards import scan
+from headrace.components.transforms.fitted import FittedTable
 
 
 @dataclass(frozen=True)

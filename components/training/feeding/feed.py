@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from components.errors import DataError
-from components.training.batches import Windows, batch_slice, worker_slice
-from components.training.feeding.columns import Columns
-from components.training.feeding.order import window_blocks, window_order
-from components.training.feeding.reading import all_examples, decode_images, read_blocks, take
-from components.training.feeding.stored import StoredColumns
+from headrace.components.errors import DataError
+from headrace.components.training.batches import Windows, batch_slice, worker_slice
+from headrace.components.training.feeding.columns import Columns
+from headrace.components.training.feeding.order import window_blocks, window_order
+from headrace.components.training.feeding.reading import all_examples, decode_images, read_blocks, take
+from headrace.components.training.feeding.stored import StoredColumns
 
 PREFETCHED_BATCHES = 4
 DECODED_BATCHES = 4  # batches of encoded images that are decoded at once
@@ -33,7 +33,7 @@ def serve_training(
     """Return batches, epoch after epoch without end, from step `first_step` of epoch `first_epoch` on (0 is the first).
 
     A batch is (features float32[batch, ...], labels int32 or float32[batch]) and, where `columns` have weights, their
-    float32[batch]: this worker's part of the global batch that `components.training.batches.worker_order` gives for the
+    float32[batch]: this worker's part of the global batch that `worker_order` in `training/batches.py` gives for the
     same arguments. A set on disk needs memory for the window that is served and, twice, for the next, which is read
     meanwhile. Raises DataError if it was written in blocks of another length than `windows` has.
     """

@@ -1,12 +1,12 @@
-"""`components.training.batches.epoch_order`, window by window, in TensorFlow's own operations."""
+"""`headrace.components.training.batches.epoch_order`, window by window, in TensorFlow's own operations."""
 
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from components.examples.mixing import GOLDEN, MULTIPLIERS, SHIFTS
-from components.training.batches import Windows, batch_slice
+from headrace.components.examples.mixing import GOLDEN, MULTIPLIERS, SHIFTS
+from headrace.components.training.batches import Windows, batch_slice
 
 _BLOCK_STREAM = np.uint64(1 << 63)  # added to the epoch, it seeds the order of blocks
 

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from components.training.feeding.columns import Columns
-from components.training.feeding.stored import StoredColumns
+from headrace.components.training.feeding.columns import Columns
+from headrace.components.training.feeding.stored import StoredColumns
 
 
 class EncodedImages(NamedTuple):

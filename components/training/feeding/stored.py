@@ -22,12 +22,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from components.errors import DataError
-from components.examples import shards
-from components.examples.settings import ImageFeature
-from components.settings import Settings
-from components.training.feeding.columns import feature_array, input_shape, label_array, label_dtype
-from components.transforms.fitted import FittedTable
+from headrace.components.errors import DataError
+from headrace.components.examples import shards
+from headrace.components.examples.settings import ImageFeature
+from headrace.components.settings import Settings
+from headrace.components.training.feeding.columns import feature_array, input_shape, label_array, label_dtype
+from headrace.components.transforms.fitted import FittedTable
 
 DESCRIPTION = "columns.json"
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from components.examples.settings import CategoryLabel, GeneratedLabel, Label, NextTokenLabel
-from components.transforms.fitted import PADDING
+from headrace.components.examples.settings import CategoryLabel, GeneratedLabel, Label, NextTokenLabel
+from headrace.components.transforms.fitted import PADDING
 
 
 class SmoothedCrossentropy(keras.losses.Loss):

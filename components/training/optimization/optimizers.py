@@ -4,9 +4,9 @@ from typing import Any
 
 import keras
 
-from components.training.optimization.adam import FusedAdam
-from components.training.optimization.schedules import build_learning_rate
-from components.training.settings import Adagrad, Adam, Lion, Optimizer, RmsProp, Sgd
+from headrace.components.training.optimization.adam import FusedAdam
+from headrace.components.training.optimization.schedules import build_learning_rate
+from headrace.components.training.settings import Adagrad, Adam, Lion, Optimizer, RmsProp, Sgd
 
 ADAMW_WEIGHT_DECAY = 0.004  # Keras's own default
 

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from components.training.settings import Constant, Cosine, Exponential, LearningRate, OneCycle, Piecewise
+from headrace.components.training.settings import Constant, Cosine, Exponential, LearningRate, OneCycle, Piecewise
 
 Rate = Callable[[Any], Any]
 

@@ -1,7 +1,7 @@
 """TensorFlow's own exchange, for workers with GPUs: MultiWorkerMirroredStrategy, whose gradients go by NCCL.
 
 It starts a server on each worker that listens on all interfaces and does what anybody says who reaches it. A filter of
-the kernel keeps from it whoever is not on a machine of the group: see `components.training.workers.server_filter`.
+the kernel keeps from it whoever is not on a machine of the group: see `server_filter.py`.
 """
 
 from typing import Any
@@ -11,11 +11,11 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from components.training.workers.coordination import limit_waiting
-from components.training.workers.override import Override
-from components.training.workers.rendezvous import Rendezvous
-from components.training.workers.ring import Ring
-from components.training.workers.server_filter import closed_to_others
+from headrace.components.training.workers.coordination import limit_waiting
+from headrace.components.training.workers.override import Override
+from headrace.components.training.workers.rendezvous import Rendezvous
+from headrace.components.training.workers.ring import Ring
+from headrace.components.training.workers.server_filter import closed_to_others
 
 
 class Collectives:

@@ -7,12 +7,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from components.models.augmentation import Augmentation, ChosenCopy
-from components.models.settings import DropConnect
-from components.training.batches import Windows, worker_slice
-from components.training.feeding.order import batch_examples
-from components.training.workers.group import Group
-from components.transforms.augment import Augment
+from headrace.components.models.augmentation import Augmentation, ChosenCopy
+from headrace.components.models.settings import DropConnect
+from headrace.components.training.batches import Windows, worker_slice
+from headrace.components.training.feeding.order import batch_examples
+from headrace.components.training.workers.group import Group
+from headrace.components.transforms.augment import Augment
 
 
 class GlobalBatch:

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from components.errors import TrainingError
+from headrace.components.errors import TrainingError
 
 
 def require_one_device() -> None:

@@ -8,10 +8,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from components.errors import TrainingError
-from components.training.workers.collectives import collectives
-from components.training.workers.rendezvous import Rendezvous
-from components.training.workers.ring import Compression, ring_of
+from headrace.components.errors import TrainingError
+from headrace.components.training.workers.collectives import collectives
+from headrace.components.training.workers.rendezvous import Rendezvous
+from headrace.components.training.workers.ring import Compression, ring_of
 
 # What is larger goes alone: it would cost a copy into a common vector and one out of it, more than one more round trip.
 PACKED_BYTES = 1 << 20

@@ -14,10 +14,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from components.errors import DataError, TrainingError
-from components.training.batches import worker_slice
-from components.training.workers.exchange import Exchange
-from components.training.workers.override import Override, overridden
+from headrace.components.errors import DataError, TrainingError
+from headrace.components.training.batches import worker_slice
+from headrace.components.training.workers.exchange import Exchange
+from headrace.components.training.workers.override import Override, overridden
 
 
 class Group:

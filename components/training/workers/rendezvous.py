@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from components.errors import TrainingError
+from headrace.components.errors import TrainingError
 
 Address = tuple[str, int]  # host and port
 

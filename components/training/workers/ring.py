@@ -18,8 +18,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from components.training.workers.heartbeat import Heartbeat
-from components.training.workers.rendezvous import Neighbours, Rendezvous, connected
+from headrace.components.training.workers.heartbeat import Heartbeat
+from headrace.components.training.workers.rendezvous import Neighbours, Rendezvous, connected
 
 Compression = Literal["none", "bfloat16"]
 WIRE_TYPES: dict[Compression, Any] = {"none": np.float32, "bfloat16": tf.bfloat16.as_numpy_dtype}

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from components.errors import TrainingError
+from headrace.components.errors import TrainingError
 
 SO_ATTACH_FILTER = 26  # of Linux; the socket module does not name it
 POLL_SECONDS = 0.01

@@ -7,10 +7,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from components.errors import TrainingError
-from components.training.workers.exchange import Exchange, sum_over_workers, sum_with_gradient
-from components.training.workers.group import Group
-from components.training.workers.override import Override, overridden
+from headrace.components.errors import TrainingError
+from headrace.components.training.workers.exchange import Exchange, sum_over_workers, sum_with_gradient
+from headrace.components.training.workers.group import Group
+from headrace.components.training.workers.override import Override, overridden
 
 StepFunction = Callable[[Any], Any]
 

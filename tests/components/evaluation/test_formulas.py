@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from components.evaluation.formulas import count_formulas, escape_formulas
+from headrace.components.evaluation.formulas import count_formulas, escape_formulas
 
 
 @pytest.mark.parametrize(

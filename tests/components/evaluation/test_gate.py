@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.errors import ParamsError
-from components.evaluation.gate import decide, lower_is_better
-from components.evaluation.settings import Threshold
+from headrace.components.errors import ParamsError
+from headrace.components.evaluation.gate import decide, lower_is_better
+from headrace.components.evaluation.settings import Threshold
 
 AT_LEAST_90 = {"accuracy": Threshold(minimum=0.9)}
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.errors import DataError
-from components.evaluation.images import read_images
-from components.examples.settings import ImageFeature
+from headrace.components.errors import DataError
+from headrace.components.evaluation.images import read_images
+from headrace.components.examples.settings import ImageFeature
 
 
 def _read(file: Path, feature: ImageFeature) -> tuple[list[int], list[str]]:

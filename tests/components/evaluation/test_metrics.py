@@ -6,8 +6,8 @@ import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.evaluation.gate import lower_is_better, metric_names
-from components.evaluation.metrics import (
+from headrace.components.evaluation.gate import lower_is_better, metric_names
+from headrace.components.evaluation.metrics import (
     category_metrics,
     class_scores,
     confusion_matrix,
@@ -16,7 +16,7 @@ from components.evaluation.metrics import (
     precision_recall_curve,
     roc_curve,
 )
-from components.examples.settings import NumbersLabel, NumberTarget
+from headrace.components.examples.settings import NumbersLabel, NumberTarget
 
 
 def _outputs(seed: int, examples: int, classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -12,15 +12,15 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from components.errors import TrainingError
-from components.evaluation import figures
-from components.evaluation.drift import Drift, compare
-from components.evaluation.outcome import category_outcome, number_outcome, numbers_outcome
-from components.evaluation.profile import profile, profile_of, summarize_table
-from components.evaluation.report import Report, render
-from components.evaluation.settings import DriftLimits
-from components.evaluation.worst import drawn_examples, worst_examples
-from components.examples.settings import (
+from headrace.components.errors import TrainingError
+from headrace.components.evaluation import figures
+from headrace.components.evaluation.drift import Drift, compare
+from headrace.components.evaluation.outcome import category_outcome, number_outcome, numbers_outcome
+from headrace.components.evaluation.profile import profile, profile_of, summarize_table
+from headrace.components.evaluation.report import Report, render
+from headrace.components.evaluation.settings import DriftLimits
+from headrace.components.evaluation.worst import drawn_examples, worst_examples
+from headrace.components.examples.settings import (
     CategoryFeature,
     CategoryLabel,
     Feature,

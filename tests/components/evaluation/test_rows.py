@@ -5,11 +5,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from components.errors import DataError
-from components.evaluation.reading import read_rows
-from components.evaluation.rows import as_known, image_rows, rows_of
-from components.examples.settings import CategoryFeature, Feature, ImageFeature, NumberFeature, RowSchema
-from components.sources.json_lines import json_blocks
+from headrace.components.errors import DataError
+from headrace.components.evaluation.reading import read_rows
+from headrace.components.evaluation.rows import as_known, image_rows, rows_of
+from headrace.components.examples.settings import CategoryFeature, Feature, ImageFeature, NumberFeature, RowSchema
+from headrace.components.sources.json_lines import json_blocks
 
 
 def _read(values: list[object], feature: Feature) -> tuple[list[object], list[str]]:

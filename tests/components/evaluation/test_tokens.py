@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from components.errors import DataError, TrainingError
-from components.evaluation.gate import lower_is_better, metric_names
-from components.evaluation.metrics import token_metrics
-from components.evaluation.tokens import token_outcome
-from components.examples.settings import NextTokenLabel
-from components.models.next_tokens import NextTokens, TextModel
+from headrace.components.errors import DataError, TrainingError
+from headrace.components.evaluation.gate import lower_is_better, metric_names
+from headrace.components.evaluation.metrics import token_metrics
+from headrace.components.evaluation.tokens import token_outcome
+from headrace.components.examples.settings import NextTokenLabel
+from headrace.components.models.next_tokens import NextTokens, TextModel
 
 MODEL = TextModel(model=None, name="text", vocabulary=("a", "b", "\n"), unit="character", length=3)
 

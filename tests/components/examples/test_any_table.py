@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.examples.prepare import read
-from components.examples.settings import ExampleSchema
-from components.examples.table import example_table
-from components.examples.validation import check_part
-from components.sources.delimited import delimited_blocks, read_layout
-from components.sources.json_lines import json_blocks
-from components.sources.parquet import parquet_blocks
+from headrace.components.examples.prepare import read
+from headrace.components.examples.settings import ExampleSchema
+from headrace.components.examples.table import example_table
+from headrace.components.examples.validation import check_part
+from headrace.components.sources.delimited import delimited_blocks, read_layout
+from headrace.components.sources.json_lines import json_blocks
+from headrace.components.sources.parquet import parquet_blocks
 
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufeff")
 NAMES = st.text(CHARACTERS, min_size=1, max_size=8).map(lambda name: f"x {name}")

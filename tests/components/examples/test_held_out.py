@@ -1,9 +1,9 @@
 import polars as pl
 import pytest
 
-from components.errors import DataError
-from components.examples.held_out import measured_examples
-from components.examples.split_settings import Split
+from headrace.components.errors import DataError
+from headrace.components.examples.held_out import measured_examples
+from headrace.components.examples.split_settings import Split
 
 ALL_TEST = Split(validation_fraction=0.0, test_fraction=0.999999999)
 

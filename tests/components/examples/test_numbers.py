@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from components.examples.number_format import NumberFormat
-from components.examples.numbers import as_number
-from components.examples.settings import ExampleSchema
-from components.examples.validation import check_part, describe
-from components.sources.part import RawPart
+from headrace.components.examples.number_format import NumberFormat
+from headrace.components.examples.numbers import as_number
+from headrace.components.examples.settings import ExampleSchema
+from headrace.components.examples.validation import check_part, describe
+from headrace.components.sources.part import RawPart
 
 
 def read(texts: list[str], number_format: NumberFormat) -> list[float | None]:

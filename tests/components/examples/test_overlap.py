@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from components.examples.overlap import Overlap
+from headrace.components.examples.overlap import Overlap
 
 ROWS = pl.DataFrame({"example_id": [1, 2, 3, 4], "content_id": [11, 12, 13, 14]}).cast(pl.UInt64)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.examples.runs import RANGES, open_run, plan_shards, read_ranges, write_run
+from headrace.components.examples.runs import RANGES, open_run, plan_shards, read_ranges, write_run
 
 
 def table_of(rows: int, seed: int) -> pl.DataFrame:

@@ -1,7 +1,7 @@
 import pyarrow as pa
 
-from components.examples.schema import arrow_schema
-from components.examples.settings import (
+from headrace.components.examples.schema import arrow_schema
+from headrace.components.examples.settings import (
     CategoryFeature,
     CategoryLabel,
     ExampleSchema,

@@ -1,8 +1,8 @@
 import polars as pl
 import pytest
 
-from components.errors import DataError
-from components.examples import shards
+from headrace.components.errors import DataError
+from headrace.components.examples import shards
 
 TABLE = pl.DataFrame(
     {

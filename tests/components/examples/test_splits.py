@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from components.errors import DataError
-from components.examples.split_settings import Split
-from components.examples.splits import assign_split
+from headrace.components.errors import DataError
+from headrace.components.examples.split_settings import Split
+from headrace.components.examples.splits import assign_split
 
 ids_of_rows = st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=50)
 PINNED_SPLITS = "rreeeraerreeaeearaaeaerarrrrrrraearareee"  # second letters: r train, a validation, e test

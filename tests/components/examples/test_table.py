@@ -5,10 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.examples.settings import CategoryLabel, ExampleSchema, NumberFeature, TimeColumn
-from components.examples.table import RepeatedError, example_table, merge_examples, repeated_words, unique_words
-from components.examples.validation import check_part
-from components.sources.part import RawPart
+from headrace.components.examples.settings import CategoryLabel, ExampleSchema, NumberFeature, TimeColumn
+from headrace.components.examples.table import (
+    RepeatedError,
+    example_table,
+    merge_examples,
+    repeated_words,
+    unique_words,
+)
+from headrace.components.examples.validation import check_part
+from headrace.components.sources.part import RawPart
 
 SCHEMA = ExampleSchema(features={"x": NumberFeature(nullable=True)}, label=CategoryLabel(name="y", classes=("a", "b")))
 KEYED = SCHEMA.model_copy(update={"key": ("id",)})

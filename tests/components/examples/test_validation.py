@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.errors import DataError
-from components.examples.settings import (
+from headrace.components.errors import DataError
+from headrace.components.examples.settings import (
     CategoryFeature,
     CategoryLabel,
     ExampleSchema,
@@ -13,8 +13,8 @@ from components.examples.settings import (
     NumberLabel,
     TimeColumn,
 )
-from components.examples.validation import check_part, count_by_reason, describe, require_few_failures
-from components.sources.part import RawPart
+from headrace.components.examples.validation import check_part, count_by_reason, describe, require_few_failures
+from headrace.components.sources.part import RawPart
 
 LABEL = CategoryLabel(name="label", classes=("no", "yes"))
 

@@ -1,9 +1,9 @@
 import polars as pl
 import pytest
 
-from components.errors import DataError
-from components.guess.columns import guess_table
-from components.guess.texts import as_numbers, date_formats
+from headrace.components.errors import DataError
+from headrace.components.guess.columns import guess_table
+from headrace.components.guess.texts import as_numbers, date_formats
 
 ROWS = 60
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.errors import DataError
-from components.guess.idx_files import find_pairs, guess_idx
-from components.guess.image_files import find_classes, guess_images
+from headrace.components.errors import DataError
+from headrace.components.guess.idx_files import find_pairs, guess_idx
+from headrace.components.guess.image_files import find_classes, guess_images
 
 
 def picture(path, *, size=(8, 8), mode="RGB", turned=False) -> None:

@@ -2,8 +2,8 @@ import gzip
 
 import pytest
 
-from components.errors import DataError
-from components.guess.sample import read_sample
+from headrace.components.errors import DataError
+from headrace.components.guess.sample import read_sample
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])

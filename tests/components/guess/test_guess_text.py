@@ -1,7 +1,7 @@
 import pytest
 
-from components.errors import DataError
-from components.guess.text_file import guess_text
+from headrace.components.errors import DataError
+from headrace.components.guess.text_file import guess_text
 
 
 @pytest.mark.parametrize(("count", "length", "passage"), [(1000, 2, 4), (20_000, 40, 4), (10**6, 100, 20)])

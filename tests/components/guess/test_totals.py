@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from components.guess.columns import guess_table
+from headrace.components.guess.columns import guess_table
 
 ROWS = 240
 

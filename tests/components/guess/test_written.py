@@ -3,8 +3,8 @@
 import polars as pl
 import pytest
 
-from components.guess.columns import guess_table
-from components.guess.written import how_written
+from headrace.components.guess.columns import guess_table
+from headrace.components.guess.written import how_written
 
 ROWS = 240
 

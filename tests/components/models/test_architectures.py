@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from components.examples.settings import CategoryLabel
-from components.models.build import build, build_for_training, parameter_count
-from components.models.settings import Model
+from headrace.components.examples.settings import CategoryLabel
+from headrace.components.models.build import build, build_for_training, parameter_count
+from headrace.components.models.settings import Model
 
 IMAGENET = CategoryLabel(name="class", classes=tuple(map(str, range(1000))))
 DIGITS = CategoryLabel(name="digit", classes=tuple("0123456789"))

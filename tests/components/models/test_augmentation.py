@@ -9,8 +9,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.models.augmentation import DRAWS, Augmentation, ChosenCopy, affine, augmented, warped
-from components.transforms.augment import Augment
+from headrace.components.models.augmentation import DRAWS, Augmentation, ChosenCopy, affine, augmented, warped
+from headrace.components.transforms.augment import Augment
 
 IMAGES = np.random.default_rng(1).random((3, 9, 9, 2), np.float32)
 WIDE = np.random.default_rng(2).random((2, 6, 11, 1), np.float32)

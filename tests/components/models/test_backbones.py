@@ -5,15 +5,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from components.errors import DataError
-from components.examples.settings import CategoryLabel, ImageFeature
-from components.examples.split_settings import Split
-from components.models.backbones import backbone_model, fitted_backbone, read_weights, scaling
-from components.transforms.apply import apply
-from components.transforms.features import with_features
-from components.transforms.fitted import FittedFeature, FittedTable
-from components.transforms.layers import raw_model
-from components.transforms.settings import Backbone
+from headrace.components.errors import DataError
+from headrace.components.examples.settings import CategoryLabel, ImageFeature
+from headrace.components.examples.split_settings import Split
+from headrace.components.models.backbones import backbone_model, fitted_backbone, read_weights, scaling
+from headrace.components.transforms.apply import apply
+from headrace.components.transforms.features import with_features
+from headrace.components.transforms.fitted import FittedFeature, FittedTable
+from headrace.components.transforms.layers import raw_model
+from headrace.components.transforms.settings import Backbone
 
 IMAGE = ImageFeature(height=32, width=32, channels=3)
 LABEL = CategoryLabel(name="flower", classes=("daisy", "tulip"))

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from components.examples.settings import CategoryLabel, NumberLabel
-from components.models.build import build, build_for_training, parameter_count, with_probabilities
-from components.models.settings import (
+from headrace.components.examples.settings import CategoryLabel, NumberLabel
+from headrace.components.models.build import build, build_for_training, parameter_count, with_probabilities
+from headrace.components.models.settings import (
     ActivationLayer,
     BatchNormalization,
     Conv2D,
@@ -20,7 +20,7 @@ from components.models.settings import (
     Model,
     Pooling2D,
 )
-from components.transforms.augment import Augment
+from headrace.components.transforms.augment import Augment
 
 LABEL = CategoryLabel(name="digit", classes=("0", "1", "2"))
 

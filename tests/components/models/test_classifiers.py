@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from components.errors import DataError
-from components.models.classifier_settings import KerasNetwork, TfliteNetwork
-from components.models.classifiers import open_network, read_names, top_classes
+from headrace.components.errors import DataError
+from headrace.components.models.classifier_settings import KerasNetwork, TfliteNetwork
+from headrace.components.models.classifiers import open_network, read_names, top_classes
 
 WEIGHTS = {"name": "small.weights.h5", "url": "/weights/small.weights.h5"}
 SMALL = KerasNetwork(name="mobilenet", alpha=0.25, size=32, weights=WEIGHTS)

@@ -7,13 +7,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.errors import DataError
-from components.examples.settings import CategoryFeature, CategoryLabel, ImageFeature, NumberFeature, NumberLabel
-from components.models.build import build, with_probabilities
-from components.models.export import export_saved_model, export_tflite
-from components.models.settings import Model
-from components.training.feeding.columns import input_shape
-from components.transforms.fitted import (
+from headrace.components.errors import DataError
+from headrace.components.examples.settings import (
+    CategoryFeature,
+    CategoryLabel,
+    ImageFeature,
+    NumberFeature,
+    NumberLabel,
+)
+from headrace.components.models.build import build, with_probabilities
+from headrace.components.models.export import export_saved_model, export_tflite
+from headrace.components.models.settings import Model
+from headrace.components.training.feeding.columns import input_shape
+from headrace.components.transforms.fitted import (
     FittedFeature,
     FittedImpute,
     FittedOneHot,
@@ -21,7 +27,7 @@ from components.transforms.fitted import (
     FittedStandardize,
     FittedTable,
 )
-from components.transforms.layers import raw_model
+from headrace.components.transforms.layers import raw_model
 
 IMAGE = FittedTable(
     features={

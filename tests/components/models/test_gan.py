@@ -6,12 +6,12 @@ import pytest
 import tensorflow as tf
 from pydantic import ValidationError
 
-from components.examples.settings import GeneratedLabel
-from components.models.build import build, build_networks
-from components.models.gan import AdversarialNetworks, classes_of
-from components.models.generated import normal_noise
-from components.models.settings import Model
-from components.models.shapes import check_input
+from headrace.components.examples.settings import GeneratedLabel
+from headrace.components.models.build import build, build_networks
+from headrace.components.models.gan import AdversarialNetworks, classes_of
+from headrace.components.models.generated import normal_noise
+from headrace.components.models.settings import Model
+from headrace.components.models.shapes import check_input
 
 RATE, SMOOTHING = 0.1, 0.2
 DENSE = {"kind": "dense", "units": 8, "activation": "relu"}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from components.models.generated import normal_noise, sheet, square_columns
+from headrace.components.models.generated import normal_noise, sheet, square_columns
 
 
 def test_noise_is_normal_and_follows_from_the_seed():

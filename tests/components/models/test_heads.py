@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from components.models.heads import HEAD_WEIGHT, WithAuxiliaryHeads
+from headrace.components.models.heads import HEAD_WEIGHT, WithAuxiliaryHeads
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 

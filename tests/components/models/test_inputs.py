@@ -6,10 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from components.errors import DataError
-from components.examples.settings import CategoryFeature, ImageFeature, NumberFeature
-from components.models.inputs import model_inputs
-from components.models.saved import load_model, predict
+from headrace.components.errors import DataError
+from headrace.components.examples.settings import CategoryFeature, ImageFeature, NumberFeature
+from headrace.components.models.inputs import model_inputs
+from headrace.components.models.saved import load_model, predict
 
 
 def test_an_image_keeps_its_rows_and_raw_values() -> None:

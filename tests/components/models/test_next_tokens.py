@@ -7,15 +7,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from components.errors import DataError
-from components.examples.settings import CategoryLabel, NextTokenLabel, TextFeature
-from components.models import next_tokens
-from components.models.build import build, with_probabilities
-from components.models.next_tokens import generate, predict_tokens, text_model, text_of
-from components.models.settings import Embedding, Model, Recurrent
-from components.transforms.fitted import FittedFeature, FittedTable, FittedVocabulary
-from components.transforms.layers import raw_model
-from components.transforms.tokens import token_ids
+from headrace.components.errors import DataError
+from headrace.components.examples.settings import CategoryLabel, NextTokenLabel, TextFeature
+from headrace.components.models import next_tokens
+from headrace.components.models.build import build, with_probabilities
+from headrace.components.models.next_tokens import generate, predict_tokens, text_model, text_of
+from headrace.components.models.settings import Embedding, Model, Recurrent
+from headrace.components.transforms.fitted import FittedFeature, FittedTable, FittedVocabulary
+from headrace.components.transforms.layers import raw_model
+from headrace.components.transforms.tokens import token_ids
 
 NEXT = NextTokenLabel(name="line")
 LAYERS = Model(layers=(Embedding(units=4), Recurrent(cell="gru", units=8)))

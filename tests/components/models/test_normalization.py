@@ -7,7 +7,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.models.normalization import local_response_normalization
+from headrace.components.models.normalization import local_response_normalization
 
 
 def written_out(values: np.ndarray, *, radius: int, bias: float, alpha: float, beta: float) -> np.ndarray:

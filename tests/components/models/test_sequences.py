@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from components.examples.settings import CategoryLabel, NextTokenLabel
-from components.models.build import build, with_probabilities
-from components.models.settings import Layer, Model
-from components.models.shapes import check_input, check_text, output_shape
+from headrace.components.examples.settings import CategoryLabel, NextTokenLabel
+from headrace.components.models.build import build, with_probabilities
+from headrace.components.models.settings import Layer, Model
+from headrace.components.models.shapes import check_input, check_text, output_shape
 
 KIND = CategoryLabel(name="kind", classes=("a", "b", "c"))
 NEXT = NextTokenLabel(name="text")

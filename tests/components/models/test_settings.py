@@ -3,8 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from components.models.settings import AlexNet, Dense, Gan, LeNet, Model, Vgg
-from components.transforms.augment import Augment
+from headrace.components.models.settings import AlexNet, Dense, Gan, LeNet, Model, Vgg
+from headrace.components.transforms.augment import Augment
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.models.settings import (
+from headrace.components.models.settings import (
     AlexNet,
     Conv2D,
     Dense,
@@ -19,8 +19,8 @@ from components.models.settings import (
     Pooling2D,
     Vgg,
 )
-from components.models.shapes import check_input, check_text, output_shape
-from components.transforms.augment import Augment
+from headrace.components.models.shapes import check_input, check_text, output_shape
+from headrace.components.transforms.augment import Augment
 
 
 @pytest.mark.parametrize(

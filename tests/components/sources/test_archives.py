@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.errors import DataError
-from components.sources import archives
-from components.sources.archives import Limits, read_members
+from headrace.components.errors import DataError
+from headrace.components.sources import archives
+from headrace.components.sources.archives import Limits, read_members
 
 FILES = {"a.txt": b"first", "folder/b.bin": bytes(range(256)) * 20, "empty": b"", "folder/ä ü.txt": b"name in UTF-8"}
 TAR_END = bytes(1024)

@@ -1,8 +1,8 @@
 import pytest
 
-from components.errors import DataError
-from components.examples.settings import ImageFeature
-from components.sources.bundled import read_digits
+from headrace.components.errors import DataError
+from headrace.components.examples.settings import ImageFeature
+from headrace.components.sources.bundled import read_digits
 
 
 def test_all_digits_are_there() -> None:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.errors import DataError
-from components.sources.compressed import HARMLESS_BYTES, compression, open_plain
+from headrace.components.errors import DataError
+from headrace.components.sources.compressed import HARMLESS_BYTES, compression, open_plain
 
 CONTENT = np.random.default_rng(1).bytes(5000) + b"a,b\n" * 500_000
 PACK = {

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.errors import DataError
-from components.sources.delimited import read_delimited_file, read_delimited_part
-from components.sources.settings import DelimitedFile, DelimitedPart
+from headrace.components.errors import DataError
+from headrace.components.sources.delimited import read_delimited_file, read_delimited_part
+from headrace.components.sources.settings import DelimitedFile, DelimitedPart
 
 cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=10)
 

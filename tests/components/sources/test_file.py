@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from components.sources.file import SourceFile
+from headrace.components.sources.file import SourceFile
 
 SHA256 = "0" * 64
 

@@ -18,14 +18,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from components.errors import DataError
-from components.examples.prepare import prepare
-from components.examples.settings import ExampleSchema, ImageFeature
-from components.sources.decoding import ImageError, decode_image, keep_image
-from components.sources.delimited import delimited_blocks, read_layout
-from components.sources.idx import read_idx_part
-from components.sources.json_lines import json_blocks
-from components.sources.parquet import parquet_blocks
+from headrace.components.errors import DataError
+from headrace.components.examples.prepare import prepare
+from headrace.components.examples.settings import ExampleSchema, ImageFeature
+from headrace.components.sources.decoding import ImageError, decode_image, keep_image
+from headrace.components.sources.delimited import delimited_blocks, read_layout
+from headrace.components.sources.idx import read_idx_part
+from headrace.components.sources.json_lines import json_blocks
+from headrace.components.sources.parquet import parquet_blocks
 
 SCHEMA = ExampleSchema.model_validate(
     {

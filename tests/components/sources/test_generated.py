@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from components.sources.generated import generated_lines
-from components.sources.settings import GeneratedSource, InlineSource
+from headrace.components.sources.generated import generated_lines
+from headrace.components.sources.settings import GeneratedSource, InlineSource
 
 DIGEST = "03c5a06aa346e20464cc61621c36164f0e45df041c67e9914a28c5c3404bd525"
 NORMAL, UNIFORM, EVEN = {"kind": "normal"}, {"kind": "uniform", "minimum": -1, "maximum": 3}, {"kind": "even"}

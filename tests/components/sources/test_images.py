@@ -12,12 +12,12 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from components.errors import DataError, ParamsError
-from components.examples.prepare import prepare
-from components.examples.settings import ExampleSchema
-from components.sources import images
-from components.sources.images import check_columns, decode_block, image_blocks, read_labels
-from components.sources.settings import ImageSource, LabelsFile
+from headrace.components.errors import DataError, ParamsError
+from headrace.components.examples.prepare import prepare
+from headrace.components.examples.settings import ExampleSchema
+from headrace.components.sources import images
+from headrace.components.sources.images import check_columns, decode_block, image_blocks, read_labels
+from headrace.components.sources.settings import ImageSource, LabelsFile
 
 
 def png(value: int, *, size: int = 2) -> bytes:

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.ExifTags import Base
 
-from components.examples.settings import ImageFeature
-from components.sources import decoding
-from components.sources.decoding import ImageError, keep_image
-from components.sources.jpeg import is_sound_jpeg
+from headrace.components.examples.settings import ImageFeature
+from headrace.components.sources import decoding
+from headrace.components.sources.decoding import ImageError, keep_image
+from headrace.components.sources.jpeg import is_sound_jpeg
 
 HEIGHT, WIDTH = 19, 26
 

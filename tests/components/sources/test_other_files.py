@@ -2,8 +2,8 @@
 
 import pytest
 
-from components.errors import DataError
-from components.sources.other_files import OtherFiles, worth_a_word
+from headrace.components.errors import DataError
+from headrace.components.sources.other_files import OtherFiles, worth_a_word
 
 
 def _met(*paths: str) -> OtherFiles:

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.errors import DataError
-from components.examples.prepare import prepare
-from components.examples.settings import ExampleSchema
-from components.examples.table import example_table
-from components.examples.validation import check_part
-from components.sources.parquet import parquet_blocks
+from headrace.components.errors import DataError
+from headrace.components.examples.prepare import prepare
+from headrace.components.examples.settings import ExampleSchema
+from headrace.components.examples.table import example_table
+from headrace.components.examples.validation import check_part
+from headrace.components.sources.parquet import parquet_blocks
 
 NUMBER, CATEGORY = {"type": "number"}, {"type": "category"}
 DAYS = {"type": "number", "date_format": "iso"}

@@ -1,7 +1,7 @@
 import pytest
 
-from components.errors import ParamsError
-from components.examples.settings import (
+from headrace.components.errors import ParamsError
+from headrace.components.examples.settings import (
     CategoryFeature,
     ExampleSchema,
     GeneratedLabel,
@@ -9,7 +9,7 @@ from components.examples.settings import (
     NumberFeature,
     NumberLabel,
 )
-from components.sources.part import image_and_class, only_image
+from headrace.components.sources.part import image_and_class, only_image
 
 IMAGE = ImageFeature(height=8, width=8)
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from components.errors import ParamsError
-from components.sources.partitions import (
+from headrace.components.errors import ParamsError
+from headrace.components.sources.partitions import (
     common_prefix,
     expected_partitions,
     files_by_partition,
@@ -16,7 +16,7 @@ from components.sources.partitions import (
     path_of,
     within,
 )
-from components.sources.settings import DelimitedSource, Interval, Partitions
+from headrace.components.sources.settings import DelimitedSource, Interval, Partitions
 
 DAILY = Partitions(root="/landing")
 HOURLY = Partitions(root="/landing", pattern="date={date}/hour={hour}/*.csv")

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from components.errors import DataError
-from components.sources.part import RowError
-from components.sources.rows import RowBlock, cut_rows, read_header, require_closed_quotes
+from headrace.components.errors import DataError
+from headrace.components.sources.part import RowError
+from headrace.components.sources.rows import RowBlock, cut_rows, read_header, require_closed_quotes
 
 texts = st.text('a",\n\r;', max_size=30)
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.sources import tar_headers
-from components.sources.tar_headers import TarHeader, end, format_header, parse_header
+from headrace.components.sources import tar_headers
+from headrace.components.sources.tar_headers import TarHeader, end, format_header, parse_header
 
 NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=300)
 SIZES = st.integers(0, 8**11 - 1) | st.integers(0, 1 << 60)

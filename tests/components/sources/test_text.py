@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.errors import DataError, ParamsError
-from components.examples.prepare import prepare
-from components.examples.settings import ExampleSchema
-from components.sources.settings import TextSource
-from components.sources.text import check_columns, read_text_block, text_blocks
+from headrace.components.errors import DataError, ParamsError
+from headrace.components.examples.prepare import prepare
+from headrace.components.examples.settings import ExampleSchema
+from headrace.components.sources.settings import TextSource
+from headrace.components.sources.text import check_columns, read_text_block, text_blocks
 
 SCHEMA = ExampleSchema.model_validate(
     {

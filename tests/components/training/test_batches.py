@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.errors import DataError
-from components.training.batches import (
+from headrace.components.errors import DataError
+from headrace.components.training.batches import (
     BLOCKS_PER_WINDOW,
     Windows,
     batch_slice,

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from components.training import checkpoints
-from components.training.checkpoints import Checkpoint
-from components.training.state import TrainingState
+from headrace.components.training import checkpoints
+from headrace.components.training.checkpoints import Checkpoint
+from headrace.components.training.state import TrainingState
 
 
 def make(folder, epoch: int):

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from components.training import checkpoints
-from components.training.samples import COUNT, kept_samples
+from headrace.components.training import checkpoints
+from headrace.components.training.samples import COUNT, kept_samples
 
 WORKER = """
 import json, os, sys
@@ -14,13 +14,13 @@ rank, ports, folder, training = int(sys.argv[1]), json.loads(sys.argv[2]), sys.a
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 from pathlib import Path
 import numpy as np
-from components.examples.settings import GeneratedLabel
-from components.training import checkpoints
-from components.training.feeding.columns import Columns
-from components.training.loop import Worker, train_worker
-from components.training.observer import Observer
-from components.training.settings import Training
-from components.training.workers.rendezvous import listen
+from headrace.components.examples.settings import GeneratedLabel
+from headrace.components.training import checkpoints
+from headrace.components.training.feeding.columns import Columns
+from headrace.components.training.loop import Worker, train_worker
+from headrace.components.training.observer import Observer
+from headrace.components.training.settings import Training
+from headrace.components.training.workers.rendezvous import listen
 
 place = listen([("127.0.0.1", port) for port in ports], rank=rank, secret=bytes(32)) if len(ports) > 1 else None
 features = np.random.default_rng(0).uniform(size=(257, 6, 6, 1)).astype(np.float32) ** 3

@@ -8,10 +8,10 @@ import sys
 import numpy as np
 import pytest
 
-from components.examples.settings import CategoryLabel
-from components.models.build import build
-from components.models.settings import Model
-from components.training import checkpoints
+from headrace.components.examples.settings import CategoryLabel
+from headrace.components.models.build import build
+from headrace.components.models.settings import Model
+from headrace.components.training import checkpoints
 
 WORKER = """
 import json, os, sys
@@ -19,13 +19,13 @@ rank, ports, folder, training = int(sys.argv[1]), json.loads(sys.argv[2]), sys.a
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 from pathlib import Path
 import numpy as np
-from components.examples.settings import CategoryLabel
-from components.training import checkpoints
-from components.training.feeding.columns import Columns
-from components.training.loop import Worker, train_worker
-from components.training.observer import Observer
-from components.training.settings import Training
-from components.training.workers.rendezvous import listen
+from headrace.components.examples.settings import CategoryLabel
+from headrace.components.training import checkpoints
+from headrace.components.training.feeding.columns import Columns
+from headrace.components.training.loop import Worker, train_worker
+from headrace.components.training.observer import Observer
+from headrace.components.training.settings import Training
+from headrace.components.training.workers.rendezvous import listen
 
 place = listen([("127.0.0.1", port) for port in ports], rank=rank, secret=bytes(32)) if len(ports) > 1 else None
 generator = np.random.default_rng(0)
@@ -154,8 +154,8 @@ def test_averages_of_the_weights_are_what_is_validated_and_kept_and_training_goe
 
 def test_a_worker_of_several_without_a_rendezvous_is_refused():
     """It would train by itself, on a part of each batch."""
-    from components.errors import TrainingError
-    from components.training.loop import Worker
+    from headrace.components.errors import TrainingError
+    from headrace.components.training.loop import Worker
 
     with pytest.raises(TrainingError, match=r"worker 1 of 2, and a rendezvous as worker 0 of 1"):
         Worker(1, 2)

@@ -45,8 +45,8 @@ pytestmark = pytest.mark.timeout(900)  # the first test waits for all processes 
 def test_an_untested_version_of_keras_is_refused_with_the_setting_that_allows_it(monkeypatch):
     import keras
 
-    from components.errors import TrainingError
-    from components.training.multiworker import check_keras_version
+    from headrace.components.errors import TrainingError
+    from headrace.components.training.multiworker import check_keras_version
 
     monkeypatch.setattr(keras, "__version__", "9.9.9")
     with pytest.raises(TrainingError, match=r"found 9\.9\.9.*allow_untested_keras: true"):
@@ -57,7 +57,7 @@ def test_an_untested_version_of_keras_is_refused_with_the_setting_that_allows_it
 def test_nothing_tunes_a_workers_dataset_and_it_has_no_end():
     import tensorflow as tf
 
-    from components.training.multiworker import worker_dataset
+    from headrace.components.training.multiworker import worker_dataset
 
     dataset = worker_dataset(tf.data.Dataset.range(3))
     assert isinstance(dataset, tf.data.Dataset), "a distributed one has a thread that tunes, whatever its options"
@@ -129,8 +129,8 @@ def test_what_several_workers_cannot_train_equally_is_refused(trained, name):
 
 @contextmanager
 def by_collectives(place: Any) -> Iterator[Any]:
-    from components.training.workers.collectives import collectives
-    from components.training.workers.ring import ring_of
+    from headrace.components.training.workers.collectives import collectives
+    from headrace.components.training.workers.ring import ring_of
 
     with ring_of(place, timeout_seconds=60) as ring:
         yield collectives(ring, place, timeout_seconds=60)
@@ -140,8 +140,8 @@ def work(rank: int, ports: list[int], folder: Path, kind: str = "") -> None:
     """Train all cases as one of the workers, and write what came out."""
     import tensorflow as tf
 
-    from components.training.workers.exchange import joined
-    from components.training.workers.rendezvous import listen
+    from headrace.components.training.workers.exchange import joined
+    from headrace.components.training.workers.rendezvous import listen
 
     if gpus := tf.config.list_physical_devices("GPU"):
         tf.config.set_visible_devices(gpus[rank], "GPU")
@@ -160,8 +160,8 @@ def work(rank: int, ports: list[int], folder: Path, kind: str = "") -> None:
 def train(case: str, exchange: Any) -> dict[str, Any]:
     import keras
 
-    from components.training.multiworker import trained_by_all_workers, worker_dataset
-    from components.training.workers.group import require_equal_weights
+    from headrace.components.training.multiworker import trained_by_all_workers, worker_dataset
+    from headrace.components.training.workers.group import require_equal_weights
 
     data, place = example_data(case), (exchange.rank, exchange.num_workers) if exchange else (0, 1)
     batches, validation_batches = serve(data, EXAMPLES, *place), serve(data, VALIDATED, *place)
@@ -209,8 +209,8 @@ def refusal(name: str, exchange: Any) -> str:
     """The message of the TrainingError that training `name` raises."""
     import keras
 
-    from components.errors import TrainingError
-    from components.training.multiworker import trained_by_all_workers, worker_dataset
+    from headrace.components.errors import TrainingError
+    from headrace.components.training.multiworker import trained_by_all_workers, worker_dataset
 
     normalization = {"unsynchronized": False, "synchronized and compiled": True}.get(name)
     reduction = {"sum": "sum", "sum of weights": "mean_with_sample_weight"}.get(name, "sum_over_batch_size")
@@ -236,7 +236,7 @@ def build(case: str, *, plain: bool) -> Any:
     """The compiled model of a case; for plain Keras without what changes only how it is run."""
     import keras
 
-    from components.models.heads import WithAuxiliaryHeads
+    from headrace.components.models.heads import WithAuxiliaryHeads
 
     keras.utils.set_random_seed(3)
     keras.config.set_dtype_policy(case.split(",", maxsplit=1)[0] if case.startswith("mixed") else "float32")
@@ -349,7 +349,7 @@ def serve(data: Any, examples: int, rank: int, num_workers: int) -> Any:
     """One worker's part of each of the even batches of the first `examples`, without end."""
     import tensorflow as tf
 
-    from components.training.batches import batch_slice, steps_per_epoch, worker_slice
+    from headrace.components.training.batches import batch_slice, steps_per_epoch, worker_slice
 
     steps = steps_per_epoch(examples, global_batch_size=GLOBAL_BATCH_SIZE)
 

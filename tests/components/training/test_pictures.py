@@ -5,9 +5,9 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from components.examples.settings import CategoryLabel, ImageFeature, NumberFeature
-from components.training.pictures import first_pictures
-from components.transforms.fitted import FittedFeature, FittedScalePixels, FittedTable
+from headrace.components.examples.settings import CategoryLabel, ImageFeature, NumberFeature
+from headrace.components.training.pictures import first_pictures
+from headrace.components.transforms.fitted import FittedFeature, FittedScalePixels, FittedTable
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (20, 4, 6, 3)).astype(np.uint8)
 

@@ -7,8 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.training.samples import COUNT, KEPT_EPOCHS, keep_samples, kept_samples, read_samples, write_samples
-from components.training.tensorboard import write_tensorboard
+from headrace.components.training.samples import (
+    COUNT,
+    KEPT_EPOCHS,
+    keep_samples,
+    kept_samples,
+    read_samples,
+    write_samples,
+)
+from headrace.components.training.tensorboard import write_tensorboard
 
 
 @pytest.fixture

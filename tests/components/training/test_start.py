@@ -4,17 +4,17 @@ import keras
 import numpy as np
 import pytest
 
-from components.errors import TrainingError
-from components.examples.settings import CategoryLabel, GeneratedLabel, NumberFeature
-from components.models.build import build, build_networks, with_probabilities
-from components.models.heads import WithAuxiliaryHeads
-from components.models.settings import Gan, Model
-from components.training import checkpoints
-from components.training.checkpoints import Checkpoint
-from components.training.start import read_start_weights, set_start_weights
-from components.training.state import TrainingState
-from components.transforms.fitted import FittedFeature, FittedTable
-from components.transforms.layers import raw_model
+from headrace.components.errors import TrainingError
+from headrace.components.examples.settings import CategoryLabel, GeneratedLabel, NumberFeature
+from headrace.components.models.build import build, build_networks, with_probabilities
+from headrace.components.models.heads import WithAuxiliaryHeads
+from headrace.components.models.settings import Gan, Model
+from headrace.components.training import checkpoints
+from headrace.components.training.checkpoints import Checkpoint
+from headrace.components.training.start import read_start_weights, set_start_weights
+from headrace.components.training.state import TrainingState
+from headrace.components.transforms.fitted import FittedFeature, FittedTable
+from headrace.components.transforms.layers import raw_model
 
 LABEL = CategoryLabel(name="kind", classes=("a", "b", "c"))
 

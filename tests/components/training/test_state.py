@@ -3,8 +3,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.training.settings import Training
-from components.training.state import TrainingState, after_epoch, is_finished
+from headrace.components.training.settings import Training
+from headrace.components.training.state import TrainingState, after_epoch, is_finished
 
 TRAINING = {
     "model": {"layers": []},

@@ -11,7 +11,7 @@ def test_a_file_that_is_cut_short_for_want_of_room_is_an_error(tmp_path) -> None
     """TensorFlow says nothing of it."""
     import keras
 
-    from components.training.tensorboard import write_tensorboard
+    from headrace.components.training.tensorboard import write_tensorboard
 
     history = [{"epoch": float(epoch), "loss": 1.0 / epoch} for epoch in (1, 2)]
     inputs = keras.Input((4,))

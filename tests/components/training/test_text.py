@@ -4,13 +4,13 @@ import keras
 import numpy as np
 import pytest
 
-from components.examples.settings import NextTokenLabel
-from components.models.build import build
-from components.models.settings import Model, OneHotTokens, Recurrent
-from components.training import checkpoints
-from components.training.optimization.losses import build_loss
-from components.training.optimization.optimizers import build_optimizer
-from components.training.settings import RmsProp
+from headrace.components.examples.settings import NextTokenLabel
+from headrace.components.models.build import build
+from headrace.components.models.settings import Model, OneHotTokens, Recurrent
+from headrace.components.training import checkpoints
+from headrace.components.training.optimization.losses import build_loss
+from headrace.components.training.optimization.optimizers import build_optimizer
+from headrace.components.training.settings import RmsProp
 
 WORKER = """
 import json, os, sys
@@ -18,13 +18,13 @@ rank, ports, folder = int(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 from pathlib import Path
 import numpy as np
-from components.examples.settings import NextTokenLabel
-from components.training import checkpoints
-from components.training.feeding.columns import Columns
-from components.training.loop import Worker, train_worker
-from components.training.observer import Observer
-from components.training.settings import Training
-from components.training.workers.rendezvous import listen
+from headrace.components.examples.settings import NextTokenLabel
+from headrace.components.training import checkpoints
+from headrace.components.training.feeding.columns import Columns
+from headrace.components.training.loop import Worker, train_worker
+from headrace.components.training.observer import Observer
+from headrace.components.training.settings import Training
+from headrace.components.training.workers.rendezvous import listen
 
 place = listen([("127.0.0.1", port) for port in ports], rank=rank, secret=bytes(32)) if len(ports) > 1 else None
 generator = np.random.default_rng(0)

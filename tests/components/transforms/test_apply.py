@@ -2,9 +2,15 @@
 
 import polars as pl
 
-from components.examples.settings import CategoryFeature, CategoryLabel, ImageFeature, NumberFeature, NumberLabel
-from components.transforms.apply import apply
-from components.transforms.fitted import (
+from headrace.components.examples.settings import (
+    CategoryFeature,
+    CategoryLabel,
+    ImageFeature,
+    NumberFeature,
+    NumberLabel,
+)
+from headrace.components.transforms.apply import apply
+from headrace.components.transforms.fitted import (
     FittedFeature,
     FittedImpute,
     FittedMinMax,

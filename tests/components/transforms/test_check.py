@@ -3,10 +3,10 @@
 import pytest
 from pydantic import TypeAdapter
 
-from components.errors import ParamsError
-from components.examples.settings import Feature
-from components.transforms.check import check
-from components.transforms.settings import Transform
+from headrace.components.errors import ParamsError
+from headrace.components.examples.settings import Feature
+from headrace.components.transforms.check import check
+from headrace.components.transforms.settings import Transform
 
 NUMBER = {"type": "number"}
 NULLABLE_NUMBER = {"type": "number", "nullable": True}

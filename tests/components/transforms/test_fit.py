@@ -12,14 +12,20 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from components.errors import DataError
-from components.examples.settings import CategoryFeature, CategoryLabel, ImageFeature, NumberFeature, NumberLabel
-from components.examples.split_settings import Split
-from components.transforms import training_rows
-from components.transforms.apply import raw_values, transformed
-from components.transforms.fit import fit
-from components.transforms.fitted import FittedImpute, FittedMinMax, FittedStandardize, FittedTable
-from components.transforms.settings import Impute, MinMax, Standardize, Transform
+from headrace.components.errors import DataError
+from headrace.components.examples.settings import (
+    CategoryFeature,
+    CategoryLabel,
+    ImageFeature,
+    NumberFeature,
+    NumberLabel,
+)
+from headrace.components.examples.split_settings import Split
+from headrace.components.transforms import training_rows
+from headrace.components.transforms.apply import raw_values, transformed
+from headrace.components.transforms.fit import fit
+from headrace.components.transforms.fitted import FittedImpute, FittedMinMax, FittedStandardize, FittedTable
+from headrace.components.transforms.settings import Impute, MinMax, Standardize, Transform
 
 LABEL = CategoryLabel(name="label", classes=("no", "yes"))
 ALL = Split(validation_fraction=0)

@@ -13,14 +13,20 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from components.examples.settings import CategoryFeature, CategoryLabel, ImageFeature, NumberFeature, NumberLabel
-from components.examples.split_settings import Split
-from components.transforms.apply import apply
-from components.transforms.check import check
-from components.transforms.fit import fit
-from components.transforms.fitted import FittedFeature, FittedScalePixels, FittedStandardize, FittedTable
-from components.transforms.layers import raw_model
-from components.transforms.settings import Transform
+from headrace.components.examples.settings import (
+    CategoryFeature,
+    CategoryLabel,
+    ImageFeature,
+    NumberFeature,
+    NumberLabel,
+)
+from headrace.components.examples.split_settings import Split
+from headrace.components.transforms.apply import apply
+from headrace.components.transforms.check import check
+from headrace.components.transforms.fit import fit
+from headrace.components.transforms.fitted import FittedFeature, FittedScalePixels, FittedStandardize, FittedTable
+from headrace.components.transforms.layers import raw_model
+from headrace.components.transforms.settings import Transform
 
 LABEL = CategoryLabel(name="answer", classes=("no", "yes"))
 MEDIAN = {"kind": "impute", "strategy": "median", "indicator": True}

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from components.errors import ParamsError
-from components.examples.settings import NumberFeature
-from components.transforms.check import check
-from components.transforms.polynomial import chebyshev
-from components.transforms.settings import MinMax, OneHot, Polynomial, Standardize
+from headrace.components.errors import ParamsError
+from headrace.components.examples.settings import NumberFeature
+from headrace.components.transforms.check import check
+from headrace.components.transforms.polynomial import chebyshev
+from headrace.components.transforms.settings import MinMax, OneHot, Polynomial, Standardize
 
 
 @pytest.mark.parametrize("degree", [1, 4, 15])

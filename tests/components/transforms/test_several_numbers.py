@@ -4,16 +4,16 @@ import keras
 import numpy as np
 import polars as pl
 
-from components.examples.settings import NumberFeature, NumbersLabel, NumberTarget
-from components.examples.split_settings import Split
-from components.models.build import build
-from components.models.settings import Model
-from components.training.feeding.columns import label_array
-from components.training.optimization.losses import build_loss
-from components.transforms.apply import apply
-from components.transforms.fit import fit
-from components.transforms.layers import raw_model
-from components.transforms.settings import MinMax, Standardize
+from headrace.components.examples.settings import NumberFeature, NumbersLabel, NumberTarget
+from headrace.components.examples.split_settings import Split
+from headrace.components.models.build import build
+from headrace.components.models.settings import Model
+from headrace.components.training.feeding.columns import label_array
+from headrace.components.training.optimization.losses import build_loss
+from headrace.components.transforms.apply import apply
+from headrace.components.transforms.fit import fit
+from headrace.components.transforms.layers import raw_model
+from headrace.components.transforms.settings import MinMax, Standardize
 
 LABEL = NumbersLabel(targets={"weight": NumberTarget(), "waist": NumberTarget()})
 

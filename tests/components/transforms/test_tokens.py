@@ -12,18 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.errors import DataError, ParamsError
-from components.examples.settings import CategoryLabel, NextTokenLabel, NumberFeature, TextFeature
-from components.examples.split_settings import Split
-from components.examples.splits import assign_split
-from components.transforms import tokens
-from components.transforms.apply import apply
-from components.transforms.check import check
-from components.transforms.fit import fit
-from components.transforms.layers import raw_model
-from components.transforms.settings import Impute, OneHot, Standardize, Vocabulary
-from components.transforms.token_counts import summarize_tokens
-from components.transforms.tokens import token_ids
+from headrace.components.errors import DataError, ParamsError
+from headrace.components.examples.settings import CategoryLabel, NextTokenLabel, NumberFeature, TextFeature
+from headrace.components.examples.split_settings import Split
+from headrace.components.examples.splits import assign_split
+from headrace.components.transforms import tokens
+from headrace.components.transforms.apply import apply
+from headrace.components.transforms.check import check
+from headrace.components.transforms.fit import fit
+from headrace.components.transforms.layers import raw_model
+from headrace.components.transforms.settings import Impute, OneHot, Standardize, Vocabulary
+from headrace.components.transforms.token_counts import summarize_tokens
+from headrace.components.transforms.tokens import token_ids
 
 LABEL = CategoryLabel(name="kind", classes=("a", "b"))
 CHARACTERS = TextFeature(length=5)

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 
-from components.errors import ServiceError
+from headrace.components.errors import ServiceError
 from infra.stack.postgres import program
 from infra.stack.supervisor import Record, read_record
 

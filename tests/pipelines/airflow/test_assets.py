@@ -21,8 +21,8 @@ RUN = {"mlflow_run_id": "a1"}
 def test_a_champion_is_told_of_once(tmp_path, alias, told, count):
     from airflow.sdk.execution_time.context import OutletEventAccessors
 
-    from pipelines.airflow.assets import champion_of, inlets_of, outlets_of, publish_events
-    from pipelines.paths import PipelinePaths
+    from headrace.pipelines.airflow.assets import champion_of, inlets_of, outlets_of, publish_events
+    from headrace.pipelines.paths import PipelinePaths
 
     file = PipelinePaths(tmp_path, "digits").registration
     file.parent.mkdir(parents=True)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.errors import DataError, ParamsError, ServiceError, TrainingError
+from headrace.components.errors import DataError, ParamsError, ServiceError, TrainingError
 
 DVC_LINE = "ERROR: failed to reproduce 'train@digits': failed to run: headrace train digits, exited with {}"
 
@@ -16,7 +16,7 @@ DVC_LINE = "ERROR: failed to reproduce 'train@digits': failed to run: headrace t
 @pytest.fixture(autouse=True, scope="module")
 def causes():
     """Not imported above: Airflow makes its home when it is imported, which conftest.py has moved by then."""
-    from pipelines.airflow import causes
+    from headrace.pipelines.airflow import causes
 
     return causes
 
@@ -96,7 +96,7 @@ def test_the_policy_goes_by_the_cause_of_a_failed_stage(causes, exit_code, actio
 @settings(deadline=None)
 @given(try_number=st.integers(1, 2000))
 def test_waits_double_within_bounds_and_are_not_all_the_same(try_number):
-    from pipelines.airflow.causes import RetryByCause
+    from headrace.pipelines.airflow.causes import RetryByCause
 
     policy = RetryByCause(first_seconds=10, longest_seconds=300)
     waits = [policy.evaluate(ServiceError("x"), try_number, 9).retry_delay.total_seconds() for _ in range(3)]

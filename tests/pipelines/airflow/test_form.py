@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import ParamsError
-from pipelines.params import Pipeline, list_pipelines, load_pipeline
-from pipelines.storage.edit_params import with_values
+from headrace.components.errors import ParamsError
+from headrace.pipelines.params import Pipeline, list_pipelines, load_pipeline
+from headrace.pipelines.storage.edit_params import with_values
 
 HEAVY = {"tensorflow", "keras", "ray", "mlflow", "polars", "pyarrow", "sklearn", "matplotlib", "dvc"}
 PIPELINES = list_pipelines(Path(__file__).parents[3] / "params.yaml")
@@ -19,8 +19,8 @@ PARSE = """
 import json, sys, time
 from pathlib import Path
 from airflow.sdk import DAG
-from pipelines.airflow.form import read_meanings, run_params
-from pipelines.params import list_pipelines, load_pipeline
+from headrace.pipelines.airflow.form import read_meanings, run_params
+from headrace.pipelines.params import list_pipelines, load_pipeline
 file = Path("params.yaml")
 pipelines = [load_pipeline(file, name) for name in list_pipelines(file)]
 started_seconds = time.process_time()
@@ -43,7 +43,7 @@ def digits(repository: Path) -> Pipeline:
 
 
 def form_of(pipeline: Pipeline, repository: Path):
-    from pipelines.airflow.form import read_meanings, run_params
+    from headrace.pipelines.airflow.form import read_meanings, run_params
 
     return run_params(pipeline, read_meanings(repository / "docs" / "params.md"))
 
@@ -52,7 +52,7 @@ def overrides(pipeline: Pipeline, conf: dict):
     """The overrides of a run with this conf, after Airflow's own check and merge."""
     from airflow.sdk.definitions.param import ParamsDict
 
-    from pipelines.airflow.form import overrides_of, run_params
+    from headrace.pipelines.airflow.form import overrides_of, run_params
 
     params = ParamsDict(run_params(pipeline))
     params.update(conf)
@@ -83,7 +83,7 @@ def test_every_field_is_explained_in_its_section(pipeline, repository):
 
 
 def test_without_the_page_a_field_is_explained_by_its_class(digits, repository):
-    from pipelines.airflow.form import read_meanings, run_params
+    from headrace.pipelines.airflow.form import read_meanings, run_params
 
     assert read_meanings(repository / "nowhere.md") == {}
     assert run_params(digits)["split.seed"].schema["description_md"].startswith("Which examples are held out")
@@ -176,7 +176,7 @@ def test_overrides_are_what_differs(digits):
 
 
 def test_a_default_that_has_changed_since_is_no_override(digits):
-    from pipelines.airflow.form import overrides_of
+    from headrace.pipelines.airflow.form import overrides_of
 
     assert overrides_of(digits, {"train.epochs": 99, "overrides": {}}, {}) == {}
 

@@ -2,13 +2,13 @@
 
 from datetime import UTC, datetime
 
-from pipelines.params import load_pipeline
+from headrace.pipelines.params import load_pipeline
 
 
 def test_every_name_of_airflows_is_a_schedule():
     from airflow.sdk.definitions.timetables._cron import CRON_PRESETS
 
-    from pipelines.schedule import Schedule
+    from headrace.pipelines.schedule import Schedule
 
     for name in CRON_PRESETS:
         assert Schedule(cron=name).cron == name
@@ -19,8 +19,8 @@ def test_a_schedule_keeps_its_time_of_day_where_the_clock_is_changed(repository)
     from airflow.timetables.base import TimeRestriction
     from pendulum import instance
 
-    from pipelines.airflow.graph import dag_settings
-    from pipelines.schedule import Schedule
+    from headrace.pipelines.airflow.graph import dag_settings
+    from headrace.pipelines.schedule import Schedule
 
     schedule = Schedule(cron="0 4 * * *", timezone="Europe/Berlin", start_date="2026-03-28", catchup=True)
     pipeline = load_pipeline(repository / "params.yaml", "digits").model_copy(update={"schedule": schedule})

@@ -17,7 +17,7 @@ RUN = "http://127.0.0.1:5000/#/experiments/1/runs/a1"
     ],
 )
 def test_the_report_is_among_the_artifacts_of_the_run(stage, mlflow_url, address):
-    from pipelines.airflow.links import ReportLink
+    from headrace.pipelines.airflow.links import ReportLink
 
     operator = SimpleNamespace(stage=stage, mlflow_url=mlflow_url)
     assert ReportLink().get_link(operator, ti_key=None) == address

@@ -12,10 +12,10 @@ from types import SimpleNamespace
 import pytest
 from pydantic import ValidationError
 
-from components.errors import ServiceError
-from pipelines.airflow import notify
-from pipelines.airflow.causes import stage_failed
-from pipelines.airflow.notify import Alerts, Failure, Notice, dag_callbacks, remember_failure, send
+from headrace.components.errors import ServiceError
+from headrace.pipelines.airflow import notify
+from headrace.pipelines.airflow.causes import stage_failed
+from headrace.pipelines.airflow.notify import Alerts, Failure, Notice, dag_callbacks, remember_failure, send
 
 NOTICE = Notice(
     dag="headrace_digits",

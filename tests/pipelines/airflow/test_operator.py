@@ -46,7 +46,7 @@ def commit(root: Path) -> None:
 
 def task_of(root: Path, stage: str = "train"):
     """The task of a stage of the small project."""
-    from pipelines.airflow.operator import stage_task
+    from headrace.pipelines.airflow.operator import stage_task
 
     return stage_task(stage, pipeline="digits", root=root)
 
@@ -84,7 +84,7 @@ def test_parameters_of_one_run_are_in_its_workspace_only(root):
 
 @pytest.mark.parametrize("conf", [{"train.epoch": 3}, {"train.epochs": 0}], ids=["unknown", "out of range"])
 def test_a_parameter_that_is_wrong_fails_before_any_work(root, conf):
-    from components.errors import ParamsError
+    from headrace.components.errors import ParamsError
 
     with pytest.raises(ParamsError, match="epoch"):
         run(task_of(root), conf)
@@ -93,7 +93,7 @@ def test_a_parameter_that_is_wrong_fails_before_any_work(root, conf):
 
 @pytest.mark.parametrize(("exit_code", "cause"), [(2, "MISTAKE"), (75, "SERVICE"), (1, "UNKNOWN")])
 def test_a_stage_that_fails_fails_its_task_by_its_cause(root, exit_code, cause):
-    from pipelines.airflow.causes import StageFailed
+    from headrace.pipelines.airflow.causes import StageFailed
 
     write_stages(root, train=f"echo 'error: no such thing'; exit {exit_code}")
     commit(root)
@@ -103,7 +103,7 @@ def test_a_stage_that_fails_fails_its_task_by_its_cause(root, exit_code, cause):
 
 
 def test_a_kill_ends_the_stage(root):
-    from pipelines.airflow.causes import StageFailed
+    from headrace.pipelines.airflow.causes import StageFailed
 
     write_stages(root, train=f"echo $$ > '{root / 'started'}'; sleep 1000")
     commit(root)

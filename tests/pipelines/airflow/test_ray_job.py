@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipelines.cluster.jobs import RayJobs
+from headrace.pipelines.cluster.jobs import RayJobs
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +21,7 @@ def connection(head, monkeypatch):
 
 
 def operator(task_id: str, entrypoint: str, **options):
-    from pipelines.airflow.ray_job import RayJobOperator
+    from headrace.pipelines.airflow.ray_job import RayJobOperator
 
     return RayJobOperator(task_id=task_id, entrypoint=entrypoint, **options)
 
@@ -42,11 +42,11 @@ def submitted(task) -> str:
 
 
 async def event_of(submission_id: str, **options) -> dict:
-    from pipelines.airflow.trigger import RayJobTrigger
+    from headrace.pipelines.airflow.trigger import RayJobTrigger
 
     trigger = RayJobTrigger(submission_id=submission_id, ray_conn_id="ray_default", **options)
     path, settings = trigger.serialize()
-    assert path == "pipelines.airflow.trigger.RayJobTrigger"
+    assert path == "headrace.pipelines.airflow.trigger.RayJobTrigger"
     assert settings["submission_id"] == submission_id
     [event] = [event async for event in trigger.run()]
     return event.payload
@@ -69,7 +69,7 @@ def test_another_command_is_another_job(connection):
 
 
 def test_a_job_that_failed_fails_its_task_with_its_own_last_error_and_is_followed_by_the_next(connection):
-    from pipelines.airflow.causes import StageFailed
+    from headrace.pipelines.airflow.causes import StageFailed
 
     task = operator("fails", "echo 'error: no such column'; exit 2")
     first = submitted(task)
@@ -81,7 +81,7 @@ def test_a_job_that_failed_fails_its_task_with_its_own_last_error_and_is_followe
 
 
 def test_a_job_that_was_stopped_by_somebody_else_is_tried_again(connection, head):
-    from pipelines.airflow.causes import StageFailed
+    from headrace.pipelines.airflow.causes import StageFailed
 
     task = operator("stopped", "sleep 100")
     first = submitted(task)
@@ -103,7 +103,7 @@ def test_a_job_that_was_stopped_by_somebody_else_is_tried_again(connection, head
 def test_a_job_that_takes_longer_than_it_may_is_stopped(connection, head):
     import time
 
-    from pipelines.airflow.causes import StageFailed
+    from headrace.pipelines.airflow.causes import StageFailed
 
     task = operator("long", "sleep 100", stop_grace_seconds=2)
     first = submitted(task)
@@ -120,7 +120,7 @@ def test_a_job_that_takes_longer_than_it_may_is_stopped(connection, head):
 
 
 def test_a_kill_of_a_trigger_stops_its_job_but_not_anothers(connection, head):
-    from pipelines.airflow.trigger import RayJobTrigger
+    from headrace.pipelines.airflow.trigger import RayJobTrigger
 
     async def status_after_kill(name: str, *, is_ours: bool) -> str:
         settings = {"ray_conn_id": "ray_default", "stop_grace_seconds": 2.0, "is_ours": is_ours}
@@ -145,7 +145,7 @@ def test_a_task_that_is_not_deferrable_waits_itself(connection):
 
 def test_a_cluster_without_authentication_is_refused(connection, monkeypatch, tmp_path):
     """A server of our own that answers everybody, as an open cluster does."""
-    from pipelines.airflow.ray_job import RayJobOperator
+    from headrace.pipelines.airflow.ray_job import RayJobOperator
 
     assert RayJobOperator.template_fields  # imported before the event loop begins
 
@@ -171,7 +171,7 @@ def test_a_cluster_without_authentication_is_refused(connection, monkeypatch, tm
         finally:
             await runner.cleanup()
 
-    from components.errors import ServiceError
+    from headrace.components.errors import ServiceError
 
     with pytest.raises(ServiceError, match="without a token"):
         asyncio.run(scenario())

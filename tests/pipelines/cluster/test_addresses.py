@@ -1,6 +1,6 @@
 import pytest
 
-from pipelines.cluster.addresses import is_loopback, own_address
+from headrace.pipelines.cluster.addresses import is_loopback, own_address
 
 
 @pytest.mark.parametrize(

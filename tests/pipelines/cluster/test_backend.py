@@ -15,7 +15,7 @@ import pytest
 
 WORKER = """
 import json
-from pipelines.cluster.backend import _listen, _meet, rendezvous
+from headrace.pipelines.cluster.backend import _listen, _meet, rendezvous
 assert rendezvous() is None
 address = _listen("127.0.0.1", range(LOW, LOW + 50))
 _meet([address, address], 1, bytes(range(32)))
@@ -54,16 +54,16 @@ import time
 from pathlib import Path
 from ray.train import RunConfig, ScalingConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
-from pipelines.cluster.backend import TensorflowBackendConfig
-from pipelines.cluster.connect import ray_session
+from headrace.pipelines.cluster.backend import TensorflowBackendConfig
+from headrace.pipelines.cluster.connect import ray_session
 
 folder = Path(sys.argv[1])
 
 
 def work(config):
     import ray.train, time
-    from components.training.workers.rendezvous import connected
-    from pipelines.cluster.backend import rendezvous
+    from headrace.components.training.workers.rendezvous import connected
+    from headrace.pipelines.cluster.backend import rendezvous
 
     place, done = rendezvous(), Path(config["folder"]) / "done"
     with connected(place, timeout_seconds=60) as neighbours:

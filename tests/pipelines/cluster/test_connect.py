@@ -19,7 +19,7 @@ main()
 
 
 CONNECT = """
-from pipelines.cluster.connect import ray_session
+from headrace.pipelines.cluster.connect import ray_session
 with ray_session(num_workers=1):
     print("connected")
 """
@@ -45,6 +45,6 @@ def test_a_cluster_of_another_ray_is_refused_before_any_work(tmp_path, free_port
             for one in [*psutil.Process(head.pid).children(recursive=True), head]:
                 one.kill()
     *_, last = ended.stderr.splitlines()
-    assert last.startswith("components.errors.ParamsError: the Ray cluster at RAY_ADDRESS=127.0.0.1:")
+    assert last.startswith("headrace.components.errors.ParamsError: the Ray cluster at RAY_ADDRESS=127.0.0.1:")
     assert "started with: Ray: 2.59.0 " in last
     assert "connected" not in ended.stdout

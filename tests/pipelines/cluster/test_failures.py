@@ -10,12 +10,12 @@ from ray.train.v2._internal.execution.failure_handling import FailureDecision
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
 from ray.train.v2.api.preemption import PreemptionInfo
 
-from components.errors import ServiceError, TrainingError
-from pipelines.cluster import failures
-from pipelines.cluster.failures import Failures, out_of_memory_kills
-from pipelines.cluster.fit import WorkerError, _error
-from pipelines.cluster.job import OUT_OF_MEMORY, Failure, TrainJob
-from pipelines.params import Train
+from headrace.components.errors import ServiceError, TrainingError
+from headrace.pipelines.cluster import failures
+from headrace.pipelines.cluster.failures import Failures, out_of_memory_kills
+from headrace.pipelines.cluster.fit import WorkerError, _error
+from headrace.pipelines.cluster.job import OUT_OF_MEMORY, Failure, TrainJob
+from headrace.pipelines.params import Train
 
 TRAIN = Train.model_validate(
     {

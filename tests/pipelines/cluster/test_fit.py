@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipelines.cluster.fit import scaling
-from pipelines.params import Train
+from headrace.pipelines.cluster.fit import scaling
+from headrace.pipelines.params import Train
 
 TRAIN = {
     "model": {"layers": []},

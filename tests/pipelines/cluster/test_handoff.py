@@ -1,9 +1,9 @@
 import pytest
 
-from components.errors import ParamsError
-from pipelines.cluster import handoff
-from pipelines.cluster.handoff import Handoff, read_handoff
-from pipelines.paths import ProjectPaths
+from headrace.components.errors import ParamsError
+from headrace.pipelines.cluster import handoff
+from headrace.pipelines.cluster.handoff import Handoff, read_handoff
+from headrace.pipelines.paths import ProjectPaths
 
 
 @pytest.mark.parametrize(("python", "is_refused"), [("3.9", True), (handoff._python(), False), ("", False)])

@@ -9,11 +9,11 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from components.errors import ParamsError, ServiceError
-from pipelines.cluster import job_server, jobs
-from pipelines.cluster.jobs import STOP_GRACE_VARIABLE, Cluster, RayJobs, cluster_from_environment, last_error
-from pipelines.cluster.package import package
-from pipelines.cluster.submit import job_id
+from headrace.components.errors import ParamsError, ServiceError
+from headrace.pipelines.cluster import job_server, jobs
+from headrace.pipelines.cluster.jobs import STOP_GRACE_VARIABLE, Cluster, RayJobs, cluster_from_environment, last_error
+from headrace.pipelines.cluster.package import package
+from headrace.pipelines.cluster.submit import job_id
 
 TOKEN = "0123456789abcdef" * 4
 TICKS = "for i in 0 1 2 3 4 5 6 7 8 9; do echo tick $i; sleep 0.5; done; printf 'no line end'"

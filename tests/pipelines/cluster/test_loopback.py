@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines.cluster.loopback import VARIABLES
+from headrace.pipelines.cluster.loopback import VARIABLES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 SESSION = """
 import json, os, sys
 import psutil, ray
-from pipelines.cluster.connect import ray_session
+from headrace.pipelines.cluster.connect import ray_session
 
 @ray.remote
 def here():

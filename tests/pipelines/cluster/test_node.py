@@ -5,14 +5,14 @@ import tempfile
 import numpy as np
 import pytest
 
-from components.training import checkpoints
-from components.training.checkpoints import Checkpoint
-from components.training.state import TrainingState
-from pipelines.cluster.job import TrainJob
-from pipelines.cluster.node import fetch_earlier_checkpoints, keep_in_storage, on_this_node
-from pipelines.params import load_pipeline
-from pipelines.storage.objects import open_storage
-from pipelines.storage.published import publish
+from headrace.components.training import checkpoints
+from headrace.components.training.checkpoints import Checkpoint
+from headrace.components.training.state import TrainingState
+from headrace.pipelines.cluster.job import TrainJob
+from headrace.pipelines.cluster.node import fetch_earlier_checkpoints, keep_in_storage, on_this_node
+from headrace.pipelines.params import load_pipeline
+from headrace.pipelines.storage.objects import open_storage
+from headrace.pipelines.storage.published import publish
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from components.numerics import PACKAGES
-from pipelines import identity
-from pipelines.cluster.origin import WITHOUT_EFFECT, identity_digest, training_identity
-from pipelines.params import Train, load_pipeline
-from pipelines.paths import PipelinePaths
+from headrace.components.numerics import PACKAGES
+from headrace.pipelines import identity
+from headrace.pipelines.cluster.origin import WITHOUT_EFFECT, identity_digest, training_identity
+from headrace.pipelines.params import Train, load_pipeline
+from headrace.pipelines.paths import PipelinePaths
 
 # Another value of every setting of `train`; a new setting must be thought of here.
 OTHER: dict[str, Any] = {

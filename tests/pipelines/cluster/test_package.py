@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.errors import ParamsError
-from pipelines.cluster import package as module
-from pipelines.cluster.package import package, package_digest
+from headrace.components.errors import ParamsError
+from headrace.pipelines.cluster import package as module
+from headrace.pipelines.cluster.package import package, package_digest
 
 SENT = ["components/a.py", "components/credentials.py", "dvc.yaml", "params.yaml", ".dvc/config", "pipelines/data/b.py"]
 # Each for a reason of its own; tracked by git or not, it stays here.
@@ -23,7 +23,7 @@ KEPT = [
     "tests/test_a.py",
     "docs/a.rst",
     "infra/setup",
-    "dags/headrace.py",
+    "dags/headrace_pipelines.py",
     "bench/a.py",
     "README.md",
     "mlflow.db",

@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from components.errors import ParamsError
-from pipelines.cluster.ports import PORTS_VARIABLE, bind_in_range, port_range
+from headrace.components.errors import ParamsError
+from headrace.pipelines.cluster.ports import PORTS_VARIABLE, bind_in_range, port_range
 
 
 @pytest.mark.parametrize("text", ["", "  "])

@@ -5,7 +5,7 @@ import sys
 
 WORKER = """
 import ctypes, os, signal, threading
-from pipelines.cluster import preemption
+from headrace.pipelines.cluster import preemption
 
 preemption.listen()
 libc = ctypes.CDLL(None)

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cluster.job import TrainJob
-from pipelines.cluster.progress import follow, leave, tell
-from pipelines.params import Train
+from headrace.pipelines.cluster.job import TrainJob
+from headrace.pipelines.cluster.progress import follow, leave, tell
+from headrace.pipelines.params import Train
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from components.errors import TrainingError
-from pipelines.cluster import trials
-from pipelines.cluster.trials import Outcome, Trial, Watcher
-from pipelines.params import load_pipeline
+from headrace.components.errors import TrainingError
+from headrace.pipelines.cluster import trials
+from headrace.pipelines.cluster.trials import Outcome, Trial, Watcher
+from headrace.pipelines.params import load_pipeline
 
 
 @pytest.fixture

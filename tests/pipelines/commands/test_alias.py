@@ -6,16 +6,16 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from components.errors import DataError, ParamsError, ServiceError
-from pipelines.artifacts.artifact import file_digest
-from pipelines.commands.alias import promote, rollback
-from pipelines.commands.models import show_models
-from pipelines.params import load_pipeline
-from pipelines.paths import PipelinePaths, ProjectPaths
-from pipelines.tracking.journal import journal_file, moves
-from pipelines.tracking.registry import alias_version, create_version, model_file, versions
-from pipelines.tracking.runs import open_run
-from pipelines.tracking.server import connect
+from headrace.components.errors import DataError, ParamsError, ServiceError
+from headrace.pipelines.artifacts.artifact import file_digest
+from headrace.pipelines.commands.alias import promote, rollback
+from headrace.pipelines.commands.models import show_models
+from headrace.pipelines.params import load_pipeline
+from headrace.pipelines.paths import PipelinePaths, ProjectPaths
+from headrace.pipelines.tracking.journal import journal_file, moves
+from headrace.pipelines.tracking.registry import alias_version, create_version, model_file, versions
+from headrace.pipelines.tracking.runs import open_run
+from headrace.pipelines.tracking.server import connect
 
 
 @pytest.fixture

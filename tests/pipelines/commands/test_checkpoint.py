@@ -7,21 +7,21 @@ import numpy as np
 import polars as pl
 import pytest
 
-from components.errors import DataError, ParamsError
-from components.models.saved import load_model
-from components.models.saved import predict as outputs_of
-from components.models.settings import Dense, Model
-from components.training import checkpoints
-from components.training.checkpoints import Checkpoint
-from components.training.restored import restored_model
-from components.training.state import TrainingState
-from components.transforms.fitted import FittedTable
-from pipelines.artifacts.artifact import write_artifact
-from pipelines.artifacts.run import RunFile
-from pipelines.commands.checkpoint import checkpoint_model, evaluate_checkpoint, read_checkpoint
-from pipelines.commands.predict import predict
-from pipelines.params import Pipeline, load_pipeline
-from pipelines.paths import PipelinePaths
+from headrace.components.errors import DataError, ParamsError
+from headrace.components.models.saved import load_model
+from headrace.components.models.saved import predict as outputs_of
+from headrace.components.models.settings import Dense, Model
+from headrace.components.training import checkpoints
+from headrace.components.training.checkpoints import Checkpoint
+from headrace.components.training.restored import restored_model
+from headrace.components.training.state import TrainingState
+from headrace.components.transforms.fitted import FittedTable
+from headrace.pipelines.artifacts.artifact import write_artifact
+from headrace.pipelines.artifacts.run import RunFile
+from headrace.pipelines.commands.checkpoint import checkpoint_model, evaluate_checkpoint, read_checkpoint
+from headrace.pipelines.commands.predict import predict
+from headrace.pipelines.params import Pipeline, load_pipeline
+from headrace.pipelines.paths import PipelinePaths
 
 IDENTITY = {"identity_digest": "1" * 64, "identity": {}, "git_dirty": False, "groups": []}
 IDENTITY |= dict.fromkeys(("started_at", "trained_at"), "2026-01-01T00:00:00Z")

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from components.errors import ParamsError
-from pipelines.params import list_pipelines, load_classifier, load_pipeline
+from headrace.components.errors import ParamsError
+from headrace.pipelines.params import list_pipelines, load_classifier, load_pipeline
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def project(tmp_path, repository):
 
 
 def test_photos_are_named_from_files_of_the_mirror(project, shared_data):
-    command = [sys.executable, "-m", "pipelines", "predict", "imagenet", "--top", "3", "--output", "named.csv"]
+    command = [sys.executable, "-m", "headrace", "predict", "imagenet", "--top", "3", "--output", "named.csv"]
     photos = shared_data / "classify_photos"
     ended = subprocess.run(
         [*command, "--input", str(photos)],

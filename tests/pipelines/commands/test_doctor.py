@@ -6,8 +6,8 @@ from contextlib import closing
 
 import pytest
 
-from pipelines.commands import checks
-from pipelines.paths import ProjectPaths
+from headrace.pipelines.commands import checks
+from headrace.pipelines.paths import ProjectPaths
 
 
 def states(findings):
@@ -99,7 +99,10 @@ def test_the_storage_of_a_cluster_is_tried(tmp_path, monkeypatch, address, state
 
 
 def test_few_files_and_little_memory_are_found(repository):
-    code = "from pipelines.commands import checks\nfor one in checks.limits(None): print(one.state, one.what, one.mend)"
+    code = (
+        "from headrace.pipelines.commands import checks\n"
+        "for one in checks.limits(None): print(one.state, one.what, one.mend)"
+    )
     ended = subprocess.run(
         ["sh", "-c", 'ulimit -n 256; ulimit -v 8000000; exec "$@"', "sh", sys.executable, "-c", code],
         cwd=repository,

@@ -4,13 +4,13 @@ import keras
 import pytest
 import tensorflow as tf
 
-from components.errors import DataError, ParamsError, ServiceError
-from pipelines.artifacts.artifact import write_artifact
-from pipelines.artifacts.run import RunFile, result_digests
-from pipelines.commands.export import default_place, export
-from pipelines.commands.forms import Form
-from pipelines.params import load_pipeline
-from pipelines.paths import PipelinePaths
+from headrace.components.errors import DataError, ParamsError, ServiceError
+from headrace.pipelines.artifacts.artifact import write_artifact
+from headrace.pipelines.artifacts.run import RunFile, result_digests
+from headrace.pipelines.commands.export import default_place, export
+from headrace.pipelines.commands.forms import Form
+from headrace.pipelines.params import load_pipeline
+from headrace.pipelines.paths import PipelinePaths
 
 IDENTITY = {"identity_digest": "1" * 64, "identity": {}, "git_dirty": False, "groups": []}
 IDENTITY |= dict.fromkeys(("started_at", "trained_at"), "2026-01-01T00:00:00Z")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.commands import exposure
-from pipelines.paths import ProjectPaths
+from headrace.pipelines.commands import exposure
+from headrace.pipelines.paths import ProjectPaths
 
 LISTEN = """
 import socket, sys

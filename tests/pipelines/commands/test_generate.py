@@ -7,16 +7,16 @@ import polars as pl
 import pytest
 import yaml
 
-from components.errors import DataError, ParamsError, ServiceError
-from components.examples.settings import NextTokenLabel
-from components.models.build import build
-from components.training.restored import restored_model
-from components.transforms.fitted import FittedTable, FittedVocabulary
-from pipelines.commands.generate import Asked, generate, write_text
-from pipelines.commands.predict import predictions_of, read_input
-from pipelines.params import Pipeline
-from pipelines.paths import PipelinePaths
-from pipelines.tracking import registry
+from headrace.components.errors import DataError, ParamsError, ServiceError
+from headrace.components.examples.settings import NextTokenLabel
+from headrace.components.models.build import build
+from headrace.components.training.restored import restored_model
+from headrace.components.transforms.fitted import FittedTable, FittedVocabulary
+from headrace.pipelines.commands.generate import Asked, generate, write_text
+from headrace.pipelines.commands.predict import predictions_of, read_input
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.tracking import registry
 
 HELLO = {"length": 4, "temperature": 0.8, "seed": 0, "alias": "champion"}
 

@@ -1,6 +1,6 @@
 import shutil
 
-from pipelines.commands.list import fresh_stages
+from headrace.pipelines.commands.list import fresh_stages
 
 
 def test_a_finished_pipeline_is_fresh_and_a_change_makes_what_follows_stale(project):

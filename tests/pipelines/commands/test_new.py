@@ -17,14 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from components.errors import DataError, ParamsError
-from components.examples.prepare import prepare
-from components.sources.delimited import delimited_blocks, read_layout
-from pipelines.commands.look import Data
-from pipelines.commands.new import new
-from pipelines.params import Pipeline, list_pipelines, load_pipeline
-from pipelines.paths import ProjectPaths
-from pipelines.stages.ingest import ingest
+from headrace.components.errors import DataError, ParamsError
+from headrace.components.examples.prepare import prepare
+from headrace.components.sources.delimited import delimited_blocks, read_layout
+from headrace.pipelines.commands.look import Data
+from headrace.pipelines.commands.new import new
+from headrace.pipelines.params import Pipeline, list_pipelines, load_pipeline
+from headrace.pipelines.paths import ProjectPaths
+from headrace.pipelines.stages.ingest import ingest
 
 PARAMS = "# numbers\npipelines: []  # all\n"
 

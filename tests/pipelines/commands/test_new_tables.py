@@ -14,14 +14,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from components.errors import DataError, ParamsError
-from pipelines.commands.look import Data
-from pipelines.commands.new import new
-from pipelines.params import Pipeline, load_pipeline
-from pipelines.paths import ProjectPaths
-from pipelines.stages.ingest import ingest
-from pipelines.stages.normalize import normalize
-from pipelines.stages.split import split
+from headrace.components.errors import DataError, ParamsError
+from headrace.pipelines.commands.look import Data
+from headrace.pipelines.commands.new import new
+from headrace.pipelines.params import Pipeline, load_pipeline
+from headrace.pipelines.paths import ProjectPaths
+from headrace.pipelines.stages.ingest import ingest
+from headrace.pipelines.stages.normalize import normalize
+from headrace.pipelines.stages.split import split
 
 CASES = Path(__file__).with_name("cases")
 

@@ -13,15 +13,15 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from components.errors import DataError, ParamsError, ServiceError
-from components.examples.derive import with_derived
-from components.models.saved import load_model
-from pipelines.artifacts.artifact import file_digest
-from pipelines.commands.predict import deliver, predict, predictions_of, read_input, show
-from pipelines.params import Pipeline, load_pipeline
-from pipelines.paths import PipelinePaths
-from pipelines.tracking.registry import create_version, log_model, set_champion
-from pipelines.tracking.runs import open_run
+from headrace.components.errors import DataError, ParamsError, ServiceError
+from headrace.components.examples.derive import with_derived
+from headrace.components.models.saved import load_model
+from headrace.pipelines.artifacts.artifact import file_digest
+from headrace.pipelines.commands.predict import deliver, predict, predictions_of, read_input, show
+from headrace.pipelines.params import Pipeline, load_pipeline
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.tracking.registry import create_version, log_model, set_champion
+from headrace.pipelines.tracking.runs import open_run
 
 
 @pytest.fixture(scope="module")
@@ -247,7 +247,7 @@ def test_after_a_restored_backup_the_champion_and_its_predictions_are_those_of_b
     (project_root / "params.yaml").write_bytes(Path("params.yaml").read_bytes())
 
     def headrace(*arguments: str) -> str:
-        command = [sys.executable, "-m", "pipelines", *arguments]
+        command = [sys.executable, "-m", "headrace", *arguments]
         ended = subprocess.run(command, cwd=project_root, capture_output=True, text=True, check=False, timeout=200)
         assert ended.returncode == 0, ended.stderr
         return ended.stdout

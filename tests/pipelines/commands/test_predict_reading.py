@@ -18,12 +18,12 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from components.errors import DataError
-from components.examples import shards
-from pipelines.commands.predict import read_input
-from pipelines.params import Pipeline
-from pipelines.paths import PipelinePaths
-from pipelines.stages.ingest import ingest
+from headrace.components.errors import DataError
+from headrace.components.examples import shards
+from headrace.pipelines.commands.predict import read_input
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.stages.ingest import ingest
 
 FEATURES = {
     "n": {"type": "number"},
@@ -197,7 +197,7 @@ def test_what_ingest_refuses_prediction_refuses_in_the_same_words(
 
 @pytest.mark.parametrize("name", ["bool.jsonl", "dupkey.jsonl", "surr.jsonl"])
 def test_rows_of_the_titanic_that_ingest_refuses(repository: Path, cases: Path, name: str) -> None:
-    from pipelines.params import load_pipeline
+    from headrace.pipelines.params import load_pipeline
 
     pipeline = load_pipeline(repository / "params.yaml", "titanic")
     with pytest.raises(DataError, match=r"row 1.*(Age|Sex)"):
@@ -205,7 +205,7 @@ def test_rows_of_the_titanic_that_ingest_refuses(repository: Path, cases: Path, 
 
 
 def test_a_large_id_stays_as_it_is_written(repository: Path, cases: Path) -> None:
-    from pipelines.params import load_pipeline
+    from headrace.pipelines.params import load_pipeline
 
     pipeline = load_pipeline(repository / "params.yaml", "titanic")
     origin, _ = read_input(pipeline, cases / "predict" / "bigid.jsonl")

@@ -6,14 +6,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from components.errors import DataError
-from components.evaluation.drift import VersionProfile, compare
-from components.evaluation.profile import profile_of, summarize_table
-from components.evaluation.settings import DriftLimits
-from components.examples.settings import CategoryFeature, ImageFeature, NumberFeature
-from pipelines.commands.profile import show_profile
-from pipelines.params import load_pipeline
-from pipelines.paths import PipelinePaths
+from headrace.components.errors import DataError
+from headrace.components.evaluation.drift import VersionProfile, compare
+from headrace.components.evaluation.profile import profile_of, summarize_table
+from headrace.components.evaluation.settings import DriftLimits
+from headrace.components.examples.settings import CategoryFeature, ImageFeature, NumberFeature
+from headrace.pipelines.commands.profile import show_profile
+from headrace.pipelines.params import load_pipeline
+from headrace.pipelines.paths import PipelinePaths
 
 COLUMNS = {
     "age": NumberFeature(nullable=True),

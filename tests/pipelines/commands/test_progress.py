@@ -1,4 +1,4 @@
-from pipelines.commands.progress import Progress
+from headrace.pipelines.commands.progress import Progress
 
 STAGES = ("ingest", "train", "evaluate")
 

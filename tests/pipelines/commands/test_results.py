@@ -4,14 +4,14 @@ import subprocess
 
 import pytest
 
-from components.errors import ParamsError
-from components.numerics import NUMERICS
-from pipelines.commands import results
-from pipelines.commands.results import measure, page, settings_digest, variations
-from pipelines.commands.results_page import MEASURED_STAGES, Measured, Run, render
-from pipelines.params import Pipeline, list_pipelines, load_pipeline
-from pipelines.paths import ProjectPaths
-from pipelines.storage.edit_params import with_values
+from headrace.components.errors import ParamsError
+from headrace.components.numerics import NUMERICS
+from headrace.pipelines.commands import results
+from headrace.pipelines.commands.results import measure, page, settings_digest, variations
+from headrace.pipelines.commands.results_page import MEASURED_STAGES, Measured, Run, render
+from headrace.pipelines.params import Pipeline, list_pipelines, load_pipeline
+from headrace.pipelines.paths import ProjectPaths
+from headrace.pipelines.storage.edit_params import with_values
 
 
 @pytest.fixture(scope="module")

@@ -140,7 +140,7 @@ def test_on_a_terminal_a_table_lives_and_no_line_is_lost(project):
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(project.root)
-        os.execve(sys.executable, [sys.executable, "-m", "pipelines", "run", "digits"], {**os.environ, "TERM": "xterm"})
+        os.execve(sys.executable, [sys.executable, "-m", "headrace", "run", "digits"], {**os.environ, "TERM": "xterm"})
     shown = b""
     try:
         while piece := os.read(terminal, 65536):
@@ -270,5 +270,5 @@ def plain(text: str) -> str:
 
 def test_following_a_run_loads_nothing_that_takes_over_signals():
     """Polars puts a handler of SIGINT in place that lets a blocked read go on: a Ctrl-C would be lost."""
-    code = "import sys, pipelines.commands.run, pipelines.__main__; sys.exit('polars' in sys.modules)"
+    code = "import sys, headrace.pipelines.commands.run, headrace.pipelines.__main__; sys.exit('polars' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -7,12 +7,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from components.errors import ParamsError, ServiceError
-from pipelines.commands.runs import job_state, list_runs, sweep_runs
-from pipelines.paths import ProjectPaths
-from pipelines.tracking.runs import close_run, open_run
-from pipelines.tracking.server import connect
-from pipelines.tracking.sweep import JobState, owner_tags
+from headrace.components.errors import ParamsError, ServiceError
+from headrace.pipelines.commands.runs import job_state, list_runs, sweep_runs
+from headrace.pipelines.paths import ProjectPaths
+from headrace.pipelines.tracking.runs import close_run, open_run
+from headrace.pipelines.tracking.server import connect
+from headrace.pipelines.tracking.sweep import JobState, owner_tags
 
 LOG = "Job entrypoint command failed with exit code 2, last available logs:\nepoch 1/5\nerror: the loss is nan\n"
 JOBS = {"going": "RUNNING", "done": "SUCCEEDED", "broken": "FAILED"}

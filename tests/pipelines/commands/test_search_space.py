@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.errors import ParamsError
-from pipelines.commands.search_space import check_axes, combinations, parse_axis
-from pipelines.params import list_pipelines, load_pipeline
-from pipelines.storage.edit_params import with_values
+from headrace.components.errors import ParamsError
+from headrace.pipelines.commands.search_space import check_axes, combinations, parse_axis
+from headrace.pipelines.params import list_pipelines, load_pipeline
+from headrace.pipelines.storage.edit_params import with_values
 
 
 @pytest.fixture(scope="module")

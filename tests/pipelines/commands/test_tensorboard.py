@@ -11,10 +11,10 @@ import urllib.request
 import psutil
 import pytest
 
-from components.errors import DataError, ParamsError
-from components.graph_example import write_graph_example
-from pipelines.commands.tensorboard import show_training
-from pipelines.paths import PipelinePaths
+from headrace.components.errors import DataError, ParamsError
+from headrace.components.graph_example import write_graph_example
+from headrace.pipelines.commands.tensorboard import show_training
+from headrace.pipelines.paths import PipelinePaths
 
 
 def test_the_example_is_two_sums_in_scopes_of_their_own(tmp_path):
@@ -30,7 +30,7 @@ def test_the_example_is_two_sums_in_scopes_of_their_own(tmp_path):
 
 def test_it_answers_on_this_machine_and_ends_with_ctrl_c(tmp_path):
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines", "tensorboard", "graph"],
+        [sys.executable, "-m", "headrace", "tensorboard", "graph"],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.errors import DataError, ParamsError, TrainingError
-from pipelines.cluster.trials import Outcome
-from pipelines.commands.search_plan import keep_outcome, kept_figures, known_outcomes, plan_search
-from pipelines.commands.tune import TrialError, _best, asked
-from pipelines.params import load_pipeline
-from pipelines.paths import PipelinePaths
-from pipelines.stages.ingest import ingest
-from pipelines.stages.normalize import normalize
-from pipelines.stages.split import split
-from pipelines.tracking.sweep import sweep
+from headrace.components.errors import DataError, ParamsError, TrainingError
+from headrace.pipelines.cluster.trials import Outcome
+from headrace.pipelines.commands.search_plan import keep_outcome, kept_figures, known_outcomes, plan_search
+from headrace.pipelines.commands.tune import TrialError, _best, asked
+from headrace.pipelines.params import load_pipeline
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.stages.ingest import ingest
+from headrace.pipelines.stages.normalize import normalize
+from headrace.pipelines.stages.split import split
+from headrace.pipelines.tracking.sweep import sweep
 
 NAMED = {"validation_loss": 1.0, "validation_accuracy": 0.5, "loss": 1.0, "accuracy": 0.5}
 OPTIONS = {"metric": None, "trials": 4, "seed": 1, "early_stop": True, "at_once": 2, "workers": 1}
@@ -141,7 +141,7 @@ def test_the_best_of_the_finished_trials_wins(ready_project):
 
 def headrace(root: Path, *arguments: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "pipelines", "tune", "digits", *arguments],
+        [sys.executable, "-m", "headrace", "tune", "digits", *arguments],
         cwd=root,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -160,7 +160,7 @@ def output_of(root: Path, *arguments: str) -> list[str]:
 
 def runs(root: Path) -> dict[str, list]:
     """MLflow's runs by the end of their names; that of the search is named "search"."""
-    from pipelines.tracking.server import connect
+    from headrace.pipelines.tracking.server import connect
 
     client = connect(root)
     found: dict[str, list] = {}

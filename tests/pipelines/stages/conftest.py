@@ -16,8 +16,8 @@ import psutil
 import pytest
 import yaml
 
-from pipelines.params import load_pipeline
-from pipelines.paths import PipelinePaths
+from headrace.pipelines.params import load_pipeline
+from headrace.pipelines.paths import PipelinePaths
 
 # Of a second each: what a test does when it has read of the second epoch happens before the last one ends.
 SIX_EPOCHS = {"epochs": 6, "global_batch_size": 16}
@@ -50,7 +50,7 @@ class Project:
 
     def start(self, *arguments: str, stdin: int = subprocess.DEVNULL, **environment: str) -> subprocess.Popen:
         return subprocess.Popen(
-            [sys.executable, "-m", "pipelines", *(arguments or ("train", "digits"))],
+            [sys.executable, "-m", "headrace", *(arguments or ("train", "digits"))],
             cwd=self.root,
             stdin=stdin,
             stdout=subprocess.PIPE,
@@ -75,7 +75,7 @@ class Project:
         raise AssertionError(f"no {text!r} in: {output}")
 
     def runs(self) -> tuple[Any, list]:
-        from pipelines.tracking.server import connect
+        from headrace.pipelines.tracking.server import connect
 
         client = connect(self.root)
         experiment = client.get_experiment_by_name("headrace/digits")
@@ -83,7 +83,7 @@ class Project:
 
     def assert_as_undisturbed(self, undisturbed: "Project", *, tolerance: float = 1e-6) -> None:
         """The same weights and figures, each epoch once in one MLflow run, which is FINISHED."""
-        from components.training import checkpoints
+        from headrace.components.training import checkpoints
 
         one, other = (checkpoints.load(project.paths.checkpoint) for project in (self, undisturbed))
         for left, right in zip(one.weights, other.weights, strict=True):
@@ -117,9 +117,9 @@ def session_processes():
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory, repository) -> Project:
-    from pipelines.stages.ingest import ingest
-    from pipelines.stages.normalize import normalize
-    from pipelines.stages.split import split
+    from headrace.pipelines.stages.ingest import ingest
+    from headrace.pipelines.stages.normalize import normalize
+    from headrace.pipelines.stages.split import split
 
     root = tmp_path_factory.mktemp("prepared")
     params = yaml.safe_load((repository / "params.yaml").read_text(encoding="utf-8"))

@@ -10,17 +10,17 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from components.errors import DataError, ServiceError
-from components.examples.shards import scan, write
-from components.models.inputs import model_inputs
-from components.training.feeding.columns import core_shape, has_encoded_images, input_shape
-from components.training.restored import restored_model
-from components.transforms.fitted import FittedTable
-from pipelines.cluster.handoff import Handoff, bring_inputs, publish_inputs
-from pipelines.params import Pipeline, load_pipeline
-from pipelines.paths import PipelinePaths
-from pipelines.stages.normalize import normalize
-from pipelines.stages.split import split
+from headrace.components.errors import DataError, ServiceError
+from headrace.components.examples.shards import scan, write
+from headrace.components.models.inputs import model_inputs
+from headrace.components.training.feeding.columns import core_shape, has_encoded_images, input_shape
+from headrace.components.training.restored import restored_model
+from headrace.components.transforms.fitted import FittedTable
+from headrace.pipelines.cluster.handoff import Handoff, bring_inputs, publish_inputs
+from headrace.pipelines.params import Pipeline, load_pipeline
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.stages.normalize import normalize
+from headrace.pipelines.stages.split import split
 
 BACKBONE = {"kind": "backbone", "name": "mobilenet", "alpha": 0.25}
 

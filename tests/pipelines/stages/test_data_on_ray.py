@@ -17,9 +17,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
 
 PROGRAM = """
 import sys
-from components.examples import shards
-from components.sources.rows import cut_rows
-from pipelines.__main__ import main
+from headrace.components.examples import shards
+from headrace.components.sources.rows import cut_rows
+from headrace.pipelines.__main__ import main
 shards.SHARD_BYTES = 1 << 18  # many short blocks and shards
 cut_rows.__kwdefaults__["block_bytes"] = 1 << 16
 main()

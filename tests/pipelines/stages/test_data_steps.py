@@ -12,15 +12,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from components.errors import DataError
-from components.examples import shards
-from components.sources.rows import cut_rows
-from pipelines.params import Pipeline
-from pipelines.paths import PipelinePaths
-from pipelines.stages.ingest import ingest
-from pipelines.stages.normalize import normalize
-from pipelines.stages.split import split
-from pipelines.storage.lock import locked
+from headrace.components.errors import DataError
+from headrace.components.examples import shards
+from headrace.components.sources.rows import cut_rows
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.stages.ingest import ingest
+from headrace.pipelines.stages.normalize import normalize
+from headrace.pipelines.stages.split import split
+from headrace.pipelines.storage.lock import locked
 
 SPLITS = ("train", "validation", "test")
 
@@ -182,7 +182,7 @@ def test_no_held_out_value_reaches_a_statistic_or_a_byte_of_training(tmp_path, c
     before = (project.paths.statistics.read_bytes(), training_bytes(project))
     held_out = [example for example, name in project.split_by_id().items() if name != "train"]
     chosen = held_out[place % len(held_out)]
-    from components.examples.identity import example_ids
+    from headrace.components.examples.identity import example_ids
 
     row = int(np.flatnonzero(example_ids(table, columns=["id"]) == np.uint64(chosen))[0])
     changed = table.with_columns(table[column].scatter(row, data.draw(CHANGES[column])))

@@ -9,16 +9,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from components.errors import DataError
-from components.examples.shards import write
-from components.numerics import NUMERICS
-from pipelines.artifacts.artifact import write_artifact
-from pipelines.artifacts.run import RunFile, result_digests
-from pipelines.params import Pipeline
-from pipelines.paths import PipelinePaths
-from pipelines.stages.evaluate import evaluate
-from pipelines.tracking.runs import close_run, open_run
-from pipelines.tracking.server import connect
+from headrace.components.errors import DataError
+from headrace.components.examples.shards import write
+from headrace.components.numerics import NUMERICS
+from headrace.pipelines.artifacts.artifact import write_artifact
+from headrace.pipelines.artifacts.run import RunFile, result_digests
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.stages.evaluate import evaluate
+from headrace.pipelines.tracking.runs import close_run, open_run
+from headrace.pipelines.tracking.server import connect
 
 IDENTITY = {"identity_digest": "1" * 64, "identity": {}, "git_dirty": False, "groups": []}
 IDENTITY |= dict.fromkeys(("started_at", "trained_at"), "2026-01-01T00:00:00Z")

@@ -10,30 +10,30 @@ import pytest
 import yaml
 from PIL import Image
 
-from components.errors import DataError, ParamsError
-from components.evaluation.anew import evaluate_anew
-from components.evaluation.judge import train_judge
-from components.examples import shards
-from components.models.build import build
-from components.models.generated import generate_images
-from components.models.saved import load_model
-from components.training.restored import restored_model
-from components.training.samples import COUNT
-from components.transforms.fitted import FittedTable
-from pipelines.artifacts.artifact import write_artifact
-from pipelines.artifacts.run import RunFile, result_digests
-from pipelines.commands.export import export
-from pipelines.commands.forms import Form
-from pipelines.commands.generate import Asked, generate
-from pipelines.commands.predict import predict
-from pipelines.params import Pipeline
-from pipelines.paths import PipelinePaths
-from pipelines.stages.evaluate import evaluate, measured
-from pipelines.stages.ingest import ingest
-from pipelines.stages.normalize import normalize
-from pipelines.stages.register import register
-from pipelines.stages.split import split
-from pipelines.tracking.runs import close_run, open_run
+from headrace.components.errors import DataError, ParamsError
+from headrace.components.evaluation.anew import evaluate_anew
+from headrace.components.evaluation.judge import train_judge
+from headrace.components.examples import shards
+from headrace.components.models.build import build
+from headrace.components.models.generated import generate_images
+from headrace.components.models.saved import load_model
+from headrace.components.training.restored import restored_model
+from headrace.components.training.samples import COUNT
+from headrace.components.transforms.fitted import FittedTable
+from headrace.pipelines.artifacts.artifact import write_artifact
+from headrace.pipelines.artifacts.run import RunFile, result_digests
+from headrace.pipelines.commands.export import export
+from headrace.pipelines.commands.forms import Form
+from headrace.pipelines.commands.generate import Asked, generate
+from headrace.pipelines.commands.predict import predict
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.stages.evaluate import evaluate, measured
+from headrace.pipelines.stages.ingest import ingest
+from headrace.pipelines.stages.normalize import normalize
+from headrace.pipelines.stages.register import register
+from headrace.pipelines.stages.split import split
+from headrace.pipelines.tracking.runs import close_run, open_run
 
 IDENTITY = {"identity_digest": "1" * 64, "identity": {}, "git_dirty": False, "groups": []}
 IDENTITY |= dict.fromkeys(("started_at", "trained_at"), "2026-01-01T00:00:00Z")

@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.paths import PipelinePaths
+from headrace.pipelines.paths import PipelinePaths
 
 pytestmark = pytest.mark.skipif(not shutil.which("faketime"), reason="needs faketime (apt install faketime)")
 
 ALL_STAGES = """
 import sys
 from pathlib import Path
-from pipelines.params import load_pipeline
-from pipelines.paths import PipelinePaths
+from headrace.pipelines.params import load_pipeline
+from headrace.pipelines.paths import PipelinePaths
 for name in sys.argv[1:]:
-    stage = getattr(__import__(f"pipelines.stages.{name}", fromlist=[name]), name)
+    stage = getattr(__import__(f"headrace.pipelines.stages.{name}", fromlist=[name]), name)
     stage(load_pipeline(Path("params.yaml"), "small"), PipelinePaths(Path.cwd(), "small"))
 """
 # A year back and on; the hour that Berlin has twice, the one that it lacks; a leap day; before this code was written.

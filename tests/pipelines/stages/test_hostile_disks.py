@@ -14,9 +14,9 @@ import polars as pl
 import pytest
 import yaml
 
-from components.examples import shards
-from pipelines.__main__ import main
-from pipelines.paths import PipelinePaths
+from headrace.components.examples import shards
+from headrace.pipelines.__main__ import main
+from headrace.pipelines.paths import PipelinePaths
 
 NAMESPACE = ["unshare", "--map-root-user", "--mount"]
 FREE_BYTES = (*range(0, 1 << 18, 1 << 14), 1 << 20)
@@ -93,7 +93,7 @@ def project(tmp_path):
     root.mkdir()
     (root / "params.yaml").write_text(yaml.safe_dump({"pipelines": ["small"], "small": SECTION}))
     write_rows(root, 1000)
-    subprocess.run([sys.executable, "-m", "pipelines", "ingest", "small"], cwd=root, check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "headrace", "ingest", "small"], cwd=root, check=True, capture_output=True)
     return root
 
 

@@ -19,7 +19,7 @@ import polars as pl
 import pytest
 import yaml
 
-from pipelines.paths import PipelinePaths
+from headrace.pipelines.paths import PipelinePaths
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 
@@ -54,7 +54,7 @@ def headrace(root: Path, *arguments: str, **options) -> tuple[int, list[str]]:
     """Exit code and lines of a command."""
     environment = {**os.environ, "HOME": str(root), **options.pop("environment", {})}
     ended = subprocess.run(
-        [sys.executable, "-m", "pipelines", *arguments],
+        [sys.executable, "-m", "headrace", *arguments],
         cwd=root,
         env=environment,
         stdout=subprocess.PIPE,
@@ -117,8 +117,6 @@ def finished(tmp_path_factory, repository) -> Path:
     random = np.random.default_rng(1)
     table = {"size": random.normal(size=1000), "kind": random.choice(["big", "small"], 1000)}
     pl.DataFrame(table).write_csv(root / "rows.csv")
-    for code in ("components", "pipelines"):
-        shutil.copytree(repository / code, root / code, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(repository / "dvc.yaml", root)
     (root / ".gitignore").write_text("/data/\n/models/\n/.headrace/\n/mlflow.db*\n/mlartifacts/\n")
     for command in (["git", "init", "--quiet"], [str(Path(sys.executable).with_name("dvc")), "init", "--quiet"]):
@@ -204,7 +202,7 @@ def test_a_full_disk_elsewhere(project, inside, mounted, command):
 mkdir -p "$1"
 mount -t tmpfs -o size=64k tmpfs "$1"
 dd if=/dev/zero of="$1/filler" bs=1k 2>/dev/null || true
-exec "$2" -m pipelines "$3" small
+exec "$2" -m headrace "$3" small
 """
     ended = inside(script, mounted, sys.executable, command, cwd=project, **environment)
     lines = (ended.stdout + ended.stderr).splitlines()
@@ -237,7 +235,7 @@ def test_one_core_and_no_home_are_enough(project, command):
     forget(project, "train" if command == "train" else "")
     environment = {name: value for name, value in os.environ.items() if name != "HOME"}
     ended = subprocess.run(
-        ["taskset", "-c", "0", sys.executable, "-m", "pipelines", command, "small"],
+        ["taskset", "-c", "0", sys.executable, "-m", "headrace", command, "small"],
         cwd=project,
         env=environment,
         capture_output=True,

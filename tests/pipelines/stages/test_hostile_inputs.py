@@ -30,12 +30,12 @@ import pytest
 import yaml
 from PIL import Image
 
-from components.examples import shards
-from components.examples.validation import describe
-from pipelines.__main__ import main
-from pipelines.params import load_pipeline
-from pipelines.paths import PipelinePaths
-from pipelines.stages.ingest import ingest
+from headrace.components.examples import shards
+from headrace.components.examples.validation import describe
+from headrace.pipelines.__main__ import main
+from headrace.pipelines.params import load_pipeline
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.stages.ingest import ingest
 
 ADDED = ("example_id", "content_id", "group_id", "time")
 
@@ -886,7 +886,7 @@ def good(tmp_path_factory):
 
 
 def ingest_in_a_process(project: Project, *before: str) -> subprocess.CompletedProcess[str]:
-    command = [*before, sys.executable, "-m", "pipelines", "ingest", "small"]
+    command = [*before, sys.executable, "-m", "headrace", "ingest", "small"]
     return subprocess.run(command, cwd=project.root, capture_output=True, text=True, timeout=60, check=False)
 
 

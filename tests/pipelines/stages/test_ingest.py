@@ -7,12 +7,12 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from components.errors import DataError, ParamsError
-from components.examples import shards
-from components.examples.schema import arrow_schema
-from pipelines.params import Pipeline, load_pipeline
-from pipelines.paths import PipelinePaths
-from pipelines.stages.ingest import ingest
+from headrace.components.errors import DataError, ParamsError
+from headrace.components.examples import shards
+from headrace.components.examples.schema import arrow_schema
+from headrace.pipelines.params import Pipeline, load_pipeline
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.stages.ingest import ingest
 
 ROWS_BY_PIPELINE = {
     "digits": {"rows_read": 1797},

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from components.errors import DataError, ParamsError
-from components.examples import shards
-from pipelines.params import Pipeline
-from pipelines.paths import PipelinePaths
-from pipelines.stages.ingest import ingest
+from headrace.components.errors import DataError, ParamsError
+from headrace.components.examples import shards
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.stages.ingest import ingest
 
 TABLE = pl.DataFrame(
     {

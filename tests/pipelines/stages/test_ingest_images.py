@@ -14,18 +14,18 @@ import pytest
 import yaml
 from PIL import Image
 
-from components.errors import DataError
-from components.examples import shards
-from components.training.batches import Windows
-from components.training.feeding.columns import load_split
-from components.training.feeding.stored import write_columns
-from components.transforms.fitted import FittedTable
-from pipelines.params import Pipeline
-from pipelines.paths import PipelinePaths
-from pipelines.stages.ingest import ingest
-from pipelines.stages.normalize import normalize
-from pipelines.stages.split import split
-from pipelines.storage import objects
+from headrace.components.errors import DataError
+from headrace.components.examples import shards
+from headrace.components.training.batches import Windows
+from headrace.components.training.feeding.columns import load_split
+from headrace.components.training.feeding.stored import write_columns
+from headrace.components.transforms.fitted import FittedTable
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.stages.ingest import ingest
+from headrace.pipelines.stages.normalize import normalize
+from headrace.pipelines.stages.split import split
+from headrace.pipelines.storage import objects
 
 SIZE = 16
 Files = Mapping[str, bytes]
@@ -120,7 +120,7 @@ def prepared(pipeline: Pipeline, root: Path) -> tuple[PipelinePaths, FittedTable
 
 
 def test_kept_encoded_the_model_is_fed_the_same(digits, files, tmp_path) -> None:
-    from components.training.feeding.feed import serve_evaluation
+    from headrace.components.training.feeding.feed import serve_evaluation
 
     part = zipped(tmp_path / "all.zip", files)
     paths, fitted = prepared(pipeline_of(digits, part), tmp_path / "tensor")

@@ -11,12 +11,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.errors import DataError
-from components.examples import shards
-from components.examples.splits import assign_split
-from pipelines.params import Pipeline
-from pipelines.paths import PipelinePaths
-from pipelines.stages.ingest import ingest
+from headrace.components.errors import DataError
+from headrace.components.examples import shards
+from headrace.components.examples.splits import assign_split
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.stages.ingest import ingest
 
 HEADER = "id,size,kind\n"
 

@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 import yaml
 
-from pipelines.params import Pipeline
-from pipelines.paths import PipelinePaths
-from pipelines.stages.ingest import ingest
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.stages.ingest import ingest
 
 ROWS = 1000
 

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from components.errors import DataError
-from components.examples.shards import scan, write
-from components.examples.splits import assign_split
-from components.transforms.fitted import FittedTable
-from pipelines.params import Pipeline, load_pipeline
-from pipelines.paths import PipelinePaths
-from pipelines.stages.ingest import ingest
-from pipelines.stages.normalize import normalize
-from pipelines.stages.split import split
+from headrace.components.errors import DataError
+from headrace.components.examples.shards import scan, write
+from headrace.components.examples.splits import assign_split
+from headrace.components.transforms.fitted import FittedTable
+from headrace.pipelines.params import Pipeline, load_pipeline
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.stages.ingest import ingest
+from headrace.pipelines.stages.normalize import normalize
+from headrace.pipelines.stages.split import split
 
 IMPUTE = {"kind": "impute", "strategy": "median", "indicator": True}
 MOST_FREQUENT = {"kind": "impute", "strategy": "most_frequent"}

@@ -8,17 +8,17 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from components.errors import DataError, ParamsError
-from components.numerics import NUMERICS
-from pipelines.artifacts.artifact import file_digest, write_artifact
-from pipelines.artifacts.metrics import MetricsFile
-from pipelines.artifacts.run import RunFile, result_digests
-from pipelines.params import Pipeline
-from pipelines.paths import PipelinePaths
-from pipelines.stages.register import register
-from pipelines.tracking.registry import alias_version, model_file, versions
-from pipelines.tracking.runs import close_run, open_run
-from pipelines.tracking.server import connect, tracking_uri
+from headrace.components.errors import DataError, ParamsError
+from headrace.components.numerics import NUMERICS
+from headrace.pipelines.artifacts.artifact import file_digest, write_artifact
+from headrace.pipelines.artifacts.metrics import MetricsFile
+from headrace.pipelines.artifacts.run import RunFile, result_digests
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.stages.register import register
+from headrace.pipelines.tracking.registry import alias_version, model_file, versions
+from headrace.pipelines.tracking.runs import close_run, open_run
+from headrace.pipelines.tracking.server import connect, tracking_uri
 
 IDENTITY = {"identity_digest": "1" * 64, "identity": {}, "git_dirty": False, "groups": []}
 IDENTITY |= dict.fromkeys(("started_at", "trained_at"), "2026-01-01T00:00:00Z")
@@ -378,8 +378,8 @@ def test_a_champion_whose_file_was_changed_is_neither_loaded_nor_replaced(paths,
 def test_registering_does_not_load_tensorflow(paths, models):
     train(paths, models / "good.keras", accuracy=0.75)
     code = (
-        "import json, sys; from pathlib import Path; from pipelines.params import Pipeline\n"
-        "from pipelines.paths import PipelinePaths; from pipelines.stages.register import register\n"
+        "import json, sys; from pathlib import Path; from headrace.pipelines.params import Pipeline\n"
+        "from headrace.pipelines.paths import PipelinePaths; from headrace.pipelines.stages.register import register\n"
         "register(Pipeline.model_validate_json(sys.argv[2]), PipelinePaths(Path(sys.argv[1]), 'coins'))\n"
         "print(sorted({'tensorflow', 'keras', 'matplotlib', 'sklearn'} & set(sys.modules)))"
     )

@@ -6,11 +6,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from components.errors import DataError
-from components.examples.shards import scan, write
-from pipelines.params import Pipeline
-from pipelines.paths import PipelinePaths
-from pipelines.stages.split import split
+from headrace.components.errors import DataError
+from headrace.components.examples.shards import scan, write
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.stages.split import split
 
 CATEGORY = {"type": "category", "name": "kind", "classes": ["a", "b", "c"]}
 NUMBER = {"type": "number", "name": "price"}

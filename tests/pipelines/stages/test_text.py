@@ -10,21 +10,21 @@ import structlog
 import yaml
 from structlog.testing import capture_logs
 
-from components.evaluation.anew import evaluate_anew
-from components.examples import shards
-from components.models.saved import load_model
-from components.training.restored import restored_model
-from components.transforms.fitted import FittedTable
-from pipelines.artifacts.artifact import write_artifact
-from pipelines.artifacts.run import RunFile, result_digests
-from pipelines.params import Pipeline
-from pipelines.paths import PipelinePaths
-from pipelines.stages.evaluate import evaluate
-from pipelines.stages.ingest import ingest
-from pipelines.stages.normalize import normalize
-from pipelines.stages.register import register
-from pipelines.stages.split import split
-from pipelines.tracking.runs import close_run, open_run
+from headrace.components.evaluation.anew import evaluate_anew
+from headrace.components.examples import shards
+from headrace.components.models.saved import load_model
+from headrace.components.training.restored import restored_model
+from headrace.components.transforms.fitted import FittedTable
+from headrace.pipelines.artifacts.artifact import write_artifact
+from headrace.pipelines.artifacts.run import RunFile, result_digests
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.stages.evaluate import evaluate
+from headrace.pipelines.stages.ingest import ingest
+from headrace.pipelines.stages.normalize import normalize
+from headrace.pipelines.stages.register import register
+from headrace.pipelines.stages.split import split
+from headrace.pipelines.tracking.runs import close_run, open_run
 
 IDENTITY = {"identity_digest": "1" * 64, "identity": {}, "git_dirty": False, "groups": []}
 IDENTITY |= dict.fromkeys(("started_at", "trained_at"), "2026-01-01T00:00:00Z")
@@ -147,7 +147,7 @@ def _leave_model(pipeline: Pipeline, paths: PipelinePaths, *, seed: int) -> str:
     """What train leaves, with random weights; return the MLflow run."""
     fitted = FittedTable.model_validate_json(paths.statistics.read_text(encoding="utf-8"))
     keras.utils.set_random_seed(seed)
-    from components.models.build import build
+    from headrace.components.models.build import build
 
     core = build(pipeline.train.model, input_shape=(4,), label=fitted.label, tokens=fitted.tokens)
     model, _ = restored_model(

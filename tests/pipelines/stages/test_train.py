@@ -10,7 +10,7 @@ import grpc
 import psutil
 import pytest
 
-from components.models.keras_file import weights_digest
+from headrace.components.models.keras_file import weights_digest
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +33,7 @@ def test_a_training_leaves_model_checkpoint_history_and_a_finished_run(project):
     outputs = keras.models.load_model(paths.model)({"image": np.full((3, 8, 8, 1), 16.0, np.float32)})
     np.testing.assert_allclose(np.sum(outputs, axis=1), 1.0, rtol=1e-5)
 
-    from components.training import checkpoints
+    from headrace.components.training import checkpoints
 
     last = checkpoints.load(paths.checkpoint)
     assert last.state.epoch == 2

@@ -5,7 +5,6 @@ import json
 import os
 import pty
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines.cluster.jobs import Cluster, RayJobs
+from headrace.pipelines.cluster.jobs import Cluster, RayJobs
 
 pytestmark = pytest.mark.slow
 TOKEN = "0" * 64
@@ -185,8 +184,6 @@ def interrupted(project, away, *, answer: str) -> tuple[int, str]:
 def test_a_job_that_a_person_submits_fetches_its_data_from_the_dvc_remote(server, prepared, tmp_path, away):
     """As the README shows it: the project's folder without what git ignores, and DVC's remote."""
     project = prepared.copy(tmp_path / "a project")
-    for code in ("components", "pipelines"):
-        shutil.copytree(REPOSITORY / code, project.root / code, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("dvc.yaml", "headrace.lock"):
         (project.root / name).write_text((REPOSITORY / name).read_text())
     (project.root / ".gitignore").write_text("/data/\n/models/\n/.headrace/\n")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.storage.atomic import replace_file, replace_folder
+from headrace.pipelines.storage.atomic import replace_file, replace_folder
 
 
 def test_a_file_and_a_folder_take_the_place_of_what_was_there(tmp_path):

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.errors import ServiceError
-from pipelines.storage import commands
-from pipelines.storage.commands import dvc, git
-from pipelines.storage.dvc import repro as run_stage
-from pipelines.storage.verify import verify
+from headrace.components.errors import ServiceError
+from headrace.pipelines.storage import commands
+from headrace.pipelines.storage.commands import dvc, git
+from headrace.pipelines.storage.dvc import repro as run_stage
+from headrace.pipelines.storage.verify import verify
 
 FILES = 40
 

@@ -6,9 +6,9 @@ import subprocess
 import pytest
 import yaml
 
-from components.errors import ParamsError
-from pipelines.storage.edit_params import difference, edited, write
-from pipelines.yaml_dialect import read_text
+from headrace.components.errors import ParamsError
+from headrace.pipelines.storage.edit_params import difference, edited, write
+from headrace.pipelines.yaml_dialect import read_text
 
 TEXT = """\
 # all of it

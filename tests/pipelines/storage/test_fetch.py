@@ -19,10 +19,10 @@ import pytest
 import stamina
 import structlog
 
-from components.errors import DataError, ServiceError
-from components.sources.file import SourceFile
-from components.sources.settings import FileSet
-from pipelines.storage.fetch import fetch, located, sha256_of
+from headrace.components.errors import DataError, ServiceError
+from headrace.components.sources.file import SourceFile
+from headrace.components.sources.settings import FileSet
+from headrace.pipelines.storage.fetch import fetch, located, sha256_of
 
 CONTENT = b"a,b\n1,2\n" * 10_000
 OTHER = b"c,d\n3,4\n" * 10_000

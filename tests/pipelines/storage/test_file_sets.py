@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from components.errors import DataError
-from components.sources.archives import read_members
-from components.sources.other_files import OtherFiles
-from components.sources.settings import FileSet
-from pipelines.storage import file_sets, objects
-from pipelines.storage.copies import bring_copies
-from pipelines.storage.file_sets import copied, copied_files, find_files, packed_images
-from pipelines.storage.objects import open_storage
+from headrace.components.errors import DataError
+from headrace.components.sources.archives import read_members
+from headrace.components.sources.other_files import OtherFiles
+from headrace.components.sources.settings import FileSet
+from headrace.pipelines.storage import file_sets, objects
+from headrace.pipelines.storage.copies import bring_copies
+from headrace.pipelines.storage.file_sets import copied, copied_files, find_files, packed_images
+from headrace.pipelines.storage.objects import open_storage
 
 NAMES = ["b.csv", "a.csv", "in/c.csv", "in/deep/d.csv", "in/e.CSV", "in/f.txt", "g.csv.part"]
 HIDDEN = [".h.csv", "_i.csv", ".in/j.csv", "_temporary/0/k.csv", "in/.l.csv"]

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import ParamsError
-from pipelines.params import list_pipelines
-from pipelines.storage.graph import stage_graph
+from headrace.components.errors import ParamsError
+from headrace.pipelines.params import list_pipelines
+from headrace.pipelines.storage.graph import stage_graph
 
 
 @pytest.fixture(scope="module")

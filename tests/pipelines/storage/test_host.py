@@ -7,8 +7,8 @@ import sys
 import polars as pl
 import pytest
 
-from components.errors import DataError
-from pipelines.storage.host import host_problem, host_problem_in, is_out_of_memory
+from headrace.components.errors import DataError
+from headrace.pipelines.storage.host import host_problem, host_problem_in, is_out_of_memory
 
 FULL = "parquet: File out of specification: underlying IO error: No space left on device (os error 28)"
 
@@ -87,7 +87,7 @@ def test_what_dvc_prints_is_recognized_with_its_place():
 def test_a_limit_of_the_shell_is_one_line_and_75(tmp_path, limit, value, said):
     """A program that needs more than it is given, under the command line's own `main`."""
     need = "[open('/dev/null') for _ in range(64)]; bytearray(1 << 30); open('big', 'wb').write(bytes(1 << 20))"
-    code = f"import pipelines.__main__ as m; m.app = lambda: exec({need!r}); m.main()"
+    code = f"import headrace.pipelines.__main__ as m; m.app = lambda: exec({need!r}); m.main()"
     ended = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,

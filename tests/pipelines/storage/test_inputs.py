@@ -7,10 +7,10 @@ import pytest
 import structlog
 import yaml
 
-from components.errors import DataError
-from pipelines.__main__ import main
-from pipelines.paths import PipelinePaths
-from pipelines.storage.inputs import require_inputs
+from headrace.components.errors import DataError
+from headrace.pipelines.__main__ import main
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.storage.inputs import require_inputs
 
 LEFT_BY = {
     "ingest": ["data/digits/examples/part-00000.parquet"],

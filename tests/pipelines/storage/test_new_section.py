@@ -5,9 +5,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.errors import ParamsError
-from pipelines.storage.new_section import section_text, with_section
-from pipelines.yaml_dialect import read_yaml
+from headrace.components.errors import ParamsError
+from headrace.pipelines.storage.new_section import section_text, with_section
+from headrace.pipelines.yaml_dialect import read_yaml
 
 SECTION = {"description": "a: b", "features": {"x": {"type": "number"}, "y": {"classes": ["1", "no"]}}, "none": {}}
 WRITTEN = """\

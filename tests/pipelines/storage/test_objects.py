@@ -7,8 +7,8 @@ from pathlib import Path
 import boto3
 import pytest
 
-from components.errors import ParamsError, ServiceError
-from pipelines.storage.objects import open_storage
+from headrace.components.errors import ParamsError, ServiceError
+from headrace.pipelines.storage.objects import open_storage
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 import stamina
 
-from components.errors import DataError, ServiceError
-from components.sources.file import SourceFile
-from pipelines.storage.fetch import fetch
+from headrace.components.errors import DataError, ServiceError
+from headrace.components.sources.file import SourceFile
+from headrace.pipelines.storage.fetch import fetch
 
 VERSIONS = {"1": b"a,b\n1,2\n" * 30_000, "2": b"a,b\n3,4\n" * 30_000}
 KEY = "a folder/data+ä.csv"

@@ -8,9 +8,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from components.errors import DataError
-from components.sources.settings import Interval, Partitions
-from pipelines.storage.partitions import are_there, fetch_partitions
+from headrace.components.errors import DataError
+from headrace.components.sources.settings import Interval, Partitions
+from headrace.pipelines.storage.partitions import are_there, fetch_partitions
 
 FILES = {"date=2026-11-19/a.csv": b"0", "date=2026-11-20/b.csv": b"2", "date=2026-11-20/a.csv": b"1"}
 DAY = Interval.model_validate({"start": "2026-11-20", "end": "2026-11-21"})

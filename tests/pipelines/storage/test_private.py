@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import ServiceError
-from pipelines.storage.private import make_private, temporary_folder
+from headrace.components.errors import ServiceError
+from headrace.pipelines.storage.private import make_private, temporary_folder
 
 
 def mode(path: Path) -> int:

@@ -12,7 +12,7 @@ import pytest
 # A grandchild in a session of its own, whose parent ends at once: nothing but the mark leads to it.
 CHILDREN = """
 import subprocess, time
-from pipelines.storage.processes import guarded_children
+from headrace.pipelines.storage.processes import guarded_children
 with guarded_children():
     subprocess.run(["setsid", "--fork", "sh", "-c", "trap '' TERM; echo $$; while :; do sleep 1; done"], check=True)
     {then}
@@ -22,7 +22,7 @@ with guarded_children():
 # The same under a title such as Ray gives its processes.
 TITLED = """
 import subprocess, sys, time
-from pipelines.storage.processes import guarded_children
+from headrace.pipelines.storage.processes import guarded_children
 code = "import os, time, ray; ray._raylet.setproctitle('ray::Worker'); print(os.getpid(), flush=True); time.sleep(1000)"
 with guarded_children():
     subprocess.run(["setsid", "--fork", sys.executable, "-c", code], check=True)

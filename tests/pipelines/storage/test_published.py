@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import ServiceError
-from pipelines.storage.objects import open_storage
-from pipelines.storage.published import MANIFEST, fetch, is_published, publish, withdraw
+from headrace.components.errors import ServiceError
+from headrace.pipelines.storage.objects import open_storage
+from headrace.pipelines.storage.published import MANIFEST, fetch, is_published, publish, withdraw
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@ import json
 import pytest
 import structlog
 
-from pipelines.storage.records import read_record
-from pipelines.tracking.training_run import record_file, run_id_of
+from headrace.pipelines.storage.records import read_record
+from headrace.pipelines.tracking.training_run import record_file, run_id_of
 
 
 def test_a_record_that_is_not_there_is_no_news(tmp_path):

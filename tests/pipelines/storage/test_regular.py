@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import DataError
-from pipelines.commands.predict import read_input
-from pipelines.params import load_pipeline
-from pipelines.storage.regular import open_regular, require_regular
+from headrace.components.errors import DataError
+from headrace.pipelines.commands.predict import read_input
+from headrace.pipelines.params import load_pipeline
+from headrace.pipelines.storage.regular import open_regular, require_regular
 
 
 @pytest.fixture

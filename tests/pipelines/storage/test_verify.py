@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.errors import ServiceError
-from pipelines.storage.commands import dvc, git
-from pipelines.storage.verify import verify
+from headrace.components.errors import ServiceError
+from headrace.pipelines.storage.commands import dvc, git
+from headrace.pipelines.storage.verify import verify
 
 STAGES = {
     "ingest": {
@@ -112,7 +112,7 @@ def test_without_a_good_copy_nothing_is_removed_and_the_stage_is_named(project):
         flip(object_of(project, store, "two digits\n"))
     shutil.rmtree(project / "data")
     (project / "params.yaml").write_text("pipelines: []\n")
-    command = [sys.executable, "-m", "pipelines", "verify", "--fix"]
+    command = [sys.executable, "-m", "headrace", "verify", "--fix"]
     ended = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert ended.stdout.count("data/digits/two of ingest@digits") == 2
@@ -137,7 +137,7 @@ def test_of_a_remote_that_is_away_nothing_is_said_to_be_well(project):
         "[core]\nremote = store\n['remote \"store\"']\nurl = http://127.0.0.1:9/x\nverify = true\n"
     )
     (project / "params.yaml").write_text("pipelines: []\n")
-    command = [sys.executable, "-m", "pipelines", "verify"]
+    command = [sys.executable, "-m", "headrace", "verify"]
     ended = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False, timeout=120)
     assert (
         "0 of 6 objects are whole in the remote store: nothing was pushed yet, or it can't be reached" in ended.stdout

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import yaml
 
-from components.errors import ParamsError, ServiceError
-from pipelines.params import load_pipeline
-from pipelines.storage.commands import dvc, git
-from pipelines.storage.dvc import config, get
-from pipelines.storage.workspace import (
+from headrace.components.errors import ParamsError, ServiceError
+from headrace.pipelines.params import load_pipeline
+from headrace.pipelines.storage.commands import dvc, git
+from headrace.pipelines.storage.dvc import config, get
+from headrace.pipelines.storage.workspace import (
     _slug,
     commit_of,
     committed_pipeline,
@@ -171,7 +171,7 @@ def test_a_backfill_beside_the_schedule_has_one_writer_for_each_day(project, fol
     """Three runs of one pipeline at once, two of which are one run that was started twice."""
     names = ["scheduled__2026-11-21", "backfill__2026-11-20", "backfill__2026-11-20"]
     repro = """
-from pipelines.storage.dvc import repro
+from headrace.pipelines.storage.dvc import repro
 workspace = open_workspace(Path(sys.argv[1]), Path(sys.argv[2]), name=sys.argv[3])
 (workspace / "examples").write_text(sys.argv[3])
 with repro(workspace, "train@digits") as process:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import DataError, ParamsError, StoreError
-from pipelines.paths import ProjectPaths
-from pipelines.tracking import server
-from pipelines.tracking.backup import backup, restore
-from pipelines.tracking.journal import moves
-from pipelines.tracking.registry import alias_version, set_champion
-from pipelines.tracking.runs import log_epoch, open_run
+from headrace.components.errors import DataError, ParamsError, StoreError
+from headrace.pipelines.paths import ProjectPaths
+from headrace.pipelines.tracking import server
+from headrace.pipelines.tracking.backup import backup, restore
+from headrace.pipelines.tracking.journal import moves
+from headrace.pipelines.tracking.registry import alias_version, set_champion
+from headrace.pipelines.tracking.runs import log_epoch, open_run
 
 
 @pytest.fixture

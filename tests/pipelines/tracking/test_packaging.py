@@ -4,8 +4,14 @@ import polars as pl
 import pytest
 import yaml
 
-from components.examples.settings import CategoryFeature, CategoryLabel, ImageFeature, NumberFeature, NumberLabel
-from pipelines.tracking.packaging import package, signature
+from headrace.components.examples.settings import (
+    CategoryFeature,
+    CategoryLabel,
+    ImageFeature,
+    NumberFeature,
+    NumberLabel,
+)
+from headrace.pipelines.tracking.packaging import package, signature
 
 DIGIT = CategoryLabel(name="digit", classes=("0", "1", "2"))
 

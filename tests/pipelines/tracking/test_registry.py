@@ -14,10 +14,10 @@ import keras
 import polars as pl
 import pytest
 
-from components.errors import DataError, ServiceError
-from components.examples.settings import CategoryFeature, NumberFeature, NumberLabel
-from pipelines.artifacts.artifact import file_digest
-from pipelines.tracking.registry import (
+from headrace.components.errors import DataError, ServiceError
+from headrace.components.examples.settings import CategoryFeature, NumberFeature, NumberLabel
+from headrace.pipelines.artifacts.artifact import file_digest
+from headrace.pipelines.tracking.registry import (
     Version,
     alias_version,
     create_version,
@@ -28,8 +28,8 @@ from pipelines.tracking.registry import (
     tag_version,
     version_file,
 )
-from pipelines.tracking.runs import add_to_run, close_run, knows_run, log_epoch, open_run
-from pipelines.tracking.server import connect
+from headrace.pipelines.tracking.runs import add_to_run, close_run, knows_run, log_epoch, open_run
+from headrace.pipelines.tracking.server import connect
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,17 @@ import sys
 
 import pytest
 
-from components.errors import ServiceError
-from pipelines.tracking.runs import REASON_TAG, add_to_run, close_run, continue_run, knows_run, log_epoch, open_run
-from pipelines.tracking.server import connect
+from headrace.components.errors import ServiceError
+from headrace.pipelines.tracking.runs import (
+    REASON_TAG,
+    add_to_run,
+    close_run,
+    continue_run,
+    knows_run,
+    log_epoch,
+    open_run,
+)
+from headrace.pipelines.tracking.server import connect
 
 
 @pytest.fixture
@@ -68,7 +76,7 @@ def test_a_run_is_closed_once_and_its_status_stays(root, run, status):
 def test_a_process_that_ends_leaves_the_status_to_whoever_closes_the_run(root, run, how):
     # MLflow's own active runs become FINISHED after a crash; here nothing but close_run sets a status.
     code = (
-        "import os, signal, sys; from pathlib import Path; from pipelines.tracking.runs import log_epoch\n"
+        "import os, signal, sys; from pathlib import Path; from headrace.pipelines.tracking.runs import log_epoch\n"
         f"log_epoch(Path(sys.argv[1]), sys.argv[2], epoch=1, metrics={{'loss': 1.0}})\n{how}\n"
     )
     ended = subprocess.run([sys.executable, "-c", code, root, run], check=False, capture_output=True)

@@ -4,9 +4,9 @@ import socket
 
 import pytest
 
-from pipelines.tracking import search_runs
-from pipelines.tracking.search_runs import PARENT_TAG, SearchRuns
-from pipelines.tracking.server import connect
+from headrace.pipelines.tracking import search_runs
+from headrace.pipelines.tracking.search_runs import PARENT_TAG, SearchRuns
+from headrace.pipelines.tracking.server import connect
 
 NAME = "digits-tune-0123456789ab"
 

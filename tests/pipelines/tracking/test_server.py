@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from components.errors import ServiceError, StoreError
-from pipelines.tracking import server
+from headrace.components.errors import ServiceError, StoreError
+from headrace.pipelines.tracking import server
 
 
 @pytest.fixture
@@ -18,7 +18,8 @@ def root(tmp_path, monkeypatch):
 
 
 def test_importing_tracking_does_not_import_mlflow():
-    code = "import sys, pipelines.tracking.runs, pipelines.tracking.registry; sys.exit('mlflow' in sys.modules)"
+    modules = "headrace.pipelines.tracking.runs, headrace.pipelines.tracking.registry"
+    code = f"import sys, {modules}; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -33,7 +34,7 @@ def test_a_sqlite_store_is_made_in_the_project_and_used_again(root):
 @pytest.mark.slow
 def test_six_processes_that_open_one_fresh_store_at_once_all_succeed(root):
     code = (
-        "import sys; from pathlib import Path; from pipelines.tracking.runs import open_run, close_run\n"
+        "import sys; from pathlib import Path; from headrace.pipelines.tracking.runs import open_run, close_run\n"
         "root = Path(sys.argv[1])\n"
         "run = open_run(root, experiment='x', run_name=sys.argv[2], tags={}, params={'a': 1})\n"
         "close_run(root, run, status='FINISHED')\n"
@@ -48,7 +49,7 @@ def test_six_processes_that_open_one_fresh_store_at_once_all_succeed(root):
 
 def test_a_store_whose_making_was_cut_off_leaves_nothing_that_the_next_client_would_open(root):
     code = (
-        "import os, sys; from pathlib import Path; from pipelines.tracking import server\n"
+        "import os, sys; from pathlib import Path; from headrace.pipelines.tracking import server\n"
         "import mlflow.store.db.utils as utils\n"
         "utils._upgrade_db = lambda engine: os._exit(9)\n"  # dies with the first tables made
         "server.connect(Path(sys.argv[1]))\n"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import StoreError
-from pipelines.tracking import server
-from pipelines.tracking.store import _URI_COLUMNS, note_file
+from headrace.components.errors import StoreError
+from headrace.pipelines.tracking import server
+from headrace.pipelines.tracking.store import _URI_COLUMNS, note_file
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -7,11 +7,11 @@ import time
 import psutil
 import pytest
 
-from components.errors import ParamsError, ServiceError
-from pipelines.tracking.runs import close_run, log_epoch, open_run
-from pipelines.tracking.search_runs import PARENT_TAG
-from pipelines.tracking.server import connect
-from pipelines.tracking.sweep import JobState, find_runs, owner_tags, sweep
+from headrace.components.errors import ParamsError, ServiceError
+from headrace.pipelines.tracking.runs import close_run, log_epoch, open_run
+from headrace.pipelines.tracking.search_runs import PARENT_TAG
+from headrace.pipelines.tracking.server import connect
+from headrace.pipelines.tracking.sweep import JobState, find_runs, owner_tags, sweep
 
 JOB = {"headrace.ray_submission_id": "digits-1-g1", "headrace.ray_address": "http://ann:secret@127.0.0.1:8265"}
 
@@ -49,7 +49,7 @@ def root(project_root):
 def dead():
     """The tags of a process that was killed: what a training leaves after SIGKILL."""
     code = (
-        "import time; from pipelines.tracking.sweep import owner_tags\n"
+        "import time; from headrace.pipelines.tracking.sweep import owner_tags\n"
         "print(*owner_tags().values(), flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as child:
@@ -220,7 +220,7 @@ def test_an_empty_store_has_nothing_to_sweep(root):
 
 
 def test_all_pages_are_swept(root, dead, monkeypatch):
-    monkeypatch.setattr("pipelines.tracking.sweep._PAGE", 2)
+    monkeypatch.setattr("headrace.pipelines.tracking.sweep._PAGE", 2)
     runs = [opened(root, dead) for _ in range(5)]
     swept(root)
     assert {status(root, run) for run in runs} == {"KILLED"}

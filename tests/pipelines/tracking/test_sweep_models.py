@@ -6,16 +6,16 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from pipelines.tracking.runs import open_run
-from pipelines.tracking.server import connect
-from pipelines.tracking.sweep import owner_tags
-from pipelines.tracking.sweep_models import sweep_models
+from headrace.pipelines.tracking.runs import open_run
+from headrace.pipelines.tracking.server import connect
+from headrace.pipelines.tracking.sweep import owner_tags
+from headrace.pipelines.tracking.sweep_models import sweep_models
 
 
 @pytest.fixture
 def dead():
     """The tags of a process that has ended."""
-    code = "from pipelines.tracking.sweep import owner_tags; t = owner_tags(); print(t['host'], t['process'])"
+    code = "from headrace.pipelines.tracking.sweep import owner_tags; t = owner_tags(); print(t['host'], t['process'])"
     host, process = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()

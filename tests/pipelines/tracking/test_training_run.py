@@ -4,9 +4,9 @@ import socket
 
 import pytest
 
-from pipelines.tracking import training_run
-from pipelines.tracking.server import connect
-from pipelines.tracking.training_run import begin, deliver, run_id_of
+from headrace.pipelines.tracking import training_run
+from headrace.pipelines.tracking.server import connect
+from headrace.pipelines.tracking.training_run import begin, deliver, run_id_of
 
 NAME = "digits-0123456789ab"
 

@@ -8,10 +8,10 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.training.batches import Windows, worker_order
-from components.training.feeding.columns import Columns
-from components.training.feeding.feed import serve_evaluation, serve_training
-from components.training.feeding.order import batch_examples
+from headrace.components.training.batches import Windows, worker_order
+from headrace.components.training.feeding.columns import Columns
+from headrace.components.training.feeding.feed import serve_evaluation, serve_training
+from headrace.components.training.feeding.order import batch_examples
 
 cuts = st.builds(Windows, st.integers(9, 120), st.integers(4, 40), st.none() | st.integers(16, 64))
 

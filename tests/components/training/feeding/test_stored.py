@@ -13,16 +13,16 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from components.errors import DataError
-from components.examples import shards
-from components.examples.settings import CategoryLabel, ImageFeature, NumberFeature, NumberLabel
-from components.sources.decoding import decode_image
-from components.training.batches import Windows
-from components.training.feeding.columns import Columns, load_split
-from components.training.feeding.feed import serve_evaluation, serve_training
-from components.training.feeding.reading import decode_images
-from components.training.feeding.stored import open_columns, write_columns
-from components.transforms.fitted import FittedFeature, FittedScalePixels, FittedTable
+from headrace.components.errors import DataError
+from headrace.components.examples import shards
+from headrace.components.examples.settings import CategoryLabel, ImageFeature, NumberFeature, NumberLabel
+from headrace.components.sources.decoding import decode_image
+from headrace.components.training.batches import Windows
+from headrace.components.training.feeding.columns import Columns, load_split
+from headrace.components.training.feeding.feed import serve_evaluation, serve_training
+from headrace.components.training.feeding.reading import decode_images
+from headrace.components.training.feeding.stored import open_columns, write_columns
+from headrace.components.transforms.fitted import FittedFeature, FittedScalePixels, FittedTable
 
 IMAGE = FittedFeature(
     feature=ImageFeature(height=4, width=6, channels=3), transforms=(FittedScalePixels(maximum=255),), shape=(4, 6, 3)
@@ -160,10 +160,10 @@ WORKER = """
 import json, os, re, sys
 from pathlib import Path
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-from components.training.batches import Windows
-from components.training.feeding.feed import serve_training
-from components.training.feeding.stored import write_columns
-from components.transforms.fitted import FittedTable
+from headrace.components.training.batches import Windows
+from headrace.components.training.feeding.feed import serve_training
+from headrace.components.training.feeding.stored import write_columns
+from headrace.components.transforms.fitted import FittedTable
 
 folder, examples = Path(sys.argv[1]), int(sys.argv[2])
 windows = Windows(examples, 256, window_examples=8192)

@@ -4,13 +4,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from components.examples import shards
-from components.examples.settings import NextTokenLabel, TextFeature
-from components.training.batches import Windows
-from components.training.feeding.columns import Columns, load_split
-from components.training.feeding.feed import serve_evaluation, serve_training
-from components.training.feeding.stored import write_columns
-from components.transforms.fitted import FittedFeature, FittedTable, FittedVocabulary
+from headrace.components.examples import shards
+from headrace.components.examples.settings import NextTokenLabel, TextFeature
+from headrace.components.training.batches import Windows
+from headrace.components.training.feeding.columns import Columns, load_split
+from headrace.components.training.feeding.feed import serve_evaluation, serve_training
+from headrace.components.training.feeding.stored import write_columns
+from headrace.components.transforms.fitted import FittedFeature, FittedTable, FittedVocabulary
 
 TEXT = FittedFeature(feature=TextFeature(length=3), transforms=(FittedVocabulary(tokens=("a", "b")),), shape=(3,))
 FITTED = FittedTable(features={"text": TEXT}, label=NextTokenLabel(name="text"), training_examples=1)

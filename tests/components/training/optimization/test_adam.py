@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.training.optimization.adam import FusedAdam
+from headrace.components.training.optimization.adam import FusedAdam
 
 
 def _update(

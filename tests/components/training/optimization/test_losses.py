@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from components.examples.settings import CategoryLabel, NumberLabel
-from components.training.optimization.losses import build_loss, example_weights
+from headrace.components.examples.settings import CategoryLabel, NumberLabel
+from headrace.components.training.optimization.losses import build_loss, example_weights
 
 LABEL = CategoryLabel(name="kind", classes=("a", "b", "c"))
 LOGITS = np.array([[2.0, -1.0, 0.5], [0.1, 0.2, 3.0]], np.float32)

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from components.training.optimization.optimizers import build_optimizer
-from components.training.settings import Adam
+from headrace.components.training.optimization.optimizers import build_optimizer
+from headrace.components.training.settings import Adam
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from components.training.optimization.schedules import build_learning_rate
-from components.training.settings import LearningRate
+from headrace.components.training.optimization.schedules import build_learning_rate
+from headrace.components.training.settings import LearningRate
 
 ADAPTER = TypeAdapter(LearningRate)
 

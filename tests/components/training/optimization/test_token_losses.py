@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from components.examples.settings import NextTokenLabel
-from components.training.optimization.losses import build_loss, build_metrics
+from headrace.components.examples.settings import NextTokenLabel
+from headrace.components.training.optimization.losses import build_loss, build_metrics
 
 LABEL = NextTokenLabel(name="text")
 LOGITS = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32)

@@ -9,7 +9,7 @@ import pytest
 
 WORKER = """
 import json, sys
-from components.training.workers.coordination import limit_waiting
+from headrace.components.training.workers.coordination import limit_waiting
 import tensorflow as tf
 workers, rank = json.loads(sys.argv[1]), int(sys.argv[2])
 try:

@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.training.batches import Windows, worker_slice
+from headrace.components.training.batches import Windows, worker_slice
 
 WINDOWS = Windows(65, 32)  # batches of 21, 22 and 22
 
 TRAINING = """
 import sys, numpy as np
 from pathlib import Path
-from components.examples.settings import CategoryLabel
-from components.training.feeding.columns import Columns
-from components.training.loop import Worker, train_worker
-from components.training.observer import Observer
-from components.training.settings import Training
+from headrace.components.examples.settings import CategoryLabel
+from headrace.components.training.feeding.columns import Columns
+from headrace.components.training.loop import Worker, train_worker
+from headrace.components.training.observer import Observer
+from headrace.components.training.settings import Training
 
 layers = [{"kind": "dense", "units": 8}, {"kind": "dropout", "rate": 0.5}, {"kind": "drop_connect", "units": 4}]
 training = Training.model_validate({
@@ -38,9 +38,9 @@ def draws(step: int, *, given: bool, rank: int = 0, num_workers: int = 1) -> Any
     """What a worker draws at a step, which it counts itself or, as what XLA compiles, is given."""
     import tensorflow as tf
 
-    from components.training.workers.dropout import GlobalBatch
-    from components.training.workers.group import Group
-    from components.training.workers.override import overridden
+    from headrace.components.training.workers.dropout import GlobalBatch
+    from headrace.components.training.workers.group import Group
+    from headrace.components.training.workers.override import overridden
 
     group, batch = Group(), GlobalBatch(WINDOWS, seed=1, rank=rank, num_workers=num_workers)
     batch.begin(2, group)

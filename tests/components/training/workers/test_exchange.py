@@ -12,8 +12,8 @@ WORKER = """
 import json, os, signal, sys
 import numpy as np
 import tensorflow as tf
-from components.training.workers.exchange import joined, sum_over_workers
-from components.training.workers.rendezvous import listen
+from headrace.components.training.workers.exchange import joined, sum_over_workers
+from headrace.components.training.workers.rendezvous import listen
 
 rank, addresses, stops = int(sys.argv[1]), [("127.0.0.1", port) for port in json.loads(sys.argv[2])], sys.argv[3]
 shapes = [(5, 5, 1, 32), (32,), (700, 500), (), (10,)]

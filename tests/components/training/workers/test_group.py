@@ -84,8 +84,8 @@ def test_fewer_rows_than_workers_are_refused(told):
 
 def work(rank: int, ports: list[int], folder: Path) -> None:
     """Do all of it as one of the workers, and write what came out."""
-    from components.training.workers.exchange import joined
-    from components.training.workers.rendezvous import listen
+    from headrace.components.training.workers.exchange import joined
+    from headrace.components.training.workers.rendezvous import listen
 
     place = listen([("127.0.0.1", port) for port in ports], rank=rank, secret=bytes(32)) if len(ports) > 1 else None
     with joined(place) as exchange:
@@ -130,8 +130,8 @@ def exchange_figures(exchange: Any) -> dict[str, Any]:
 
 def differ(exchange: Any) -> str:
     """Worker 1 turns a bias of 0.0 into -0.0, equal as a number, in the middle of an epoch."""
-    from components.errors import TrainingError
-    from components.training.workers.group import require_equal_weights
+    from headrace.components.errors import TrainingError
+    from headrace.components.training.workers.group import require_equal_weights
 
     def after_step(step: int, model: Any, group: Any) -> None:
         if step != 3:
@@ -150,8 +150,8 @@ def differ(exchange: Any) -> str:
 
 def continue_epoch(exchange: Any, path: Path) -> dict[str, Any]:
     """Two workers train an epoch, and its beginning only; any number of workers trains the rest."""
-    from components.errors import TrainingError
-    from components.training.workers.group import metric_state, restore_metric_state
+    from headrace.components.errors import TrainingError
+    from headrace.components.training.workers.group import metric_state, restore_metric_state
 
     undisturbed: dict[str, Any] = {}
     if exchange.num_workers == 2:
@@ -193,8 +193,8 @@ def continue_epoch(exchange: Any, path: Path) -> dict[str, Any]:
 def predict_rows(exchange: Any) -> dict[str, Any]:
     import keras
 
-    from components.errors import DataError
-    from components.training.workers.group import predict
+    from headrace.components.errors import DataError
+    from headrace.components.training.workers.group import predict
 
     keras.utils.set_random_seed(1)
     with exchange.strategy.scope():
@@ -245,7 +245,7 @@ def fit(
     """History of one epoch, from `first_step` on, and the group; `after_step` gets the count of steps done."""
     import keras
 
-    from components.training.multiworker import trained_by_all_workers, worker_dataset
+    from headrace.components.training.multiworker import trained_by_all_workers, worker_dataset
 
     class Calls(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -266,7 +266,7 @@ def fit(
 def serve(rank: int, num_workers: int, *, first_step: int, slow: bool) -> Any:
     import tensorflow as tf
 
-    from components.training.batches import worker_slice
+    from headrace.components.training.batches import worker_slice
 
     generator = np.random.default_rng(0)
     features = generator.normal(size=(STEPS, EXAMPLES_PER_STEP, 5)).astype(np.float32)

@@ -3,7 +3,7 @@
 import socket
 import time
 
-from components.training.workers.heartbeat import MAXIMUM_SILENT_BEATS, Heartbeat
+from headrace.components.training.workers.heartbeat import MAXIMUM_SILENT_BEATS, Heartbeat
 
 BEAT_SECONDS = 0.01
 

@@ -9,9 +9,9 @@ import keras
 import numpy as np
 import pytest
 
-from components.training.workers import normalization
-from components.training.workers.exchange import Alone
-from components.training.workers.override import overridden
+from headrace.components.training.workers import normalization
+from headrace.components.training.workers.exchange import Alone
+from headrace.components.training.workers.override import overridden
 
 
 def moments(layer: Any, inputs: Any, mask: Any = None) -> tuple[Any, Any]:

@@ -11,9 +11,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from components.errors import TrainingError
-from components.training.workers import rendezvous
-from components.training.workers.rendezvous import NONCE_BYTES, PROOF_BYTES, Rendezvous, connected, listen
+from headrace.components.errors import TrainingError
+from headrace.components.training.workers import rendezvous
+from headrace.components.training.workers.rendezvous import NONCE_BYTES, PROOF_BYTES, Rendezvous, connected, listen
 
 SECRET = bytes(range(32))
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.training.workers import heartbeat
-from components.training.workers.heartbeat import Heartbeat
-from components.training.workers.rendezvous import Neighbours, Rendezvous
-from components.training.workers.ring import Ring, ring_of
+from headrace.components.training.workers import heartbeat
+from headrace.components.training.workers.heartbeat import Heartbeat
+from headrace.components.training.workers.rendezvous import Neighbours, Rendezvous
+from headrace.components.training.workers.ring import Ring, ring_of
 
 
 def rings_of(num_workers: int, **options) -> list[Ring]:

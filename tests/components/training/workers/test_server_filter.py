@@ -8,8 +8,8 @@ import sys
 import psutil
 import pytest
 
-from components.errors import TrainingError
-from components.training.workers.server_filter import closed_to_others
+from headrace.components.errors import TrainingError
+from headrace.components.training.workers.server_filter import closed_to_others
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a filter of Linux")
 
@@ -17,7 +17,7 @@ STRANGER = "127.0.0.2"  # as good as another machine's
 SERVER = """
 import json, sys
 import tensorflow as tf
-from components.training.workers.server_filter import closed_to_others
+from headrace.components.training.workers.server_filter import closed_to_others
 
 port = int(sys.argv[1])
 with closed_to_others(port, hosts=["127.0.0.1"]):

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from airflow.sdk import DAG
 
-from pipelines.airflow.assets import inlets_of, outlets_of
-from pipelines.airflow.graph import dag_settings, pipelines_with_graphs
-from pipelines.airflow.operator import stage_task
-from pipelines.airflow.sensor import data_sensors
+from headrace.pipelines.airflow.assets import inlets_of, outlets_of
+from headrace.pipelines.airflow.graph import dag_settings, pipelines_with_graphs
+from headrace.pipelines.airflow.operator import stage_task
+from headrace.pipelines.airflow.sensor import data_sensors
 
 root = Path(__file__).resolve().parents[1]
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.params import list_pipelines, load_pipeline
+from headrace.pipelines.params import list_pipelines, load_pipeline
 
 HEAVY = {"tensorflow", "keras", "ray", "mlflow", "polars", "pyarrow", "sklearn", "matplotlib", "dvc"}
 
@@ -118,7 +119,7 @@ def test_a_pipeline_with_predictions_has_a_dag_for_them(repository, environment,
 
 
 def test_a_pipeline_with_partitions_waits_for_them(repository, environment, tmp_path, parsed):
-    for file in ("dvc.yaml", "dags/headrace.py"):
+    for file in ("dvc.yaml", "dags/headrace_pipelines.py"):
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text((repository / file).read_text())
     params = yaml.safe_load((repository / "params.yaml").read_text())
@@ -154,9 +155,9 @@ def copy_project(repository: Path, root: Path) -> None:
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     files = subprocess.run(listed, cwd=repository, capture_output=True, text=True, check=True).stdout.split("\0")
     for file in filter(None, files):
-        if (repository / file).is_file():
+        if (repository / file).exists():
             (root / file).parent.mkdir(parents=True, exist_ok=True)
-            (root / file).write_bytes((repository / file).read_bytes())
+            shutil.copy(repository / file, root / file, follow_symlinks=False)
     git = ["git", "-c", "user.name=Test", "-c", "user.email=test@localhost"]
     for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "Copy"]):
         subprocess.run([*git, *command], cwd=root, check=True)

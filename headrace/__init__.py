@@ -1,0 +1,1 @@
+"""Headrace: raw data to trained, compared and registered Keras 3 models."""
