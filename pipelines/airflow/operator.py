@@ -20,7 +20,9 @@ from headrace.pipelines.airflow.ray_job import RayTask
 from headrace.pipelines.airflow.run import DagRun
 from headrace.pipelines.cluster.submit import Submitted
 from headrace.pipelines.cluster.watch import Outcome
+from headrace.pipelines.paths import ProjectPaths
 from headrace.pipelines.storage import dvc
+from headrace.pipelines.storage.graph import dvc_target
 from headrace.pipelines.storage.processes import end_session
 
 KEPT_LINES = 200
@@ -62,10 +64,12 @@ class StageOperator(BaseOperator):  # type: ignore[misc]  # mypy does not follow
 
     def _repro(self, run: DagRun, environment: Mapping[str, str]) -> bool:
         """Whether the stage is up to date; False where it has handed over to a job."""
-        target = f"{self.stage}@{self.pipeline}"
+        target = dvc_target(ProjectPaths(run.workspace).dvc, self.stage, pipeline=self.pipeline)
         lines: deque[str] = deque(maxlen=KEPT_LINES)
         given = {**run.environment, **environment}
-        with dvc.repro(run.workspace, target, single_item=True, pull=True, extra=given) as self._process:
+        with dvc.repro(
+            run.workspace, target, pipeline=self.pipeline, single_item=True, pull=True, extra=given
+        ) as self._process:
             for line in filter(None, (redacted(line.rstrip()) for line in self._process.stdout or ())):
                 lines.append(line)
                 if HANDED_OVER not in line:

@@ -9,7 +9,7 @@ from rich.text import Text
 from headrace.pipelines.params import list_pipelines, load_pipeline
 from headrace.pipelines.paths import ProjectPaths
 from headrace.pipelines.storage import dvc
-from headrace.pipelines.storage.graph import StageGraph, stage_graph
+from headrace.pipelines.storage.graph import StageGraph, dvc_target, stage_graph
 
 PLAIN_WIDTH = 200
 
@@ -26,9 +26,11 @@ def show_pipelines(project: ProjectPaths) -> None:
         table.add_column(stage, no_wrap=True)
     table.add_column("description")
     for name, graph in graphs.items():
-        fresh = fresh_stages(graph, {stage for stage in graph if f"{stage}@{name}" in changed})
-        cells = [Text("fresh", style="green") if stage in fresh else Text("stale", style="dim") for stage in columns]
-        table.add_row(name, *cells, load_pipeline(project.params, name).description)
+        targets = {stage: dvc_target(project.dvc, stage, pipeline=name) for stage in graph}
+        fresh = fresh_stages(graph, {stage for stage, target in targets.items() if target in changed})
+        cells = {stage: Text("fresh", "green") if stage in fresh else Text("stale", "dim") for stage in graph}
+        description = load_pipeline(project.params, name).description
+        table.add_row(name, *(cells.get(stage, "") for stage in columns), description)
     Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(table)
 
 

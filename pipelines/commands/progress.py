@@ -13,10 +13,10 @@ State = Literal["waiting", "running", "done", "unchanged", "restored", "failed"]
 LAST_LINES = 20
 
 _STAGE = re.compile(
-    r"(?P<running>Running stage )?(?:Stage )?'(?P<name>[^'@]+)@[^']+'"
+    r"(?P<running>Running stage )?(?:Stage )?'(?P<name>[^'@]+)(?:@[^']+)?'"
     r"(?:(?P<unchanged> didn't change, skipping)|(?P<restored> is cached - skipping run)|:$)"
 )
-_FAILED = re.compile(r"^ERROR: failed to reproduce '(?P<name>[^'@]+)@[^']+'(?:.* exited with (?P<code>-?\d+))?")
+_FAILED = re.compile(r"^ERROR: failed to reproduce '(?P<name>[^'@]+)(?:@[^']+)?'(?:.* exited with (?P<code>-?\d+))?")
 _ESCAPE_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _CHATTER = re.compile(
     r"\s*$|> |(Generating|Updating) lock file |Use `dvc push` |To track the changes with git|To enable auto staging"

@@ -18,7 +18,7 @@ from headrace.pipelines.identity import require_lock
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
 from headrace.pipelines.storage import dvc
-from headrace.pipelines.storage.graph import stage_graph
+from headrace.pipelines.storage.graph import last_targets, stage_graph
 from headrace.pipelines.storage.host import NO_ROOM, host_problem_in, is_full
 from headrace.pipelines.storage.processes import Stopped
 from headrace.pipelines.tracking.server import check, database_of
@@ -40,12 +40,13 @@ def run(pipeline: Pipeline, paths: PipelinePaths) -> int:
     check(paths.root)
     _forget_other_registration(paths)
     started_seconds = time.monotonic()
-    progress = Progress(stage_graph(ProjectPaths(paths.root).dvc, pipeline.name))
+    dvc_file = ProjectPaths(paths.root).dvc
+    progress = Progress(stage_graph(dvc_file, pipeline.name))
     on_terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     follow = show.live if on_terminal else show.plain
     try:
         with (
-            dvc.repro(paths.root, f"register@{pipeline.name}") as process,
+            dvc.repro(paths.root, *last_targets(dvc_file, pipeline.name), pipeline=pipeline.name) as process,
             follow(progress) as take,
         ):
             for line in process.stdout or ():

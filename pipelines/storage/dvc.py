@@ -39,11 +39,16 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def repro(
-    root: Path, target: str, *, single_item: bool = False, pull: bool = False, extra: Mapping[str, str] | None = None
+    root: Path,
+    *targets: str,
+    pipeline: str,
+    single_item: bool = False,
+    pull: bool = False,
+    extra: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[str]]:
-    """Yield a started `dvc repro TARGET`, its output (and the stages') to be read by line from `stdout`.
+    """Yield a started `dvc repro TARGET...` of a pipeline's stages, its output (and the stages') to be read by line from `stdout`.
 
-    With `single_item` only that stage is looked at, not those before it; with `pull` what ran elsewhere is
+    With `single_item` only these stages are checked, not those before them; with `pull` what ran elsewhere is
     brought from DVC's remote; `extra` are environment variables. However the
     block ends, also by SIGKILL, nothing that was started lives 10 s after it. A Ctrl-C in the terminal reaches only the
     caller: the processes have their own session.
@@ -56,9 +61,9 @@ def repro(
     _release_dead_holders(root)
     options = [*(["--single-item"] if single_item else []), *(["--pull"] if pull else [])]
     with (
-        locked(PipelinePaths(root, target.partition("@")[2]).repro_lock) as lock,
+        locked(PipelinePaths(root, pipeline).repro_lock) as lock,
         subprocess.Popen(
-            [_dvc(), "--wait-for-lock", "repro", *options, target],
+            [_dvc(), "--wait-for-lock", "repro", *options, *targets],
             cwd=root,
             env={**environment(), **(extra or {})},
             stdin=subprocess.DEVNULL,

@@ -174,7 +174,7 @@ def test_a_backfill_beside_the_schedule_has_one_writer_for_each_day(project, fol
 from headrace.pipelines.storage.dvc import repro
 workspace = open_workspace(Path(sys.argv[1]), Path(sys.argv[2]), name=sys.argv[3])
 (workspace / "examples").write_text(sys.argv[3])
-with repro(workspace, "train@digits") as process:
+with repro(workspace, "train@digits", pipeline="digits") as process:
     for line in process.stdout:
         print(line, end="")
 sys.exit(process.wait())
