@@ -46,7 +46,7 @@ def repro(
     pull: bool = False,
     extra: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[str]]:
-    """Yield a started `dvc repro TARGET...` of a pipeline's stages, its output (and the stages') to be read by line from `stdout`.
+    """Yield a started `dvc repro TARGET...` of stages of a pipeline; its output and theirs is read from `stdout`.
 
     With `single_item` only these stages are checked, not those before them; with `pull` what ran elsewhere is
     brought from DVC's remote; `extra` are environment variables. However the

@@ -5,7 +5,7 @@ each pipeline that reads what it writes, and to the one whose outputs it reads, 
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -84,9 +84,7 @@ def _stages_of(dvc_file: Path, pipeline: str) -> dict[str, _Stage]:
     return {name: kept[name] for name in content if name in kept}
 
 
-def _connected(
-    shared: Mapping[str, _Stage], own: Mapping[str, _Stage], others: Mapping[str, _Stage]
-) -> dict[str, _Stage]:
+def _connected(shared: dict[str, _Stage], own: dict[str, _Stage], others: dict[str, _Stage]) -> dict[str, _Stage]:
     """The stages without a matrix that belong to the pipeline of `own`."""
     found: dict[str, _Stage] = {}
     while True:

@@ -1,0 +1,102 @@
+"""The DAGs of a project: for each pipeline its stages and its predictions, and maintenance for all."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from airflow.sdk import DAG, task
+
+from headrace.pipelines.airflow.assets import any_of, inlets_of, outlets_of
+from headrace.pipelines.airflow.command import CommandOperator
+from headrace.pipelines.airflow.graph import dag_settings, pipelines_with_graphs
+from headrace.pipelines.airflow.operator import stage_task
+from headrace.pipelines.airflow.run import remove_unused_workspaces
+from headrace.pipelines.airflow.sensor import data_sensors
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.schedule import Prediction
+from headrace.pipelines.storage.graph import StageGraph
+
+WORKSPACE_DAYS = 14
+
+_STAGES = """From raw data to a registered champion: the stages of `dvc.yaml`, one task each.
+
+Each run works in a workspace of its own, a clone of the project at the commit that was checked out when the run
+started, with DVC's cache shared: runs may go on side by side, and nobody's working tree is touched. A task runs
+`dvc repro --single-item STAGE@PIPELINE`: a stage whose parameters, data and versions have not changed costs a second
+and runs nothing. What a task has made is pushed to DVC's remote; `dvc exp show` lists the run.
+
+Where the source is partitions of a landing folder or bucket, a run waits for those of its own data interval, and reads
+no other. Where there is a connection `ray_default`, training is a job on that cluster. Parameters of `params.yaml` can
+be changed for one run in the trigger form. Schedule, retries, alerts, owner and tags are in the section `schedule`.
+"""
+_PREDICTIONS = """Batch prediction: raw rows are predicted again whenever a pipeline has a new champion or new data.
+
+`schedule.predict` in `params.yaml` says what is read and where each run's Parquet file is written. `after` says what
+the DAG waits for: `champion`, which `register` publishes when a new model is made champion, or `dataset`, which `split`
+publishes.
+"""
+_MAINTENANCE = """Every hour: MLflow runs that nobody trains any more get their status, and unused workspaces go.
+
+Whether a run is still trained is asked of Ray by its job, or of this machine by its process. A workspace goes when it
+was not used for two weeks; what its run has made is in DVC's remote, and listed by `dvc exp show`.
+"""
+
+
+def project_dags(root: Path) -> list[DAG]:
+    """All DAGs of the project in `root`, for a file of Airflow's DAGs folder."""
+    dags = [maintenance_dag(root)]
+    for pipeline, graph in pipelines_with_graphs(root):
+        dags.append(stages_dag(pipeline, graph, root))
+        if prediction := pipeline.schedule.predict:
+            dags.append(prediction_dag(pipeline, prediction, root))
+    return dags
+
+
+def stages_dag(pipeline: Pipeline, graph: StageGraph, root: Path) -> DAG:
+    """`headrace_PIPELINE`: a task for each stage, with the edges of dvc.yaml."""
+    with DAG(dag_id=f"headrace_{pipeline.name}", doc_md=_STAGES, **dag_settings(pipeline, root)) as dag:
+        tasks = {
+            stage: stage_task(
+                stage,
+                pipeline=pipeline.name,
+                root=root,
+                inlets=inlets_of(stage, pipeline.name),
+                outlets=outlets_of(stage, pipeline.name),
+            )
+            for stage in graph
+        }
+        for stage, upstream in graph.items():
+            tasks[stage].set_upstream([tasks[before] for before in upstream])
+        tasks["ingest"].set_upstream(data_sensors(pipeline, root))
+    return dag
+
+
+def prediction_dag(pipeline: Pipeline, prediction: Prediction, root: Path) -> DAG:
+    """`headrace_PIPELINE_predict`, for a pipeline with a section `schedule.predict`."""
+    settings = {**dag_settings(pipeline, root), "schedule": any_of(pipeline.name, prediction.after), "params": {}}
+    with DAG(dag_id=f"headrace_{pipeline.name}_predict", doc_md=_PREDICTIONS, **settings) as dag:
+        output = f"{prediction.output}/{{{{ run_id | replace(':', '') }}}}.parquet"
+        command = ["predict", pipeline.name, "--input", prediction.input, "--output", output]
+        CommandOperator(task_id="predict", command=command, root=root)
+    return dag
+
+
+def maintenance_dag(root: Path) -> DAG:
+    """`headrace_maintenance`, hourly."""
+    with DAG(
+        dag_id="headrace_maintenance",
+        doc_md=_MAINTENANCE,
+        schedule="@hourly",
+        start_date=datetime(2026, 1, 1, tzinfo=UTC),
+        catchup=False,
+        max_active_runs=1,
+        tags=["headrace"],
+    ) as dag:
+        CommandOperator(task_id="sweep", command=["runs", "sweep"], root=root)
+
+        @task
+        def remove_workspaces() -> list[str]:
+            """Remove the workspaces that no task has used for two weeks, and return their names."""
+            return remove_unused_workspaces(root, older_than_days=WORKSPACE_DAYS)
+
+        remove_workspaces()
+    return dag
