@@ -15,6 +15,7 @@ from headrace.components.errors import EXIT_SERVICE, ParamsError, UserError
 from headrace.components.redaction import redacted
 from headrace.pipelines.commands.arguments import CheckpointOption, EngineOption, PipelineName, load, load_stage
 from headrace.pipelines.commands.engine import open_map
+from headrace.pipelines.commands.init import Example
 from headrace.pipelines.commands.models_group import models
 from headrace.pipelines.commands.quiet import import_tensorflow
 from headrace.pipelines.commands.runs_group import runs
@@ -113,6 +114,17 @@ def run(pipeline: PipelineName) -> None:
     from headrace.pipelines.commands.run import run as command
 
     raise typer.Exit(command(*load(pipeline)))
+
+
+@app.command(rich_help_panel="Commands")
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Without it, this one.")] = Path(),
+    example: Annotated[Example, typer.Option(help="The pipeline that the project starts with.")] = Example.DIGITS,
+) -> None:
+    """Make a project in a folder, or in a repository that exists: no file that is there is changed."""
+    from headrace.pipelines.commands.init import init as command
+
+    raise typer.Exit(command(folder, example))
 
 
 @app.command(rich_help_panel="Commands")

@@ -12,7 +12,7 @@ def project_root(start: Path | None = None) -> Path:
     for folder in (start, *start.parents):
         if (folder / "params.yaml").is_file():
             return folder
-    raise ParamsError(f"no params.yaml in {start} or above it; run headrace inside a Headrace project")
+    raise ParamsError(f"no params.yaml in {start} or above it; `headrace init` makes a project")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+../../../dags/headrace_pipelines.py
