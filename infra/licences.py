@@ -63,7 +63,9 @@ def runtime() -> list[Package]:
     needed_by: dict[str, set[str]] = {}
     seen: set[tuple[str, str]] = set()
     waiting = [("Headrace", Requirement(root)) for root in project["project"]["dependencies"]]
-    waiting += [("the local stack", Requirement(root)) for root in project["dependency-groups"]["stack"]]
+    extras = project["project"]["optional-dependencies"]
+    waiting += [("Headrace", Requirement(root)) for root in extras["airflow"]]
+    waiting += [("the local stack", Requirement(root)) for root in extras["stack"]]
     while waiting:
         parent, requirement = waiting.pop()
         name = canonicalize_name(requirement.name)

@@ -49,20 +49,22 @@ def versions(_project: ProjectPaths) -> Iterator[Finding]:
     metadata = importlib.metadata.metadata("headrace")
     python = ".".join(map(str, sys.version_info[:3]))
     wanted = SpecifierSet(metadata["Requires-Python"])
-    yield Finding("ok" if python in wanted else "wrong", f"Python {python}", f"use a Python {wanted}, then: make setup")
+    yield Finding("ok" if python in wanted else "wrong", f"Python {python}", f"use a Python {wanted}")
     requirements = [Requirement(text) for text in importlib.metadata.requires("headrace") or []]
     wrong = [finding for requirement in requirements if (finding := _package(requirement))]
     yield from wrong or [Finding("ok", f"{len(requirements)} packages are within their ranges")]
 
 
 def _package(requirement: Requirement) -> Finding | None:
+    is_optional = requirement.marker is not None and not requirement.marker.evaluate({"extra": ""})
     try:
         found = importlib.metadata.version(requirement.name)
     except importlib.metadata.PackageNotFoundError:
         found = "not installed"
-    if found != "not installed" and requirement.specifier.contains(found, prereleases=True):
+    if (is_optional and found == "not installed") or requirement.specifier.contains(found, prereleases=True):
         return None
-    return Finding("wrong", f"{requirement.name} {found}, expected {requirement.specifier}", "make setup")
+    what = f"{requirement.name} {found}, expected {requirement.specifier}"
+    return Finding("wrong", what, f"pip install '{requirement.name}{requirement.specifier}'")
 
 
 def disk(project: ProjectPaths) -> Iterator[Finding]:
@@ -199,7 +201,7 @@ def ray(_project: ProjectPaths) -> Iterator[Finding]:
     """Yield whether the cluster that RAY_ADDRESS names can be reached; without it Ray starts inside each run."""
     address = os.environ.get("RAY_ADDRESS", "")
     if find_spec("ray") is None:
-        yield Finding("wrong", "Ray is not installed", "make setup")
+        yield Finding("wrong", "Ray is not installed", "install Headrace with its requirements")
     elif address in ("", "auto", "local"):
         yield Finding(
             "ok", "Ray starts inside each run (RAY_ADDRESS is not set)" if not address else f"RAY_ADDRESS={address}"

@@ -220,5 +220,7 @@ def _output(root: Path, *arguments: str) -> str:
 def _dvc() -> str:
     command = Path(sys.executable).with_name("dvc")
     if not command.exists():
-        raise ServiceError(f"no dvc beside {sys.executable}; run `make setup`")
+        raise ServiceError(
+            f"no dvc beside {sys.executable}; install Headrace with its requirements in that environment"
+        )
     return str(command)
