@@ -1,8 +1,10 @@
 """What every test may ask for."""
 
 import os
+import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -33,6 +35,44 @@ def _own_log() -> None:
 @pytest.fixture(scope="session")
 def repository() -> Path:
     return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def copy_repository() -> Callable[[Path], Path]:
+    """Copy what git would keep of the repository, changes and new files too, into a repository of its own."""
+
+    def copy(root: Path) -> Path:
+        command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+        for name in filter(None, listed.stdout.split("\0")):
+            if (REPOSITORY / name).exists():
+                (root / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(REPOSITORY / name, root / name, follow_symlinks=False)
+        subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
+        return root
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def headrace() -> Callable[..., str]:
+    """Run a command in a project, whose parent is its HOME; it must end well, and gives all that it prints."""
+
+    def run(root: Path, *arguments: str | Path, **environment: str) -> str:
+        ended = subprocess.run(
+            [Path(sys.executable).with_name("headrace"), *arguments],
+            cwd=root,
+            env={**os.environ, "HOME": str(root.parent), **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=500,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stdout
+        return ended.stdout
+
+    return run
 
 
 @pytest.fixture(scope="session")

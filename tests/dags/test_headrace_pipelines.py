@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -132,9 +131,9 @@ def test_a_pipeline_with_partitions_waits_for_them(repository, environment, tmp_
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_airflow_runs_digits_to_a_champion(repository: Path, environment: Mapping[str, str], tmp_path: Path):
-    root = tmp_path / "a clone"
-    copy_project(repository, root)
+def test_airflow_runs_digits_to_a_champion(environment: Mapping[str, str], tmp_path: Path, copy_repository):
+    root = copy_repository(tmp_path / "a clone")
+    commit(root)
     environment = {**environment, "AIRFLOW__CORE__DAGS_FOLDER": str(root / "dags")}
     airflow(root, environment, "db", "migrate")
     output = airflow(root, environment, "dags", "test", "headrace_digits")
@@ -150,16 +149,9 @@ def experiments(root: Path) -> str:
     return subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
 
 
-def copy_project(repository: Path, root: Path) -> None:
-    """Copy what git would keep, changes and new files too, into a repository of its own."""
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    files = subprocess.run(listed, cwd=repository, capture_output=True, text=True, check=True).stdout.split("\0")
-    for file in filter(None, files):
-        if (repository / file).exists():
-            (root / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(repository / file, root / file, follow_symlinks=False)
+def commit(root: Path) -> None:
     git = ["git", "-c", "user.name=Test", "-c", "user.email=test@localhost"]
-    for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "Copy"]):
+    for command in (["add", "--all"], ["commit", "--quiet", "--message", "Copy"]):
         subprocess.run([*git, *command], cwd=root, check=True)
 
 

@@ -18,15 +18,6 @@ SECONDS = 500
 LOOK_SECONDS = 0.5
 
 
-def copy_of(repository: Path, root: Path) -> Path:
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=repository, capture_output=True, text=True, check=True)
-    for name in filter(None, listed.stdout.split("\0")):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(repository / name, root / name)
-    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
-    return root
-
-
 def reachable(folder: Path) -> Iterator[Path]:
     """What other users can get at: all below the folder that is in no folder closed to them."""
     try:
@@ -103,13 +94,15 @@ def takes(end) -> bool:
 
 
 @pytest.fixture
-def project(tmp_path: Path, repository: Path) -> Path:
+def project(tmp_path: Path, copy_repository: Callable[[Path], Path]) -> Path:
     """The repository's own files as a new project, in a folder whose path has a space."""
-    return copy_of(repository, tmp_path / "a project")
+    return copy_repository(tmp_path / "a project")
 
 
 @pytest.fixture(scope="session")
-def watched(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Watched]]:
+def watched(
+    copy_repository: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[], Watched]]:
     """Makes a project, with a home folder, and a folder of temporary files short enough for Ray's sockets."""
     made = []
 
@@ -117,7 +110,7 @@ def watched(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         home = tmp_path_factory.mktemp("home")
         made.append(Path(tempfile.mkdtemp(prefix="t", dir="/tmp")))
         made[-1].chmod(0o755)
-        return Watched(copy_of(repository, tmp_path_factory.mktemp("watched") / "a project"), home, made[-1])
+        return Watched(copy_repository(tmp_path_factory.mktemp("watched") / "a project"), home, made[-1])
 
     yield make
     for folder in made:

@@ -1,9 +1,7 @@
 """A project in a folder whose name is a pattern elsewhere, from raw rows to predictions."""
 
-import os
 import shutil
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +62,13 @@ def test_data_steps_take_no_folder_for_a_pattern(
 @pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_project_of_an_odd_folder_runs_whole_and_predicts_what_it_was_trained_on(
-    titanic: dict[str, Any], cases: Path, repository: Path, tmp_path: Path
+    titanic: dict[str, Any],
+    cases: Path,
+    tmp_path: Path,
+    copy_repository: Callable[[Path], Path],
+    headrace: Callable[..., str],
 ) -> None:
-    root = tmp_path / "ä project [1]"
-    root.mkdir()
+    root = copy_repository(tmp_path / "ä project [1]")
     for file in ("skj.jsonl", "skc.csv", "skc_pred.csv"):
         shutil.copy(cases / "predict" / file, root / file)
     params = {"pipelines": ["json", "csv"]}
@@ -76,40 +77,19 @@ def test_a_project_of_an_odd_folder_runs_whole_and_predicts_what_it_was_trained_
         source = {"kind": kind, "parts": [{"file": one} if kind == "json_lines" else {"files": [one]}]}
         params[name] = _section(titanic, source)
     (root / "params.yaml").write_text(yaml.safe_dump(params))
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=repository, capture_output=True, text=True, check=True)
-    for name in filter(None, listed.stdout.split("\0")):
-        if name != "params.yaml" and not name.startswith(("tests/", "docs/", "bench/")):
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(repository / name, root / name)
-    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
 
     for name in ("json", "csv"):
-        _headrace(root, "run", name)
+        headrace(root, "run", name)
     shutil.copy(root / "skj.jsonl", root / "rows[1].jsonl")
     for name, file, warned in (
         ("json", "rows[1].jsonl", False),
         ("csv", "skc.csv", False),
         ("csv", "skc_pred.csv", True),  # 1.0 for 1
     ):
-        said = _headrace(root, "predict", name, "--input", file, "--output", "out[1].csv")
+        said = headrace(root, "predict", name, "--input", file, "--output", "out[1].csv")
         predicted = pl.read_csv(root / "out[1].csv", glob=False)
         expected = pl.read_csv(root / "skc.csv", glob=False, infer_schema=False)["y"]
         if name == "json":
             expected = pl.read_ndjson((root / "skj.jsonl").read_bytes())["y"]
         assert (predicted["prediction"] == expected).mean() > 0.95
         assert ("whole numbers in another form than the model knows" in said) == warned
-
-
-def _headrace(root: Path, *arguments: str) -> str:
-    ended = subprocess.run(
-        [Path(sys.executable).with_name("headrace"), *arguments],
-        cwd=root,
-        env={**os.environ, "HOME": str(root.parent)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stdout
-    return ended.stdout

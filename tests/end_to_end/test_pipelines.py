@@ -1,10 +1,6 @@
 """Every pipeline of the repository, from its real data to a registered champion, by the command that people type."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -22,32 +18,16 @@ TARGETS = [
 ]
 
 
-def headrace(root: Path, *arguments: str, mirror: Path | None = None) -> str:
-    environment = {**os.environ, "HOME": str(root.parent), **({"HEADRACE_MIRROR": str(mirror)} if mirror else {})}
-    program = Path(sys.executable).with_name("headrace")
-    ended = subprocess.run(
-        [program, *arguments],
-        cwd=root,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=500,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stdout
-    return ended.stdout
-
-
 @pytest.mark.parametrize(("pipeline", "metric", "bound"), TARGETS)
-def test_a_pipeline_reaches_its_target_and_a_second_run_does_nothing(request, pipeline, metric, bound):
-    mirror = None if pipeline in ("digits", "linear") else request.getfixturevalue("shared_data")
+def test_a_pipeline_reaches_its_target_and_a_second_run_does_nothing(request, headrace, pipeline, metric, bound):
+    needs_files = pipeline not in ("digits", "linear")
+    mirror = {"HEADRACE_MIRROR": str(request.getfixturevalue("shared_data"))} if needs_files else {}
     if pipeline == "digits":
         run = request.getfixturevalue("digits")  # the one that test_doors.py has watched
         project, output = run.root, run.output
     else:
         project = request.getfixturevalue("project")
-        output = headrace(project, "run", pipeline, mirror=mirror)
+        output = headrace(project, "run", pipeline, **mirror)
     metrics = json.loads((project / "reports" / pipeline / "metrics.json").read_text(encoding="utf-8"))
     assert metrics[metric] >= bound if bound > 0 else metrics[metric] <= -bound
     registration = json.loads((project / "reports" / pipeline / "registration.json").read_text(encoding="utf-8"))
@@ -57,6 +37,6 @@ def test_a_pipeline_reaches_its_target_and_a_second_run_does_nothing(request, pi
     assert (project / "reports" / pipeline / "report.html").stat().st_size > 10_000
     assert "to look:" in output
 
-    again = headrace(project, "run", pipeline, mirror=mirror)
+    again = headrace(project, "run", pipeline, **mirror)
     assert again.count("unchanged") >= 6
     assert " running" not in again

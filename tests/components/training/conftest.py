@@ -6,8 +6,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+
+from headrace.components.training import checkpoints
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +38,33 @@ def run_workers(repository, free_ports) -> Callable[..., None]:
         assert [process.returncode for process in processes] == [0] * num_workers, errors
 
     return run
+
+
+@pytest.fixture(scope="session")
+def train_workers(run_workers) -> Callable[..., list[checkpoints.Checkpoint]]:
+    """Train by code that leaves each worker's state in `final-<rank>`; gives the states of all."""
+
+    def train(
+        code: str, training: dict[str, Any], folder: Path, num_workers: int, **changes: Any
+    ) -> list[checkpoints.Checkpoint]:
+        folder.mkdir(exist_ok=True)
+        settings = json.dumps({**training, **changes})
+        run_workers("-c", code, num_workers=num_workers, arguments=(str(folder), settings))
+        return [checkpoints.load(folder / f"final-{rank}") for rank in range(num_workers)]
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def assert_equal_training() -> Callable[..., None]:
+    """The same weights, and the same figures of every epoch, to `tolerance`."""
+
+    def check(one: checkpoints.Checkpoint, other: checkpoints.Checkpoint, *, tolerance: float) -> None:
+        for left, right in zip(one.state.history, other.state.history, strict=True):
+            assert left.keys() == right.keys()
+            for name in left.keys() - {"seconds"}:
+                np.testing.assert_allclose(left[name], right[name], rtol=tolerance, err_msg=name)
+        for left, right in zip(one.weights, other.weights, strict=True):
+            np.testing.assert_allclose(left, right, rtol=tolerance, atol=tolerance)
+
+    return check

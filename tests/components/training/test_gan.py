@@ -1,11 +1,10 @@
 """Two networks against each other: equal on any number of workers, exact when it is continued, with samples kept."""
 
-import json
+from functools import partial
 
 import numpy as np
 import pytest
 
-from headrace.components.training import checkpoints
 from headrace.components.training.samples import COUNT, kept_samples
 
 WORKER = """
@@ -64,41 +63,27 @@ TRAINING = {
 }
 
 
-def train(folder, run_workers, num_workers: int, **changes) -> list[checkpoints.Checkpoint]:
-    """The final state of every worker."""
-    folder.mkdir(exist_ok=True)
-    training = json.dumps({**TRAINING, **changes})
-    run_workers("-c", WORKER, num_workers=num_workers, arguments=(str(folder), training))
-    return [checkpoints.load(folder / f"final-{rank}") for rank in range(num_workers)]
-
-
-def assert_equal_training(one: checkpoints.Checkpoint, other: checkpoints.Checkpoint, *, tolerance: float) -> None:
-    assert len(one.state.history) == len(other.state.history)
-    for left, right in zip(one.state.history, other.state.history, strict=True):
-        assert {"loss", "generator_loss", "discriminator_loss"} <= left.keys()
-        for name in left.keys() - {"seconds"}:
-            np.testing.assert_allclose(left[name], right[name], rtol=tolerance, err_msg=name)
-    for left, right in zip(one.weights, other.weights, strict=True):
-        np.testing.assert_allclose(left, right, rtol=tolerance, atol=tolerance)
+@pytest.fixture
+def train(train_workers):
+    return partial(train_workers, WORKER, TRAINING)
 
 
 @pytest.mark.slow
-def test_both_networks_are_equal_on_one_two_and_three_workers(tmp_path, run_workers):
-    [alone] = train(tmp_path / "1", run_workers, 1)
+def test_both_networks_are_equal_on_one_and_three_workers(tmp_path, train, assert_equal_training):
+    [alone] = train(tmp_path / "1", 1)
     assert alone.state.history[0]["loss"] == pytest.approx(
         alone.state.history[0]["generator_loss"] + alone.state.history[0]["discriminator_loss"], rel=1e-5
     )
-    for num_workers in (2, 3):
-        for worker in train(tmp_path / str(num_workers), run_workers, num_workers):
-            assert_equal_training(alone, worker, tolerance=1e-5)
+    for worker in train(tmp_path / "3", 3):
+        assert_equal_training(alone, worker, tolerance=1e-5)
 
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_a_training_that_was_stopped_continues_as_if_it_had_not_been(tmp_path, run_workers):
-    undisturbed = train(tmp_path / "undisturbed", run_workers, 2)
-    train(tmp_path / "stopped", run_workers, 2, epochs=1)
-    continued = train(tmp_path / "stopped", run_workers, 2)
+def test_a_training_that_was_stopped_continues_as_if_it_had_not_been(tmp_path, train, assert_equal_training):
+    undisturbed = train(tmp_path / "undisturbed", 2)
+    train(tmp_path / "stopped", 2, epochs=1)
+    continued = train(tmp_path / "stopped", 2)
     assert_equal_training(undisturbed[0], continued[0], tolerance=1e-6)
     for one, other in zip(undisturbed[0].optimizer, continued[0].optimizer, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)

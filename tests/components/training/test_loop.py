@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -65,39 +66,31 @@ TRAINING = {
 }
 
 
-def train(folder, run_workers, num_workers: int, **changes) -> list[checkpoints.Checkpoint]:
-    """The final state of every worker."""
-    folder.mkdir(exist_ok=True)
-    training = json.dumps({**TRAINING, **changes})
-    run_workers("-c", WORKER, num_workers=num_workers, arguments=(str(folder), training))
-    return [checkpoints.load(folder / f"final-{rank}") for rank in range(num_workers)]
-
-
-def assert_equal_training(one: checkpoints.Checkpoint, other: checkpoints.Checkpoint, *, tolerance: float) -> None:
-    assert len(one.state.history) == len(other.state.history)
-    for left, right in zip(one.state.history, other.state.history, strict=True):
-        for name in left.keys() - {"seconds"}:
-            np.testing.assert_allclose(left[name], right[name], rtol=tolerance, err_msg=name)
-    for left, right in zip(one.weights, other.weights, strict=True):
-        np.testing.assert_allclose(left, right, rtol=tolerance, atol=tolerance)
+@pytest.fixture
+def train(train_workers):
+    return partial(train_workers, WORKER, TRAINING)
 
 
 @pytest.mark.slow
-def test_what_is_drawn_and_batch_normalization_are_equal_on_one_two_and_three_workers(tmp_path, run_workers):
+def test_what_is_drawn_and_batch_normalization_are_equal_on_one_two_and_three_workers(
+    tmp_path, train, assert_equal_training
+):
     # Not Adam: where a gradient is almost zero, it makes a whole step of the rounding that worker counts differ by.
     optimizer = {"kind": "sgd", "learning_rate": 0.05, "momentum": 0.9, "weight_decay": 0.01, "ema_momentum": 0.8}
-    [alone] = train(tmp_path / "1", run_workers, 1, optimizer=optimizer)
+    [alone] = train(tmp_path / "1", 1, optimizer=optimizer)
     for num_workers in (2, 3):
-        workers = train(tmp_path / str(num_workers), run_workers, num_workers, optimizer=optimizer)
+        workers = train(tmp_path / str(num_workers), num_workers, optimizer=optimizer)
         for worker in workers:
             assert_equal_training(alone, worker, tolerance=1e-5)
 
 
 @pytest.mark.slow
-def test_a_training_that_was_stopped_continues_as_if_it_had_not_been(tmp_path, run_workers, repository):
-    undisturbed = train(tmp_path / "undisturbed", run_workers, 2)
-    train(tmp_path / "stopped", run_workers, 2, epochs=1)
-    continued = train(tmp_path / "stopped", run_workers, 2)
+def test_a_training_that_was_stopped_continues_as_if_it_had_not_been(
+    tmp_path, train, assert_equal_training, repository
+):
+    undisturbed = train(tmp_path / "undisturbed", 2)
+    train(tmp_path / "stopped", 2, epochs=1)
+    continued = train(tmp_path / "stopped", 2)
     assert_equal_training(undisturbed[0], continued[0], tolerance=1e-6)
     for one, other in zip(undisturbed[0].optimizer, continued[0].optimizer, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
@@ -115,26 +108,24 @@ def test_a_training_that_was_stopped_continues_as_if_it_had_not_been(tmp_path, r
 
 
 @pytest.mark.slow
-def test_epochs_of_so_many_steps_follow_each_other_through_the_passes(tmp_path, run_workers):
+def test_epochs_of_so_many_steps_follow_each_other_through_the_passes(tmp_path, train):
     """Three epochs of six steps are two passes of nine, also where a training goes on in the middle of one."""
-    [passes] = train(tmp_path / "passes", run_workers, 1, epochs=2)
-    train(tmp_path / "stopped", run_workers, 1, epochs=1, steps_per_epoch=6)
-    [epochs] = train(tmp_path / "stopped", run_workers, 1, epochs=3, steps_per_epoch=6)
+    [passes] = train(tmp_path / "passes", 1, epochs=2)
+    train(tmp_path / "stopped", 1, epochs=1, steps_per_epoch=6)
+    [epochs] = train(tmp_path / "stopped", 1, epochs=3, steps_per_epoch=6)
     assert (epochs.state.step, epochs.state.epoch) == (passes.state.step, 3) == (18, 3)
     for left, right in zip(passes.weights, epochs.weights, strict=True):
         np.testing.assert_allclose(left, right, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.slow
-def test_averages_of_the_weights_are_what_is_validated_and_kept_and_training_goes_on_from_the_weights(
-    tmp_path, run_workers
-):
+def test_averages_of_the_weights_are_what_is_validated_and_kept_and_training_goes_on_from_the_weights(tmp_path, train):
     plain, averaged = (
         {"kind": "sgd", "learning_rate": 0.05},
         {"kind": "sgd", "learning_rate": 0.05, "ema_momentum": 0.8},
     )
-    [one] = train(tmp_path / "plain", run_workers, 1, optimizer=plain)
-    [other] = train(tmp_path / "averaged", run_workers, 1, optimizer=averaged)
+    [one] = train(tmp_path / "plain", 1, optimizer=plain)
+    [other] = train(tmp_path / "averaged", 1, optimizer=averaged)
     for left, right in zip(one.state.history, other.state.history, strict=True):
         np.testing.assert_allclose(left["loss"], right["loss"], rtol=1e-5)
         assert abs(left["validation_loss"] - right["validation_loss"]) > 1e-4

@@ -3,13 +3,8 @@
 import csv
 import io
 import json
-import os
 import random
-import shutil
 import struct
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
@@ -212,32 +207,11 @@ def test_any_table_gives_a_section_that_loads_and_takes_every_row(tmp_path_facto
 @pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_a_new_pipeline_runs_at_once(tmp_path, repository) -> None:
-    root = tmp_path / "a project"
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True)
-    for name in filter(None, listed.stdout.split("\0")):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(repository / name, root / name)
-    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+def test_a_new_pipeline_runs_at_once(tmp_path, copy_repository, headrace) -> None:
+    root = copy_repository(tmp_path / "a project")
     (tmp_path / "passengers.csv").write_text(passengers(200).replace("Sex", "Sex (of a passenger)"))
-
-    def headrace(*arguments: str) -> str:
-        ended = subprocess.run(
-            [Path(sys.executable).with_name("headrace"), *arguments],
-            cwd=root,
-            env={**os.environ, "HOME": str(tmp_path)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=500,
-            check=False,
-        )
-        assert ended.returncode == 0, ended.stdout
-        return ended.stdout
-
-    headrace("new", "passengers", "--csv", "../passengers.csv", "--target", "Survived")
+    headrace(root, "new", "passengers", "--csv", "../passengers.csv", "--target", "Survived")
     assert "passengers" in list_pipelines(root / "params.yaml")
-    assert "test accuracy" in headrace("run", "passengers")
+    assert "test accuracy" in headrace(root, "run", "passengers")
     registration = json.loads((root / "reports" / "passengers" / "registration.json").read_text())
     assert (registration["alias"], registration["version"]) == ("champion", 1)

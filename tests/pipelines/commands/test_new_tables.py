@@ -2,12 +2,7 @@
 
 import csv
 import json
-import os
 import random
-import shutil
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,34 +19,6 @@ from headrace.pipelines.stages.normalize import normalize
 from headrace.pipelines.stages.split import split
 
 CASES = Path(__file__).with_name("cases")
-
-
-@pytest.fixture
-def headrace(tmp_path, repository) -> Callable[..., str]:
-    """Run a command in a project of its own, `tmp_path / "a project"`; it must end well."""
-    root = tmp_path / "a project"
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True)
-    for name in filter(None, listed.stdout.split("\0")):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(repository / name, root / name)
-    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
-
-    def run(*arguments: str | Path) -> str:
-        ended = subprocess.run(
-            [Path(sys.executable).with_name("headrace"), *arguments],
-            cwd=root,
-            env={**os.environ, "HOME": str(tmp_path)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=500,
-            check=False,
-        )
-        assert ended.returncode == 0, ended.stdout
-        return ended.stdout
-
-    return run
 
 
 @pytest.fixture
@@ -245,12 +212,15 @@ def test_the_cases_of_others_are_taken_too(project, repository) -> None:
         ("mtcars.csv", ["mpg"]),
     ],
 )
-def test_a_table_goes_from_file_to_trained_and_exported_model(tmp_path, headrace, file, targets) -> None:
+def test_a_table_goes_from_file_to_trained_and_exported_model(
+    tmp_path, copy_repository, headrace, file, targets
+) -> None:
+    root = copy_repository(tmp_path / "a project")
     path = CASES / file
     if file == "articles.csv":
         articles(path := tmp_path / file)
-    headrace("new", "own", "--csv", path, *(word for target in targets for word in ("--target", target)))
-    headrace("run", "own")
+    headrace(root, "new", "own", "--csv", path, *(word for target in targets for word in ("--target", target)))
+    headrace(root, "run", "own")
     reports = tmp_path / "a project" / "reports" / "own"
     registration = json.loads((reports / "registration.json").read_text())
     if file == "articles.csv":
@@ -258,7 +228,7 @@ def test_a_table_goes_from_file_to_trained_and_exported_model(tmp_path, headrace
     if len(targets) > 1:
         assert {"r2", *(f"{name}.root_mean_squared_error" for name in targets)} <= set(registration["metrics"])
     if registration["alias"] == "champion":  # of few rows always: there is no threshold
-        headrace("predict", "own", "--input", path, "--output", tmp_path / "predicted.csv")
+        headrace(root, "predict", "own", "--input", path, "--output", tmp_path / "predicted.csv")
         predicted = pl.read_csv(tmp_path / "predicted.csv")
         assert predicted.height == len(path.read_text().splitlines()) - 1
         assert [name for name in predicted.columns if name.startswith("prediction")] == (
@@ -266,5 +236,5 @@ def test_a_table_goes_from_file_to_trained_and_exported_model(tmp_path, headrace
         )
     else:
         assert file == "new_odd.csv"  # which is noise
-    shown = headrace("export", "own", "--format", "saved_model")
+    shown = headrace(root, "export", "own", "--format", "saved_model")
     assert ("grosse_m" in shown) == (file == "new_odd.csv")
