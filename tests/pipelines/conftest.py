@@ -80,6 +80,24 @@ def head(tmp_path_factory):
         started.stop()
 
 
+def processes_of_session(leader: int, name: str = "") -> list[int]:
+    """Living processes that a process has started, with `name` in their command line."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[3]) == leader and fields[0] != "Z" and name in (folder / "cmdline").read_text():
+                found.append(int(folder.name))
+        except (OSError, ValueError):
+            continue
+    return sorted(found)
+
+
+@pytest.fixture(scope="session")
+def session_processes():
+    return processes_of_session
+
+
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory) -> Path:
     """An MLflow database with nothing in it: to make one takes more than a second, to copy it nothing."""

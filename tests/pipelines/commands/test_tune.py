@@ -208,20 +208,9 @@ def test_the_best_trial_is_shown_as_a_diff_and_written_when_asked_for(project, m
     assert params.read_text() == before.replace("epochs: 2", "epochs: 3").replace("rate: 0.004", "rate: 0.03")
 
 
-def processes_of_session(leader: int) -> list[int]:
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if int((folder / "stat").read_text().rpartition(")")[2].split()[3]) == leader:
-                found.append(int(folder.name))
-        except (OSError, ValueError):
-            continue
-    return found
-
-
 @pytest.mark.slow
 @pytest.mark.long
-def test_a_search_that_is_killed_leaves_no_process_and_loses_no_trial(project, monkeypatch):
+def test_a_search_that_is_killed_leaves_no_process_and_loses_no_trial(project, monkeypatch, session_processes):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     arguments = ("--search", "split.seed=grid:1,2", "--at-once", "1", "--no-early-stop")
     process = headrace(project, *arguments)
@@ -231,9 +220,9 @@ def test_a_search_that_is_killed_leaves_no_process_and_loses_no_trial(project, m
     process.kill()
     killed_seconds = time.monotonic()
     process.communicate(timeout=30)
-    while processes_of_session(process.pid) and time.monotonic() < killed_seconds + 10:
+    while session_processes(process.pid) and time.monotonic() < killed_seconds + 10:
         time.sleep(0.2)
-    assert processes_of_session(process.pid) == []
+    assert session_processes(process.pid) == []
     assert runs(project)["search"][0].info.status == "RUNNING"  # nobody was left to say otherwise
     swept = sweep(project, status_of=lambda address, job: None)
     assert {verdict.status for verdict in swept} == {"KILLED"}
@@ -247,7 +236,9 @@ def test_a_search_that_is_killed_leaves_no_process_and_loses_no_trial(project, m
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_an_interrupted_search_leaves_no_process_and_goes_on_with_what_is_not_done(project, monkeypatch):
+def test_an_interrupted_search_leaves_no_process_and_goes_on_with_what_is_not_done(
+    project, monkeypatch, session_processes
+):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     arguments = ("--search", "split.seed=grid:1,2", "--at-once", "1", "--no-early-stop")
     process = headrace(project, *arguments)
@@ -258,11 +249,11 @@ def test_an_interrupted_search_leaves_no_process_and_goes_on_with_what_is_not_do
         os.killpg(process.pid, signal.SIGINT)  # what a terminal does
         asked_seconds = time.monotonic()
         output = process.communicate(timeout=30)[0]
-        while processes_of_session(process.pid) and time.monotonic() < asked_seconds + 10:
+        while session_processes(process.pid) and time.monotonic() < asked_seconds + 10:
             time.sleep(0.2)
     finally:
         process.kill()
-    assert processes_of_session(process.pid) == []
+    assert session_processes(process.pid) == []
     assert process.returncode == 130
     assert output.splitlines()[-1].startswith("interrupted with 1 trial done")
     assert "Traceback" not in output

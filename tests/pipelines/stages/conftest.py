@@ -97,24 +97,6 @@ class Project:
         assert steps == list(range(1, one.state.epoch + 1))
 
 
-def processes_of_session(leader: int, name: str = "") -> list[int]:
-    """Living processes that a process has started, with `name` in their command line."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            if int(fields[3]) == leader and fields[0] != "Z" and name in (folder / "cmdline").read_text():
-                found.append(int(folder.name))
-        except (OSError, ValueError):
-            continue
-    return sorted(found)
-
-
-@pytest.fixture(scope="session")
-def session_processes():
-    return processes_of_session
-
-
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory, repository) -> Project:
     from headrace.pipelines.stages.ingest import ingest
