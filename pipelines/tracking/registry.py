@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import polars as pl
 
-from headrace.components.errors import DataError, ServiceError
+from headrace.components.errors import DataError, ParamsError, StoreError
 from headrace.components.examples.settings import Feature, Label
 from headrace.pipelines.artifacts.artifact import file_digest
 from headrace.pipelines.paths import ProjectPaths
@@ -168,11 +168,11 @@ def create_version(root: Path, name: str, *, run_id: str, model_id: str, tags: M
 def model_file(root: Path, name: str, alias: str) -> Path:
     """Return the local path of the .keras file of models:/`name`@`alias`, downloaded once if it is kept elsewhere.
 
-    Raises ServiceError if there is no such version, saying how to get one, and DataError if its file was changed.
+    Raises ParamsError if there is no such version, saying how to get one, and DataError if its file was changed.
     """
     version = alias_version(root, name, alias)
     if version is None:
-        raise ServiceError(
+        raise ParamsError(
             f"MLflow at {address_of(connect(root).tracking_uri)} has no {name}@{alias}. "
             f"Run `headrace run {name}`; if its model did not pass, `headrace promote {name}` makes it champion"
         )
@@ -201,7 +201,10 @@ def version_file(root: Path, name: str, version: Version) -> Path:
 
 def _present(path: Path, name: str, version: Version) -> Path:
     if not path.is_file():
-        raise ServiceError(f"version {version.number} of model {name!r} is registered, but its file is gone: {path}")
+        raise StoreError(
+            f"version {version.number} of model {name!r} is registered, but its file is gone: {path}; restore it from "
+            f"a backup, or make another version champion: `headrace promote {name} --version NUMBER`"
+        )
     return path
 
 

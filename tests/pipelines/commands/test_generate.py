@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 import yaml
 
-from headrace.components.errors import DataError, ParamsError, ServiceError
+from headrace.components.errors import DataError, ParamsError
 from headrace.components.examples.settings import NextTokenLabel
 from headrace.components.models.build import build
 from headrace.components.training.restored import restored_model
@@ -81,7 +81,7 @@ def test_a_pipeline_that_writes_no_text_is_refused(repository, tmp_path) -> None
 
 
 def test_without_a_champion_it_is_said_how_to_get_one(hello, project_root) -> None:
-    with pytest.raises(ServiceError, match=r"has no hello_rnn@champion\. Run `headrace run hello_rnn`"):
+    with pytest.raises(ParamsError, match=r"has no hello_rnn@champion\. Run `headrace run hello_rnn`"):
         write_text(hello, PipelinePaths(project_root, "hello_rnn"), prompt="h", **HELLO)
 
 

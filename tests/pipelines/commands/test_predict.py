@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from headrace.components.errors import DataError, ParamsError, ServiceError
+from headrace.components.errors import DataError, ParamsError
 from headrace.components.examples.derive import with_derived
 from headrace.components.models.saved import load_model
 from headrace.pipelines.artifacts.artifact import file_digest
@@ -171,7 +171,8 @@ def test_without_a_registered_model_nothing_is_written(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     pl.DataFrame([_row()]).write_csv(tmp_path / "rows.csv")
 
-    with pytest.raises(ServiceError, match="titanic@champion"):
+    # A scheduler does not try it again: exit code 2.
+    with pytest.raises(ParamsError, match="titanic@champion"):
         predict(
             titanic,
             PipelinePaths(tmp_path, "titanic"),

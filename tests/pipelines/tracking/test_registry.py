@@ -14,7 +14,7 @@ import keras
 import polars as pl
 import pytest
 
-from headrace.components.errors import DataError, ServiceError
+from headrace.components.errors import DataError, ServiceError, StoreError
 from headrace.components.examples.settings import CategoryFeature, NumberFeature, NumberLabel
 from headrace.pipelines.artifacts.artifact import file_digest
 from headrace.pipelines.tracking.registry import (
@@ -73,7 +73,7 @@ def test_versions_are_found_by_their_tags(project_root, saved_model):
 def test_a_model_whose_file_is_gone_is_an_error(project_root, saved_model):
     set_champion(project_root, "plane", register(project_root, saved_model).number)
     model_file(project_root, "plane", "champion").unlink()
-    with pytest.raises(ServiceError, match="its file is gone"):
+    with pytest.raises(StoreError, match=r"its file is gone: .*; restore it from a backup"):
         model_file(project_root, "plane", "champion")
 
 
