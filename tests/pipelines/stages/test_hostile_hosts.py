@@ -117,7 +117,8 @@ def finished(tmp_path_factory, repository) -> Path:
     random = np.random.default_rng(1)
     table = {"size": random.normal(size=1000), "kind": random.choice(["big", "small"], 1000)}
     pl.DataFrame(table).write_csv(root / "rows.csv")
-    shutil.copy(repository / "dvc.yaml", root)
+    for name in ("dvc.yaml", "headrace.lock"):
+        shutil.copy(repository / name, root)
     (root / ".gitignore").write_text("/data/\n/models/\n/.headrace/\n/mlflow.db*\n/mlartifacts/\n")
     for command in (["git", "init", "--quiet"], [str(Path(sys.executable).with_name("dvc")), "init", "--quiet"]):
         subprocess.run(command, cwd=root, check=True)
