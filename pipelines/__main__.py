@@ -26,6 +26,7 @@ from headrace.pipelines.storage.host import host_problem
 from headrace.pipelines.storage.lock import locked
 from headrace.pipelines.storage.private import make_private
 from headrace.pipelines.storage.processes import signals_as_errors
+from headrace.pipelines.storage.site_cache import name_site_cache
 
 # Nothing heavy may be imported above: `headrace --help` and DVC's calls pay for it. Commands import what they need.
 
@@ -290,7 +291,9 @@ def main() -> None:
     configure_logging()
     sys.excepthook = _show_traceback
     with suppress(ParamsError):  # outside of a project there is nothing to close
-        make_private(ProjectPaths(project_root()).state)
+        project = ProjectPaths(project_root())
+        make_private(project.state)
+        name_site_cache(project)
     try:
         with signals_as_errors() as received:
             app()

@@ -190,6 +190,16 @@ class ProjectPaths:
         return self.state / "ray"
 
     @property
+    def dvc_config(self) -> Path:
+        """DVC's settings of the project."""
+        return self.root / ".dvc" / "config"
+
+    @property
+    def dvc_private_config(self) -> Path:
+        """DVC's settings of this clone alone, never versioned; passwords of remotes are here."""
+        return self.root / ".dvc" / "config.local"
+
+    @property
     def dvc_site_cache(self) -> Path:
         """DVC's notes on files that it has hashed; `core.site_cache_dir` in .dvc/config is the same."""
         return self.state / "dvc"

@@ -80,8 +80,7 @@ def cluster(_project: ProjectPaths) -> Iterator[Finding]:
 def credentials(project: ProjectPaths) -> Iterator[Finding]:
     """Yield credentials that others may read, in files and on the way to services."""
     token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
-    private = project.root / ".dvc" / "config.local"
-    files = [file for file in (token, private) if file.is_file()]
+    files = [file for file in (token, project.dvc_private_config) if file.is_file()]
     opened = [file for file in files if open_to_others(file)]
     for file in opened:
         yield Finding("wrong", f"others may read or write {file}, which holds credentials", f"chmod 600 '{file}'")
