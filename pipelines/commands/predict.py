@@ -119,7 +119,10 @@ def read_input(pipeline: Pipeline, input_file: Path) -> tuple[pl.DataFrame, pl.D
         require_regular(file)
     if input_file.is_dir() or is_image(input_file.name):
         return _read_images(image_files(input_file), features)
-    table = table_file(input_file, source=pipeline.ingest.source)
+    wanted = RowSchema(features=features, key=()).source_columns
+    table = table_file(input_file, source=pipeline.ingest.source, columns=wanted)
+    if table.replaced_by is not None:
+        log.info("columns are named as in params.yaml, and not as in the header", columns=list(table.replaced_by))
     key = table.present([name for name in pipeline.ingest.key if name != _NUMBER])
     if any(isinstance(feature, ImageFeature) for feature in features.values()):
         keys, examples = _read_image_table(table, features, key=key)

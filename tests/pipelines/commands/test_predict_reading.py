@@ -262,3 +262,45 @@ def test_any_json_is_read_by_both_to_the_same_values_or_refused_by_both(
     else:
         ingest(pipeline, paths)
         assert examples.equals(shards.scan(paths.examples).sort("n").select(list(FEATURES)).collect())
+
+
+def _renamed(titanic: Mapping[str, Any], file: Path, *renamed: Sequence[str]) -> Pipeline:
+    """A pipeline of n and x whose source has parts like the file, each with `columns` in place of its header."""
+    features = {"n": {"type": "number"}, "x": {"type": "number"}}
+    pipeline = _pipeline(titanic, file, features=features, key=["id"]).model_dump(mode="json", by_alias=True)
+    parts = [{"files": [{"name": file.name, "url": file.name, "columns": columns}]} for columns in renamed]
+    pipeline["ingest"]["source"] = {"kind": "delimited", "dataset": "small", "parts": parts}
+    return Pipeline.model_validate(pipeline)
+
+
+def test_names_that_stand_in_place_of_a_header_do_so_in_predict_too(titanic: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("#Number,Speed(km/h),Weight(ton),Kind\n7,310,261,a\n8,312,221,b\n")
+    pipeline, paths = _renamed(titanic, file, ["id", "n", "x", "y"]), PipelinePaths(tmp_path, "small")
+    ingest(pipeline, paths)
+    origin, examples = read_input(pipeline, file)
+    assert examples.equals(shards.scan(paths.examples).sort("n").select("n", "x").collect())
+    assert (examples.rows(), origin["id"].to_list()) == ([(310, 261), (312, 221)], ["7", "8"])
+
+
+@pytest.mark.parametrize(
+    ("header", "renamed", "message"),
+    [
+        ("x,n,id", [["id", "n"]], None),  # another count: by its header
+        ("x,n,id,y", [["id", "n", "y", "z"]], None),  # not all that is wanted
+        ("x,n,id", [["id", "n", "x"]], "'x' may be one column by the header"),
+        ("a,b,c", [["id", "n", "x"], ["x", "n", "id"]], "'x' may be .* which has id, n, x or x, n, id; order"),
+        ("a,b", [["id", "n", "x"]], "no column 'n'; found a, b"),
+    ],
+)
+def test_a_header_may_be_meant_in_one_way_alone(
+    titanic: dict[str, Any], tmp_path: Path, header: str, renamed: list[list[str]], message: str | None
+) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text(f"{header}\n{','.join(map(str, range(header.count(',') + 1)))}\n")
+    pipeline = _renamed(titanic, file, *renamed)
+    if message is None:
+        assert read_input(pipeline, file)[1].rows() == [(1, 0)]
+        return
+    with pytest.raises(DataError, match=message):
+        read_input(pipeline, file)
