@@ -74,7 +74,7 @@ def forget(root: Path, *stages: str) -> None:
         shutil.rmtree(paths.model.parent, ignore_errors=True)
     if "register" in stages:
         paths.registration.unlink(missing_ok=True)
-        for file in (root / "mlflow.db", root / "mlartifacts", root / ".headrace"):
+        for file in (*root.glob("mlflow.db*"), root / "mlartifacts", root / ".headrace"):
             shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
 
 
