@@ -1,6 +1,7 @@
 """The command line: parse, configure logging, call, exit code."""
 
 import logging
+import os
 import sys
 import traceback
 from contextlib import suppress
@@ -22,7 +23,7 @@ from headrace.pipelines.commands.runs_group import runs
 from headrace.pipelines.commands.store_group import store
 from headrace.pipelines.params import with_workers
 from headrace.pipelines.paths import ProjectPaths, project_root
-from headrace.pipelines.storage.host import host_problem
+from headrace.pipelines.storage.host import host_problem, is_out_of_memory
 from headrace.pipelines.storage.lock import locked
 from headrace.pipelines.storage.private import make_private
 from headrace.pipelines.storage.processes import signals_as_errors
@@ -300,19 +301,24 @@ def main() -> None:
     except SystemExit as ended:  # to typer, every signal is a Ctrl-C
         sys.exit(128 + received[0] if received and ended.code else ended.code)
     except UserError as error:
-        _leave(str(error), EXIT_SERVICE if host_problem(error.__cause__) is not None else error.exit_code)
+        cause = error.__cause__
+        code = EXIT_SERVICE if host_problem(cause) is not None else error.exit_code
+        _leave(str(error), code, is_last=cause is not None and is_out_of_memory(cause))
     except Exception as error:
         if (problem := host_problem(error)) is None:
             raise
-        _leave(problem, EXIT_SERVICE)
+        _leave(problem, EXIT_SERVICE, is_last=is_out_of_memory(error))
 
 
 def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, trace))))
 
 
-def _leave(problem: str, exit_code: int) -> NoReturn:
+def _leave(problem: str, exit_code: int, *, is_last: bool) -> NoReturn:
     print(f"error: {redacted(problem)}", file=sys.stderr)  # noqa: T201
+    if is_last:  # without memory, each of a thousand objects would print that it can't be torn down
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     sys.exit(exit_code)
 
 
