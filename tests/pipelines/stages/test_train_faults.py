@@ -13,7 +13,9 @@ import pytest
 pytestmark = pytest.mark.slow
 
 WORKER = "RayTrainWorker"
-ORPHANS_SECONDS = 120  # Ray's agents look for their raylet now and then
+FOUND_SECONDS = 60  # within which a worker that hangs is missed: 20 after its last heartbeat, and Ray ends the others
+BUSY_SECONDS = 60  # more on a machine that has other work
+ORPHANS_SECONDS = 10  # the guard ends all that the driver had started
 
 
 def end(process) -> str:
@@ -32,14 +34,17 @@ def test_a_worker_is_killed_whichever_it_is(undisturbed, disturbed, session_proc
 
 @pytest.mark.long
 @pytest.mark.parametrize("place", [0, 1])
-def test_a_worker_that_hangs_is_found_within_a_minute(undisturbed, disturbed, session_processes, place):
+def test_a_worker_that_hangs_is_found_within_a_minute(
+    undisturbed, disturbed, session_processes, record_property, place
+):
     process, _ = disturbed.start_until("epoch 2/6")
     os.kill(session_processes(process.pid, WORKER)[place], signal.SIGSTOP)
     stopped_seconds = time.monotonic()
-    for line in process.stdout:
-        if "epoch 4/6" in line:
-            break
-    assert time.monotonic() - stopped_seconds < 100  # found within 60 s, and the group made anew
+    found_seconds = next(
+        time.monotonic() - stopped_seconds for line in process.stdout if "a group of workers was lost" in line
+    )
+    record_property("found_seconds", found_seconds)
+    assert found_seconds < FOUND_SECONDS + BUSY_SECONDS
     end(process)
     disturbed.assert_as_undisturbed(undisturbed)
 
@@ -58,7 +63,7 @@ def test_the_driver_is_killed_and_checkpoint_and_rays_notes_are_truncated(undist
     process.kill()
     killed_seconds = time.monotonic()
     process.communicate(timeout=60)
-    while session_processes(process.pid) and time.monotonic() < killed_seconds + 10:
+    while session_processes(process.pid) and time.monotonic() < killed_seconds + ORPHANS_SECONDS:
         time.sleep(0.2)
     assert session_processes(process.pid) == []  # raylet, GCS, agents and workers
     assert [run.info.status for run in disturbed.runs()[1]] == ["RUNNING"]  # nobody was left to say otherwise
@@ -169,7 +174,7 @@ def test_a_training_with_other_settings_never_gives_the_old_result(project):
     assert first == again
     code, output = project.train()
     assert code == 0, output
-    assert "were trained before: kept as it is" in output
+    assert "trained before from the same data, settings and versions: kept" in output
 
 
 @pytest.mark.long
@@ -189,6 +194,7 @@ def test_two_trainings_of_one_pipeline_at_once_have_one_writer(undisturbed, dist
     second = disturbed.start()
     outputs = [process.communicate(timeout=240)[0] for process in (first, second)]
     assert [first.returncode, second.returncode] == [0, 0], outputs
-    assert f"waiting for another process that works on the same files pid={first.pid}" in " ".join(outputs[1].split())
-    assert "were trained before: kept as it is" in outputs[1]
+    waited = f"another process works on the same files; waiting until it has ended pid={first.pid}"
+    assert waited in " ".join(outputs[1].split())
+    assert "trained before from the same data, settings and versions: kept" in outputs[1]
     disturbed.assert_as_undisturbed(undisturbed)
