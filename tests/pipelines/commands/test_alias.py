@@ -6,7 +6,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from headrace.components.errors import DataError, ParamsError, ServiceError
+from headrace.components.errors import DataError, ParamsError
 from headrace.pipelines.artifacts.artifact import file_digest
 from headrace.pipelines.commands.alias import promote, rollback
 from headrace.pipelines.commands.models import show_models
@@ -97,7 +97,7 @@ def test_without_a_registered_model_each_says_how_to_get_one(digits, paths):
         promote(digits, paths)
     with pytest.raises(ParamsError, match="no other champion"):
         rollback(digits, paths)
-    with pytest.raises(ServiceError, match="headrace promote digits"):
+    with pytest.raises(ParamsError, match="headrace promote digits"):
         model_file(paths.root, "digits", "champion")
 
 

@@ -4,7 +4,7 @@ import keras
 import pytest
 import tensorflow as tf
 
-from headrace.components.errors import DataError, ParamsError, ServiceError
+from headrace.components.errors import DataError, ParamsError
 from headrace.pipelines.artifacts.artifact import write_artifact
 from headrace.pipelines.artifacts.run import RunFile, result_digests
 from headrace.pipelines.commands.export import default_place, export
@@ -74,6 +74,6 @@ def test_without_a_model_nothing_is_written(project_root, takeoff):
     paths = PipelinePaths(project_root, "takeoff")
     with pytest.raises(DataError, match="`headrace train takeoff` writes it"):
         export(takeoff, paths, form=Form.SAVED_MODEL, output=None, alias=None)
-    with pytest.raises(ServiceError, match="no takeoff@champion"):
+    with pytest.raises(ParamsError, match="no takeoff@champion"):
         export(takeoff, paths, form=Form.TFLITE, output=None, alias="champion")
     assert not paths.export.exists()
