@@ -16,6 +16,7 @@ import psutil
 from headrace.components.errors import ParamsError, ServiceError, StoreError
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
 from headrace.pipelines.storage.atomic import replace_file
+from headrace.pipelines.storage.host import READ_ONLY, is_read_only
 from headrace.pipelines.storage.lock import locked
 from headrace.pipelines.storage.processes import end_session, guarded_session
 from headrace.pipelines.yaml_dialect import read_yaml
@@ -213,7 +214,8 @@ def _output(root: Path, *arguments: str) -> str:
         ) from error
     if ended.returncode != 0:
         reason = (ended.stderr.strip() or ended.stdout.strip() or f"exit code {ended.returncode}").splitlines()
-        raise ServiceError(f"`dvc {' '.join(arguments)}` failed: {reason[0]}")
+        cause = f" ({READ_ONLY}: {root})" if is_read_only(root) else ""
+        raise ServiceError(f"`dvc {' '.join(arguments)}` failed: {reason[0]}{cause}")
     return ended.stdout
 
 

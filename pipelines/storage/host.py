@@ -21,6 +21,7 @@ _LACKING = {
     errno.EAGAIN,  # no more processes or threads
 }
 NO_ROOM = os.strerror(errno.ENOSPC)
+READ_ONLY = os.strerror(errno.EROFS)
 _OUT_OF_MEMORY = "out of memory"
 _FULL_BYTES = 1 << 16  # less than this is left on a disk that a program has found full
 # Of libraries that give no errno: what they print, and what it means.
@@ -64,6 +65,11 @@ def host_problem_in(text: str) -> str | None:
 def is_full(folder: Path) -> bool:
     """Return whether the disk of a folder has no room: then programs fail in ways that do not say so."""
     return folder.is_dir() and shutil.disk_usage(folder).free < _FULL_BYTES
+
+
+def is_read_only(folder: Path) -> bool:
+    """Return whether the file system of a folder is read-only: SQLite then says that it can't open a file."""
+    return folder.is_dir() and bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

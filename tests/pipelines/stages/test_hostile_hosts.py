@@ -21,7 +21,7 @@ import yaml
 
 from headrace.pipelines.paths import PipelinePaths
 
-pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
 
 NAMESPACE = ["unshare", "--map-root-user", "--mount"]
 STAGES = ["ingest", "normalize", "split", "train", "evaluate", "register"]
@@ -145,7 +145,7 @@ def inside() -> Callable[..., subprocess.CompletedProcess[str]]:
             env={**os.environ, "HOME": str(cwd), **environment},
             capture_output=True,
             text=True,
-            timeout=800,
+            timeout=1700,  # for fifteen commands, on a machine that has other work
             check=False,
         )
 

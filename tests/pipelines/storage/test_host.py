@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from headrace.components.errors import DataError
-from headrace.pipelines.storage.host import host_problem, host_problem_in, is_out_of_memory
+from headrace.pipelines.storage.host import host_problem, host_problem_in, is_out_of_memory, is_read_only
 
 FULL = "parquet: File out of specification: underlying IO error: No space left on device (os error 28)"
 
@@ -100,3 +100,10 @@ def test_a_limit_of_the_shell_is_one_line_and_75(tmp_path, limit, value, said):
     assert ended.returncode == 75, ended.stderr
     assert last.startswith("error: ")
     assert said in last
+
+
+def test_a_read_only_file_system_is_known(tmp_path, read_only):
+    assert not is_read_only(tmp_path)
+    assert not is_read_only(tmp_path / "absent")
+    with read_only(tmp_path):
+        assert is_read_only(tmp_path)
