@@ -8,16 +8,22 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
+from typing import Literal
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIES = 2  # at a time
 TEST_SECONDS = 300
-ALL_TESTS_SECONDS = 3600
+
+Outcome = Literal["passed", "failed", "hung", "not run"]
+"""How tests ended. A mutation is seen if they failed, not if they hung or could not be collected."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,12 @@ class Mutation:
     before: str
     after: str
     tests: tuple[str, ...]
+
+    def applied(self, text: str) -> str:
+        """The file's text with the change. Raises SystemExit unless the place is there once."""
+        if text.count(self.before) != 1:
+            raise SystemExit(f"{self}: expected the text once, found it {text.count(self.before)} times")
+        return text.replace(self.before, self.after)
 
     def __str__(self) -> str:
         return f"{self.file}: {self.before.strip()!r} -> {self.after.strip()!r}"
@@ -44,32 +56,33 @@ def mutations() -> list[Mutation]:
 
 
 def main(wanted: str) -> int:
-    """Print a line for each mutation; 0 if every one was seen, 1 if some survived, 2 if the tests fail as it is."""
+    """Print a line for each mutation; 0 if every one was seen, 1 if one was not, 2 if the tests fail as it is."""
     chosen = [one for one in mutations() if wanted in one.file]
-    with tempfile.TemporaryDirectory() as folder:
+    started_seconds = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(COPIES) as threads:
         copies: Queue[Path] = Queue()
         for number in range(COPIES):
             copies.put(_copy(Path(folder) / str(number)))
-        unchanged = copies.get()
-        every = tuple(sorted({test for one in chosen for test in one.tests}))
-        if not _tests_pass(unchanged, every, limit_seconds=ALL_TESTS_SECONDS):
-            print("the tests fail without any change", file=sys.stderr)
-            return 2
-        copies.put(unchanged)
 
-        def survives(mutation: Mutation) -> bool:
-            copy = copies.get()
+        def outcome(tests: tuple[str, ...], mutation: Mutation | None) -> Outcome:
+            project, since_seconds = copies.get(), time.monotonic()
             try:
-                survived = _survives(mutation, copy)
+                with _changed(project, mutation) if mutation else nullcontext():
+                    ended = _run(project, tests)
             finally:
-                copies.put(copy)
-            print("SURVIVED" if survived else "seen    ", mutation, flush=True)
-            return survived
+                copies.put(project)
+            word = {"failed": "seen", "passed": "SURVIVED"}.get(ended, ended.upper()) if mutation else ended
+            seconds = f"{time.monotonic() - since_seconds:4.0f} s"
+            print(f"{word:8} {seconds}", mutation or " ".join(tests), sep="  ", flush=True)
+            return ended
 
-        with ThreadPoolExecutor(COPIES) as threads:
-            survivors = sum(threads.map(survives, chosen))
-    print(f"{len(chosen)} mutations, {survivors} survived")
-    return int(survivors > 0)
+        groups = list(dict.fromkeys(one.tests for one in chosen))
+        if set(threads.map(lambda tests: outcome(tests, None), groups)) != {"passed"}:
+            print("these tests fail without any change", file=sys.stderr)
+            return 2
+        unseen = sum(ended != "failed" for ended in threads.map(lambda one: outcome(one.tests, one), chosen))
+    print(f"{len(chosen)} mutations, {unseen} survived, {time.monotonic() - started_seconds:.0f} s")
+    return int(unseen > 0)
 
 
 def _copy(folder: Path) -> Path:
@@ -85,22 +98,24 @@ def _copy(folder: Path) -> Path:
         if (ROOT / name).is_file() or (ROOT / name).is_symlink():
             (project / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, project / name, follow_symlinks=False)
+    for command in (["init"], ["add", "--all"], ["commit", "--no-verify", "--message", "copy"]):  # tests clone it
+        git = ["git", "-c", "user.name=Mutations", "-c", "user.email=mutations@localhost"]
+        subprocess.run([*git, *command], cwd=project, capture_output=True, check=True)
     return project
 
 
-def _survives(mutation: Mutation, project: Path) -> bool:
+@contextmanager
+def _changed(project: Path, mutation: Mutation) -> Iterator[None]:
     file = project / mutation.file
     text = file.read_text(encoding="utf-8")
-    if text.count(mutation.before) != 1:
-        raise SystemExit(f"{mutation}: expected the text once, found it {text.count(mutation.before)} times")
-    file.write_text(text.replace(mutation.before, mutation.after), encoding="utf-8")
+    file.write_text(mutation.applied(text), encoding="utf-8")
     try:
-        return _tests_pass(project, mutation.tests)
+        yield
     finally:
         file.write_text(text, encoding="utf-8")
 
 
-def _tests_pass(project: Path, tests: tuple[str, ...], *, limit_seconds: float = TEST_SECONDS) -> bool:
+def _run(project: Path, tests: tuple[str, ...]) -> Outcome:
     command = [sys.executable, "-m", "pytest", "--exitfirst", "--quiet", "-p", "no:cacheprovider"]
     try:
         ended = subprocess.run(
@@ -109,12 +124,12 @@ def _tests_pass(project: Path, tests: tuple[str, ...], *, limit_seconds: float =
             env={**os.environ, "PYTHONPATH": str(project), "PYTHONDONTWRITEBYTECODE": "1"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=limit_seconds,
+            timeout=TEST_SECONDS,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return False
-    return ended.returncode == 0
+        return "hung"
+    return "passed" if ended.returncode == 0 else "failed" if ended.returncode == 1 else "not run"
 
 
 if __name__ == "__main__":
