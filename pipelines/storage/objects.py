@@ -138,7 +138,8 @@ class _Folder:
                         yield key, found  # what is no file is refused where it is read, not left out unsaid
 
     def remove(self, key: str) -> None:
-        (self.root / key).unlink(missing_ok=True)
+        with _reaching(f"remove {key} in {self.root}"):
+            (self.root / key).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

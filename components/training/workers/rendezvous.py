@@ -12,7 +12,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from headrace.components.errors import TrainingError
 
@@ -137,7 +137,7 @@ class _Meeting:
 
     async def _accept(self) -> None:
         """Hear everybody who connects, several at a time, so that one who says nothing holds up nobody."""
-        limit, loop = asyncio.Semaphore(MAXIMUM_STRANGERS), asyncio.get_running_loop()
+        limit = asyncio.Semaphore(MAXIMUM_STRANGERS)
 
         async def hear(stranger: socket.socket, attempt: ExitStack) -> None:
             try:
@@ -150,7 +150,7 @@ class _Meeting:
                 while True:
                     await limit.acquire()
                     try:
-                        stranger, _ = await loop.sock_accept(self._rendezvous.listener)
+                        stranger, _ = await _accept_one(self._rendezvous.listener)
                     except OSError:  # what a stranger did to the connection, or too many open files
                         limit.release()
                         await asyncio.sleep(RETRY_SECONDS)
@@ -182,6 +182,22 @@ class _Meeting:
 
 def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+async def _accept_one(listener: socket.socket) -> tuple[socket.socket, Any]:
+    """The next connection, non-blocking, and its address.
+
+    Not by `loop.sock_accept`: cancelled at the moment somebody connects, it would lose the connection unclosed.
+    """
+    loop, arrived = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(listener, arrived.set)
+    try:
+        await arrived.wait()
+    finally:
+        loop.remove_reader(listener)
+    connection, address = listener.accept()
+    connection.setblocking(False)
+    return connection, address
 
 
 async def _introduce(connection: socket.socket, key: bytes, purpose: bytes) -> None:

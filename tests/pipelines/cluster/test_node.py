@@ -12,7 +12,7 @@ from headrace.pipelines.cluster.job import TrainJob
 from headrace.pipelines.cluster.node import fetch_earlier_checkpoints, keep_in_storage, on_this_node
 from headrace.pipelines.params import load_pipeline
 from headrace.pipelines.storage.objects import open_storage
-from headrace.pipelines.storage.published import publish
+from headrace.pipelines.storage.published import publish, withdraw
 
 
 @pytest.fixture
@@ -69,3 +69,36 @@ def test_what_is_kept_moves_with_the_first_worker_and_the_others_fetch_the_newes
     assert steps_of(two.checkpoints) == [1, 4, 5, 6]
     keys = open_storage(job.storage).keys(job.key("checkpoints"))
     assert {key.split("/")[-2] for key in keys} == {folder.name for folder in two.checkpoints.glob("step-*")}
+
+
+def test_a_checkpoint_that_never_came_to_the_storage_is_not_continued_from(job, monkeypatch):
+    """No other node has it, and all workers begin from the same one."""
+    one = on_machine(job, "one", monkeypatch)
+    train(one, range(1, 4))
+    withdraw(
+        one.key("checkpoints", checkpoints.step_folder(one.checkpoints, 3).name), storage=open_storage(job.storage)
+    )
+    assert steps_of(on_machine(job, "one", monkeypatch).checkpoints) == [1, 2]
+
+
+def test_a_damaged_checkpoint_of_the_storage_is_passed_over(job, tmp_path, monkeypatch):
+    train(on_machine(job, "one", monkeypatch), range(1, 4))
+    [newest] = (tmp_path / "storage").glob("**/step-000000000003/weights.npz")
+    newest.write_bytes(b"damaged")
+    two = on_machine(job, "two", monkeypatch)
+    assert steps_of(two.checkpoints) == [2]
+    fetch_earlier_checkpoints(two)
+    assert steps_of(two.checkpoints) == [1, 2]
+
+
+def test_training_goes_on_where_the_storage_is_away_and_the_next_checkpoint_is_there(job, tmp_path, monkeypatch):
+    one = on_machine(job, "one", monkeypatch)
+    train(one, [1])
+    (tmp_path / "storage").rename(tmp_path / "away")
+    (tmp_path / "storage").touch()
+    train(one, [2])
+    assert steps_of(one.checkpoints) == [1, 2]
+    (tmp_path / "storage").unlink()
+    (tmp_path / "away").rename(tmp_path / "storage")
+    train(one, [3])
+    assert steps_of(on_machine(job, "two", monkeypatch).checkpoints) == [3]

@@ -3,6 +3,8 @@
 import socket
 import time
 
+import pytest
+
 from headrace.components.training.workers.heartbeat import MAXIMUM_SILENT_BEATS, Heartbeat
 
 BEAT_SECONDS = 0.01
@@ -30,6 +32,21 @@ def test_a_neighbour_that_beats_is_never_lost_and_one_that_is_silent_is():
         wait_until(lambda: one.lost(-1))
         assert one.lost(-1) == f"no heartbeat for {MAXIMUM_SILENT_BEATS * BEAT_SECONDS:g} s"
         assert one.lost(+1) is other.lost(-1) is None
+
+
+@pytest.mark.parametrize(("start_timeout_seconds", "more"), [(0.0, 0), (2.5, 3)])
+def test_so_many_silent_beats_are_borne_and_not_one_more(start_timeout_seconds, more):
+    mine, theirs = pair()
+    one = Heartbeat({+1: mine}, start_timeout_seconds=start_timeout_seconds)
+    with mine, theirs:
+        for _ in range(more + MAXIMUM_SILENT_BEATS - 1):
+            one._exchange(+1, mine)
+        assert one.lost(+1) is None
+        one._exchange(+1, mine)
+        assert one.lost(+1) == f"no heartbeat for {MAXIMUM_SILENT_BEATS:g} s"
+        theirs.send(b".")
+        one._exchange(+1, mine)
+        assert one.lost(+1) is None
 
 
 def test_a_neighbour_that_has_ended_is_lost_at_once():

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -49,15 +49,12 @@ def meet(group: list[Rendezvous], *, timeout_seconds: float = 20.0) -> list[obje
 def caught(address: tuple[str, int], messages: list[bytes], *, until_seconds: float = 3.0) -> bytes:
     """All that a stranger is sent for its messages, till it is thrown out or has waited long enough."""
     received = b""
-    with socket.create_connection(address, timeout=until_seconds) as connection:
-        try:
-            for message in messages:
-                connection.sendall(message)
-            connection.shutdown(socket.SHUT_WR)
-            while part := connection.recv(4096):
-                received += part
-        except OSError:  # reset, or silence
-            pass
+    with suppress(OSError), socket.create_connection(address, timeout=until_seconds) as connection:  # refused or reset
+        for message in messages:
+            connection.sendall(message)
+        connection.shutdown(socket.SHUT_WR)
+        while part := connection.recv(4096):
+            received += part
     return received
 
 
@@ -126,6 +123,27 @@ def test_a_group_of_another_secret_is_not_joined():
     first, second = places(2)
     other = Rendezvous(1, second.addresses, secrets.token_bytes(32), second.listener)
     assert [type(error) for error in meet([first, other], timeout_seconds=1.0)] == [ConnectionError] * 2
+
+
+def test_a_worker_is_not_taken_for_another_of_its_group():
+    """Worker 0 has the addresses of 1 and 2 the wrong way round: both have the secret, and 2 waits for 1."""
+    first, second, third = places(3)
+    addresses = [first.addresses[rank] for rank in (0, 2, 1)]
+    confused = Rendezvous(0, addresses, SECRET, first.listener)
+    second.listener.close()
+    found = meet([confused, third], timeout_seconds=1.0)
+    assert [str(error).partition(" at ")[0] for error in found] == ["worker 1", "worker 1"]
+
+
+def test_every_connection_of_a_group_has_a_key_of_its_own():
+    [place, other] = places(2)
+    meeting = rendezvous._Meeting(place, ExitStack())
+    keys = [
+        meeting._key(purpose, rank, to) for purpose in rendezvous.PURPOSES for rank in range(12) for to in range(12)
+    ]
+    assert len(set(keys)) == len(keys) == 288
+    for one in (place, other):
+        one.listener.close()
 
 
 @pytest.mark.parametrize(
