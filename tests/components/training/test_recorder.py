@@ -1,0 +1,113 @@
+"""Trainings of one worker within this process: what is resumed, kept, stopped and refused."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headrace.components.errors import TrainingError
+from headrace.components.training import checkpoints
+from headrace.components.training.checkpoints import Checkpoint
+from headrace.components.training.observer import Observer, Stopped
+
+EXAMPLES, STEPS = 65, 5  # of an epoch: batches of 13
+
+
+def train(folder: Path, *, observer: Observer | None = None, scale: float = 1.0, **changes: Any) -> Checkpoint:
+    """The last state of a training on few examples, whose batches and masks differ from step to step."""
+    from headrace.components.examples.settings import CategoryLabel
+    from headrace.components.training.feeding.columns import Columns
+    from headrace.components.training.loop import Worker, train_worker
+    from headrace.components.training.settings import Training
+
+    settings = {
+        "model": {"layers": [{"kind": "dense", "units": 4}, {"kind": "dropout", "rate": 0.5}]},
+        "optimizer": {"kind": "sgd", "learning_rate": 0.1, "momentum": 0.9},
+        "global_batch_size": 16,
+        "epochs": 2,
+        **changes,
+    }
+    generator = np.random.default_rng(0)
+    features = (scale * generator.normal(size=(EXAMPLES, 3))).astype(np.float32)
+    columns = Columns(features, generator.integers(0, 2, EXAMPLES).astype(np.int32))
+    return train_worker(
+        columns,
+        columns,
+        label=CategoryLabel(name="kind", classes=("a", "b")),
+        training=Training.model_validate(settings),
+        worker=Worker(0, 1),
+        folder=folder,
+        observer=observer or Observer(),
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> Checkpoint:
+    return train(tmp_path_factory.mktemp("undisturbed"))
+
+
+def assert_equal(found: Checkpoint, expected: Checkpoint) -> None:
+    def figures(checkpoint: Checkpoint) -> list[list[float]]:
+        return [[one[name] for name in sorted(one.keys() - {"seconds"})] for one in checkpoint.state.history]
+
+    np.testing.assert_allclose(figures(found), figures(expected), rtol=1e-6)
+    for name in ("weights", "optimizer", "best_weights"):
+        for one, other in zip(getattr(found, name), getattr(expected, name), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7, err_msg=name)
+
+
+def test_a_training_continued_between_two_epochs_ends_as_the_undisturbed_one(tmp_path, undisturbed):
+    train(tmp_path, epochs=1)
+    assert_equal(train(tmp_path), undisturbed)
+
+
+def test_a_training_stopped_within_an_epoch_ends_as_the_undisturbed_one(tmp_path, undisturbed):
+    """Its figures of that epoch are of all its steps, those before the stop among them."""
+    observer = Observer()
+    observer.stop.set()
+    with pytest.raises(Stopped, match=r"^after step [12]$"):
+        train(tmp_path, observer=observer)
+    assert_equal(train(tmp_path), undisturbed)
+
+
+def test_a_checkpoint_is_written_every_so_many_steps_and_after_each_epoch(tmp_path):
+    written = []
+    observer = Observer(on_checkpoint=lambda folder: written.append(int(folder.name.partition("-")[2])))
+    last = train(tmp_path, observer=observer, epochs=2, checkpoints={"every_steps": 2})
+    assert written == [2, 4, 5, 7, 9, 10]
+    assert (last.state.step, last.state.epoch) == (10, 2)
+
+
+def test_the_best_weights_are_those_of_the_best_epoch(tmp_path):
+    """At so high a learning rate the last epoch is not the best."""
+    optimizer = {"kind": "sgd", "learning_rate": 10.0}
+    last = train(tmp_path, optimizer=optimizer, epochs=4, checkpoints={"keep_last": 4})
+    losses = [epoch["validation_loss"] for epoch in last.state.history]
+    best = int(np.argmin(losses)) + 1
+    assert last.state.best_epoch == best < 4
+    kept = checkpoints.load(checkpoints.step_folder(tmp_path, best * STEPS))
+    for one, other in zip(last.best_weights, kept.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_training_that_no_longer_improves_ends(tmp_path):
+    stopping = {"patience_epochs": 1, "minimum_improvement": 1e6}
+    assert train(tmp_path, epochs=5, early_stopping=stopping).state.epoch == 2
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_and_leaves_no_checkpoint_of_it(tmp_path):
+    with pytest.raises(TrainingError, match="the loss of epoch 1 is not finite"):
+        train(tmp_path, scale=1e38)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_averages_are_validated_and_kept_and_training_goes_on_from_the_trained_weights(tmp_path):
+    optimizer = {"kind": "sgd", "learning_rate": 0.1, "ema_momentum": 0.9}
+    whole = train(tmp_path / "whole", optimizer=optimizer)
+    train(tmp_path / "stopped", optimizer=optimizer, epochs=1)
+    assert_equal(train(tmp_path / "stopped", optimizer=optimizer), whole)
+    plain = train(tmp_path / "plain", optimizer={"kind": "sgd", "learning_rate": 0.1})
+    for averaged, trained in zip(whole.state.history, plain.state.history, strict=True):
+        assert averaged["loss"] == pytest.approx(trained["loss"], rel=1e-5)
+        assert abs(averaged["validation_loss"] - trained["validation_loss"]) > 1e-4
