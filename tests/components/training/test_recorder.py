@@ -58,8 +58,12 @@ def assert_equal(found: Checkpoint, expected: Checkpoint) -> None:
 
 
 def test_a_training_continued_between_two_epochs_ends_as_the_undisturbed_one(tmp_path, undisturbed):
+    """And tells again of the epoch before: whoever was told of it may be gone."""
+    told = []
     train(tmp_path, epochs=1)
-    assert_equal(train(tmp_path), undisturbed)
+    continued = train(tmp_path, observer=Observer(on_epoch=lambda epoch, figures, workers: told.append(epoch)))
+    assert_equal(continued, undisturbed)
+    assert told == [1, 2]
 
 
 def test_a_training_stopped_within_an_epoch_ends_as_the_undisturbed_one(tmp_path, undisturbed):
@@ -107,6 +111,9 @@ def test_averages_are_validated_and_kept_and_training_goes_on_from_the_trained_w
     whole = train(tmp_path / "whole", optimizer=optimizer)
     train(tmp_path / "stopped", optimizer=optimizer, epochs=1)
     assert_equal(train(tmp_path / "stopped", optimizer=optimizer), whole)
+    kept = checkpoints.load(checkpoints.step_folder(tmp_path / "whole", whole.state.best_epoch * STEPS))
+    for one, other in zip(whole.best_weights, kept.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
     plain = train(tmp_path / "plain", optimizer={"kind": "sgd", "learning_rate": 0.1})
     for averaged, trained in zip(whole.state.history, plain.state.history, strict=True):
         assert averaged["loss"] == pytest.approx(trained["loss"], rel=1e-5)

@@ -69,6 +69,12 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
         open_storage(str(tmp_path / "file")).create("a/b", b"")
 
 
+def test_what_cannot_be_removed_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ServiceError, match=r"storage can't remove a/b in .*Not a directory"):
+        open_storage(str(tmp_path / "file")).remove("a/b")
+
+
 @pytest.mark.parametrize("address", ["relative/folder", "ftp://host/x", "s3://", ""])
 def test_an_address_of_another_kind_is_refused(address):
     with pytest.raises(ParamsError, match="s3://BUCKET/PREFIX or in a folder's full path"):

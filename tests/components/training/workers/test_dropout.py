@@ -80,6 +80,50 @@ def test_every_step_draws_anew() -> None:
     assert all(not np.array_equal(one, other) for one, other in zip(first, second, strict=True))
 
 
+def test_steps_are_counted_from_where_a_training_goes_on() -> None:
+    def drawn(first_step: int, steps_done: int) -> Any:
+        import tensorflow as tf
+
+        from headrace.components.training.workers.dropout import GlobalBatch
+        from headrace.components.training.workers.group import Group
+
+        group, batch = Group(), GlobalBatch(WINDOWS, seed=1, rank=0, num_workers=1)
+        batch.begin(first_step, group)
+        for _ in range(steps_done):
+            group.record(seconds=tf.constant(0.0, tf.float64), requests=tf.constant(0.0))
+        rows = tf.constant(21)
+        masks = batch.masks(rows, (4, 5), rate=0.5, layer=2)
+        return batch.uniform(tf.constant([21, 5]), layer=1).numpy(), masks.numpy(), batch.noise(3)(rows).numpy()
+
+    for continued, undisturbed, another in zip(drawn(4, 1), drawn(0, 5), drawn(0, 1), strict=True):
+        np.testing.assert_array_equal(continued, undisturbed)
+        assert not np.array_equal(continued, another)
+
+
+def test_what_is_kept_makes_up_for_what_is_dropped_and_each_layer_drops_others() -> None:
+    import keras
+
+    from headrace.components.models.settings import DropConnect
+    from headrace.components.training.workers.dropout import GlobalBatch
+
+    def layers(seed: int) -> list[Any]:
+        batch = GlobalBatch(Windows(64, 64), seed=seed, rank=0, num_workers=1)
+        return [batch.dropout(0.75), batch.dropout(0.75)]
+
+    ones = keras.ops.ones((64, 100))
+    drawn = [np.asarray(layer(ones, training=True)) for seed in (1, 2) for layer in layers(seed)]
+    for values in drawn:
+        assert set(np.unique(values)) == {0.0, 4.0}
+        assert values.mean() == pytest.approx(1.0, abs=0.1)
+    assert len({values.tobytes() for values in drawn}) == 4, "by layer and by seed"
+
+    batch = GlobalBatch(Windows(64, 64), seed=1, rank=0, num_workers=1)
+    connect = batch.drop_connect(DropConnect(kind="drop_connect", units=1, rate=0.75))
+    connect.build((64, 100))
+    connect.set_weights([np.ones((100, 1)), np.zeros(1)])
+    assert np.asarray(connect(ones, training=True)).mean() == pytest.approx(100.0, rel=0.1)
+
+
 def test_the_largest_batch_has_as_many_rows_as_any() -> None:
     assert WINDOWS.largest_batch == 22
     assert Windows(64, 32).largest_batch == 32

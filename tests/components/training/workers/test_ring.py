@@ -95,6 +95,26 @@ def test_compression_rounds_alike_on_all_workers_and_leaves_exact_sums_alone():
     np.testing.assert_allclose(exact[1], values[0] * 6, rtol=1e-6)
 
 
+def test_the_gradient_of_a_sum_is_that_of_all_workers_losses():
+    """As batch normalization needs it: each loss depends on what all workers gave."""
+    import tensorflow as tf
+
+    rings = rings_of(2)
+
+    def gradient(rank: int) -> list[float]:
+        values = tf.constant([1.0, 2.0])
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            loss = tf.reduce_sum(rings[rank].sum(values) * [10.0**rank, 3.0])
+        return tape.gradient(loss, values).numpy().tolist()
+
+    try:
+        with ThreadPoolExecutor(2) as threads:
+            assert list(threads.map(gradient, range(2))) == [[11.0, 6.0]] * 2
+    finally:
+        close(rings)
+
+
 def test_a_worker_that_ends_is_named_by_its_neighbours():
     rings = rings_of(3)
     close(rings[1:2])

@@ -34,7 +34,7 @@ class Exchange:
 
 
 def steps(*, scales_loss: bool, loss_scale: float | None = None) -> list[tuple[float, bool]]:
-    """Each worker's weight after a step from zero at a learning rate of 1, and whether it heard that one asks to stop."""
+    """Each worker's weight after a step from zero at a learning rate of 1, and whether it heard of the wish to stop."""
     vectors, barrier = [None, None], threading.Barrier(2, timeout=60)
 
     def work(rank: int) -> tuple[float, bool]:
