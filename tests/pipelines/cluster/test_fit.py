@@ -2,7 +2,8 @@
 
 import pytest
 
-from headrace.pipelines.cluster.fit import scaling
+from headrace.pipelines.cluster.fit import has_results, scaling
+from headrace.pipelines.cluster.job import TrainJob
 from headrace.pipelines.params import Train
 
 TRAIN = {
@@ -23,3 +24,19 @@ def test_a_number_or_a_range_of_workers_is_asked_for(num_workers, asked):
 def test_each_worker_gets_one_gpu_if_asked_for():
     found = scaling(Train.model_validate({**TRAIN, "num_workers": 3, "use_gpu": True}))
     assert found._resources_per_worker_not_none["GPU"] == 1
+
+
+@pytest.mark.parametrize("place", ["results", "published"])
+def test_results_are_in_a_folder_here_or_noted_to_be_in_the_storage(tmp_path, place):
+    job = TrainJob(
+        run_name="digits-1",
+        folder=tmp_path / "job",
+        splits=tmp_path / "splits",
+        statistics=tmp_path / "statistics.json",
+        train=Train.model_validate(TRAIN),
+    )
+    assert has_results(job) is False
+    getattr(job, place).parent.mkdir(parents=True, exist_ok=True)
+    assert has_results(job) is False
+    job.results.mkdir() if place == "results" else job.published.touch()
+    assert has_results(job) is True
