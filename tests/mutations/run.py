@@ -116,7 +116,7 @@ def _changed(project: Path, mutation: Mutation) -> Iterator[None]:
 
 
 def _run(project: Path, tests: tuple[str, ...]) -> Outcome:
-    command = [sys.executable, "-m", "pytest", "--exitfirst", "--quiet", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "--exitfirst", "--quiet", "--tb=no", "-p", "no:cacheprovider"]
     try:
         ended = subprocess.run(
             [*command, "-m", "not long and not stack and not fuzz", *tests],
