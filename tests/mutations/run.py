@@ -58,6 +58,9 @@ def mutations() -> list[Mutation]:
 def main(wanted: str) -> int:
     """Print a line for each mutation; 0 if every one was seen, 1 if one was not, 2 if the tests fail as it is."""
     chosen = [one for one in mutations() if wanted in one.file]
+    if not chosen:
+        print(f"no mutation is of a file with {wanted!r} in its name", file=sys.stderr)
+        return 2
     started_seconds = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(COPIES) as threads:
         copies: Queue[Path] = Queue()
