@@ -42,6 +42,16 @@ def test_a_cosine_falls_to_its_final_share_at_the_last_update():
     assert (np.diff(found) < 0).all()
 
 
+@pytest.mark.parametrize(
+    "settings", [{"kind": "cosine", "final_share": 0.1}, {"kind": "one_cycle", "final_share": 0.1}]
+)
+def test_after_its_last_update_a_falling_rate_stays(settings):
+    """Updates per epoch may be a fraction, so that there is one more than was reckoned with."""
+    rate = ADAPTER.validate_python({**settings, "peak": 0.1})
+    built = build_learning_rate(rate, updates_per_epoch=2.5, epochs=3)
+    assert [float(built(step)) for step in (7, 8, 20)] == pytest.approx([0.01] * 3)
+
+
 def test_an_exponential_has_its_factor_after_each_period():
     settings = {"kind": "exponential", "peak": 0.1, "decay_rate": 0.5, "decay_epochs": 2}
     np.testing.assert_allclose(rates(settings)[[0, 10]], [0.1, 0.05], rtol=1e-6)
