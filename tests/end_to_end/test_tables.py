@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
+
 from headrace.components.examples.identity import example_ids
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
