@@ -41,7 +41,10 @@ def ray_session(
         on_sigterm = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(log_to_driver=False, logging_level="ERROR", **settings)
-        except (OSError, RayError, RuntimeError, ValueError) as error:
+        except Exception as error:
+            # A bare Exception is a node that had not started after the 30 s that Ray allows.
+            if type(error) is not Exception and not isinstance(error, OSError | RayError | RuntimeError | ValueError):
+                raise
             where = f"the Ray cluster at RAY_ADDRESS={address}" if address else "Ray on this machine"
             reason = " ".join(str(error).split())
             if reason.startswith("Version mismatch"):
