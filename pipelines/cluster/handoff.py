@@ -28,7 +28,7 @@ STORAGE_VARIABLE = "HEADRACE_STORAGE"
 OWNER_VARIABLE = "HEADRACE_OWNER"
 BY_HAND = "hand"
 RECORD = "record.json"
-_WRITTEN_BY_PEOPLE = (".", ":(exclude)dvc.lock", ":(exclude)reports")
+_WRITTEN_BY_COMMANDS = ("dvc.lock", "reports", "docs/results", "docs/results.md")
 
 
 class GitState(NamedTuple):
@@ -186,10 +186,11 @@ def publish_run(job: TrainJob, run: Path) -> None:
 
 
 def git_state(root: Path) -> GitState:
-    """State of the project in git; what stages themselves write (dvc.lock, reports) makes it no other."""
+    """State of the project in git; what commands themselves write (dvc.lock, reports, results) makes it no other."""
+    excluded = [f":(exclude){name}" for name in _WRITTEN_BY_COMMANDS]
     try:
         commit = git(root, "rev-parse", "--verify", "--quiet", "HEAD").strip()
-        changed = git(root, "--no-optional-locks", "status", "--porcelain", "-z", "--", *_WRITTEN_BY_PEOPLE)
+        changed = git(root, "--no-optional-locks", "status", "--porcelain", "-z", "--", ".", *excluded)
     except ServiceError:
         return GitState("unknown", None)
     return GitState(commit, bool(changed))

@@ -1,8 +1,10 @@
+import subprocess
+
 import pytest
 
 from headrace.components.errors import ParamsError
 from headrace.pipelines.cluster import handoff
-from headrace.pipelines.cluster.handoff import Handoff, read_handoff
+from headrace.pipelines.cluster.handoff import Handoff, git_state, read_handoff
 from headrace.pipelines.paths import ProjectPaths
 
 
@@ -25,3 +27,26 @@ def test_a_job_on_a_cluster_of_another_python_ends_before_any_work(tmp_path, mon
         return
     with pytest.raises(ParamsError, match=r"submitted from Python 3\.9, and the cluster has Python"):
         read_handoff(tmp_path)
+
+
+def test_a_project_is_dirty_by_what_people_change_not_by_what_commands_write(tmp_path):
+    assert git_state(tmp_path) == ("unknown", None)
+    for name in (
+        "params.yaml",
+        "dvc.lock",
+        "docs/results.md",
+        "docs/results/digits.json",
+        "reports/digits/metrics.json",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("before\n")
+    git = ["git", "-c", "user.name=Test", "-c", "user.email=test@localhost"]
+    for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "x"]):
+        subprocess.run([*git, *command], cwd=tmp_path, check=True)
+    for name in ("dvc.lock", "docs/results.md", "docs/results/digits.json", "reports/digits/metrics.json"):
+        (tmp_path / name).write_text("after\n")
+    commit, is_dirty = git_state(tmp_path)
+    assert len(commit) == 40
+    assert is_dirty is False
+    (tmp_path / "params.yaml").write_text("after\n")
+    assert git_state(tmp_path) == (commit, True)
