@@ -69,4 +69,4 @@ licences: setup ## Write docs/licences.md from the packages that are installed
 lock: setup ## Write requirements.lock from pyproject.toml, and headrace.lock from that; newer versions: make lock UPGRADE=--upgrade
 	@UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile pyproject.toml --quiet --group dev --all-extras --universal \
 		--python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --output-file requirements.lock $(UPGRADE)
-	@$(BIN)/headrace lock --from requirements.lock
+	@$(BIN)/headrace upgrade --from requirements.lock

@@ -158,15 +158,15 @@ def list_() -> None:
 
 
 @app.command(rich_help_panel="Commands")
-def lock(
+def upgrade(
     requirements: Annotated[
         Path | None, typer.Option("--from", metavar="FILE", help="Take versions from a file of name==version lines.")
     ] = None,
 ) -> None:
-    """Write headrace.lock: the versions that decide what each stage computes, as they are installed."""
-    from headrace.pipelines.identity import write_lock
+    """Write headrace.lock from what is installed, and show which stages become stale, and why."""
+    from headrace.pipelines.commands.upgrade import upgrade as command
 
-    write_lock(ProjectPaths(project_root()).root, requirements)
+    command(ProjectPaths(project_root()), requirements)
 
 
 @app.command(rich_help_panel="Commands")

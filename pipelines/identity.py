@@ -18,11 +18,14 @@ from headrace.pipelines.paths import ProjectPaths
 from headrace.pipelines.storage.atomic import replace_file
 from headrace.pipelines.yaml_dialect import read_yaml_file
 
+Version = int | str | None
 Versions = dict[str, int | str]
+Differences = dict[str, tuple[Version, Version]]
+"""Versions before and after by name; None where the name is not there."""
 
 _HEAD = """\
 # What decides the output of each stage besides its data and params.yaml: versions of numerics, Python and packages.
-# Written by `headrace lock`; DVC runs a stage again when its section changes.
+# Written by `headrace upgrade`; DVC runs a stage again when its section changes.
 """
 
 
@@ -38,18 +41,23 @@ def lock_text(pins: Mapping[str, str] | None = None) -> str:
     return _HEAD + yaml.safe_dump(sections, sort_keys=False)
 
 
-def write_lock(root: Path, requirements: Path | None = None) -> None:
-    """Write headrace.lock from what is installed, or from a file of `name==version` lines; the same text is left alone.
+def write_lock(root: Path, requirements: Path | None = None) -> dict[str, Differences]:
+    """Write headrace.lock from what is installed, or from a file of `name==version` lines.
 
-    Raises ParamsError for a file that leaves a package out.
+    Returns what has changed, by stage; where nothing has, the file is left as it is. Raises ParamsError for a file that
+    leaves a package out.
     """
     try:
         text, file = lock_text(None if requirements is None else pinned(requirements)), ProjectPaths(root).lock
     except KeyError as error:
         raise ParamsError(f"{requirements}: expected a line {error.args[0]}==VERSION, found none") from error
+    before = _read(file) if file.is_file() else {}
     if not file.is_file() or file.read_text(encoding="utf-8") != text:
         with replace_file(file) as temporary:
             temporary.write_text(text, encoding="utf-8")
+    after = _read(file)
+    changes = {stage: _differences(before.get(stage), after[stage]) for stage in after}
+    return {stage: found for stage, found in changes.items() if found}
 
 
 def pinned(requirements: Path) -> dict[str, str]:
@@ -77,20 +85,25 @@ def require_lock(root: Path, stages: Iterable[str]) -> None:
     project = ProjectPaths(root)
     if not project.lock.is_file():
         if project.dvc.is_file() and project.lock.name in project.dvc.read_text(encoding="utf-8"):
-            raise ParamsError(f"no {project.lock.name} beside dvc.yaml, which reads it; `headrace lock` writes it")
+            raise ParamsError(f"no {project.lock.name} beside dvc.yaml, which reads it; `headrace upgrade` writes it")
         return
     locked = _read(project.lock)
     for stage in stages:
         expected, found = locked.get(stage), installed(stage)
         if not isinstance(expected, dict):
-            raise ParamsError(f"headrace.lock: no section {stage!r}; `headrace lock` writes it")
-        differing = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
-        if differing:
-            said = ", ".join(f"{name} {expected.get(name)}, found {found.get(name)}" for name in differing)
+            raise ParamsError(f"headrace.lock: no section {stage!r}; `headrace upgrade` writes it")
+        if differing := _differences(expected, found):
+            said = ", ".join(f"{name} {old}, found {new}" for name, (old, new) in differing.items())
             raise ParamsError(
-                f"headrace.lock expects for {stage}: {said}. Install what it says, or let `headrace lock` write what "
-                f"is installed: then {stage} and the stages after it run again"
+                f"headrace.lock expects for {stage}: {said}. Install what it says, or let `headrace upgrade` write "
+                f"what is installed: then {stage} and the stages after it run again"
             )
+
+
+def _differences(before: object, after: Versions) -> Differences:
+    known: dict[str, Version] = dict(before) if isinstance(before, dict) else {}
+    names = {**known, **after}
+    return {name: (known.get(name), after.get(name)) for name in names if known.get(name) != after.get(name)}
 
 
 def _own(stage: str) -> Versions:

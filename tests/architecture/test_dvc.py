@@ -92,7 +92,7 @@ def test_code_and_packages_count_by_their_versions_alone(stage):
 
 def test_headrace_lock_says_what_the_requirements_pin():
     assert lock_text(pinned(ROOT / "requirements.lock")) == (ROOT / "headrace.lock").read_text(encoding="utf-8"), (
-        "run `make lock`, or `headrace lock --from requirements.lock`"
+        "run `make lock`, or `headrace upgrade --from requirements.lock`"
     )
 
 

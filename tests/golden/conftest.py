@@ -27,7 +27,7 @@ def _check(stage: str, case: str, output: Any) -> None:
         difference = _difference(output, kept["output"], case)
         assert difference is None, (
             f"{stage} computes something else than version {version} of its numerics: {difference}. If that is meant, "
-            f"raise NUMERICS[{stage!r}] in components/numerics.py, run `make golden` and `headrace lock`"
+            f"raise NUMERICS[{stage!r}] in components/numerics.py, run `make golden` and `headrace upgrade`"
         )
         return
     assert os.environ.get("WRITE_GOLDEN"), f"no golden output of {stage}, version {version}: run `make golden`"

@@ -24,7 +24,9 @@ def test_another_version_of_a_package_is_refused_where_it_decides_something(tmp_
     write_lock(tmp_path)
     real = identity.version
     monkeypatch.setattr(identity, "version", lambda name: "99.0" if name == package else real(name))
-    with pytest.raises(ParamsError, match=rf"for {stage}: {package} {real(package)}, found 99\.0\. .*`headrace lock`"):
+    with pytest.raises(
+        ParamsError, match=rf"for {stage}: {package} {real(package)}, found 99\.0\. .*`headrace upgrade`"
+    ):
         require_lock(tmp_path, [stage])
 
 
