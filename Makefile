@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-long test-stack fuzz check audit licences mutate golden results bench stack stack-down clean lock
+.PHONY: help setup run test test-long test-stack fuzz check audit licences pages mutate golden results bench stack stack-down clean lock
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -62,6 +62,9 @@ bench: setup ## Run every benchmark of bench/ and print its ratios
 clean: ## Remove .venv and all caches; data, models, reports and MLflow's store stay
 	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dvc_plots
 	@find components pipelines dags infra tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+pages: setup ## Write docs/api.md from the code
+	@$(BIN)/python -m infra.api_page
 
 licences: setup ## Write docs/licences.md from the packages that are installed
 	@$(BIN)/python -m infra.licences

@@ -230,7 +230,7 @@ def _check_results(pipeline: Pipeline) -> None:
 
 
 def load_pipeline(params_file: Path, pipeline: str) -> Pipeline:
-    """Return one pipeline's section of params.yaml; raise ParamsError, naming file, place and mend, if it is wrong."""
+    """One pipeline's section of params.yaml; raises ParamsError with file, place and what to change if it is wrong."""
     content = _read(params_file)
     names = list_pipelines(params_file)
     if pipeline in _names(content, "classifiers", params_file):

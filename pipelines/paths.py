@@ -7,7 +7,10 @@ from headrace.components.errors import ParamsError
 
 
 def project_root(start: Path | None = None) -> Path:
-    """Return the nearest folder, from `start` (default: the working directory) upwards, that has a params.yaml."""
+    """The nearest folder with a params.yaml, from `start` (default: the working directory) upwards.
+
+    Raises ParamsError where there is none.
+    """
     start = (start or Path.cwd()).resolve()
     for folder in (start, *start.parents):
         if (folder / "params.yaml").is_file():

@@ -22,7 +22,7 @@ _MOST_TIMES_STORED = 4  # a layer that is in a model twice is counted twice
 
 
 def load_model(path: Path) -> Model:
-    """Return a .keras file's model, ready to be called; code hidden in the file is refused (Keras's safe mode).
+    """The model of a .keras file, ready to be called; code hidden in the file is refused (Keras's safe mode).
 
     Raises DataError where there is no such file, or no model that Keras wrote is in it. Memory is bounded by the
     file's size: what the layers declare is compared with what the file stores before anything is built.

@@ -166,7 +166,7 @@ def create_version(root: Path, name: str, *, run_id: str, model_id: str, tags: M
 
 
 def model_file(root: Path, name: str, alias: str) -> Path:
-    """Return the local path of the .keras file of models:/`name`@`alias`, downloaded once if it is kept elsewhere.
+    """Local path of the .keras file of models:/`name`@`alias`, downloaded once if it is kept elsewhere.
 
     Raises ParamsError if there is no such version, saying how to get one, and DataError if its file was changed.
     """
