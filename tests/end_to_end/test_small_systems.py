@@ -7,22 +7,27 @@ import sys
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+from headrace.components.evaluation.gate import decide
+from headrace.pipelines.params import load_pipeline
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 # What of params.yaml is cut short, and by how much; what the others are has no cut.
 CUTS = {
     "linear": {},
     "study_hours": {"train.steps_per_epoch": 1000},
     "study_hours_two": {"train.steps_per_epoch": 1000},
-    "sine": {"train.epochs": 2},
+    "sine": {"train.epochs": 20},
     "polynomial": {"train.epochs": 2},
     "titanic_logistic": {"train.steps_per_epoch": 100},
     "titanic": {"train.epochs": 20},
-    "takeoff": {"train.epochs": 6},
-    "mnist_softmax": {"train.steps_per_epoch": 100, "train.epochs": 1},
+    "takeoff": {"train.epochs": 12},
+    "mnist_softmax": {},
     "mnist_fast": {"train.steps_per_epoch": 60, "train.epochs": 1},
 }
 WITHOUT_FILES = ("linear", "study_hours", "study_hours_two", "sine", "polynomial")
+# Those whose cut training still passes the gate of the whole one.
+AS_PROMISED = [name for name in CUTS if name not in ("sine", "takeoff", "mnist_fast")]
 
 RUN = """
 import json, os, sys
@@ -84,31 +89,33 @@ def test_a_line_through_four_points_is_the_least_squares_line(found):
     assert abs(line["loss"] - 1.05) < 0.001
 
 
-def test_marks_follow_hours(found):
-    assert abs(found["study_hours"]["at_8_hours"] - 82) < 0.3
-    assert abs(found["study_hours_two"]["at_8_hours_each"] - 161) < 0.3
-
-
 def test_nothing_held_out_leaves_no_validation_figure(found):
     assert [name for name in found["linear"] if name.startswith("validation_")] == []
     assert "validation_loss" in found["sine"]
 
 
-def test_curves_come_nearer_to_their_functions(found):
-    assert found["sine"]["root_mean_squared_error"] < 0.4
-    assert found["polynomial"]["root_mean_squared_error"] < 0.2
+@pytest.mark.parametrize("name", AS_PROMISED)
+def test_what_params_yaml_promises_is_reached(request, repository, found, name):
+    if name not in WITHOUT_FILES:
+        request.getfixturevalue("shared_data")
+    pipeline = load_pipeline(repository / "params.yaml", name)
+    register = pipeline.register_
+    decision = decide(found[name], thresholds=register.thresholds, compare_by=register.compare_by, champion=None)
+    assert decision.promote, decision.reasons
 
 
-@pytest.mark.parametrize(
-    ("pipeline", "metric", "bound"),
-    [
-        ("titanic_logistic", "accuracy", 0.77),
-        ("titanic", "accuracy", 0.76),
-        ("takeoff", "root_mean_squared_error", -60),
-        ("mnist_softmax", "accuracy", 0.8),
-        ("mnist_fast", "accuracy", 0.9),
-    ],
-)
-def test_those_with_files_learn_something(shared_data, found, pipeline, metric, bound):
-    value = found[pipeline][metric]
-    assert value >= bound if bound > 0 else value <= -bound
+def test_two_fifths_of_the_training_know_how_far_an_airplane_rolls(shared_data, repository, found):
+    pipeline = load_pipeline(repository / "params.yaml", "takeoff")
+    points = {name: bounds for name, bounds in pipeline.results.reach.items() if name in pipeline.evaluate.points}
+    decision = decide(found["takeoff"], thresholds=points, compare_by="root_mean_squared_error", champion=None)
+    assert decision.promote, decision.reasons
+    assert found["takeoff"]["root_mean_squared_error"] < 12  # the whole training ends at 9.9 to 11.05, by its seed
+
+
+def test_a_third_of_the_training_follows_both_sides_of_the_wave(found):
+    # Who has found one side only ends at 0.17 to 0.24 (params.yaml); the whole training reaches 0.05.
+    assert found["sine"]["root_mean_squared_error"] < 0.16
+
+
+def test_a_tenth_of_an_epoch_reads_most_digits(shared_data, found):
+    assert found["mnist_fast"]["accuracy"] > 0.96
