@@ -15,17 +15,10 @@ from headrace.components.models.keras_file import weights_digest
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory, prepared):
-    """A project with one training. Copy it before a change."""
-    project = prepared.copy(tmp_path_factory.mktemp("trained") / "a project")
+def test_a_training_leaves_model_checkpoint_history_and_a_finished_run(project):
     code, output = project.train()
     assert code == 0, output
-    return project
-
-
-def test_a_training_leaves_model_checkpoint_history_and_a_finished_run(trained):
-    paths = trained.paths
+    paths = project.paths
     run = json.loads(paths.run.read_text())
     assert run["epochs"] == 2
     assert run["num_workers"] == 2
@@ -48,13 +41,13 @@ def test_a_training_leaves_model_checkpoint_history_and_a_finished_run(trained):
     assert [(state.epoch, state.step) for state in kept] == [(1, last.state.step // 2), (2, last.state.step)]
     assert_tensorboard_shows_all(paths.tensorboard, epochs=2)
 
-    client, found = trained.runs()
+    client, found = project.runs()
     assert [one.info.run_id for one in found] == [run["mlflow_run_id"]]
     assert found[0].info.status == "FINISHED"
     logged = client.get_metric_history(run["mlflow_run_id"], "validation_loss")
     assert [metric.step for metric in logged] == [1, 2]
     np.testing.assert_allclose([metric.value for metric in logged], [float(row["validation_loss"]) for row in history])
-    assert not (trained.root / ".headrace" / "ray" / run["run_name"]).exists()
+    assert not (project.root / ".headrace" / "ray" / run["run_name"]).exists()
 
 
 def assert_tensorboard_shows_all(folder, *, epochs: int) -> None:
@@ -173,8 +166,9 @@ def test_an_error_of_a_workers_own_ends_the_training_at_once_with_its_traceback(
     assert [run.info.status for run in project.runs()[1]] == ["FAILED"]
 
 
-def test_an_identical_training_is_recognised_and_kept(trained, tmp_path):
-    project = trained.copy(tmp_path / "a project")
+def test_an_identical_training_is_recognised_and_kept(project):
+    code, output = project.train()
+    assert code == 0, output
     before = project.paths.run.read_bytes()
     project.change_train(max_failures=7)  # changes no weight
     code, output = project.train()
@@ -192,8 +186,9 @@ def test_an_identical_training_is_recognised_and_kept(trained, tmp_path):
 
 
 @pytest.mark.long
-def test_a_model_that_was_changed_is_trained_again_to_the_same_bytes(trained, tmp_path):
-    project = trained.copy(tmp_path / "a project")
+def test_a_model_that_was_changed_is_trained_again_to_the_same_bytes(project):
+    code, output = project.train()
+    assert code == 0, output
     before, run = project.paths.model.read_bytes(), json.loads(project.paths.run.read_text())
     assert run["weights_digest"] == weights_digest(project.paths.model)
     project.paths.model.write_bytes(before[:-1] + b"x")
