@@ -16,7 +16,7 @@ from ray.exceptions import RayError
 
 from headrace.components.errors import ParamsError, ServiceError
 from headrace.pipelines.cluster.loopback import private_ray
-from headrace.pipelines.storage.host import NO_ROOM, host_problem, is_full
+from headrace.pipelines.storage.host import NO_ROOM, host_problem, is_full, require_addresses, require_files
 from headrace.pipelines.storage.processes import guarded_children
 
 # A training moves no data through the object store of an embedded cluster: the smallest one starts fastest.
@@ -35,6 +35,8 @@ def ray_session(
     with ExitStack() as block:
         settings: dict[str, Any] = {"address": address}
         if not address:
+            require_files()
+            require_addresses()
             settings = _embedded(num_workers, object_store_bytes, use_gpu=use_gpu)
             settings |= block.enter_context(private_ray())
             block.enter_context(guarded_children())
@@ -52,7 +54,7 @@ def ray_session(
                     f"{where} has other versions than this machine. {reason} Expected the same Ray and Python on all "
                     "nodes: install what requirements.lock says"
                 ) from error
-            lacking = host_problem(error) or _full_disk()
+            lacking = host_problem(error) or full_disk()
             raise ServiceError(
                 f"can't start or reach {where}: {lacking or f'{reason}; try `headrace doctor`'}"
             ) from error
@@ -62,7 +64,7 @@ def ray_session(
         yield
 
 
-def _full_disk() -> str | None:
+def full_disk() -> str | None:
     """Which of the disks that Ray writes to is full: it waits for its own files, and never says why."""
     full = [folder for folder in (tempfile.gettempdir(), "/dev/shm") if is_full(Path(folder))]  # noqa: S108
     return f"{NO_ROOM}: {', '.join(full)}; free some, or set TMPDIR to another folder" if full else None

@@ -6,12 +6,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from headrace.pipelines.storage.host import require_addresses
+
 
 def import_tensorflow() -> None:
     """Import TensorFlow and find its devices, without the lines that it writes before any setting can stop it.
 
     They are shown after all if the import fails, or where TF_CPP_MIN_LOG_LEVEL asks for notes (0).
     """
+    require_addresses()
     with quiet():
         import tensorflow as tf
 

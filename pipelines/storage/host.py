@@ -3,10 +3,15 @@
 import errno
 import os
 import re
+import resource
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from headrace.components.errors import ServiceError
+
+LEAST_ADDRESS_BYTES = 5 << 29  # TensorFlow and Keras alone take 2.0 GiB; with less, their import failed in many ways
+LEAST_FILES = 128  # Ray's servers have 74 open with two workers
 _LACKING = {
     errno.EACCES,
     errno.EPERM,
@@ -65,6 +70,25 @@ def host_problem_in(text: str) -> str | None:
 def is_full(folder: Path) -> bool:
     """Return whether the disk of a folder has no room: then programs fail in ways that do not say so."""
     return folder.is_dir() and shutil.disk_usage(folder).free < _FULL_BYTES
+
+
+def require_addresses() -> None:
+    """Raise ServiceError where TensorFlow can't be loaded in the memory that this process may have (`ulimit -v`).
+
+    It would abort, or leave a lock of Python's imports taken, for which the process then waits for ever.
+    """
+    least, (found, _) = LEAST_ADDRESS_BYTES, resource.getrlimit(resource.RLIMIT_AS)
+    if found != resource.RLIM_INFINITY and found < least:
+        limits = f"a process may have {found / 2**30:.1f} GiB of addresses, TensorFlow needs {least / 2**30:.1f}"
+        raise ServiceError(f"{_OUT_OF_MEMORY}: {limits}; `ulimit -v unlimited`")
+
+
+def require_files() -> None:
+    """Raise ServiceError where this process may open too few files (`ulimit -n`) for Ray, which would end untold."""
+    found, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if found != resource.RLIM_INFINITY and found < LEAST_FILES:
+        limits = f"a process may open {found}, Ray needs {LEAST_FILES}"
+        raise ServiceError(f"{os.strerror(errno.EMFILE)}: {limits}; `ulimit -n 1024`")
 
 
 def is_read_only(folder: Path) -> bool:

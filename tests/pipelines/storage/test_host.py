@@ -107,3 +107,25 @@ def test_a_read_only_file_system_is_known(tmp_path, read_only):
     assert not is_read_only(tmp_path / "absent")
     with read_only(tmp_path):
         assert is_read_only(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "check", "said"),
+    [
+        (resource.RLIMIT_AS, 2 << 30, "require_addresses", "out of memory: a process may have 2.0 GiB of addresses"),
+        (resource.RLIMIT_NOFILE, 64, "require_files", "Too many open files: a process may open 64, Ray needs 128"),
+        (resource.RLIMIT_AS, 4 << 30, "require_addresses", "enough"),
+        (resource.RLIMIT_NOFILE, 256, "require_files", "enough"),
+    ],
+)
+def test_limits_under_which_tensorflow_or_ray_would_hang_are_refused_first(limit, value, check, said):
+    code = f"from headrace.pipelines.storage.host import {check}\ntry: {check}(); print('enough')\nexcept Exception as e: print(e)"
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        preexec_fn=lambda: resource.setrlimit(limit, (value, value)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert ended.stdout.startswith(said)
