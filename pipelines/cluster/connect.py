@@ -54,7 +54,7 @@ def ray_session(
                     f"{where} has other versions than this machine. {reason} Expected the same Ray and Python on all "
                     "nodes: install what requirements.lock says"
                 ) from error
-            lacking = host_problem(error) or full_disk()
+            lacking = host_problem(error) or _full_disk()
             raise ServiceError(
                 f"can't start or reach {where}: {lacking or f'{reason}; try `headrace doctor`'}"
             ) from error
@@ -64,7 +64,7 @@ def ray_session(
         yield
 
 
-def full_disk() -> str | None:
+def _full_disk() -> str | None:
     """Which of the disks that Ray writes to is full: it waits for its own files, and never says why."""
     full = [folder for folder in (tempfile.gettempdir(), "/dev/shm") if is_full(Path(folder))]  # noqa: S108
     return f"{NO_ROOM}: {', '.join(full)}; free some, or set TMPDIR to another folder" if full else None

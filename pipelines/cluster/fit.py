@@ -16,7 +16,7 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 
 from headrace.components.errors import ParamsError, ServiceError, TrainingError
 from headrace.pipelines.cluster.backend import TensorflowBackendConfig
-from headrace.pipelines.cluster.connect import full_disk, is_remote
+from headrace.pipelines.cluster.connect import is_remote
 from headrace.pipelines.cluster.failures import Failures
 from headrace.pipelines.cluster.job import OUT_OF_MEMORY, Failure, TrainJob
 from headrace.pipelines.cluster.ports import port_range
@@ -128,19 +128,11 @@ class _Waiting:
         self._on_event(event)
 
     def look(self) -> None:
-        """Report what is waited for; raise ServiceError after `train.capacity_timeout_seconds`.
-
-        Alone, this machine has room by its settings, and no node will come: something keeps processes from starting.
-        """
+        """Report what is waited for; raise ServiceError after `train.capacity_timeout_seconds`."""
         now_seconds = time.monotonic()
         if self._since_seconds is None:
             return
         waited_seconds, limit_seconds = now_seconds - self._since_seconds, self._train.capacity_timeout_seconds
-        if not is_remote():
-            limit_seconds = min(limit_seconds, self._train.start_timeout_seconds)
-        if waited_seconds > limit_seconds and not is_remote():
-            lacking = full_disk() or "is it out of memory, open files (`ulimit -n`) or threads? Try `headrace doctor`"
-            raise ServiceError(f"Ray on this machine has started no worker within {waited_seconds:.0f} s: {lacking}")
         if waited_seconds > limit_seconds:
             raise ServiceError(
                 f"no workers after {waited_seconds:.0f} s (train.capacity_timeout_seconds): {self._found()}; add nodes "

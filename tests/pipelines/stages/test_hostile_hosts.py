@@ -208,7 +208,8 @@ exec "$2" -m headrace "$3" small
     ended = inside(script, mounted, sys.executable, command, cwd=project, **environment)
     lines = (ended.stdout + ended.stderr).splitlines()
     if ended.returncode == 0:
-        assert mounted == "/dev/shm"  # Ray then keeps its objects in its own folder
+        # Ray then keeps its objects in its own folder, or goes without its logs.
+        assert command == "train"
         return
     assert ended.returncode == 75, lines
     [line] = [line for line in lines if line.startswith("error: ")]
