@@ -186,7 +186,7 @@ def test_every_stage_on_a_read_only_disk_is_one_line(told, command):
 @pytest.mark.parametrize(
     ("mounted", "command"),
     [
-        ("the folder of temporary files", "train"),  # Ray's sockets and logs
+        ("the folder of temporary files", "train"),
         ("/dev/shm", "train"),  # Ray's object store
         (".dvc/cache", "run"),
         ("mlartifacts", "register"),
@@ -208,7 +208,7 @@ exec "$2" -m headrace "$3" small
     ended = inside(script, mounted, sys.executable, command, cwd=project, **environment)
     lines = (ended.stdout + ended.stderr).splitlines()
     if ended.returncode == 0:
-        # Ray then keeps its objects in its own folder, or goes without its logs.
+        # Python takes another folder for temporary files, and Ray keeps its objects in its own.
         assert command == "train"
         return
     assert ended.returncode == 75, lines
