@@ -60,7 +60,7 @@ def headrace(root: Path, *arguments: str, **options) -> tuple[int, list[str]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
         **options,
     )
@@ -242,7 +242,7 @@ def test_one_core_and_no_home_are_enough(project, command):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
