@@ -63,6 +63,18 @@ def test_numbers_that_float32_cannot_tell_apart_are_constant():
     assert fitted == FittedStandardize(mean=1e9, standard_deviation=0)
 
 
+@pytest.mark.parametrize("values", [[1e-38, 2e-38, 3e-38], [0.0] * 9_999 + [2e-30]])
+def test_what_float32_has_no_room_to_divide_by_is_no_spread(values):
+    """Its inverse, or the square of that, is infinite."""
+    (fitted,) = fit_one(values, [{"kind": "standardize"}], NumberFeature()).transforms
+    assert (fitted.mean, fitted.standard_deviation) == (pytest.approx(values[0], rel=1e-6), 0)
+
+
+def test_so_is_it_for_min_max():
+    (fitted,) = fit_one([1e-38, 2e-38, 3e-38], [{"kind": "min_max"}], NumberFeature()).transforms
+    assert fitted.minimum == fitted.maximum == pytest.approx(1e-38, rel=1e-6)
+
+
 def test_min_max_takes_the_extremes():
     assert fit_one([3.0, -1.0, 2.0], [{"kind": "min_max"}], NumberFeature()).transforms == (
         FittedMinMax(minimum=-1, maximum=3),
