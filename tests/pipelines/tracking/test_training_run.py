@@ -28,8 +28,9 @@ def away(monkeypatch):
         yield set_away
 
 
-def begun(root):
-    return begin(root, experiment="headrace/digits", run_name=NAME, tags={"a": "b"}, params={"seed": 1}, epochs=9)
+def begun(root, **params):
+    params = {"seed": 1, **params}
+    return begin(root, experiment="headrace/digits", run_name=NAME, tags={"a": "b"}, params=params, epochs=9)
 
 
 def figures(epoch: int) -> dict[str, float]:
@@ -109,8 +110,9 @@ def test_an_unfinished_training_goes_on_in_its_own_run(project_root, away):
 
 
 def test_a_finished_training_that_is_made_again_has_a_run_of_its_own(project_root):
-    for _ in range(2):
-        run = begun(project_root)
+    """With its own params: some, such as the number of workers, leave the training's name as it is."""
+    for num_workers in (1, 2):
+        run = begun(project_root, num_workers=num_workers)
         run.add(figures(1))
         run.close("FINISHED")
-    assert len(found_runs(project_root)[1]) == 2
+    assert {found.data.params["num_workers"] for found in found_runs(project_root)[1]} == {"1", "2"}
