@@ -118,6 +118,7 @@ def test_every_place_is_open_or_refused_by_both_ways_in(name):
         ({"schedule.predict": {"input": "/etc", "output": "/tmp"}}, "schedule.predict.input"),
         ({"schedule.cron": "* * * * *"}, "schedule.cron"),
         ({"results.seeds": [5]}, "results.seeds.0"),
+        ({"results.seeds": [1, 2]}, "results.seeds.2"),
     ],
 )
 def test_what_differs_is_refused_wherever_it_comes_from(values, place):
