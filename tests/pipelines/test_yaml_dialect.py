@@ -74,6 +74,12 @@ def test_what_is_read_differently_elsewhere_is_refused_in_one_line(text, message
     assert len(str(raised.value)) < 250
 
 
+def test_a_hundred_levels_are_read_and_no_more():
+    assert read_yaml("[" * 100 + "]" * 100, name="params.yaml")
+    with pytest.raises(ParamsError, match="nested more than 100 deep"):
+        read_yaml("[" * 101 + "]" * 101, name="params.yaml")
+
+
 def test_aliases_of_aliases_are_bounded():
     lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
     lines += [f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]" for level in range(1, 12)]
