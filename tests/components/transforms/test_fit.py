@@ -21,6 +21,7 @@ from headrace.components.examples.settings import (
     NumberLabel,
 )
 from headrace.components.examples.split_settings import Split
+from headrace.components.examples.splits import assign_split
 from headrace.components.transforms import training_rows
 from headrace.components.transforms.apply import raw_values, transformed
 from headrace.components.transforms.fit import fit
@@ -252,3 +253,16 @@ def test_only_rows_that_the_split_sends_to_training_are_seen():
     fitted = fit([shard(table[:1]), shard(table[1:])], split=ALL, **options)
     assert fitted.training_examples == 2
     assert fitted.features["x"].transforms == (FittedMinMax(minimum=1, maximum=3),)
+
+
+@pytest.mark.parametrize("held_out", ["validation", "test"])
+def test_no_row_that_a_share_holds_out_is_seen(held_out):
+    split = Split.model_validate({"validation_fraction": 0, f"{held_out}_fraction": 0.5})
+    ids = pl.DataFrame({"example_id": pl.int_range(50, dtype=pl.UInt64, eager=True)})
+    assigned = ids.select(assign_split(split, columns=ids.columns)).to_series()
+    assert set(assigned) == {"train", held_out}
+    table = pl.DataFrame({"x": [2.0 if one == "train" else 1e9 for one in assigned], "label": "no"})
+    options = {"features": {"x": NumberFeature()}, "transforms": {"x": (MinMax(),)}, "label": LABEL}
+    fitted = fit([shard(table)], split=split, **options)
+    assert fitted.training_examples == (assigned == "train").sum()
+    assert fitted.features["x"].transforms == (FittedMinMax(minimum=2, maximum=2),)
