@@ -41,25 +41,36 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
 
 class Ingest(ExampleSchema):
-    """Where the data comes from, what an example is made of, and what is done with rows that are not good.
-
-    Rows that do not fit the schema are left out, if they are not more than `max_bad_fraction` of all. Of rows with the
-    same key, or without a key the same content, `repeated_keys` and `duplicates` say which are kept. `drift` says how
-    far the data may be from the version before.
-    """
+    """Where the data comes from, what an example consists of, and what happens to rows that fail the checks."""
 
     source: Source
+    """The raw data; its `kind` decides the keys."""
+
     max_bad_fraction: Fraction = 0.0
+    """Largest share of the rows that may fail the checks. Failing rows are dropped, counted in `ingest.json`, and kept
+    with the reason in `rejected.parquet`.
+    """
+
     repeated_keys: Literal["refuse", "first", "last"] = "refuse"
+    """What happens to rows with the same key: an error, or the first or last of the source is kept."""
+
     duplicates: Literal["keep", "drop", "refuse"] = "keep"
+    """Without a key: what happens to rows of equal content. If kept, they are all in one split."""
+
     drift: DriftLimits = DriftLimits()
+    """How much the data may differ from the version before."""
 
 
 class Normalize(Settings):
     """The transforms of each feature, in the order they are applied; a feature that is not named is left out."""
 
     transforms: Annotated[dict[str, tuple[Transform, ...]], Field(min_length=1)]
+    """The transforms of each feature that the model takes, in order. A feature that is not named is not used."""
+
     label: LabelTransform | None = None
+    """`standardize` or `min_max`, for a number label; required for several numbers. Predictions and reports are in the
+    label's own unit in any case.
+    """
 
     @property
     def backbone(self) -> Backbone | None:
@@ -71,7 +82,10 @@ class ElasticWorkers(Settings):
     """As many workers as the cluster has room for, from `min` to `max`."""
 
     min: Workers = 1
+    """The fewest workers; training waits for them."""
+
     max: Workers
+    """The most workers."""
 
     @model_validator(mode="after")
     def _min_is_not_above_max(self) -> Self:
@@ -90,11 +104,31 @@ class Train(Training):
     """The model, how it is trained, and on how many workers."""
 
     num_workers: NumWorkers = 2
+    """Number of TensorFlow processes, or a section of `min` and `max` for as many as the cluster has room for. Global
+    batches do not depend on it and each step agrees up to rounding, dropout included. But rounding
+    grows (docs/multi-worker.md), so another number is another training.
+    """
+
     threads_per_worker: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Number of threads that a worker computes with; `null` divides the cores of a node among its workers. It changes
+    rounding: set it where machines with different numbers of cores must give the same bits.
+    """
+
     use_gpu: bool = False
+    """Whether each worker has a GPU."""
+
     max_failures: Annotated[int, Field(ge=0, le=1000)] = 3
+    """How often a lost worker or node is replaced, and training resumes from the last checkpoint. Workers that are
+    asked to stop (SIGTERM) do not count. An error in a worker's own code ends training at once.
+    """
+
     start_timeout_seconds: Annotated[float, Field(ge=10, le=86_400)] = 180
+    """How long workers wait for each other at the start, before the group is started again."""
+
     capacity_timeout_seconds: Annotated[float, Field(ge=10, le=604_800)] = 3600
+    """How long training waits for a cluster with room for its workers, at the start and after a node is lost. Then it
+    ends with exit code 75, and the same command resumes from the last checkpoint.
+    """
 
     @property
     def min_workers(self) -> int:
@@ -121,15 +155,34 @@ class Pipeline(Settings):
     """One pipeline: one section per stage."""
 
     name: Name
+    """Name of the pipeline: that of its section in params.yaml."""
+
     description: str
+    """One line for the report, `headrace list` and Airflow."""
+
     ingest: Ingest
+    """Where the data comes from, and what an example consists of."""
+
     normalize: Normalize
+    """The features that the model takes, and the transforms of each."""
+
     split: Split
+    """Which share of the examples is held out."""
+
     train: Train
+    """The model, how it is trained, and on how many workers."""
+
     evaluate: Evaluate
+    """What the report shows; `{}` takes the defaults. DVC needs the section to be there."""
+
     register_: Annotated[Register, Field(alias="register")]
+    """What a model must reach to become champion."""
+
     schedule: Schedule = Schedule()
+    """When Airflow runs the pipeline."""
+
     results: Results = Results()
+    """How `headrace results` measures the pipeline for docs/results.md."""
 
     @model_validator(mode="after")
     def _columns_are_known(self) -> Self:

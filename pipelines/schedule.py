@@ -36,45 +36,79 @@ def _timezone(name: str) -> str:
 
 
 class Alerts(Settings):
-    """Who is told how a run ended, and when. Where it is told to is a secret: params.yaml has only the secret's name.
+    """Who is notified of how a run ended, and when.
 
-    `webhook` is `connection:ID` (its host is the whole address, its password a bearer token), `variable:NAME` or
-    `environment:NAME`. E-mail goes by Airflow's own connection (`[email] email_conn_id`, smtp_default).
+    The host of a webhook's connection is the whole address, its password a bearer token. E-mail goes through Airflow's
+    own connection (`[email] email_conn_id`, smtp_default).
     """
 
     after: Literal["failure", "success_too", "never"] = "failure"
+    """Report runs that failed, all runs, or none."""
+
     webhook: Annotated[str, Field(pattern=r"^(connection|variable|environment):[\w.\-]+$")] | None = None
+    """Where a JSON message is sent: `connection:ID`, `variable:NAME` or `environment:NAME`, which hold the address.
+    Never the address itself, which is a secret.
+    """
+
     email: tuple[Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")], ...] = ()
+    """Addresses that get an e-mail, through Airflow's own mail connection."""
 
 
 class Prediction(Settings):
     """Raw rows or images that are predicted whenever there is a new champion, or new data."""
 
     input: Annotated[str, Field(min_length=1)]
+    """A table (CSV, Parquet, JSON lines) or a folder of images, relative to the project's root."""
+
     output: Annotated[str, Field(min_length=1)]
+    """A folder, which gets a Parquet file for each run."""
+
     after: Annotated[tuple[Literal["champion", "dataset"], ...], Field(min_length=1)] = ("champion",)
+    """What starts a run: a new champion, a new data set, or either."""
 
 
 class Schedule(Settings):
-    """When Airflow runs the pipeline, how often it tries a task again, and who is told how it ended.
-
-    A run reads the data of its own interval, between two times of `cron` in `timezone`; with `catchup` it is also run
-    for all that lie between `start_date` and now. A run that is not done `deadline_hours` after it was queued is
-    reported.
-    """
+    """When Airflow runs the pipeline, how often it retries a task, and who is notified of how a run ended."""
 
     cron: Annotated[str, AfterValidator(_cron)] | None = None
+    """When the DAG runs (minute, hour, day of month, month, day of week; or a name such as `@daily`); `null` for manual
+    runs only. A run reads the data between two such times, and starts at the second.
+    """
+
     timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
+    """Time zone of `cron` and `start_date`, by its name in the IANA database (`Europe/Berlin`). Partitions remain days
+    and hours of UTC: a run reads those that begin within its interval.
+    """
+
     start_date: Annotated[date, Field(ge=date(1970, 1, 1), lt=date(3000, 1, 1))] = date(2026, 1, 1)
+    """The first day of the first run; from 1970 to 2999."""
+
     catchup: bool = False
+    """Also run for every interval between `start_date` and now."""
+
     max_active_runs: Annotated[int, Field(ge=1, le=64)] = 4
+    """Largest number of simultaneous runs, each in a workspace of its own."""
+
     retries: Annotated[int, Field(ge=0, le=20)] = 2
+    """How often Airflow retries a failed task; a mistake in data or parameters fails at once."""
+
     deadline_hours: Annotated[float, Field(gt=0)] | None = None
+    """Report a run that is not done so long after it was queued."""
+
     partition_timeout_hours: Annotated[float, Field(gt=0)] = 6
+    """How long a run waits for the partitions of its interval, where the source has partitions."""
+
     alerts: Alerts = Alerts()
+    """Who is notified of how a run ended."""
+
     predict: Prediction | None = None
+    """What the DAG `headrace_NAME_predict` predicts; without it there is no such DAG."""
+
     owner: str = "headrace"
+    """Owner that Airflow shows."""
+
     tags: tuple[str, ...] = ()
+    """Tags that Airflow shows, besides the tag `headrace`."""
 
     @property
     def start(self) -> datetime:

@@ -9,16 +9,21 @@ from headrace.components.settings import Settings
 
 
 class NumberFormat(Settings):
-    """How numbers are written where a source has them as text.
-
-    `unit` stands before or after the number. A cell may lack it, unless it is % or ‰: 0.5 is not 0.5%. The unit is
-    dropped: 12.5% becomes 12.5. `negative` is what negative numbers may have instead of a minus in front.
-    """
+    """How numbers are written where a source has them as text."""
 
     decimal: Literal[".", ","] = "."
+    """The decimal mark."""
+
     thousands: Literal["", ",", ".", " ", "'"] = ""
+    """The mark between groups of digits, if any. A blank stands for every space that Unicode has for numbers."""
+
     unit: Annotated[str, Field(max_length=20)] = ""
+    """Text before or after the number, such as `$`, `EUR` or `%`, which is dropped: `12.5%` becomes 12.5. A cell may
+    lack it, unless it is `%` or `‰`.
+    """
+
     negative: Literal["minus", "parentheses", "trailing"] = "minus"
+    """How negative numbers may be written besides `-5`: as `(5)` or `5-`."""
 
     @model_validator(mode="after")
     def _marks_differ(self) -> Self:

@@ -37,19 +37,30 @@ def _with_one_group(pattern: str) -> str:
 
 
 class ImageFeature(Settings):
-    """An image, kept as uint8[height * width * channels] in row-major order; pixels run from 0 to `maximum`.
-
-    With `encoding: encoded` it is kept as the bytes of a JPEG or PNG. Of image files, `resize` says what becomes of
-    another size: it is refused, stretched, cropped to the middle, or padded with black.
-    """
+    """An image, stored as uint8[height * width * channels] in row-major order; pixels run from 0 to `maximum`."""
 
     type: Literal["image"] = "image"
     height: Annotated[int, Field(ge=1, le=4096)]
+    """Height in pixels."""
+
     width: Annotated[int, Field(ge=1, le=4096)]
+    """Width in pixels."""
+
     channels: Literal[1, 3, 4] = 1
+    """Grey (1), RGB (3) or RGBA (4)."""
+
     maximum: Annotated[int, Field(ge=1, le=255)] = 255
+    """Largest pixel value; a row with a larger one fails. Image files are scaled to it."""
+
     encoding: Literal["tensor", "encoded"] = "tensor"
+    """How an image is stored: as pixels, or as the bytes of a JPEG or PNG, which training decodes. `encoded` takes a
+    tenth of the space and is for source kind `images` only.
+    """
+
     resize: Literal["none", "stretch", "crop", "pad"] = "none"
+    """What happens to an image file of another size. `none` rejects the row, `stretch` ignores proportions, `crop`
+    scales and keeps the middle, `pad` scales and adds black.
+    """
 
     @model_validator(mode="after")
     def _a_file_has_all_of_its_range(self) -> Self:
@@ -69,21 +80,31 @@ class ImageFeature(Settings):
 
 
 class NumberFeature(Settings):
-    """A number, kept as float64; null only where `nullable`; with `unique`, no two rows have the same.
-
-    With `date_format`, the source has dates or times, which become days since 1970-01-01 (UTC): written as strptime
-    says (`%d/%m/%Y`), or as "iso" (`2026-11-20`, `2026-11-20T10:30:00Z`). With `sum_of`, it is these columns' sum.
-    `number_format` says how text is read that is not plain, such as 1.234,50 EUR.
-    """
+    """A number, stored as float64."""
 
     type: Literal["number"] = "number"
     nullable: bool = False
+    """Whether a value may be missing. If so, the first transform must be `impute`."""
+
     minimum: float | None = None
+    """A row with a smaller value fails; `headrace predict` only warns of it."""
+
     maximum: float | None = None
+    """A row with a larger value fails; `headrace predict` only warns of it."""
+
     unique: bool = False
+    """Whether all rows must have different values."""
+
     date_format: DateFormat | None = None
+    """Format of dates or times in the source: that of Python's strptime with a year (`%d.%m.%Y`), or `iso` for ISO
+    8601. They become days since 1970-01-01 (UTC).
+    """
+
     number_format: NumberFormat | None = None
+    """Format of numbers that are text in the source, unless they are plain, such as 1234.5."""
+
     sum_of: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
+    """Columns of the source whose sum is the value; missing where one of them is."""
 
     @model_validator(mode="after")
     def _a_date_is_neither_sum_nor_number(self) -> Self:
@@ -95,19 +116,28 @@ class NumberFeature(Settings):
 
 
 class CategoryFeature(Settings):
-    """A word from a set, kept as text; `classes` closes the set, without it any text is accepted.
-
-    `pattern` is a regular expression (RE2's syntax) that the whole text must match. It is what the source has in
-    `column`, if not in the column of the feature's own name, or of that what the one group of `extract` matches.
-    """
+    """A category, stored as text."""
 
     type: Literal["category"] = "category"
     nullable: bool = False
+    """Whether a value may be missing. The empty text counts as missing."""
+
     classes: tuple[str, ...] | None = None
+    """The values that are allowed; a row with another one fails. `null` allows any text."""
+
     pattern: Annotated[str, AfterValidator(_compiled)] | None = None
+    """A regular expression (RE2) that the whole text must match."""
+
     unique: bool = False
+    """Whether all rows must have different values."""
+
     column: str | None = None
+    """The column of the source to read; `null` for the one with the feature's name."""
+
     extract: Annotated[str, AfterValidator(_with_one_group)] | None = None
+    """A regular expression with one group, whose match in `column` is the category. It is missing where nothing
+    matches.
+    """
 
     @model_validator(mode="after")
     def _extract_has_a_column(self) -> Self:
@@ -117,14 +147,14 @@ class CategoryFeature(Settings):
 
 
 class TextFeature(Settings):
-    """A text, kept as it is, of which a model takes the first `length` tokens; a shorter one is padded at its end.
-
-    A token is a character (a code point of Unicode) or a word: what stands between ASCII white space.
-    """
+    """A text, stored as it is, of which a model takes the first `length` tokens."""
 
     type: Literal["text"] = "text"
     length: Annotated[int, Field(ge=1, le=65_536)]
+    """Number of tokens that the model takes. Longer texts are cut and shorter ones padded at the end."""
+
     unit: Literal["character", "word"] = "character"
+    """A token is a character (a code point of Unicode), or a word between ASCII white space."""
 
 
 class CategoryLabel(Settings):
@@ -132,7 +162,10 @@ class CategoryLabel(Settings):
 
     type: Literal["category"] = "category"
     name: str
+    """Column of the label."""
+
     classes: Annotated[tuple[str, ...], Field(min_length=2)]
+    """The classes, each once, in the order of the model's outputs. Of two, the second is the positive one."""
 
     @model_validator(mode="after")
     def _classes_differ(self) -> "CategoryLabel":
@@ -146,19 +179,35 @@ class NumberLabel(Settings):
 
     type: Literal["number"] = "number"
     name: str
+    """Column of the label."""
+
     unit: str = ""
+    """Unit that the report shows; nothing is converted."""
+
     minimum: float | None = None
+    """A row with a smaller value fails."""
+
     maximum: float | None = None
+    """A row with a larger value fails."""
+
     number_format: NumberFormat | None = None
+    """Format of numbers that are text in the source, unless they are plain, such as 1234.5."""
 
 
 class NumberTarget(Settings):
     """One of several numbers to predict."""
 
     unit: str = ""
+    """Unit that the report shows; nothing is converted."""
+
     minimum: float | None = None
+    """A row with a smaller value fails."""
+
     maximum: float | None = None
+    """A row with a larger value fails."""
+
     number_format: NumberFormat | None = None
+    """Format of numbers that are text in the source, unless they are plain, such as 1234.5."""
 
 
 class NumbersLabel(Settings):
@@ -166,6 +215,7 @@ class NumbersLabel(Settings):
 
     type: Literal["numbers"] = "numbers"
     targets: Annotated[dict[str, NumberTarget], Field(min_length=2)]
+    """The numbers to predict, by column."""
 
     @property
     def name(self) -> str:
@@ -178,18 +228,23 @@ class NextTokenLabel(Settings):
 
     type: Literal["next_token"] = "next_token"
     name: str
+    """The text feature whose next token is predicted; it is also the model's input."""
 
 
 class GeneratedLabel(Settings):
-    """Nothing is predicted: the model learns to make images like those of the image feature `name`.
-
-    With `by`, a category among the features, and its `classes`, it learns which images are of which class.
-    """
+    """Nothing is predicted: the model learns to make images like those of the image feature `name`."""
 
     type: Literal["generated"] = "generated"
     name: str
+    """The image feature to imitate."""
+
     by: str | None = None
+    """A category among the features, never missing, on which both networks are conditioned. The first number of the
+    noise then decides the class of a generated image.
+    """
+
     classes: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
+    """The classes of that category."""
 
     @model_validator(mode="after")
     def _classes_are_those_of_a_category(self) -> Self:
@@ -218,20 +273,28 @@ class TimeColumn(Settings):
     """The column of the source that says when an example was made, and how it is written (see `date_format`)."""
 
     column: str
+    """Name of the column; it need not be a feature."""
+
     date_format: DateFormat = "iso"
+    """Format of Python's strptime with a year, or `iso`. A time without a zone is in UTC."""
 
 
 class RowSchema(Settings):
-    """The columns of a row, and what tells one row from another.
-
-    `key` names the columns of the source that identify an example, `group` those of whom it belongs to (a patient, a
-    user), `time` the one of when it was made. None of them needs to be a feature.
-    """
+    """The columns of a row, and what identifies it."""
 
     features: Annotated[dict[str, Feature], Field(min_length=1)]
+    """The features of an example by name; `type` decides the keys of each."""
+
     key: tuple[str, ...] = ()
+    """Columns of the source that identify a row, features or not. Without a key, its content identifies a row."""
+
     group: tuple[str, ...] = ()
+    """Columns of the source that name the group of an example, such as a patient or user: a whole group is in one
+    split.
+    """
+
     time: TimeColumn | None = None
+    """The column of the source with the time of an example."""
 
     @property
     def columns(self) -> dict[str, Feature]:
@@ -250,6 +313,7 @@ class ExampleSchema(RowSchema):
     """What an example is made of: a row, and the label to predict from it."""
 
     label: Label
+    """The column to predict; `type` decides the keys."""
 
     @model_validator(mode="after")
     def _columns_have_their_own_names(self) -> Self:

@@ -11,22 +11,40 @@ from headrace.components.settings import Settings
 class Split(Settings):
     """Which examples are held out: a share of them, drawn by id or by group, or those from a time on.
 
-    A source's own test set stays the test set. What is from `test_from` on is tested on, what is from
-    `validation_from` on is validated on; the shares are drawn of the examples before. A held-out row whose content
-    also occurs in training is left out (`overlap: drop`), kept, or refused. With `held_out: test` nothing is validated
-    on; with `none` all is trained on, and the model is measured on the same rows, as metrics, report and registry then
-    say. Each `fold` (0, 1, ...) takes
-    another share of `test_fraction`, so that five of a fifth test every example once.
+    A source's own test set stays the test set. With a time, the shares are drawn from the examples before it.
     """
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Seed of the split: another seed draws another split."""
+
     validation_fraction: Fraction = 0.0
+    """Share of the examples that chooses the best epoch, of those outside a given test set. Give it or
+    `validation_from`.
+    """
+
     test_fraction: Fraction = 0.0
+    """Share of the examples in the test split. Must be 0 where the source gives its own test set."""
+
     validation_from: Moment | None = None
+    """Examples from this time on (`ingest.time`) are in the validation split."""
+
     test_from: Moment | None = None
+    """Examples from this time on are in the test split."""
+
     overlap: Literal["drop", "keep", "refuse"] = "drop"
+    """What happens to a held-out row whose content is also in training, or to a validation row whose content is also in
+    the test split.
+    """
+
     held_out: Literal["validation_and_test", "test", "none"] = "validation_and_test"
+    """`test`: there is no validation split. `none`: all examples are for training, and the model is measured on the
+    same rows, as metrics, report, registry and gate say. Without validation, `train.best_by` must be a training metric.
+    """
+
     fold: Annotated[int, Field(ge=0)] = 0
+    """Which share of `test_fraction` is the test split: folds 0 to 4 of a fifth hold out each example once. Statistics
+    are fitted without the fold's test split.
+    """
 
     @model_validator(mode="after")
     def _something_is_left(self) -> Self:

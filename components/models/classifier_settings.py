@@ -17,6 +17,7 @@ class TfliteNetwork(Settings):
 
     kind: Literal["tflite"] = "tflite"
     weights: SourceFile
+    """The file, as in a source, or `$HEADRACE_MIRROR/weights/<name>`."""
 
 
 class KerasNetwork(Settings):
@@ -24,9 +25,16 @@ class KerasNetwork(Settings):
 
     kind: Literal["keras"] = "keras"
     name: BackboneName
+    """Name of the network in Keras."""
+
     alpha: Annotated[float, Field(gt=0, le=4)] = 1.0
+    """Factor of the number of filters, for a MobileNet only."""
+
     size: Annotated[int, Field(ge=32, le=1024)] = 224
+    """Height and width of photos; Inception-v3 was trained on 299."""
+
     weights: SourceFile
+    """Keras's HDF5 file with the top, as in a source, or `$HEADRACE_MIRROR/weights/<name>`."""
 
 
 class Classifier(Settings):
@@ -37,6 +45,13 @@ class Classifier(Settings):
     """
 
     description: str
+    """One line for readers of the file."""
+
     network: Annotated[TfliteNetwork | KerasNetwork, Field(discriminator="kind")]
+    """The network, and where its file comes from."""
+
     labels: SourceFile
+    """A text file with one class per line, with its number or without, in the order of the network's outputs."""
+
     resize: Literal["stretch", "crop", "pad"] = "stretch"
+    """How photos are scaled to the network's size."""

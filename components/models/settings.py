@@ -18,8 +18,13 @@ class Dense(Settings):
 
     kind: Literal["dense"] = "dense"
     units: Positive
+    """Number of outputs."""
+
     activation: Activation = "linear"
+    """Keras's activation of that name, applied to the outputs."""
+
     l2: Annotated[float, Field(ge=0)] = 0.0
+    """Factor of the squared weights that are added to the loss."""
 
 
 class Conv2D(Settings):
@@ -27,26 +32,45 @@ class Conv2D(Settings):
 
     kind: Literal["conv2d"] = "conv2d"
     filters: Positive
+    """Number of output channels."""
+
     kernel_size: Annotated[int, Field(ge=1, le=64)]
+    """Height and width of the window."""
+
     strides: Annotated[int, Field(ge=1, le=64)] = 1
+    """Step of the window."""
+
     padding: Literal["valid", "same"] = "same"
+    """`same` pads with zeros; `valid` makes the image smaller."""
+
     activation: Activation = "linear"
+    """Keras's activation of that name, applied to the outputs."""
+
     l2: Annotated[float, Field(ge=0)] = 0.0
+    """Factor of the squared weights that are added to the loss."""
 
 
 class Pooling2D(Settings):
     """The maximum or the average of each window; `strides` is the window's size unless given."""
 
     kind: Literal["max_pooling2d", "average_pooling2d"]
+    """The maximum or the average of each window."""
+
     pool_size: Annotated[int, Field(ge=1, le=64)] = 2
+    """Height and width of the window."""
+
     strides: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Step of the window; `null` for the window's size."""
+
     padding: Literal["valid", "same"] = "valid"
+    """`same` pads the image; `valid` makes it smaller."""
 
 
 class GlobalPooling2D(Settings):
     """The maximum or the average over height and width."""
 
     kind: Literal["global_max_pooling2d", "global_average_pooling2d"]
+    """The maximum or the average over height and width."""
 
 
 class Flatten(Settings):
@@ -60,6 +84,7 @@ class Dropout(Settings):
 
     kind: Literal["dropout"] = "dropout"
     rate: Annotated[float, Field(ge=0, lt=1)]
+    """Share of the inputs that are set to 0 in training."""
 
 
 class DropConnect(Settings):
@@ -70,8 +95,13 @@ class DropConnect(Settings):
 
     kind: Literal["drop_connect"] = "drop_connect"
     units: Positive
+    """Number of outputs."""
+
     rate: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Share of the weights that are set to 0 in training."""
+
     activation: Activation = "linear"
+    """Keras's activation of that name, applied to the outputs."""
 
 
 class BatchNormalization(Settings):
@@ -79,6 +109,7 @@ class BatchNormalization(Settings):
 
     kind: Literal["batch_normalization"] = "batch_normalization"
     momentum: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    """Share of the moving averages that each step keeps; they are used after training."""
 
 
 class LocalResponseNormalization(Settings):
@@ -89,9 +120,16 @@ class LocalResponseNormalization(Settings):
 
     kind: Literal["local_response_normalization"] = "local_response_normalization"
     radius: Annotated[int, Field(ge=0, le=64)] = 2
+    """Number of channels on each side that count as neighbours, besides the channel itself."""
+
     bias: Annotated[float, Field(gt=0)] = 2.0
+    """The paper's k."""
+
     alpha: Annotated[float, Field(ge=0)] = 0.0001
+    """Factor of the sum, not of the mean: other libraries divide theirs by the number of neighbours."""
+
     beta: Annotated[float, Field(ge=0)] = 0.75
+    """The exponent."""
 
 
 class Embedding(Settings):
@@ -99,6 +137,7 @@ class Embedding(Settings):
 
     kind: Literal["embedding"] = "embedding"
     units: Positive
+    """Size of each vector."""
 
 
 class OneHotTokens(Settings):
@@ -116,8 +155,15 @@ class Recurrent(Settings):
 
     kind: Literal["recurrent"] = "recurrent"
     cell: Literal["rnn", "lstm", "gru"]
+    """Elman's simple cell (`rnn`), LSTM or GRU."""
+
     units: Positive
+    """Size of the state."""
+
     return_sequences: bool = True
+    """Whether the output is the state after each token, which `next_token` needs, or only that after the last token
+    before padding.
+    """
 
 
 class ActivationLayer(Settings):
@@ -125,6 +171,7 @@ class ActivationLayer(Settings):
 
     kind: Literal["activation"] = "activation"
     activation: Activation
+    """Keras's activation of that name."""
 
 
 Layer = Annotated[
@@ -150,7 +197,10 @@ class LeNet(Settings):
 
     kind: Literal["lenet"] = "lenet"
     variant: Literal["paper", "modern"] = "paper"
-    padding: Annotated[int, Field(ge=0, le=16)] = 2  # 28 x 28 pixels (MNIST) become the paper's 32 x 32
+    """`modern`: ReLU, pooling without weights, and each map sees all maps before it."""
+
+    padding: Annotated[int, Field(ge=0, le=16)] = 2
+    """Pixels of 0 on each side; 2 makes MNIST's 28 x 28 the paper's 32 x 32."""
 
     @property
     def smallest_input(self) -> int:
@@ -162,7 +212,10 @@ class _Scalable(Settings):
     """What every larger architecture has."""
 
     width: Annotated[float, Field(gt=0, le=8)] = 1.0
+    """Number of filters and units, as a share of the paper's."""
+
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Dropout rate after each fully connected layer."""
 
     def scaled(self, size: int) -> int:
         """Return how many filters or units a layer has that has `size` in the paper; an even number."""
@@ -174,6 +227,7 @@ class AlexNet(_Scalable):
 
     kind: Literal["alexnet"] = "alexnet"
     towers: Literal[1, 2] = 2
+    """2 as in the paper, where convolutions 2, 4 and 5 see half of the channels each."""
 
     @property
     def smallest_input(self) -> int:
@@ -186,6 +240,7 @@ class Vgg(_Scalable):
 
     kind: Literal["vgg"] = "vgg"
     configuration: Literal["A", "A-LRN", "B", "C", "D", "E"] = "D"
+    """Column of the paper's table 1; D is VGG-16, E is VGG-19."""
 
     @property
     def smallest_input(self) -> int:
@@ -198,8 +253,13 @@ class GoogLeNet(_Scalable):
 
     kind: Literal["googlenet"] = "googlenet"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4
+    """Dropout rate before the output layer; it is 0.7 in the auxiliary heads."""
+
     reduction: bool = True
+    """`false`: Inception modules without 1 x 1 reductions, the paper's "naive" ones."""
+
     auxiliary_heads: bool = True
+    """Whether two more outputs in the middle count in the training loss."""
 
     @property
     def smallest_input(self) -> int:
@@ -210,17 +270,23 @@ class GoogLeNet(_Scalable):
 class Gan(Settings):
     """Two networks that learn from each other (Goodfellow et al., 2014): one makes images, one tells them from real.
 
-    The generator's layers take `noise` numbers of a standard normal distribution; a dense layer of sigmoids, one for
-    each value of an image, follows. The discriminator's take an image; a dense layer of one logit follows. Half of
-    `gradient_penalty` times the squared gradient of that logit by a real image is added to its loss (R1; Mescheder et
-    al., 2018): it must not learn faster than the generator can follow.
+    The generator's layers take float32[batch, noise], the discriminator's an image.
     """
 
     kind: Literal["gan"] = "gan"
     noise: Annotated[int, Field(ge=1, le=65_536)] = 100
+    """Number of values of a standard normal distribution that an image is generated from."""
+
     generator: tuple[Layer, ...]
+    """Layers of the generator; a dense layer of sigmoids, one for each value of an image, follows."""
+
     discriminator: tuple[Layer, ...]
+    """Layers of the discriminator; a dense layer with one logit follows."""
+
     gradient_penalty: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    """R1 (Mescheder et al., 2018): half of it times the mean squared gradient of the logit by a real image is added to
+    the discriminator's loss. A larger one slows the discriminator and makes images less sharp.
+    """
 
     @model_validator(mode="after")
     def _a_penalty_is_of_each_image(self) -> Self:
@@ -236,14 +302,16 @@ Architecture = Annotated[LeNet | AlexNet | Vgg | GoogLeNet | Gan, Field(discrimi
 
 
 class Model(Settings):
-    """What is between the input and the output: layers one by one, or an architecture by name.
-
-    The output layer follows from the label. `augment` changes the images that it is trained on.
-    """
+    """What is between the input and the output, whose layer follows from the label."""
 
     layers: tuple[Layer, ...] | None = None
+    """The layers between input and output; each one's `kind` decides its keys. May be empty."""
+
     architecture: Architecture | None = None
+    """A named architecture for images, instead of `layers`; its `kind` decides its keys."""
+
     augment: Augment | None = None
+    """How images are changed at random in training; with `layers` or `architecture`."""
 
     @property
     def noise(self) -> int | None:

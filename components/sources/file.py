@@ -13,20 +13,33 @@ SYSTEM_FILES = ("thumbs.db", "ehthumbs.db", "desktop.ini", ".ds_store")  # that 
 
 
 class SourceFile(Settings):
-    """One file to fetch, or to take from `$HEADRACE_MIRROR/<dataset>/<name>`.
-
-    `url` is `https://...`, `s3://BUCKET/KEY`, or a path of this machine, absolute or relative to the project's root.
-    With `sha256` the file is pinned: no other content is taken. `version` is a version id of S3.
-    """
+    """One file to fetch, or to take from `$HEADRACE_MIRROR/<dataset>/<name>`."""
 
     name: FileName
+    """Name of the file in `data/<pipeline>/raw` and in `$HEADRACE_MIRROR/<dataset>`."""
+
     url: Annotated[str, Field(min_length=1)]
+    """Where the file is fetched from: a path, absolute or relative to the project's root, or, unless `HEADRACE_MIRROR`
+    is set, `https://...` or `s3://BUCKET/KEY` (any endpoint: `AWS_ENDPOINT_URL_S3`).
+    """
+
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """Checksum that the content must have. Without it, each ingest checks whether the file has changed, and logs it."""
+
     version: Annotated[str, Field(min_length=1)] | None = None
+    """Version id of an S3 object; `null` for the newest version."""
+
     anonymous: bool = False
+    """Whether to ask S3 without credentials."""
+
     allow_http: bool = False
+    """Allow a url that begins with `http://`, whose content anyone on the network path can change."""
+
     max_bytes: Annotated[int, Field(ge=1)] = 100 << 30
+    """Largest size of the file; a larger one is refused."""
+
     timeout_seconds: Annotated[float, Field(gt=0, le=7 * 86400)] = 6 * 3600.0
+    """Limit of the whole download, with all attempts and waits."""
 
     @property
     def scheme(self) -> Scheme:

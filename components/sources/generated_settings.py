@@ -12,14 +12,20 @@ class NormalX(Settings):
 
     kind: Literal["normal"] = "normal"
     mean: float = 0.0
+    """Mean of the distribution."""
+
     standard_deviation: Annotated[float, Field(gt=0)] = 1.0
+    """Standard deviation of the distribution."""
 
 
 class _RangeX(Settings):
     """From `minimum` to `maximum`."""
 
     minimum: float
+    """Lower end of the range; the first point of kind `even`."""
+
     maximum: float
+    """Upper end of the range; the last point of kind `even`, whose points have equal distances."""
 
     @model_validator(mode="after")
     def _minimum_is_below_maximum(self) -> Self:
@@ -47,9 +53,18 @@ class GeneratedPart(Settings):
     """Points of the function, normal noise of this standard deviation added, and the split that they are given."""
 
     count: Annotated[int, Field(ge=1, le=1_000_000)]
+    """Number of points. A larger count keeps the points that a smaller one draws."""
+
     x: X
+    """Distribution of `x`; its `kind` decides the keys."""
+
     noise: Annotated[float, Field(ge=0)] = 0.0
+    """Standard deviation of the normal noise that is added to `y`."""
+
     given_split: Literal["train", "test"] | None = None
+    """The split that the source assigns to these rows, for all parts or none. `train` is divided into train and
+    validation.
+    """
 
 
 class GeneratedSource(Settings):
@@ -57,6 +72,13 @@ class GeneratedSource(Settings):
 
     kind: Literal["generated"] = "generated"
     function: Literal["sine", "cosine"]
+    """The function of `frequency` times `x` that gives `y`."""
+
     frequency: Annotated[float, Field(gt=0)] = 1.0
+    """Factor of `x`."""
+
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Seed of the points: another seed gives other points."""
+
     parts: Annotated[tuple[GeneratedPart, ...], Field(min_length=1)]
+    """Sets of points, one after the other."""

@@ -19,14 +19,22 @@ class BundledSource(Settings):
 
     kind: Literal["bundled"] = "bundled"
     dataset: Literal["digits"]
+    """Name of the data set."""
 
 
 class IdxPart(Settings):
     """A pair of idx files (images and labels of equal count), and the split that the source gives them."""
 
     images: SourceFile
+    """File of the images."""
+
     labels: SourceFile
+    """File of as many labels, 0 to 255."""
+
     given_split: GivenSplit | None = None
+    """The split that the source assigns to these rows, for all parts or none. `train` is divided into train and
+    validation.
+    """
 
 
 class IdxSource(Settings):
@@ -34,33 +42,47 @@ class IdxSource(Settings):
 
     kind: Literal["idx"] = "idx"
     dataset: FileName
+    """Folder of the files in `$HEADRACE_MIRROR`."""
+
     parts: Annotated[tuple[IdxPart, ...], Field(min_length=1)]
+    """Pairs of files, one after the other."""
 
 
 class DelimitedFile(SourceFile):
-    """A delimited text file. With `columns`, its one header line is skipped and these names are used instead."""
+    """A delimited text file with one header line."""
 
     columns: tuple[str, ...] | None = None
+    """Column names that replace those of the header line, as many as it has. The header line is skipped."""
 
 
 class DelimitedPart(Settings):
     """Files that stand side by side (row i of each belongs together), and the split that the source gives them."""
 
     files: Annotated[tuple[DelimitedFile, ...], Field(min_length=1)]
+    """Files side by side: row i of each belongs to the same example."""
+
     given_split: GivenSplit | None = None
+    """The split that the source assigns to these rows, for all parts or none. `train` is divided into train and
+    validation.
+    """
 
 
 class Partitions(Settings):
-    """A landing folder, or the prefix of a bucket, with one partition per day or hour of UTC; each may be many files.
-
-    `{date}` and `{hour}` in `pattern` say when a partition begins, as in `date={date}/hour={hour}/*.csv`. With
-    `success_file`, a partition is there once that file is, such as `date={date}/_SUCCESS`.
-    """
+    """A landing folder, or the prefix of a bucket, with a partition of one or more files per day or hour of UTC."""
 
     root: Root
+    """The full path of a folder, or `s3://BUCKET/PREFIX`, with `?endpoint_url=...` for a server other than Amazon's."""
+
     pattern: str = "date={date}/*.csv"
+    """The files of one partition below `root`. `{date}` is its day (`2026-11-20`, UTC), and an optional `{hour}` after
+    it the hour (`00` to `23`). `*` is any text without `/`; it matches no name that begins with `.` or `_`.
+    """
+
     success_file: str | None = None
+    """The file below `root` that marks a partition as complete, such as `date={date}/_SUCCESS`."""
+
     allow_gaps: bool = False
+    """Whether some partitions of an interval of several may be missing; never all."""
 
     @property
     def is_hourly(self) -> bool:
@@ -97,12 +119,16 @@ def _require_below_root(path: str, *, name: str) -> None:
 class FileSet(Settings):
     """All files below a folder, or the prefix of a bucket, that fit `pattern`, in the order of their paths.
 
-    A relative folder is one of the project's root, or `$HEADRACE_MIRROR/<dataset>` where that variable is set.
-    `*` is any text without `/`, `**/` any number of folders; no name that begins with `.` or `_` fits either.
+    A name that begins with `.` or `_` fits no `*`.
     """
 
     root: Annotated[str, Field(min_length=1)]
+    """A folder or `s3://BUCKET/PREFIX`. A relative folder is below the project's root, or below
+    `$HEADRACE_MIRROR/<dataset>` where that is set.
+    """
+
     pattern: str = "**/*"
+    """Which files below `root`: `*` is any text without `/`, `**/` any number of folders."""
 
     @model_validator(mode="after")
     def _pattern_is_a_path(self) -> Self:
@@ -118,7 +144,10 @@ class Interval(Settings):
     """From `start` until before `end`; a time without a zone is in UTC."""
 
     start: Moment
+    """Start of the interval, included. Without a zone, it is in UTC."""
+
     end: Moment
+    """End of the interval, excluded. Without a zone, it is in UTC."""
 
     @model_validator(mode="after")
     def _start_is_before_end(self) -> Self:
@@ -131,21 +160,36 @@ class TablePart(Settings):
     """One file of rows, and the split that the source gives them."""
 
     file: SourceFile
+    """The file to read."""
+
     given_split: GivenSplit | None = None
+    """The split that the source assigns to these rows, for all parts or none. `train` is divided into train and
+    validation.
+    """
 
 
 class TableSource(Settings):
-    """Files of rows: pinned ones (`parts`), partitions, or all `files` of a folder or bucket.
-
-    Of partitions, those are read that begin within `interval`; without an interval, all.
-    """
+    """Files of rows: pinned ones, partitions, or all of a folder or bucket."""
 
     kind: str
+    """Format of the files."""
+
     dataset: FileName
+    """Folder of the files in `$HEADRACE_MIRROR`."""
+
     parts: tuple[Settings, ...] = ()
+    """Pinned files, one after the other."""
+
     partitions: Partitions | None = None
+    """Where data arrives by the day or hour, instead of `parts`."""
+
     interval: Interval | None = None
+    """Read only the partitions that begin within it; `null` reads all. A scheduled DAG run sets its own data interval
+    here.
+    """
+
     files: FileSet | None = None
+    """All files of a folder or bucket, instead of `parts`."""
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -165,7 +209,10 @@ class DelimitedSource(TableSource):
     kind: Literal["delimited"] = "delimited"
     parts: tuple[DelimitedPart, ...] = ()
     separator: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    """The character between two values."""
+
     null_values: tuple[str, ...] = ("",)
+    """Texts that mean "missing"."""
 
 
 class ParquetSource(TableSource):
@@ -185,37 +232,47 @@ class JsonLinesSource(TableSource):
 class TextSource(TableSource):
     """Text files, UTF-8, cut into chunks of `length` + 1 characters that follow each other; neighbours share one.
 
-    Each chunk is a row, with the columns text, file, position (of its first character) and passage: a number that
-    `passage_chunks` chunks of a file share, so that `group: [file, passage]` holds out whole passages.
+    Each chunk is a row, with the columns text, file, position (of its first character) and passage (a number).
     """
 
     kind: Literal["text"] = "text"
     parts: tuple[TablePart, ...] = ()
     length: Annotated[int, Field(ge=1, le=65_536)]
+    """Characters of a chunk that a model takes; backpropagation through time ends there."""
+
     passage_chunks: Annotated[int, Field(ge=1, le=1_000_000)] = 50
+    """Number of chunks of a file that form a passage: `group: [file, passage]` holds out whole passages."""
 
 
 class LabelsFile(SourceFile):
     """A delimited file, UTF-8 with a header line, of one row for each image.
 
-    `name_column` has the image's path, its name, or its name without the suffix. The label, and key, group and time if
-    they are asked for, are columns of it, too.
+    The label, and key, group and time if they are given, are columns of it, too.
     """
 
     name_column: str = "file"
+    """The column that names the image: its path in the archive, its name, or its name without the suffix."""
+
     separator: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    """The character between two values."""
 
 
 class ImagePart(Settings):
-    """Images, in archives (tar or zip) or below a folder, and the split that the source gives them.
-
-    Without `labels`, an image's label is the name of the folder that it is in.
-    """
+    """Images, in archives (tar or zip) or below a folder, and the split that the source gives them."""
 
     archives: tuple[SourceFile, ...] = ()
+    """Archives of images: tar (plain, gzip, bzip2, xz, zstd) or zip."""
+
     files: FileSet | None = None
+    """All images of a folder or bucket, instead of `archives`. They are packed, one archive for each of its folders."""
+
     labels: LabelsFile | None = None
+    """A table with the label of each image; `null` takes the name of the image's folder as its label."""
+
     given_split: GivenSplit | None = None
+    """The split that the source assigns to these rows, for all parts or none. `train` is divided into train and
+    validation.
+    """
 
     @model_validator(mode="after")
     def _archives_or_files(self) -> Self:
@@ -229,7 +286,10 @@ class ImageSource(Settings):
 
     kind: Literal["images"] = "images"
     dataset: FileName
+    """Folder of the files in `$HEADRACE_MIRROR`."""
+
     parts: Annotated[tuple[ImagePart, ...], Field(min_length=1)]
+    """Sets of images, one after the other."""
 
 
 class InlineSource(Settings):
@@ -237,6 +297,7 @@ class InlineSource(Settings):
 
     kind: Literal["inline"] = "inline"
     rows: Annotated[tuple[dict[str, int | float | str | None], ...], Field(min_length=1, max_length=1000)]
+    """The rows, each with a value for each column name."""
 
 
 def gives_split(source: "Source") -> bool:

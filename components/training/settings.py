@@ -18,7 +18,10 @@ class Constant(Settings):
 
     kind: Literal["constant"] = "constant"
     peak: Rate
+    """The highest learning rate."""
+
     warmup_epochs: Epochs = 0
+    """Epochs of a linear rise from 0 to `peak`; fractions are allowed."""
 
 
 class Cosine(Settings):
@@ -26,8 +29,13 @@ class Cosine(Settings):
 
     kind: Literal["cosine"] = "cosine"
     peak: Rate
+    """The highest learning rate."""
+
     warmup_epochs: Epochs = 0
+    """Epochs of a linear rise from 0 to `peak`; fractions are allowed."""
+
     final_share: Share = 0.0
+    """The last learning rate, as a share of `peak`."""
 
 
 class Exponential(Settings):
@@ -35,10 +43,19 @@ class Exponential(Settings):
 
     kind: Literal["exponential"] = "exponential"
     peak: Rate
+    """The highest learning rate."""
+
     decay_rate: Annotated[float, Field(gt=0, le=1)]
+    """Factor per `decay_epochs`."""
+
     decay_epochs: Annotated[float, Field(gt=0, le=100_000)] = 1
+    """Number of epochs per factor of `decay_rate`."""
+
     staircase: bool = False
+    """Whether to decay at the end of each period, instead of at each step."""
+
     warmup_epochs: Epochs = 0
+    """Epochs of a linear rise from 0 to `peak`; fractions are allowed."""
 
 
 class Piecewise(Settings):
@@ -46,7 +63,10 @@ class Piecewise(Settings):
 
     kind: Literal["piecewise"] = "piecewise"
     learning_rates: Annotated[tuple[Rate, ...], Field(min_length=2)]
+    """The learning rates, one after the other."""
+
     boundaries_epochs: tuple[Annotated[float, Field(gt=0)], ...]
+    """Epochs after which the next learning rate applies; one fewer than `learning_rates`."""
 
     @model_validator(mode="after")
     def _one_boundary_between_two_rates(self) -> Self:
@@ -64,9 +84,16 @@ class OneCycle(Settings):
 
     kind: Literal["one_cycle"] = "one_cycle"
     peak: Rate
+    """The highest learning rate."""
+
     warmup_share: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    """Share of all steps that the rise takes."""
+
     initial_share: Annotated[float, Field(gt=0, le=1)] = 0.04
+    """The first learning rate, as a share of `peak`."""
+
     final_share: Share = 0.0001
+    """The last learning rate, as a share of `peak`."""
 
 
 def _kind_of_rate(value: Any) -> str:
@@ -89,10 +116,24 @@ class _Optimizer(Settings):
     """What every optimizer has."""
 
     learning_rate: LearningRate
+    """A number, or a schedule: a section whose `kind` decides its keys."""
+
     weight_decay: Annotated[float, Field(ge=0)] | None = None
+    """Share of each weight that an update subtracts, times the learning rate. `null` for Keras's default: 0.004 for
+    `adamw`, none for the others.
+    """
+
     clip_norm: Annotated[float, Field(gt=0)] | None = None
+    """Largest global norm of the gradients of a global batch; larger ones are scaled down to it."""
+
     gradient_accumulation_steps: Annotated[int, Field(ge=1, le=65_536)] = 1
+    """Number of global batches whose gradients are averaged for one update."""
+
     ema_momentum: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of itself that a moving average of each weight keeps at each step (0.999: about the last 1,000 steps).
+    Validation, checkpoints and the saved model use the averages. The momentum of `batch_normalization` must be as
+    large.
+    """
 
 
 class Sgd(_Optimizer):
@@ -100,15 +141,23 @@ class Sgd(_Optimizer):
 
     kind: Literal["sgd"] = "sgd"
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the last update that is added to the next."""
+
     nesterov: bool = False
+    """Whether to use Nesterov's momentum."""
 
 
 class Adam(_Optimizer):
     """Adam (Kingma and Ba, 2015), or AdamW with decoupled weight decay (Loshchilov and Hutter, 2019)."""
 
     kind: Literal["adam", "adamw"]
+    """Plain Adam, or AdamW with decoupled weight decay."""
+
     beta_1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Decay of the first moment."""
+
     beta_2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Decay of the second moment."""
 
 
 class RmsProp(_Optimizer):
@@ -116,7 +165,10 @@ class RmsProp(_Optimizer):
 
     kind: Literal["rmsprop"] = "rmsprop"
     rho: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Decay of the moving average of squared gradients."""
+
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the last update that is added to the next."""
 
 
 class Adagrad(_Optimizer):
@@ -124,6 +176,7 @@ class Adagrad(_Optimizer):
 
     kind: Literal["adagrad"] = "adagrad"
     initial_accumulator_value: Annotated[float, Field(ge=0)] = 0.1
+    """Initial value of the sums of squared gradients."""
 
 
 class Lion(_Optimizer):
@@ -131,7 +184,10 @@ class Lion(_Optimizer):
 
     kind: Literal["lion"] = "lion"
     beta_1: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    """Weight of the moving average in the direction of an update."""
+
     beta_2: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    """Decay of the moving average of gradients."""
 
 
 Optimizer = Annotated[Sgd | Adam | RmsProp | Adagrad | Lion, Field(discriminator="kind")]
@@ -141,41 +197,101 @@ class EarlyStopping(Settings):
     """Training ends when `best_by` has not improved by more than `minimum_improvement` for `patience_epochs`."""
 
     patience_epochs: Annotated[int, Field(ge=1, le=100_000)]
+    """Number of epochs without an improvement after which training ends."""
+
     minimum_improvement: Annotated[float, Field(ge=0)] = 0.0
+    """Smallest change of `best_by` that counts as an improvement."""
 
 
 class Checkpoints(Settings):
-    """When the training state is written: after each epoch, and every `every_steps` steps too where it is given.
-
-    The last ones, the one of the best epoch and, where it is asked for, one of every so many hours are kept.
-    """
+    """When the training state is written, and which checkpoints are kept."""
 
     every_steps: Annotated[int, Field(ge=1)] | None = None
+    """Also write a checkpoint after so many steps of an epoch. `null` for the end of each epoch only."""
+
     keep_last: Annotated[int, Field(ge=2, le=1000)] = 5  # the newest may be damaged: there is always one more
+    """Number of the newest checkpoints that are kept. That of the best epoch is kept too."""
+
     keep_every_hours: Annotated[float, Field(gt=0, le=10_000)] | None = None
+    """Also keep the first checkpoint of every so many hours of training. Time between two attempts does not count."""
 
 
 class Training(Settings):
     """The model and how it is trained: everything that decides the weights besides the data."""
 
     model: Model
+    """The layers or the architecture."""
+
     optimizer: Optimizer
+    """The optimizer; its `kind` decides the keys."""
+
     global_batch_size: Annotated[int, Field(ge=1, le=1_048_576)]
+    """Largest number of examples per step over all workers, at least twice their number. An epoch's examples are
+    divided evenly over the fewest steps, so batches differ by at most one.
+    """
+
     epochs: Annotated[int, Field(ge=1, le=100_000)]
+    """Largest number of passes over the training examples. The best epoch by `best_by` is published."""
+
     steps_per_epoch: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Number of steps that count as an epoch, after which metrics are logged and a checkpoint is written. `null` for
+    one pass over the examples.
+    """
+
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Seed of the initial weights, of dropout and of the order of examples."""
+
     best_by: str = "validation_loss"
+    """The metric that chooses the best epoch: `loss`, `accuracy` (category and next tokens), `perplexity` (next
+    tokens), `root_mean_squared_error`, `mean_absolute_error` (number), each also with `validation_` in front.
+    `generator_loss` and `discriminator_loss` are only logged. `last` publishes the last epoch, which generated images
+    need.
+    """
+
     early_stopping: EarlyStopping | None = None
+    """Ends training when `best_by` no longer improves."""
+
     class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(ge=0)]] | None = None
+    """Weight of each class in the training loss; a class that is not named has weight 1. `balanced` gives all classes
+    the same total weight.
+    """
+
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of each label that is spread over all classes, in training and validation loss. With generated images, it
+    is subtracted from the label 1 of real ones.
+    """
+
     window_examples: Annotated[int, Field(ge=16)] | None = None
+    """Number of examples that are shuffled together; `null` for all, which must fit into memory. A worker needs memory
+    for about two windows.
+    """
+
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    """Type that the layers compute in; weights and the output are float32."""
+
     jit_compile: bool = False
+    """Whether to compile the step with XLA."""
+
     gradient_compression: Literal["none", "bfloat16"] = "none"
+    """`bfloat16` halves the network traffic of gradients between workers without GPUs. It pays where the network, and
+    not the processor, is the limit.
+    """
+
     steps_per_execution: Annotated[int, Field(ge=1, le=65_536)] = 1
+    """Number of steps that run without returning to Python; more is faster for small models."""
+
     start_from: str | None = None
+    """Initial weights: a git revision (`main`, `v1.2`), whose checkpoint of this pipeline DVC fetches, or a registered
+    model (`@champion`, `mnist@champion`). The layers must be the same.
+    """
+
     checkpoints: Checkpoints = Checkpoints()
+    """How often the training state is saved."""
+
     allow_untested_keras: bool = False
+    """Whether to train with a version of Keras that is not in `TESTED_KERAS_VERSIONS` of
+    `components/training/multiworker.py`.
+    """
 
     @model_validator(mode="after")
     def _early_stopping_has_a_figure(self) -> Self:

@@ -38,6 +38,7 @@ class Ordinal(Settings):
 
     kind: Literal["ordinal"] = "ordinal"
     categories: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """The categories in the order of their ranks; `null` for those seen in training, sorted."""
 
 
 class Impute(Settings):
@@ -45,7 +46,10 @@ class Impute(Settings):
 
     kind: Literal["impute"] = "impute"
     strategy: Literal["median", "most_frequent"]
+    """What replaces a missing value. `median` is for numbers; of equally frequent values the smallest is taken."""
+
     indicator: bool = False
+    """Whether to add a last column that is 1 where the value was missing, else 0."""
 
 
 class Polynomial(Settings):
@@ -53,6 +57,7 @@ class Polynomial(Settings):
 
     kind: Literal["polynomial"] = "polynomial"
     degree: Annotated[int, Field(ge=1, le=50)]
+    """Number of columns: the polynomials of degree 1, 2 and so on."""
 
 
 class Vocabulary(Settings):
@@ -60,6 +65,7 @@ class Vocabulary(Settings):
 
     kind: Literal["vocabulary"] = "vocabulary"
     size: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    """Largest number of known tokens."""
 
 
 BackboneName = Literal[
@@ -82,19 +88,30 @@ BackboneName = Literal[
 
 
 class BackboneFeatures(Settings):
-    """Which of a network's values are the features: of some layers, by Keras's names, or of the last one; pooled.
-
-    `alpha` is a MobileNet's width. With `mirrored`, they are the mean of the image's own and its mirror image's. A
-    training image has `augmented_copies` more features, of itself as `augment` changes it, each copy in its own way.
-    """
+    """Which outputs of a network are the features of an image."""
 
     name: BackboneName
+    """Name of the network in [Keras](https://keras.io/api/applications/)."""
+
     alpha: Annotated[float, Field(gt=0, le=4)] = 1.0
+    """Factor of the number of filters, for a MobileNet only."""
+
     layers: tuple[str, ...] = ()
+    """Layers whose outputs are features, by Keras's names; without any, the last layer."""
+
     pooling: Annotated[tuple[Literal["average", "max", "flatten"], ...], Field(min_length=1)] = ("average",)
+    """How the positions of a layer are reduced: by average, maximum, or not at all (`flatten`). Several are joined."""
+
     mirrored: bool = False
+    """Whether features are the mean over the image and its mirror image, which takes twice the time."""
+
     augmented_copies: Annotated[int, Field(ge=0, le=100)] = 0
+    """Number of additional feature vectors of each training image, of copies changed by `augment`. Each step draws one
+    of them or the image's own; each copy takes the time of one more image.
+    """
+
     augment: Augment | None = None
+    """How copies are changed, as in `train.model.augment`; pixels are clipped to the range of the image."""
 
     @property
     def smallest_input(self) -> int:
@@ -115,13 +132,14 @@ class BackboneFeatures(Settings):
 
 
 class Backbone(BackboneFeatures):
-    """What a network sees in an image that was trained on ImageNet and is left as it is; nothing is fitted.
+    """Features of an image by a network that was trained on ImageNet and is not trained further; nothing is fitted.
 
-    `weights` is an HDF5 file of Keras without the network's top. The network scales pixels as it was trained with.
+    The network scales pixels as it was trained with.
     """
 
     kind: Literal["backbone"] = "backbone"
     weights: SourceFile
+    """Keras's HDF5 file without the top: a file as in a source, or `$HEADRACE_MIRROR/weights/<name>`."""
 
     @model_validator(mode="after")
     def _weights_are_hdf5(self) -> Self:

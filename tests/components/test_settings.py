@@ -1,5 +1,8 @@
 """Settings are strict: a value is of its type or refused, never made into it."""
 
+import importlib
+import py_compile
+import zipfile
 from datetime import date
 from typing import Annotated, Any, Literal
 
@@ -72,3 +75,70 @@ def test_every_scalar_of_params_yaml_is_strict():
     found = scalars(Pipeline.__pydantic_core_schema__)
     assert len(found) > 100
     assert [schema for schema in found if not schema.get("strict")] == []
+
+
+DESCRIBED = '''
+from headrace.components.settings import Settings
+
+class First(Settings):
+    """A class."""
+
+    kind: str = "first"
+    rate: float
+    """The first rate.
+
+    More of it."""
+    other: int = 1
+    "The other."
+
+class Second(First):
+    rate: float = 0.5
+    other: int = 2
+    """Another."""
+
+    def method(self):
+        seed: int = 1
+        """No field either."""
+'''
+
+
+@pytest.fixture
+def imported(tmp_path, monkeypatch, request):
+    """The module of DESCRIBED, under a name that no other test uses, from below tmp_path."""
+
+    def load(name: str, *, place: str = ""):
+        monkeypatch.syspath_prepend(str(tmp_path / place))
+        request.addfinalizer(importlib.invalidate_caches)
+        return importlib.import_module(name)
+
+    return load
+
+
+def descriptions(model: type[Settings]) -> dict[str, str | None]:
+    return {key: one.get("description") for key, one in model.model_json_schema()["properties"].items()}
+
+
+FIRST = {"kind": None, "rate": "The first rate.\n\nMore of it.", "other": "The other."}
+
+
+def test_a_docstring_below_a_field_describes_it_also_in_subclasses(tmp_path, imported):
+    (tmp_path / "described_by_source.py").write_text(DESCRIBED)
+    module = imported("described_by_source")
+    assert descriptions(module.First) == FIRST
+    assert descriptions(module.Second) == {**FIRST, "other": "Another."}
+
+
+def test_docstrings_are_read_from_a_zip_file(tmp_path, imported):
+    with zipfile.ZipFile(tmp_path / "code.zip", "w") as archive:
+        archive.writestr("described_by_zip.py", DESCRIBED)
+    assert descriptions(imported("described_by_zip", place="code.zip").First) == FIRST
+
+
+def test_without_sources_there_are_no_descriptions_and_all_else_works(tmp_path, imported):
+    source = tmp_path / "source.py"
+    source.write_text(DESCRIBED)
+    py_compile.compile(str(source), str(tmp_path / "described_by_nothing.pyc"), doraise=True)
+    source.unlink()
+    module = imported("described_by_nothing")
+    assert module.Second().rate == 0.5
+    assert descriptions(module.First) == {"kind": None, "rate": None, "other": None}
