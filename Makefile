@@ -11,7 +11,7 @@ FUZZ_SECONDS ?= 300
 
 help: ## Show these lines
 	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' Makefile | while IFS=$$'\t' read -r target text; do \
-		printf 'make %-10s  %s\n' "$$target" "$$text"; done
+		printf 'make %-11s  %s\n' "$$target" "$$text"; done
 
 setup: ## Make .venv hold what requirements.lock says (a moment if it does already)
 	@infra/setup
@@ -63,8 +63,9 @@ clean: ## Remove .venv and all caches; data, models, reports and MLflow's store 
 	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dvc_plots
 	@find components pipelines dags infra tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
-pages: setup ## Write docs/api.md from the code
+pages: setup ## Write docs/api.md and the tables of docs/params.md from the code
 	@$(BIN)/python -m infra.api_page
+	@$(BIN)/python -m infra.params_page
 
 licences: setup ## Write docs/licences.md from the packages that are installed
 	@$(BIN)/python -m infra.licences
