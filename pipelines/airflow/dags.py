@@ -53,7 +53,7 @@ def project_dags(root: Path) -> list[DAG]:
 
 def stages_dag(pipeline: Pipeline, graph: StageGraph, root: Path) -> DAG:
     """`headrace_PIPELINE`: a task for each stage, with the edges of dvc.yaml."""
-    with DAG(dag_id=f"headrace_{pipeline.name}", doc_md=_STAGES, **dag_settings(pipeline, root)) as dag:
+    with DAG(dag_id=f"headrace_{pipeline.name}", doc_md=_STAGES, **dag_settings(pipeline)) as dag:
         tasks = {
             stage: stage_task(
                 stage,
@@ -72,7 +72,7 @@ def stages_dag(pipeline: Pipeline, graph: StageGraph, root: Path) -> DAG:
 
 def prediction_dag(pipeline: Pipeline, prediction: Prediction, root: Path) -> DAG:
     """`headrace_PIPELINE_predict`, for a pipeline with a section `schedule.predict`."""
-    settings = {**dag_settings(pipeline, root), "schedule": any_of(pipeline.name, prediction.after), "params": {}}
+    settings = {**dag_settings(pipeline), "schedule": any_of(pipeline.name, prediction.after), "params": {}}
     with DAG(dag_id=f"headrace_{pipeline.name}_predict", doc_md=_PREDICTIONS, **settings) as dag:
         output = f"{prediction.output}/{{{{ run_id | replace(':', '') }}}}.parquet"
         command = ["predict", pipeline.name, "--input", prediction.input, "--output", output]

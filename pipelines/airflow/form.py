@@ -5,10 +5,8 @@ A field's name is its place in the section, such as `train.optimizer.learning_ra
 those of the settings classes, its default is what params.yaml says.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from airflow.sdk import Param
@@ -18,17 +16,14 @@ from headrace.components.errors import ParamsError
 from headrace.pipelines.mistakes import nearest
 from headrace.pipelines.overridable import SECTIONS, Leaf, closed, is_open, require_open
 from headrace.pipelines.params import Pipeline
+from headrace.pipelines.reference import Schema, definitions, values
 from headrace.pipelines.storage.edit_params import with_values
 
 OVERRIDES = "overrides"
 
 _NUMBERS = ("integer", "number", "boolean")
+_NOT_LIMITS = ("default", "title", "description")
 _OTHER_PLACES = 'Other places of these sections, such as {"train.optimizer.kind": "sgd"}.'
-_HEADING = re.compile(r"^##.*\(`(\w+)`\)$", re.MULTILINE)
-_ROW = re.compile(r"^\| `(\w+)` \| (.+?) \| .+? \| (.+?) \|$", re.MULTILINE)
-
-Schema = dict[str, Any]
-Meanings = Mapping[tuple[str, str], str]
 
 
 class _Field(NamedTuple):
@@ -41,25 +36,21 @@ class _Field(NamedTuple):
     key: str
 
 
-def run_params(pipeline: Pipeline, meanings: Meanings | None = None) -> dict[str, Param]:
+def run_params(pipeline: Pipeline) -> dict[str, Param]:
     """Return the fields of the form: each number, switch and choice, by section, and `overrides` for the rest."""
     params = {}
     for field in _fields(pipeline):
-        summary = (field.owner.__doc__ or "").partition("\n")[0]
-        description = (meanings or {}).get((field.owner.__name__, field.key), summary)
         section = field.place.partition(".")[0]
-        params[field.place] = Param(field.value, description_md=description, section=section, **field.schema)
+        params[field.place] = Param(field.value, description_md=_description(field), section=section, **field.schema)
     params[OVERRIDES] = Param({}, description_md=_OTHER_PLACES, section=OVERRIDES, type="object")
     return params
 
 
-def read_meanings(page: Path) -> Meanings:
-    """Return what docs/params.md says of each key, by settings class and key; nothing if there is no such page."""
-    if not page.is_file():
-        return {}
-    _, *parts = _HEADING.split(page.read_text(encoding="utf-8"))
-    rows = [(owner, row) for owner, text in zip(parts[::2], parts[1::2], strict=True) for row in _ROW.findall(text)]
-    return {(owner, key): f"{meaning} ({values})" for owner, (key, values, meaning) in rows}
+def _description(field: _Field) -> str:
+    """What the key means and may be; what its class is for, where an installation has no sources to read that from."""
+    schema = _properties(field.owner)[field.key]
+    meaning = schema.get("description") or (field.owner.__doc__ or "").partition("\n")[0]
+    return f"{meaning} ({values(schema)})"
 
 
 def overrides_of(pipeline: Pipeline, params: Mapping[str, Any], conf: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,9 +79,10 @@ def _is_in(place: str, sections: Sequence[str]) -> bool:
 
 def _fields(pipeline: Pipeline) -> Iterator[_Field]:
     """Every number, switch and choice that a run may change, in the order of the classes."""
-    for field in _below(pipeline, {}, _Field("", None, {}, Pipeline, "")):
-        if is_open(Leaf(field.place, field.value, field.owner, field.key)):
-            yield field
+    for key, (name, _) in _sections().items():
+        for field in _below(getattr(pipeline, name), {}, _Field(key, None, {}, Pipeline, key)):
+            if is_open(Leaf(field.place, field.value, field.owner, field.key)):
+                yield field
 
 
 def _below(value: Any, schema: Schema, at: _Field) -> Iterator[_Field]:
@@ -100,7 +92,7 @@ def _below(value: Any, schema: Schema, at: _Field) -> Iterator[_Field]:
         for name, field in owner.model_fields.items():
             key = field.alias or name
             below = at._replace(place=f"{prefix}{key}", owner=owner, key=key)
-            yield from _below(getattr(value, name), _properties()[owner.__name__][key], below)
+            yield from _below(getattr(value, name), _properties(owner)[key], below)
     elif isinstance(value, dict | tuple):
         items = value.items() if isinstance(value, dict) else enumerate(value)
         for part, item in items:
@@ -110,11 +102,22 @@ def _below(value: Any, schema: Schema, at: _Field) -> Iterator[_Field]:
         yield at._replace(value=value, schema=choice)
 
 
+def _sections() -> dict[str, tuple[str, Any]]:
+    """Of each section that a run may change, the attribute of Pipeline and its class."""
+    fields = {field.alias or name: (name, field.annotation) for name, field in Pipeline.model_fields.items()}
+    return {key: field for key, field in fields.items() if key in SECTIONS}
+
+
+def _properties(owner: type[BaseModel]) -> dict[str, Schema]:
+    """The JSON schema of each key of a settings class."""
+    properties: dict[str, Schema] = _definitions()[owner.__name__]["properties"]
+    return properties
+
+
 @cache
-def _properties() -> dict[str, Schema]:
-    """The JSON schema of each key, by settings class. Made once, because it takes 20 ms."""
-    whole = Pipeline.model_json_schema()
-    return {name: one.get("properties", {}) for name, one in {**whole["$defs"], Pipeline.__name__: whole}.items()}
+def _definitions() -> dict[str, Schema]:
+    """Made once, because it takes a tenth of a second; that of the other sections would take as long again."""
+    return definitions(*(model for _, model in _sections().values()))
 
 
 def _item(schema: Schema) -> Schema:
@@ -134,7 +137,7 @@ def _choice(schema: Schema) -> Schema | None:
         if len(choices) > 1:
             return {"type": kind, "enum": choices}
         if one.get("type") in _NUMBERS:
-            return {**{key: limit for key, limit in one.items() if key not in ("default", "title")}, "type": kind}
+            return {**{key: limit for key, limit in one.items() if key not in _NOT_LIMITS}, "type": kind}
     return None
 
 

@@ -10,7 +10,7 @@ from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
 from headrace.pipelines.airflow.causes import RetryByCause
-from headrace.pipelines.airflow.form import read_meanings, run_params
+from headrace.pipelines.airflow.form import run_params
 from headrace.pipelines.airflow.notify import dag_callbacks, remember_failure
 from headrace.pipelines.params import Pipeline, list_pipelines, load_pipeline
 from headrace.pipelines.paths import ProjectPaths
@@ -27,7 +27,7 @@ def pipelines_with_graphs(root: Path) -> Iterator[tuple[Pipeline, StageGraph]]:
         yield load_pipeline(project.params, name), stage_graph(project.dvc, name)
 
 
-def dag_settings(pipeline: Pipeline, root: Path) -> dict[str, Any]:
+def dag_settings(pipeline: Pipeline) -> dict[str, Any]:
     """Return how a pipeline's DAG runs, as keyword arguments of `DAG`: the section `schedule`, and the trigger form."""
     schedule = pipeline.schedule
     return {
@@ -37,7 +37,7 @@ def dag_settings(pipeline: Pipeline, root: Path) -> dict[str, Any]:
         "start_date": schedule.start,
         "catchup": schedule.catchup,
         "max_active_runs": schedule.max_active_runs,
-        "params": run_params(pipeline, read_meanings(root / "docs" / "params.md")),
+        "params": run_params(pipeline),
         "tags": ["headrace", *schedule.tags],
         "default_args": {
             "owner": schedule.owner,

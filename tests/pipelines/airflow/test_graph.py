@@ -24,7 +24,7 @@ def test_a_schedule_keeps_its_time_of_day_where_the_clock_is_changed(repository)
 
     schedule = Schedule(cron="0 4 * * *", timezone="Europe/Berlin", start_date="2026-03-28", catchup=True)
     pipeline = load_pipeline(repository / "params.yaml", "digits").model_copy(update={"schedule": schedule})
-    settings = dag_settings(pipeline, repository)
+    settings = dag_settings(pipeline)
     timetable = coerce_to_core_timetable(settings["schedule"])
     between = TimeRestriction(instance(settings["start_date"]), None, catchup=True)
     starts, last = [], None
