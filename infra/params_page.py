@@ -14,7 +14,7 @@ from headrace.pipelines.reference import Schema, definitions, values
 
 PAGE = Path("docs/params.md")
 DEFINITIONS = definitions(Pipeline, Classifier)
-HEADING = re.compile(r"^#+ .*\(`(\w+)`\)$\n", re.MULTILINE)
+HEADING = re.compile(r"^#+ .*\(`(\w+)`\)\n", re.MULTILINE)
 
 _TABLE = re.compile(r"^(?:\|.*\n)+", re.MULTILINE)
 _HEAD = "| key | values | default | meaning |\n|---|---|---|---|\n"

@@ -103,7 +103,7 @@ def _below(value: Any, schema: Schema, at: _Field) -> Iterator[_Field]:
 
 
 def _sections() -> dict[str, tuple[str, Any]]:
-    """Of each section that a run may change, the attribute of Pipeline and its class."""
+    """Attribute of Pipeline and class of each section that a run may change."""
     fields = {field.alias or name: (name, field.annotation) for name, field in Pipeline.model_fields.items()}
     return {key: field for key, field in fields.items() if key in SECTIONS}
 
@@ -116,7 +116,7 @@ def _properties(owner: type[BaseModel]) -> dict[str, Schema]:
 
 @cache
 def _definitions() -> dict[str, Schema]:
-    """Made once, because it takes a tenth of a second; that of the other sections would take as long again."""
+    """JSON schema of these sections, made once, because it takes a tenth of a second."""
     return definitions(*(model for _, model in _sections().values()))
 
 
