@@ -1,4 +1,4 @@
-"""Writes the tables of docs/params.md from the settings classes: `make params-page`.
+"""Writes the tables of docs/params.md from the settings classes: `make pages`.
 
 A heading that ends with the name of a class, as in (`Split`), has the table of its keys below it. All else on the page
 is written by hand and stays.

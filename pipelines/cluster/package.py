@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
-import headrace
 from headrace.components.errors import ParamsError, ServiceError
 from headrace.pipelines.storage.commands import git
 
@@ -58,9 +57,9 @@ def package_digest(archive: bytes) -> str:
 
 def headrace_code() -> dict[str, bytes]:
     """Headrace's own files by their path below a folder of PYTHONPATH."""
-    top = Path(headrace.__file__).parent
+    top = Path(__file__).parents[2]  # headrace/: in its repository, two rooms in it are links
     found = {}
-    for folder, folders, names in os.walk(top, followlinks=True):  # in its repository, two rooms are links
+    for folder, folders, names in os.walk(top, followlinks=True):
         folders[:] = [name for name in folders if name != "__pycache__"]
         for file in (Path(folder) / name for name in names if not name.endswith(".pyc")):
             found[file.relative_to(top.parent).as_posix()] = file.read_bytes()

@@ -47,7 +47,7 @@ def test_every_class_has_one_section_and_no_other_has(page):
 
 
 def test_tables_are_those_that_the_settings_classes_give(page):
-    assert page == with_tables(page), "make params-page"
+    assert page == with_tables(page), "make pages"
 
 
 def test_a_section_without_a_table_gets_one_and_text_stays():

@@ -119,7 +119,8 @@ def test_a_read_only_file_system_is_known(tmp_path, read_only):
     ],
 )
 def test_limits_under_which_tensorflow_or_ray_would_hang_are_refused_first(limit, value, check, said):
-    code = f"from headrace.pipelines.storage.host import {check}\ntry: {check}(); print('enough')\nexcept Exception as e: print(e)"
+    code = f"try: {check}(); print('enough')\nexcept Exception as e: print(e)"
+    code = f"from headrace.pipelines.storage.host import {check}\n{code}"
     ended = subprocess.run(
         [sys.executable, "-c", code],
         preexec_fn=lambda: resource.setrlimit(limit, (value, value)),
