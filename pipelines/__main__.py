@@ -18,12 +18,12 @@ from headrace.pipelines.commands.arguments import CheckpointOption, EngineOption
 from headrace.pipelines.commands.engine import open_map
 from headrace.pipelines.commands.init import Example
 from headrace.pipelines.commands.models_group import models
-from headrace.pipelines.commands.quiet import import_tensorflow
 from headrace.pipelines.commands.runs_group import runs
 from headrace.pipelines.commands.store_group import store
+from headrace.pipelines.commands.tensorflow_import import import_tensorflow
 from headrace.pipelines.params import with_workers
 from headrace.pipelines.paths import ProjectPaths, project_root
-from headrace.pipelines.storage.host import host_problem, is_out_of_memory
+from headrace.pipelines.storage.host_problems import host_problem, is_out_of_memory
 from headrace.pipelines.storage.lock import locked
 from headrace.pipelines.storage.private import make_private
 from headrace.pipelines.storage.processes import signals_as_errors
@@ -143,7 +143,7 @@ def new(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the section.")] = False,
 ) -> None:
     """Look at a data set, say what it seems to be, and add a pipeline for it to params.yaml."""
-    from headrace.pipelines.commands.look import Data
+    from headrace.pipelines.commands.inspect_data import Data
     from headrace.pipelines.commands.new import new as command
 
     command(ProjectPaths(project_root()), name, Data(csv, tuple(target or ()), images, idx, text), dry_run=dry_run)

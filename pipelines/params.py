@@ -26,13 +26,13 @@ from headrace.components.models.classifier_settings import Classifier
 from headrace.components.models.shapes import Shape, check_input, check_text
 from headrace.components.settings import Settings
 from headrace.components.sources.settings import Source, TextSource
-from headrace.components.training.figures import figure_names
+from headrace.components.training.metric_names import figure_names
 from headrace.components.training.settings import Training
-from headrace.components.transforms.check import check
+from headrace.components.transforms.chain_check import check
 from headrace.components.transforms.settings import Backbone, LabelTransform, Transform
-from headrace.pipelines.consistency import check_generated, check_training
-from headrace.pipelines.mistakes import explain, nearest, shown
+from headrace.pipelines.params_errors import explain, nearest, shown
 from headrace.pipelines.schedule import Schedule
+from headrace.pipelines.section_checks import check_generated, check_training
 from headrace.pipelines.yaml_dialect import read_text, read_yaml
 
 Checked = TypeVar("Checked", bound=Settings)

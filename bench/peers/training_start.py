@@ -24,7 +24,7 @@ def ours(folder: Path) -> None:
     import polars as pl
 
     from headrace.components.examples.settings import NumberFeature, NumberLabel
-    from headrace.components.transforms.fitted import FittedFeature, FittedTable
+    from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
     from headrace.pipelines.cluster.connect import ray_session
     from headrace.pipelines.cluster.fit import fit
     from headrace.pipelines.cluster.job import TrainJob

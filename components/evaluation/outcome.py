@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from headrace.components.errors import TrainingError
-from headrace.components.evaluation import figures
+from headrace.components.evaluation import plots
 from headrace.components.evaluation.gate import metric_prefixes
 from headrace.components.evaluation.metrics import (
     ClassScore,
@@ -54,7 +54,7 @@ def category_outcome(
     """
     check_finite(probabilities)
     matrix = confusion_matrix(labels, probabilities.argmax(axis=1), num_classes=len(label.classes))
-    drawn = {"confusion_matrix": figures.confusion(matrix, classes=label.classes)}
+    drawn = {"confusion_matrix": plots.confusion(matrix, classes=label.classes)}
     if len(label.classes) == 2 and len(np.unique(labels)) == 2:
         drawn |= _curves(labels, probabilities[:, 1], positive=label.classes[1])
     return Outcome(
@@ -75,8 +75,8 @@ def number_outcome(labels: np.ndarray, predictions: np.ndarray, *, label: Number
     return Outcome(
         metrics=number_metrics(labels, predictions),
         figures={
-            "predicted_against_true": figures.predicted_against_true(labels, predictions, unit=label.unit),
-            "residuals": figures.residuals(labels, predictions, unit=label.unit),
+            "predicted_against_true": plots.predicted_against_true(labels, predictions, unit=label.unit),
+            "residuals": plots.residuals(labels, predictions, unit=label.unit),
         },
         worst=_largest_errors(labels, predictions, unit=label.unit, number=worst_examples),
     )
@@ -94,8 +94,8 @@ def numbers_outcome(
     for place, (name, (column, target)) in enumerate(zip(metric_prefixes(label), label.targets.items(), strict=True)):
         unit = f"{column} {target.unit}".rstrip()
         pair = labels[:, place], predictions[:, place]
-        drawn[f"predicted_against_true_{name}"] = figures.predicted_against_true(*pair, unit=unit)
-        drawn[f"residuals_{name}"] = figures.residuals(*pair, unit=unit)
+        drawn[f"predicted_against_true_{name}"] = plots.predicted_against_true(*pair, unit=unit)
+        drawn[f"residuals_{name}"] = plots.residuals(*pair, unit=unit)
     return Outcome(
         metrics=numbers_metrics(labels, predictions, label=label),
         figures=drawn,
@@ -115,8 +115,8 @@ def check_finite(predictions: np.ndarray) -> None:
 def _curves(labels: np.ndarray, scores: np.ndarray, *, positive: str) -> dict[str, Figure]:
     precision_recall = precision_recall_curve(labels, scores)
     return {
-        "roc": figures.roc(roc_curve(labels, scores), positive=positive),
-        "precision_recall": figures.precision_recall(
+        "roc": plots.roc(roc_curve(labels, scores), positive=positive),
+        "precision_recall": plots.precision_recall(
             precision_recall, positive=positive, positive_fraction=float(labels.mean())
         ),
     }

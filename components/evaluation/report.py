@@ -10,10 +10,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from matplotlib.figure import Figure
 
 from headrace.components.evaluation.drift import Drift
-from headrace.components.evaluation.figures import svg
 from headrace.components.evaluation.outcome import Outcome
+from headrace.components.evaluation.plots import svg
 from headrace.components.evaluation.profile import ColumnProfile
-from headrace.components.evaluation.worst import DrawnExample, WorstExample, data_uri
+from headrace.components.evaluation.worst_examples import DrawnExample, WorstExample, data_uri
 from headrace.components.examples.settings import CategoryLabel, Label, NumberLabel
 
 _TABLE_CLASSES = 20  # a larger confusion matrix is shown as a figure, and its largest cells as a list

@@ -8,7 +8,6 @@ import polars as pl
 
 from headrace.components.errors import DataError
 from headrace.components.examples.derive import with_derived
-from headrace.components.examples.moments import MICROSECONDS_A_DAY, parse_time, written
 from headrace.components.examples.numbers import as_number, plain
 from headrace.components.examples.settings import (
     CategoryFeature,
@@ -19,7 +18,8 @@ from headrace.components.examples.settings import (
     TextFeature,
     read_from,
 )
-from headrace.components.sources.part import RawPart, printable
+from headrace.components.examples.times import MICROSECONDS_A_DAY, parse_time, written
+from headrace.components.sources.raw_part import RawPart, printable
 
 _FAILURES_SHOWN = 5
 

@@ -10,14 +10,14 @@ from headrace.components.errors import DataError
 from headrace.components.examples.number_format import NumberFormat
 from headrace.components.examples.settings import ADDED_COLUMNS, ExampleSchema
 from headrace.components.examples.validation import check_part
-from headrace.components.guess.doubts import ambiguous, few, rejected_rows, totals_among, unusable
-from headrace.components.guess.found import Finding, Guess, Section
+from headrace.components.guess.findings import Finding, Guess, Section
+from headrace.components.guess.guess_warnings import ambiguous, few, rejected_rows, totals_among, unusable
 from headrace.components.guess.missing import missing_words, without
-from headrace.components.guess.prose import TEXT, with_text
+from headrace.components.guess.text_column import TEXT, with_text
 from headrace.components.guess.texts import as_numbers
-from headrace.components.guess.totals import find_totals, is_sum
-from headrace.components.guess.written import Written, how_written, in_plain_notation, number_formats
-from headrace.components.sources.part import RawPart
+from headrace.components.guess.total_rows import find_totals, is_sum
+from headrace.components.guess.value_formats import Written, how_written, in_plain_notation, number_formats
+from headrace.components.sources.raw_part import RawPart
 
 LEAST_ROWS = 10  # with fewer, no split has any
 _SMALL_TABLE = 10_000  # rows: so few are looked at once more, for a split that suits them

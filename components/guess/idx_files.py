@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.components.errors import DataError
-from headrace.components.guess.found import Finding, Guess
+from headrace.components.guess.findings import Finding, Guess
 from headrace.components.sources.idx import read_idx, read_idx_shape
 from headrace.components.sources.settings import GivenSplit
 

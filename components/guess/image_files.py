@@ -9,7 +9,7 @@ from PIL import Image
 from PIL.ExifTags import Base
 
 from headrace.components.errors import DataError
-from headrace.components.guess.found import Finding, Guess, Section
+from headrace.components.guess.findings import Finding, Guess, Section
 from headrace.components.sources.file import is_image
 
 MOST_IMAGES = 1000  # are looked at

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 import polars as pl
 
 from headrace.components.guess.texts import date_formats
-from headrace.components.guess.written import number_formats
+from headrace.components.guess.value_formats import number_formats
 
 # What stands for a missing value in a column of numbers or dates, after strip and casefold.
 _MISSING = frozenset(["", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "missing", "unknown", "?", "-", "--", "."])

@@ -7,11 +7,11 @@ from pathlib import Path
 import polars as pl
 
 from headrace.components.errors import DataError
-from headrace.components.guess.found import Finding
+from headrace.components.guess.findings import Finding
 from headrace.components.sources.compressed import open_plain
 from headrace.components.sources.delimited import delimited_blocks, read_delimited_block, read_layout
-from headrace.components.sources.part import RowError
-from headrace.components.sources.rows import read_header
+from headrace.components.sources.raw_part import RowError
+from headrace.components.sources.row_blocks import read_header
 
 MOST_BYTES = 1 << 26
 _SEPARATORS = (",", ";", "\t", "|")

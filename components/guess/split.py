@@ -7,9 +7,9 @@ from headrace.components.examples.split_settings import Split
 from headrace.components.examples.splits import assign_split
 from headrace.components.examples.table import example_table
 from headrace.components.examples.validation import check_part
-from headrace.components.guess.doubts import FEW_ROWS
-from headrace.components.guess.found import Guess, Section
-from headrace.components.sources.part import RawPart
+from headrace.components.guess.findings import Guess, Section
+from headrace.components.guess.guess_warnings import FEW_ROWS
+from headrace.components.sources.raw_part import RawPart
 
 SEED = 1
 _SEEDS = range(SEED, SEED + 1000)  # of 20 rows nearly one seed in two will do

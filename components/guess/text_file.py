@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from headrace.components.errors import DataError
-from headrace.components.guess.found import Finding, Guess
+from headrace.components.guess.findings import Finding, Guess
 from headrace.components.sources.compressed import open_plain
 
 MOST_BYTES = 1 << 26

@@ -2,8 +2,8 @@
 
 import math
 
-from headrace.components.guess.doubts import FEW_ROWS
-from headrace.components.guess.found import Guess, Section
+from headrace.components.guess.findings import Guess, Section
+from headrace.components.guess.guess_warnings import FEW_ROWS
 from headrace.components.guess.split import SEED, guess_split
 
 _STEPS = 2000  # of a training: enough to see whether there is something to learn

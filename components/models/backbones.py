@@ -11,7 +11,7 @@ import keras
 
 from headrace.components.errors import DataError
 from headrace.components.examples.settings import ImageFeature
-from headrace.components.transforms.fitted import FittedBackbone
+from headrace.components.transforms.fitted_transforms import FittedBackbone
 from headrace.components.transforms.settings import Backbone, BackboneFeatures, BackboneName
 
 _NETWORKS: dict[BackboneName, Callable[..., keras.Model]] = {

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from headrace.components.errors import DataError
 from headrace.components.examples.mixing import mix
-from headrace.components.transforms.fitted import FIRST, PADDING
+from headrace.components.transforms.fitted_transforms import FIRST, PADDING
 from headrace.components.transforms.tokens import Unit, token_ids, tokens_of
 
 _SMALLEST_PROBABILITY = 1e-7  # as in Keras: a certain mistake costs 16.1 nats, not infinity

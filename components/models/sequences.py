@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from headrace.components.models.settings import Embedding, OneHotTokens, Recurrent
-from headrace.components.transforms.fitted import PADDING
+from headrace.components.transforms.fitted_transforms import PADDING
 
 _CELLS = {"rnn": keras.layers.SimpleRNN, "lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
 

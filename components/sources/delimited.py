@@ -14,8 +14,8 @@ import pyarrow.csv as arrow_csv
 
 from headrace.components.errors import DataError
 from headrace.components.sources.compressed import open_plain
-from headrace.components.sources.part import RawPart, RowError, require_columns
-from headrace.components.sources.rows import RowBlock, cut_rows, read_header, require_closed_quotes
+from headrace.components.sources.raw_part import RawPart, RowError, require_columns
+from headrace.components.sources.row_blocks import RowBlock, cut_rows, read_header, require_closed_quotes
 from headrace.components.sources.settings import DelimitedPart, GivenSplit
 
 _CONTENT = re.compile(rb"[^\r\n]")

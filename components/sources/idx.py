@@ -15,7 +15,7 @@ import polars as pl
 from headrace.components.errors import DataError
 from headrace.components.examples.settings import ImageFeature
 from headrace.components.sources.compressed import open_plain
-from headrace.components.sources.part import RawPart
+from headrace.components.sources.raw_part import RawPart
 from headrace.components.sources.settings import GivenSplit
 
 _UNSIGNED_BYTE = 0x08

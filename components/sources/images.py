@@ -15,8 +15,8 @@ from headrace.components.sources.decoding import ImageError, decode_image, keep_
 from headrace.components.sources.delimited import read_delimited_file
 from headrace.components.sources.file import IMAGE_SUFFIXES
 from headrace.components.sources.other_files import OtherFiles, worth_a_word
-from headrace.components.sources.part import RawPart, image_and_class
-from headrace.components.sources.rows import BLOCK_BYTES
+from headrace.components.sources.raw_part import RawPart, image_and_class
+from headrace.components.sources.row_blocks import BLOCK_BYTES
 from headrace.components.sources.settings import GivenSplit, LabelsFile
 
 NAME = "file"  # the column that has each image's path; a key may ask for it

@@ -16,8 +16,8 @@ import pyarrow.json as arrow_json
 
 from headrace.components.errors import DataError
 from headrace.components.sources.compressed import open_plain
-from headrace.components.sources.part import RawPart, RowError
-from headrace.components.sources.rows import BLOCK_BYTES, LONGEST_ROW_BYTES
+from headrace.components.sources.raw_part import RawPart, RowError
+from headrace.components.sources.row_blocks import BLOCK_BYTES, LONGEST_ROW_BYTES
 from headrace.components.sources.settings import GivenSplit
 
 _MARK = b"\xef\xbb\xbf"

@@ -18,7 +18,7 @@ from pyarrow import types
 
 from headrace.components.errors import DataError
 from headrace.components.examples.settings import NumberFeature, RowSchema
-from headrace.components.sources.part import RawPart, require_columns
+from headrace.components.sources.raw_part import RawPart, require_columns
 from headrace.components.sources.settings import GivenSplit
 
 _BLOCK_BYTES = 1 << 26

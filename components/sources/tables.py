@@ -11,7 +11,7 @@ from headrace.components.examples.settings import RowSchema
 from headrace.components.sources.delimited import DelimitedBlock, column_names, delimited_blocks, read_layout
 from headrace.components.sources.json_lines import JsonBlock, json_blocks, read_json_block
 from headrace.components.sources.parquet import parquet_blocks, parquet_columns
-from headrace.components.sources.part import RawPart, RowError
+from headrace.components.sources.raw_part import RawPart, RowError
 from headrace.components.sources.settings import DelimitedSource
 
 Format = Literal["delimited", "json_lines", "parquet"]

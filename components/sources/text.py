@@ -14,8 +14,8 @@ import polars as pl
 from headrace.components.errors import DataError, ParamsError
 from headrace.components.examples.settings import ExampleSchema
 from headrace.components.sources.compressed import open_plain
-from headrace.components.sources.part import RawPart
-from headrace.components.sources.rows import BLOCK_BYTES
+from headrace.components.sources.raw_part import RawPart
+from headrace.components.sources.row_blocks import BLOCK_BYTES
 from headrace.components.sources.settings import GivenSplit, TextSource
 
 COLUMNS = ("text", "file", "position", "passage")

@@ -11,19 +11,19 @@ from headrace.components.errors import DataError, TrainingError
 from headrace.components.examples.settings import Label
 from headrace.components.models.build import build_for_training, build_networks
 from headrace.components.models.settings import Gan
-from headrace.components.training import averages, checkpoints
+from headrace.components.training import checkpoints, moving_averages
 from headrace.components.training.batches import Windows
 from headrace.components.training.checkpoints import Arrays, Checkpoint
-from headrace.components.training.feeding.columns import Columns
+from headrace.components.training.feeding.disk_splits import StoredColumns
 from headrace.components.training.feeding.feed import serve_evaluation, serve_training
-from headrace.components.training.feeding.stored import StoredColumns
+from headrace.components.training.feeding.split_arrays import Columns
+from headrace.components.training.initial_weights import set_start_weights
 from headrace.components.training.multiworker import trained_by_all_workers, worker_dataset
 from headrace.components.training.observer import Observer
 from headrace.components.training.optimization.losses import build_loss, build_metrics
 from headrace.components.training.optimization.optimizers import build_optimizer
 from headrace.components.training.recorder import Recorder, snapshot
 from headrace.components.training.settings import Training
-from headrace.components.training.start import set_start_weights
 from headrace.components.training.state import TrainingState, is_finished
 from headrace.components.training.workers.dropout import GlobalBatch
 from headrace.components.training.workers.exchange import Exchange, joined
@@ -216,7 +216,7 @@ def _restore(core: keras.Model, exchange: Exchange, checkpoint: Checkpoint) -> N
     core.set_weights(checkpoint.weights)
     for variable, value in zip(core.optimizer.variables, checkpoint.optimizer, strict=True):
         variable.assign(value)
-    averages.swap(core)  # a checkpoint has them the other way round
+    moving_averages.swap(core)  # a checkpoint has them the other way round
     # Not all may have found the same checkpoint whole: better now than after an epoch.
     require_equal_weights(core, exchange, step=checkpoint.state.step)
 
@@ -237,7 +237,7 @@ def _fit(
             "validation_steps": windows.steps,
         }
     with (
-        averages.trained_weights_stay(core),
+        moving_averages.trained_weights_stay(core),
         trained_by_all_workers(
             core,
             exchange,

@@ -28,11 +28,11 @@ import tensorflow as tf
 
 from headrace.components.errors import TrainingError
 from headrace.components.training.workers import equality
+from headrace.components.training.workers.attribute_override import overridden
 from headrace.components.training.workers.collectives import strategy_overrides
 from headrace.components.training.workers.exchange import Exchange
 from headrace.components.training.workers.group import Group, metric_overrides
 from headrace.components.training.workers.normalization import moments_overrides
-from headrace.components.training.workers.override import overridden
 from headrace.components.training.workers.step import Step, compiled, optimizer_overrides, plain
 
 TESTED_KERAS_VERSIONS = ("3.15.1",)

@@ -11,17 +11,17 @@ import numpy as np
 
 from headrace.components.errors import TrainingError
 from headrace.components.models.gan import AdversarialNetworks
-from headrace.components.training import averages, checkpoints
+from headrace.components.training import checkpoints, moving_averages
 from headrace.components.training.batches import Windows
 from headrace.components.training.checkpoints import Checkpoint
+from headrace.components.training.generated_samples import write_samples
 from headrace.components.training.histograms import write_histograms
 from headrace.components.training.observer import Observer, Stopped
-from headrace.components.training.samples import write_samples
 from headrace.components.training.settings import Training
 from headrace.components.training.state import TrainingState, after_epoch, is_finished
 from headrace.components.training.workers.exchange import Exchange
 from headrace.components.training.workers.group import Group, metric_state, require_equal_weights, restore_metric_state
-from headrace.components.training.workers.meter import Meter, worker_figures
+from headrace.components.training.workers.worker_metrics import Meter, worker_figures
 
 PROGRESS_SECONDS = 5.0
 
@@ -90,11 +90,11 @@ class Recorder(keras.callbacks.Callback):
 
     def on_test_begin(self, logs: Any = None) -> None:  # noqa: ARG002
         """Validate the averages of the weights, where the optimizer keeps them."""
-        averages.swap(self.model)
+        moving_averages.swap(self.model)
 
     def on_test_end(self, logs: Any = None) -> None:  # noqa: ARG002
         """Train on, from the weights as they were."""
-        averages.swap(self.model)
+        moving_averages.swap(self.model)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Add the epoch to the state; keep the weights if they are the best so far."""
@@ -103,7 +103,7 @@ class Recorder(keras.callbacks.Callback):
         require_equal_weights(self.model, self._exchange, step=self.state.step)
         self.state = after_epoch(self.state, figures, training=self._training, steps_per_epoch=self._steps_per_epoch)
         if self.state.best_epoch == epoch + 1:
-            with averages.swapped(self.model):
+            with moving_averages.swapped(self.model):
                 self._best_weights = self.model.get_weights()
         self.model.stop_training = is_finished(self.state, training=self._training)
         compute_seconds = self.group.compute_seconds() if self.group is not None else math.nan
@@ -143,7 +143,7 @@ class Recorder(keras.callbacks.Callback):
             if not within_epoch:
                 write_histograms(self._folder, self.model, epoch=self.state.epoch)
                 if isinstance(self.model, AdversarialNetworks):
-                    with averages.swapped(self.model):
+                    with moving_averages.swapped(self.model):
                         write_samples(self._folder, self.model.core, seed=self.state.seed, epoch=self.state.epoch)
         except OSError as error:
             self._observer.on_note(f"no checkpoint of step {self.state.step}: {error}; training goes on without it")
@@ -175,7 +175,7 @@ def snapshot(
     Where the optimizer keeps averages, these are the weights, and the trained ones are among its variables: a
     checkpoint's weights are those that a model is evaluated with.
     """
-    with averages.swapped(model):
+    with moving_averages.swapped(model):
         optimizer = [np.asarray(variable.numpy()) for variable in model.optimizer.variables]
         return Checkpoint(state, model.get_weights(), best_weights, optimizer, metrics)
 

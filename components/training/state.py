@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from headrace.components.settings import Settings
-from headrace.components.training.figures import LAST, better
+from headrace.components.training.metric_names import LAST, better
 from headrace.components.training.settings import Training
 
 

@@ -10,10 +10,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tensorboard.plugins.histogram import metadata
 
-from headrace.components.models.generated import sheet, square_columns
+from headrace.components.models.generate_images import sheet, square_columns
+from headrace.components.training.first_images import COLORS
+from headrace.components.training.generated_samples import read_samples
 from headrace.components.training.histograms import histogram_file, read_histograms
-from headrace.components.training.pictures import COLORS
-from headrace.components.training.samples import read_samples
 
 
 def write_tensorboard(

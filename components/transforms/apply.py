@@ -15,7 +15,7 @@ from headrace.components.examples.settings import (
     NumbersLabel,
     TextFeature,
 )
-from headrace.components.transforms.fitted import (
+from headrace.components.transforms.fitted_transforms import (
     Fitted,
     FittedBackbone,
     FittedFeature,

@@ -13,7 +13,7 @@ from headrace.components.examples.split_settings import Split
 from headrace.components.examples.summary import NumberSummary, Summary, merge_all
 from headrace.components.mapping import Map, map_in_threads
 from headrace.components.transforms.fit_column import asked_by, fit_column, summary_after
-from headrace.components.transforms.fitted import (
+from headrace.components.transforms.fitted_transforms import (
     Fitted,
     FittedBackbone,
     FittedFeature,

@@ -7,7 +7,7 @@ from headrace.components.errors import DataError
 from headrace.components.examples.settings import Feature, ImageFeature
 from headrace.components.examples.sketch import merge_counts
 from headrace.components.examples.summary import CategorySummary, NumberSummary, Summary, number_summary
-from headrace.components.transforms.fitted import (
+from headrace.components.transforms.fitted_transforms import (
     Fitted,
     FittedBackbone,
     FittedImpute,

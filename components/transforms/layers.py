@@ -15,7 +15,7 @@ from headrace.components.examples.settings import (
     TextFeature,
 )
 from headrace.components.models.backbones import backbone_model
-from headrace.components.transforms.fitted import (
+from headrace.components.transforms.fitted_transforms import (
     FittedFeature,
     FittedImpute,
     FittedMinMax,

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from headrace.components.transforms.fitted import FIRST, PADDING, UNKNOWN
+from headrace.components.transforms.fitted_transforms import FIRST, PADDING, UNKNOWN
 
 Unit = Literal["character", "word"]
 

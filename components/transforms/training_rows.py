@@ -20,7 +20,7 @@ from headrace.components.examples.summary import (
 )
 from headrace.components.transforms.apply import raw_values, transformed
 from headrace.components.transforms.fit_column import Asked
-from headrace.components.transforms.fitted import Fitted
+from headrace.components.transforms.fitted_transforms import Fitted
 from headrace.components.transforms.token_counts import summarize_tokens
 
 MOST_CATEGORIES = 100_000

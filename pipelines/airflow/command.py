@@ -11,7 +11,7 @@ from typing import Any
 from airflow.sdk import BaseOperator
 
 from headrace.components.redaction import redacted
-from headrace.pipelines.airflow.causes import stage_failed
+from headrace.pipelines.airflow.retry_policy import stage_failed
 from headrace.pipelines.storage import dvc
 
 KEPT_LINES = 200

@@ -1,6 +1,6 @@
 """The trigger form of a pipeline's DAG: what of its section of params.yaml a person may change for one run.
 
-What that is, `headrace.pipelines.overridable` says; all else is refused here, and again where the values are applied.
+What that is, `headrace.pipelines.run_overrides` says; all else is refused here, and again where the values are applied.
 A field's name is its place in the section, such as `train.optimizer.learning_rate`. Its type, range and choices are
 those of the settings classes, its default is what params.yaml says.
 """
@@ -13,10 +13,10 @@ from airflow.sdk import Param
 from pydantic import BaseModel
 
 from headrace.components.errors import ParamsError
-from headrace.pipelines.mistakes import nearest
-from headrace.pipelines.overridable import SECTIONS, Leaf, closed, is_open, require_open
 from headrace.pipelines.params import Pipeline
+from headrace.pipelines.params_errors import nearest
 from headrace.pipelines.reference import Schema, definitions, values
+from headrace.pipelines.run_overrides import SECTIONS, Leaf, closed, is_open, require_open
 from headrace.pipelines.storage.edit_params import with_values
 
 OVERRIDES = "overrides"

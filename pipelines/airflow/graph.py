@@ -9,9 +9,9 @@ from airflow.sdk import CronDataIntervalTimetable
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
-from headrace.pipelines.airflow.causes import RetryByCause
 from headrace.pipelines.airflow.form import run_params
 from headrace.pipelines.airflow.notify import dag_callbacks, remember_failure
+from headrace.pipelines.airflow.retry_policy import RetryByCause
 from headrace.pipelines.params import Pipeline, list_pipelines, load_pipeline
 from headrace.pipelines.paths import ProjectPaths
 from headrace.pipelines.schedule import Schedule

@@ -19,7 +19,7 @@ from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from headrace.components.errors import ServiceError
 from headrace.components.redaction import redacted
 from headrace.components.settings import Settings
-from headrace.pipelines.airflow.causes import Cause, StageFailed, cause_of
+from headrace.pipelines.airflow.retry_policy import Cause, StageFailed, cause_of
 from headrace.pipelines.schedule import Alerts
 
 FAILURE_KEY = "headrace_failure"  # XCom: what a failed task leaves for the notification of its run

@@ -13,10 +13,10 @@ from airflow.sdk import BaseOperator
 
 from headrace.components.redaction import redacted
 from headrace.pipelines.airflow.assets import publish_events
-from headrace.pipelines.airflow.causes import StageFailed, stage_failed
 from headrace.pipelines.airflow.connection import allows_open, find_cluster
 from headrace.pipelines.airflow.links import MlflowLink, RayLink, ReportLink, mlflow_address
 from headrace.pipelines.airflow.ray_job import RayTask
+from headrace.pipelines.airflow.retry_policy import StageFailed, stage_failed
 from headrace.pipelines.airflow.run import DagRun
 from headrace.pipelines.cluster.submit import Submitted
 from headrace.pipelines.cluster.watch import Outcome

@@ -10,9 +10,9 @@ from typing import Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
-from headrace.pipelines.airflow.causes import Cause, StageFailed, stage_failed
 from headrace.pipelines.airflow.connection import DEFAULT_CONNECTION, allows_open, find_cluster
 from headrace.pipelines.airflow.links import RayLink
+from headrace.pipelines.airflow.retry_policy import Cause, StageFailed, stage_failed
 from headrace.pipelines.airflow.trigger import RayJobTrigger
 from headrace.pipelines.cluster.job_server import Cluster
 from headrace.pipelines.cluster.jobs import STOP_GRACE_VARIABLE, TERMINAL, RayJobs

@@ -16,7 +16,7 @@ from ray.exceptions import RayError
 
 from headrace.components.errors import ParamsError, ServiceError
 from headrace.pipelines.cluster.loopback import private_ray
-from headrace.pipelines.storage.host import NO_ROOM, host_problem, is_full, require_addresses, require_files
+from headrace.pipelines.storage.host_problems import NO_ROOM, host_problem, is_full, require_addresses, require_files
 from headrace.pipelines.storage.processes import guarded_children
 
 # A training moves no data through the object store of an embedded cluster: the smallest one starts fastest.

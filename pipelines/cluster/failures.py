@@ -8,7 +8,7 @@ from ray.train.v2.api.exceptions import ControllerError, PreemptionError, Traini
 
 from headrace.pipelines.cluster.job import OUT_OF_MEMORY, Failure, TrainJob
 from headrace.pipelines.cluster.progress import add_event, write_here
-from headrace.pipelines.storage.host import host_problem, is_out_of_memory
+from headrace.pipelines.storage.host_problems import host_problem, is_out_of_memory
 
 
 class Failures(DefaultFailurePolicy):  # type: ignore[misc]  # ray carries no types

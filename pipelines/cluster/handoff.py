@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from headrace.components.errors import ParamsError, ServiceError
 from headrace.components.settings import Settings
-from headrace.components.transforms.fitted import FittedTable
+from headrace.components.transforms.fitted_transforms import FittedTable
 from headrace.pipelines.cluster.job import TrainJob, training_key
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
 from headrace.pipelines.storage import dvc

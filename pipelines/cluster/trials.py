@@ -17,11 +17,11 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from headrace.components.errors import TrainingError, UserError
 from headrace.components.settings import Settings
-from headrace.components.training.figures import better
-from headrace.pipelines.cluster.columns import remove_columns, split_columns, validation_columns
+from headrace.components.training.metric_names import better
 from headrace.pipelines.cluster.connect import is_remote
 from headrace.pipelines.cluster.job import TrainJob
 from headrace.pipelines.cluster.worker import in_label_unit, prepare_devices
+from headrace.pipelines.cluster.worker_data import remove_columns, split_columns, validation_columns
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 
@@ -222,10 +222,10 @@ def _train(trial: Trial, make_data: Callable[[Trial], None]) -> None:
     job = trial.as_training()
     prepare_devices(job.train, workers_on_node=trial.trials_on_node)
 
+    from headrace.components.training.initial_weights import read_start_weights
     from headrace.components.training.loop import Worker, train_worker
     from headrace.components.training.observer import Observer
-    from headrace.components.training.start import read_start_weights
-    from headrace.components.transforms.fitted import FittedTable
+    from headrace.components.transforms.fitted_transforms import FittedTable
 
     fitted = FittedTable.model_validate_json(job.statistics.read_text(encoding="utf-8"))
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.components.errors import TrainingError, UserError
 from headrace.pipelines.cluster.backend import rendezvous
-from headrace.pipelines.cluster.columns import remove_columns, split_columns, validation_columns
 from headrace.pipelines.cluster.job import OUT_OF_MEMORY, Failure, Kind, TrainJob
 from headrace.pipelines.cluster.node import (
     fetch_earlier_checkpoints,
@@ -24,10 +23,11 @@ from headrace.pipelines.cluster.node import (
 from headrace.pipelines.cluster.preemption import STOP, listen_again, watch_for_drain
 from headrace.pipelines.cluster.progress import leave, tell
 from headrace.pipelines.cluster.results import CHECKPOINT, CHECKPOINTS, HISTORY, MODEL, TENSORBOARD
+from headrace.pipelines.cluster.worker_data import remove_columns, split_columns, validation_columns
 from headrace.pipelines.identity import installed
 from headrace.pipelines.params import Train
 from headrace.pipelines.storage.atomic import replace_folder
-from headrace.pipelines.storage.host import host_problem, is_out_of_memory
+from headrace.pipelines.storage.host_problems import host_problem, is_out_of_memory
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 ROOM_POLL_SECONDS = 5.0
@@ -36,7 +36,7 @@ ROOM_TIMEOUT_SECONDS = 3600.0
 if TYPE_CHECKING:
     from headrace.components.training.checkpoints import Checkpoint
     from headrace.components.training.observer import Figures, Observer
-    from headrace.components.transforms.fitted import FittedTable
+    from headrace.components.transforms.fitted_transforms import FittedTable
 
 
 def train_on_worker(config: dict[str, str]) -> None:
@@ -71,9 +71,9 @@ def train_on_worker(config: dict[str, str]) -> None:
 
 
 def _train(job: TrainJob, *, rank: int, num_workers: int, threads: int) -> None:
+    from headrace.components.training.initial_weights import read_start_weights
     from headrace.components.training.loop import Worker, train_worker
-    from headrace.components.training.start import read_start_weights
-    from headrace.components.transforms.fitted import FittedTable
+    from headrace.components.transforms.fitted_transforms import FittedTable
 
     fitted = FittedTable.model_validate_json(job.statistics.read_text(encoding="utf-8"))
     train, validation = split_columns(job, "train", fitted=fitted), validation_columns(job, fitted=fitted)
@@ -208,8 +208,8 @@ def _leave_results_when_there_is_room(job: TrainJob, fitted: "FittedTable", fina
 
 def _leave_results(job: TrainJob, fitted: "FittedTable", final: "Checkpoint") -> None:
     from headrace.components.training import checkpoints
-    from headrace.components.training.pictures import first_pictures
-    from headrace.components.training.samples import keep_samples
+    from headrace.components.training.first_images import first_pictures
+    from headrace.components.training.generated_samples import keep_samples
     from headrace.components.training.tensorboard import write_tensorboard
 
     history = [in_label_unit(figures, fitted) for figures in final.state.history]
@@ -230,7 +230,7 @@ def _save_model(path: Path, job: TrainJob, fitted: "FittedTable", final: "Checkp
     import keras
 
     from headrace.components.models.keras_file import write_keras_file
-    from headrace.components.training.restored import restored_model
+    from headrace.components.training.restored_model import restored_model
 
     keras.utils.clear_session()  # names such as dense_3 would count the layers that were built before
     keras.config.set_dtype_policy("float32")  # whatever it was trained in: it runs anywhere

@@ -6,10 +6,10 @@ from pathlib import Path
 import typer
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.models.saved import Model
+from headrace.components.models.saved_model import Model
 from headrace.components.training import checkpoints
 from headrace.components.training.checkpoints import Checkpoint
-from headrace.components.transforms.fitted import FittedTable
+from headrace.components.transforms.fitted_transforms import FittedTable
 from headrace.pipelines.artifacts.run import read_run, require_same_data
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
@@ -48,7 +48,7 @@ def read_checkpoint(paths: PipelinePaths, named: str) -> Checkpoint:
 
 def checkpoint_model(pipeline: Pipeline, paths: PipelinePaths, checkpoint: Checkpoint) -> Model:
     """Return the model that takes raw rows, with the weights of the checkpoint's own step, not of the best epoch."""
-    from headrace.components.training.restored import restored_model
+    from headrace.components.training.restored_model import restored_model
 
     fitted = FittedTable.model_validate_json(paths.statistics.read_text(encoding="utf-8"))
     model: Model = restored_model(

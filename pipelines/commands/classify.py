@@ -10,7 +10,7 @@ from headrace.components.evaluation.images import read_images
 from headrace.components.examples.settings import ImageFeature
 from headrace.components.models.classifier_settings import Classifier
 from headrace.pipelines.commands.predict import check_output, deliver, image_files
-from headrace.pipelines.commands.quiet import import_tensorflow
+from headrace.pipelines.commands.tensorflow_import import import_tensorflow
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.storage.fetch import fetch
 

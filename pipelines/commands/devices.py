@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from headrace.pipelines.commands.quiet import import_tensorflow
+from headrace.pipelines.commands.tensorflow_import import import_tensorflow
 
 if TYPE_CHECKING:
     from headrace.components.devices import Device

@@ -8,7 +8,7 @@ import typer
 
 from headrace.components.errors import DataError, ParamsError
 from headrace.components.examples.settings import GeneratedLabel, ImageFeature, NextTokenLabel
-from headrace.pipelines.commands.quiet import import_tensorflow
+from headrace.pipelines.commands.tensorflow_import import import_tensorflow
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.storage.atomic import replace_file
@@ -72,7 +72,7 @@ def write_text(
     import_tensorflow()
     from headrace.components.models.next_tokens import generate as tokens_after
     from headrace.components.models.next_tokens import text_model
-    from headrace.components.models.saved import load_model
+    from headrace.components.models.saved_model import load_model
     from headrace.pipelines.tracking.registry import model_file
 
     model = text_model(load_model(model_file(paths.root, pipeline.name, alias)))
@@ -95,8 +95,8 @@ def write_images(pipeline: Pipeline, paths: PipelinePaths, *, count: int, output
     import_tensorflow()
     from PIL import Image
 
-    from headrace.components.models.generated import generate_images, require_generator, sheet, square_columns
-    from headrace.components.models.saved import load_model
+    from headrace.components.models.generate_images import generate_images, require_generator, sheet, square_columns
+    from headrace.components.models.saved_model import load_model
     from headrace.pipelines.tracking.registry import model_file
 
     model = load_model(model_file(paths.root, pipeline.name, alias))

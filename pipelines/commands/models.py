@@ -9,7 +9,7 @@ from rich.text import Text
 
 from headrace.pipelines.params import list_pipelines, load_pipeline
 from headrace.pipelines.paths import ProjectPaths
-from headrace.pipelines.tracking.journal import Move, moves
+from headrace.pipelines.tracking.alias_journal import Move, moves
 from headrace.pipelines.tracking.registry import CHAMPION, Version, aliases, versions
 
 PLAIN_WIDTH = 200

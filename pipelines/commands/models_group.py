@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from headrace.pipelines.commands.arguments import CheckpointOption, PipelineName, load
-from headrace.pipelines.commands.forms import Form
+from headrace.pipelines.commands.export_formats import Form
 from headrace.pipelines.params import load_classifier
 from headrace.pipelines.paths import ProjectPaths, project_root
 
@@ -118,7 +118,7 @@ def promote(
     version: Annotated[int | None, typer.Option(min=1, help="Which version; without it, the newest.")] = None,
 ) -> None:
     """Make a registered version champion, whatever its metrics are."""
-    from headrace.pipelines.commands.alias import promote as command
+    from headrace.pipelines.commands.champion import promote as command
 
     command(*load(pipeline), version=version)
 
@@ -126,6 +126,6 @@ def promote(
 @models.command(rich_help_panel="Commands")
 def rollback(pipeline: PipelineName) -> None:
     """Make the champion before this one champion again."""
-    from headrace.pipelines.commands.alias import rollback as command
+    from headrace.pipelines.commands.champion import rollback as command
 
     command(*load(pipeline))

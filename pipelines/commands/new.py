@@ -13,11 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.components.errors import ParamsError
-from headrace.components.guess.found import Finding, Section
+from headrace.components.guess.findings import Finding, Section
 from headrace.components.guess.training import guess_stages
-from headrace.pipelines.commands.look import Data, Look, look_at
-from headrace.pipelines.mistakes import explain
+from headrace.pipelines.commands.inspect_data import Data, Look, look_at
 from headrace.pipelines.params import Pipeline, validated
+from headrace.pipelines.params_errors import explain
 from headrace.pipelines.paths import ProjectPaths
 from headrace.pipelines.storage.edit_params import write
 from headrace.pipelines.storage.lock import locked

@@ -13,10 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.evaluation import formulas
+from headrace.components.evaluation import spreadsheet_formulas
 from headrace.components.evaluation.images import read_images
-from headrace.components.evaluation.reading import read_rows
-from headrace.components.evaluation.rows import as_known, image_rows
+from headrace.components.evaluation.prediction_files import read_rows
+from headrace.components.evaluation.prediction_rows import as_known, image_rows
 from headrace.components.examples.settings import (
     CategoryLabel,
     Feature,
@@ -29,19 +29,19 @@ from headrace.components.examples.settings import (
 )
 from headrace.components.examples.shards import read_file
 from headrace.components.models.next_tokens import TextModel, predict_tokens, text_model, text_of
-from headrace.components.models.saved import Model, known_categories, load_model
-from headrace.components.models.saved import predict as outputs_of
+from headrace.components.models.saved_model import Model, known_categories, load_model
+from headrace.components.models.saved_model import predict as outputs_of
 from headrace.components.sources.compressed import open_plain
 from headrace.components.sources.file import IMAGE_SUFFIXES, is_image
 from headrace.components.sources.other_files import OtherFiles, worth_a_word
 from headrace.components.sources.tables import TableFile, table_file
 from headrace.components.transforms.tokens import tokens_of
 from headrace.pipelines.commands.checkpoint import checkpoint_model, read_checkpoint
-from headrace.pipelines.commands.quiet import import_tensorflow
+from headrace.pipelines.commands.tensorflow_import import import_tensorflow
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.storage.atomic import replace_file
-from headrace.pipelines.storage.regular import require_regular
+from headrace.pipelines.storage.regular_files import require_regular
 
 _WRITERS: dict[str, Callable[[pl.DataFrame, Path], None]] = {
     ".csv": pl.DataFrame.write_csv,
@@ -99,8 +99,8 @@ def deliver(predictions: pl.DataFrame, output_file: Path | None, *, escape_formu
     """Write predictions to the file, or to standard output where there is none; `formulas` says what is escaped."""
     is_csv = not Console().is_terminal if output_file is None else output_file.suffix.lower() == ".csv"
     if is_csv and escape_formulas:
-        predictions = formulas.escape_formulas(predictions)
-    elif is_csv and (count := formulas.count_formulas(predictions)):
+        predictions = spreadsheet_formulas.escape_formulas(predictions)
+    elif is_csv and (count := spreadsheet_formulas.count_formulas(predictions)):
         log.warning("cells that a spreadsheet would run as formulas; --escape-formulas makes them text", cells=count)
     if output_file is None:
         show(predictions)

@@ -16,8 +16,8 @@ from headrace.components.numerics import NUMERICS
 from headrace.pipelines.artifacts.metrics import read_metrics
 from headrace.pipelines.artifacts.run import read_run
 from headrace.pipelines.cluster.handoff import git_state
-from headrace.pipelines.commands.quiet import import_tensorflow
 from headrace.pipelines.commands.results_page import MEASURED_STAGES, Measured, Run, by_value, error_of, render
+from headrace.pipelines.commands.tensorflow_import import import_tensorflow
 from headrace.pipelines.params import Pipeline, list_pipelines, load_pipeline, with_workers
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
 from headrace.pipelines.storage.atomic import replace_file
@@ -137,7 +137,7 @@ def _write_page(project: ProjectPaths, pipelines: Mapping[str, Pipeline]) -> Non
 
 def _draw_errors(pipeline: Pipeline, measured: Measured, picture: Path) -> None:
     """Draw the errors by the values that are compared."""
-    from headrace.components.evaluation.figures import errors_by_value, write_png
+    from headrace.components.evaluation.plots import errors_by_value, write_png
 
     if compare := pipeline.results.compare:
         splits = ("training", "validation")

@@ -11,7 +11,7 @@ import typer
 
 from headrace.components.errors import EXIT_MISTAKE, EXIT_SERVICE
 from headrace.components.numerics import NUMERICS
-from headrace.pipelines.commands import show
+from headrace.pipelines.commands import run_display
 from headrace.pipelines.commands.progress import Progress
 from headrace.pipelines.commands.summary import summary
 from headrace.pipelines.identity import require_lock
@@ -19,7 +19,7 @@ from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
 from headrace.pipelines.storage import dvc
 from headrace.pipelines.storage.graph import last_targets, stage_graph
-from headrace.pipelines.storage.host import NO_ROOM, host_problem_in, is_full
+from headrace.pipelines.storage.host_problems import NO_ROOM, host_problem_in, is_full
 from headrace.pipelines.storage.processes import Stopped
 from headrace.pipelines.tracking.server import check, database_of
 from headrace.pipelines.tracking.store import check_store
@@ -43,7 +43,7 @@ def run(pipeline: Pipeline, paths: PipelinePaths) -> int:
     dvc_file = ProjectPaths(paths.root).dvc
     progress = Progress(stage_graph(dvc_file, pipeline.name))
     on_terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
-    follow = show.live if on_terminal else show.plain
+    follow = run_display.live if on_terminal else run_display.plain
     try:
         with (
             dvc.repro(paths.root, *last_targets(dvc_file, pipeline.name), pipeline=pipeline.name) as process,

@@ -11,7 +11,7 @@ from types import FrameType
 import typer
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.pipelines.commands.quiet import import_tensorflow, quiet
+from headrace.pipelines.commands.tensorflow_import import import_tensorflow, quiet
 from headrace.pipelines.paths import PipelinePaths
 
 EXAMPLE = "graph"  # in place of a pipeline's name

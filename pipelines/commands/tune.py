@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import typer
 
 from headrace.components.errors import ParamsError, TrainingError
-from headrace.components.training.figures import LAST, better
+from headrace.components.training.metric_names import LAST, better
 from headrace.pipelines.cluster.connect import ray_session
 from headrace.pipelines.cluster.trials import Outcome, Watcher, clear, run_trials
 from headrace.pipelines.commands.search_plan import (

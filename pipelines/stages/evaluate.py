@@ -10,16 +10,16 @@ import polars as pl
 import structlog
 from matplotlib.figure import Figure
 
-from headrace.components.evaluation import figures
+from headrace.components.evaluation import plots
 from headrace.components.evaluation.drift import Drift, VersionProfile
-from headrace.components.evaluation.generated import development, generated_outcome
 from headrace.components.evaluation.judge import train_judge
+from headrace.components.evaluation.judged_images import development, generated_outcome
+from headrace.components.evaluation.next_token_outcome import token_outcome
 from headrace.components.evaluation.outcome import Mistake, Outcome, category_outcome, number_outcome, numbers_outcome
+from headrace.components.evaluation.prediction_rows import rows_of
 from headrace.components.evaluation.profile import profile
 from headrace.components.evaluation.report import Report, render
-from headrace.components.evaluation.rows import rows_of
-from headrace.components.evaluation.tokens import token_outcome
-from headrace.components.evaluation.worst import WorstExample, drawn_examples, worst_examples
+from headrace.components.evaluation.worst_examples import WorstExample, drawn_examples, worst_examples
 from headrace.components.examples.held_out import measured_examples
 from headrace.components.examples.settings import (
     CategoryLabel,
@@ -33,16 +33,16 @@ from headrace.components.examples.settings import (
 from headrace.components.examples.shards import read_csv, scan
 from headrace.components.examples.splits import SPLITS
 from headrace.components.models.next_tokens import predict_tokens, text_model
-from headrace.components.models.saved import load_model, predict
+from headrace.components.models.saved_model import load_model, predict
 from headrace.components.numerics import NUMERICS
-from headrace.components.training.samples import kept_samples
+from headrace.components.training.generated_samples import kept_samples
 from headrace.pipelines.artifacts.artifact import file_digest, write_artifact
 from headrace.pipelines.artifacts.metrics import MetricsFile
 from headrace.pipelines.artifacts.run import RunFile, bound_run, require_same_data
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.storage.atomic import replace_file, replace_folder
-from headrace.pipelines.storage.inputs import require_inputs
+from headrace.pipelines.storage.stage_inputs import require_inputs
 
 log = structlog.get_logger()
 
@@ -165,14 +165,14 @@ def _fit(model: Any, paths: PipelinePaths, pipeline: Pipeline) -> dict[str, Figu
     values = examples[name].to_numpy()
     line = np.linspace(values.min(), values.max(), _LINE_POINTS)
     outputs = predict(model, pl.DataFrame({name: line}), features={name: feature})[:, 0]
-    shown = figures.with_unit(label.name, label.unit)
-    return {"data_and_fit": figures.data_and_fit(data, (line, outputs), feature=name, label=shown)}
+    shown = plots.with_unit(label.name, label.unit)
+    return {"data_and_fit": plots.data_and_fit(data, (line, outputs), feature=name, label=shown)}
 
 
 def _figures(paths: PipelinePaths, pipeline: Pipeline, manifest: Mapping[str, Any], run: RunFile) -> dict[str, Figure]:
     """What is drawn of the run and the data, whatever the model says."""
     history = read_csv(paths.history)
-    drawn = {"learning_curves": figures.learning_curves(history, best_epoch=run.best_epoch)}
+    drawn = {"learning_curves": plots.learning_curves(history, best_epoch=run.best_epoch)}
     if isinstance(label := pipeline.ingest.label, GeneratedLabel):
         drawn |= development(kept_samples(paths.tensorboard))
     if isinstance(label, CategoryLabel):
@@ -180,7 +180,7 @@ def _figures(paths: PipelinePaths, pipeline: Pipeline, manifest: Mapping[str, An
             name: [summary["classes"].get(str(index), 0) for index in range(len(label.classes))]
             for name, summary in manifest["splits"].items()
         }
-        drawn["class_balance"] = figures.class_balance(counts, classes=label.classes)
+        drawn["class_balance"] = plots.class_balance(counts, classes=label.classes)
     return drawn
 
 
@@ -220,7 +220,7 @@ def _write(paths: PipelinePaths, report: Report, *, run: RunFile, digest: str) -
     write_artifact(paths.metrics, content)
     with replace_folder(paths.plots) as folder:
         for name, figure in {**report.figures, **_worst_pictures(report.worst)}.items():
-            figures.write_png(figure, folder / f"{name}.png")
+            plots.write_png(figure, folder / f"{name}.png")
     with replace_file(paths.report) as file:
         file.write_text(render(report), encoding="utf-8")
 
@@ -228,7 +228,7 @@ def _write(paths: PipelinePaths, report: Report, *, run: RunFile, digest: str) -
 def _worst_pictures(worst: Sequence[WorstExample]) -> dict[str, Figure]:
     pictures = [one.picture for one in worst if one.picture is not None]
     captions = [_caption(one.mistake) for one in worst]
-    return {"worst_examples": figures.worst_pictures(pictures, captions)} if pictures else {}
+    return {"worst_examples": plots.worst_pictures(pictures, captions)} if pictures else {}
 
 
 def _caption(mistake: Mistake) -> str:

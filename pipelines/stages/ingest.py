@@ -17,24 +17,24 @@ from headrace.components.errors import DataError
 from headrace.components.evaluation.drift import VersionProfile, compare
 from headrace.components.evaluation.profile import decoded_of, profile_of, summarize_table
 from headrace.components.examples import shards
+from headrace.components.examples.example_blocks import read
 from headrace.components.examples.identity import example_ids
 from headrace.components.examples.mixing import Words
-from headrace.components.examples.prepare import read
-from headrace.components.examples.runs import open_run, plan_shards, read_column, read_ranges
 from headrace.components.examples.schema import arrow_schema
+from headrace.components.examples.sorted_runs import open_run, plan_shards, read_column, read_ranges
 from headrace.components.examples.summary import TableSummary, merge_all
 from headrace.components.examples.table import RepeatedError, merge_examples, repeated_words
 from headrace.components.examples.validation import count_by_reason, require_few_failures
 from headrace.components.mapping import Map, map_in_threads, map_to_files
 from headrace.components.sources.other_files import worth_a_word
-from headrace.components.sources.part import printable
+from headrace.components.sources.raw_part import printable
 from headrace.components.sources.settings import gives_split
 from headrace.pipelines.params import Ingest, Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.storage.atomic import replace_file, replace_folder
 from headrace.pipelines.storage.fetch import sha256_of
-from headrace.pipelines.storage.runs import Runs, write_runs
-from headrace.pipelines.storage.source import SourcePart, bring_source
+from headrace.pipelines.storage.sorted_run_files import Runs, write_runs
+from headrace.pipelines.storage.source_files import SourcePart, bring_source
 
 log = structlog.get_logger()
 

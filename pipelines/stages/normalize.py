@@ -11,15 +11,15 @@ from headrace.components.examples.settings import ImageFeature
 from headrace.components.examples.split_settings import Split
 from headrace.components.mapping import Map, map_in_threads, map_to_files
 from headrace.components.transforms.apply import apply
-from headrace.components.transforms.check import check
+from headrace.components.transforms.chain_check import check
 from headrace.components.transforms.fit import fit
-from headrace.components.transforms.fitted import FittedBackbone, FittedTable
+from headrace.components.transforms.fitted_transforms import FittedBackbone, FittedTable
 from headrace.components.transforms.settings import Backbone, Transform
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.storage.atomic import replace_folder
 from headrace.pipelines.storage.fetch import fetch
-from headrace.pipelines.storage.inputs import require_inputs
+from headrace.pipelines.storage.stage_inputs import require_inputs
 
 log = structlog.get_logger()
 
@@ -80,7 +80,7 @@ def _write_normalized(
 ) -> None:
     examples = shards.read_file(shard)
     if weights is not None:
-        from headrace.components.transforms.features import with_features
+        from headrace.components.transforms.backbone_features import with_features
 
         examples = with_features(examples, fitted, split=split, weights=weights)
     shards.write_file(apply(examples.lazy(), fitted).collect(), file)

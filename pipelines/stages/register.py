@@ -9,9 +9,9 @@ from functools import partial
 import structlog
 
 from headrace.components.errors import DataError
-from headrace.components.evaluation.anew import evaluate_anew
 from headrace.components.evaluation.gate import Decision, check_metrics, decide
 from headrace.components.evaluation.judge import train_judge
+from headrace.components.evaluation.reevaluation import evaluate_anew
 from headrace.components.examples.held_out import measured_examples
 from headrace.components.examples.shards import scan
 from headrace.components.numerics import NUMERICS
@@ -22,7 +22,7 @@ from headrace.pipelines.artifacts.run import RunFile, bound_run, require_same_da
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.storage.atomic import replace_file
-from headrace.pipelines.storage.inputs import require_inputs
+from headrace.pipelines.storage.stage_inputs import require_inputs
 from headrace.pipelines.tracking.registry import (
     CHAMPION,
     Version,
@@ -34,7 +34,7 @@ from headrace.pipelines.tracking.registry import (
     tag_version,
     version_file,
 )
-from headrace.pipelines.tracking.restore import restore_run
+from headrace.pipelines.tracking.restored_run import restore_run
 from headrace.pipelines.tracking.runs import knows_run
 from headrace.pipelines.tracking.server import tracking_uri
 

@@ -16,15 +16,15 @@ import structlog
 from headrace.components.errors import DataError
 from headrace.components.examples import shards
 from headrace.components.examples.mixing import Words
-from headrace.components.examples.overlap import Overlap, can_overlap, held_out_content, training_content_among
 from headrace.components.examples.settings import ADDED_COLUMNS, CategoryLabel, Feature, Label
+from headrace.components.examples.split_overlap import Overlap, can_overlap, held_out_content, training_content_among
 from headrace.components.examples.split_settings import Split
 from headrace.components.examples.splits import SPLITS, assign_split
 from headrace.components.mapping import Map, map_in_threads, map_to_files
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.storage.atomic import replace_folder
-from headrace.pipelines.storage.inputs import require_inputs
+from headrace.pipelines.storage.stage_inputs import require_inputs
 
 log = structlog.get_logger()
 

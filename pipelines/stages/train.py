@@ -15,7 +15,6 @@ import structlog
 from headrace.components.errors import DataError, TrainingError
 from headrace.pipelines.artifacts.artifact import write_artifact
 from headrace.pipelines.artifacts.run import RunFile, bound_run, result_digests
-from headrace.pipelines.cluster.away import is_away, is_trained, train_away
 from headrace.pipelines.cluster.connect import ray_session
 from headrace.pipelines.cluster.fit import fit
 from headrace.pipelines.cluster.handoff import (
@@ -31,15 +30,16 @@ from headrace.pipelines.cluster.handoff import (
     read_handoff,
 )
 from headrace.pipelines.cluster.job import TrainJob
-from headrace.pipelines.cluster.origin import identity_digest, origin_of, process_tags, training_identity
 from headrace.pipelines.cluster.progress import follow
+from headrace.pipelines.cluster.provenance import identity_digest, origin_of, process_tags, training_identity
+from headrace.pipelines.cluster.remote_train import is_away, is_trained, train_away
 from headrace.pipelines.cluster.results import destinations
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
 from headrace.pipelines.storage.atomic import replace_file, replace_folder
-from headrace.pipelines.storage.inputs import require_inputs
+from headrace.pipelines.storage.stage_inputs import require_inputs
+from headrace.pipelines.tracking.initial_model import fetch_start
 from headrace.pipelines.tracking.server import check
-from headrace.pipelines.tracking.start import fetch_start
 from headrace.pipelines.tracking.training_run import TrainingRun, begin, deliver, forget, record_file
 
 log = structlog.get_logger()

@@ -18,7 +18,7 @@ from headrace.components.errors import DataError, ServiceError
 from headrace.components.settings import Settings
 from headrace.components.sources.file import SourceFile
 from headrace.pipelines.storage.atomic import replace_file
-from headrace.pipelines.storage.origins import MENDS, Answer, Ask, Damaged, Interrupted, origin_of
+from headrace.pipelines.storage.file_servers import MENDS, Answer, Ask, Damaged, Interrupted, origin_of
 
 _ATTEMPTS = 6  # in a row, without a byte more
 _FIRST_WAIT_SECONDS = 0.5

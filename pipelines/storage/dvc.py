@@ -16,7 +16,7 @@ import psutil
 from headrace.components.errors import ParamsError, ServiceError, StoreError
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
 from headrace.pipelines.storage.atomic import replace_file
-from headrace.pipelines.storage.host import READ_ONLY, is_read_only
+from headrace.pipelines.storage.host_problems import READ_ONLY, is_read_only
 from headrace.pipelines.storage.lock import locked
 from headrace.pipelines.storage.processes import end_session, guarded_session
 from headrace.pipelines.yaml_dialect import read_yaml

@@ -10,8 +10,8 @@ import yaml
 from pydantic import ValidationError
 
 from headrace.components.errors import ParamsError
-from headrace.pipelines.mistakes import explain
 from headrace.pipelines.params import Pipeline, validated
+from headrace.pipelines.params_errors import explain
 from headrace.pipelines.storage.atomic import replace_file
 from headrace.pipelines.yaml_dialect import Dumper, read_yaml
 

@@ -14,7 +14,7 @@ from headrace.components.sources.file import SourceFile
 from headrace.components.sources.settings import FileSet
 from headrace.pipelines.storage.download import download, keep, recall, too_large
 from headrace.pipelines.storage.lock import locked
-from headrace.pipelines.storage.regular import open_regular
+from headrace.pipelines.storage.regular_files import open_regular
 
 _CHUNK_BYTES = 1 << 22
 _TICK_NS = 100_000_000

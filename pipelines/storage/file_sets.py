@@ -15,7 +15,7 @@ from headrace.components.sources.file import IMAGE_SUFFIXES
 from headrace.components.sources.other_files import OtherFiles, worth_a_word
 from headrace.components.sources.partitions import matching_files
 from headrace.components.sources.settings import FileSet
-from headrace.pipelines.storage.copies import Copy
+from headrace.pipelines.storage.derived_files import Copy
 from headrace.pipelines.storage.objects import Storage, open_storage
 
 _FAST_SECONDS = 0.0002  # for an object, written too: readers that wait for Python's lock would take longer

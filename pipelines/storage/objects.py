@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from headrace.components.errors import ParamsError, ServiceError
 from headrace.pipelines.storage.atomic import replace_file
-from headrace.pipelines.storage.regular import open_regular, require_regular
+from headrace.pipelines.storage.regular_files import open_regular, require_regular
 
 CONNECT_TIMEOUT_SECONDS = 10
 READ_TIMEOUT_SECONDS = 60

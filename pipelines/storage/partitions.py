@@ -13,7 +13,7 @@ from headrace.components.sources.partitions import (
     within,
 )
 from headrace.components.sources.settings import Interval, Partitions
-from headrace.pipelines.storage.copies import bring_copies
+from headrace.pipelines.storage.derived_files import bring_copies
 from headrace.pipelines.storage.file_sets import copied
 from headrace.pipelines.storage.objects import open_storage
 

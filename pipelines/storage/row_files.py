@@ -5,7 +5,7 @@ from functools import partial
 
 import structlog
 
-from headrace.components.examples.prepare import Block
+from headrace.components.examples.example_blocks import Block
 from headrace.components.examples.settings import ExampleSchema
 from headrace.components.sources.json_lines import json_blocks
 from headrace.components.sources.parquet import parquet_blocks

@@ -19,9 +19,9 @@ from typing import Any
 import structlog
 
 from headrace.components.errors import ServiceError
-from headrace.pipelines.overridable import require_open
 from headrace.pipelines.params import Pipeline, load_pipeline
 from headrace.pipelines.paths import ProjectPaths
+from headrace.pipelines.run_overrides import require_open
 from headrace.pipelines.storage.commands import dvc, git
 from headrace.pipelines.storage.dvc import config
 from headrace.pipelines.storage.edit_params import edited, write

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from headrace.components.errors import DataError, ParamsError, StoreError
 from headrace.components.settings import Settings
 from headrace.pipelines.storage.atomic import replace_file
-from headrace.pipelines.tracking.journal import Move, keep_move, move_of, moves
+from headrace.pipelines.tracking.alias_journal import Move, keep_move, move_of, moves
 from headrace.pipelines.tracking.packaging import MODEL_FILE
 from headrace.pipelines.tracking.server import address_of, database_of, home_of, tracking_uri
 from headrace.pipelines.tracking.store import Seen, check_store, note_file, write_note

@@ -20,8 +20,8 @@ from headrace.components.examples.settings import (
     TextFeature,
     label_width,
 )
-from headrace.components.models.generated import NOISE, normal_noise
-from headrace.components.models.inputs import model_inputs
+from headrace.components.models.generate_images import NOISE, normal_noise
+from headrace.components.models.model_inputs import model_inputs
 from headrace.pipelines.artifacts.artifact import file_digest
 
 if TYPE_CHECKING:

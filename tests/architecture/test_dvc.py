@@ -27,7 +27,7 @@ PLUMBING = {
     "pipelines/storage/download.py",
     "pipelines/storage/lock.py",
     "pipelines/storage/objects.py",
-    "pipelines/storage/origins.py",
+    "pipelines/storage/file_servers.py",
 }
 
 

@@ -33,11 +33,11 @@ RUN = """
 import json, os, sys
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 from pathlib import Path
-from headrace.components.training.feeding.columns import Columns, load_split
+from headrace.components.training.feeding.split_arrays import Columns, load_split
 from headrace.components.training.loop import Worker, train_worker
 from headrace.components.training.observer import Observer
-from headrace.components.training.restored import restored_model
-from headrace.components.transforms.fitted import FittedTable
+from headrace.components.training.restored_model import restored_model
+from headrace.components.transforms.fitted_transforms import FittedTable
 from headrace.pipelines.params import load_pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.stages.evaluate import answers, measured, outcome_of

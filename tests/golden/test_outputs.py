@@ -15,14 +15,14 @@ from headrace.components.evaluation.gate import decide
 from headrace.components.evaluation.settings import Threshold
 from headrace.components.examples.shards import scan
 from headrace.components.examples.splits import SPLITS
-from headrace.components.models.saved import load_model
+from headrace.components.models.saved_model import load_model
 from headrace.components.training.checkpoints import Checkpoint
 from headrace.components.training.loop import Worker, train_worker
 from headrace.components.training.observer import Observer
-from headrace.components.transforms.fitted import FittedTable
-from headrace.pipelines.cluster.columns import remove_columns, split_columns, validation_columns
+from headrace.components.transforms.fitted_transforms import FittedTable
 from headrace.pipelines.cluster.job import TrainJob
 from headrace.pipelines.cluster.worker import _save_model
+from headrace.pipelines.cluster.worker_data import remove_columns, split_columns, validation_columns
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.stages.evaluate import outcome_of

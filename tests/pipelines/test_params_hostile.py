@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from headrace.components.errors import ParamsError
-from headrace.pipelines.mistakes import explain
 from headrace.pipelines.params import Pipeline, load_pipeline, validated
+from headrace.pipelines.params_errors import explain
 from headrace.pipelines.storage.edit_params import with_values
 
 SMALL = """\

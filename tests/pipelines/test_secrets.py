@@ -64,7 +64,7 @@ def test_mlflows_parameters_and_tags_hide_it(project_root, address):
 
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_airflow_is_told_without_it(address):
-    from headrace.pipelines.airflow.causes import stage_failed
+    from headrace.pipelines.airflow.retry_policy import stage_failed
 
     failed = stage_failed("ingest@x", output=[f"error: can't read {address}"], exit_code=75)
     assert "127.0.0.1:1/x.csv" in str(failed)

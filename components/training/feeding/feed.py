@@ -11,10 +11,10 @@ import tensorflow as tf
 
 from headrace.components.errors import DataError
 from headrace.components.training.batches import Windows, batch_slice, worker_slice
-from headrace.components.training.feeding.columns import Columns
+from headrace.components.training.feeding.disk_splits import StoredColumns
+from headrace.components.training.feeding.example_tensors import all_examples, decode_images, read_blocks, take
 from headrace.components.training.feeding.order import window_blocks, window_order
-from headrace.components.training.feeding.reading import all_examples, decode_images, read_blocks, take
-from headrace.components.training.feeding.stored import StoredColumns
+from headrace.components.training.feeding.split_arrays import Columns
 
 PREFETCHED_BATCHES = 4
 DECODED_BATCHES = 4  # batches of encoded images that are decoded at once

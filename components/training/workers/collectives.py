@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from headrace.components.training.workers.attribute_override import Override
 from headrace.components.training.workers.coordination import limit_waiting
-from headrace.components.training.workers.override import Override
 from headrace.components.training.workers.rendezvous import Rendezvous
 from headrace.components.training.workers.ring import Ring
 from headrace.components.training.workers.server_filter import closed_to_others

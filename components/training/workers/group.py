@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from headrace.components.errors import DataError, TrainingError
 from headrace.components.training.batches import worker_slice
+from headrace.components.training.workers.attribute_override import Override, overridden
 from headrace.components.training.workers.exchange import Exchange
-from headrace.components.training.workers.override import Override, overridden
 
 
 class Group:

@@ -9,8 +9,8 @@ from functools import partial
 import keras
 import tensorflow as tf
 
+from headrace.components.training.workers.attribute_override import Override
 from headrace.components.training.workers.exchange import Exchange, sum_with_gradient
-from headrace.components.training.workers.override import Override
 
 
 def moments_overrides(model: keras.Model, exchange: Exchange) -> list[Override]:

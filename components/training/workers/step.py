@@ -8,9 +8,9 @@ import keras
 import tensorflow as tf
 
 from headrace.components.errors import TrainingError
+from headrace.components.training.workers.attribute_override import Override, overridden
 from headrace.components.training.workers.exchange import Exchange, sum_over_workers, sum_with_gradient
 from headrace.components.training.workers.group import Group
-from headrace.components.training.workers.override import Override, overridden
 
 StepFunction = Callable[[Any], Any]
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.components.examples.prepare import read
+from headrace.components.examples.example_blocks import read
 from headrace.components.examples.settings import ExampleSchema
 from headrace.components.examples.table import example_table
 from headrace.components.examples.validation import check_part

@@ -4,10 +4,10 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
-from headrace.components.evaluation.rows import rows_of
+from headrace.components.evaluation.prediction_rows import rows_of
 from headrace.components.examples.settings import CategoryFeature, ExampleSchema, NumberFeature, NumberLabel
 from headrace.components.examples.validation import check_part
-from headrace.components.sources.part import RawPart
+from headrace.components.sources.raw_part import RawPart
 
 FEATURES = {
     "title": CategoryFeature(column="Name", extract=r", ([^.]+)\."),

@@ -12,7 +12,7 @@ from headrace.components.examples.number_format import NumberFormat
 from headrace.components.examples.numbers import as_number
 from headrace.components.examples.settings import ExampleSchema
 from headrace.components.examples.validation import check_part, describe
-from headrace.components.sources.part import RawPart
+from headrace.components.sources.raw_part import RawPart
 
 
 def read(texts: list[str], number_format: NumberFormat) -> list[float | None]:

@@ -14,7 +14,7 @@ from headrace.components.examples.table import (
     unique_words,
 )
 from headrace.components.examples.validation import check_part
-from headrace.components.sources.part import RawPart
+from headrace.components.sources.raw_part import RawPart
 
 SCHEMA = ExampleSchema(features={"x": NumberFeature(nullable=True)}, label=CategoryLabel(name="y", classes=("a", "b")))
 KEYED = SCHEMA.model_copy(update={"key": ("id",)})

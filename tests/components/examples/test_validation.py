@@ -14,7 +14,7 @@ from headrace.components.examples.settings import (
     TimeColumn,
 )
 from headrace.components.examples.validation import check_part, count_by_reason, describe, require_few_failures
-from headrace.components.sources.part import RawPart
+from headrace.components.sources.raw_part import RawPart
 
 LABEL = CategoryLabel(name="label", classes=("no", "yes"))
 

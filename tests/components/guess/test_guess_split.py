@@ -9,9 +9,9 @@ from headrace.components.examples.splits import assign_split
 from headrace.components.examples.table import example_table
 from headrace.components.examples.validation import check_part
 from headrace.components.guess.columns import guess_table
-from headrace.components.guess.found import Guess
+from headrace.components.guess.findings import Guess
 from headrace.components.guess.split import guess_split
-from headrace.components.sources.part import RawPart
+from headrace.components.sources.raw_part import RawPart
 
 
 def guess(rows: int, *, rare: int) -> Guess:

@@ -10,8 +10,8 @@ from headrace.components.examples.settings import CategoryLabel, ImageFeature
 from headrace.components.examples.split_settings import Split
 from headrace.components.models.backbones import backbone_model, fitted_backbone, read_weights, scaling
 from headrace.components.transforms.apply import apply
-from headrace.components.transforms.features import with_features
-from headrace.components.transforms.fitted import FittedFeature, FittedTable
+from headrace.components.transforms.backbone_features import with_features
+from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
 from headrace.components.transforms.layers import raw_model
 from headrace.components.transforms.settings import Backbone
 

@@ -18,8 +18,8 @@ from headrace.components.examples.settings import (
 from headrace.components.models.build import build, with_probabilities
 from headrace.components.models.export import export_saved_model, export_tflite
 from headrace.components.models.settings import Model
-from headrace.components.training.feeding.columns import input_shape
-from headrace.components.transforms.fitted import (
+from headrace.components.training.feeding.split_arrays import input_shape
+from headrace.components.transforms.fitted_transforms import (
     FittedFeature,
     FittedImpute,
     FittedOneHot,

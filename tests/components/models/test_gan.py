@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from headrace.components.examples.settings import GeneratedLabel
 from headrace.components.models.build import build, build_networks
 from headrace.components.models.gan import AdversarialNetworks, classes_of
-from headrace.components.models.generated import normal_noise
+from headrace.components.models.generate_images import normal_noise
 from headrace.components.models.settings import Model
 from headrace.components.models.shapes import check_input
 

@@ -19,7 +19,7 @@ import pytest
 
 from headrace.components.errors import DataError
 from headrace.components.models.keras_file import CONFIG, WEIGHTS, weights_digest, write_keras_file
-from headrace.components.models.saved import load_model
+from headrace.components.models.saved_model import load_model
 
 MOST_EXTRA_BYTES = 1 << 28  # what refusing any of the files below may take
 BUILD = """

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from headrace.components.errors import DataError
-from headrace.components.examples.prepare import prepare
+from headrace.components.examples.example_blocks import prepare
 from headrace.components.examples.settings import ExampleSchema, ImageFeature
 from headrace.components.sources.decoding import ImageError, decode_image, keep_image
 from headrace.components.sources.delimited import delimited_blocks, read_layout

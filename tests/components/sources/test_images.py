@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.examples.prepare import prepare
+from headrace.components.examples.example_blocks import prepare
 from headrace.components.examples.settings import ExampleSchema
 from headrace.components.sources import images
 from headrace.components.sources.images import check_columns, decode_block, image_blocks, read_labels

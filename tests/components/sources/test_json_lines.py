@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.components.errors import DataError
-from headrace.components.examples.prepare import prepare
+from headrace.components.examples.example_blocks import prepare
 from headrace.components.examples.settings import ExampleSchema
 from headrace.components.sources import json_lines
 from headrace.components.sources.json_lines import JsonBlock, json_blocks, read_json_block
-from headrace.components.sources.part import RowError
+from headrace.components.sources.raw_part import RowError
 
 SCHEMA = ExampleSchema.model_validate(
     {

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.examples.prepare import prepare
+from headrace.components.examples.example_blocks import prepare
 from headrace.components.examples.settings import ExampleSchema
 from headrace.components.sources.settings import TextSource
 from headrace.components.sources.text import check_columns, read_text_block, text_blocks

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from headrace.components.training.samples import COUNT, kept_samples
+from headrace.components.training.generated_samples import COUNT, kept_samples
 
 WORKER = """
 import json, os, sys
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from headrace.components.examples.settings import GeneratedLabel
 from headrace.components.training import checkpoints
-from headrace.components.training.feeding.columns import Columns
+from headrace.components.training.feeding.split_arrays import Columns
 from headrace.components.training.loop import Worker, train_worker
 from headrace.components.training.observer import Observer
 from headrace.components.training.settings import Training

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from headrace.components.examples.settings import NextTokenLabel
 from headrace.components.training import checkpoints
-from headrace.components.training.feeding.columns import Columns
+from headrace.components.training.feeding.split_arrays import Columns
 from headrace.components.training.loop import Worker, train_worker
 from headrace.components.training.observer import Observer
 from headrace.components.training.settings import Training

@@ -10,7 +10,7 @@ from headrace.components.examples.settings import (
     NumberLabel,
 )
 from headrace.components.transforms.apply import apply
-from headrace.components.transforms.fitted import (
+from headrace.components.transforms.fitted_transforms import (
     FittedFeature,
     FittedImpute,
     FittedMinMax,

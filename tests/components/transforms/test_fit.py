@@ -25,7 +25,7 @@ from headrace.components.examples.splits import assign_split
 from headrace.components.transforms import training_rows
 from headrace.components.transforms.apply import raw_values, transformed
 from headrace.components.transforms.fit import fit
-from headrace.components.transforms.fitted import FittedImpute, FittedMinMax, FittedStandardize, FittedTable
+from headrace.components.transforms.fitted_transforms import FittedImpute, FittedMinMax, FittedStandardize, FittedTable
 from headrace.components.transforms.settings import Impute, MinMax, Standardize, Transform
 
 LABEL = CategoryLabel(name="label", classes=("no", "yes"))

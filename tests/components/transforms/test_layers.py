@@ -22,9 +22,14 @@ from headrace.components.examples.settings import (
 )
 from headrace.components.examples.split_settings import Split
 from headrace.components.transforms.apply import apply
-from headrace.components.transforms.check import check
+from headrace.components.transforms.chain_check import check
 from headrace.components.transforms.fit import fit
-from headrace.components.transforms.fitted import FittedFeature, FittedScalePixels, FittedStandardize, FittedTable
+from headrace.components.transforms.fitted_transforms import (
+    FittedFeature,
+    FittedScalePixels,
+    FittedStandardize,
+    FittedTable,
+)
 from headrace.components.transforms.layers import raw_model
 from headrace.components.transforms.settings import Transform
 

@@ -3,7 +3,7 @@ import pytest
 
 from headrace.components.errors import ParamsError
 from headrace.components.examples.settings import NumberFeature
-from headrace.components.transforms.check import check
+from headrace.components.transforms.chain_check import check
 from headrace.components.transforms.polynomial import chebyshev
 from headrace.components.transforms.settings import MinMax, OneHot, Polynomial, Standardize
 

@@ -8,7 +8,7 @@ from headrace.components.examples.settings import NumberFeature, NumbersLabel, N
 from headrace.components.examples.split_settings import Split
 from headrace.components.models.build import build
 from headrace.components.models.settings import Model
-from headrace.components.training.feeding.columns import label_array
+from headrace.components.training.feeding.split_arrays import label_array
 from headrace.components.training.optimization.losses import build_loss
 from headrace.components.transforms.apply import apply
 from headrace.components.transforms.fit import fit

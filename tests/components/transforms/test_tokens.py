@@ -18,7 +18,7 @@ from headrace.components.examples.split_settings import Split
 from headrace.components.examples.splits import assign_split
 from headrace.components.transforms import tokens
 from headrace.components.transforms.apply import apply
-from headrace.components.transforms.check import check
+from headrace.components.transforms.chain_check import check
 from headrace.components.transforms.fit import fit
 from headrace.components.transforms.layers import raw_model
 from headrace.components.transforms.settings import Impute, OneHot, Standardize, Vocabulary

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from headrace.components.errors import ServiceError
 from headrace.pipelines.airflow import notify
-from headrace.pipelines.airflow.causes import stage_failed
 from headrace.pipelines.airflow.notify import Alerts, Failure, Notice, dag_callbacks, remember_failure, send
+from headrace.pipelines.airflow.retry_policy import stage_failed
 
 NOTICE = Notice(
     dag="headrace_digits",

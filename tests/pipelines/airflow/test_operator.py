@@ -93,7 +93,7 @@ def test_a_parameter_that_is_wrong_fails_before_any_work(root, conf):
 
 @pytest.mark.parametrize(("exit_code", "cause"), [(2, "MISTAKE"), (75, "SERVICE"), (1, "UNKNOWN")])
 def test_a_stage_that_fails_fails_its_task_by_its_cause(root, exit_code, cause):
-    from headrace.pipelines.airflow.causes import StageFailed
+    from headrace.pipelines.airflow.retry_policy import StageFailed
 
     write_stages(root, train=f"echo 'error: no such thing'; exit {exit_code}")
     commit(root)
@@ -103,7 +103,7 @@ def test_a_stage_that_fails_fails_its_task_by_its_cause(root, exit_code, cause):
 
 
 def test_a_kill_ends_the_stage(root):
-    from headrace.pipelines.airflow.causes import StageFailed
+    from headrace.pipelines.airflow.retry_policy import StageFailed
 
     write_stages(root, train=f"echo $$ > '{root / 'started'}'; sleep 1000")
     commit(root)

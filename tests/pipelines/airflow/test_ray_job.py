@@ -69,7 +69,7 @@ def test_another_command_is_another_job(connection):
 
 
 def test_a_job_that_failed_fails_its_task_with_its_own_last_error_and_is_followed_by_the_next(connection):
-    from headrace.pipelines.airflow.causes import StageFailed
+    from headrace.pipelines.airflow.retry_policy import StageFailed
 
     task = operator("fails", "echo 'error: no such column'; exit 2")
     first = submitted(task)
@@ -81,7 +81,7 @@ def test_a_job_that_failed_fails_its_task_with_its_own_last_error_and_is_followe
 
 
 def test_a_job_that_was_stopped_by_somebody_else_is_tried_again(connection, head):
-    from headrace.pipelines.airflow.causes import StageFailed
+    from headrace.pipelines.airflow.retry_policy import StageFailed
 
     task = operator("stopped", "sleep 100")
     first = submitted(task)
@@ -103,7 +103,7 @@ def test_a_job_that_was_stopped_by_somebody_else_is_tried_again(connection, head
 def test_a_job_that_takes_longer_than_it_may_is_stopped(connection, head):
     import time
 
-    from headrace.pipelines.airflow.causes import StageFailed
+    from headrace.pipelines.airflow.retry_policy import StageFailed
 
     task = operator("long", "sleep 100", stop_grace_seconds=2)
     first = submitted(task)

@@ -10,8 +10,8 @@ import yaml
 from headrace.components.errors import DataError, ParamsError
 from headrace.components.examples.settings import NextTokenLabel
 from headrace.components.models.build import build
-from headrace.components.training.restored import restored_model
-from headrace.components.transforms.fitted import FittedTable, FittedVocabulary
+from headrace.components.training.restored_model import restored_model
+from headrace.components.transforms.fitted_transforms import FittedTable, FittedVocabulary
 from headrace.pipelines.commands.generate import Asked, generate, write_text
 from headrace.pipelines.commands.predict import predictions_of, read_input
 from headrace.pipelines.params import Pipeline

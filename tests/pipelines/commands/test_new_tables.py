@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.pipelines.commands.look import Data
+from headrace.pipelines.commands.inspect_data import Data
 from headrace.pipelines.commands.new import new
 from headrace.pipelines.params import Pipeline, load_pipeline
 from headrace.pipelines.paths import ProjectPaths

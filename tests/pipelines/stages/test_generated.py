@@ -11,19 +11,19 @@ import yaml
 from PIL import Image
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.evaluation.anew import evaluate_anew
 from headrace.components.evaluation.judge import train_judge
+from headrace.components.evaluation.reevaluation import evaluate_anew
 from headrace.components.examples import shards
 from headrace.components.models.build import build
-from headrace.components.models.generated import generate_images
-from headrace.components.models.saved import load_model
-from headrace.components.training.restored import restored_model
-from headrace.components.training.samples import COUNT
-from headrace.components.transforms.fitted import FittedTable
+from headrace.components.models.generate_images import generate_images
+from headrace.components.models.saved_model import load_model
+from headrace.components.training.generated_samples import COUNT
+from headrace.components.training.restored_model import restored_model
+from headrace.components.transforms.fitted_transforms import FittedTable
 from headrace.pipelines.artifacts.artifact import write_artifact
 from headrace.pipelines.artifacts.run import RunFile, result_digests
 from headrace.pipelines.commands.export import export
-from headrace.pipelines.commands.forms import Form
+from headrace.pipelines.commands.export_formats import Form
 from headrace.pipelines.commands.generate import Asked, generate
 from headrace.pipelines.commands.predict import predict
 from headrace.pipelines.params import Pipeline

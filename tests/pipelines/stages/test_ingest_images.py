@@ -17,9 +17,9 @@ from PIL import Image
 from headrace.components.errors import DataError
 from headrace.components.examples import shards
 from headrace.components.training.batches import Windows
-from headrace.components.training.feeding.columns import load_split
-from headrace.components.training.feeding.stored import write_columns
-from headrace.components.transforms.fitted import FittedTable
+from headrace.components.training.feeding.disk_splits import write_columns
+from headrace.components.training.feeding.split_arrays import load_split
+from headrace.components.transforms.fitted_transforms import FittedTable
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.stages.ingest import ingest

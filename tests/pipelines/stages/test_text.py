@@ -10,11 +10,11 @@ import structlog
 import yaml
 from structlog.testing import capture_logs
 
-from headrace.components.evaluation.anew import evaluate_anew
+from headrace.components.evaluation.reevaluation import evaluate_anew
 from headrace.components.examples import shards
-from headrace.components.models.saved import load_model
-from headrace.components.training.restored import restored_model
-from headrace.components.transforms.fitted import FittedTable
+from headrace.components.models.saved_model import load_model
+from headrace.components.training.restored_model import restored_model
+from headrace.components.transforms.fitted_transforms import FittedTable
 from headrace.pipelines.artifacts.artifact import write_artifact
 from headrace.pipelines.artifacts.run import RunFile, result_digests
 from headrace.pipelines.params import Pipeline

@@ -14,7 +14,7 @@ from headrace.components.sources.archives import read_members
 from headrace.components.sources.other_files import OtherFiles
 from headrace.components.sources.settings import FileSet
 from headrace.pipelines.storage import file_sets, objects
-from headrace.pipelines.storage.copies import bring_copies
+from headrace.pipelines.storage.derived_files import bring_copies
 from headrace.pipelines.storage.file_sets import copied, copied_files, find_files, packed_images
 from headrace.pipelines.storage.objects import open_storage
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.components.training.batches import Windows, worker_order
-from headrace.components.training.feeding.columns import Columns
 from headrace.components.training.feeding.feed import serve_evaluation, serve_training
 from headrace.components.training.feeding.order import batch_examples
+from headrace.components.training.feeding.split_arrays import Columns
 
 cuts = st.builds(Windows, st.integers(9, 120), st.integers(4, 40), st.none() | st.integers(16, 64))
 

@@ -7,10 +7,10 @@ import pytest
 from headrace.components.examples import shards
 from headrace.components.examples.settings import NextTokenLabel, TextFeature
 from headrace.components.training.batches import Windows
-from headrace.components.training.feeding.columns import Columns, load_split
+from headrace.components.training.feeding.disk_splits import write_columns
 from headrace.components.training.feeding.feed import serve_evaluation, serve_training
-from headrace.components.training.feeding.stored import write_columns
-from headrace.components.transforms.fitted import FittedFeature, FittedTable, FittedVocabulary
+from headrace.components.training.feeding.split_arrays import Columns, load_split
+from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable, FittedVocabulary
 
 TEXT = FittedFeature(feature=TextFeature(length=3), transforms=(FittedVocabulary(tokens=("a", "b")),), shape=(3,))
 FITTED = FittedTable(features={"text": TEXT}, label=NextTokenLabel(name="text"), training_examples=1)

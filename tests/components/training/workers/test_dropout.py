@@ -16,7 +16,7 @@ TRAINING = """
 import sys, numpy as np
 from pathlib import Path
 from headrace.components.examples.settings import CategoryLabel
-from headrace.components.training.feeding.columns import Columns
+from headrace.components.training.feeding.split_arrays import Columns
 from headrace.components.training.loop import Worker, train_worker
 from headrace.components.training.observer import Observer
 from headrace.components.training.settings import Training
@@ -38,9 +38,9 @@ def draws(step: int, *, given: bool, rank: int = 0, num_workers: int = 1) -> Any
     """What a worker draws at a step, which it counts itself or, as what XLA compiles, is given."""
     import tensorflow as tf
 
+    from headrace.components.training.workers.attribute_override import overridden
     from headrace.components.training.workers.dropout import GlobalBatch
     from headrace.components.training.workers.group import Group
-    from headrace.components.training.workers.override import overridden
 
     group, batch = Group(), GlobalBatch(WINDOWS, seed=1, rank=rank, num_workers=num_workers)
     batch.begin(2, group)

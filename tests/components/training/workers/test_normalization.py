@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from headrace.components.training.workers import normalization
+from headrace.components.training.workers.attribute_override import overridden
 from headrace.components.training.workers.exchange import Alone
-from headrace.components.training.workers.override import overridden
 
 
 def moments(layer: Any, inputs: Any, mask: Any = None) -> tuple[Any, Any]:

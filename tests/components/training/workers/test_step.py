@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from headrace.components.training.workers.attribute_override import overridden
 from headrace.components.training.workers.group import Group
-from headrace.components.training.workers.override import overridden
 from headrace.components.training.workers.step import Step, optimizer_overrides, plain
 
 EXAMPLES = ([1.0, 2.0, 6.0], [11.0])  # of each worker; the gradient is their mean

@@ -1,0 +1,47 @@
+"""TensorFlow without its greeting."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from headrace.pipelines.storage.host_problems import require_addresses
+
+
+def import_tensorflow() -> None:
+    """Import TensorFlow and find its devices, without the lines that it writes before any setting can stop it.
+
+    They are shown after all if the import fails, or where TF_CPP_MIN_LOG_LEVEL asks for notes (0).
+    """
+    require_addresses()
+    with quiet():
+        import tensorflow as tf
+
+        tf.config.list_logical_devices()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back what libraries write to standard error while the block lasts; it is shown if the block fails.
+
+    It is shown at once where TF_CPP_MIN_LOG_LEVEL asks for notes (0).
+    """
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0":
+        yield
+        return
+    sys.stderr.flush()
+    standard_error = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            sys.stderr.flush()
+            said.seek(0)
+            os.write(standard_error, said.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(standard_error, 2)
+            os.close(standard_error)
