@@ -1,8 +1,11 @@
 """Tasks that follow jobs of a real Ray job server; what they ask of Airflow itself is stood in for."""
 
 import asyncio
+import importlib.util
 import json
 import re
+import shlex
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -175,3 +178,15 @@ def test_a_cluster_without_authentication_is_refused(connection, monkeypatch, tm
 
     with pytest.raises(ServiceError, match="without a token"):
         asyncio.run(scenario())
+
+
+def test_the_example_of_a_dag_of_ones_own_runs_its_job(connection, capsys, repository):
+    file = repository / "examples" / "ray_job_in_a_dag" / "dag.py"
+    spec = importlib.util.spec_from_file_location("example_dag", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    [task] = module.dag.tasks
+    task.entrypoint = task.entrypoint.replace("python", shlex.quote(sys.executable))  # that of a node with Ray
+    event = asyncio.run(event_of(submitted(task)))
+    assert event["status"] == "SUCCEEDED"
+    assert "6 words" in capsys.readouterr().out
