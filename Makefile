@@ -21,7 +21,7 @@ run: setup ## Run a pipeline from raw data to a registered model: make run PIPEL
 
 # In the order of their folders, because those with few tests are the ones that take longest.
 test: setup ## Run the tests; some of them: make test TESTS='tests/dags -k graph'
-	@$(BIN)/pytest -m 'not long and not stack' --numprocesses 2 --dist loadgroup --no-loadscope-reorder $(TESTS)
+	@$(BIN)/pytest -m 'not long and not stack' --numprocesses 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-long: setup ## Run the tests that take longer
 	@$(BIN)/pytest -m 'long and not stack' $(TESTS)

@@ -15,13 +15,6 @@ import structlog
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a module's tests in one process, where its fixtures are made once; `xdist_group` keeps modules together."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(REPOSITORY).as_posix()))
-
-
 @pytest.fixture(autouse=True)
 def _own_environment() -> Iterator[None]:
     """No test sees a person's services, or what another test (or MLflow, which sets variables) has left."""

@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("digits")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 

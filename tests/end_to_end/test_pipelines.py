@@ -8,7 +8,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 # pipeline, metric, bound: what the README promises. test_small_systems.py trains what is long here, too, but shorter.
 TARGETS = [
-    pytest.param("digits", "accuracy", 0.96, marks=pytest.mark.xdist_group("digits")),  # the run of test_doors.py
+    ("digits", "accuracy", 0.96),
     pytest.param("mnist", "accuracy", 0.985, marks=pytest.mark.long),
     pytest.param("titanic", "accuracy", 0.78, marks=pytest.mark.long),
     pytest.param("takeoff", "root_mean_squared_error", -20.0, marks=pytest.mark.long),
