@@ -1,4 +1,4 @@
-"""Problems a person can mend. Anything else that is raised is a bug and keeps its traceback."""
+"""Problems that a user can fix. Anything else that is raised is a bug and keeps its traceback."""
 
 from typing import ClassVar
 

@@ -53,7 +53,7 @@ def map_to_files(
     """Yield what `function(item, file)` returns for every item, in order, after it has written that file.
 
     Where the function runs on this machine it writes to the file itself: content that is held in memory first costs
-    as much again. From another machine the content is brought.
+    as much again. From another machine the content is copied.
     """
     files: deque[Path] = deque()
     with closing(map_(partial(_write, function), _with_output(items, files))) as written:

@@ -24,7 +24,7 @@ class Shift(Settings):
     column: str | None = None
     value: float
     verdict: Verdict = "ok"
-    limit: float | None = None  # what was exceeded, or from where on this would be told
+    limit: float | None = None  # what was exceeded, or from where on this would be reported
     detail: str = ""
 
     @property

@@ -14,8 +14,8 @@ from headrace.components.sources.decoding import OTHER_SIZE, ImageError, decode_
 def read_images(files: Sequence[Path], *, name: str, feature: ImageFeature, warn: Callable[[str], None]) -> pl.Series:
     """Return Array(UInt8, height * width * channels), one image file a row, read as ingest reads them.
 
-    Where ingest would refuse another size, it is stretched, which `warn` is told. Raises DataError, naming the file,
-    for one that can't be read.
+    Where ingest would refuse another size, it is stretched, and `warn` receives a message. Raises DataError, naming
+    the file, for one that can't be read.
     """
     stretched: list[str] = []
     rows = np.stack([_read(file, feature, stretched) for file in files])

@@ -1,4 +1,4 @@
-"""A judge of generated images: a network that was trained to tell the classes of real ones."""
+"""A judge of generated images: a network that was trained to classify real ones."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _SHOWN_AT_ONCE = 1000
 
 @dataclass(frozen=True)
 class Judge:
-    """A trained judge of the image feature `image`; `classes` are those of the category feature that it tells."""
+    """A trained judge of the image feature `image`; `classes` are those of the category feature that it predicts."""
 
     model: Any
     classes: tuple[str, ...]
@@ -131,7 +131,7 @@ def _arrays(
 
 
 def _network(image: ImageFeature, *, classes: int) -> Any:
-    """A convolutional network from raw pixels to probabilities, as small as tells digits well."""
+    """A convolutional network from raw pixels to probabilities, no larger than it takes to classify digits well."""
     from keras import Input, Sequential, layers
 
     return Sequential(

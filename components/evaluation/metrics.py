@@ -18,7 +18,7 @@ _SMALLEST_PROBABILITY = 1e-7  # as in Keras: a certain mistake costs 16.1 nats, 
 
 @dataclass(frozen=True)
 class ClassScore:
-    """How well one class is told from the others; `support` is how many examples have it."""
+    """How well one class is distinguished from the others; `support` is how many examples have it."""
 
     name: str
     precision: float
@@ -102,7 +102,7 @@ def token_metrics(targets: np.ndarray, predicted: np.ndarray, losses: np.ndarray
     """
     is_token = targets != 0
     if not is_token.any():
-        raise DataError("no text has a second token, so there is nothing to predict; bring longer texts")
+        raise DataError("no text has a second token, so there is nothing to predict; add longer texts")
     cross_entropy = losses[is_token].mean(dtype=np.float64)
     accuracy = (targets == predicted)[is_token].mean()
     return {

@@ -1,7 +1,7 @@
 """Figures of a training run and of a model's predictions.
 
 Each function returns a matplotlib Figure that no global state knows of; `write_png` and `svg` turn it into bytes that
-are the same on every run. The colours are Okabe and Ito's, which colour-blind readers can tell apart.
+are the same on every run. The colours are Okabe and Ito's, which colour-blind readers can distinguish.
 """
 
 import io

@@ -76,7 +76,7 @@ def image_rows(table: pl.DataFrame, *, name: str, feature: ImageFeature) -> pl.D
 
 
 def as_known(examples: pl.DataFrame, known: Mapping[str, frozenset[str]], *, warn: Warn) -> pl.DataFrame:
-    """Return the examples with categories written as the model knows them; `warn` is told of those that it doesn't.
+    """The examples, with categories written as the model knows them; `warn` receives those that it doesn't know.
 
     A whole number that the model only knows in its other form (`1.0` for `1`, as pandas writes it beside a missing
     value) is taken for that.

@@ -28,7 +28,7 @@ from headrace.components.transforms.apply import raw_values
 from headrace.components.transforms.token_counts import summarize_tokens
 
 DECILES = tuple(tenth / 10 for tenth in range(1, 10))
-MOST_CATEGORIES = 10_000  # that are told apart; of more, it is only known that there are more
+MOST_CATEGORIES = 10_000  # that are counted one by one; of more, it is only known that there are more
 _LISTED = 200
 _LONGEST = 200
 _BARS = 24
@@ -92,7 +92,7 @@ def summarize_table(table: pl.DataFrame, *, columns: Mapping[str, Feature], deco
 
 
 def decoded_of(rows: int) -> int:
-    """Return of how many encoded images one is decoded for the profile of so many rows: 2,048 tell enough."""
+    """One of how many encoded images is decoded for the profile of so many rows: 2,048 are enough."""
     return 1 + rows // _DECODED_IMAGES
 
 
@@ -187,7 +187,7 @@ def counts_between(sketch: Sketch, ends: tuple[float, ...]) -> tuple[int, ...]:
 
 
 def _number_bars(sketch: Sketch, minimum: float, maximum: float) -> tuple[Bar, ...]:
-    """Bars of equal width, as narrow as the sketch can tell values apart; a constant fills the first."""
+    """Bars of equal width, as narrow as the sketch can distinguish values; a constant fills the first."""
     width = (maximum - minimum) or 1.0
     widest_bin = max(abs(minimum), abs(maximum)) * 2**-7
     number = max(1, min(_BARS, int(width / widest_bin))) if widest_bin else _BARS

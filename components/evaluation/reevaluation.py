@@ -25,7 +25,7 @@ from headrace.components.models.next_tokens import predict_tokens, text_model
 from headrace.components.models.saved_model import load_model, predict
 
 
-def evaluate_anew(
+def reevaluate_on_current_split(
     model_file: Path,
     examples: pl.DataFrame,
     *,

@@ -73,7 +73,7 @@ def read(block: Block, *, numbers: Collection[str] = ()) -> RawPart:
 def check_rows(block: RowBlock, schema: RowSchema) -> CheckedPart:
     """Return the rows of a block that fit the schema, typed, and the others; raise RowError for one that can't be read.
 
-    Whoever predicts reads by this, too: what a model is given is what it would have been trained on.
+    Prediction reads rows by this, too: a model receives what it would have been trained on.
     """
     if isinstance(block, RawPart):
         return check_part(block, schema)
@@ -89,11 +89,11 @@ def _check_images(block: ImageBlock, schema: ExampleSchema) -> CheckedPart:
     if not refused.height:
         return checked
     rows = block.rows[(refused["row"] - block.first).to_list()]
-    told = refused.with_columns(
+    reported = refused.with_columns(
         column=pl.lit(next(iter(schema.features))),
         values=rows.select(pl.struct(pl.all()).struct.json_encode()).to_series(),
     )
-    rejected = pl.concat([checked.rejected, told.select(*REJECTED)]).sort("row")
+    rejected = pl.concat([checked.rejected, reported.select(*REJECTED)]).sort("row")
     return CheckedPart(checked.raw, checked.typed, rejected)
 
 

@@ -1,6 +1,6 @@
 """Uniform draws from 64-bit words: what shuffles and splits, written out, so that no library's version changes it.
 
-It needs NumPy alone: whoever only compares identities pays for nothing more.
+It needs NumPy alone: code that only compares identities imports nothing more.
 """
 
 import numpy as np

@@ -326,7 +326,7 @@ class ExampleSchema(RowSchema):
                 raise ValueError(f"label.name: generated are images, and {self.label.name!r} is no image feature")
             self._require_category(self.label)
         elif answers := [name for name in label_column(self.label) if name in self.features]:
-            raise ValueError(f"the label {answers[0]!r} is also a feature: a model would be told the answer")
+            raise ValueError(f"the label {answers[0]!r} is also a feature: a model would receive the answer")
         for name in (*self.features, self.label.name, *label_column(self.label)):
             if name in ADDED_COLUMNS or (name == "label" and name in self.features):
                 raise ValueError(f"a column can't be called {name!r}: Headrace adds one of that name")

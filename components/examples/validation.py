@@ -57,7 +57,7 @@ class _Rule:
 
 
 def check_part(part: RawPart, schema: RowSchema) -> CheckedPart:
-    """Return the rows whose every value fits, typed; a row that fails is told of by its first wrong value."""
+    """The rows whose every value fits, typed; a row that fails is reported by its first wrong value."""
     part = _with_derived(part, schema)
     columns = schema.columns
     found = part.table.schema  # once: each use of the property makes it again, of all columns

@@ -188,7 +188,7 @@ def _no_feature(column: pl.Series, target: pl.Series, label: Section, written: W
     if count == 1 and not column.has_nulls():
         return f"the same in all rows: {_shown(present[0])}"
     if label["type"] == "category" and count == len(label["classes"]) and _are_one_to_one(column, target):
-        return f"it tells {target.name!r}: each of its values goes with one class"
+        return f"it determines {target.name!r}: each of its values goes with one class"
     return None if written else _no_quantity(present, count)
 
 

@@ -46,7 +46,11 @@ def totals_among(totals: Mapping[int, str], rejected: pl.DataFrame, *, rows: int
     refused = set(rejected["row"])
     return [
         f"row {row + 1} of {rows} looks like a total ({why}): "
-        + ("ingest will reject it" if row + 1 in refused else "ingest can't tell it from an example, so delete it")
+        + (
+            "ingest will reject it"
+            if row + 1 in refused
+            else "ingest can't distinguish it from an example, so delete it"
+        )
         for row, why in totals.items()
     ]
 

@@ -21,7 +21,7 @@ _SEPARATORS = (",", ";", "\t", "|")
 class Sample:
     """Rows as String, the separator between their values, and whether they are all that the file has.
 
-    `left_out` tells of columns that can't be named.
+    `left_out` describes columns that can't be named.
     """
 
     table: pl.DataFrame

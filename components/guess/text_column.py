@@ -9,7 +9,7 @@ import polars as pl
 from headrace.components.guess.findings import Finding, Section
 
 TEXT = "text: "  # begins what is said of a column of texts that are no categories
-_FEW_FEATURES = 2  # beside which prose is what tells most
+_FEW_FEATURES = 2  # beside which prose predicts most
 _PROSE_WORDS = 8
 _LONGEST = 200  # words or characters: a recurrent layer takes them one after the other
 

@@ -1,4 +1,4 @@
-"""Where to begin with data of some kind: transforms, split, model, how it is trained. A person goes on from there."""
+"""Initial settings for data of some kind: transforms, split, model, training. A user goes on from there."""
 
 import math
 
@@ -118,7 +118,7 @@ def _convolution(filters: int) -> Section:
 def _register(guess: Guess) -> Section:
     """A champion must know more than which class or character is the most frequent, or what the mean is.
 
-    A few test rows can't tell that: of them there is no threshold.
+    A few test rows can't show that, so for them there is no threshold.
     """
     thresholds: Section
     if guess.most_frequent is None:

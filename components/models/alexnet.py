@@ -15,7 +15,7 @@ def alexnet(
     """Return float32[batch, 4096], the second fully connected layer, from float32[batch, height, width, channels].
 
     With 227 x 227 x 3 and 1000 classes: 60,965,224 parameters in two towers (Caffe's bvlc_alexnet), 62,378,344 in one.
-    The paper says 224 x 224, but its 55 x 55 places after conv1 need 227, or padding that it does not tell of.
+    The paper says 224 x 224, but its 55 x 55 places after conv1 need 227, or padding that it does not mention.
 
     In the paper each tower was on a GPU of its own and normalized its own channels; here, as in Caffe, normalization is
     over all. Initial weights are those of He et al. (2015), which suit ReLU; the paper's, all of one spread, suit the

@@ -18,7 +18,7 @@ class Augmentation(keras.layers.Layer):
     """Changes each image by its own draws in training; outside of it gives images as they are.
 
     `draw` takes a shape, int[2], and gives float32 in [0, 1): for this worker's images at this step. It computes in
-    float32 at any precision, because half precision can't tell the pixels of a large image apart.
+    float32 at any precision, because half precision can't distinguish the pixels of a large image.
     """
 
     def __init__(self, settings: Augment, draw: Draw) -> None:

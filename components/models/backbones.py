@@ -121,7 +121,7 @@ def _features(backbone: BackboneFeatures, feature: ImageFeature, weights: bytes)
 
 
 def _load_weights(network: keras.Model, weights: bytes, *, name: str) -> None:
-    # Keras tells its own format, which has one group of layers, from the older one by a file's name.
+    # Keras distinguishes its own format, which has one group of layers, from the older one by a file's name.
     suffix = ".weights.h5" if b"layer_names" not in weights else ".h5"
     with tempfile.NamedTemporaryFile(suffix=suffix) as file:
         file.write(weights)

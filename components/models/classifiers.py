@@ -75,7 +75,7 @@ def _keras_network(network: KerasNetwork, content: bytes) -> Network:
 
 def _tflite_network(content: bytes, *, name: str) -> Network:
     try:
-        with warnings.catch_warnings():  # it is to move to a package of its own, which TensorFlow 2.21 does not bring
+        with warnings.catch_warnings():  # it is to move to a package of its own, which TensorFlow 2.21 does not install
             warnings.filterwarnings("ignore", ".*tf.lite.Interpreter is deprecated", UserWarning)
             interpreter = tf.lite.Interpreter(model_content=content)
     except ValueError as error:

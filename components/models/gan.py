@@ -97,7 +97,7 @@ class AdversarialNetworks(keras.Model):  # type: ignore[misc]
     def call(self, images: Any, training: bool = False) -> Any:
         """Return the discriminator's logits, float32[batch, 1], of images of no class: Keras builds a model by it."""
         none = ops.zeros((ops.shape(images)[0], self._classes)) if self._classes else None
-        return self._told(images, none, training=training)
+        return self._logits(images, none, training=training)
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """Update both networks by a batch of (images, labels int32[batch]): their classes, or nothing."""
@@ -116,26 +116,28 @@ class AdversarialNetworks(keras.Model):  # type: ignore[misc]
     def _losses_of(self, images: tf.Tensor, labels: tf.Tensor) -> list[tf.Tensor]:
         """The generator's loss and the discriminator's, float32[] each: Keras has divided them by the workers."""
         noise = self._noise(tf.shape(images)[0])
-        taken = self._told(self.core(noise, training=True), classes_of(noise, self._classes) if self._classes else None)
+        taken = self._logits(
+            self.core(noise, training=True), classes_of(noise, self._classes) if self._classes else None
+        )
         real, penalty = self._real(images, ops.one_hot(labels, self._classes) if self._classes else None)
         ones, zeros = tf.ones_like(real), tf.zeros_like(taken)
-        told = self._cross_entropy(ones * (1 - self._label_smoothing), real) + self._cross_entropy(zeros, taken)
-        losses = {self.core: self._cross_entropy(ones, taken), self.discriminator: told + penalty}
+        judged = self._cross_entropy(ones * (1 - self._label_smoothing), real) + self._cross_entropy(zeros, taken)
+        losses = {self.core: self._cross_entropy(ones, taken), self.discriminator: judged + penalty}
         return [
             loss + sum(map(self._aggregate_additional_loss, network.losses))  # weight decay by `l2`
             for network, loss in losses.items()
         ]
 
-    def _told(self, images: tf.Tensor, of_class: tf.Tensor | None, *, training: bool = True) -> tf.Tensor:
+    def _logits(self, images: tf.Tensor, of_class: tf.Tensor | None, *, training: bool = True) -> tf.Tensor:
         return self.discriminator(images if of_class is None else [images, of_class], training=training)
 
     def _real(self, images: tf.Tensor, of_class: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor | float]:
         """The logits of real images, float32[batch, 1], and the penalty for their gradients, divided by the workers."""
         if not self._gradient_penalty:
-            return self._told(images, of_class), 0.0
+            return self._logits(images, of_class), 0.0
         with tf.GradientTape() as tape:
             tape.watch(images)
-            logits = self._told(images, of_class)
+            logits = self._logits(images, of_class)
         squares = tf.reduce_mean(tf.reduce_sum(tape.gradient(logits, images) ** 2, axis=(1, 2, 3)))
         workers = tf.distribute.get_strategy().num_replicas_in_sync
         return logits, self._gradient_penalty / 2 * squares / workers

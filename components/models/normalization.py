@@ -18,7 +18,7 @@ def local_response_normalization(
 
     b[i] = a[i] / (bias + alpha * (sum of a[j] ** 2 for j from i - radius to i + radius)) ** beta, over the channels
     that there are. Krizhevsky et al. (2012), section 3.3, whose n is 2 * radius + 1 and whose k is `bias`. Caffe and
-    PyTorch divide alpha by n, and have k = 1 unless told otherwise.
+    PyTorch divide alpha by n, and have k = 1 by default.
     """
     # A model of its own, so that the operations are one named node; in float32, because squares overflow float16.
     values = keras.Input(tensor.shape[1:], dtype="float32")

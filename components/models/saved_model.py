@@ -82,7 +82,7 @@ def predict(
 
 
 def known_categories(model: Model) -> dict[str, frozenset[str]]:
-    """Return, for each input of text, the categories that a model was trained to tell apart."""
+    """For each input of text, the categories that a model was trained to distinguish."""
     import keras
 
     layers = [layer for layer in getattr(model, "layers", ()) if isinstance(layer, keras.layers.StringLookup)]

@@ -268,7 +268,7 @@ class GoogLeNet(_Scalable):
 
 
 class Gan(Settings):
-    """Two networks that learn from each other (Goodfellow et al., 2014): one makes images, one tells them from real.
+    """Two networks that learn from each other (Goodfellow et al., 2014): one makes images, one detects generated ones.
 
     The generator's layers take float32[batch, noise], the discriminator's an image.
     """

@@ -97,11 +97,11 @@ def _is_litter(name: str) -> bool:
 
 def _refusal(path: Path, member: str, problem: str) -> DataError:
     shown = f"{member[:100]}..." if len(member) > 100 else member
-    return DataError(f"{path.name}: member {shown!r} {problem}; make the archive anew, of regular files only")
+    return DataError(f"{path.name}: member {shown!r} {problem}; recreate the archive from regular files only")
 
 
 def _damage(path: Path, problem: object) -> DataError:
-    return DataError(f"{path.name} is a damaged archive ({problem}): fetch it again, or make it anew")
+    return DataError(f"{path.name} is a damaged archive ({problem}): fetch it again, or recreate it")
 
 
 def _tar_entries(path: Path, limits: Limits) -> _Entries:
@@ -187,7 +187,7 @@ def _records(content: bytes, path: Path) -> dict[str, str]:
         if not mark or end > len(content) or content[end - 1 : end] != b"\n":
             raise _damage(path, "an extended header that is no list of records")
         if key.startswith(b"GNU.sparse"):
-            raise _damage(path, "a sparse member; make it anew without --sparse")
+            raise _damage(path, "a sparse member; recreate it without --sparse")
         if key in (b"path", b"size"):
             records[key.decode()] = value.decode("utf-8", "surrogateescape")
         start = end

@@ -1,4 +1,4 @@
-"""Plain, gzip, bzip2, xz and zstd files, told apart by how they begin and not by their names.
+"""Plain, gzip, bzip2, xz and zstd files, distinguished by their first bytes and not by their names.
 
 A truncated file, a wrong checksum, and anything after the end are errors. (Python's `bz2.open` and `lzma.open` stop in
 silence at what they can't read after the first stream.)

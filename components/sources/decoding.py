@@ -67,7 +67,7 @@ def decode_image(content: bytes, feature: ImageFeature) -> npt.NDArray[np.uint8]
 
 
 def keep_image(content: bytes, feature: ImageFeature) -> bytes:
-    """Return the file as it is if it is a JPEG or PNG as declared; else what `decode_image` sees of it, encoded anew.
+    """The file as it is if it is a JPEG or PNG as declared; else what `decode_image` returns of it, encoded again.
 
     A JPEG that is resized stays one (quality 95); all else becomes a PNG, which loses nothing. Raises ImageError.
     """

@@ -1,4 +1,4 @@
-"""The plain case of a JPEG, which most files of a data set are: told without what `Image.open` does for all others."""
+"""The plain case of a JPEG, which most files of a data set are: recognized without the work of `Image.open`."""
 
 from PIL import Image
 

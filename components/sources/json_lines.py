@@ -159,5 +159,5 @@ def _digits(text: str) -> str:
     return "0" if text == "-0" else text  # as Arrow has it
 
 
-# Objects become tuples of pairs: so a repeated key is seen, and one is told from a list.
+# Objects become tuples of pairs: so a repeated key is seen, and an object is distinguished from a list.
 _DECODER = json.JSONDecoder(parse_int=_digits, parse_float=str, parse_constant=str, object_pairs_hook=tuple)

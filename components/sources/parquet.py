@@ -36,7 +36,7 @@ def parquet_blocks(path: Path, *, schema: RowSchema, given_split: GivenSplit | N
     that is damaged or has no rows.
     """
     file = _opened(path)
-    with _damage_told(path):
+    with _damage_reported(path):
         found = file.schema_arrow
     with file:
         names = schema.source_columns
@@ -47,7 +47,7 @@ def parquet_blocks(path: Path, *, schema: RowSchema, given_split: GivenSplit | N
         rows = 0
         batches = _batches(path, file, names)
         while True:
-            with _damage_told(path):
+            with _damage_reported(path):
                 if (batch := next(batches, None)) is None:
                     return
                 columns = [_converted(batch[field.name], field.type) for field in converted]
@@ -60,14 +60,14 @@ def parquet_blocks(path: Path, *, schema: RowSchema, given_split: GivenSplit | N
 
 def parquet_columns(path: Path) -> list[str]:
     """Return the names of a file's columns; raise DataError if it is damaged."""
-    with _damage_told(path), _opened(path) as file:
+    with _damage_reported(path), _opened(path) as file:
         names: list[str] = file.schema_arrow.names
         return names
 
 
 def _opened(path: Path, *, int96_unit: Literal["s", "us"] = "us") -> pq.ParquetFile:
     """The file; times as INT96, which Spark and Impala write, wrap around outside of 1677 to 2262 by default (ns)."""
-    with _damage_told(path):
+    with _damage_reported(path):
         return pq.ParquetFile(
             path,
             page_checksum_verification=True,
@@ -96,7 +96,7 @@ def _batches(path: Path, file: pq.ParquetFile, names: Sequence[str]) -> Iterator
 
 
 @contextmanager
-def _damage_told(path: Path) -> Iterator[None]:
+def _damage_reported(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: names of columns
@@ -131,9 +131,9 @@ def _target(field: pa.Field, schema: RowSchema, file: str) -> pa.DataType:
     is_moment = types.is_date(found) or types.is_timestamp(found)
     if is_moment and is_exact and set(formats) <= {"iso"} and not is_number:
         return pa.large_string()
-    mend = "; for a date or time, set date_format: iso" if is_moment else ""
+    fix = "; for a date or time, set date_format: iso" if is_moment else ""
     raise DataError(
-        f"{file}: column {name!r}: expected {_expected(formats, is_number and not is_exact)}, found {field.type}{mend}"
+        f"{file}: column {name!r}: expected {_expected(formats, is_number and not is_exact)}, found {field.type}{fix}"
     )
 
 

@@ -69,11 +69,11 @@ def _sum(block: bytes | bytearray) -> int:
 
 
 def _has_sum(block: bytes) -> bool:
-    told, found = _number(block[_CHECKSUM]), _sum(block)
-    if told == found:
+    stated, found = _number(block[_CHECKSUM]), _sum(block)
+    if stated == found:
         return True
     negative = sum(byte > 127 for byte in block) - sum(byte > 127 for byte in block[_CHECKSUM])
-    return told == found - 256 * negative  # of some old programs, to which a byte had a sign
+    return stated == found - 256 * negative  # of some old programs, to which a byte had a sign
 
 
 def _text(field: bytes) -> str:

@@ -51,8 +51,8 @@ def text_blocks(
 ) -> Iterator[TextBlock]:
     """Yield the chunks of a file, of `source.length` + 1 characters each, in blocks of about `block_bytes`.
 
-    A byte order mark is left out; line ends stay as they are. `on_rest` is told the file's name and how many characters
-    at its end are in no chunk, if there are any. Raises DataError for bytes that are no UTF-8.
+    A byte order mark is left out; line ends stay as they are. `on_rest` receives the file's name and the number of
+    characters at its end that are in no chunk, if there are any. Raises DataError for bytes that are no UTF-8.
     """
     length, first, waiting = source.length, 0, ""
     for characters in _decoded(path, block_bytes):
@@ -102,5 +102,5 @@ def _decoded(path: Path, block_bytes: int) -> Iterator[str]:
 def _no_utf8(path: Path, content: bytes, begin: int, error: UnicodeDecodeError) -> str:
     found = content[error.start : error.end].hex(" ")
     utf16 = begin == 0 and content[:2] in (b"\xff\xfe", b"\xfe\xff")
-    mend = "convert it, as in `iconv -f UTF-16 -t UTF-8`" if utf16 else "mend it there, or convert the file to UTF-8"
-    return f"{path.name}, byte {begin + error.start}: expected UTF-8 text, found {found}; {mend}"
+    fix = "convert it, as in `iconv -f UTF-16 -t UTF-8`" if utf16 else "fix it there, or convert the file to UTF-8"
+    return f"{path.name}, byte {begin + error.start}: expected UTF-8 text, found {found}; {fix}"

@@ -125,7 +125,7 @@ def _train(
         set_start_weights(core, weights)
     start = resumed or snapshot(core, TrainingState(seed=training.seed), core.get_weights())
     if exchange.rank == 0:
-        _tell_again(start, observer)
+        _replay_epochs(start, observer)
     _restore(core, exchange, start)
     recorder = Recorder(
         start, exchange, training=training, windows=task.train_windows, folder=folder, observer=observer
@@ -137,8 +137,8 @@ def _train(
     return recorder.checkpoint()
 
 
-def _tell_again(start: Checkpoint, observer: Observer) -> None:
-    """Tell of the epochs that are done: whoever was told of them before may be gone."""
+def _replay_epochs(start: Checkpoint, observer: Observer) -> None:
+    """Report the finished epochs again: the process that received them before may be gone."""
     for figures in start.state.history:
         observer.on_epoch(int(figures["epoch"]), {name: figures[name] for name in figures.keys() - {"epoch"}}, {})
 
@@ -157,7 +157,7 @@ def _newest(folder: Path, observer: Observer) -> Checkpoint | None:
     """The newest whole checkpoint; says which it passed over."""
     checkpoint, passed_over = checkpoints.newest(folder)
     going_on = (
-        "no earlier one: training begins anew" if checkpoint is None else f"step {checkpoint.state.step} is whole"
+        "no earlier one: training starts over" if checkpoint is None else f"step {checkpoint.state.step} is whole"
     )
     for reason in passed_over:
         observer.on_note(f"{reason}; {going_on}")

@@ -8,9 +8,9 @@ LAST = "last"  # instead of a figure's name: the last epoch is the best
 
 
 def figure_names(label: Label) -> tuple[str, ...]:
-    """Return the names of the figures of an epoch.
+    """The names of the metrics of an epoch.
 
-    They tell how good a model is, but for generated images: what two networks lose to each other tells nothing.
+    They show how good a model is, except for generated images: the losses of two rival networks show nothing.
     """
     match label:
         case CategoryLabel():

@@ -1,4 +1,4 @@
-"""Who is told of a training as it goes on, and who may end it."""
+"""Callbacks that receive the progress of a training, and a flag that ends it."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -10,12 +10,12 @@ Figures = Mapping[str, float]
 
 
 def _nobody(*_: Any) -> None:
-    """Tell nobody."""
+    """Report nothing."""
 
 
 @dataclass(frozen=True)
 class Observer:
-    """What worker 0 tells: figures after each epoch, how far it is, and notes for a person; `stop` is any worker's.
+    """What worker 0 reports: metrics after each epoch, progress, and notes for a user; `stop` is any worker's.
 
     `on_epoch` takes the epoch (1 is the first), its figures and those of the workers themselves; `on_progress` figures
     by name: epoch, step, steps, examples_per_second, seconds_left_in_epoch, seconds_left. `stop` may be set from any

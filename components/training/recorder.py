@@ -27,7 +27,7 @@ PROGRESS_SECONDS = 5.0
 
 
 class Recorder(keras.callbacks.Callback):
-    """Holds the training state; worker 0's also writes checkpoints and tells the observer.
+    """Holds the training state; worker 0's also writes checkpoints and reports to the observer.
 
     Everything that all workers take part in (gathering, comparing, reading metrics) happens on all of them after the
     same step, because what it depends on is the same on all.
@@ -54,7 +54,7 @@ class Recorder(keras.callbacks.Callback):
         self._is_first = exchange.rank == 0
         self._first_step = 0  # of the present `fit`, within its first epoch
         self._meter = Meter()
-        self._started_seconds = self._told_seconds = time.monotonic()
+        self._started_seconds = self._reported_seconds = time.monotonic()
 
     @property
     def steps_in_epoch(self) -> int:
@@ -63,7 +63,7 @@ class Recorder(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
         """Go on with the clock and the metrics of an epoch that was begun before."""
-        self._started_seconds = self._told_seconds = time.monotonic()
+        self._started_seconds = self._reported_seconds = time.monotonic()
         self._first_step = self.steps_in_epoch
         if self._metrics:
             restore_metric_state(self.model, self._metrics, rank=self._exchange.rank)
@@ -78,7 +78,7 @@ class Recorder(keras.callbacks.Callback):
         """Write a checkpoint where one is due, or all stop where one was asked to."""
         before, done = self.steps_in_epoch, min(self._first_step + batch + 1, self._steps_per_epoch)
         self.state = self.state.model_copy(update={"step": self.state.epoch * self._steps_per_epoch + done})
-        self._tell_progress(done)
+        self._report_progress(done)
         if done == self._steps_per_epoch:
             return  # the epoch's own checkpoint comes with its figures
         every = self._training.checkpoints.every_steps
@@ -109,7 +109,7 @@ class Recorder(keras.callbacks.Callback):
         compute_seconds = self.group.compute_seconds() if self.group is not None else math.nan
         gathered = self._exchange.gather(np.array([[*self._meter.read(), compute_seconds]]))
         if self._is_first:
-            # First: an epoch may be told twice, but none is left out.
+            # First: an epoch may be reported twice, but none is left out.
             self._observer.on_epoch(epoch + 1, figures, worker_figures(gathered))
         self._save(within_epoch=False)
         if self.group is not None and self.group.asked_to_stop and not self.model.stop_training:
@@ -148,11 +148,11 @@ class Recorder(keras.callbacks.Callback):
         except OSError as error:
             self._observer.on_note(f"no checkpoint of step {self.state.step}: {error}; training goes on without it")
 
-    def _tell_progress(self, done: int) -> None:
+    def _report_progress(self, done: int) -> None:
         now = time.monotonic()
-        if not self._is_first or now - self._told_seconds < PROGRESS_SECONDS:
+        if not self._is_first or now - self._reported_seconds < PROGRESS_SECONDS:
             return
-        self._told_seconds = now
+        self._reported_seconds = now
         step_seconds = (now - self._started_seconds) / (done - self._first_step)
         steps_left = self._training.epochs * self._steps_per_epoch - self.state.step
         self._observer.on_progress(

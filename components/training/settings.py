@@ -296,7 +296,7 @@ class Training(Settings):
     @model_validator(mode="after")
     def _early_stopping_has_a_figure(self) -> Self:
         if self.best_by == LAST and self.early_stopping is not None:
-            raise ValueError("early_stopping: with best_by: last no figure tells when to stop; leave one of them out")
+            raise ValueError("early_stopping: with best_by: last no metric shows when to stop; leave one of them out")
         return self
 
     @model_validator(mode="after")

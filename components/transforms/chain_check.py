@@ -33,7 +33,7 @@ _RESERVED = ("example_id", "label", "given_split", "assigned_split")
 
 
 def check(features: Mapping[str, Feature], transforms: Mapping[str, Sequence[Transform]]) -> None:
-    """Raise ParamsError, naming place and mend, if a feature's transforms don't fit its type or each other."""
+    """Raise ParamsError, naming place and fix, if a feature's transforms don't fit its type or each other."""
     for name, steps in transforms.items():
         place = f"normalize.transforms.{name}"
         if "/" in name:

@@ -90,7 +90,7 @@ def _fit_chains(
             found = merge_all(map_files(partial(summarize_shard, split=split, columns=columns), files))
             rows, known = found.rows, {**known, **found.columns}
         if rows == 0:
-            raise DataError("no training examples; lower validation_fraction or test_fraction, or bring more data")
+            raise DataError("no training examples; lower validation_fraction or test_fraction, or add more data")
         medians = _medians(files, known, split=split, map_files=map_files)
         for name, transform in due.items():
             done = fit_column(transform, known[name], median=medians.get(name), feature=features[name], name=name)

@@ -150,6 +150,6 @@ def _counts(summary: CategorySummary, *, name: str) -> dict[Any, int]:
 def _present(value: Value | None, *, name: str) -> Value:
     if value is None:
         raise DataError(
-            f"{name}: missing in every training example; take it out of normalize.transforms or mend the data"
+            f"{name}: missing in every training example; take it out of normalize.transforms or fix the data"
         )
     return value

@@ -11,7 +11,7 @@ import structlog
 from headrace.components.errors import DataError
 from headrace.components.evaluation.gate import Decision, check_metrics, decide
 from headrace.components.evaluation.judge import train_judge
-from headrace.components.evaluation.reevaluation import evaluate_anew
+from headrace.components.evaluation.reevaluation import reevaluate_on_current_split
 from headrace.components.examples.held_out import measured_examples
 from headrace.components.examples.shards import scan
 from headrace.components.numerics import NUMERICS
@@ -156,7 +156,7 @@ def _evaluated_anew(pipeline: Pipeline, paths: PipelinePaths, champion: Version)
         judge = train_judge(examples, train, split=split, features=features, image=label.name, settings=settings)
     rows = measured_examples(examples, scan(paths.splits / split.measured_on), split=split)
     model_file = version_file(paths.root, pipeline.name, champion)
-    return evaluate_anew(model_file, rows, features=features, label=label, judge=judge)
+    return reevaluate_on_current_split(model_file, rows, features=features, label=label, judge=judge)
 
 
 def _split_digest(paths: PipelinePaths, name: str) -> str:

@@ -54,7 +54,7 @@ def test_every_item_has_its_file(tmp_path, map_) -> None:
     assert sorted(tmp_path.iterdir()) == files
 
 
-def test_another_process_is_not_told_of_the_file(tmp_path) -> None:
+def test_another_process_does_not_receive_the_file(tmp_path) -> None:
     def refuse(item: str, file: Path) -> None:
         assert file.parent != tmp_path
         raise OSError("no space left")

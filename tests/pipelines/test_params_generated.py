@@ -20,7 +20,7 @@ MISTAKES = [
     (("train", "model"), LAYERS, "the label generated needs an architecture of kind gan"),
     (("train", "best_by"), "loss", "no figure tells how good generated images are; expected last, found loss"),
     (("train", "best_by"), None, "expected last, found validation_loss|no figure 'validation_loss'"),
-    (("train", "early_stopping"), {"patience_epochs": 2}, "with best_by: last no figure tells when to stop"),
+    (("train", "early_stopping"), {"patience_epochs": 2}, "with best_by: last no metric shows when to stop"),
     (("train", "class_weights"), "balanced", "class_weights and train.label_smoothing are for categories"),
     (("train", "model", "architecture", "noise"), 0, "noise: input should be greater than or equal to 1, found 0"),
     (

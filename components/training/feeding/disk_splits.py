@@ -88,7 +88,7 @@ def write_columns(split_folder: Path, destination: Path, *, fitted: FittedTable,
     """
     source = {"split": shards.digest(split_folder), "fitted": fitted.model_dump_json(), "block": block_examples}
     key = hashlib.sha256(repr(source).encode()).hexdigest()
-    with suppress(DataError):  # nothing there, or damaged: written anew
+    with suppress(DataError):  # nothing there, or damaged: written again
         stored = open_columns(destination)
         if stored.description.key == key:
             return stored
@@ -110,20 +110,20 @@ def open_columns(folder: Path, *, check_content: bool = False) -> StoredColumns:
 
     With `check_content` all is read, and compared with the SHA-256 of what was written.
     """
-    mend = "remove the folder, to have it written again"
+    fix = "remove the folder, to have it written again"
     try:
         description = Description.model_validate_json((folder / DESCRIPTION).read_text(encoding="utf-8"))
     except (OSError, ValidationError) as error:
-        raise DataError(f"no columns in {folder}: {error}; {mend}") from error
+        raise DataError(f"no columns in {folder}: {error}; {fix}") from error
     for name, expected in description.files.items():
         path = folder / name
         found = path.stat().st_size if path.is_file() else None
         if found != expected.bytes:
             raise DataError(
-                f"{path}: expected {expected.bytes} bytes, found {'no file' if found is None else found}; {mend}"
+                f"{path}: expected {expected.bytes} bytes, found {'no file' if found is None else found}; {fix}"
             )
         if check_content and _sha256(path) != expected.sha256:
-            raise DataError(f"{path} is not what was written: its SHA-256 differs; {mend}")
+            raise DataError(f"{path} is not what was written: its SHA-256 differs; {fix}")
     return StoredColumns(folder, description)
 
 

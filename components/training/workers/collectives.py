@@ -1,7 +1,7 @@
 """TensorFlow's own exchange, for workers with GPUs: MultiWorkerMirroredStrategy, whose gradients go by NCCL.
 
-It starts a server on each worker that listens on all interfaces and does what anybody says who reaches it. A filter of
-the kernel keeps from it whoever is not on a machine of the group: see `server_filter.py`.
+On each worker it starts a server that listens on all interfaces and obeys every client. A filter of the kernel drops
+all packets from outside the machines of the group: see `server_filter.py`.
 """
 
 from typing import Any

@@ -93,7 +93,7 @@ class GlobalBatch:
         """What `draw` gives for the global batch, of which this worker has `shape[0]` rows.
 
         It is drawn for the largest batch, of which a smaller one has the first rows: XLA, which must know all shapes,
-        would compile every step anew if they followed from its number.
+        would compile every step again if they followed from its number.
         """
         with tf.device("CPU"):  # which needs shapes and places, and would have to wait for a GPU
             step, first_row = self._step_and_first_row()

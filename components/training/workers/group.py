@@ -33,7 +33,7 @@ class Group:
         self.steps_given: tf.Tensor | None = None  # to what XLA compiles, which on a GPU can't read the CPU's variable
 
     def ask_to_stop(self) -> None:
-        """Ask all workers to stop, from any thread or signal handler; the next execution of steps tells them."""
+        """Ask all workers to stop, from any thread or signal handler; the next execution of steps notifies them."""
         self._asks = True
 
     @property
@@ -52,7 +52,7 @@ class Group:
         return float(seconds / steps) if steps else math.nan
 
     def request(self) -> tf.Tensor:
-        """Return float32[], 1 once this worker has asked to stop: its part of the sum that tells all workers."""
+        """float32[], 1 once this worker has requested a stop: its part of the sum that notifies all workers."""
         with tf.device("CPU"):
             return tf.constant(float(self._asks))
 

@@ -1,7 +1,7 @@
 """How the workers of a group find each other: each connects to the next rank, and both prove that they belong to it.
 
-The proof is a challenge and response by HMAC-SHA256 with the group's secret, which itself is never sent. Whoever does
-not have it gets no byte: the side that connects proves first that it knows the secret, then that it is not a replay.
+The proof is a challenge and response by HMAC-SHA256 with the group's secret, which itself is never sent. A peer
+without it gets no byte: the side that connects proves first that it knows the secret, then that it is not a replay.
 What is sent afterwards is neither encrypted nor signed.
 """
 
@@ -22,7 +22,7 @@ MINIMUM_SECRET_BYTES = 16
 NONCE_BYTES = PROOF_BYTES = 32
 PURPOSES = DATA, HEARTBEAT = b"d", b"h"  # of a connection
 RETRY_SECONDS = 0.05
-STRANGER_TIMEOUT_SECONDS = 10.0  # for whoever connects to prove that it belongs to the group
+STRANGER_TIMEOUT_SECONDS = 10.0  # for a peer that connects to prove that it belongs to the group
 MAXIMUM_STRANGERS = 64  # at a time; others wait in the kernel's queue
 
 

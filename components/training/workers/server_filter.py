@@ -1,6 +1,6 @@
 """Keep everybody but the machines of the group from the server that TensorFlow starts in this process.
 
-TensorFlow binds it to all interfaces, asks nobody for a secret, and reads and writes files for whoever connects. A
+TensorFlow binds it to all interfaces, requires no secret, and reads and writes files for any client. A
 classic BPF program on the listening socket makes the kernel drop every packet from another address, the first one of a
 connection included; connections inherit it. It needs no privilege.
 """

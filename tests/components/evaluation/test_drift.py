@@ -39,18 +39,18 @@ def value(drift, measure, column=None):
     return next(one.value for one in drift.shifts if (one.measure, one.column) == (measure, column))
 
 
-def told(drift):
+def reported(drift):
     return {(one.measure, one.column) for one in drift.shifts if one.verdict != "ok"}
 
 
 def test_the_same_table_has_not_moved():
     drift = drift_between(table(), table())
     assert {one.value for one in drift.shifts if one.measure != "rows"} == {0}
-    assert told(drift) == set()
+    assert reported(drift) == set()
 
 
-def test_another_sample_of_the_same_is_not_told():
-    assert told(drift_between(table(), table(seed=2, rows=3000))) == set()
+def test_another_sample_of_the_same_is_not_reported():
+    assert reported(drift_between(table(), table(seed=2, rows=3000))) == set()
 
 
 CHANGES = [
@@ -67,9 +67,9 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("now", "expected"), CHANGES)
-def test_a_change_is_told_by_the_measures_that_see_it(now, expected):
+def test_a_change_is_reported_by_the_measures_that_see_it(now, expected):
     drift = drift_between(table(), now)
-    assert told(drift) == expected
+    assert reported(drift) == expected
     assert len(drift.above("warn")) == len(expected)
 
 
@@ -116,7 +116,7 @@ def test_metrics_are_named_after_measure_and_column():
     } < metrics.keys()
 
 
-def test_what_can_not_be_told_is_left_out():
+def test_what_can_not_be_computed_is_left_out():
     empty = table(0)
     for before, now in ((empty, table()), (table(), empty), (empty, empty)):
         assert all(np.isfinite(one.value) for one in drift_between(before, now).shifts)
@@ -126,14 +126,14 @@ def test_what_can_not_be_told_is_left_out():
 
 @settings(deadline=None, max_examples=60)
 @given(st.data())
-def test_a_drift_is_always_finite_and_an_equal_version_never_told(data):
+def test_a_drift_is_always_finite_and_an_equal_version_never_reported(data):
     number = st.none() | st.floats(width=32) | st.floats()
     row = st.tuples(number, st.none() | st.sampled_from(["a", "b", ""]), st.sampled_from(["yes", "no"]))
     before, now = (
         pl.DataFrame(data.draw(st.lists(row, max_size=15)), schema=table(0).schema, orient="row") for _ in range(2)
     )
     drift_between(before, now)  # JSON has no number for what is not finite
-    assert told(drift_between(before, before)) == set()
+    assert reported(drift_between(before, before)) == set()
 
 
 @settings(deadline=None)

@@ -30,7 +30,7 @@ def test_deciles_are_near_the_true_ones_and_their_counts_are_of_all_values():
     assert min(found.decile_counts) > 900
 
 
-def test_bars_are_no_narrower_than_the_sketch_can_tell_values_apart():
+def test_bars_are_no_narrower_than_the_sketch_can_distinguish_values():
     found = profile_one(np.random.default_rng(1).normal(1013, 8, 10_000), NumberFeature())
     counts = [bar.count for bar in found.bars]
     assert len(counts) < 24

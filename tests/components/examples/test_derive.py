@@ -41,7 +41,7 @@ def test_ingest_makes_them_and_asks_the_source_for_what_they_are_made_of():
     assert checked.typed.drop("age").to_dict(as_series=False) == MADE
 
 
-def test_a_row_without_a_part_that_must_be_there_is_told_of_with_its_file():
+def test_a_row_without_a_part_that_must_be_there_is_reported_with_its_file():
     schema = ExampleSchema(features={"title": FEATURES["title"]}, label=NumberLabel(name="age"))
     table = pl.DataFrame({"Name": ["nobody"], "age": ["3"]})
     rejected = check_part(RawPart(table, dict.fromkeys(table.columns, "a.csv")), schema).rejected

@@ -107,7 +107,7 @@ def test_plain_numbers_stay_what_they_are(number) -> None:
 @pytest.mark.parametrize(
     "settings", [{"decimal": ",", "thousands": ","}, {"unit": "5"}, {"unit": ","}, {"unit": "(x"}, {"unit": " a"}]
 )
-def test_a_format_in_which_no_number_could_be_told_is_refused(settings) -> None:
+def test_a_format_in_which_no_number_could_be_recognized_is_refused(settings) -> None:
     with pytest.raises(ValidationError):
         NumberFormat.model_validate(settings)
 

@@ -32,7 +32,7 @@ NUMBER = {"type": "number"}
 # values, feature: None where the column is left out
 COLUMNS = [
     (column("1.5", "2", " 3 ", "+4e2"), NUMBER),
-    (column("1", "2", None), {**NUMBER, "nullable": True}),  # two codes tell as much as a number
+    (column("1", "2", None), {**NUMBER, "nullable": True}),  # two codes are as informative as a number
     (column("0", "1"), NUMBER),
     (column("1", "2", "3"), {"type": "category", "classes": ["1", "2", "3"]}),
     (column("10", "9", "3"), {"type": "category", "classes": ["3", "9", "10"]}),
@@ -72,7 +72,7 @@ def test_a_column_is_what_its_texts_are(values, feature) -> None:
         ([*different("{}.5")[:-1], "12 apples"], "numbers but for 1 texts such as '12 apples'"),
         (column("x"), "the same in all rows: 'x'"),
         (column(None), "nothing in it"),
-        (column("a", "a", "b"), "tells 'y'"),
+        (column("a", "a", "b"), "determines 'y'"),
     ],
 )
 def test_why_a_column_is_left_out_is_said(values, why) -> None:

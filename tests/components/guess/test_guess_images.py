@@ -107,7 +107,7 @@ def idx(path, values: np.ndarray) -> None:
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
 
 
-def test_idx_files_are_paired_by_name_and_told_by_content(tmp_path) -> None:
+def test_idx_files_are_paired_by_name_and_recognized_by_content(tmp_path) -> None:
     for name, count in (("t10k", 2), ("train", 6)):
         idx(tmp_path / f"{name}-images-idx3-ubyte.gz", np.zeros((count, 4, 5)))
         idx(tmp_path / f"{name}-labels-idx1-ubyte", np.arange(count) % 3 + 7)

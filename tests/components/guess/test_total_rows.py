@@ -39,7 +39,7 @@ def test_sums_that_nothing_names_are_said_too() -> None:
     sums = {name: str(whole[name].cast(pl.Float64).sum()) for name in "xz"}
     [warning] = guess_table(table(sums | {"c": "a", "y": "rot"}), targets=["y"]).warnings
     assert warning.endswith(
-        "(each number is the sum of those above): ingest can't tell it from an example, so delete it"
+        "(each number is the sum of those above): ingest can't distinguish it from an example, so delete it"
     )
 
 

@@ -108,12 +108,12 @@ def test_the_first_number_of_the_noise_decides_on_a_class_and_all_are_equally_li
     np.testing.assert_allclose(shares, 0.1, atol=0.01)
 
 
-def test_both_networks_are_told_the_class():
+def test_both_networks_receive_the_class():
     made = networks(OF_CLASSES)
     noise = np.array([[-2.0, 0, 0, 0], [0, 0, 0, 0], [2, 0, 0, 0]], np.float32)
     assert len({np.asarray(image).tobytes() for image in made.core(noise)}) == 3
-    told = [float(made.discriminator([IMAGES[:1], row[None]])[0, 0]) for row in np.eye(3, dtype=np.float32)]
-    assert len(set(told)) == 3
+    logits = [float(made.discriminator([IMAGES[:1], row[None]])[0, 0]) for row in np.eye(3, dtype=np.float32)]
+    assert len(set(logits)) == 3
 
 
 def test_real_images_are_shown_with_their_labels_and_generated_ones_with_the_class_of_their_noise():
@@ -135,7 +135,7 @@ def test_weights_begin_with_those_of_the_generator_that_is_saved(label):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         (
             {"generator": [{"kind": "conv2d", "filters": 2, "kernel_size": 3}]},
@@ -145,6 +145,6 @@ def test_weights_begin_with_those_of_the_generator_that_is_saved(label):
         ({"discriminator": [{"kind": "embedding", "units": 3}]}, r"discriminator\.0 \(embedding\): takes the tokens"),
     ],
 )
-def test_layers_that_do_not_fit_noise_or_images_are_named(changes, told):
-    with pytest.raises(ValueError, match=rf"train\.model\.architecture\.{told}"):
+def test_layers_that_do_not_fit_noise_or_images_are_named(changes, message):
+    with pytest.raises(ValueError, match=rf"train\.model\.architecture\.{message}"):
         check_input(model(**changes), input_shape=(3, 3, 1))

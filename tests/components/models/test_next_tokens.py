@@ -22,7 +22,7 @@ LAYERS = Model(layers=(Embedding(units=4), Recurrent(cell="gru", units=8)))
 
 
 def saved(folder: Path, *, tokens, length=4, unit="character", label=NEXT):
-    """A model as it is published, with weights that tell tokens apart."""
+    """A model as it is published, with weights that distinguish tokens."""
     feature = TextFeature(length=length, unit=unit)
     fitted_feature = FittedFeature(feature=feature, transforms=(FittedVocabulary(tokens=tokens),), shape=(length,))
     fitted = FittedTable(features={"line": fitted_feature}, label=label, training_examples=1)
@@ -85,11 +85,11 @@ def test_words_go_on_in_words(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("prompt", "told"),
+    ("prompt", "message"),
     [("hexeyx", "characters that no training text had: 'x', 'y'; known are .*ehl"), ("", "has no character")],
 )
-def test_a_prompt_that_can_t_be_gone_on_from_is_refused(model, prompt, told) -> None:
-    with pytest.raises(DataError, match=told):
+def test_a_prompt_that_can_t_be_gone_on_from_is_refused(model, prompt, message) -> None:
+    with pytest.raises(DataError, match=message):
         next(generate(model, prompt, length=1, temperature=1.0, seed=0))
 
 

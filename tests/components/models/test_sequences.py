@@ -39,7 +39,7 @@ def test_next_tokens_have_probabilities_after_each_token(cell, first) -> None:
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 @pytest.mark.parametrize("first", [EMBEDDING, ONE_HOT], ids=["embedding", "one_hot"])
-def test_a_text_is_told_by_its_last_token_whatever_padding_follows(cell, first) -> None:
+def test_a_text_is_classified_by_its_last_token_whatever_padding_follows(cell, first) -> None:
     layers = model(first, recurrent(cell), recurrent(cell, return_sequences=False))
     short, long = (build(layers, input_shape=(length,), label=KIND, tokens=7) for length in (3, 6))
     long.set_weights(short.get_weights())
@@ -68,7 +68,7 @@ def test_shapes_are_those_of_keras(layers, shape) -> None:
 
 
 @pytest.mark.parametrize(
-    ("layers", "told"),
+    ("layers", "message"),
     [
         ([], "the first layer over a text must be embedding or one_hot"),
         ([recurrent()], "the first layer over a text must be embedding or one_hot"),
@@ -79,8 +79,8 @@ def test_shapes_are_those_of_keras(layers, shape) -> None:
         ([EMBEDDING, recurrent(), {"kind": "dense", "units": 5}], r"gives shape \(5,\); keep the sequence"),
     ],
 )
-def test_a_model_that_can_t_take_a_text_is_refused_early(layers, told) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_a_model_that_can_t_take_a_text_is_refused_early(layers, message) -> None:
+    with pytest.raises(ValueError, match=message):
         check_text(model(*layers), length=5, each_token=True)
 
 

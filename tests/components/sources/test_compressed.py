@@ -57,7 +57,7 @@ def test_what_only_looks_like_it_is_plain(tmp_path, text):
 @pytest.mark.parametrize("kind", COMPRESSED)
 def test_every_truncation_is_an_error(tmp_path, kind):
     packed = PACK[kind](b"a,b\n1,2\n" * 3)
-    shortest = 10 if kind == "bzip2" else 6 if kind == "xz" else 4  # what is shorter is not told from plain
+    shortest = 10 if kind == "bzip2" else 6 if kind == "xz" else 4  # shorter content is taken for plain
     for length in range(shortest, len(packed)):
         with pytest.raises(DataError, match=rf"file\.csv is a damaged {kind} file .*: fetch it again"):
             read(tmp_path, packed[:length])

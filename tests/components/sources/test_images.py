@@ -109,7 +109,7 @@ def test_one_row_of_labels_is_of_one_image(tmp_path) -> None:
         list(image_blocks([archive], schema=schema(), labels=found))
 
 
-def test_a_refused_image_is_told_by_path_and_place(tmp_path) -> None:
+def test_a_refused_image_is_reported_by_path_and_place(tmp_path) -> None:
     files = {"cat/a.png": png(1), "cat/b.png": b"", "dog/c.png": png(3, size=4), "bird/d.png": png(4), "e.png": png(5)}
     [block] = image_blocks([tar(tmp_path / "a.tar", files)], schema=schema())
     prepared = prepare(block, tmp_path / "run.arrow", schema=schema())

@@ -96,7 +96,7 @@ def test_a_value_is_kept_to_the_last_digit_or_refused(tmp_path, value, expected)
         (b'{"id": 1}\x00', "not a JSON object"),
     ],
 )
-def test_a_line_that_is_no_object_is_told_by_its_row(tmp_path, line, problem) -> None:
+def test_a_line_that_is_no_object_is_reported_by_its_row(tmp_path, line, problem) -> None:
     good = b'{"id": 1}\n'
     for block_bytes in (1 << 25, 4):  # row 3, whether in the first block or in one of its own
         path = tmp_path / "rows.jsonl"

@@ -163,7 +163,7 @@ def test_a_large_row_group_is_read_in_batches(tmp_path) -> None:
     assert {part.given_split for part in parts} == {"test"}
 
 
-def test_a_damaged_file_is_told(tmp_path) -> None:
+def test_a_damaged_file_is_reported(tmp_path) -> None:
     path = write(tmp_path / "x.parquet", pa.array([float(number) for number in range(1000)]), write_page_checksum=True)
     good = path.read_bytes()
     for content in (b"", b"PAR1", b"not Parquet at all", good[:-1], good[: len(good) // 2]):

@@ -35,7 +35,7 @@ def strict_rows(text: str, separator=",") -> list[list[str]]:
         b'1,"two\nlines"\r\n2,"two\r\nlines, and a "" quote"\n',
         b'5" pipe,2\n',  # an odd number of quotes, none of which begins a value
         b'5" pipe,"two\nlines"\n1, "x\n',
-        b'"x","' + b"y" * 200_000 + b'"\n5",2\n',  # longer than Python's csv allows unless told
+        b'"x","' + b"y" * 200_000 + b'"\n5",2\n',  # longer than Python's csv allows by default
     ],
 )
 @pytest.mark.parametrize("block_bytes", [1, 7, 1 << 20])
@@ -55,7 +55,7 @@ def test_closed_quotes_pass(content, block_bytes) -> None:
         (b'5" pipe,2\n3,"4\n', 2),  # likewise
         (b'1,"say "hi""\n', 1),
         (b'1,"\xff\n', 1),
-        (b'1,2\n3,"' + b"4,5\n" * 50_000, 2),  # longer than Python's csv allows unless told
+        (b'1,2\n3,"' + b"4,5\n" * 50_000, 2),  # longer than Python's csv allows by default
     ],
 )
 def test_the_row_whose_quote_is_not_closed_is_named_with_what_to_do(content, row) -> None:

@@ -59,7 +59,7 @@ def test_a_prefix_is_read_of_posix_archives_only() -> None:
         parse_header(with_sum(bytes(block)))
 
 
-def test_before_there_were_types_a_folder_was_told_by_its_name() -> None:
+def test_before_there_were_types_a_folder_was_recognized_by_its_name() -> None:
     assert parse_header(header_of("folder/", type=tarfile.AREGTYPE)).type == tar_headers.FOLDER
 
 

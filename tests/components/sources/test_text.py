@@ -32,7 +32,7 @@ def source(length: int, passage_chunks: int = 2) -> TextSource:
 
 
 def read(folder, content: bytes, *, length=4, passage_chunks=2, block_bytes=1 << 24) -> tuple[pl.DataFrame, list[int]]:
-    """The rows of a file, and what was told of its end."""
+    """The rows of a file, and what was reported of its end."""
     path = folder / "play.txt"
     path.write_bytes(content)
     rests: list[int] = []
@@ -45,7 +45,7 @@ def read(folder, content: bytes, *, length=4, passage_chunks=2, block_bytes=1 <<
     return pl.concat(read_text_block(block).table for block in blocks), rests
 
 
-def test_neighbours_share_a_character_and_the_rest_is_told(tmp_path) -> None:
+def test_neighbours_share_a_character_and_the_rest_is_reported(tmp_path) -> None:
     rows, rests = read(tmp_path, b"abcdefghijklmno")
     assert rows.rows() == [
         ("abcde", "play.txt", "0", "0"),
@@ -90,7 +90,7 @@ def test_compressed_files_are_read_as_plain_ones(tmp_path, packed) -> None:
 
 @pytest.mark.parametrize("block_bytes", [1, 3, 1 << 24])
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"good \xff bad", "play.txt, byte 5: expected UTF-8 text, found ff"),
         (b"good \xc3", "play.txt, byte 5: expected UTF-8 text, found c3"),  # cut off within a character
@@ -98,17 +98,17 @@ def test_compressed_files_are_read_as_plain_ones(tmp_path, packed) -> None:
         ("caf\u00e9 and".encode("latin-1"), "play.txt, byte 3"),
     ],
 )
-def test_a_damaged_encoding_is_refused_by_its_byte(tmp_path, content, told, block_bytes) -> None:
-    with pytest.raises(DataError, match=told):
+def test_a_damaged_encoding_is_refused_by_its_byte(tmp_path, content, message, block_bytes) -> None:
+    with pytest.raises(DataError, match=message):
         read(tmp_path, content, block_bytes=block_bytes)
 
 
-def test_utf_16_is_told_by_its_name(tmp_path) -> None:
+def test_utf_16_is_reported_by_its_name(tmp_path) -> None:
     with pytest.raises(DataError, match="iconv -f UTF-16"):
         read(tmp_path, "hello".encode("utf-16"))
 
 
-def test_a_file_shorter_than_a_chunk_has_no_rows_and_is_told_of(tmp_path) -> None:
+def test_a_file_shorter_than_a_chunk_has_no_rows_and_is_reported(tmp_path) -> None:
     rows, rests = read(tmp_path, b"abcd")
     assert (rows.height, rests) == (0, [4])
 

@@ -58,12 +58,12 @@ def assert_equal(found: Checkpoint, expected: Checkpoint) -> None:
 
 
 def test_a_training_continued_between_two_epochs_ends_as_the_undisturbed_one(tmp_path, undisturbed):
-    """And tells again of the epoch before: whoever was told of it may be gone."""
-    told = []
+    """And reports the epoch before again: the process that received it may be gone."""
+    reported = []
     train(tmp_path, epochs=1)
-    continued = train(tmp_path, observer=Observer(on_epoch=lambda epoch, figures, workers: told.append(epoch)))
+    continued = train(tmp_path, observer=Observer(on_epoch=lambda epoch, figures, workers: reported.append(epoch)))
     assert_equal(continued, undisturbed)
-    assert told == [1, 2]
+    assert reported == [1, 2]
 
 
 def test_a_training_stopped_within_an_epoch_ends_as_the_undisturbed_one(tmp_path, undisturbed):

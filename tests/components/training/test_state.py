@@ -33,7 +33,7 @@ def test_the_best_epoch_is_the_one_with_the_highest_accuracy_if_asked_for():
     assert (state.best_epoch, state.best_value) == (2, 0.9)
 
 
-def test_the_last_epoch_is_the_best_where_no_figure_tells_how_good_it_is():
+def test_the_last_epoch_is_the_best_where_no_metric_shows_how_good_it_is():
     training = Training.model_validate({**TRAINING, "best_by": "last"})
     state = TrainingState(seed=1)
     for value in (2.0, 1.0, 3.0):

@@ -67,7 +67,7 @@ def test_sensible_chains_pass(feature, transforms):
         (IMAGE, [MEDIAN], "not images"),
     ],
 )
-def test_a_chain_that_makes_no_sense_is_named_with_its_mend(feature, transforms, message):
+def test_a_chain_that_makes_no_sense_is_named_with_its_fix(feature, transforms, message):
     with pytest.raises(ParamsError, match=r"normalize\.transforms\.x: ") as raised:
         checked(feature, transforms)
     assert message in str(raised.value)

@@ -59,7 +59,7 @@ def test_a_constant_column_has_deviation_0(value):
     assert fitted.mean == pytest.approx(value)
 
 
-def test_numbers_that_float32_cannot_tell_apart_are_constant():
+def test_numbers_that_float32_cannot_distinguish_are_constant():
     (fitted,) = fit_one([1e9, 1e9 + 1, 1e9 + 2], [{"kind": "standardize"}], NumberFeature()).transforms
     assert fitted == FittedStandardize(mean=1e9, standard_deviation=0)
 
@@ -207,7 +207,7 @@ def test_the_same_rows_in_any_order_and_any_shards_give_the_same_bytes(data):
         [{"kind": "impute", "strategy": "median"}, {"kind": "min_max"}, {"kind": "standardize"}],
     ],
 )
-def test_what_is_known_without_reading_again_is_what_reading_again_would_tell(chain):
+def test_what_is_known_without_reading_again_is_what_reading_again_would_give(chain):
     values = pl.Series([0.1, None, 2.5, 2.5, float("nan"), -7.0], dtype=pl.Float64)
     *before, last = fit_one(values, chain, NumberFeature(nullable=True)).transforms
     given = apply_chain(values, before)

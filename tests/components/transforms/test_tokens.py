@@ -134,7 +134,7 @@ def test_next_tokens_are_the_ids_one_place_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("feature", "chain", "told"),
+    ("feature", "chain", "message"),
     [
         (CHARACTERS, (), "a text must become numbers; add vocabulary"),
         (CHARACTERS, (OneHot(),), "one_hot can't be applied to a text; possible are: vocabulary"),
@@ -147,6 +147,6 @@ def test_next_tokens_are_the_ids_one_place_on() -> None:
         (NumberFeature(), (Vocabulary(),), "vocabulary can't be applied to a number"),
     ],
 )
-def test_chains_that_do_not_fit_a_text_are_refused(feature, chain, told) -> None:
-    with pytest.raises(ParamsError, match=told):
+def test_chains_that_do_not_fit_a_text_are_refused(feature, chain, message) -> None:
+    with pytest.raises(ParamsError, match=message):
         check({"text": feature}, {"text": chain})

@@ -12,7 +12,7 @@ from PIL import Image
 
 from headrace.components.errors import DataError, ParamsError
 from headrace.components.evaluation.judge import train_judge
-from headrace.components.evaluation.reevaluation import evaluate_anew
+from headrace.components.evaluation.reevaluation import reevaluate_on_current_split
 from headrace.components.examples import shards
 from headrace.components.models.build import build
 from headrace.components.models.generate_images import generate_images
@@ -137,7 +137,7 @@ def test_images_are_judged_registered_and_compared_anew(paths, pipeline):
     register(pipeline, paths)
     registration = json.loads(paths.registration.read_text(encoding="utf-8"))
     assert (registration["version"], registration["alias"]) == (1, None)  # it does not reach the thresholds
-    anew = evaluate_anew(
+    anew = reevaluate_on_current_split(
         paths.model,
         measured(pipeline, paths),
         features=pipeline.ingest.features,

@@ -10,7 +10,7 @@ import structlog
 import yaml
 from structlog.testing import capture_logs
 
-from headrace.components.evaluation.reevaluation import evaluate_anew
+from headrace.components.evaluation.reevaluation import reevaluate_on_current_split
 from headrace.components.examples import shards
 from headrace.components.models.saved_model import load_model
 from headrace.components.training.restored_model import restored_model
@@ -189,5 +189,7 @@ def test_a_model_of_next_tokens_is_evaluated_registered_and_tested_anew(project_
     registration = json.loads(paths.registration.read_text(encoding="utf-8"))
     assert (registration["version"], registration["alias"]) == (1, None)  # random weights do not reach the threshold
     examples = shards.scan(paths.examples).collect()
-    anew = evaluate_anew(paths.model, examples, features=pipeline.ingest.features, label=pipeline.ingest.label)
+    anew = reevaluate_on_current_split(
+        paths.model, examples, features=pipeline.ingest.features, label=pipeline.ingest.label
+    )
     assert anew == pytest.approx({name: metrics[name] for name in anew})

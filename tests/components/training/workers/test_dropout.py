@@ -75,7 +75,7 @@ def test_the_workers_rows_are_those_of_one(step) -> None:
         np.testing.assert_array_equal(np.concatenate(parts), one)
 
 
-def test_every_step_draws_anew() -> None:
+def test_every_step_draws_new_values() -> None:
     first, second = draws(1, given=True), draws(2, given=True)
     assert all(not np.array_equal(one, other) for one, other in zip(first, second, strict=True))
 

@@ -1,4 +1,4 @@
-"""What workers tell each other, on real processes: each runs all of it in turn, as this very file."""
+"""What workers exchange, on real processes: each runs all of it in turn, as this very file."""
 
 import json
 import math
@@ -17,69 +17,72 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory, run_workers) -> dict[int, list[dict[str, Any]]]:
+def results_by_workers(tmp_path_factory, run_workers) -> dict[int, list[dict[str, Any]]]:
     """What every worker of one, two and three found out, by number of workers."""
-    folder = tmp_path_factory.mktemp("told")
+    folder = tmp_path_factory.mktemp("results")
     for num_workers in (2, 1, 3):  # the others continue what two began
         run_workers(__file__, num_workers=num_workers, arguments=(str(folder),))
     return {n: [json.loads((folder / f"{n}-{rank}.json").read_text()) for rank in range(n)] for n in (1, 2, 3)}
 
 
-def workers(told: dict[int, list[dict[str, Any]]]) -> list[tuple[int, dict[str, Any]]]:
-    return [(num_workers, result) for num_workers, results in told.items() for result in results]
+def workers(results_by_workers: dict[int, list[dict[str, Any]]]) -> list[tuple[int, dict[str, Any]]]:
+    return [(num_workers, result) for num_workers, results in results_by_workers.items() for result in results]
 
 
-def test_all_workers_stop_after_the_same_step(told):
-    # The last worker asks after step 3: step 4 tells all of them.
-    assert [result["stopped_after"] for _, result in workers(told)] == [4] * 6
+def test_all_workers_stop_after_the_same_step(results_by_workers):
+    # The last worker asks after step 3: step 4 notifies all of them.
+    assert [result["stopped_after"] for _, result in workers(results_by_workers)] == [4] * 6
 
 
-def test_asking_whether_to_stop_costs_next_to_nothing(told):
+def test_asking_whether_to_stop_costs_next_to_nothing(results_by_workers):
     assert all(
-        result["seconds_to_ask"] < 1e-3 for _, result in workers(told)
+        result["seconds_to_ask"] < 1e-3 for _, result in workers(results_by_workers)
     )  # a few microseconds, on a busy machine more
 
 
-def test_the_time_before_the_exchange_shows_the_slow_worker(told):
-    slow, *others = (result["compute_seconds"] for result in told[3])
+def test_the_time_before_the_exchange_shows_the_slow_worker(results_by_workers):
+    slow, *others = (result["compute_seconds"] for result in results_by_workers[3])
     assert slow > max(others)  # by how much depends on what else the machine does
-    assert all(result["compute_seconds_again"] is None for _, result in workers(told))
+    assert all(result["compute_seconds_again"] is None for _, result in workers(results_by_workers))
 
 
-def test_every_worker_gets_the_figures_of_all_in_the_order_of_ranks(told):
-    for num_workers, result in workers(told):
+def test_every_worker_gets_the_figures_of_all_in_the_order_of_ranks(results_by_workers):
+    for num_workers, result in workers(results_by_workers):
         expected = [[rank + 0.25, *FIGURES] for rank in range(num_workers)]
         np.testing.assert_array_equal(np.array(result["gathered"], dtype=np.float64), np.array(expected))
 
 
-def test_weights_that_differ_in_one_bit_stop_all_workers_and_say_whose(told):
-    assert told[1][0]["difference"] == "none"
-    for num_workers, result in [*((2, result) for result in told[2]), *((3, result) for result in told[3])]:
+def test_weights_that_differ_in_one_bit_stop_all_workers_and_say_whose(results_by_workers):
+    assert results_by_workers[1][0]["difference"] == "none"
+    for num_workers, result in [
+        *((2, result) for result in results_by_workers[2]),
+        *((3, result) for result in results_by_workers[3]),
+    ]:
         message = f"differ after step 3: worker 1 of {num_workers} has other values than the rest, first in "
         assert message in result["difference"]
         assert "middle/bias; start again" in result["difference"]
 
 
-def test_an_epoch_continued_on_any_number_of_workers_ends_with_the_figures_of_an_undisturbed_one(told):
-    undisturbed = told[2][0]["undisturbed"]
-    for _, result in workers(told):
+def test_an_epoch_continued_on_any_number_of_workers_ends_with_the_figures_of_an_undisturbed_one(results_by_workers):
+    undisturbed = results_by_workers[2][0]["undisturbed"]
+    for _, result in workers(results_by_workers):
         for name, values in undisturbed.items():
             np.testing.assert_allclose(result["continued"][name], values, rtol=1e-6, err_msg=name)
 
 
-def test_metric_totals_of_another_model_are_refused(told):
-    for _, result in workers(told):
+def test_metric_totals_of_another_model_are_refused(results_by_workers):
+    for _, result in workers(results_by_workers):
         assert "received the totals of 1 metric variables, expected those of" in result["wrong_totals"]
 
 
-def test_predictions_of_all_workers_come_in_the_order_of_the_rows(told):
-    for _, result in workers(told):
+def test_predictions_of_all_workers_come_in_the_order_of_the_rows(results_by_workers):
+    for _, result in workers(results_by_workers):
         assert result["largest_prediction_error"] < 1e-6
 
 
-def test_fewer_rows_than_workers_are_refused(told):
-    assert told[1][0]["too_few_rows"] == "none"
-    assert "received 1 rows to predict for 3 workers" in told[3][0]["too_few_rows"]
+def test_fewer_rows_than_workers_are_refused(results_by_workers):
+    assert results_by_workers[1][0]["too_few_rows"] == "none"
+    assert "received 1 rows to predict for 3 workers" in results_by_workers[3][0]["too_few_rows"]
 
 
 def work(rank: int, ports: list[int], folder: Path) -> None:
