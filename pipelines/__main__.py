@@ -112,7 +112,7 @@ def register(pipeline: PipelineName) -> None:
 
 @app.command(rich_help_panel="Commands")
 def run(pipeline: PipelineName) -> None:
-    """Bring every stage up to date, from the raw data to the registered model, and show how it goes."""
+    """Run every stage that is out of date, from the raw data to the registered model, and show the progress."""
     from headrace.pipelines.commands.run import run as command
 
     raise typer.Exit(command(*load(pipeline)))
@@ -171,7 +171,7 @@ def upgrade(
 
 @app.command(rich_help_panel="Commands")
 def doctor() -> None:
-    """Look for what is wrong with this installation and its services, and say how to mend it."""
+    """Check this installation and its services, and say how to fix each problem."""
     from headrace.pipelines.commands.doctor import doctor as command
 
     raise typer.Exit(command(ProjectPaths(project_root())))
@@ -256,7 +256,7 @@ def results(
     workers: Annotated[
         str | None, typer.Option(metavar="N|MIN:MAX", help="How many workers, instead of train.num_workers.")
     ] = None,
-    page_only: Annotated[bool, typer.Option("--page-only", help="Measure nothing; write the page anew.")] = False,
+    page_only: Annotated[bool, typer.Option("--page-only", help="Measure nothing; write the page again.")] = False,
 ) -> None:
     """Measure pipelines over several seeds or folds, and write docs/results.md."""
     from headrace.pipelines.commands.results import results as command

@@ -1,4 +1,4 @@
-"""What is wrong with params.yaml, said so that a person can mend it: one line per mistake."""
+"""The mistakes in params.yaml, each on one line that a user can act on."""
 
 import difflib
 from pathlib import Path
@@ -81,7 +81,7 @@ def _models_in(annotation: Any, _metadata: object = None) -> list[type[BaseModel
 
 
 def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
-    """The values of a settings class's `kind` or `type`, by which a union tells its members apart."""
+    """The values of a settings class's `kind` or `type`, by which a union distinguishes its members."""
     return tuple(
         value
         for name in ("kind", "type")

@@ -52,12 +52,12 @@ class PipelinePaths:
 
     @property
     def lock(self) -> Path:
-        """Held by whoever writes below data/<pipeline>; not versioned."""
+        """Held by any process that writes below data/<pipeline>; not versioned."""
         return self.root / ".headrace" / "locks" / self.pipeline
 
     @property
     def repro_lock(self) -> Path:
-        """Held by whoever brings the pipeline up to date through DVC; not versioned."""
+        """Held by the process that runs the pipeline through DVC; not versioned."""
         return self.root / ".headrace" / "repro" / self.pipeline
 
     @property
@@ -214,7 +214,7 @@ class ProjectPaths:
 
     @property
     def handoff(self) -> Path:
-        """What a training in a Ray job is told by whoever submitted it."""
+        """What a training in a Ray job receives from its submitter."""
         return self.state / "handoff.json"
 
     @property

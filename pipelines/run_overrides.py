@@ -1,7 +1,7 @@
-"""What a person who starts a run may change in it: settings of numbers, choices and names, and never a place.
+"""What a user who starts a run may change in it: settings of numbers, choices and names, and never a place.
 
-Whoever may press Trigger in Airflow has less authority than whoever commits to the project. An address, a path, a
-checksum, `allow_http`, a schedule, initial weights or code would let that person read files of the worker, call its
+Users who may press Trigger in Airflow have less authority than those who commit to the project. An address, a path, a
+checksum, `allow_http`, a schedule, initial weights or code would let that user read files of the worker, call its
 network or replace what is trained. What is not listed here is closed, so a new setting is closed until it is listed.
 """
 

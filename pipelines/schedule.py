@@ -1,4 +1,4 @@
-"""When Airflow runs a pipeline, and who is told of it."""
+"""When Airflow runs a pipeline, and who is notified of it."""
 
 from datetime import UTC, date, datetime
 from typing import Annotated, Literal

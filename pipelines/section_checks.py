@@ -56,9 +56,7 @@ def check_generated(
     if "validation" in split.names_held_out:
         raise ValueError("split.held_out: no figure of generated images is made by validation; set it to test or none")
     if training.best_by != LAST:
-        raise ValueError(
-            f"train.best_by: no figure tells how good generated images are; expected {LAST}, found {training.best_by}"
-        )
+        raise ValueError(f"train.best_by: no metric rates generated images; expected {LAST}, found {training.best_by}")
     _check_judge(schema, judge)
 
 

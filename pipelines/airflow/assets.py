@@ -33,14 +33,14 @@ def outlets_of(stage: str, pipeline: str) -> list[Asset | AssetAlias]:
 
 
 def inlets_of(stage: str, pipeline: str) -> list[Asset]:
-    """Return the assets whose earlier events a stage's task looks at."""
+    """The assets whose earlier events a stage's task reads."""
     return [champion_of(pipeline)] if stage == "register" else []
 
 
 def publish_events(context: Any, workspace: Path, *, stage: str, pipeline: str, kept: Mapping[str, str]) -> None:
-    """Tell of a new data set with its digest and counts, or of a new champion with its version and metrics.
+    """Publish a new data set with its digest and counts, or a new champion with its version and metrics.
 
-    A champion is told of once, however often its model is registered again.
+    A champion is published once, however often its model is registered again.
     """
     paths = PipelinePaths(workspace, pipeline)
     if stage == "split":
@@ -54,8 +54,8 @@ def publish_events(context: Any, workspace: Path, *, stage: str, pipeline: str, 
     elif stage == "register":
         decided = json.loads(paths.registration.read_text(encoding="utf-8"))
         champion = {name: decided.get(name) for name in ("version", "mlflow_run_id")}
-        told = (event.extra for event in context["inlet_events"][champion_of(pipeline)])
-        if decided.get("alias") == "champion" and not any(champion.items() <= extra.items() for extra in told):
+        published = (event.extra for event in context["inlet_events"][champion_of(pipeline)])
+        if decided.get("alias") == "champion" and not any(champion.items() <= extra.items() for extra in published):
             extra = {**champion, "metrics": decided.get("metrics", {}), **kept}
             context["outlet_events"][AssetAlias(_alias(pipeline))].add(champion_of(pipeline), extra=extra)
 

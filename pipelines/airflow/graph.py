@@ -54,6 +54,8 @@ def dag_settings(pipeline: Pipeline) -> dict[str, Any]:
 def _deadline(schedule: Schedule) -> dict[str, Any]:
     if schedule.deadline_hours is None:
         return {}
-    tell = AsyncCallback("headrace.pipelines.airflow.notify.tell_late", kwargs={"alerts": schedule.alerts.model_dump()})
+    notify = AsyncCallback(
+        "headrace.pipelines.airflow.notify.notify_late", kwargs={"alerts": schedule.alerts.model_dump()}
+    )
     interval = timedelta(hours=schedule.deadline_hours)
-    return {"deadline": DeadlineAlert(reference=DeadlineReference.DAGRUN_QUEUED_AT, interval=interval, callback=tell)}
+    return {"deadline": DeadlineAlert(reference=DeadlineReference.DAGRUN_QUEUED_AT, interval=interval, callback=notify)}

@@ -1,4 +1,4 @@
-"""Tells people how a DAG run ended: in the log, and by a webhook or e-mail where asked for. Never fails a run."""
+"""Reports how a DAG run ended: in the log, and by a webhook or e-mail where requested. Never fails a run."""
 
 import asyncio
 import html
@@ -22,7 +22,7 @@ from headrace.components.settings import Settings
 from headrace.pipelines.airflow.retry_policy import Cause, StageFailed, cause_of
 from headrace.pipelines.schedule import Alerts
 
-FAILURE_KEY = "headrace_failure"  # XCom: what a failed task leaves for the notification of its run
+FAILURE_KEY = "headrace_failure"  # XCom: what a failed task writes for the notification of its run
 MLFLOW_KEY = "mlflow_run_id"  # XCom: of the task that trains
 WEBHOOK_SECONDS = 5.0
 RETRY_SECONDS = 1.0
@@ -44,7 +44,7 @@ class Failure(Settings):
 
 
 class Notice(Settings):
-    """What people are told of a run that has ended. `reason` is Airflow's own."""
+    """The notification of a run that has ended. `reason` is Airflow's own."""
 
     dag: str
     run: str
@@ -72,16 +72,16 @@ class Notice(Settings):
 
 def dag_callbacks(alerts: Alerts) -> dict[str, Any]:
     """Return the callbacks of a DAG as its keyword arguments. Airflow calls them in the DAG processor."""
-    failed = {"on_failure_callback": partial(_tell, alerts=alerts, outcome="failed")}
-    succeeded = {"on_success_callback": partial(_tell, alerts=alerts, outcome="succeeded")}
+    failed = {"on_failure_callback": partial(_notify, alerts=alerts, outcome="failed")}
+    succeeded = {"on_success_callback": partial(_notify, alerts=alerts, outcome="succeeded")}
     return {"never": {}, "failure": failed, "success_too": failed | succeeded}[alerts.after]
 
 
 def remember_failure(context: Any) -> None:
-    """Keep why a task failed for good, as its on_failure_callback: the DAG's callbacks are not told.
+    """Keep why a task failed for good, as its on_failure_callback: the DAG's callbacks do not receive the reason.
 
-    It does so only in the worker. Where the worker died Airflow calls this in the DAG processor, which has no exception
-    to tell of and where a push would not be answered.
+    It does so only in the worker. Where the worker died, Airflow calls this in the DAG processor, which has no
+    exception to report, and where a push would not be answered.
     """
     error, task = context.get("exception"), context["ti"]
     if error is None:
@@ -109,8 +109,8 @@ def send(notice: Notice, alerts: Alerts) -> None:
             log.warning("no notification by %s: %s: %s", name, type(error).__name__, redacted(str(error)))
 
 
-async def tell_late(context: Any, alerts: Mapping[str, Any]) -> None:
-    """Tell of a run that is not done by its deadline; called in the triggerer."""
+async def notify_late(context: Any, alerts: Mapping[str, Any]) -> None:
+    """Report a run that is not done by its deadline; called in the triggerer."""
     notice = await asyncio.to_thread(_late, context["dag_run"])
     await asyncio.to_thread(send, notice, Alerts.model_validate(alerts))
 
@@ -120,7 +120,7 @@ def _late(run: Mapping[str, Any]) -> Notice:
     return Notice(dag=dag, run=run_id, outcome="late", reason="it is past its deadline", url=_url(dag, run_id))
 
 
-def _tell(context: Any, *, alerts: Alerts, outcome: Outcome) -> None:
+def _notify(context: Any, *, alerts: Alerts, outcome: Outcome) -> None:
     send(_notice(context, outcome), alerts)
 
 
@@ -129,7 +129,7 @@ def _notice(context: Any, outcome: Outcome) -> Notice:
     notice = Notice(dag=dag, run=run, outcome=outcome, reason=context.get("reason"), url=_url(dag, run))
     try:
         return notice.model_copy(update=_details(dag, run))
-    except Exception as error:  # noqa: BLE001 - that the run has ended is worth telling without them
+    except Exception as error:  # noqa: BLE001 - the end of the run is reported without them, too
         log.warning("can't ask Airflow for details of %s: %s: %s", run, type(error).__name__, redacted(str(error)))
         return notice
 
@@ -152,10 +152,10 @@ def _details(dag: str, run: str) -> dict[str, Any]:
 def _failure(dag: str, run: str, task: str) -> Failure:
     found = _xcom(FAILURE_KEY, dag, run, task)
     if found is None:
-        time.sleep(RETRY_SECONDS)  # a worker tells why just after it has told that
+        time.sleep(RETRY_SECONDS)  # a worker reports why just after it has reported that
         found = _xcom(FAILURE_KEY, dag, run, task)
     if found is None:
-        return Failure(task=task, cause=Cause.LOST, error="it said nothing: killed, or marked as failed by a person")
+        return Failure(task=task, cause=Cause.LOST, error="it said nothing: killed, or marked as failed by a user")
     return Failure.model_validate(found)
 
 

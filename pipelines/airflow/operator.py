@@ -52,7 +52,7 @@ class StageOperator(BaseOperator):  # type: ignore[misc]  # mypy does not follow
         self._process: subprocess.Popen[str] | None = None
 
     def execute(self, context: Any) -> Any:
-        """Bring the stage up to date; raise StageFailed, by its cause, where that fails."""
+        """Run the stage where it is out of date; raise StageFailed, by its cause, where that fails."""
         with self._run(context) as run:
             self._repro(run, {})
             return self._keep(context, run)
@@ -110,12 +110,12 @@ class TrainOperator(RayTask, StageOperator):
         if submitted is not None:
             outcome = self.follow(context, submitted.submission_id, cluster=cluster, is_ours=submitted.is_ours)
             self._succeed(context, outcome)
-        return self._bring(context)
+        return self._fetch_results(context)
 
     def resume(self, context: Any, event: dict[str, Any] | None = None) -> Any:
-        """Bring the results of a job that is over; raise StageFailed, by its cause, where it has none."""
+        """Fetch the results of a job that is over; raise StageFailed, by its cause, where it has none."""
         self._succeed(context, Outcome.model_validate(event))
-        return self._bring(context)
+        return self._fetch_results(context)
 
     def _submit(self, run: DagRun) -> Submitted | None:
         """The job that trains; None where the model is up to date."""
@@ -125,7 +125,7 @@ class TrainOperator(RayTask, StageOperator):
                 return None
             return Submitted.model_validate_json(file.read_text(encoding="utf-8"))
 
-    def _bring(self, context: Any) -> Any:
+    def _fetch_results(self, context: Any) -> Any:
         with self._run(context) as run:
             self._repro(run, self._reach())
             return self._keep(context, run)

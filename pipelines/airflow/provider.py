@@ -1,4 +1,4 @@
-"""What Airflow is told about this package: the connection type "Ray"."""
+"""What Airflow reads about this package: the connection type "Ray"."""
 
 from typing import Any
 

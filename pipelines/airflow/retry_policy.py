@@ -1,4 +1,4 @@
-"""Why a task failed, and whether to try it again: a mistake fails at once, what may mend itself is tried again."""
+"""Why a task failed, and whether to retry it: a mistake fails at once, a fault that may pass is retried."""
 
 import random
 import re
@@ -39,7 +39,7 @@ class StageFailed(AirflowException):  # type: ignore[misc]  # mypy does not foll
 
 
 class StageMistaken(StageFailed, AirflowFailException):  # type: ignore[misc]
-    """The same for what only a person can mend: Airflow does not try again, whatever its retry policy is."""
+    """The same for what only a user can fix: Airflow does not retry, whatever its retry policy is."""
 
 
 def stage_failed(target: str, *, output: Iterable[str], exit_code: int | None) -> StageFailed:
@@ -56,7 +56,7 @@ def stage_failed(target: str, *, output: Iterable[str], exit_code: int | None) -
 
 
 class RetryByCause(RetryPolicy):  # type: ignore[misc]
-    """Fails at once for a mistake, waits longer and longer for what may mend itself, else does as the task says.
+    """Fails at once for a mistake, waits longer and longer for a fault that may pass, else does as the task says.
 
     The wait after try n is drawn between half and all of `first_seconds` * 2^(n - 1), but at most `longest_seconds`.
     """

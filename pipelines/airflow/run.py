@@ -33,7 +33,7 @@ SWEEP_TIMEOUT_SECONDS = 120
 
 @dataclass(frozen=True)
 class DagRun:
-    """Where the stages of one run work, and what they are told by their environment."""
+    """The folder in which the stages of one run work, and the environment variables that they receive."""
 
     workspace: Path
     environment: Mapping[str, str]

@@ -48,7 +48,7 @@ class PartitionSensor(BaseSensorOperator):  # type: ignore[misc]  # mypy does no
             return False
 
     def execute(self, context: Any) -> Any:
-        """Wait; raise AirflowSensorTimeout that says what was waited for, and how to mend it."""
+        """Wait; raise AirflowSensorTimeout that says what was waited for, and how to go on."""
         try:
             return super().execute(context)
         except AirflowSensorTimeout as error:
@@ -63,9 +63,9 @@ class PartitionSensor(BaseSensorOperator):  # type: ignore[misc]  # mypy does no
         except (DataError, ServiceError) as error:
             reason = str(error)
         waited = f"waited since {since.isoformat(timespec='seconds')}, {self.timeout / 3600:g} h"
-        return f"{reason} ({waited}). {self._mend(context, source)}"
+        return f"{reason} ({waited}). {self._next_step(context, source)}"
 
-    def _mend(self, context: Any, source: DelimitedSource) -> str:
+    def _next_step(self, context: Any, source: DelimitedSource) -> str:
         if not source.interval:
             return "When it has arrived, clear this task"
         day = source.interval.start.isoformat()  # Airflow names a run by the start of its interval

@@ -22,8 +22,8 @@ STOP_MARGIN_SECONDS = 5.0  # Airflow gives on_kill 30 s
 class RayJobTrigger(BaseTrigger):  # type: ignore[misc]  # mypy does not follow imports into Airflow
     """Fires when the job is over, with an `Outcome`. What it is given is kept as plain text: never a secret.
 
-    A triggerer that dies leaves the job alone: the next one goes on with the log where this one was. Whoever marks,
-    clears or ends the task stops the job.
+    A triggerer that dies leaves the job alone: the next one goes on with the log where this one was. A user
+    who marks, clears or ends the task stops the job.
     """
 
     def __init__(

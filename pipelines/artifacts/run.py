@@ -82,5 +82,5 @@ def require_same_data(paths: PipelinePaths, run: RunFile) -> None:
     if run.data_digest != present:
         raise DataError(
             f"{paths.model.parent} was trained on other data than is in {paths.splits}; "
-            f"`headrace run {paths.pipeline}` trains on this, `dvc checkout` may bring back the other"
+            f"`headrace run {paths.pipeline}` trains on this, `dvc checkout` may restore the other"
         )

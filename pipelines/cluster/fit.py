@@ -29,7 +29,7 @@ from headrace.pipelines.storage.published import fetch
 POLL_SECONDS = 0.2
 LEAVE_SECONDS = 20.0  # for a step and its checkpoint
 WAITING_SECONDS = 60.0
-RESIZE_INTERVAL_SECONDS = 10.0  # a look at the cluster; the group begins anew only where it has changed
+RESIZE_INTERVAL_SECONDS = 10.0  # between checks of the cluster; the group restarts only where it has changed
 
 
 class WorkerError(Exception):

@@ -1,4 +1,4 @@
-"""What a training in a Ray job is told by whoever submitted it, and how its inputs reach it.
+"""What a training in a Ray job receives from its submitter, and how its inputs reach it.
 
 Only code is shipped to a cluster. Data, checkpoints and results go through a storage that both sides reach.
 """
@@ -49,7 +49,7 @@ class Handoff(Settings):
     git_commit: str
     git_dirty: bool | None = None
     ray_address: str
-    python: str = ""  # of whoever submitted it, such as 3.11; a job server does not say its own
+    python: str = ""  # of the submitter, such as 3.11; a job server does not say its own
 
 
 def is_in_job() -> bool:
@@ -75,7 +75,7 @@ def storage_address(root: Path) -> str:
 
 
 def make_handoff(paths: PipelinePaths, *, run_name: str, start_weights: Path | None) -> Handoff:
-    """Return what a job is told that trains `run_name` from what is in this project."""
+    """What a job receives that trains `run_name` from what is in this project."""
     return Handoff(
         run_name=run_name,
         owner=owner(),
@@ -91,7 +91,7 @@ def make_handoff(paths: PipelinePaths, *, run_name: str, start_weights: Path | N
 def read_handoff(root: Path) -> Handoff | None:
     """Return what was shipped with the code; None where this is not a job that Headrace has submitted.
 
-    Raises ParamsError where the cluster has another Python than whoever submitted it.
+    Raises ParamsError where the cluster has another Python than the submitter.
     """
     file = ProjectPaths(root).handoff
     if not (is_in_job() and file.is_file()):
@@ -110,19 +110,19 @@ def _python() -> str:
 
 
 def owner() -> str:
-    """Return for whom this training is: an Airflow run, or a person."""
+    """For whom this training is: an Airflow run, or a user."""
     return os.environ.get(OWNER_VARIABLE) or BY_HAND
 
 
 def inputs_key(paths: PipelinePaths, start_weights: Path | None) -> str:
-    """Return where splits, statistics and weights to begin with are in the storage: a name by their content."""
+    """The storage's key of splits, statistics and initial weights: a name by their content."""
     described = [paths.manifest, paths.statistics, *_files(start_weights)]  # the manifest has the digest of each split
     digest = hashlib.sha256(b"\0".join(file.read_bytes() for file in described)).hexdigest()
     return f"inputs/{paths.pipeline}-{digest[:16]}"
 
 
 def publish_inputs(paths: PipelinePaths, handoff: Handoff, *, start_weights: Path | None) -> None:
-    """Upload splits, statistics, a backbone's weights and those to begin with, unless they are there already."""
+    """Upload splits, statistics, a backbone's weights and the initial weights, unless they are there already."""
     sources = {"splits": paths.splits, "statistics.json": paths.statistics}
     sources |= {file.name: file for file in _backbone_weights(paths.statistics)}
     if start_weights is not None:
@@ -131,7 +131,7 @@ def publish_inputs(paths: PipelinePaths, handoff: Handoff, *, start_weights: Pat
 
 
 def start_name(start_weights: Path) -> str:
-    """Return where the weights to begin with are among the inputs."""
+    """Key of the initial weights within the inputs."""
     return f"start/{start_weights.name}"
 
 
@@ -141,10 +141,10 @@ def _files(path: Path | None) -> list[Path]:
     return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
 
 
-def bring_inputs(paths: PipelinePaths, handoff: Handoff | None) -> Path | None:
-    """Put splits and statistics where the train stage reads them; return the weights to begin with, if there are some.
+def fetch_inputs(paths: PipelinePaths, handoff: Handoff | None) -> Path | None:
+    """Put splits and statistics where the train stage reads them; return the initial weights, if there are some.
 
-    Without a handoff, in a job that a person submitted, DVC's remote has them.
+    Without a handoff, in a job that a user submitted, DVC's remote has them.
     """
     if handoff is None:
         _pull(paths)
@@ -163,8 +163,8 @@ def bring_inputs(paths: PipelinePaths, handoff: Handoff | None) -> Path | None:
     return inputs / handoff.start_weights if handoff.start_weights else None
 
 
-def bring_earlier(job: TrainJob, record: Path) -> None:
-    """Bring what an earlier try of the same training left in the storage: what MLflow was told, and its results."""
+def fetch_earlier(job: TrainJob, record: Path) -> None:
+    """Fetch what an earlier attempt of the same training stored: the record of its MLflow run, and its results."""
     if job.storage:
         storage = open_storage(job.storage)
         record.parent.mkdir(parents=True, exist_ok=True)
@@ -173,7 +173,7 @@ def bring_earlier(job: TrainJob, record: Path) -> None:
 
 
 def keep_record(job: TrainJob, record: Path) -> None:
-    """Keep in the storage what MLflow was told, and what not yet; nothing happens where there is none."""
+    """Keep in the storage what MLflow has received, and what not yet; nothing happens where there is none."""
     if job.storage:
         with suppress(ServiceError):  # it is kept again with the next epoch
             open_storage(job.storage).upload(job.key(RECORD), record)

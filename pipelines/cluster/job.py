@@ -1,4 +1,4 @@
-"""What a training's workers are told, and where they leave what they make."""
+"""The description that a training's workers receive, and the places of the files that they write."""
 
 from pathlib import Path
 from typing import Literal
@@ -36,7 +36,7 @@ class TrainJob(Settings):
     )  # of the training's identity: every node must have them
     start_weights: Path | None = None
     storage: str | None = None
-    inputs: str | None = None  # the storage's key of splits, statistics and weights to begin with
+    inputs: str | None = None  # the storage's key of splits, statistics and initial weights
 
     @property
     def checkpoints(self) -> Path:
@@ -55,34 +55,34 @@ class TrainJob(Settings):
 
     @property
     def preempted(self) -> Path:
-        """Left by workers that were asked to leave and did, after a checkpoint: a new group goes on from there."""
+        """Written by workers that stopped on request, after a checkpoint: a new group goes on from there."""
         return self.folder / "preempted"
 
     @property
     def results(self) -> Path:
-        """What worker 0 leaves when all epochs are done; appears whole."""
+        """Written by worker 0 when all epochs are done; appears whole."""
         return self.folder / "results"
 
     @property
     def published(self) -> Path:
-        """Left once the results are in the storage."""
+        """Written once the results are in the storage."""
         return self.folder / "published"
 
     @property
     def stop(self) -> Path:
-        """Made by whoever wants the workers to write a checkpoint and leave, where they are told through a mailbox."""
+        """Written to make the workers write a checkpoint and stop, where they receive that through a mailbox."""
         return self.folder / STOP
 
     @property
     def mailbox(self) -> str | None:
-        """The name of the actor through which workers on other nodes tell; None where they write into `folder`."""
+        """The name of the actor through which workers on other nodes report; None where they write into `folder`."""
         return f"headrace-{self.run_name}" if self.storage else None
 
     def key(self, *names: str) -> str:
-        """Return where something of this training is in the storage."""
+        """The storage's key of something of this training."""
         return training_key(self.run_name, *names)
 
 
 def training_key(run_name: str, *names: str) -> str:
-    """Return where something of a training is in the storage."""
+    """The storage's key of something of a training."""
     return "/".join(("trainings", run_name, *names))

@@ -1,4 +1,4 @@
-"""Requests to Ray's job server: where it is, how to get in, and what went wrong, said so that it can be mended.
+"""Requests to Ray's job server: where it is, how to get in, and what went wrong, with its fix.
 
 Nothing heavy is imported, and aiohttp only when a connection opens: Airflow reads such modules all the time.
 """
@@ -47,9 +47,9 @@ class Cluster:
                 "address of the cluster's dashboard (port 8265 by default), in RAY_ADDRESS or the Airflow connection"
             )
         if self.token is not None and not re.fullmatch(r"[!-~]+", self.token):
-            raise ParamsError(f"Ray's token is empty or has spaces or odd characters: mend it in {_TOKEN_PLACES}")
+            raise ParamsError(f"Ray's token is empty or has spaces or odd characters: fix it in {_TOKEN_PLACES}")
         if isinstance(self.verify, str) and not Path(self.verify).exists():
-            raise ParamsError(f"no file or folder of certificates at {self.verify}; mend {_CERTIFICATES} or unset it")
+            raise ParamsError(f"no file or folder of certificates at {self.verify}; fix {_CERTIFICATES} or unset it")
 
 
 def cluster_from_environment() -> Cluster:
@@ -70,7 +70,7 @@ def _token() -> str | None:
     try:
         return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ServiceError(f"can't read Ray's token from {path} ({type(error).__name__}): mend that file") from None
+        raise ServiceError(f"can't read Ray's token from {path} ({type(error).__name__}): fix that file") from None
 
 
 @cache
@@ -180,7 +180,7 @@ class JobServer:
         reason = f"no answer within {seconds:.0f} s" if late else str(error) or type(error).__name__
         hint = f", or name its certificates in {_CERTIFICATES}" if "certificate" in reason else ""
         return UnansweredError(
-            f"can't reach Ray's job server at {self.address}: {reason}. Start the cluster, or mend the address in "
+            f"can't reach Ray's job server at {self.address}: {reason}. Start the cluster, or fix the address in "
             f"RAY_ADDRESS or the Airflow connection{hint}"
         )
 

@@ -233,7 +233,7 @@ class RayJobs:
         if status == 500:
             raise ServiceError(
                 f"Ray at {self._server.address} says that job {job.submission_id} is {job.status}, but can't reach its "
-                "node, where it has ended then. Start the cluster anew, and submit the job again"
+                "node, where it has ended then. Start the cluster again, and submit the job again"
             )
 
     async def _tail(self, submission_id: str, *, after: int) -> AsyncGenerator[str, None]:

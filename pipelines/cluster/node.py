@@ -10,7 +10,7 @@ from pathlib import Path
 
 from headrace.components.errors import ServiceError
 from headrace.pipelines.cluster.job import TrainJob
-from headrace.pipelines.cluster.progress import is_stopping, leave, tell
+from headrace.pipelines.cluster.progress import is_stopping, report_event, write_file
 from headrace.pipelines.storage.objects import Storage, open_storage
 from headrace.pipelines.storage.private import temporary_folder
 from headrace.pipelines.storage.published import MANIFEST, fetch, publish, withdraw
@@ -63,7 +63,9 @@ def keep_in_storage(job: TrainJob, checkpoint: Path) -> None:
         for name in set(_steps(job, storage)) - kept:
             withdraw(job.key("checkpoints", name), storage=storage)
     except ServiceError as error:
-        tell(job, "note", {"note": f"{checkpoint.name} is not in the storage: {error}; training goes on without it"})
+        report_event(
+            job, "note", {"note": f"{checkpoint.name} is not in the storage: {error}; training goes on without it"}
+        )
 
 
 def fetch_earlier_checkpoints(job: TrainJob) -> None:
@@ -77,13 +79,13 @@ def fetch_earlier_checkpoints(job: TrainJob) -> None:
 
 
 def publish_results(job: TrainJob) -> None:
-    """Upload the results, and tell whoever follows the training."""
+    """Upload the results, and report that to the training's follower."""
     publish({"": job.results}, storage=open_storage(str(job.storage)), key=job.key("results"))
-    leave(job, job.published, "")
+    write_file(job, job.published, "")
 
 
 def pass_on_stop(job: TrainJob, stop: threading.Event) -> None:
-    """Set `stop` once the follower wants the workers to leave; it is asked now and then, by a thread."""
+    """Set `stop` once the follower wants the workers to stop; a thread polls it."""
     if job.mailbox:
         threading.Thread(target=_watch, args=(job, stop), name="stop", daemon=True).start()
 
@@ -113,7 +115,7 @@ def _fetch_checkpoint(job: TrainJob, name: str, storage: Storage) -> bool:
     try:
         fetch(job.key("checkpoints", name), job.checkpoints / name, storage=storage)
     except ServiceError as error:
-        tell(job, "note", {"note": f"{name} is passed over: {error}"})
+        report_event(job, "note", {"note": f"{name} is passed over: {error}"})
         return False
     return True
 

@@ -17,14 +17,14 @@ from headrace.pipelines.storage.commands import git
 # Ray's dashboard takes no larger upload (DASHBOARD_CLIENT_MAX_SIZE); its limit for packages, 512 MiB, lies behind that.
 MAX_PACKAGE_BYTES = 100 * 1024**2
 
-# Nothing a job runs. DVC tells git to ignore what it caches; reports are outputs too, but some projects track them.
+# Nothing a job runs. DVC makes git ignore what it caches; reports are outputs too, but some projects track them.
 _FOLDERS_LEFT_OUT = ("bench", "dags", "data", "docs", "infra", "models", "reports", "tests")
 _FILES_LEFT_OUT = ("*.md", "*.ipynb", "*.pyc", "LICENSE*", "Makefile", "*.db", "*.db-*")
 # Names of secrets, unless they end with .py: a module may well be named after what it reads.
 _SECRETS: tuple[str, ...] = ("*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keytab", "*.env", "id_rsa*", "id_ed25519*")
 _SECRETS += ("id_ecdsa*", "auth_token*", "*credentials*", "*secret*")
 _HIDDEN_BUT_NEEDED = (".dvc/config", ".dvcignore")  # never .dvc/config.local, which is where DVC keeps passwords
-_NO_TIME = (1980, 1, 1, 0, 0, 0)  # the first that a zip can tell
+_NO_TIME = (1980, 1, 1, 0, 0, 0)  # the first that a zip can store
 
 
 def package(root: Path, *, extra: Mapping[str, bytes] = {}) -> bytes:
@@ -112,5 +112,5 @@ def _check_size(sizes: Mapping[str, int]) -> None:
     raise ParamsError(
         f"the code to send to Ray has {total / 2**20:.0f} MiB, expected less than {MAX_PACKAGE_BYTES / 2**20:.0f}; the "
         f"biggest files: {', '.join(f'{name} ({sizes[name] / 2**20:.1f} MiB)' for name in biggest)}. Put data below "
-        "data/ or into .gitignore: DVC brings it to the nodes"
+        "data/ or into .gitignore: DVC fetches it on the nodes"
     )

@@ -22,7 +22,7 @@ def listen() -> None:
     STOP.clear()
     signal.signal(signal.SIGTERM, _ask_to_stop)
     _python_handler[:] = [_get_c_handler(signal.SIGTERM)]
-    # Python calls a handler when its main thread comes by, which on a worker waits in Ray; a thread of our own is told
+    # Python calls a handler when its main thread comes by, which on a worker waits in Ray; a thread of our own is woken
     # at once, by the byte that Python writes to this pipe when the signal comes.
     reading, writing = os.pipe()
     os.set_blocking(writing, False)

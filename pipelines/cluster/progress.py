@@ -1,4 +1,4 @@
-"""What workers tell of a training: files of whoever follows it, written by themselves or by a mailbox on its node."""
+"""What workers report of a training: files of its follower, written by themselves or by a mailbox on its node."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -16,27 +16,27 @@ MAILBOX_TIMEOUT_SECONDS = 60.0
 
 
 class Mailbox:
-    """An actor on the follower's node: writes there what workers on any node tell."""
+    """An actor on the follower's node: writes there what workers on any node report."""
 
     def __init__(self, folder: str) -> None:
         self._folder = Path(folder)
 
-    def tell(self, line: str) -> None:
+    def add_line(self, line: str) -> None:
         """Add a line to the progress file."""
         _add_line(self._folder / PROGRESS, line)
 
-    def leave(self, name: str, text: str) -> None:
+    def write_file(self, name: str, text: str) -> None:
         """Write a file, all at once."""
         write_here(self._folder / name, text)
 
     def is_stopping(self) -> bool:
-        """Whether the follower wants the workers to leave."""
+        """Whether the follower wants the workers to stop."""
         return (self._folder / STOP).exists()
 
 
 @contextmanager
 def mailbox(job: TrainJob) -> Iterator[None]:
-    """For the length of the block, write what the job's workers tell into its folder on this node, if they need it."""
+    """For the length of the block, write what the job's workers report into its folder on this node, if needed."""
     if not job.mailbox:
         yield
         return
@@ -48,31 +48,31 @@ def mailbox(job: TrainJob) -> Iterator[None]:
         ray.kill(actor)
 
 
-def tell(job: TrainJob, kind: Kind, content: Mapping[str, Any]) -> None:
-    """Tell of an event; where nobody can be told, training goes on: figures are in the checkpoints too."""
+def report_event(job: TrainJob, kind: Kind, content: Mapping[str, Any]) -> None:
+    """Report an event; where nobody receives it, training goes on: the metrics are in the checkpoints, too."""
     if not job.mailbox:
         add_event(job, kind, content)
         return
     with suppress(ValueError):  # Ray knows no such actor
-        ray.get_actor(job.mailbox).tell.remote(json.dumps({"kind": kind, **content}))
+        ray.get_actor(job.mailbox).add_line.remote(json.dumps({"kind": kind, **content}))
 
 
 def add_event(job: TrainJob, kind: Kind, content: Mapping[str, Any]) -> None:
-    """Add an event to the progress file, on the node of whoever follows the training."""
+    """Add an event to the progress file, on the node of the training's follower."""
     with suppress(OSError):
         _add_line(job.progress, json.dumps({"kind": kind, **content}))
 
 
-def leave(job: TrainJob, file: Path, text: str) -> None:
-    """Make one of the job's files hold this text, where its follower looks."""
+def write_file(job: TrainJob, file: Path, text: str) -> None:
+    """Make one of the job's files hold this text, where its follower reads it."""
     if job.mailbox:
-        ray.get(ray.get_actor(job.mailbox).leave.remote(file.name, text), timeout=MAILBOX_TIMEOUT_SECONDS)
+        ray.get(ray.get_actor(job.mailbox).write_file.remote(file.name, text), timeout=MAILBOX_TIMEOUT_SECONDS)
     else:
         write_here(file, text)
 
 
 def is_stopping(job: TrainJob) -> bool:
-    """Return whether the follower wants the workers to leave; False while it can't be asked."""
+    """Whether the follower wants the workers to stop; False while it can't be asked."""
     try:
         mailbox = ray.get_actor(job.mailbox)
         return bool(ray.get(mailbox.is_stopping.remote(), timeout=MAILBOX_TIMEOUT_SECONDS))

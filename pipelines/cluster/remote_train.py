@@ -1,4 +1,4 @@
-"""A training on the cluster whose job server RAY_ADDRESS names: handed over, followed, and its results brought back."""
+"""A training on the cluster whose job server RAY_ADDRESS names: handed over, followed, and its results fetched."""
 
 import asyncio
 import os
@@ -30,7 +30,7 @@ from headrace.pipelines.tracking.training_run import record_file, settle
 SUBMITTED_VARIABLE = "HEADRACE_SUBMITTED"  # a file, named by who wants the job submitted and follows it without us
 OPEN_VARIABLE = "HEADRACE_ALLOW_OPEN_RAY"
 HANDED_OVER = 76  # the exit code where the job was only submitted
-# Addresses, never a secret: Ray shows a job's environment to whoever may see the job.
+# Addresses, never a secret: Ray shows a job's environment to everyone who may see the job.
 SHIPPED_VARIABLES = ("MLFLOW_TRACKING_URI", "TF_CPP_MIN_LOG_LEVEL", PORTS_VARIABLE)
 
 log = structlog.get_logger()
@@ -82,7 +82,7 @@ def _train(root: Path, make: Callable[[], Submission], handoff: Handoff, storage
         raise
     if outcome.status == "SUCCEEDED":
         return
-    if outcome.status != "AWAY":  # else it may go on, and tell MLflow itself
+    if outcome.status != "AWAY":  # else it may go on, and report to MLflow itself
         _settle(root, handoff, storage, "KILLED" if outcome.status == "STOPPED" else "FAILED", outcome.error)
     error = ServiceError if _may_go_well_again(outcome.exit_code) else TrainingError
     raise error(f"Ray job {outcome.submission_id} {outcome.status.lower()}: {outcome.error}")

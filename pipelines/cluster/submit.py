@@ -78,7 +78,7 @@ async def _submit(
         entrypoint=new.entrypoint,
         runtime_env={
             "working_dir": await jobs.ship(new.archive),
-            # Ray kills a job that is asked to stop after three seconds, unless it is told otherwise.
+            # Ray kills a job three seconds after the request to stop it, unless this variable says otherwise.
             "env_vars": {**new.environment, STOP_GRACE_VARIABLE: f"{STOP_GRACE_SECONDS:.0f}"},
         },
         metadata={RUN_NAME: run_name, OWNER: owner},

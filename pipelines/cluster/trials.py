@@ -83,7 +83,7 @@ class Outcome(Settings):
 
 @dataclass(frozen=True)
 class Watcher:
-    """Who is told of trials, by their numbers: that one starts, the figures of an epoch, and how it ended."""
+    """Receives the events of trials, by their numbers: the start, the metrics of an epoch, and the end."""
 
     on_start: Callable[[int], None]
     on_epoch: Callable[[int, dict[str, float]], None]
@@ -107,7 +107,7 @@ def run_trials(
     train, ray_folder = trials[0].pipeline.train, trials[0].folder.with_name("ray")
     _require_gpu(train.use_gpu)
     os.environ.update(_ENVIRONMENT)
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # trials that fail are told of by `on_end`
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # `on_end` reports trials that fail
     for trial in trials:
         _describe(trial)
     epochs = {trial.number: trial.pipeline.train.epochs for trial in trials}
@@ -153,7 +153,7 @@ def _require_gpu(use_gpu: bool) -> None:
 
 
 class _Follower(tune.Callback):  # type: ignore[misc]  # ray carries no types
-    """Passes on what Ray Tune is told, and finds out how each trial ended."""
+    """Passes on what Ray Tune receives, and finds out how each trial ended."""
 
     def __init__(self, epochs: dict[int, int], watcher: Watcher) -> None:
         self._epochs, self._watcher = epochs, watcher
@@ -193,20 +193,20 @@ def _number(trial: TuneTrial) -> int:
 
 
 def clear(trial: Trial) -> None:
-    """Remove what a trial needed while it ran: its outcome is told, and its model is not wanted."""
+    """Remove what a trial needed while it ran: its outcome is reported, and its model is not wanted."""
     remove_columns(trial.as_training())
     shutil.rmtree(trial.as_training().checkpoints, ignore_errors=True)
     shutil.rmtree(trial.folder / "data", ignore_errors=True)
 
 
 def _run(config: dict[str, str], *, make_data: Callable[[Trial], None]) -> None:
-    """Train one trial in a worker's process and tell Ray Tune of each epoch, and of how it ended."""
+    """Train one trial in a worker's process and report each epoch, and how it ended, to Ray Tune."""
     trial = Trial.model_validate_json(Path(config["description"]).read_text(encoding="utf-8"))
     try:
         _train(trial, make_data)
     except UserError as error:
         tune.report({"end": {"status": "failed", "reason": str(error)}})
-    except Exception as error:  # noqa: BLE001 - told with its traceback, and the other trials go on
+    except Exception as error:  # noqa: BLE001 - reported with its traceback, and the other trials go on
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         described = "".join(traceback.format_exception(error))
         tune.report({"end": {"status": "failed", "reason": reason, "traceback": described}})

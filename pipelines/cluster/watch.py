@@ -84,7 +84,7 @@ async def _after_loss(jobs: RayJobs, submission_id: str) -> Outcome | None:
 
 
 def _vanished(submission_id: str) -> Outcome:
-    said = "the cluster knows no such job any more: it was started anew, or it is another one"
+    said = "the cluster knows no such job any more: it was restarted, or it is another one"
     return Outcome(submission_id=submission_id, status="VANISHED", error=said)
 
 

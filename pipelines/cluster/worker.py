@@ -21,7 +21,7 @@ from headrace.pipelines.cluster.node import (
     publish_results,
 )
 from headrace.pipelines.cluster.preemption import STOP, listen_again, watch_for_drain
-from headrace.pipelines.cluster.progress import leave, tell
+from headrace.pipelines.cluster.progress import report_event, write_file
 from headrace.pipelines.cluster.results import CHECKPOINT, CHECKPOINTS, HISTORY, MODEL, TENSORBOARD
 from headrace.pipelines.cluster.worker_data import remove_columns, split_columns, validation_columns
 from headrace.pipelines.identity import installed
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 
 
 def train_on_worker(config: dict[str, str]) -> None:
-    """Train this worker's part of the job in `config["job"]`; worker 0 tells of each epoch and leaves the results.
+    """Train this worker's part of the job in `config["job"]`; worker 0 reports each epoch and writes the results.
 
     A worker that lost the others raises, and Ray Train starts the group again, from the last checkpoint. Any other
-    error is left in `job.failure` and ends the training: it would only come again.
+    error is written to `job.failure` and ends the training: it would only come again.
     """
     import ray.train
 
@@ -51,7 +51,7 @@ def train_on_worker(config: dict[str, str]) -> None:
     context = ray.train.get_context()
     rank = context.get_world_rank()
     if rank == 0:
-        tell(job, "placed", {})  # before the seconds of TensorFlow's import: the cluster had room
+        report_event(job, "placed", {})  # before the seconds of TensorFlow's import: the cluster had room
 
     from headrace.components.training.observer import Stopped
 
@@ -61,11 +61,11 @@ def train_on_worker(config: dict[str, str]) -> None:
         threads = prepare_devices(job.train, workers_on_node=context.get_local_world_size())
         _train(job, rank=rank, num_workers=context.get_world_size(), threads=threads)
     except Stopped as stopped:
-        leave(job, job.preempted, str(stopped))
+        write_file(job, job.preempted, str(stopped))
     except Exception as error:
         if _lost_the_others(error):
             raise
-        _leave_failure(job, rank, error)
+        _write_failure(job, rank, error)
         if is_out_of_memory(error):
             raise  # the controller ends the whole group and gives its resources back: another one follows
 
@@ -93,7 +93,7 @@ def _train(job: TrainJob, *, rank: int, num_workers: int, threads: int) -> None:
     )
     remove_columns(job)  # every worker has its last batch: all have made the last step
     if rank == 0:
-        _leave_results_when_there_is_room(job, fitted, final)
+        _write_results_when_there_is_room(job, fitted, final)
 
 
 def _require_versions(job: TrainJob) -> None:
@@ -108,23 +108,23 @@ def _require_versions(job: TrainJob) -> None:
 
 
 def _observer(job: TrainJob, fitted: "FittedTable", *, rank: int, group: dict[str, int]) -> "Observer":
-    """Tells whoever follows the training, with the figures in the label's own unit; SIGTERM stops it."""
+    """Reports to the training's follower, with the metrics in the label's own unit; SIGTERM stops it."""
     from headrace.components.training.observer import Observer
 
     def on_group() -> None:
         listen_again()
         watch_for_drain()
         if rank == 0:
-            tell(job, "group", group)
+            report_event(job, "group", group)
 
     def on_epoch(epoch: int, figures: "Figures", system: "Figures") -> None:
-        tell(job, "epoch", {"epoch": epoch, **in_label_unit(figures, fitted), **system})
+        report_event(job, "epoch", {"epoch": epoch, **in_label_unit(figures, fitted), **system})
 
     def on_progress(figures: "Figures") -> None:
-        tell(job, "progress", figures)
+        report_event(job, "progress", figures)
 
     def on_note(note: str) -> None:
-        tell(job, "note", {"note": note})
+        report_event(job, "note", {"note": note})
 
     return Observer(on_epoch, on_progress, on_note, STOP, on_group, lambda folder: keep_in_storage(job, folder))
 
@@ -142,14 +142,14 @@ def _lost_the_others(error: Exception) -> bool:
     return isinstance(error, (*lost, ConnectionError)) or any(message in str(error) for message in messages)
 
 
-def _leave_failure(job: TrainJob, rank: int, error: Exception) -> None:
+def _write_failure(job: TrainJob, rank: int, error: Exception) -> None:
     failure = Failure(
         rank=rank,
         kind=_kind_of(error),
         message=str(error) if isinstance(error, UserError) else host_problem(error) or str(error),
         traceback="".join(traceback.format_exception(error)),
     )
-    leave(job, job.failure, failure.model_dump_json(indent=2) + "\n")
+    write_file(job, job.failure, failure.model_dump_json(indent=2) + "\n")
 
 
 def _kind_of(error: Exception) -> Kind:
@@ -193,20 +193,20 @@ def in_label_unit(figures: "Figures", fitted: "FittedTable") -> dict[str, float]
     }
 
 
-def _leave_results_when_there_is_room(job: TrainJob, fitted: "FittedTable", final: "Checkpoint") -> None:
-    """Leave the results; on a full disk wait for room, because hours of training may be in them."""
+def _write_results_when_there_is_room(job: TrainJob, fitted: "FittedTable", final: "Checkpoint") -> None:
+    """Write the results; on a full disk wait for room, because hours of training may be in them."""
     deadline_seconds = time.monotonic() + ROOM_TIMEOUT_SECONDS
     while True:
         try:
-            return _leave_results(job, fitted, final)
+            return _write_results(job, fitted, final)
         except OSError as error:
             if error.errno not in NO_ROOM or time.monotonic() > deadline_seconds:
                 raise
-            tell(job, "note", {"note": f"the results wait for room in {job.folder}: {error}"})
+            report_event(job, "note", {"note": f"the results wait for room in {job.folder}: {error}"})
             time.sleep(ROOM_POLL_SECONDS)
 
 
-def _leave_results(job: TrainJob, fitted: "FittedTable", final: "Checkpoint") -> None:
+def _write_results(job: TrainJob, fitted: "FittedTable", final: "Checkpoint") -> None:
     from headrace.components.training import checkpoints
     from headrace.components.training.first_images import first_pictures
     from headrace.components.training.generated_samples import keep_samples

@@ -19,8 +19,8 @@ from headrace.pipelines.cluster.connect import ray_session
 from headrace.pipelines.cluster.fit import fit
 from headrace.pipelines.cluster.handoff import (
     Handoff,
-    bring_earlier,
-    bring_inputs,
+    fetch_earlier,
+    fetch_inputs,
     forget_published,
     is_in_job,
     keep_record,
@@ -55,7 +55,7 @@ def train(pipeline: Pipeline, paths: PipelinePaths, *, force: bool = False) -> N
     check(paths.root)
     deliver(paths.root)
     told = read_handoff(paths.root)
-    start = bring_inputs(paths, told) if is_in_job() else fetch_start(pipeline, paths)
+    start = fetch_inputs(paths, told) if is_in_job() else fetch_start(pipeline, paths)
     require_inputs(paths, "train")
     identity = training_identity(pipeline, paths, start)
     run_name = f"{pipeline.name}-{identity_digest(identity)[:12]}"
@@ -126,7 +126,7 @@ def _train_here(
         inputs=handoff.inputs if handoff else None,
     )
     job.folder.mkdir(parents=True, exist_ok=True)
-    bring_earlier(job, record_file(paths.root, run_name))
+    fetch_earlier(job, record_file(paths.root, run_name))
     origin = origin_of(pipeline, paths, run_name=run_name, identity=identity, handoff=handoff)
     run = begin(
         paths.root,

@@ -1,4 +1,4 @@
-"""params.yaml is checked whole before any work, and a mistake is named with its mend."""
+"""params.yaml is checked whole before any work, and a mistake is named with its fix."""
 
 import pytest
 import yaml
@@ -78,7 +78,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("place", "value", "message"), MISTAKES)
-def test_a_mistake_is_named_with_its_place_and_its_mend(tmp_path, content, place, value, message):
+def test_a_mistake_is_named_with_its_place_and_its_fix(tmp_path, content, place, value, message):
     section = content["digits"]
     for name in place[:-1]:
         section = section[name]

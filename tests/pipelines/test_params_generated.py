@@ -18,7 +18,7 @@ MISTAKES = [
     (("normalize", "transforms"), {"digit": [{"kind": "one_hot"}]}, r"expected image: \[{kind: scale_pixels}\] alone"),
     (("split",), {"validation_fraction": 0.1}, "split.held_out: no figure of generated images is made by validation"),
     (("train", "model"), LAYERS, "the label generated needs an architecture of kind gan"),
-    (("train", "best_by"), "loss", "no figure tells how good generated images are; expected last, found loss"),
+    (("train", "best_by"), "loss", "no metric rates generated images; expected last, found loss"),
     (("train", "best_by"), None, "expected last, found validation_loss|no figure 'validation_loss'"),
     (("train", "early_stopping"), {"patience_epochs": 2}, "with best_by: last no metric shows when to stop"),
     (("train", "class_weights"), "balanced", "class_weights and train.label_smoothing are for categories"),
@@ -78,9 +78,9 @@ def changed(section, place, value):
     return section
 
 
-@pytest.mark.parametrize(("place", "value", "told"), MISTAKES, ids=[".".join(place) for place, _, _ in MISTAKES])
-def test_a_mistake_is_named(tmp_path, content, place, value, told):
-    with pytest.raises(ParamsError, match=told):
+@pytest.mark.parametrize(("place", "value", "message"), MISTAKES, ids=[".".join(place) for place, _, _ in MISTAKES])
+def test_a_mistake_is_named(tmp_path, content, place, value, message):
+    with pytest.raises(ParamsError, match=message):
         loaded(tmp_path, "mnist_gan", changed(content["mnist_gan"], place, value))
 
 

@@ -47,15 +47,15 @@ def loaded(folder, content):
     return load_pipeline(file, "shakespeare")
 
 
-@pytest.mark.parametrize(("place", "value", "told"), MISTAKES, ids=[".".join(place) for place, _, _ in MISTAKES])
-def test_a_mistake_is_named(tmp_path, content, place, value, told):
+@pytest.mark.parametrize(("place", "value", "message"), MISTAKES, ids=[".".join(place) for place, _, _ in MISTAKES])
+def test_a_mistake_is_named(tmp_path, content, place, value, message):
     section = deepcopy(content["shakespeare"])
     *outer, last = place
     inner = section
     for name in outer:
         inner = inner[name]
     inner[last] = value
-    with pytest.raises(ParamsError, match=told):
+    with pytest.raises(ParamsError, match=message):
         loaded(tmp_path, section)
 
 

@@ -1,4 +1,4 @@
-"""Secrets of addresses are in no output, log, MLflow run or notification, whoever quotes them."""
+"""Secrets of addresses are in no output, log, MLflow run or notification, whatever quotes them."""
 
 import os
 import subprocess
@@ -63,7 +63,7 @@ def test_mlflows_parameters_and_tags_hide_it(project_root, address):
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
-def test_airflow_is_told_without_it(address):
+def test_airflow_is_notified_without_it(address):
     from headrace.pipelines.airflow.retry_policy import stage_failed
 
     failed = stage_failed("ingest@x", output=[f"error: can't read {address}"], exit_code=75)

@@ -1,6 +1,6 @@
-"""Airflow makes its home when it is imported: in a folder of the tests, not in the person's home folder.
+"""Airflow makes its home when it is imported: in a folder of the tests, not in the user's home folder.
 
-It is imported as a library, without its settings: they set up Python's logging anew, and with that close what
+It is imported as a library, without its settings: they set up Python's logging again, and with that close what
 TensorFlow's logging writes to, which may be another test's standard error. The programs that tests start have them.
 All of its tables are imported with it: SQLAlchemy sets up MLflow's together with those it knows, which must be whole.
 """

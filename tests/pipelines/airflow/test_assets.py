@@ -1,4 +1,4 @@
-"""What a register task tells Airflow of champions."""
+"""What a register task reports to Airflow of champions."""
 
 import json
 from types import SimpleNamespace
@@ -9,7 +9,7 @@ RUN = {"mlflow_run_id": "a1"}
 
 
 @pytest.mark.parametrize(
-    ("alias", "told", "count"),
+    ("alias", "published", "count"),
     [
         ("champion", [], 1),
         ("champion", [{"version": 1, **RUN}], 1),  # another one
@@ -18,7 +18,7 @@ RUN = {"mlflow_run_id": "a1"}
         (None, [], 0),
     ],
 )
-def test_a_champion_is_told_of_once(tmp_path, alias, told, count):
+def test_a_champion_is_published_once(tmp_path, alias, published, count):
     from airflow.sdk.execution_time.context import OutletEventAccessors
 
     from headrace.pipelines.airflow.assets import champion_of, inlets_of, outlets_of, publish_events
@@ -30,7 +30,7 @@ def test_a_champion_is_told_of_once(tmp_path, alias, told, count):
     [inlet], [outlet] = inlets_of("register", "digits"), outlets_of("register", "digits")
     outlet_events = OutletEventAccessors()
     context = {
-        "inlet_events": {inlet: [SimpleNamespace(extra=extra) for extra in told]},
+        "inlet_events": {inlet: [SimpleNamespace(extra=extra) for extra in published]},
         "outlet_events": outlet_events,
     }
     publish_events(context, tmp_path, stage="register", pipeline="digits", kept={"commit": "c"})

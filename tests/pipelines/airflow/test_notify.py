@@ -1,4 +1,4 @@
-"""What people are told of a run, through a real web server and a real mail server; Airflow's server is a stand-in."""
+"""The notifications of a run, through a real web server and a real mail server; Airflow's server is a stand-in."""
 
 import email
 import json
@@ -199,7 +199,7 @@ def test_callbacks_are_for_what_was_asked():
     assert list(dag_callbacks(Alerts(after="success_too"))) == ["on_failure_callback", "on_success_callback"]
 
 
-def test_a_failed_run_tells_the_cause_that_its_task_left(airflow, caplog):
+def test_a_failed_run_reports_the_cause_that_its_task_wrote(airflow, caplog):
     remember_failure({"ti": task(airflow), "exception": stage_failed("train@digits", output=["error: x"], exit_code=2)})
     airflow.xcoms[("train", "mlflow_run_id")] = "0123abcd"
     airflow.states = {"split": "success", "train": "failed", "ingest": "failed", "evaluate": "upstream_failed"}
@@ -211,7 +211,7 @@ def test_a_failed_run_tells_the_cause_that_its_task_left(airflow, caplog):
     assert "/runs/manual__1%2B00%3A00" in caplog.text
 
 
-def test_an_exception_that_is_no_stages_is_told_with_its_kind(airflow):
+def test_an_exception_that_is_no_stages_is_reported_with_its_kind(airflow):
     remember_failure({"ti": task(airflow), "exception": ServiceError("S3 is away")})
     failure = Failure.model_validate(airflow.xcoms[("train", "headrace_failure")])
     assert (failure.cause, failure.error) == ("a service, storage or network is away", "ServiceError: S3 is away")
@@ -222,7 +222,7 @@ def test_a_task_whose_worker_died_leaves_nothing(airflow):
     assert airflow.xcoms == {}
 
 
-def test_a_run_that_succeeded_is_told_in_one_line_and_a_link(airflow, caplog):
+def test_a_run_that_succeeded_is_reported_in_one_line_and_a_link(airflow, caplog):
     caplog.set_level("INFO")
     airflow.states = {"train": "success"}
     dag_callbacks(Alerts(after="success_too"))["on_success_callback"](context())
@@ -231,7 +231,7 @@ def test_a_run_that_succeeded_is_told_in_one_line_and_a_link(airflow, caplog):
     ]
 
 
-def test_without_airflows_server_the_end_of_the_run_is_told_all_the_same(monkeypatch, caplog):
+def test_without_airflows_server_the_end_of_the_run_is_reported_all_the_same(monkeypatch, caplog):
     def away(**_) -> None:
         raise ConnectionError("no supervisor")
 

@@ -1,4 +1,4 @@
-"""Mistakes fail at once; what may mend itself is tried again, later and later."""
+"""Mistakes fail at once; a fault that may pass is retried, later and later."""
 
 import subprocess
 import sys
@@ -33,7 +33,7 @@ def retry_policy():
         (255, "UNKNOWN"),  # DVC itself
     ],
 )
-def test_the_exit_code_tells_the_cause(retry_policy, exit_code, name):
+def test_the_exit_code_gives_the_cause(retry_policy, exit_code, name):
     assert retry_policy.cause_of_exit(exit_code).name == name
 
 

@@ -118,7 +118,7 @@ def test_it_comes_back_later(root):
         sensor.execute(context_of(since=datetime.now(UTC) - timedelta(hours=2)))
 
 
-def test_it_gives_up_and_says_what_where_since_when_and_how_to_mend(root, landing):
+def test_it_gives_up_and_says_what_where_since_when_and_how_to_go_on(root, landing):
     from airflow.sdk.exceptions import AirflowSensorTimeout
 
     [sensor] = sensor_of(root)

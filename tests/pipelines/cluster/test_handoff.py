@@ -11,7 +11,7 @@ from headrace.pipelines.paths import ProjectPaths
 @pytest.mark.parametrize(("python", "is_refused"), [("3.9", True), (handoff._python(), False), ("", False)])
 def test_a_job_on_a_cluster_of_another_python_ends_before_any_work(tmp_path, monkeypatch, python, is_refused):
     monkeypatch.setenv(handoff.JOB_VARIABLE, "{}")
-    told = {
+    given = {
         "run_name": "digits-0",
         "owner": "hand",
         "storage": "/s",
@@ -19,7 +19,7 @@ def test_a_job_on_a_cluster_of_another_python_ends_before_any_work(tmp_path, mon
         "git_commit": "",
         "ray_address": "",
     }
-    shipped = Handoff(**told, python=python)
+    shipped = Handoff(**given, python=python)
     ProjectPaths(tmp_path).handoff.parent.mkdir()
     ProjectPaths(tmp_path).handoff.write_text(shipped.model_dump_json())
     if not is_refused:

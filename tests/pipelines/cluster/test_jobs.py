@@ -85,7 +85,7 @@ def test_a_log_is_read_as_it_grows_each_line_once_also_when_a_part_of_ray_dies(h
             lines.append(line)
             if line == "tick 5":
                 assert (await server.find("ticks")).status == "RUNNING"
-                head.kill("JobHead")  # the dashboard starts it anew
+                head.kill("JobHead")  # the dashboard starts it again
         return lines
 
     async def scenario():
@@ -159,7 +159,7 @@ def test_a_package_is_where_the_job_starts(head, tmp_path):
 
 
 class Failing:
-    """A job server with one job that runs until `stopped`, and that can be told to misbehave."""
+    """A job server with one job that runs until `stopped`, and that can be made to misbehave."""
 
     def __init__(self) -> None:
         self.submitted = self.tails = 0
@@ -421,7 +421,7 @@ def test_an_address_that_is_no_job_server_is_refused(monkeypatch, address):
         ("http://[::1]:8265", TOKEN, 0),
     ],
 )
-def test_a_token_that_goes_over_a_network_unencrypted_is_told(address, token, warnings):
+def test_a_token_that_goes_over_a_network_unencrypted_is_warned_of(address, token, warnings):
     async def connect_twice():
         for _ in range(2):
             async with job_server.JobServer(Cluster(address, token), timeout_seconds=1):

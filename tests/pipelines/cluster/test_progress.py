@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from headrace.pipelines.cluster.job import TrainJob
-from headrace.pipelines.cluster.progress import follow, leave, tell
+from headrace.pipelines.cluster.progress import follow, report_event, write_file
 from headrace.pipelines.params import Train
 
 
@@ -23,9 +23,9 @@ def job(tmp_path: Path) -> TrainJob:
 def test_events_are_reported_once_and_in_order(job):
     seen = []
     shown = follow(job.progress, 0, seen.append)
-    tell(job, "epoch", {"epoch": 1, "loss": 0.5})
+    report_event(job, "epoch", {"epoch": 1, "loss": 0.5})
     shown = follow(job.progress, shown, seen.append)
-    tell(job, "note", {"note": "x"})
+    report_event(job, "note", {"note": "x"})
     shown = follow(job.progress, shown, seen.append)
     assert follow(job.progress, shown, seen.append) == shown
     assert seen == [{"kind": "epoch", "epoch": 1, "loss": 0.5}, {"kind": "note", "note": "x"}]
@@ -33,19 +33,19 @@ def test_events_are_reported_once_and_in_order(job):
 
 def test_a_line_that_is_still_being_written_waits(job):
     seen = []
-    tell(job, "epoch", {"epoch": 1})
+    report_event(job, "epoch", {"epoch": 1})
     with job.progress.open("a") as file:
         file.write('\n{"kind": "epoch", "epoch": 2')
     shown = follow(job.progress, 0, seen.append)
-    tell(job, "epoch", {"epoch": 3})
+    report_event(job, "epoch", {"epoch": 3})
     follow(job.progress, shown, seen.append)
     assert [event["epoch"] for event in seen] == [1, 3]
 
 
 def test_training_goes_on_where_nothing_can_be_written(job):
-    tell(job.model_copy(update={"folder": job.folder / "absent"}), "epoch", {"epoch": 1})
+    report_event(job.model_copy(update={"folder": job.folder / "absent"}), "epoch", {"epoch": 1})
 
 
-def test_a_file_that_is_left_appears_whole(job):
-    leave(job, job.preempted, "after step 5")
+def test_a_file_appears_whole(job):
+    write_file(job, job.preempted, "after step 5")
     assert job.preempted.read_text() == "after step 5"

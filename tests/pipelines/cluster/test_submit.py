@@ -1,4 +1,4 @@
-"""Which job trains: one for each training, whoever asks and however often."""
+"""Which job trains: one for each training, for all callers and however often they ask."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""How a trial ended, found out from what Ray Tune tells; and what a trial is trained with."""
+"""How a trial ended, found out from what Ray Tune reports; and what a trial is trained with."""
 
 import pickle
 from types import SimpleNamespace
@@ -19,7 +19,7 @@ def trial(repository, tmp_path) -> Trial:
 
 
 @pytest.fixture
-def told():
+def followed():
     """A follower of trial 7, which has three epochs, that writes down what it passes on."""
     said = []
     watcher = Watcher(
@@ -54,8 +54,8 @@ ENDS = [
 
 
 @pytest.mark.parametrize(("results", "status"), ENDS)
-def test_the_end_of_a_trial_is_told_as_it_was(told, results, status):
-    follower, tune_trial, said = told
+def test_the_end_of_a_trial_is_reported_as_it_was(followed, results, status):
+    follower, tune_trial, said = followed
     report(follower, tune_trial, *results)
     follower.on_trial_complete(0, [], tune_trial)
     epochs = list(dict.fromkeys(result["epoch"] for result in results if "epoch" in result))
@@ -65,8 +65,8 @@ def test_the_end_of_a_trial_is_told_as_it_was(told, results, status):
     assert [figures["epoch"] for figures in outcome.history] == epochs
 
 
-def test_a_trial_whose_worker_is_lost_has_failed(told):
-    follower, tune_trial, said = told
+def test_a_trial_whose_worker_is_lost_has_failed(followed):
+    follower, tune_trial, said = followed
     follower.on_trial_start(0, [], tune_trial)
     report(follower, tune_trial, epoch(1))
     follower.on_trial_error(0, [], tune_trial)
@@ -75,8 +75,8 @@ def test_a_trial_whose_worker_is_lost_has_failed(told):
     assert "lost more than 3 times" in said[-1][1].reason
 
 
-def test_ray_tune_may_write_the_follower_into_a_file(told):
-    assert pickle.loads(pickle.dumps(told[0])).__dict__ == {}
+def test_ray_tune_may_write_the_follower_into_a_file(followed):
+    assert pickle.loads(pickle.dumps(followed[0])).__dict__ == {}
 
 
 @pytest.mark.parametrize(

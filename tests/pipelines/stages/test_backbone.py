@@ -16,7 +16,7 @@ from headrace.components.models.model_inputs import model_inputs
 from headrace.components.training.feeding.split_arrays import core_shape, has_encoded_images, input_shape
 from headrace.components.training.restored_model import restored_model
 from headrace.components.transforms.fitted_transforms import FittedTable
-from headrace.pipelines.cluster.handoff import Handoff, bring_inputs, publish_inputs
+from headrace.pipelines.cluster.handoff import Handoff, fetch_inputs, publish_inputs
 from headrace.pipelines.params import Pipeline, load_pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.stages.normalize import normalize
@@ -85,7 +85,7 @@ def _assert_weights_travel(paths: PipelinePaths, tmp_path: Path) -> None:
     handoff = Handoff(**told, storage=str(tmp_path / "storage"), inputs="inputs/flowers-0")
     publish_inputs(paths, handoff, start_weights=None)
     job = PipelinePaths(tmp_path / "job", "flowers")
-    bring_inputs(job, handoff)
+    fetch_inputs(job, handoff)
     fitted = FittedTable.model_validate_json(job.statistics.read_text(encoding="utf-8"))
     name = fitted.backbone.weights_file
     assert (job.normalized / name).read_bytes() == (paths.normalized / name).read_bytes()
