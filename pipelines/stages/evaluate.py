@@ -85,8 +85,8 @@ def evaluate(pipeline: Pipeline, paths: PipelinePaths) -> None:
     )
     _write(paths, report, run=run, digest=manifest["splits"][measured_on]["digest"])
     prefix = "test" if measured_on == "test" else "training_rows"
-    told = {f"{prefix}_{name}": value for name, value in outcome.metrics.items()}
-    _add_to_mlflow(paths, run, told | (drift.metrics() if drift else {}))
+    logged = {f"{prefix}_{name}": value for name, value in outcome.metrics.items()}
+    _add_to_mlflow(paths, run, logged | (drift.metrics() if drift else {}))
     log.info("evaluated", pipeline=pipeline.name, examples=examples.height, **_rounded(outcome.metrics))
 
 

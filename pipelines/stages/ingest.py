@@ -34,7 +34,7 @@ from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.storage.atomic import replace_file, replace_folder
 from headrace.pipelines.storage.fetch import sha256_of
 from headrace.pipelines.storage.sorted_run_files import Runs, write_runs
-from headrace.pipelines.storage.source_files import SourcePart, bring_source
+from headrace.pipelines.storage.source_files import SourcePart, fetch_source
 
 log = structlog.get_logger()
 
@@ -46,7 +46,7 @@ def ingest(pipeline: Pipeline, paths: PipelinePaths, *, map_: Map = map_in_threa
     each thread, however much data there is.
     """
     settings = pipeline.ingest
-    parts = bring_source(settings.source, settings, paths)
+    parts = fetch_source(settings.source, settings, paths)
     runs = write_runs(parts, paths.runs, schema=settings, map_=map_)
     _require_good(runs, settings, paths)
     try:
@@ -57,7 +57,7 @@ def ingest(pipeline: Pipeline, paths: PipelinePaths, *, map_: Map = map_in_threa
         runs.rejected.sink_parquet(file, compression="zstd")
     with replace_file(paths.profile) as file:
         file.write_text(version.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    others = sum((part.not_brought.counts for part in parts), runs.other_files)
+    others = sum((part.not_fetched.counts for part in parts), runs.other_files)
     report = _report(runs, counts, others, paths)
     if len(parts) == 1:
         shutil.rmtree(paths.runs)  # to read one file again is as fast as to find out whether it has changed
@@ -85,7 +85,7 @@ def _require_good(runs: Runs, settings: Ingest, paths: PipelinePaths) -> None:
             value = _first_value(runs, column, repeated)
             raise DataError(
                 f"ingest.features.{column}: values must differ (unique), but {len(repeated)} of them occur more than "
-                f"once, such as {value!r}; mend the data, or take unique away"
+                f"once, such as {value!r}; fix the data, or remove unique"
             )
 
 
@@ -115,8 +115,8 @@ def _compare(summary: TableSummary, settings: Ingest, paths: PipelinePaths) -> V
     drift = compare(before.profile, summary, label=settings.label.name, limits=settings.drift)
     if failed := drift.above("fail"):
         raise DataError(
-            "the data has drifted from the version before: " + "; ".join(failed) + ". Mend the source, raise the limit "
-            f"in ingest.drift.fail, or remove {paths.profile} to begin anew"
+            "the data has drifted from the version before: " + "; ".join(failed) + ". Fix the source, raise the limit "
+            f"in ingest.drift.fail, or remove {paths.profile} to start over"
         )
     for sentence in drift.above("warn"):
         log.warning("the data has drifted", what=sentence)
@@ -154,7 +154,7 @@ def _explain_repeated(error: RepeatedError, parts: Sequence[SourcePart], setting
     """Name the rows: the source is read again, because examples don't keep the columns of their key."""
     columns = settings.key
     if not columns:
-        return f"ingest.duplicates: {error.rows} rows have the same content as another; mend the data, or drop them"
+        return f"ingest.duplicates: {error.rows} rows have the same content as another; fix the data, or drop them"
     for part in parts:
         for block in part.read():
             table = read(block).table

@@ -126,8 +126,8 @@ def _decide(
     if is_same_data and is_same_evaluation and not is_judged:
         return gate(champion=_metrics_of(champion))
     note = (
-        f"the champion, version {champion.number}, was tested on other data, so its figures can't be compared: "
-        f"it was evaluated anew on the present {measured_on} split, where rows that it was trained on may help it"
+        f"the champion, version {champion.number}, was tested on other data, so its metrics can't be compared: "
+        f"it was evaluated again on the present {measured_on} split, where rows that it was trained on may help it"
     )
     if is_same_data:
         note = (
@@ -135,9 +135,9 @@ def _decide(
             f"so it was evaluated again by version {NUMERICS['evaluate']}"
         )
     if is_judged:
-        note = f"the champion, version {champion.number}, was judged anew, by the judge of the present training rows"
+        note = f"the champion, version {champion.number}, was judged again, by the judge of the present training rows"
     try:
-        present = _evaluated_anew(pipeline, paths, champion)
+        present = _reevaluated(pipeline, paths, champion)
     except DataError as error:
         alone = gate(champion=None)
         unfit = f"it can't be compared with the champion, version {champion.number}: {error}"
@@ -147,7 +147,7 @@ def _decide(
     return replace(decision, reasons=(note, *decision.reasons))
 
 
-def _evaluated_anew(pipeline: Pipeline, paths: PipelinePaths, champion: Version) -> dict[str, float]:
+def _reevaluated(pipeline: Pipeline, paths: PipelinePaths, champion: Version) -> dict[str, float]:
     """The champion's metrics on the present data; DataError where it can't be compared."""
     examples, split = scan(paths.examples), pipeline.split
     features, label, judge = pipeline.ingest.features, pipeline.ingest.label, None

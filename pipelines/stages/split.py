@@ -55,7 +55,7 @@ def split(pipeline: Pipeline, paths: PipelinePaths, *, map_: Map = map_in_thread
         list(map_to_files(map_, shards.write_file, targets))
         if pipeline.split.overlap == "refuse" and overlapping.total():
             raise DataError(
-                f"split: rows whose content is also in another split: {dict(overlapping)}; mend the data, or let "
+                f"split: rows whose content is also in another split: {dict(overlapping)}; fix the data, or let "
                 "split.overlap drop them"
             )
         manifest = _manifest(folder, pipeline, overlapping)
@@ -156,18 +156,18 @@ def _check(splits: dict[str, dict[str, Any]], pipeline: Pipeline) -> None:
     label = pipeline.ingest.label
     for name, summary in splits.items():
         if summary["examples"] == 0 and name in ("train", *pipeline.split.names_held_out):
-            raise DataError(f"the {name} split is empty; {_MEND[name]}, or bring more data")
+            raise DataError(f"the {name} split is empty; {_REMEDY[name]}, or add more data")
     if isinstance(label, CategoryLabel):
         counts = splits["train"]["classes"]
         missing = [name for index, name in enumerate(label.classes) if counts[str(index)] == 0]
         if missing:
             raise DataError(
-                f"no training example has {label.name} {', '.join(map(repr, missing))}; bring more data, "
+                f"no training example has {label.name} {', '.join(map(repr, missing))}; add more data, "
                 "try another split.seed, hold out a smaller share, or take the class out of ingest.label.classes"
             )
 
 
-_MEND = {
+_REMEDY = {
     "train": "lower split.validation_fraction or split.test_fraction",
     "validation": "raise split.validation_fraction",
     "test": "raise split.test_fraction",

@@ -54,23 +54,23 @@ def train(pipeline: Pipeline, paths: PipelinePaths, *, force: bool = False) -> N
     """
     check(paths.root)
     deliver(paths.root)
-    told = read_handoff(paths.root)
-    start = fetch_inputs(paths, told) if is_in_job() else fetch_start(pipeline, paths)
+    received = read_handoff(paths.root)
+    start = fetch_inputs(paths, received) if is_in_job() else fetch_start(pipeline, paths)
     require_inputs(paths, "train")
     identity = training_identity(pipeline, paths, start)
     run_name = f"{pipeline.name}-{identity_digest(identity)[:12]}"
     if not force and (earlier := _earlier(paths, run_name)) is not None:
         log.info("trained before from the same data, settings and versions: kept", **_provenance(earlier))
         return
-    handoff = told
-    if told is None and (is_away() or is_in_job()):
+    handoff = received
+    if received is None and (is_away() or is_in_job()):
         handoff = make_handoff(paths, run_name=run_name, start_weights=start)
-    if told is None and handoff is not None and is_in_job():
+    if received is None and handoff is not None and is_in_job():
         publish_inputs(paths, handoff, start_weights=start)
     if handoff is not None and handoff.run_name != run_name:
         raise TrainingError(
             f"expected to train {handoff.run_name}, found {run_name} from what is here: the code that trains is not "
-            "that of whoever submitted this; install the same version of Headrace on all nodes"
+            "the code that submitted this; install the same version of Headrace on all nodes"
         )
     if force:
         forget(paths.root, run_name, reason="trained again with --force")
@@ -78,7 +78,7 @@ def train(pipeline: Pipeline, paths: PipelinePaths, *, force: bool = False) -> N
             forget_published(run_name, handoff.storage)
     if handoff is not None and is_away():
         was_trained = is_trained(handoff)
-        published = _bring(train_away(pipeline, paths, handoff, start_weights=start), paths)
+        published = _copy_published(train_away(pipeline, paths, handoff, start_weights=start), paths)
         if was_trained:
             log.info("fetched", **_provenance(published))
             return
@@ -206,8 +206,8 @@ def _how_far(event: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _bring(folder: Path, paths: PipelinePaths) -> dict[str, Any]:
-    """Copy what a job has brought about into the artifact tree, run.json last, and return what that says."""
+def _copy_published(folder: Path, paths: PipelinePaths) -> dict[str, Any]:
+    """Copy a job's results into the artifact tree, run.json last, and return its content."""
     _copy({**destinations(folder / "results", paths), folder / "run" / paths.run.name: paths.run})
     shutil.rmtree(folder.parent)
     content: dict[str, Any] = json.loads(paths.run.read_text(encoding="utf-8"))
@@ -228,7 +228,7 @@ def _publish(job: TrainJob, paths: PipelinePaths, origin: Mapping[str, Any], run
     """Copy the results into the artifact tree, run.json last, and return what it says."""
     _copy(destinations(job.results, paths))
     with paths.history.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):  # an epoch that could not be told when it ended
+        for row in csv.DictReader(file):  # an epoch that could not be logged when it ended
             run.add({name: float(value) for name, value in row.items()})
     state = json.loads((paths.checkpoint / "state.json").read_text(encoding="utf-8"))
     digests = result_digests(paths)

@@ -30,8 +30,8 @@ class Copy:
     write: Callable[[Path], None]
 
 
-def bring_copies(copies: Sequence[Copy], *, aside: Path, at_once: int = 4) -> list[Path]:
-    """Return the paths of the files, after writing those that a note in `aside` does not know to be as they should.
+def write_copies(copies: Sequence[Copy], *, aside: Path, at_once: int = 4) -> list[Path]:
+    """Paths of the files, after writing those that a note in `aside` does not know to be as they should.
 
     `at_once` is how many are written at the same time. Raises DataError, before anything is written, if two files would
     have one path.

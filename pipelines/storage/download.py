@@ -18,7 +18,7 @@ from headrace.components.errors import DataError, ServiceError
 from headrace.components.settings import Settings
 from headrace.components.sources.file import SourceFile
 from headrace.pipelines.storage.atomic import replace_file
-from headrace.pipelines.storage.file_servers import MENDS, Answer, Ask, Damaged, Interrupted, origin_of
+from headrace.pipelines.storage.file_servers import REMEDY, Answer, Ask, Damaged, Interrupted, origin_of
 
 _ATTEMPTS = 6  # in a row, without a byte more
 _FIRST_WAIT_SECONDS = 0.5
@@ -38,12 +38,12 @@ class Version(Settings):
 
     @property
     def validator(self) -> str | None:
-        """What tells this content from any other, to the byte (RFC 9110, 8.8)."""
+        """What distinguishes this content from any other, to the byte (RFC 9110, 8.8)."""
         return self.etag or self.last_modified
 
 
 def recall(note: Path, file: SourceFile) -> Version | None:
-    """Return the version that a note tells of, None if there is no note or it is of another url."""
+    """The version that a note names, None if there is no note or it is of another url."""
     try:
         version = Version.model_validate_json(note.read_bytes())
     except (FileNotFoundError, ValidationError):
@@ -63,7 +63,7 @@ def download(file: SourceFile, part: Path, note: Path, *, have: Version | None) 
     `part` and `note` stay after an error, for the next call to go on with. Raises ServiceError if the file can't be had
     in time, or is unpinned and of unknown length; DataError if it is larger than `max_bytes`.
     """
-    stamina.instrumentation.set_on_retry_hooks([_tell])
+    stamina.instrumentation.set_on_retry_hooks([_log_retry])
     transfer = _Transfer(file, origin_of(file), part, note, have, time.monotonic() + file.timeout_seconds)
     while True:
         before = _size(part)
@@ -72,9 +72,9 @@ def download(file: SourceFile, part: Path, note: Path, *, have: Version | None) 
         except Interrupted as error:
             if transfer.seconds_left <= 0:
                 seconds = f"{file.timeout_seconds:g} seconds"
-                raise ServiceError(f"{file.url}: not complete after {seconds}. {MENDS}") from error
+                raise ServiceError(f"{file.url}: not complete after {seconds}. {REMEDY}") from error
             if _size(part) <= before:
-                raise ServiceError(f"can't download {file.url}: {error}. {MENDS}") from error
+                raise ServiceError(f"can't download {file.url}: {error}. {REMEDY}") from error
 
 
 def too_large(file: SourceFile, origin: str) -> DataError:
@@ -165,7 +165,7 @@ def _goes_on(headers: Mapping[str, str], begun: Version, start: int) -> bool:
 
 
 def _announced(answer: Answer, file: SourceFile) -> int | None:
-    """Return how many bytes the whole file has, None if only its SHA-256 or the end mark of chunks can tell."""
+    """Size of the whole file in bytes, None if only its SHA-256 or the end mark of chunks shows that it is complete."""
     length = answer.headers.get("content-length")
     if answer.status == 206:
         length = answer.headers["content-range"].rpartition("/")[2]
@@ -197,7 +197,7 @@ def _require_size(size: int, file: SourceFile, stream: BinaryIO) -> None:
         raise too_large(file, file.url)
 
 
-def _tell(details: stamina.instrumentation.RetryDetails) -> None:
+def _log_retry(details: stamina.instrumentation.RetryDetails) -> None:
     log.warning("download failed, trying again", attempt=details.retry_num + 1, reason=str(details.caused_by))
 
 

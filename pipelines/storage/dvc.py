@@ -49,12 +49,11 @@ def repro(
 ) -> Iterator[subprocess.Popen[str]]:
     """Yield a started `dvc repro TARGET...` of stages of a pipeline; its output and theirs is read from `stdout`.
 
-    With `single_item` only these stages are checked, not those before them; with `pull` what ran elsewhere is
-    brought from DVC's remote; `extra` are environment variables. However the
-    block ends, also by SIGKILL, nothing that was started lives 10 s after it. A Ctrl-C in the terminal reaches only the
-    caller: the processes have their own session.
+    With `single_item` only these stages are checked, not those before them; with `pull` what ran elsewhere is fetched
+    from DVC's remote; `extra` are environment variables. However the block ends, also by SIGKILL, nothing that was
+    started lives 10 s after it. A Ctrl-C in the terminal reaches only the caller: the processes have their own session.
 
-    It waits for whoever brings the same pipeline up to date: a second `dvc repro` of a stage would fail at once. Others
+    It waits for any process that runs the same pipeline: a second `dvc repro` of a stage would fail at once. Others
     wait for each other only while DVC reads and writes dvc.lock.
     """
     _discard_damaged_lock_notes(root)
@@ -165,7 +164,7 @@ def get(root: Path, path: str, *, revision: str, destination: Path) -> None:
 
 
 def pull(root: Path, *paths: str) -> None:
-    """Bring outputs of stages from DVC's remote, as dvc.lock names them; `root` need not be in git."""
+    """Fetch outputs of stages from DVC's remote, as dvc.lock names them; `root` need not be in git."""
     check_lock_file(root)
     if not (root / ".git").exists():
         _output(root, "config", "--local", "core.no_scm", "true")

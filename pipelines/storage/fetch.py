@@ -25,12 +25,12 @@ log = structlog.get_logger()
 def fetch(
     file: SourceFile, *, dataset: str, folder: Path, aside: Path, root: Path, known_sha256: str | None = None
 ) -> Path:
-    """Return where the file is in `folder`, fetched anew unless it is known to be there already.
+    """Path of the file in `folder`, fetched unless it is known to be there already.
 
     It comes from its url, but from `$HEADRACE_MIRROR/<dataset>/<name>` where that variable is set and the url is not a
     path at which there is something. A path is relative to `root`. A pinned file with the right SHA-256 is not asked
     for; else a server sends what it has not sent before. `aside`, on the disk of `folder`, keeps what a next call goes
-    on with, and refused files. For an unpinned file, `known_sha256` is that of the last ingest: a warning tells of a
+    on with, and refused files. For an unpinned file, `known_sha256` is that of the last ingest: a warning reports a
     change.
 
     Raises ServiceError if the file can't be had, DataError if it is refused; then `folder` has what it had before.
@@ -40,7 +40,7 @@ def fetch(
         if file.sha256 and target.is_file() and sha256_of(target) == file.sha256:
             return target
         folder.mkdir(parents=True, exist_ok=True)
-        sha256 = _bring(file, _origin(file, dataset, root), target, aside)
+        sha256 = _write_verified(file, _origin(file, dataset, root), target, aside)
     if known_sha256 not in (None, sha256) and not file.sha256:
         log.warning("changed since the last ingest", name=file.name, sha256=sha256, before=known_sha256)
     return target
@@ -95,12 +95,12 @@ def _origin(file: SourceFile, dataset: str, root: Path) -> Path | None:
     return here
 
 
-def _bring(file: SourceFile, origin: Path | None, target: Path, aside: Path) -> str:
+def _write_verified(file: SourceFile, origin: Path | None, target: Path, aside: Path) -> str:
     """Make `target` hold the file, and return its SHA-256."""
     part, note = aside / f".{file.name}.part", aside / f".{file.name}.json"
     version = None
     if origin:
-        note.unlink(missing_ok=True)  # what it tells of `part` would no longer be true
+        note.unlink(missing_ok=True)  # what it says of `part` would no longer be true
         sha256 = _copy(origin, part, file)
     else:
         version = recall(note, file)

@@ -23,7 +23,7 @@ _S3_NAMES = {
     "if-none-match": "IfNoneMatch",
     "if-modified-since": "IfModifiedSince",
 }
-MENDS = "Check the url in params.yaml and the network, or set HEADRACE_MIRROR to a folder that has <dataset>/<file>"
+REMEDY = "Check the url in params.yaml and the network, or set HEADRACE_MIRROR to a folder that has <dataset>/<file>"
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Interrupted(Exception):  # noqa: N818
 
 
 class Damaged(Interrupted):
-    """What arrived is not what the server has: another attempt may help, and must begin anew."""
+    """What arrived is not what the server has: another attempt may help, and must start over."""
 
 
 Ask = Callable[[Mapping[str, str], float], AbstractContextManager[Answer]]
@@ -79,7 +79,7 @@ def _ask_http(file: SourceFile, headers: Mapping[str, str], seconds: float) -> I
         ):
             yield _checked(file, Answer(response.status_code, response.headers, response.iter_raw()))
     except (httpx.TooManyRedirects, httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-        raise ServiceError(f"can't download {file.url}: {error}. {MENDS}") from error
+        raise ServiceError(f"can't download {file.url}: {error}. {REMEDY}") from error
     except httpx.TransportError as error:
         raise Interrupted(str(error) or type(error).__name__) from error
 
@@ -156,7 +156,7 @@ def _checked(file: SourceFile, answer: Answer) -> Answer:
     said = f"{file.url}: the server answers {answer.status} {httpx.codes.get_reason_phrase(answer.status)}"
     if answer.status in (408, 425, 429) or answer.status >= 500:
         raise Interrupted(said, retry_after=_seconds(answer.headers.get("retry-after")))
-    raise ServiceError(f"{said}. {MENDS}")
+    raise ServiceError(f"{said}. {REMEDY}")
 
 
 def _seconds(retry_after: str | None) -> float | None:

@@ -22,7 +22,7 @@ _FAST_SECONDS = 0.0002  # for an object, written too: readers that wait for Pyth
 _PATIENCE_SECONDS = 0.1
 _READERS = 8  # at once: a bucket takes some 20 ms for a small object
 _BUFFER_BYTES = 1 << 20  # with a write for each member, the readers wait for each other twice as long
-_READ_AT_ONCE = 8  # files that a reader brings: to wake it up takes longer than to read a small one
+_READ_AT_ONCE = 8  # files that a reader returns: to wake it up takes longer than to read a small one
 
 
 def find_files(files: FileSet) -> list[str]:
@@ -92,7 +92,7 @@ def _matching(files: FileSet, keys: Sequence[str]) -> list[str]:
     found = matching_files(keys, pattern=files.pattern)
     if not found:
         others = f", but {len(keys)} other files, such as {keys[0]}" if keys else ""
-        raise DataError(f"{files.root}: there is no {files.pattern}{others}; bring it there, or mend root and pattern")
+        raise DataError(f"{files.root}: there is no {files.pattern}{others}; add it there, or fix root and pattern")
     return found
 
 

@@ -49,7 +49,7 @@ def dvc_target(dvc_file: Path, stage: str, *, pipeline: str) -> str:
 
 
 def last_targets(dvc_file: Path, pipeline: str) -> list[str]:
-    """What DVC is to bring up to date for the whole pipeline: the stages that no other of it waits for."""
+    """What DVC is to run for the whole pipeline: the stages that no other of it waits for."""
     graph = stage_graph(dvc_file, pipeline)
     waited_for = {before for upstream in graph.values() for before in upstream}
     return [dvc_target(dvc_file, name, pipeline=pipeline) for name in graph if name not in waited_for]

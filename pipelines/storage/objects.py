@@ -61,7 +61,7 @@ class Storage(Protocol):
         """Return the keys that begin with `prefix`, sorted."""
 
     def versions(self, prefix: str) -> dict[str, str | None]:
-        """Return `keys`, each with a text that is another one for other content; None where nothing can tell."""
+        """`keys`, each with a text that is another one for other content; None where no such text is known."""
 
     def remove(self, key: str) -> None:
         """Remove an object; nothing happens where there is none."""
@@ -219,7 +219,7 @@ def _raise_unless_absent(error: OSError) -> None:
 
 
 def _version(found: os.stat_result) -> str | None:
-    """What tells this content of a file from any other; a file that has just changed may do so again unnoticed."""
+    """A text for this content of a file; None just after a change, since another could go unnoticed."""
     is_settled = time.time_ns() - found.st_ctime_ns > _CLOCK_TICK_NS
     return f"{found.st_size} {found.st_ino} {found.st_ctime_ns}" if is_settled else None
 

@@ -13,7 +13,7 @@ from headrace.components.sources.partitions import (
     within,
 )
 from headrace.components.sources.settings import Interval, Partitions
-from headrace.pipelines.storage.derived_files import bring_copies
+from headrace.pipelines.storage.derived_files import write_copies
 from headrace.pipelines.storage.file_sets import copied
 from headrace.pipelines.storage.objects import open_storage
 
@@ -34,7 +34,7 @@ def find_partitions(partitions: Partitions, interval: Interval | None) -> Files:
         everything = _list(partitions, None)
         raise DataError(explain_missing(missing, everything, partitions=partitions, interval=interval))
     if not found:
-        raise DataError(f"{partitions.root}: {describe(found, partitions)}; bring one there, or mend root and pattern")
+        raise DataError(f"{partitions.root}: {describe(found, partitions)}; add one there, or fix root and pattern")
     return found
 
 
@@ -45,7 +45,7 @@ def fetch_partitions(partitions: Partitions, interval: Interval | None, *, folde
     missing partition or two files of one name, ServiceError for storage that can't be reached.
     """
     keys = [key for files in find_partitions(partitions, interval).values() for key in files]
-    return bring_copies(copied(partitions.root, keys, folder=folder), aside=aside)
+    return write_copies(copied(partitions.root, keys, folder=folder), aside=aside)
 
 
 def _list(partitions: Partitions, interval: Interval | None) -> Files:

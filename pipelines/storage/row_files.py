@@ -29,8 +29,8 @@ def reading_of(source: RowSource, schema: ExampleSchema) -> tuple[str, Callable[
             return source.kind, partial(json_blocks, columns=schema.source_columns)
         case TextSource(length=length, passage_chunks=passage_chunks):
             check_columns(schema)
-            return f"text {length} {passage_chunks}", partial(text_blocks, source=source, on_rest=_tell_rest)
+            return f"text {length} {passage_chunks}", partial(text_blocks, source=source, on_rest=_log_rest)
 
 
-def _tell_rest(file: str, characters: int) -> None:
+def _log_rest(file: str, characters: int) -> None:
     log.info("the end of a file is shorter than a chunk, and is not used", file=file, characters=characters)

@@ -27,7 +27,7 @@ from headrace.pipelines.storage.atomic import replace_file
 from headrace.pipelines.storage.fetch import sha256_of
 from headrace.pipelines.storage.source_files import SourcePart
 
-_FORMAT = 1  # of a run; another number makes all of them anew
+_FORMAT = 1  # of a run; another number makes all of them again
 _SUMMARY = "part.json"
 
 log = structlog.get_logger()

@@ -1,4 +1,4 @@
-"""The source's files: brought to data/<pipeline>/raw, and read from there block by block."""
+"""The source's files: fetched to data/<pipeline>/raw, and read from there block by block."""
 
 import json
 from collections import Counter
@@ -38,7 +38,7 @@ from headrace.components.sources.settings import (
 )
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.storage.atomic import replace_folder
-from headrace.pipelines.storage.derived_files import bring_copies
+from headrace.pipelines.storage.derived_files import write_copies
 from headrace.pipelines.storage.fetch import fetch, located
 from headrace.pipelines.storage.file_sets import copied_files, packed_images
 from headrace.pipelines.storage.partitions import fetch_partitions
@@ -53,36 +53,36 @@ class SourcePart:
     how: str
     read: Callable[[], Iterable[Block]]
     others: OtherFiles = field(default_factory=OtherFiles)  # counted while the part is read
-    not_brought: OtherFiles = field(default_factory=OtherFiles)  # counted before
+    not_fetched: OtherFiles = field(default_factory=OtherFiles)  # counted before
 
 
-def bring_source(  # noqa: PLR0911 - one return per kind
+def fetch_source(  # noqa: PLR0911 - one return per kind
     source: Source, schema: ExampleSchema, paths: PipelinePaths
 ) -> list[SourcePart]:
-    """Return the source's parts, in order, after bringing to data/<pipeline>/raw what is not there yet.
+    """Return the source's parts, in order, after fetching to data/<pipeline>/raw what is not there yet.
 
     Raises ParamsError for a schema that the source can't fill, DataError and ServiceError for files that can't be had.
     """
     match source:
         case BundledSource():
-            return [_bring_bundled(schema, paths)]
+            return [_write_bundled(schema, paths)]
         case InlineSource():
             _require_no_images(schema, source.kind)
             lines = "".join(f"{json.dumps(row)}\n" for row in source.rows)
-            return _bring_lines([(None, lines)], schema, paths)
+            return _write_lines([(None, lines)], schema, paths)
         case GeneratedSource():
-            return _bring_generated(source, schema, paths)
+            return _write_generated(source, schema, paths)
         case IdxSource():
-            return _bring_idx(source, schema, paths)
+            return _fetch_idx(source, schema, paths)
         case DelimitedSource():
-            return _bring_delimited(source, schema, paths)
+            return _fetch_delimited(source, schema, paths)
         case ParquetSource() | JsonLinesSource() | TextSource():
-            return _bring_tables(source, schema, paths)
+            return _fetch_tables(source, schema, paths)
         case ImageSource():
-            return _bring_images(source, schema, paths)
+            return _fetch_images(source, schema, paths)
 
 
-def _bring_bundled(schema: ExampleSchema, paths: PipelinePaths) -> SourcePart:
+def _write_bundled(schema: ExampleSchema, paths: PipelinePaths) -> SourcePart:
     image, feature, label = image_and_class(schema, kind="bundled")
     _require_columns(schema, (image, label))
     table = read_digits(image=image, label=label, feature=feature)
@@ -92,14 +92,14 @@ def _bring_bundled(schema: ExampleSchema, paths: PipelinePaths) -> SourcePart:
     return SourcePart(tuple(sorted(paths.raw.iterdir())), "bundled", lambda: [part])
 
 
-def _bring_generated(source: GeneratedSource, schema: ExampleSchema, paths: PipelinePaths) -> list[SourcePart]:
+def _write_generated(source: GeneratedSource, schema: ExampleSchema, paths: PipelinePaths) -> list[SourcePart]:
     if others := [name for name in schema.source_columns if name not in ("x", "y")]:
         raise ParamsError(f"ingest: a source of kind 'generated' gives the columns x and y, and not {others[0]!r}")
     lines = [(part.given_split, generated_lines(source, place=place)) for place, part in enumerate(source.parts)]
-    return _bring_lines(lines, schema, paths)
+    return _write_lines(lines, schema, paths)
 
 
-def _bring_lines(
+def _write_lines(
     texts: Sequence[tuple[GivenSplit | None, str]], schema: ExampleSchema, paths: PipelinePaths
 ) -> list[SourcePart]:
     """Write texts of JSON lines, whose rows have the split that stands with them, to data/<pipeline>/raw."""
@@ -113,7 +113,7 @@ def _bring_lines(
     return parts
 
 
-def _bring_idx(source: IdxSource, schema: ExampleSchema, paths: PipelinePaths) -> list[SourcePart]:
+def _fetch_idx(source: IdxSource, schema: ExampleSchema, paths: PipelinePaths) -> list[SourcePart]:
     image, feature, label = image_and_class(schema, kind="idx")
     _require_columns(schema, (image, label))
     _fetch_all(source.dataset, [file for part in source.parts for file in (part.images, part.labels)], paths)
@@ -125,11 +125,11 @@ def _bring_idx(source: IdxSource, schema: ExampleSchema, paths: PipelinePaths) -
     return parts
 
 
-def _bring_delimited(source: DelimitedSource, schema: ExampleSchema, paths: PipelinePaths) -> list[SourcePart]:
+def _fetch_delimited(source: DelimitedSource, schema: ExampleSchema, paths: PipelinePaths) -> list[SourcePart]:
     _require_no_images(schema, source.kind)
     how = f"delimited {source.separator!r} {source.null_values}"
     if not source.parts:
-        files = _bring_unpinned(source, paths)
+        files = _fetch_unpinned(source, paths)
         return [SourcePart((file,), how, partial(_read_file, file, source, schema)) for file in files]
     _fetch_all(source.dataset, [file for part in source.parts for file in part.files], paths)
     parts = []
@@ -141,14 +141,14 @@ def _bring_delimited(source: DelimitedSource, schema: ExampleSchema, paths: Pipe
     return parts
 
 
-def _bring_tables(source: RowSource, schema: ExampleSchema, paths: PipelinePaths) -> list[SourcePart]:
+def _fetch_tables(source: RowSource, schema: ExampleSchema, paths: PipelinePaths) -> list[SourcePart]:
     _require_no_images(schema, source.kind)
     files: list[tuple[Path, GivenSplit | None]]
     if source.parts:
         _fetch_all(source.dataset, [part.file for part in source.parts], paths)
         files = [(paths.raw / part.file.name, part.given_split) for part in source.parts]
     else:
-        files = [(file, None) for file in _bring_unpinned(source, paths)]
+        files = [(file, None) for file in _fetch_unpinned(source, paths)]
     how, read = reading_of(source, schema)
     return [
         SourcePart((file,), f"{how} {given_split}", partial(read, file, given_split=given_split))
@@ -156,28 +156,28 @@ def _bring_tables(source: RowSource, schema: ExampleSchema, paths: PipelinePaths
     ]
 
 
-def _bring_images(source: ImageSource, schema: ExampleSchema, paths: PipelinePaths) -> list[SourcePart]:
+def _fetch_images(source: ImageSource, schema: ExampleSchema, paths: PipelinePaths) -> list[SourcePart]:
     for part in source.parts:
         check_columns(schema, has_labels=part.labels is not None)
     parts = []
-    for part, (archives, not_brought) in zip(source.parts, _bring_archives(source, paths), strict=True):
+    for part, (archives, not_fetched) in zip(source.parts, _fetch_archives(source, paths), strict=True):
         how = f"images {part.given_split}"
         read = partial(image_blocks, schema=schema, given_split=part.given_split)
         if part.labels is None:
-            not_brought.require_images(class_names(schema))
+            not_fetched.require_images(class_names(schema))
             for number, archive in enumerate(archives):
                 others = OtherFiles()
                 read_one = partial(read, [archive], others=others)
-                parts.append(SourcePart((archive,), how, read_one, others, OtherFiles() if number else not_brought))
+                parts.append(SourcePart((archive,), how, read_one, others, OtherFiles() if number else not_fetched))
         else:
             labels, others = paths.raw / part.labels.name, OtherFiles()
             how = f"{how} {part.labels.name_column!r} {part.labels.separator!r}"
             read_all = partial(_read_images, partial(read, others=others), archives, part.labels, schema)
-            parts.append(SourcePart((*archives, labels), how, read_all, others, not_brought))
+            parts.append(SourcePart((*archives, labels), how, read_all, others, not_fetched))
     return parts
 
 
-def _bring_archives(source: ImageSource, paths: PipelinePaths) -> list[tuple[list[Path], OtherFiles]]:
+def _fetch_archives(source: ImageSource, paths: PipelinePaths) -> list[tuple[list[Path], OtherFiles]]:
     """Return each part's archives, after fetching them or making them of its file set, and fetching all labels.
 
     With them comes what else is in a file set.
@@ -199,10 +199,10 @@ def _bring_archives(source: ImageSource, paths: PipelinePaths) -> list[tuple[lis
     packed = [copy for part in copies for copy in part]
     _fetch_all(source.dataset, pinned, paths, others=[copy.path.name for copy in packed])
     if packed:
-        bring_copies(packed, aside=paths.refused, at_once=1)  # each reads in several threads
+        write_copies(packed, aside=paths.refused, at_once=1)  # each reads in several threads
     return [
-        ([copy.path for copy in made] or [paths.raw / file.name for file in part.archives], not_brought)
-        for part, made, not_brought in zip(source.parts, copies, others, strict=True)
+        ([copy.path for copy in made] or [paths.raw / file.name for file in part.archives], not_fetched)
+        for part, made, not_fetched in zip(source.parts, copies, others, strict=True)
     ]
 
 
@@ -212,13 +212,13 @@ def _read_images(
     return read(archives, labels=read_labels(archives[0].with_name(file.name), file, schema))
 
 
-def _bring_unpinned(source: TableSource, paths: PipelinePaths) -> list[Path]:
+def _fetch_unpinned(source: TableSource, paths: PipelinePaths) -> list[Path]:
     """Copy the source's partitions or file set to data/<pipeline>/raw, and remove whatever else is there."""
     if source.partitions:
         copies = fetch_partitions(source.partitions, source.interval, folder=paths.raw, aside=paths.refused)
     elif source.files:
         files = located(source.files, dataset=source.dataset, root=paths.root)
-        copies = bring_copies(copied_files(files, folder=paths.raw), aside=paths.refused)
+        copies = write_copies(copied_files(files, folder=paths.raw), aside=paths.refused)
     _remove_others([file.name for file in copies], paths)
     return copies
 
@@ -267,7 +267,7 @@ def _require_columns(schema: ExampleSchema, columns: Sequence[str]) -> None:
 
 
 def _fetch_all(dataset: str, files: Sequence[SourceFile], paths: PipelinePaths, *, others: Sequence[str] = ()) -> None:
-    """Bring every file to data/<pipeline>/raw, and remove whatever else is there but `others`."""
+    """Fetch every file to data/<pipeline>/raw, and remove whatever else is there but `others`."""
     names = [*(file.name for file in files), *others]
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
         raise ParamsError(f"ingest.source: two files are called {repeated[0]!r}; give each its own name")

@@ -111,8 +111,8 @@ def override_params(
 ) -> None:
     """Let params.yaml have these values, by place (`train.optimizer.learning_rate`), and else those of the commit.
 
-    `values` are those of whoever started the run, `interval` the places of its data interval. Raises ParamsError, and
-    changes nothing, for a place that is unknown or that a run can't change, or a value that is not allowed there.
+    `values` are those of the user who started the run, `interval` the places of its data interval. Raises ParamsError,
+    and changes nothing, for a place that is unknown or that a run can't change, or a value that is not allowed there.
     """
     text = edited(_committed_params(workspace), pipeline, values)
     require_open(committed_pipeline(workspace, pipeline), _load(text, pipeline))
@@ -125,9 +125,9 @@ def override_params(
 
 
 def restore(workspace: Path, targets: Sequence[str]) -> None:
-    """Bring the outputs of these stages (`split@mnist`) into the workspace, from the cache or from the DVC remote.
+    """Fetch the outputs of these stages (`split@mnist`) into the workspace, from the cache or from the DVC remote.
 
-    With them comes the remote's list of stages that ran elsewhere (the run cache); `dvc repro --pull` brings their
+    With them comes the remote's list of stages that ran elsewhere (the run cache); `dvc repro --pull` fetches their
     outputs instead of running them again. Raises ServiceError for outputs that are in neither: their task has not run,
     or not called `finish`.
     """

@@ -46,7 +46,7 @@ def package(
 
     Of a generator, which takes `noise` numbers, it is noise for as many images as there are rows.
     `mlflow.keras.save_model` is not used: it imports TensorFlow (3 to 5 s, more than all else that registering does),
-    writes the file anew, so that its digest is no longer the one DVC knows, and makes a model that can't be served
+    writes the file again, so that its digest is no longer the one DVC knows, and makes a model that can't be served
     where a feature is text. The tests hold the Keras flavour written here equal to the one that it writes.
     """
     from mlflow.models.utils import _save_example  # what MLflow's guide to writing a flavour uses

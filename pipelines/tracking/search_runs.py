@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 
 class SearchRuns:
-    """Tells MLflow of a search. Nothing here fails without MLflow: what it was not told waits for the next call.
+    """Reports a search to MLflow. Nothing here fails without MLflow: what was not sent waits for the next call.
 
     The runs' ids are kept in `file`, so that a search that is started again goes on in the runs that it left.
     """
@@ -34,7 +34,7 @@ class SearchRuns:
         )
         self._known_epochs: dict[int, frozenset[int]] = {}
         self._running: set[int] = set()
-        self._untold: list[Callable[[], None]] = []
+        self._unsent: list[Callable[[], None]] = []
         self._next_try_seconds = 0.0
 
     def begin(self, params: Mapping[str, object]) -> None:
@@ -43,7 +43,7 @@ class SearchRuns:
         def begin() -> None:
             self._open(self._name, params, self._tags)
 
-        self._tell(begin)
+        self._send(begin)
 
     def begin_trial(self, number: int, values: Mapping[str, object]) -> None:
         """Open the run of a trial, with the values that it tries."""
@@ -53,7 +53,7 @@ class SearchRuns:
             tags = {**self._tags, "headrace.trial": str(number), PARENT_TAG: self._ids[self._name]}
             self._known_epochs[number] = self._open(self._trial(number), values, tags)
 
-        self._tell(begin)
+        self._send(begin)
 
     def add(self, number: int, figures: Mapping[str, float]) -> None:
         """Log the figures of one epoch of a trial."""
@@ -64,12 +64,12 @@ class SearchRuns:
                 metrics = {name: value for name, value in figures.items() if name != "epoch"}
                 log_epoch(self._root, self._ids[self._trial(number)], epoch=epoch, metrics=metrics)
 
-        self._tell(add)
+        self._send(add)
 
     def end_trial(self, number: int, status: Status, reason: str | None = None) -> None:
         """Give the run of a trial its last status."""
         self._running.discard(number)
-        self._tell(lambda: self._close(self._trial(number), status, reason, {}))
+        self._send(lambda: self._close(self._trial(number), status, reason, {}))
 
     def end(
         self,
@@ -85,10 +85,10 @@ class SearchRuns:
         self._next_try_seconds = 0.0
         given = {f"headrace.{key}": value for key, value in (tags or {}).items()}
         if metrics:
-            self._tell(lambda: self._add_to_search(metrics))
-        self._tell(lambda: self._close(self._name, status, reason, given))
-        if self._untold:
-            log.warning("MLflow is away: it does not know how this search ended", not_told=len(self._untold))
+            self._send(lambda: self._add_to_search(metrics))
+        self._send(lambda: self._close(self._name, status, reason, given))
+        if self._unsent:
+            log.warning("MLflow is away: it does not know how this search ended", unsent=len(self._unsent))
 
     def _trial(self, number: int) -> str:
         return f"{self._name}-{number:05d}"
@@ -109,15 +109,15 @@ class SearchRuns:
     def _close(self, name: str, status: Status, reason: str | None, tags: Mapping[str, str]) -> None:
         close_run(self._root, self._ids[name], status=status, reason=reason, tags=tags)
 
-    def _tell(self, what: Callable[[], None]) -> None:
+    def _send(self, what: Callable[[], None]) -> None:
         """Do it after all that waits; where MLflow is away it waits too."""
-        self._untold.append(what)
+        self._unsent.append(what)
         if time.monotonic() < self._next_try_seconds:
             return
         try:
-            while self._untold:
-                self._untold[0]()
-                del self._untold[0]
+            while self._unsent:
+                self._unsent[0]()
+                del self._unsent[0]
         except ServiceError as error:
             self._next_try_seconds = time.monotonic() + RETRY_SECONDS
-            log.warning("MLflow is away; it is told later", reason=str(error))
+            log.warning("MLflow is away; this is sent later", reason=str(error))

@@ -86,7 +86,7 @@ def asking(uri: str, what: str) -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:  # what `requests` raises is an OSError
         raise ServiceError(
-            f"MLflow at {address_of(uri)}: could not {what}: {_first_line(error)}{_mend(uri, error)}"
+            f"MLflow at {address_of(uri)}: could not {what}: {_first_line(error)}{_remedy(uri, error)}"
         ) from error
 
 
@@ -132,7 +132,7 @@ def _first_line(error: Exception) -> str:
     return redacted(lines[0]).rstrip(".")[:300]
 
 
-def _mend(uri: str, error: Exception) -> str:
+def _remedy(uri: str, error: Exception) -> str:
     text = str(error)
     if "mlflow db upgrade" in text:
         return f". Make a copy of the database, then run: mlflow db upgrade '{uri}'"

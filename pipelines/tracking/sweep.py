@@ -48,7 +48,7 @@ class Verdict(NamedTuple):
 
 
 class _NobodyToAskError(Exception):
-    """Whoever trains can't be asked from here, or the run does not say who that is."""
+    """The process that trains can't be queried from here, or the run does not say which one it is."""
 
 
 def owner_tags(*, submission_id: str = "", address: str = "") -> dict[str, str]:
@@ -160,7 +160,7 @@ def _by_job(
         case "SUCCEEDED":
             epochs = len(client.get_metric_history(run.info.run_id, "loss"))
             of = run.data.params.get("epochs", "?")
-            return "FINISHED", f"{where} succeeded; {epochs} of at most {of} epochs were told to MLflow"
+            return "FINISHED", f"{where} succeeded; {epochs} of at most {of} epochs were logged to MLflow"
         case "FAILED":
             return "FAILED", f"{where} failed: {state.message or 'Ray does not say why'}"
         case "STOPPED":

@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 
 class Record(Settings):
-    """What MLflow is to know of a training. It is kept in a file, so that it can be told later."""
+    """What MLflow is to know of a training. It is kept in a file, so that it can be sent later."""
 
     experiment: str
     run_name: str
@@ -39,8 +39,8 @@ class Record(Settings):
 class TrainingRun:
     """The run of the training at hand. Nothing here waits for MLflow or fails without it.
 
-    An epoch that is told twice, because a group of workers was replaced, or that a continued run has from before, is
-    sent once.
+    An epoch that is reported twice, because a group of workers was replaced, or that a continued run has from before,
+    is sent once.
     """
 
     def __init__(
@@ -79,17 +79,17 @@ class TrainingRun:
         self._send()
 
     def close(self, status: Status, reason: str | None = None) -> None:
-        """Give the run its last status; what MLflow can't be told now is kept, for `deliver`."""
+        """Give the run its last status; what can't be sent now is kept, for `deliver`."""
         self._record = self._record.model_copy(update={"status": status, "reason": reason})
         self._send()
 
     def _send(self) -> None:
-        self._record, problem = _told(self._root, self._record)
+        self._record, problem = _sent(self._root, self._record)
         _write(self._root, self._record)
         self._on_change(record_file(self._root, self._record.run_name))
         if problem:
             self._next_try_seconds = time.monotonic() + RETRY_SECONDS
-            log.warning("MLflow is away; it is told later", unsent_epochs=len(self._record.unsent), reason=problem)
+            log.warning("MLflow is away; this is sent later", unsent_epochs=len(self._record.unsent), reason=problem)
 
 
 def begin(
@@ -114,35 +114,35 @@ def begin(
     try:
         record, known = _continued(root, record, known)
     except ServiceError as error:
-        log.warning("MLflow is away; training goes on, and it is told later", reason=str(error))
+        log.warning("MLflow is away; training goes on, and this is sent later", reason=str(error))
     _write(root, record)
     on_change(record_file(root, run_name))
     return TrainingRun(root, record, known_epochs=known, epochs=epochs, on_change=on_change)
 
 
 def deliver(root: Path) -> None:
-    """Tell MLflow what earlier trainings could not; nothing happens where it knows all."""
+    """Send MLflow what earlier trainings could not; nothing happens where it knows all."""
     for file in sorted(ProjectPaths(root).training_runs.glob("*.json")):
         record = _read(file)
         if record is None or record.status is None or record.is_closed:
             continue
-        record, problem = _told(root, record)
+        record, problem = _sent(root, record)
         _write(root, record)
         if problem:
             log.warning("MLflow is still away", run_name=record.run_name, reason=problem)
             return
-        log.info("MLflow was told of an earlier training", run_name=record.run_name, run=record.run_id)
+        log.info("an earlier training was sent to MLflow", run_name=record.run_name, run=record.run_id)
 
 
 def settle(root: Path, run_name: str, *, status: Status, reason: str) -> None:
-    """Close the run of a training whose own process could not; what MLflow can't be told now is kept, for `deliver`."""
+    """Close the run of a training whose own process could not; what can't be sent now is kept, for `deliver`."""
     record = _read(record_file(root, run_name))
     if record is None or record.is_closed:
         return
-    record, problem = _told(root, record.model_copy(update={"status": status, "reason": reason}))
+    record, problem = _sent(root, record.model_copy(update={"status": status, "reason": reason}))
     _write(root, record)
     if problem:
-        log.warning("MLflow is away; it is told later", run_name=run_name, reason=problem)
+        log.warning("MLflow is away; this is sent later", run_name=run_name, reason=problem)
 
 
 def forget(root: Path, run_name: str, *, reason: str) -> None:
@@ -153,13 +153,13 @@ def forget(root: Path, run_name: str, *, reason: str) -> None:
 
 
 def run_id_of(root: Path, run_name: str) -> str | None:
-    """Return MLflow's id of the training's run; None where MLflow has not been told of it from here."""
+    """MLflow's id of the training's run; None where it was not opened from here."""
     record = _read(record_file(root, run_name))
     return record.run_id if record else None
 
 
 def _continued(root: Path, record: Record, unsent: frozenset[int]) -> tuple[Record, frozenset[int]]:
-    """The record with a run that is RUNNING, and the epochs that need not be told again."""
+    """The record with a run that is RUNNING, and the epochs that need not be sent again."""
     if record.run_id is not None:
         logged = continue_run(root, record.run_id, tags=_prefixed(record.tags))
         if logged is not None:
@@ -169,8 +169,8 @@ def _continued(root: Path, record: Record, unsent: frozenset[int]) -> tuple[Reco
     return record.model_copy(update={"run_id": _open(root, record)}), unsent
 
 
-def _told(root: Path, record: Record) -> tuple[Record, str | None]:
-    """The record after MLflow was told as much as possible, and what stopped that, None if it knows all."""
+def _sent(root: Path, record: Record) -> tuple[Record, str | None]:
+    """The record after sending MLflow as much as possible, and what stopped that, None if it knows all."""
     try:
         if record.run_id is None:
             record = record.model_copy(update={"run_id": _open(root, record)})

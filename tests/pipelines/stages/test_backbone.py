@@ -81,8 +81,8 @@ def test_features_are_computed_once_and_the_served_model_has_the_network_inside(
 
 def _assert_weights_travel(paths: PipelinePaths, tmp_path: Path) -> None:
     """A job on a cluster gets the network with its statistics."""
-    told = {"run_name": "flowers-0", "owner": "hand", "git_commit": "unknown", "ray_address": ""}
-    handoff = Handoff(**told, storage=str(tmp_path / "storage"), inputs="inputs/flowers-0")
+    fields = {"run_name": "flowers-0", "owner": "hand", "git_commit": "unknown", "ray_address": ""}
+    handoff = Handoff(**fields, storage=str(tmp_path / "storage"), inputs="inputs/flowers-0")
     publish_inputs(paths, handoff, start_weights=None)
     job = PipelinePaths(tmp_path / "job", "flowers")
     fetch_inputs(job, handoff)

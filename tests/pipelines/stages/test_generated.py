@@ -1,4 +1,4 @@
-"""Images that are generated go through the stages: judged, registered, compared anew, written and exported."""
+"""Images that are generated go through the stages: judged, registered, compared again, written and exported."""
 
 import json
 from pathlib import Path
@@ -103,17 +103,17 @@ def judge_of(pipeline: Pipeline, paths: PipelinePaths, **changes):
     )
 
 
-def test_the_digit_is_what_is_told_of_an_image_in_training(paths, pipeline):
+def test_the_digit_is_the_label_of_an_image_in_training(paths, pipeline):
     examples = pl.read_parquet(shards.files(paths.examples)).select("example_id", "digit")
     train = pl.read_parquet(shards.files(paths.splits / "train"))
     assert train.columns == ["example_id", "image", "label"]
-    told = train.join(examples, on="example_id")
-    assert told["digit"].unique().sort().to_list() == CLASSES
-    assert told["label"].cast(str).to_list() == told["digit"].to_list()
+    labelled = train.join(examples, on="example_id")
+    assert labelled["digit"].unique().sort().to_list() == CLASSES
+    assert labelled["label"].cast(str).to_list() == labelled["digit"].to_list()
 
 
 @pytest.mark.slow
-def test_a_judge_tells_real_images_and_is_the_same_for_the_same_rows(paths, pipeline):
+def test_a_judge_knows_real_images_and_is_the_same_for_the_same_rows(paths, pipeline):
     judge, again = judge_of(pipeline, paths), judge_of(pipeline, paths)
     examples = measured(pipeline, paths)
     assert judge.accuracy(examples) > 0.9
@@ -124,7 +124,7 @@ def test_a_judge_tells_real_images_and_is_the_same_for_the_same_rows(paths, pipe
 
 
 @pytest.mark.slow
-def test_images_are_judged_registered_and_compared_anew(paths, pipeline):
+def test_images_are_judged_registered_and_compared_again(paths, pipeline):
     evaluate(pipeline, paths)
     metrics = json.loads(paths.metrics.read_text(encoding="utf-8"))
     assert 0 <= metrics["named"] < 0.8  # noise is no digit
@@ -137,14 +137,14 @@ def test_images_are_judged_registered_and_compared_anew(paths, pipeline):
     register(pipeline, paths)
     registration = json.loads(paths.registration.read_text(encoding="utf-8"))
     assert (registration["version"], registration["alias"]) == (1, None)  # it does not reach the thresholds
-    anew = reevaluate_on_current_split(
+    again = reevaluate_on_current_split(
         paths.model,
         measured(pipeline, paths),
         features=pipeline.ingest.features,
         label=pipeline.ingest.label,
         judge=judge_of(pipeline, paths),
     )
-    assert anew == pytest.approx({name: metrics[name] for name in anew}, rel=1e-3)
+    assert again == pytest.approx({name: metrics[name] for name in again}, rel=1e-3)
 
 
 @pytest.mark.slow
@@ -157,7 +157,7 @@ def test_a_champion_is_judged_by_the_judge_of_the_present(paths, pipeline):
     register(lenient, paths)
     registration = json.loads(paths.registration.read_text(encoding="utf-8"))
     assert registration["version"] == 2
-    assert registration["reasons"][0].startswith("the champion, version 1, was judged anew")
+    assert registration["reasons"][0].startswith("the champion, version 1, was judged again")
     assert "named" in registration["reasons"][-1]
 
     generate(lenient, paths, Asked(count=12, output=paths.root / "digits.png"), seed=0, alias="champion")

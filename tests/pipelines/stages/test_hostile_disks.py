@@ -80,8 +80,8 @@ def attempts(folder: Path) -> None:
             fill(folder, free_bytes)
         code, said = ingest()
         temporary = [str(one) for one in folder.rglob(".*") if not one.name.endswith(("headrace", ".lock", ".part"))]
-        told = {"free": free_bytes, "code": code, "said": said, "temporary": temporary}
-        sys.stdout.write(json.dumps(told | {"examples": shards.digest(paths.examples)}) + "\n")
+        report = {"free": free_bytes, "code": code, "said": said, "temporary": temporary}
+        sys.stdout.write(json.dumps(report | {"examples": shards.digest(paths.examples)}) + "\n")
 
 
 @pytest.fixture
@@ -107,13 +107,13 @@ def test_a_disk_without_room_or_leave_is_one_line_and_leaves_a_whole_version(pro
     )
     assert ended.returncode == 0, ended.stderr
     *full, read_only = [json.loads(line) for line in ended.stdout.splitlines()]
-    assert {told["code"] for told in full} == {75, 0}
+    assert {report["code"] for report in full} == {75, 0}
     after = full[-1]["examples"]
-    for told in full:
-        assert told["temporary"] == []
-        assert told["examples"] in ((before, after) if told["code"] else (after,))
-        if told["code"]:
-            assert told["said"].splitlines()[-1].startswith("error: No space left on device")
+    for report in full:
+        assert report["temporary"] == []
+        assert report["examples"] in ((before, after) if report["code"] else (after,))
+        if report["code"]:
+            assert report["said"].splitlines()[-1].startswith("error: No space left on device")
     assert (full[0]["code"], full[0]["examples"]) == (75, before)
     assert full[-1]["code"] == 0
     assert before != after

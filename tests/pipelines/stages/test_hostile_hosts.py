@@ -85,8 +85,8 @@ def fill(folder: Path) -> None:
             pass
 
 
-def report(**told) -> None:
-    sys.stdout.write(json.dumps(told) + "\n")
+def report(**fields) -> None:
+    sys.stdout.write(json.dumps(fields) + "\n")
 
 
 def on_a_full_and_a_read_only_disk(disk: Path) -> None:
@@ -153,7 +153,7 @@ def inside() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 @pytest.fixture(scope="module")
-def told(finished, inside, tmp_path_factory, repository) -> dict[str, dict[str, tuple[int, list[str]]]]:
+def reported(finished, inside, tmp_path_factory, repository) -> dict[str, dict[str, tuple[int, list[str]]]]:
     """Exit code and lines of each command on a full disk, with room again, and on a read-only disk."""
     disk = tmp_path_factory.mktemp("disk")
     mount = 'mount -t tmpfs -o size=256m tmpfs "$1" && cp -a . "$1" && cd "$1" && exec "$2" "$3"'
@@ -167,17 +167,17 @@ def told(finished, inside, tmp_path_factory, repository) -> dict[str, dict[str, 
 
 
 @pytest.mark.parametrize("command", [*STAGES, "run"])
-def test_every_stage_on_a_full_disk_is_one_line_and_goes_well_with_room(told, command):
-    code, lines = told[command]["full"]
+def test_every_stage_on_a_full_disk_is_one_line_and_goes_well_with_room(reported, command):
+    code, lines = reported[command]["full"]
     assert code == 75, lines
     assert "No space left on device" in lines[-1]
     assert [line for line in lines if line.startswith("error: ")] == lines[-1:]
-    assert told[command]["room"][0] == 0, told[command]["room"]
+    assert reported[command]["room"][0] == 0, reported[command]["room"]
 
 
 @pytest.mark.parametrize("command", [*STAGES, "run", "list"])
-def test_every_stage_on_a_read_only_disk_is_one_line(told, command):
-    code, lines = told[command]["read_only"]
+def test_every_stage_on_a_read_only_disk_is_one_line(reported, command):
+    code, lines = reported[command]["read_only"]
     assert code == 75, lines
     assert lines[-1].startswith("error: ")
     assert "Read-only file system" in lines[-1]

@@ -112,7 +112,7 @@ def test_a_changed_file_only_is_read_again(titanic, tmp_path) -> None:
     assert len({folder.name for folder in paths.runs.iterdir()} & runs) == 2
 
 
-def test_a_rejected_row_is_told_by_its_file_and_row(titanic, tmp_path) -> None:
+def test_a_rejected_row_is_named_by_its_file_and_row(titanic, tmp_path) -> None:
     for number in range(2):
         write(tmp_path / "rows" / f"{number}.jsonl", TABLE.with_columns(kind=pl.lit("small")))
     with (tmp_path / "rows" / "1.jsonl").open("a") as stream:

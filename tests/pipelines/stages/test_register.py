@@ -229,12 +229,12 @@ def test_on_the_same_test_data_the_better_model_is_champion(paths, models, accur
     ("first", "said_of_first", "second", "champion"),
     [("bad.keras", 0.99, 0.75, 2), ("good.keras", 0.51, 0.75, 1)],  # by what it was tested to be, each would be wrong
 )
-def test_on_other_test_data_the_champion_is_evaluated_anew(paths, models, first, said_of_first, second, champion):
+def test_on_other_test_data_the_champion_is_evaluated_again(paths, models, first, said_of_first, second, champion):
     train(paths, models / first, accuracy=said_of_first)
     register(a_pipeline(), paths)
     train(paths, models / "other.keras", accuracy=second, test_digest="b" * 64)
     register(a_pipeline(), paths)
-    assert "evaluated anew" in registration(paths)["reasons"][0]
+    assert "evaluated again on the present" in registration(paths)["reasons"][0]
     assert alias_version(paths.root, "coins", "champion").number == champion
 
 

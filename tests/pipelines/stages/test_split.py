@@ -127,7 +127,7 @@ def test_a_number_label_has_no_classes(paths):
         ({"validation_fraction": 0.5, "test_fraction": 0.4999999}, "the train split is empty; lower"),
     ],
 )
-def test_an_empty_split_is_named_with_its_mend(paths, split_settings, message):
+def test_an_empty_split_is_named_with_its_remedy(paths, split_settings, message):
     write(make_normalized(), paths.normalized)
     with pytest.raises(DataError, match=message):
         split(make_pipeline(**split_settings), paths)

@@ -60,13 +60,13 @@ def plays(tmp_path_factory, repository) -> tuple[Pipeline, PipelinePaths, list]:
     return pipeline, paths, logs
 
 
-def test_files_become_chunks_and_their_ends_are_told(plays) -> None:
+def test_files_become_chunks_and_their_ends_are_logged(plays) -> None:
     _, paths, logs = plays
     texts = rows(paths.examples)["text"]
     whole = {len(text) // 100 for text in (PLAY, PLAY[:-1])}
     assert (len(texts), set(texts.str.len_chars()), whole) == (2 * (len(PLAY) // 100), {101}, {len(PLAY) // 100})
-    told = {log["file"]: log["characters"] for log in logs if "characters" in log}
-    assert told == {"one.txt": (len(PLAY) - 1) % 100, "two.txt": (len(PLAY) - 2) % 100}
+    rests = {log["file"]: log["characters"] for log in logs if "characters" in log}
+    assert rests == {"one.txt": (len(PLAY) - 1) % 100, "two.txt": (len(PLAY) - 2) % 100}
 
 
 def test_a_passage_is_in_one_split(plays) -> None:
@@ -167,7 +167,7 @@ def _leave_model(pipeline: Pipeline, paths: PipelinePaths, *, seed: int) -> str:
     return run_id
 
 
-def test_a_model_of_next_tokens_is_evaluated_registered_and_tested_anew(project_root, repository) -> None:
+def test_a_model_of_next_tokens_is_evaluated_registered_and_tested_again(project_root, repository) -> None:
     pipeline, paths = section(repository, "hello_rnn"), PipelinePaths(project_root, "hello_rnn")
     for stage in (ingest, normalize, split):
         stage(pipeline, paths)
@@ -189,7 +189,7 @@ def test_a_model_of_next_tokens_is_evaluated_registered_and_tested_anew(project_
     registration = json.loads(paths.registration.read_text(encoding="utf-8"))
     assert (registration["version"], registration["alias"]) == (1, None)  # random weights do not reach the threshold
     examples = shards.scan(paths.examples).collect()
-    anew = reevaluate_on_current_split(
+    again = reevaluate_on_current_split(
         paths.model, examples, features=pipeline.ingest.features, label=pipeline.ingest.label
     )
-    assert anew == pytest.approx({name: metrics[name] for name in anew})
+    assert again == pytest.approx({name: metrics[name] for name in again})

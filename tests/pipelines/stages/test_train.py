@@ -112,7 +112,7 @@ def test_a_signal_ends_a_training_with_no_process_and_a_killed_run(project, sess
 
 
 def test_while_it_trains_nobody_listens_for_tensorflow(project, session_processes):
-    """A TensorFlow server reads and writes files for whoever reaches it."""
+    """A TensorFlow server reads and writes files for any process that reaches it."""
     project.change_train(epochs=10_000)
     process, _ = project.start_until("epoch 2/")
     try:
@@ -242,7 +242,7 @@ def test_gpus_that_are_not_there_are_refused_before_any_work(project):
 
 
 def test_each_worker_gets_a_gpu_of_its_own_and_says_so_where_tensorflow_sees_none(project, tmp_path):
-    """Logical GPUs, because that is as far as a machine without one can go: placement, and what a worker is told."""
+    """Logical GPUs, because that is as far as a machine without one can go: placement, and what a worker receives."""
     site = tmp_path / "site"
     site.mkdir()
     # Ray believes in two GPUs on this machine, as it does where its own search finds them.

@@ -111,12 +111,12 @@ def test_the_workers_are_lost_after_the_last_step_and_before_the_results_are_lef
 
 
 @pytest.mark.long
-def test_mlflow_is_away_for_the_whole_training_and_is_told_later(undisturbed, disturbed):
+def test_mlflow_is_away_for_the_whole_training_and_is_updated_later(undisturbed, disturbed):
     code, output = disturbed.train(MLFLOW_TRACKING_URI="http://127.0.0.1:9")  # the discard port: nobody listens
     assert code == 0, output
     assert "MLflow is away; training goes on" in output
     assert json.loads(disturbed.paths.run.read_text())["mlflow_run_id"] is None
-    code, output = disturbed.train()  # it is trained already: only MLflow is told
+    code, output = disturbed.train()  # it is trained already: only MLflow is updated
     assert code == 0, output
     disturbed.assert_as_undisturbed(undisturbed)
 

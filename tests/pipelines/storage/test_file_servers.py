@@ -82,7 +82,7 @@ def bucket(monkeypatch):
 
 
 @pytest.fixture
-def bring(tmp_path, bucket):
+def fetch_file(tmp_path, bucket):
     def call(**settings):
         file = SourceFile(**{"name": "data.csv", "url": f"s3://landing/{KEY}"} | settings)
         return fetch(file, dataset="x", folder=tmp_path / "raw", aside=tmp_path / "aside", root=tmp_path)
@@ -90,42 +90,42 @@ def bring(tmp_path, bucket):
     return call
 
 
-def test_an_object_is_fetched_signed_or_not_in_the_newest_or_a_given_version(bucket, bring):
-    assert bring().read_bytes() == VERSIONS["2"]
+def test_an_object_is_fetched_signed_or_not_in_the_newest_or_a_given_version(bucket, fetch_file):
+    assert fetch_file().read_bytes() == VERSIONS["2"]
     assert bucket.requests[0]["Authorization"].startswith("AWS4-HMAC-SHA256")
-    assert bring(version="1", anonymous=True).read_bytes() == VERSIONS["1"]
+    assert fetch_file(version="1", anonymous=True).read_bytes() == VERSIONS["1"]
     assert "Authorization" not in bucket.requests[1]
 
 
-def test_an_object_is_sent_again_only_if_it_changed(bucket, bring):
+def test_an_object_is_sent_again_only_if_it_changed(bucket, fetch_file):
     bucket.newest = "1"
     for _ in range(2):
-        assert bring().read_bytes() == VERSIONS["1"]
+        assert fetch_file().read_bytes() == VERSIONS["1"]
     bucket.newest = "2"
-    assert bring().read_bytes() == VERSIONS["2"]
+    assert fetch_file().read_bytes() == VERSIONS["2"]
     assert [asked["If-None-Match"] is None for asked in bucket.requests] == [True, False, False]
 
 
 @pytest.mark.parametrize("fault", [503, 500, 429, "break", "flip"])
-def test_what_may_pass_is_tried_again(bucket, bring, fault):
+def test_what_may_pass_is_tried_again(bucket, fetch_file, fault):
     bucket.faults = [fault, fault]
     sha256 = hashlib.sha256(VERSIONS["2"]).hexdigest()
-    assert bring(sha256=sha256).read_bytes() == VERSIONS["2"]
+    assert fetch_file(sha256=sha256).read_bytes() == VERSIONS["2"]
 
 
-def test_a_broken_download_goes_on_where_it_broke(bucket, bring):
+def test_a_broken_download_goes_on_where_it_broke(bucket, fetch_file):
     bucket.faults = ["break"]
-    assert bring().read_bytes() == VERSIONS["2"]
+    assert fetch_file().read_bytes() == VERSIONS["2"]
     start = int(bucket.requests[1]["Range"].removeprefix("bytes=").removesuffix("-"))
     assert 0 < start <= 100_000
 
 
-def test_an_object_that_changed_between_attempts_starts_over(bucket, bring):
+def test_an_object_that_changed_between_attempts_starts_over(bucket, fetch_file):
     bucket.faults = ["break", 403]
     with pytest.raises(ServiceError):
-        bring()
+        fetch_file()
     bucket.newest, bucket.faults = "1", []
-    assert bring().read_bytes() == VERSIONS["1"]
+    assert fetch_file().read_bytes() == VERSIONS["1"]
     assert [bool(asked["Range"]) for asked in bucket.requests] == [False, True, True, False]
 
 
@@ -137,27 +137,27 @@ def test_an_object_that_changed_between_attempts_starts_over(bucket, bring):
         ({"url": "s3://no bucket/x"}, "Invalid bucket name"),
     ],
 )
-def test_what_is_not_there_is_an_error(bring, settings, message):
+def test_what_is_not_there_is_an_error(fetch_file, settings, message):
     with pytest.raises(ServiceError, match=rf"s3://.*{message}"):
-        bring(**settings)
+        fetch_file(**settings)
 
 
-def test_a_bucket_that_cannot_be_reached_is_an_error(bring, monkeypatch):
+def test_a_bucket_that_cannot_be_reached_is_an_error(fetch_file, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
     with pytest.raises(ServiceError, match="can't download s3://landing"):
-        bring()
+        fetch_file()
 
 
-def test_missing_keys_of_access_are_named(bring, monkeypatch):
+def test_missing_keys_of_access_are_named(fetch_file, monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(ServiceError, match="anonymous: true"):
-        bring()
+        fetch_file()
 
 
-def test_an_object_that_is_too_large_is_refused(bring):
+def test_an_object_that_is_too_large_is_refused(fetch_file):
     with pytest.raises(DataError, match="more than 1000 bytes"):
-        bring(max_bytes=1000)
+        fetch_file(max_bytes=1000)

@@ -14,7 +14,7 @@ from headrace.components.sources.archives import read_members
 from headrace.components.sources.other_files import OtherFiles
 from headrace.components.sources.settings import FileSet
 from headrace.pipelines.storage import file_sets, objects
-from headrace.pipelines.storage.derived_files import bring_copies
+from headrace.pipelines.storage.derived_files import write_copies
 from headrace.pipelines.storage.file_sets import copied, copied_files, find_files, packed_images
 from headrace.pipelines.storage.objects import open_storage
 
@@ -55,18 +55,16 @@ def test_a_pattern_that_is_no_path_below_the_root_is_a_mistake(pattern) -> None:
 
 
 def test_an_empty_set_is_refused(root) -> None:
-    with pytest.raises(
-        DataError, match=r"there is no \*\*/\*.parquet, but 10 other files, such as .in/j.csv; bring it"
-    ):
+    with pytest.raises(DataError, match=r"there is no \*\*/\*.parquet, but 10 other files, such as .in/j.csv; add it"):
         find_files(FileSet(root=str(root), pattern="**/*.parquet"))
-    with pytest.raises(DataError, match=r"there is no \*\*/\*; bring it there, or mend root and pattern"):
+    with pytest.raises(DataError, match=r"there is no \*\*/\*; add it there, or fix root and pattern"):
         find_files(FileSet(root=str(root / "nowhere")))
 
 
 def test_two_files_of_one_name_are_refused(root, tmp_path) -> None:
     (root / "in_c.csv").write_text("another")
     with pytest.raises(DataError, match=r"two files would both be in_c.csv"):
-        bring_copies(copied_files(FileSet(root=str(root)), folder=tmp_path / "raw"), aside=tmp_path / "aside")
+        write_copies(copied_files(FileSet(root=str(root)), folder=tmp_path / "raw"), aside=tmp_path / "aside")
 
 
 def test_only_what_changed_is_copied_again(root, tmp_path, monkeypatch) -> None:
@@ -80,7 +78,7 @@ def test_only_what_changed_is_copied_again(root, tmp_path, monkeypatch) -> None:
     def copy() -> list[str]:
         copied.clear()
         files = copied_files(FileSet(root=str(root), pattern="**/*.csv"), folder=tmp_path / "raw")
-        copies = bring_copies(files, aside=tmp_path)
+        copies = write_copies(files, aside=tmp_path)
         assert [path.read_text() for path in copies] == [(root / key).read_text() for key in sorted(originals)]
         return sorted(copied)  # several are copied at once
 
@@ -106,7 +104,7 @@ def test_a_file_that_has_just_changed_is_copied_again(root, tmp_path) -> None:
     """It may change once more within a tick of the file system's clock."""
     for content in ("1", "2"):
         (root / "a.csv").write_text(content)
-        [copy] = bring_copies(copied(str(root), ["a.csv"], folder=tmp_path / "raw"), aside=tmp_path)
+        [copy] = write_copies(copied(str(root), ["a.csv"], folder=tmp_path / "raw"), aside=tmp_path)
         assert copy.read_text() == content
     assert open_storage(str(root)).versions("a.csv") == {"a.csv": None}
     assert time.time_ns() - (root / "a.csv").stat().st_ctime_ns < objects._CLOCK_TICK_NS
@@ -122,7 +120,7 @@ def test_images_are_packed_folder_by_folder(tmp_path, monkeypatch) -> None:
 
     def pack(folder: str) -> list[Path]:
         packed = packed_images(files, folder=tmp_path / folder, others=OtherFiles())
-        return bring_copies(packed, aside=tmp_path / f"aside of {folder}")
+        return write_copies(packed, aside=tmp_path / f"aside of {folder}")
 
     first, second = pack("raw"), pack("other")
     assert [path.name for path in first] == ["images.tar", "in.tar", "in_deep.tar"]
@@ -147,7 +145,7 @@ def test_images_that_take_long_to_read_are_packed_in_the_same_order(tmp_path, mo
     for name in names:
         (tmp_path / "root" / name).write_text(name)
     files = FileSet(root=str(tmp_path / "root"))
-    [fast] = bring_copies(packed_images(files, folder=tmp_path / "fast", others=OtherFiles()), aside=tmp_path / "a")
+    [fast] = write_copies(packed_images(files, folder=tmp_path / "fast", others=OtherFiles()), aside=tmp_path / "a")
     folder = type(open_storage(files.root))
     read, threads = folder.read, set()
 
@@ -158,7 +156,7 @@ def test_images_that_take_long_to_read_are_packed_in_the_same_order(tmp_path, mo
 
     monkeypatch.setattr(folder, "read", slow_read)
     monkeypatch.setattr(file_sets, "_PATIENCE_SECONDS", patience_seconds)
-    [slow] = bring_copies(packed_images(files, folder=tmp_path / "slow", others=OtherFiles()), aside=tmp_path / "b")
+    [slow] = write_copies(packed_images(files, folder=tmp_path / "slow", others=OtherFiles()), aside=tmp_path / "b")
     assert slow.read_bytes() == fast.read_bytes()
     assert [member.name for member in read_members(slow)] == names
     assert len(threads) > 1
@@ -174,7 +172,7 @@ def test_a_pipe_or_a_device_among_the_files_is_refused_and_not_left_out(root, tm
             os.mkfifo(root / name)
         copies = copied_files(FileSet(root=str(root), pattern="**/*.csv"), folder=tmp_path / "raw")
         with pytest.raises(DataError, match=rf"can't read .*{name}: it is a (pipe|device), expected a file"):
-            bring_copies(copies, aside=tmp_path / "aside")
+            write_copies(copies, aside=tmp_path / "aside")
         (root / name).unlink()
 
 
@@ -182,4 +180,4 @@ def test_a_pipe_among_images_is_refused(root, tmp_path) -> None:
     os.mkfifo(root / "in" / "x.png")
     [copy] = packed_images(FileSet(root=str(root), pattern="**/*.png"), folder=tmp_path / "raw", others=OtherFiles())
     with pytest.raises(DataError, match=r"x\.png: it is a pipe, expected a file"):
-        bring_copies([copy], aside=tmp_path / "aside")
+        write_copies([copy], aside=tmp_path / "aside")

@@ -46,7 +46,7 @@ def test_keys_are_those_of_whole_objects(storage):
     assert storage.keys("") == ["a/c", "b/a"]
 
 
-def test_what_cannot_be_looked_at_is_told_of_and_a_link_to_nothing_is_no_object(storage, tmp_path):
+def test_what_cannot_be_read_is_reported_and_a_link_to_nothing_is_no_object(storage, tmp_path):
     storage.create("a/b", b"")
     (tmp_path / "a shared folder" / "a" / "nothing").symlink_to("nowhere")
     (tmp_path / "a shared folder" / "a" / "folder").mkdir()
@@ -57,7 +57,7 @@ def test_what_cannot_be_looked_at_is_told_of_and_a_link_to_nothing_is_no_object(
             look("a/")
 
 
-def test_a_file_where_a_folder_should_be_is_told_of(tmp_path):
+def test_a_file_where_a_folder_should_be_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ServiceError, match=r"storage can't look into .*file/: .*Not a directory"):
         open_storage(str(tmp_path / "file")).keys("")

@@ -267,7 +267,7 @@ def test_a_remote_inside_the_project_is_no_use_to_a_clone_of_a_url(project, fold
         open_workspace(project.as_uri(), folder, name=RUN)
 
 
-def test_a_remote_that_is_away_is_told_and_the_run_can_be_finished_later(project, folder):
+def test_a_remote_that_is_away_is_reported_and_the_run_can_be_finished_later(project, folder):
     workspace = open_workspace(project, folder, name=RUN)
     dvc(workspace, "repro", "split@digits")
     (project / ".headrace" / "remote").write_text("no folder")

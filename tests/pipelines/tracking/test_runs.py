@@ -73,7 +73,7 @@ def test_a_run_is_closed_once_and_its_status_stays(root, run, status):
 
 
 @pytest.mark.parametrize("how", ["raise RuntimeError", "sys.exit(1)", "os.kill(os.getpid(), signal.SIGTERM)"])
-def test_a_process_that_ends_leaves_the_status_to_whoever_closes_the_run(root, run, how):
+def test_a_process_that_ends_leaves_the_status_to_the_process_that_closes_the_run(root, run, how):
     # MLflow's own active runs become FINISHED after a crash; here nothing but close_run sets a status.
     code = (
         "import os, signal, sys; from pathlib import Path; from headrace.pipelines.tracking.runs import log_epoch\n"

@@ -71,7 +71,7 @@ def test_an_interrupted_search_goes_on_in_its_own_runs_each_epoch_once(project_r
 
 
 @pytest.mark.parametrize("is_back", [True, False])
-def test_without_mlflow_nothing_fails_and_it_is_told_when_it_is_back(project_root, monkeypatch, is_back, capsys):
+def test_without_mlflow_nothing_fails_and_it_is_updated_when_it_is_back(project_root, monkeypatch, is_back, capsys):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setattr(search_runs, "RETRY_SECONDS", 1000.0)
     with socket.socket() as unused:

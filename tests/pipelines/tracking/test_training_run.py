@@ -50,7 +50,7 @@ def assert_one_run(root, *, status: str, epochs: list[int]) -> None:
     assert [metric.step for metric in client.get_metric_history(runs[0].info.run_id, "loss")] == epochs
 
 
-def test_epochs_that_are_told_twice_are_sent_once(project_root):
+def test_epochs_that_are_reported_twice_are_sent_once(project_root):
     run = begun(project_root)
     for epoch in (1, 2, 2, 1, 3):
         run.add(figures(epoch))
@@ -59,7 +59,7 @@ def test_epochs_that_are_told_twice_are_sent_once(project_root):
     assert run_id_of(project_root, NAME) == run.run_id
 
 
-def test_mlflow_that_is_away_at_the_start_is_told_as_soon_as_it_answers(project_root, away):
+def test_mlflow_that_is_away_at_the_start_is_updated_as_soon_as_it_answers(project_root, away):
     away(True)
     run = begun(project_root)
     run.add(figures(1))
@@ -82,7 +82,7 @@ def test_mlflow_that_is_away_in_the_middle_gets_each_epoch_once(project_root, aw
     assert_one_run(project_root, status="FAILED", epochs=[1, 2, 3, 4])
 
 
-def test_mlflow_that_never_came_is_told_later_and_once(project_root, away):
+def test_mlflow_that_never_came_is_updated_later_and_once(project_root, away):
     away(True)
     run = begun(project_root)
     run.add(figures(1))
