@@ -14,14 +14,14 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "licences.md"
 
-# Of packages that declare none, read in the file LICENSE that they bring.
+# Of packages that declare none, read in the file LICENSE that they contain.
 _UNDECLARED = {"huey": "MIT", "namex": "Apache-2.0", "skops": "MIT"}
 _COPYLEFT = re.compile(r"GPL|General Public|MPL|Mozilla|EPL")
 _HEAD = """\
 # Licences of the runtime
 
 Headrace itself is under Apache-2.0. It is distributed without its packages, which `make setup` fetches from an index:
-their licences bind whoever distributes them, in an image, a wheelhouse or an appliance. Made by `make licences` on
+their licences bind all who distribute them, in an image, a wheelhouse or an appliance. Made by `make licences` on
 Linux with Python {python} from requirements.lock; packages for development only are not in it. It is no legal advice.
 
 ## What follows for users
@@ -40,7 +40,7 @@ Linux with Python {python} from requirements.lock; packages for development only
   passed on.
 - **LGPL with exceptions, psycopg2-binary**: only the local stack and a server on PostgreSQL need it. A program may use
   it under any licence, if its user can replace the library, as with every package of Python.
-- **MPL-2.0** (certifi, orjson, pathspec, shtab, tqdm): a copyleft of files. Whoever changes one of theirs and
+- **MPL-2.0** (certifi, orjson, pathspec, shtab, tqdm): a copyleft of files. Who changes one of theirs and
   distributes it publishes that file.
 - **A choice** (`OR`: asyncssh, dulwich): take the side that is no GPL, EPL-2.0 and Apache-2.0.
 

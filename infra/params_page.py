@@ -47,7 +47,7 @@ def _escaped(cell: str) -> str:
 
 def _default(key: str, schema: Schema) -> str:
     one = schema["properties"][key]
-    if key in schema.get("required", ()) or "const" in one:  # by a constant, the kinds of a section are told apart
+    if key in schema.get("required", ()) or "const" in one:  # a constant distinguishes the kinds of a section
         return "required"
     return "its own defaults" if "$ref" in one else f"`{json.dumps(one['default'])}`"
 

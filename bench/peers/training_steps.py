@@ -63,7 +63,7 @@ def _examples(mnist: Path | None) -> list[tuple[Any, Any]]:
 
 
 def _turn(seconds: float) -> None:
-    """Tell of an epoch, and wait for the word to train another."""
+    """Report an epoch, and wait for the request of another."""
     print(json.dumps({"seconds": seconds}), flush=True)
     _wait()
 

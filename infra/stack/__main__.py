@@ -77,7 +77,7 @@ def _open(folder: Path) -> Stack:
 
 
 def main() -> None:
-    """Run the command line; what a person can mend is shown as one line."""
+    """Run the command line; an error that the user can fix is shown as one line."""
     try:
         app()
     except UserError as error:

@@ -83,7 +83,7 @@ def environment(stack: Stack, *, ray_address: str) -> dict[str, str]:
 
 
 def make_schema(stack: Stack) -> None:
-    """Bring the tables to the installed version, and write the password of the one user."""
+    """Migrate the tables to the installed version, and write the password of the one user."""
     passwords = _passwords(stack)
     passwords.parent.mkdir(parents=True, exist_ok=True)
     passwords.parent.chmod(0o700)

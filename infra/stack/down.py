@@ -32,13 +32,13 @@ def down(folder: Path) -> int:
 
 
 def _follow(folder: Path, record: Record, *, began: float) -> None:
-    told = {name for name, one in record.services.items() if one.state != "ready"}
+    reported = {name for name, one in record.services.items() if one.state != "ready"}
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while record.supervisor.find() is not None and time.monotonic() < deadline:
         now = read_record(folder / "state.json") or record
         for name, one in now.services.items():
-            if one.state == "stopped" and name not in told:
-                told.add(name)
+            if one.state == "stopped" and name not in reported:
+                reported.add(name)
                 typer.echo(f"  {name:<22} ended after {time.monotonic() - began:4.1f} s")
         time.sleep(0.2)
 

@@ -44,7 +44,7 @@ def services(stack: Stack, step: tuple[str, ...], client: dict[str, str]) -> lis
 
 
 def make_schema(stack: Stack) -> None:
-    """Bring the tables to the installed version, once for all clients: several at a time ruin a fresh database."""
+    """Migrate the tables to the installed version, once for all clients: several at a time ruin a fresh database."""
     version = f"mlflow {importlib.metadata.version('mlflow')}"
     if postgres.schema_is(stack, "mlflow", version):
         return

@@ -18,7 +18,7 @@ _KILLED_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Identity:
-    """One process for good: a pid is used anew, the pair of pid and start time (seconds since 1970) is not."""
+    """One process for good: a pid is reused, the pair of pid and start time (seconds since 1970) is not."""
 
     pid: int
     started: float

@@ -1,4 +1,4 @@
-"""One process that starts services in the order of their needs, starts anew what dies, and ends all of them."""
+"""One process that starts services in the order of their needs, restarts what dies, and ends all of them."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""`up`: start the supervisor, and tell how it goes until all is ready."""
+"""`up`: start the supervisor, and report its progress until all is ready."""
 
 import subprocess
 import sys
@@ -59,13 +59,13 @@ def _start(stack: Stack) -> None:
 
 
 def _follow(stack: Stack) -> int:
-    told: dict[str, tuple[str, int]] = {}
+    reported: dict[str, tuple[str, int]] = {}
     began = time.monotonic()
     while (record := _running(stack)) is not None:
         for name, now in record.services.items():
-            if told.get(name) != (now.state, now.restarts):
-                told[name] = (now.state, now.restarts)
-                _tell(stack, name, now)
+            if reported.get(name) != (now.state, now.restarts):
+                reported[name] = (now.state, now.restarts)
+                _report(stack, name, now)
         if _all_ready(record):
             typer.echo(f"all is ready after {time.monotonic() - began:.0f} s; to end it: make stack-down")
             return 0
@@ -77,7 +77,7 @@ def _follow(stack: Stack) -> int:
     return 1
 
 
-def _tell(stack: Stack, name: str, status: Status) -> None:
+def _report(stack: Stack, name: str, status: Status) -> None:
     log = stack.logs / f"{name}.log"
     if status.state in ("ready", "done"):
         typer.echo(f"  {name:<22} {status.state:<6} {status.seconds:5.1f} s")

@@ -37,11 +37,11 @@ CONNECT_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of `headrace doctor`: how it is, what was looked at, and how to mend it."""
+    """One line of `headrace doctor`: its state, what was checked, and how to fix it."""
 
     state: Literal["ok", "warn", "wrong"]
     what: str
-    mend: str = ""
+    fix: str = ""
 
 
 def versions(_project: ProjectPaths) -> Iterator[Finding]:
@@ -72,8 +72,8 @@ def disk(project: ProjectPaths) -> Iterator[Finding]:
     for name, folder in {"project": project.root, "temporary files": Path(tempfile.gettempdir())}.items():
         free_bytes = shutil.disk_usage(folder).free
         state: Literal["ok", "warn"] = "ok" if free_bytes >= ENOUGH_DISK_BYTES else "warn"
-        mend = f"free some: a run wants {ENOUGH_DISK_BYTES / 2**30:.0f} GiB"
-        yield Finding(state, f"{free_bytes / 2**30:.1f} GiB free for {name} ({folder})", mend)
+        fix = f"free some: a run wants {ENOUGH_DISK_BYTES / 2**30:.0f} GiB"
+        yield Finding(state, f"{free_bytes / 2**30:.1f} GiB free for {name} ({folder})", fix)
     # The folders of each pipeline, too: a run as another user leaves those behind.
     below = [place for name in ("data", "models", "reports") for place in (project.root / name).glob("*")]
     for place in (project.root, project.state, project.mlflow_database, *below):
@@ -91,8 +91,8 @@ def limits(_project: ProjectPaths) -> Iterator[Finding]:
         yield Finding("warn", f"a process may have {memory / 2**30:.1f} GiB of addresses", "ulimit -v unlimited")
     free = psutil.virtual_memory().available
     state: Literal["ok", "warn"] = "ok" if free >= ENOUGH_MEMORY_BYTES else "warn"
-    mend = f"end other programs: two workers want {ENOUGH_MEMORY_BYTES / 2**30:.0f} GiB"
-    yield Finding(state, f"{free / 2**30:.1f} GiB of memory free", mend)
+    fix = f"end other programs: two workers want {ENOUGH_MEMORY_BYTES / 2**30:.0f} GiB"
+    yield Finding(state, f"{free / 2**30:.1f} GiB of memory free", fix)
 
 
 def git(project: ProjectPaths) -> Iterator[Finding]:
@@ -105,8 +105,8 @@ def git(project: ProjectPaths) -> Iterator[Finding]:
     if ended.returncode == 0:
         yield Finding("ok", f"git repository at commit {ended.stdout[:12].strip()}")
     elif "dubious ownership" in ended.stderr:
-        mend = f"git config --global --add safe.directory '{project.root}'"
-        yield Finding("wrong", "git does not trust this repository: another user owns it", mend)
+        fix = f"git config --global --add safe.directory '{project.root}'"
+        yield Finding("wrong", "git does not trust this repository: another user owns it", fix)
     elif ended.stderr:
         yield Finding("wrong", f"{project.root} is not a git repository", "git init, or clone it instead of copying it")
     else:
@@ -181,8 +181,8 @@ def _sqlite_store(database: Path) -> Finding:
         )
     if found in (expected := mlflow_schemas()):
         return Finding("ok", f"MLflow's store {database}, schema {found}")
-    mend = f"make a copy of it, then: mlflow db upgrade 'sqlite:///{database}'"
-    return Finding("wrong", f"MLflow's store {database} has schema {found}, expected {', '.join(expected)}", mend)
+    fix = f"make a copy of it, then: mlflow db upgrade 'sqlite:///{database}'"
+    return Finding("wrong", f"MLflow's store {database} has schema {found}, expected {', '.join(expected)}", fix)
 
 
 def mlflow_schemas() -> set[str]:
@@ -212,16 +212,16 @@ def ray(_project: ProjectPaths) -> Iterator[Finding]:
         )
 
 
-def _reachable(what: str, address: str, mend: str) -> Finding:
+def _reachable(what: str, address: str, fix: str) -> Finding:
     """Whether something listens at `host:port` or `scheme://user:password@host:port/path`."""
     parts = urlsplit(address if "://" in address else f"//{address}")
     try:
         port = parts.port or {"http": 80, "https": 443, "ray": 10001}.get(parts.scheme)
         if not parts.hostname or not port:
-            return Finding("wrong", f"{what}: expected an address with host and port", mend)
+            return Finding("wrong", f"{what}: expected an address with host and port", fix)
         socket.create_connection((parts.hostname, port), timeout=CONNECT_SECONDS).close()
     except (OSError, ValueError) as error:
-        return Finding("wrong", f"{what} can't be reached: {error}", mend)
+        return Finding("wrong", f"{what} can't be reached: {error}", fix)
     return Finding("ok", f"{what} can be reached")
 
 
@@ -278,5 +278,5 @@ def network(_project: ProjectPaths) -> Iterator[Finding]:
         variable for variable in ("http_proxy", "grpc_proxy", "HTTP_PROXY", "https_proxy") if os.environ.get(variable)
     ]
     if proxies and not (os.environ.get("no_proxy") or os.environ.get("NO_PROXY")):
-        mend = f"export no_proxy=localhost,127.0.0.1,{name}"
-        yield Finding("warn", f"{proxies[0]} is set: TensorFlow's workers would look for each other through it", mend)
+        fix = f"export no_proxy=localhost,127.0.0.1,{name}"
+        yield Finding("warn", f"{proxies[0]} is set: TensorFlow's workers would look for each other through it", fix)

@@ -35,8 +35,8 @@ def classify(
     if not input_file.exists():
         raise ParamsError(f"no file {input_file}")
     files = image_files(input_file)
-    bring = partial(fetch, dataset="weights", root=paths.root, folder=paths.weights, aside=paths.refused)
-    weights, labels = bring(classifier.network.weights), bring(classifier.labels)
+    fetch_pinned = partial(fetch, dataset="weights", root=paths.root, folder=paths.weights, aside=paths.refused)
+    weights, labels = fetch_pinned(classifier.network.weights), fetch_pinned(classifier.labels)
     import_tensorflow()
     from headrace.components.models.classifiers import open_network, read_names, top_classes
 

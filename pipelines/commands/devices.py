@@ -18,7 +18,7 @@ EXIT_NO_GPU = 69  # EX_UNAVAILABLE of sysexits.h
 
 def devices(*, require_gpu: bool, as_json: bool) -> int:
     """Print every device with the time it takes for the same work; return EXIT_NO_GPU where one is missed, else 0."""
-    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # leave the memory to whoever trains there
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # leave the memory to trainings on that GPU
     import_tensorflow()
     from headrace.components.devices import convolution_seconds, find_devices
 

@@ -1,4 +1,4 @@
-"""`headrace doctor`: what is wrong with this installation and its services, and how to mend it."""
+"""`headrace doctor`: what is wrong with this installation and its services, and how to fix it."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -44,5 +44,5 @@ def _print(finding: Finding) -> None:
     typer.echo(
         f"{typer.style(f'{finding.state:<5}', fg=COLORS[finding.state])}  {redacted(finding.what)}", color=colored
     )
-    if finding.state != "ok" and finding.mend:
-        typer.echo(f"       to mend: {redacted(finding.mend)}")
+    if finding.state != "ok" and finding.fix:
+        typer.echo(f"       fix: {redacted(finding.fix)}")

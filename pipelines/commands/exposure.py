@@ -71,8 +71,8 @@ def cluster(_project: ProjectPaths) -> Iterator[Finding]:
         return  # reported with the sockets
     where = own_address(host) or "the address that leads to the cluster"
     if ports is None:
-        mend = f"export {PORTS_VARIABLE}=LOW-HIGH on every node, and allow these ports among the nodes alone; {PAGE}"
-        yield Finding("warn", f"workers on this machine would listen on {where}, at any free port", mend)
+        fix = f"export {PORTS_VARIABLE}=LOW-HIGH on every node, and allow these ports among the nodes alone; {PAGE}"
+        yield Finding("warn", f"workers on this machine would listen on {where}, at any free port", fix)
     else:
         yield Finding("ok", f"workers on this machine listen on {where}, at ports {ports[0]} to {ports[-1]}")
 
@@ -109,8 +109,8 @@ def permissions(project: ProjectPaths) -> Iterator[Finding]:
         yield Finding("ok", f"nobody else may write to the project, or enter {project.state}")
     shared = Path(tempfile.gettempdir()) / "ray"
     if shared.is_dir() and shared.stat().st_uid == os.geteuid() and open_to_others(shared, WRITE):
-        mend = f"rm -r {shared} once no Ray of yours runs; start Ray with --temp-dir in a folder of your own"
-        yield Finding("warn", f"everybody may write to {shared}, which a Ray of yours has made", mend)
+        fix = f"rm -r {shared} once no Ray of yours runs; start Ray with --temp-dir in a folder of your own"
+        yield Finding("warn", f"everybody may write to {shared}, which a Ray of yours has made", fix)
     yield from _site_cache(project)
 
 
@@ -127,8 +127,8 @@ def _site_cache(project: ProjectPaths) -> Iterator[Finding]:
     except ServiceError:
         return  # reported with DVC's remote
     if folder is None:
-        mend = f"dvc config core.site_cache_dir {project.dvc_site_cache.relative_to(project.root)}"
-        yield Finding("warn", "a dvc by hand keeps its notes on files in /var/tmp/dvc, which everybody may write", mend)
+        fix = f"dvc config core.site_cache_dir {project.dvc_site_cache.relative_to(project.root)}"
+        yield Finding("warn", "a dvc by hand keeps its notes on files in /var/tmp/dvc, which everybody may write", fix)
 
 
 def _host(variable: str) -> str:

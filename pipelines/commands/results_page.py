@@ -73,7 +73,7 @@ def by_value(runs: Sequence[Run], compare: Comparison, figure: str) -> dict[int 
 
 
 def error_of(pipeline: Pipeline, split: str) -> str:
-    """Return the figure that tells how wrong a model is on a split: training, validation or test."""
+    """The metric of a model's error on a split: training, validation or test."""
     name = "root_mean_squared_error" if isinstance(pipeline.ingest.label, NumberLabel) else "loss"
     return name if split == "test" else f"{split}_{name}"
 

@@ -1,4 +1,4 @@
-"""`headrace run`: bring every stage of a pipeline up to date, and show how it goes."""
+"""`headrace run`: run every stage of a pipeline that is not up to date, and show the progress."""
 
 import json
 import os

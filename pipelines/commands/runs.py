@@ -30,7 +30,7 @@ STYLES = {"FINISHED": "green", "RUNNING": "bold cyan", "FAILED": "bold red", "KI
 def sweep_runs(project: ProjectPaths, pipeline: str | None, *, unreachable_after_hours: float, dry_run: bool) -> None:
     """Close the runs that nobody trains any more, and print a table of all that were RUNNING."""
     if not dry_run:
-        deliver(project.root)  # what earlier trainings could not tell MLflow is truer than what is found out here
+        deliver(project.root)  # what earlier trainings could not send to MLflow is truer than what is found out here
     verdicts = sweep(
         project.root,
         status_of=job_state,

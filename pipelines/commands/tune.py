@@ -109,14 +109,14 @@ def _train(plan: Sequence[Planned], search: Search, paths: PipelinePaths, outcom
                 make_data=make_data,
                 watcher=watcher,
             )
-            _tell_best(runs, plan, outcomes, metric=search.metric)
+            _log_best(runs, plan, outcomes, metric=search.metric)
     finally:
         for trial in trials:
             clear(trial)
 
 
 def _watcher(plan: Mapping[int, Planned], outcomes: dict[int, Outcome], runs: SearchRuns, table: TrialTable) -> Watcher:
-    """Keeps, shows and logs what is told of the trials."""
+    """Keeps, shows and logs the reports of trials."""
 
     def on_start(number: int) -> None:
         runs.begin_trial(number, plan[number].values)
@@ -166,7 +166,7 @@ def _truthful_status(runs: SearchRuns) -> Iterator[None]:
         raise
 
 
-def _tell_best(runs: SearchRuns, plan: Sequence[Planned], outcomes: Mapping[int, Outcome], *, metric: str) -> None:
+def _log_best(runs: SearchRuns, plan: Sequence[Planned], outcomes: Mapping[int, Outcome], *, metric: str) -> None:
     """Close the search's MLflow run with the best trial, and how many there are of each kind."""
     best = _best(plan, outcomes, metric=metric)
     ends = Counter(outcome.status for outcome in outcomes.values())

@@ -1,4 +1,4 @@
-"""A path is never a pattern: one module opens files with Polars, and tells it so."""
+"""A path is never a pattern: one module opens files with Polars, and disables its patterns."""
 
 import ast
 from pathlib import Path

@@ -32,8 +32,8 @@ def test_a_pipeline_reaches_its_target_and_a_second_run_does_nothing(request, he
     assert metrics[metric] >= bound if bound > 0 else metrics[metric] <= -bound
     registration = json.loads((project / "reports" / pipeline / "registration.json").read_text(encoding="utf-8"))
     assert (registration["alias"], registration["version"]) == ("champion", 1)
-    is_told = "nothing was held out" in str(registration)
-    assert is_told == ("measured_on" in metrics) == (pipeline in ("linear", "hello_rnn"))
+    is_reported = "nothing was held out" in str(registration)
+    assert is_reported == ("measured_on" in metrics) == (pipeline in ("linear", "hello_rnn"))
     assert (project / "reports" / pipeline / "report.html").stat().st_size > 10_000
     assert "to look:" in output
 

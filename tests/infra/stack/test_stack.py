@@ -119,10 +119,10 @@ def test_the_whole_stack(stack: Stack, folder: Path) -> None:
     assert still_running(processes) == []
 
 
-def check_airflow(variables: dict[str, str], told: str) -> str:
+def check_airflow(variables: dict[str, str], shown: str) -> str:
     """Log in as `up` says; return the password."""
     url = variables["AIRFLOW__API__BASE_URL"]
-    password = told.partition("password ")[2].split()[0]
+    password = shown.partition("password ")[2].split()[0]
     assert httpx.post(f"{url}/auth/token", json={"username": "admin", "password": "wrong"}).status_code == 401
     token = httpx.post(f"{url}/auth/token", json={"username": "admin", "password": password}).json()["access_token"]
     assert httpx.get(f"{url}/api/v2/dags").status_code == 401

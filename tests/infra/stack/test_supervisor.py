@@ -87,7 +87,7 @@ def is_gone(pid: int) -> bool:
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
-def test_what_dies_is_started_anew_and_what_it_left_is_ended_first(stack: Stack) -> None:
+def test_what_dies_is_restarted_and_what_it_left_is_ended_first(stack: Stack) -> None:
     stack.start({"name": "server", "command": "sleep 1000 & echo $! >> said; wait"})
     first = stack.wait("server", lambda now: now.state == "ready")
     wait_for(stack.said)

@@ -42,7 +42,7 @@ def test_photos_are_named_from_files_of_the_mirror(project, shared_data):
         assert best[photo] == (name, pytest.approx(score, abs=0.03))
 
 
-def test_it_has_no_stages_and_is_told_so(project):
+def test_it_has_no_stages_and_the_message_says_so(project):
     params = project / "params.yaml"
     assert load_classifier(params, "imagenet").network.kind == "tflite"
     assert load_classifier(params, "digits") is None

@@ -26,7 +26,7 @@ def test_a_healthy_project_has_nothing_wrong(finished_project, monkeypatch, tmp_
     assert "nobody else may write to the project" in output
 
 
-def test_what_is_wrong_is_named_with_its_mend_and_ends_with_1(finished_project, monkeypatch, tmp_path):
+def test_what_is_wrong_is_named_with_its_fix_and_ends_with_1(finished_project, monkeypatch, tmp_path):
     monkeypatch.setenv("HEADRACE_MIRROR", str(tmp_path / "nowhere"))
     monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{closed_port()}")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://ann:secret@127.0.0.1:{closed_port()}")
@@ -101,7 +101,7 @@ def test_the_storage_of_a_cluster_is_tried(tmp_path, monkeypatch, address, state
 def test_few_files_and_little_memory_are_found(repository):
     code = (
         "from headrace.pipelines.commands import checks\n"
-        "for one in checks.limits(None): print(one.state, one.what, one.mend)"
+        "for one in checks.limits(None): print(one.state, one.what, one.fix)"
     )
     ended = subprocess.run(
         ["sh", "-c", 'ulimit -n 256; ulimit -v 8000000; exec "$@"', "sh", sys.executable, "-c", code],

@@ -53,7 +53,7 @@ def listening(project, host):
 
 
 def said(findings):
-    return [(finding.state, finding.what, finding.mend) for finding in findings]
+    return [(finding.state, finding.what, finding.fix) for finding in findings]
 
 
 def test_a_process_that_listens_on_loopback_is_in_order(project):
@@ -65,10 +65,10 @@ def test_a_process_that_listens_on_loopback_is_in_order(project):
 
 def test_a_process_that_other_machines_reach_is_named(project):
     with listening(project, "0.0.0.0") as port:
-        [(state, what, mend)] = said(exposure.sockets(project))
+        [(state, what, fix)] = said(exposure.sockets(project))
     assert state == "wrong"
     assert f"listens on 0.0.0.0, port {port}: other machines reach it" in what
-    assert "docs/security.md" in mend
+    assert "docs/security.md" in fix
 
 
 def test_ports_that_a_person_has_allowed_are_in_order(project, monkeypatch):
@@ -86,13 +86,13 @@ def test_ports_that_are_none_are_named(project, monkeypatch):
     assert [state for state, _, _ in said(exposure.sockets(project))] == ["wrong"]
 
 
-def test_on_a_cluster_address_and_ports_of_workers_are_told(project, monkeypatch):
+def test_on_a_cluster_address_and_ports_of_workers_are_reported(project, monkeypatch):
     assert said(exposure.cluster(project)) == []
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
     assert said(exposure.cluster(project)) == []
     monkeypatch.setenv("RAY_ADDRESS", "http://192.0.2.77:8265")
-    [(state, what, mend)] = said(exposure.cluster(project))
-    assert (state, "HEADRACE_PORTS=LOW-HIGH" in mend) == ("warn", True)
+    [(state, what, fix)] = said(exposure.cluster(project))
+    assert (state, "HEADRACE_PORTS=LOW-HIGH" in fix) == ("warn", True)
     monkeypatch.setenv("HEADRACE_PORTS", "20000-20100")
     [(state, what, _)] = said(exposure.cluster(project))
     assert state == "ok"
@@ -104,13 +104,13 @@ def test_a_token_that_others_may_read_is_wrong(project, folder):
     token.parent.mkdir()
     token.write_text("0" * 64)
     token.chmod(0o644)
-    [(state, _, mend)] = said(exposure.credentials(project))
-    assert (state, mend) == ("wrong", f"chmod 600 '{token}'")
+    [(state, _, fix)] = said(exposure.credentials(project))
+    assert (state, fix) == ("wrong", f"chmod 600 '{token}'")
     token.parent.chmod(0o700)
     assert [state for state, _, _ in said(exposure.credentials(project))] == ["ok"]
 
 
-def test_credentials_that_go_unencrypted_over_a_network_are_told(project, monkeypatch):
+def test_credentials_that_go_unencrypted_over_a_network_are_reported(project, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://192.0.2.7:5000")
     assert [state for state, _, _ in said(exposure.credentials(project))] == ["ok"]
@@ -136,7 +136,7 @@ def test_a_state_that_others_may_enter_is_wrong(project):
     assert "wrong" not in [state for state, _, _ in said(exposure.permissions(project))]
 
 
-def test_a_dvc_by_hand_whose_notes_everybody_may_write_is_told(project, monkeypatch):
+def test_a_dvc_by_hand_whose_notes_everybody_may_write_is_reported(project, monkeypatch):
     monkeypatch.delenv("DVC_SITE_CACHE_DIR")
     config = project.root / ".dvc" / "config"
     config.write_text("[core]\n")

@@ -1,4 +1,4 @@
-"""`headrace generate`: text on standard output, and mistakes told before anything is printed."""
+"""`headrace generate`: text on standard output, and mistakes reported before anything is printed."""
 
 from pathlib import Path
 
@@ -94,7 +94,7 @@ def test_predictions_are_what_follows_each_letter(hello, model, tmp_path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "asked", "told"),
+    ("name", "asked", "message"),
     [
         ("hello_rnn", Asked(), r"hello_rnn writes text: say what it begins with, --prompt TEXT"),
         ("hello_rnn", Asked(prompt="h", count=3), r"hello_rnn writes text: leave --count out"),
@@ -103,8 +103,8 @@ def test_predictions_are_what_follows_each_letter(hello, model, tmp_path) -> Non
         ("mnist_gan", Asked(output=Path("a.jpg")), r"can't write a\.jpg: its name must end in \.png"),
     ],
 )
-def test_options_of_the_other_kind_of_model_are_refused(repository, tmp_path, name, asked, told) -> None:
+def test_options_of_the_other_kind_of_model_are_refused(repository, tmp_path, name, asked, message) -> None:
     content = yaml.safe_load((repository / "params.yaml").read_text(encoding="utf-8"))[name]
     pipeline = Pipeline.model_validate({"name": name, **content})
-    with pytest.raises(ParamsError, match=told):
+    with pytest.raises(ParamsError, match=message):
         generate(pipeline, PipelinePaths(tmp_path, name), asked, seed=0, alias="champion")

@@ -31,7 +31,7 @@ def project(tmp_path) -> ProjectPaths:
 
 
 def passengers(rows: int = 400) -> str:
-    """A table like the Titanic's, in which the sex and the class tell something of who survived."""
+    """A table like the Titanic's, in which the sex and the class say something of who survived."""
     draw = random.Random(1)
     stream = io.StringIO()
     table = csv.writer(stream)

@@ -162,7 +162,7 @@ def test_of_few_rows_each_class_is_in_training(project) -> None:
 
 
 def articles(file: Path, *, more: bool = False) -> None:
-    """Texts in which a few words tell of the class."""
+    """Texts in which a few words depend on the class."""
     draw = random.Random(1)
     words = {
         "ships": "port vessel cargo harbour",

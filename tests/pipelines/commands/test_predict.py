@@ -209,7 +209,7 @@ def test_the_registered_champion_predicts_to_a_file_and_to_standard_output(
 def test_on_a_terminal_ten_probabilities_become_that_of_the_prediction(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("FORCE_COLOR", "1")  # how rich is told that this is a terminal
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes this for a terminal
     classes = {f"probability_{index}": [index / 45] * 51 for index in range(10)}
     show(pl.DataFrame({"file": ["[red]a.png"] * 51, "prediction": ["9"] * 51, **classes}))
 

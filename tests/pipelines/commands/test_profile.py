@@ -59,8 +59,8 @@ def test_a_line_for_each_column_and_one_for_each_shift(pipeline_and_paths, capsy
     assert "█" in lines["age"]
     assert "3 categories, female 50%" in lines["[bold]sex"]
     assert "\x1b" not in shown
-    told = [line.split()[1:3] for line in shown.splitlines() if line.startswith("warn")]
-    assert ["age", "mean"] in told
+    reported = [line.split()[1:3] for line in shown.splitlines() if line.startswith("warn")]
+    assert ["age", "mean"] in reported
 
 
 def test_the_first_version_has_no_drift_and_json_is_as_it_is_kept(pipeline_and_paths, capsys):

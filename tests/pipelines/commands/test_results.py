@@ -62,13 +62,13 @@ def test_a_row_has_mean_and_range_and_says_when_nothing_was_held_out(pipelines):
     assert "| seeds 1, 2, 3 |" in shown
 
 
-def test_a_mean_out_of_reach_is_told(pipelines):
+def test_a_mean_out_of_reach_is_reported(pipelines):
     runs = [({"train.seed": seed}, {"at_8_hours": 83.0}) for seed in (1, 2)]
     shown = row(render(pipelines, {"study_hours": measured("study_hours", *runs)}, pictures=()), "study_hours")
     assert "| **no** |" in shown
 
 
-def test_what_was_never_measured_is_told(pipelines):
+def test_what_was_never_measured_is_reported(pipelines):
     assert "not measured yet" in row(render(pipelines, {}, pictures=()), "linear")
 
 

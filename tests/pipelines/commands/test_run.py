@@ -66,7 +66,7 @@ def test_output_to_a_pipe_is_plain_text(finished_project):
     assert "\x1b" not in finished_project.output_of("list")
 
 
-def test_a_stage_that_says_what_to_mend_ends_with_2(project):
+def test_a_stage_that_says_what_to_fix_ends_with_2(project):
     project.write_stages(train="echo 'error: no column Age' >&2; exit 2")
     output = project.output_of("run", "digits", code=2)
     assert "train    | error: no column Age" in output
