@@ -107,7 +107,7 @@ def _files(root: Path, example: Example) -> list[_File]:
             f"{_PARAMS_HEAD}pipelines: [{', '.join(names)}]\n{sections}",
             lambda text: "" if "pipelines" in _keys(text) else "Add the list `pipelines` and its sections from",
         ),
-        _File("dvc.yaml", _template("dvc.yaml"), _lacks_stages),
+        _File("dvc.yaml", _template("dvc_stages"), _lacks_stages),
         _File(
             "dags/headrace_pipelines.py",
             _template("headrace_pipelines.py"),
@@ -128,7 +128,7 @@ def _keys(text: str) -> set[str]:
 
 
 def _lacks_stages(text: str) -> str:
-    content, ours = read_yaml(text, name="dvc.yaml"), read_yaml(_template("dvc.yaml"), name="dvc.yaml")["stages"]
+    content, ours = read_yaml(text, name="dvc.yaml"), read_yaml(_template("dvc_stages"), name="dvc.yaml")["stages"]
     stages = content.get("stages") if isinstance(content, dict) else None
     found = stages if isinstance(stages, dict) else {}
     missing = [name for name in ours if name not in found]

@@ -164,3 +164,9 @@ def test_every_declared_parameter_must_be_in_params_yaml():
                 for part in entry.replace("${item.pipeline}", pipeline).split("."):
                     assert part in section, f"{stage}: {entry}"
                     section = section[part]
+
+
+def test_dvc_finds_one_dvc_yaml(repository):
+    """It reads every file of that name, wherever it lies: a second one is a second set of stages."""
+    names = subprocess.run(["git", "ls-files"], cwd=repository, capture_output=True, text=True, check=True).stdout
+    assert [name for name in names.splitlines() if name.rsplit("/", 1)[-1] == "dvc.yaml"] == ["dvc.yaml"]

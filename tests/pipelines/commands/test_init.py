@@ -118,7 +118,7 @@ def test_this_repository_is_such_a_project(repository):
         assert found == name
         assert section == {key: value for key, value in params[name].items() if key != "results"}
     links = (
-        ("dvc.yaml", "dvc.yaml"),
+        ("dvc_stages", "dvc.yaml"),
         ("headrace_pipelines.py", "dags/headrace_pipelines.py"),
         ("dvc_config", ".dvc/config"),
     )
