@@ -38,11 +38,12 @@ stack: setup ## Start the local stack: PostgreSQL, S3, MLflow, a Ray cluster, Ai
 stack-down: setup ## Stop the local stack; its data stays
 	@$(BIN)/python -m infra.stack down
 
-check: setup ## Look at format, lint, types and import contracts
+check: setup ## Check format, lint, types, import contracts and words
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/codespell
 
 mutate: setup ## Change important lines one at a time and see that tests notice; some: make mutate MUTATIONS=gate
 	@$(BIN)/python tests/mutations/run.py $(MUTATIONS)
