@@ -65,7 +65,7 @@ def train_away(pipeline: Pipeline, paths: PipelinePaths, handoff: Handoff, *, st
             return _submission(pipeline, paths.root, handoff)
 
         _train(paths.root, make, handoff, storage)
-    folder = ProjectPaths(paths.root).ray_storage / handoff.run_name / "brought"
+    folder = ProjectPaths(paths.root).ray_storage / handoff.run_name / "fetched"
     for name in ("results", "run"):
         if not fetch(training_key(handoff.run_name, name), folder / name, storage=storage):
             raise ServiceError(f"{handoff.run_name} left no {name} in the storage {handoff.storage}; train again")

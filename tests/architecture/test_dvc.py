@@ -55,7 +55,8 @@ def imported(file: str) -> set[str]:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-    files = {name.replace(".", "/") + ".py" for name in names if name.startswith(("components.", "pipelines."))}
+    own = {name.removeprefix("headrace.") for name in names if name.startswith("headrace.")}
+    files = {name.replace(".", "/") + ".py" for name in own}
     return {file for file in files if (ROOT / file).is_file()}
 
 

@@ -70,7 +70,7 @@ def test_after_a_normal_end_the_guard_ends_nothing():
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM])
 def test_a_signal_becomes_one_error_and_an_exit_code(number):
     code = (
-        "import os, signal, sys\nfrom pipelines.storage.processes import Stopped, signals_as_errors\n"
+        "import os, signal, sys\nfrom headrace.pipelines.storage.processes import Stopped, signals_as_errors\n"
         "try:\n"
         "    with signals_as_errors():\n"
         "        try:\n"
@@ -87,7 +87,7 @@ def test_a_signal_becomes_one_error_and_an_exit_code(number):
 
 def test_what_nohup_ignores_stays_ignored():
     code = (
-        "import os, signal\nfrom pipelines.storage.processes import signals_as_errors\n"
+        "import os, signal\nfrom headrace.pipelines.storage.processes import signals_as_errors\n"
         "with signals_as_errors():\n    os.kill(os.getpid(), signal.SIGHUP)\nprint('goes on')\n"
     )
     command = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", sys.executable, "-c", code]

@@ -89,7 +89,7 @@ def experiments(project: Path, revision: str = "HEAD") -> dict[str, Any]:
 
 
 def python(code: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:
-    code = f"import sys\nfrom pathlib import Path\nfrom pipelines.storage.workspace import *\n{code}"
+    code = f"import sys\nfrom pathlib import Path\nfrom headrace.pipelines.storage.workspace import *\n{code}"
     return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], text=True, **options)
 
 
