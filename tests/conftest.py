@@ -27,9 +27,11 @@ def _own_environment() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _own_log() -> None:
+def _own_log() -> Iterator[None]:
     """Log lines go to the test's own output, wherever `main()`, a page of the tutorial or Airflow has sent them."""
     structlog.reset_defaults()
+    yield
+    structlog.reset_defaults()  # before fixtures of a module, which come before this one
 
 
 @pytest.fixture(scope="session")

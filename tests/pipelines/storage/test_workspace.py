@@ -104,6 +104,17 @@ def test_what_a_workspace_pulls_is_checked(project, folder):
     assert config(open_workspace(project, folder, name=RUN))["remote.local.verify"] == "true"
 
 
+def test_only_headraces_own_repository_is_on_the_path_of_its_stages(tmp_path):
+    """There, stages run the commit's code; another project's folders must not come before a library."""
+    assert variables_of(tmp_path) == {}
+    (tmp_path / "headrace").mkdir()
+    (tmp_path / "headrace" / "__init__.py").write_text("")
+    command = [sys.executable, "-P", "-c", "import headrace; print(headrace.__file__)"]
+    environment = {**os.environ, **variables_of(tmp_path)}
+    found = subprocess.run(command, env=environment, cwd=tmp_path.parent, check=True, capture_output=True, text=True)
+    assert found.stdout.strip() == str(tmp_path / "headrace" / "__init__.py")
+
+
 def test_a_workspace_is_the_project_at_its_commit_and_stays_there(project, folder):
     (project / "examples").write_text("not committed\n")
     (project / "nöte").write_text("")
@@ -111,9 +122,6 @@ def test_a_workspace_is_the_project_at_its_commit_and_stays_there(project, folde
     assert uncommitted(project) == ["examples", "nöte"]
     assert (workspace / "examples").read_text() == "1\n2\n"
     first = git(project, "rev-parse", "HEAD").strip()
-    (workspace / "headrace_code.py").write_text("")
-    environment = {**os.environ, **variables_of(workspace)}
-    subprocess.run([sys.executable, "-c", "import headrace_code"], env=environment, check=True)
     commit(project, "More")
     assert open_workspace(project, folder, name=RUN) == workspace
     assert open_workspace(project, folder, name=RUN, revision="main") == workspace
