@@ -87,3 +87,8 @@ def test_of_two_owners_who_submit_at_once_the_later_gives_way():
         jobs = Jobs(arrives=job("RUNNING", others, owner="airflow", start_seconds=start_seconds))
         assert asked(jobs).submission_id == expected
         assert jobs.stopped == stopped
+
+
+def test_a_job_keeps_the_name_by_which_it_is_found_again():
+    """A cluster has jobs of these names: another spelling would train again what already trains."""
+    assert job_id("digits-0123456789ab", owner="hand", generation=2) == "digits-0123456789ab-1b001706-2"
