@@ -179,7 +179,7 @@ def test_sigkill_leaves_no_process_after_ten_seconds_and_the_next_run_waits_for_
     first.kill()
     project.write_stages()
     project.output_of("run", "digits")  # at once
-    assert time.monotonic() - killed_seconds < 20
+    assert time.monotonic() - killed_seconds < 60  # ten until all have ended, and a whole run, beside other tests
     assert living_below(project.root) == []
     first.communicate(timeout=30)
 
