@@ -181,7 +181,7 @@ def test_dvc_is_killed_while_it_commits_a_stage(project, remote, delay_seconds):
     repro.wait(30)
     if delay_seconds == 0:
         (project / ".dvc" / "tmp" / "rwlock").write_text("")  # as a kill in the middle of its writing leaves it
-    with run_stage(project, "ingest") as again:
+    with run_stage(project, "ingest", pipeline="p") as again:
         output = again.communicate(timeout=60)[0]
     assert again.returncode == 0, output
     dvc(project, "push")
