@@ -14,7 +14,7 @@ from headrace.components.sources.archives import read_members
 from headrace.components.sources.decoding import ImageError, decode_image, keep_image
 from headrace.components.sources.delimited import read_delimited_file
 from headrace.components.sources.file import IMAGE_SUFFIXES
-from headrace.components.sources.other_files import OtherFiles, worth_a_word
+from headrace.components.sources.other_files import OtherFiles, should_report
 from headrace.components.sources.raw_part import RawPart, image_and_class
 from headrace.components.sources.row_blocks import BLOCK_BYTES
 from headrace.components.sources.settings import GivenSplit, LabelsFile
@@ -92,7 +92,7 @@ def image_blocks(
     if batch:
         yield _block(batch, schema, before + 1, files, given_split)
     elif not before:
-        found = f", found {noted}" if (noted := worth_a_word(others.counts)) else ""
+        found = f", found {noted}" if (noted := should_report(others.counts)) else ""
         raise DataError(f"{files}: no images{found}; looked for names that end in {', '.join(IMAGE_SUFFIXES)}")
 
 

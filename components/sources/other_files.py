@@ -38,14 +38,14 @@ class OtherFiles:
     def require_images(self, classes: Collection[str]) -> None:
         """Raise DataError for a class whose folder has files, but no image among them."""
         for folder, others in sorted(self._others.items()):
-            if folder in classes and folder not in self._with_images and (noted := worth_a_word(others)):
+            if folder in classes and folder not in self._with_images and (noted := should_report(others)):
                 raise DataError(
                     f"the folder of class {folder!r} has no image, but {noted}; expected names that end in "
                     f"{', '.join(IMAGE_SUFFIXES)}: convert the files, or take the class away"
                 )
 
 
-def worth_a_word(counts: Mapping[str, int]) -> str:
+def should_report(counts: Mapping[str, int]) -> str:
     """The counts of files that a user may miss, in words; nothing for those of file managers."""
     noted = {kind: count for kind, count in sorted(counts.items()) if kind not in (*SYSTEM_FILES, _HIDDEN)}
     return ", ".join(f"{count} {kind}" for kind, count in noted.items())

@@ -12,7 +12,7 @@ from headrace.components.examples.sketch import merge_counts, value_at
 from headrace.components.examples.split_settings import Split
 from headrace.components.examples.summary import NumberSummary, Summary, merge_all
 from headrace.components.mapping import Map, map_in_threads
-from headrace.components.transforms.fit_column import asked_by, fit_column, summary_after
+from headrace.components.transforms.fit_column import fit_column, requested_by, summary_after
 from headrace.components.transforms.fitted_transforms import (
     Fitted,
     FittedBackbone,
@@ -84,7 +84,7 @@ def _fit_chains(
         columns = {
             name: Column(features[name], fitted[name], asked)
             for name, transform in due.items()
-            if (asked := asked_by(transform)) and known[name] is None
+            if (asked := requested_by(transform)) and known[name] is None
         }
         if columns or place == 0:
             found = merge_all(map_files(partial(summarize_shard, split=split, columns=columns), files))

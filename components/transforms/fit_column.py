@@ -33,14 +33,14 @@ from headrace.components.transforms.settings import (
 )
 from headrace.components.transforms.tokens import can_be_known
 
-Asked = Literal["numbers", "sketch", "categories", "tokens"]
+Requested = Literal["numbers", "sketch", "categories", "tokens"]
 Value = TypeVar("Value")
 
 _SMALLEST_SCALE = 1e-30  # float32 has no room to divide by less
 _LARGEST = 1e38  # and little more to hold more: a difference of two must still be finite
 
 
-def asked_by(transform: Transform | FittedBackbone) -> Asked | None:
+def requested_by(transform: Transform | FittedBackbone) -> Requested | None:
     """Return what a transform must know of its column; None if it must know nothing."""
     match transform:
         case ScalePixels() | Polynomial() | Backbone() | FittedBackbone():

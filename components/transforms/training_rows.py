@@ -19,7 +19,7 @@ from headrace.components.examples.summary import (
     summarize_numbers,
 )
 from headrace.components.transforms.apply import raw_values, transformed
-from headrace.components.transforms.fit_column import Asked
+from headrace.components.transforms.fit_column import Requested
 from headrace.components.transforms.fitted_transforms import Fitted
 from headrace.components.transforms.token_counts import summarize_tokens
 
@@ -33,7 +33,7 @@ class Column:
 
     feature: Feature
     fitted: tuple[Fitted, ...]
-    asked: Asked
+    asked: Requested
 
 
 def summarize_shard(file: Path | bytes, *, split: Split, columns: Mapping[str, Column]) -> TableSummary:

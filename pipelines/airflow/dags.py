@@ -36,7 +36,7 @@ publishes.
 """
 _MAINTENANCE = """Every hour: MLflow runs that nobody trains any more get their status, and unused workspaces go.
 
-Whether a run is still trained is asked of Ray by its job, or of this machine by its process. A workspace goes when it
+Whether a run is still trained is read from its Ray job, or from its process on this machine. A workspace goes when it
 was not used for two weeks; what its run has made is in DVC's remote, and listed by `dvc exp show`.
 """
 

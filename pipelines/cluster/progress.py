@@ -72,7 +72,7 @@ def write_file(job: TrainJob, file: Path, text: str) -> None:
 
 
 def is_stopping(job: TrainJob) -> bool:
-    """Whether the follower wants the workers to stop; False while it can't be asked."""
+    """Whether the follower wants the workers to stop; False while it can't be reached."""
     try:
         mailbox = ray.get_actor(job.mailbox)
         return bool(ray.get(mailbox.is_stopping.remote(), timeout=MAILBOX_TIMEOUT_SECONDS))

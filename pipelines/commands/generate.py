@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
-class Asked:
+class GenerateOptions:
     """What a person asks of either kind of model; None: not given."""
 
     prompt: str | None = None
@@ -30,7 +30,7 @@ class Asked:
     output: Path | None = None
 
 
-def generate(pipeline: Pipeline, paths: PipelinePaths, asked: Asked, *, seed: int, alias: str) -> None:
+def generate(pipeline: Pipeline, paths: PipelinePaths, asked: GenerateOptions, *, seed: int, alias: str) -> None:
     """Print text, or write a sheet of images, as the label says.
 
     Raises ParamsError for a pipeline of another label, and for an option of the other kind or one that is missing.
@@ -114,7 +114,7 @@ def _maximum(pipeline: Pipeline) -> int:
     return feature.maximum
 
 
-def _refuse(asked: Asked, options: tuple[str, ...], what: str) -> None:
+def _refuse(asked: GenerateOptions, options: tuple[str, ...], what: str) -> None:
     given = [name for name, value in asdict(asked).items() if name in options and value is not None]
     if given:
         raise ParamsError(f"{what}: leave --{given[0]} out")

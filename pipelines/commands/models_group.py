@@ -95,10 +95,10 @@ def generate(  # noqa: PLR0913 - each is an option
     alias: Annotated[str, typer.Option(help="Which registered model.")] = "champion",
 ) -> None:
     """Write text with a registered model of next tokens, or a sheet of images with one that makes them."""
-    from headrace.pipelines.commands.generate import Asked
+    from headrace.pipelines.commands.generate import GenerateOptions
     from headrace.pipelines.commands.generate import generate as command
 
-    asked = Asked(prompt, length, temperature, count, output)
+    asked = GenerateOptions(prompt, length, temperature, count, output)
     command(*load(pipeline), asked, seed=seed, alias=alias)
 
 

@@ -33,7 +33,7 @@ from headrace.components.models.saved_model import Model, known_categories, load
 from headrace.components.models.saved_model import predict as outputs_of
 from headrace.components.sources.compressed import open_plain
 from headrace.components.sources.file import IMAGE_SUFFIXES, is_image
-from headrace.components.sources.other_files import OtherFiles, worth_a_word
+from headrace.components.sources.other_files import OtherFiles, should_report
 from headrace.components.sources.tables import TableFile, table_file
 from headrace.components.transforms.tokens import tokens_of
 from headrace.pipelines.commands.checkpoint import checkpoint_model, read_checkpoint
@@ -162,7 +162,7 @@ def image_files(path: Path) -> list[Path]:
     """Return an image, or those of a folder, by name; raise DataError for a folder without any."""
     others = OtherFiles()
     files = [path] if path.is_file() else sorted(file for file in path.iterdir() if others.meet(file.name))
-    if noted := worth_a_word(others.counts):
+    if noted := should_report(others.counts):
         log.warning("files that are no images by their names were left out", files=noted)
     if not files:
         raise DataError(f"no images in {path}; looked for names that end in {', '.join(IMAGE_SUFFIXES)}")

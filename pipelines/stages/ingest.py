@@ -26,7 +26,7 @@ from headrace.components.examples.summary import TableSummary, merge_all
 from headrace.components.examples.table import RepeatedError, merge_examples, repeated_words
 from headrace.components.examples.validation import count_by_reason, require_few_failures
 from headrace.components.mapping import Map, map_in_threads, map_to_files
-from headrace.components.sources.other_files import worth_a_word
+from headrace.components.sources.other_files import should_report
 from headrace.components.sources.raw_part import printable
 from headrace.components.sources.settings import gives_split
 from headrace.pipelines.params import Ingest, Pipeline
@@ -166,7 +166,7 @@ def _explain_repeated(error: RepeatedError, parts: Sequence[SourcePart], setting
 
 
 def _report(runs: Runs, counts: Counter[str], others: Counter[str], paths: PipelinePaths) -> dict[str, object]:
-    if noted := worth_a_word(others):
+    if noted := should_report(others):
         log.warning("files that are no images by their names were left out", files=noted)
     return {
         "rows_read": runs.rows_read,

@@ -12,7 +12,7 @@ from headrace.components.errors import DataError, ServiceError
 from headrace.components.mapping import map_in_threads
 from headrace.components.sources import tar_headers
 from headrace.components.sources.file import IMAGE_SUFFIXES
-from headrace.components.sources.other_files import OtherFiles, worth_a_word
+from headrace.components.sources.other_files import OtherFiles, should_report
 from headrace.components.sources.partitions import matching_files
 from headrace.components.sources.settings import FileSet
 from headrace.pipelines.storage.derived_files import Copy
@@ -62,7 +62,7 @@ def packed_images(files: FileSet, *, folder: Path, others: OtherFiles, prefix: s
         others.count(key)
     if not keys:
         raise DataError(
-            f"{files.root}: {files.pattern} has no images, but {worth_a_word(others.counts)}; expected names that "
+            f"{files.root}: {files.pattern} has no images, but {should_report(others.counts)}; expected names that "
             f"end in {', '.join(IMAGE_SUFFIXES)}"
         )
     copies = []

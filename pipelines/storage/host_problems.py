@@ -92,7 +92,7 @@ def require_files() -> None:
 
 
 def is_read_only(folder: Path) -> bool:
-    """Return whether the file system of a folder is read-only: SQLite then says that it can't open a file."""
+    """Whether the file system of a folder is read-only: SQLite then says that it can't open a file."""
     return folder.is_dir() and bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from headrace.components.errors import DataError
-from headrace.components.sources.other_files import OtherFiles, worth_a_word
+from headrace.components.sources.other_files import OtherFiles, should_report
 
 
 def _met(*paths: str) -> OtherFiles:
@@ -24,7 +24,7 @@ def test_images_are_known_by_their_last_suffix_in_any_case() -> None:
 def test_files_of_file_managers_are_counted_and_not_worth_a_word() -> None:
     others = _met("a/Thumbs.db", "a/desktop.ini", "b/.DS_Store", "b/.hidden", "b/x.HEIC", "b/y.heic")
     assert others.counts == {"thumbs.db": 1, "desktop.ini": 1, ".ds_store": 1, ".*": 1, ".heic": 2}
-    assert worth_a_word(others.counts) == "2 .heic"
+    assert should_report(others.counts) == "2 .heic"
 
 
 def test_a_class_of_other_files_only_is_refused() -> None:

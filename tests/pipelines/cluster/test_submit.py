@@ -42,7 +42,7 @@ def job(status: str, submission_id: str, *, owner: str = "hand", name: str = NAM
     return Job(submission_id, status, "", "", {RUN_NAME: name, OWNER: owner}, start_seconds, None, None)
 
 
-def asked(jobs: Jobs, *, owner: str = "hand", has_results: bool = True) -> Submitted:
+def submitted_to(jobs: Jobs, *, owner: str = "hand", has_results: bool = True) -> Submitted:
     return asyncio.run(
         submit_or_join(
             jobs,
@@ -59,7 +59,7 @@ def test_a_training_that_is_under_way_or_has_left_results_is_joined():
     first = job_id(NAME, owner="hand", generation=1)
     for status in ("PENDING", "RUNNING", "SUCCEEDED"):
         jobs = Jobs(job(status, first))
-        assert asked(jobs) == Submitted(submission_id=first, address=ADDRESS, is_ours=True)
+        assert submitted_to(jobs) == Submitted(submission_id=first, address=ADDRESS, is_ours=True)
         assert jobs.submitted == []
 
 
@@ -67,17 +67,17 @@ def test_one_that_ended_without_results_has_a_next_job():
     first, second, third = (job_id(NAME, owner="hand", generation=generation) for generation in (1, 2, 3))
     for status in ("FAILED", "STOPPED", "SUCCEEDED"):
         jobs = Jobs(job(status, first), job("FAILED", second))
-        assert asked(jobs, has_results=False).submission_id == third
+        assert submitted_to(jobs, has_results=False).submission_id == third
         assert jobs.submitted == [third]
 
 
 def test_the_job_of_another_owner_is_joined_while_it_lives_and_never_called_ours():
     others = job_id(NAME, owner="airflow", generation=1)
     living = Jobs(job("RUNNING", others, owner="airflow"))
-    assert asked(living) == Submitted(submission_id=others, address=ADDRESS, is_ours=False)
+    assert submitted_to(living) == Submitted(submission_id=others, address=ADDRESS, is_ours=False)
     own = job_id(NAME, owner="hand", generation=1)
     for jobs in (Jobs(job("FAILED", others, owner="airflow")), Jobs(job("RUNNING", others, owner="airflow", name="x"))):
-        assert asked(jobs) == Submitted(submission_id=own, address=ADDRESS, is_ours=True)
+        assert submitted_to(jobs) == Submitted(submission_id=own, address=ADDRESS, is_ours=True)
         assert jobs.submitted == [own]
 
 
@@ -85,7 +85,7 @@ def test_of_two_owners_who_submit_at_once_the_later_gives_way():
     own, others = (job_id(NAME, owner=owner, generation=1) for owner in ("hand", "airflow"))
     for start_seconds, expected, stopped in ((99.0, others, [own]), (101.0, own, [])):
         jobs = Jobs(arrives=job("RUNNING", others, owner="airflow", start_seconds=start_seconds))
-        assert asked(jobs).submission_id == expected
+        assert submitted_to(jobs).submission_id == expected
         assert jobs.stopped == stopped
 
 

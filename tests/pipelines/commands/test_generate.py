@@ -12,7 +12,7 @@ from headrace.components.examples.settings import NextTokenLabel
 from headrace.components.models.build import build
 from headrace.components.training.restored_model import restored_model
 from headrace.components.transforms.fitted_transforms import FittedTable, FittedVocabulary
-from headrace.pipelines.commands.generate import Asked, generate, write_text
+from headrace.pipelines.commands.generate import GenerateOptions, generate, write_text
 from headrace.pipelines.commands.predict import predictions_of, read_input
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
@@ -77,7 +77,7 @@ def test_a_pipeline_that_writes_no_text_is_refused(repository, tmp_path) -> None
     content = yaml.safe_load((repository / "params.yaml").read_text(encoding="utf-8"))["digits"]
     digits = Pipeline.model_validate({"name": "digits", **content})
     with pytest.raises(ParamsError, match=r"digits predicts digit .a category., and only a model of next tokens"):
-        generate(digits, PipelinePaths(tmp_path, "digits"), Asked(prompt="h"), seed=0, alias="champion")
+        generate(digits, PipelinePaths(tmp_path, "digits"), GenerateOptions(prompt="h"), seed=0, alias="champion")
 
 
 def test_without_a_champion_it_is_said_how_to_get_one(hello, project_root) -> None:
@@ -96,11 +96,15 @@ def test_predictions_are_what_follows_each_letter(hello, model, tmp_path) -> Non
 @pytest.mark.parametrize(
     ("name", "asked", "message"),
     [
-        ("hello_rnn", Asked(), r"hello_rnn writes text: say what it begins with, --prompt TEXT"),
-        ("hello_rnn", Asked(prompt="h", count=3), r"hello_rnn writes text: leave --count out"),
-        ("mnist_gan", Asked(), r"mnist_gan makes images: say where to, --output FILE\.png"),
-        ("mnist_gan", Asked(output=Path("a.png"), temperature=0), r"mnist_gan makes images: leave --temperature out"),
-        ("mnist_gan", Asked(output=Path("a.jpg")), r"can't write a\.jpg: its name must end in \.png"),
+        ("hello_rnn", GenerateOptions(), r"hello_rnn writes text: say what it begins with, --prompt TEXT"),
+        ("hello_rnn", GenerateOptions(prompt="h", count=3), r"hello_rnn writes text: leave --count out"),
+        ("mnist_gan", GenerateOptions(), r"mnist_gan makes images: say where to, --output FILE\.png"),
+        (
+            "mnist_gan",
+            GenerateOptions(output=Path("a.png"), temperature=0),
+            r"mnist_gan makes images: leave --temperature out",
+        ),
+        ("mnist_gan", GenerateOptions(output=Path("a.jpg")), r"can't write a\.jpg: its name must end in \.png"),
     ],
 )
 def test_options_of_the_other_kind_of_model_are_refused(repository, tmp_path, name, asked, message) -> None:

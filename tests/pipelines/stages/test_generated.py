@@ -24,7 +24,7 @@ from headrace.pipelines.artifacts.artifact import write_artifact
 from headrace.pipelines.artifacts.run import RunFile, result_digests
 from headrace.pipelines.commands.export import export
 from headrace.pipelines.commands.export_formats import Form
-from headrace.pipelines.commands.generate import Asked, generate
+from headrace.pipelines.commands.generate import GenerateOptions, generate
 from headrace.pipelines.commands.predict import predict
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
@@ -160,8 +160,8 @@ def test_a_champion_is_judged_by_the_judge_of_the_present(paths, pipeline):
     assert registration["reasons"][0].startswith("the champion, version 1, was judged again")
     assert "named" in registration["reasons"][-1]
 
-    generate(lenient, paths, Asked(count=12, output=paths.root / "digits.png"), seed=0, alias="champion")
-    generate(lenient, paths, Asked(count=12, output=paths.root / "again.png"), seed=0, alias="champion")
+    generate(lenient, paths, GenerateOptions(count=12, output=paths.root / "digits.png"), seed=0, alias="champion")
+    generate(lenient, paths, GenerateOptions(count=12, output=paths.root / "again.png"), seed=0, alias="champion")
     with Image.open(paths.root / "digits.png") as image:
         assert (image.mode, image.size) == ("L", (4 * 9 - 1, 3 * 9 - 1))
     assert (paths.root / "digits.png").read_bytes() == (paths.root / "again.png").read_bytes()
