@@ -21,13 +21,13 @@ from headrace.pipelines.commands.models_group import models
 from headrace.pipelines.commands.runs_group import runs
 from headrace.pipelines.commands.store_group import store
 from headrace.pipelines.commands.tensorflow_import import import_tensorflow
+from headrace.pipelines.host.file_lock import locked
+from headrace.pipelines.host.host_problems import host_problem, is_out_of_memory
+from headrace.pipelines.host.private import make_private
+from headrace.pipelines.host.processes import signals_as_errors
 from headrace.pipelines.params import with_workers
 from headrace.pipelines.paths import ProjectPaths, project_root
-from headrace.pipelines.storage.host_problems import host_problem, is_out_of_memory
-from headrace.pipelines.storage.lock import locked
-from headrace.pipelines.storage.private import make_private
-from headrace.pipelines.storage.processes import signals_as_errors
-from headrace.pipelines.storage.site_cache import name_site_cache
+from headrace.pipelines.project.site_cache import name_site_cache
 
 # Nothing heavy may be imported above: `headrace --help` and DVC's calls pay for it. Commands import what they need.
 

@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 
 from headrace.components.errors import ParamsError
+from headrace.components.files.atomic import replace_file
 from headrace.components.numerics import NUMERICS, PACKAGES, mixing_digest
 from headrace.pipelines.paths import ProjectPaths
-from headrace.pipelines.storage.atomic import replace_file
 from headrace.pipelines.yaml_dialect import read_yaml_file
 
 Version = int | str | None

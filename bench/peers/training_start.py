@@ -25,10 +25,10 @@ def ours(folder: Path) -> None:
 
     from headrace.components.examples.settings import NumberFeature, NumberLabel
     from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
-    from headrace.pipelines.cluster.connect import ray_session
-    from headrace.pipelines.cluster.fit import fit
-    from headrace.pipelines.cluster.job import TrainJob
     from headrace.pipelines.params import Train
+    from headrace.pipelines.ray_cluster.connect import ray_session
+    from headrace.pipelines.ray_train.fit import fit
+    from headrace.pipelines.ray_train.training_job import TrainJob
 
     x = np.arange(ROWS, dtype=np.float32)
     for split in ("train", "validation"):

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from headrace.components.errors import ServiceError
-from headrace.pipelines.cluster import loopback
+from headrace.pipelines.ray_cluster import loopback
 from infra.stack import airflow_services, mlflow_server, postgres, ray_cluster, swift
 from infra.stack.services import Service
 from infra.stack.state import Stack, is_free, write_private

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headrace.pipelines.storage.atomic import replace_file
+from headrace.components.files.atomic import replace_file
 
 # Below the range from which the system takes ports for outgoing connections: no client sits on them between two starts.
 PORTS = {

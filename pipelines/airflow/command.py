@@ -12,7 +12,7 @@ from airflow.sdk import BaseOperator
 
 from headrace.components.redaction import redacted
 from headrace.pipelines.airflow.retry_policy import stage_failed
-from headrace.pipelines.storage import dvc
+from headrace.pipelines.project import dvc
 
 KEPT_LINES = 200
 KILL_SECONDS = 3.0  # Airflow gives a task five to end

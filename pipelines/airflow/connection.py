@@ -6,7 +6,7 @@ from typing import Any
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
-from headrace.pipelines.cluster.job_server import Cluster, cluster_from_environment
+from headrace.pipelines.ray_jobs.job_server import Cluster, cluster_from_environment
 
 DEFAULT_CONNECTION = "ray_default"
 

@@ -7,13 +7,13 @@ from airflow.sdk import DAG, task
 
 from headrace.pipelines.airflow.assets import any_of, inlets_of, outlets_of
 from headrace.pipelines.airflow.command import CommandOperator
-from headrace.pipelines.airflow.graph import dag_settings, pipelines_with_graphs
+from headrace.pipelines.airflow.dag_run import remove_unused_workspaces
 from headrace.pipelines.airflow.operator import stage_task
-from headrace.pipelines.airflow.run import remove_unused_workspaces
 from headrace.pipelines.airflow.sensor import data_sensors
+from headrace.pipelines.airflow.task_graph import dag_settings, pipelines_with_graphs
 from headrace.pipelines.params import Pipeline
+from headrace.pipelines.project.stage_graph import StageGraph
 from headrace.pipelines.schedule import Prediction
-from headrace.pipelines.storage.graph import StageGraph
 
 WORKSPACE_DAYS = 14
 

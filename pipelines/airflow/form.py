@@ -15,9 +15,9 @@ from pydantic import BaseModel
 from headrace.components.errors import ParamsError
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.params_errors import nearest
+from headrace.pipelines.project.edit_params import with_values
 from headrace.pipelines.reference import Schema, definitions, values
 from headrace.pipelines.run_overrides import SECTIONS, Leaf, closed, is_open, require_open
-from headrace.pipelines.storage.edit_params import with_values
 
 OVERRIDES = "overrides"
 

@@ -14,16 +14,16 @@ from airflow.sdk import BaseOperator
 from headrace.components.redaction import redacted
 from headrace.pipelines.airflow.assets import publish_events
 from headrace.pipelines.airflow.connection import allows_open, find_cluster
+from headrace.pipelines.airflow.dag_run import DagRun
 from headrace.pipelines.airflow.links import MlflowLink, RayLink, ReportLink, mlflow_address
 from headrace.pipelines.airflow.ray_job import RayTask
 from headrace.pipelines.airflow.retry_policy import StageFailed, stage_failed
-from headrace.pipelines.airflow.run import DagRun
-from headrace.pipelines.cluster.submit import Submitted
-from headrace.pipelines.cluster.watch import Outcome
+from headrace.pipelines.host.processes import end_session
 from headrace.pipelines.paths import ProjectPaths
-from headrace.pipelines.storage import dvc
-from headrace.pipelines.storage.graph import dvc_target
-from headrace.pipelines.storage.processes import end_session
+from headrace.pipelines.project import dvc
+from headrace.pipelines.project.stage_graph import dvc_target
+from headrace.pipelines.ray_jobs.submit import Submitted
+from headrace.pipelines.ray_jobs.watch import Outcome
 
 KEPT_LINES = 200
 HANDED_OVER = "exited with 76"  # DVC's word on a stage that only submitted its job

@@ -14,10 +14,10 @@ from headrace.pipelines.airflow.connection import DEFAULT_CONNECTION, allows_ope
 from headrace.pipelines.airflow.links import RayLink
 from headrace.pipelines.airflow.retry_policy import Cause, StageFailed, stage_failed
 from headrace.pipelines.airflow.trigger import RayJobTrigger
-from headrace.pipelines.cluster.job_server import Cluster
-from headrace.pipelines.cluster.jobs import STOP_GRACE_VARIABLE, TERMINAL, RayJobs
-from headrace.pipelines.cluster.package import package, package_digest
-from headrace.pipelines.cluster.watch import Outcome, watch
+from headrace.pipelines.ray_jobs.job_server import Cluster
+from headrace.pipelines.ray_jobs.jobs import STOP_GRACE_VARIABLE, TERMINAL, RayJobs
+from headrace.pipelines.ray_jobs.package import package, package_digest
+from headrace.pipelines.ray_jobs.watch import Outcome, watch
 
 SUBMISSION = "ray_submission_id"  # in the task state store, which survives retries and clearing
 LOST = ("VANISHED", "AWAY", "STOPPED")  # nobody ended the task: the next try goes on

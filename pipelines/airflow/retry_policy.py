@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from headrace.components.errors import EXIT_MISTAKE, EXIT_SERVICE, UserError
 from headrace.components.redaction import redacted
-from headrace.pipelines.cluster.jobs import last_error
+from headrace.pipelines.ray_jobs.jobs import last_error
 
 _EXITED = re.compile(r"exited with (-?\d+)\s*$")  # DVC's last line; its own exit code is 255 whatever the stage's is
 

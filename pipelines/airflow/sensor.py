@@ -10,11 +10,11 @@ from airflow.sdk.exceptions import AirflowSensorTimeout
 
 from headrace.components.errors import DataError, ServiceError
 from headrace.components.sources.settings import DelimitedSource
-from headrace.pipelines.airflow.run import changes_of
+from headrace.pipelines.airflow.dag_run import changes_of
+from headrace.pipelines.fetching.landed_partitions import are_there, find_partitions
 from headrace.pipelines.params import Pipeline, load_pipeline
 from headrace.pipelines.paths import ProjectPaths
-from headrace.pipelines.storage.edit_params import with_values
-from headrace.pipelines.storage.partitions import are_there, find_partitions
+from headrace.pipelines.project.edit_params import with_values
 
 POKE_SECONDS = 60.0
 

@@ -11,8 +11,8 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from headrace.components.errors import UserError
 from headrace.pipelines.airflow.connection import afind_cluster
-from headrace.pipelines.cluster.jobs import RayJobs
-from headrace.pipelines.cluster.watch import Outcome, as_event, watch
+from headrace.pipelines.ray_jobs.jobs import RayJobs
+from headrace.pipelines.ray_jobs.watch import Outcome, as_event, watch
 
 LOG_LINES = "ray_log_lines"  # the XCom with how many lines of the job's log the task's log has
 SAVE_SECONDS = 2.0

@@ -8,8 +8,8 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from headrace.components.errors import DataError
+from headrace.components.files.atomic import replace_file
 from headrace.components.settings import Settings
-from headrace.pipelines.storage.atomic import replace_file
 
 
 class Artifact(Settings):

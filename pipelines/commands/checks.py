@@ -23,9 +23,9 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from headrace.components.errors import ParamsError, ServiceError
+from headrace.pipelines.object_store.objects import open_storage
 from headrace.pipelines.paths import ProjectPaths
-from headrace.pipelines.storage import dvc
-from headrace.pipelines.storage.objects import open_storage
+from headrace.pipelines.project import dvc
 from headrace.pipelines.tracking.server import address_of, tracking_uri
 from headrace.pipelines.tracking.store import check_store
 

@@ -11,8 +11,8 @@ from headrace.components.examples.settings import ImageFeature
 from headrace.components.models.classifier_settings import Classifier
 from headrace.pipelines.commands.predict import check_output, deliver, image_files
 from headrace.pipelines.commands.tensorflow_import import import_tensorflow
+from headrace.pipelines.fetching.fetch import fetch
 from headrace.pipelines.paths import PipelinePaths
-from headrace.pipelines.storage.fetch import fetch
 
 log = structlog.get_logger()
 

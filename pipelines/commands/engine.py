@@ -21,7 +21,7 @@ def open_map(engine: Engine | None) -> Iterator[Map]:
     address = os.environ.get("RAY_ADDRESS", "")
     takes_drivers = bool(address) and not address.startswith(("http://", "https://"))  # that is a job server
     if engine == Engine.RAY or (engine is None and takes_drivers):
-        from headrace.pipelines.cluster.ray_map import ray_map  # Ray takes a second to import
+        from headrace.pipelines.ray_data.ray_map import ray_map  # Ray takes a second to import
 
         with ray_map() as map_:
             yield map_

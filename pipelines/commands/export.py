@@ -9,15 +9,15 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.components.errors import ParamsError
+from headrace.components.files.atomic import replace_file, replace_folder
 from headrace.components.models.input_names import input_names
 from headrace.components.models.saved_model import Model, load_model
 from headrace.components.sources.raw_part import printable
-from headrace.pipelines.artifacts.run import bound_run
+from headrace.pipelines.artifacts.run_record import bound_run
 from headrace.pipelines.commands.export_formats import Form
 from headrace.pipelines.commands.tensorflow_import import quiet
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
-from headrace.pipelines.storage.atomic import replace_file, replace_folder
 
 log = structlog.get_logger()
 

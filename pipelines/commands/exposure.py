@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 import psutil
 
 from headrace.components.errors import ParamsError, ServiceError
-from headrace.pipelines.cluster.addresses import is_loopback, own_address
-from headrace.pipelines.cluster.ports import PORTS_VARIABLE, port_range
 from headrace.pipelines.commands.checks import Finding
+from headrace.pipelines.host.private import WRITE, open_to_others
 from headrace.pipelines.paths import ProjectPaths
-from headrace.pipelines.storage import dvc
-from headrace.pipelines.storage.private import WRITE, open_to_others
+from headrace.pipelines.project import dvc
+from headrace.pipelines.ray_cluster.addresses import is_loopback, own_address
+from headrace.pipelines.ray_cluster.ports import PORTS_VARIABLE, port_range
 
 PAGE = "see docs/security.md"
 

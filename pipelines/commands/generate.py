@@ -8,10 +8,10 @@ import typer
 
 from headrace.components.errors import DataError, ParamsError
 from headrace.components.examples.settings import GeneratedLabel, ImageFeature, NextTokenLabel
+from headrace.components.files.atomic import replace_file
 from headrace.pipelines.commands.tensorflow_import import import_tensorflow
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
-from headrace.pipelines.storage.atomic import replace_file
 
 _LENGTH, _TEMPERATURE, _COUNT = 400, 0.8, 100
 _OF_TEXT, _OF_IMAGES = ("prompt", "length", "temperature"), ("count", "output")

@@ -9,13 +9,13 @@ from pathlib import Path
 import typer
 
 from headrace.components.errors import ParamsError, ServiceError
+from headrace.components.files.atomic import replace_file
+from headrace.pipelines.host.private import make_private
 from headrace.pipelines.identity import write_lock
 from headrace.pipelines.paths import ProjectPaths
-from headrace.pipelines.storage import dvc
-from headrace.pipelines.storage.atomic import replace_file
-from headrace.pipelines.storage.commands import dvc as run_dvc
-from headrace.pipelines.storage.commands import git
-from headrace.pipelines.storage.private import make_private
+from headrace.pipelines.project import dvc
+from headrace.pipelines.project.command_lines import dvc as run_dvc
+from headrace.pipelines.project.command_lines import git
 from headrace.pipelines.yaml_dialect import read_yaml
 
 _TEMPLATES = files("headrace.pipelines.commands") / "project_files"

@@ -8,8 +8,8 @@ from rich.text import Text
 
 from headrace.pipelines.params import list_pipelines, load_pipeline
 from headrace.pipelines.paths import ProjectPaths
-from headrace.pipelines.storage import dvc
-from headrace.pipelines.storage.graph import StageGraph, dvc_target, stage_graph
+from headrace.pipelines.project import dvc
+from headrace.pipelines.project.stage_graph import StageGraph, dvc_target, stage_graph
 
 PLAIN_WIDTH = 200
 

@@ -16,12 +16,12 @@ from headrace.components.errors import ParamsError
 from headrace.components.guess.findings import Finding, Section
 from headrace.components.guess.training import guess_stages
 from headrace.pipelines.commands.inspect_data import Data, Look, look_at
+from headrace.pipelines.host.file_lock import locked
 from headrace.pipelines.params import Pipeline, validated
 from headrace.pipelines.params_errors import explain
 from headrace.pipelines.paths import ProjectPaths
-from headrace.pipelines.storage.edit_params import write
-from headrace.pipelines.storage.lock import locked
-from headrace.pipelines.storage.new_section import require_new, section_text, with_section
+from headrace.pipelines.project.edit_params import write
+from headrace.pipelines.project.new_section import require_new, section_text, with_section
 from headrace.pipelines.yaml_dialect import read_text
 
 PLAIN_WIDTH = 200

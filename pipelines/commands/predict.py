@@ -28,6 +28,8 @@ from headrace.components.examples.settings import (
     RowSchema,
 )
 from headrace.components.examples.shards import read_file
+from headrace.components.files.atomic import replace_file
+from headrace.components.files.regular_files import require_regular
 from headrace.components.models.next_tokens import TextModel, predict_tokens, text_model, text_of
 from headrace.components.models.saved_model import Model, known_categories, load_model
 from headrace.components.models.saved_model import predict as outputs_of
@@ -40,8 +42,6 @@ from headrace.pipelines.commands.checkpoint import checkpoint_model, read_checkp
 from headrace.pipelines.commands.tensorflow_import import import_tensorflow
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
-from headrace.pipelines.storage.atomic import replace_file
-from headrace.pipelines.storage.regular_files import require_regular
 
 _WRITERS: dict[str, Callable[[pl.DataFrame, Path], None]] = {
     ".csv": pl.DataFrame.write_csv,

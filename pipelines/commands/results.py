@@ -12,16 +12,16 @@ from pathlib import Path
 
 import typer
 
+from headrace.components.files.atomic import replace_file
 from headrace.components.numerics import NUMERICS
-from headrace.pipelines.artifacts.metrics import read_metrics
-from headrace.pipelines.artifacts.run import read_run
-from headrace.pipelines.cluster.handoff import git_state
+from headrace.pipelines.artifacts.metrics_record import read_metrics
+from headrace.pipelines.artifacts.run_record import read_run
 from headrace.pipelines.commands.results_page import MEASURED_STAGES, Measured, Run, by_value, error_of, render
 from headrace.pipelines.commands.tensorflow_import import import_tensorflow
 from headrace.pipelines.params import Pipeline, list_pipelines, load_pipeline, with_workers
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
-from headrace.pipelines.storage.atomic import replace_file
-from headrace.pipelines.storage.edit_params import with_values
+from headrace.pipelines.project.edit_params import with_values
+from headrace.pipelines.remote_training.handoff import git_state
 
 _PACKAGES = ("headrace", "tensorflow", "keras", "ray")
 

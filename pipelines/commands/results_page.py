@@ -10,7 +10,7 @@ from headrace.components.examples.settings import NumberLabel
 from headrace.components.numerics import NUMERICS
 from headrace.components.settings import Settings
 from headrace.pipelines.params import Pipeline
-from headrace.pipelines.storage.edit_params import with_values
+from headrace.pipelines.project.edit_params import with_values
 
 _HEAD = """\
 # Results

@@ -12,15 +12,15 @@ import typer
 from headrace.components.errors import EXIT_MISTAKE, EXIT_SERVICE
 from headrace.components.numerics import NUMERICS
 from headrace.pipelines.commands import run_display
-from headrace.pipelines.commands.progress import Progress
+from headrace.pipelines.commands.repro_progress import Progress
 from headrace.pipelines.commands.summary import summary
+from headrace.pipelines.host.host_problems import NO_ROOM, host_problem_in, is_full
+from headrace.pipelines.host.processes import Stopped
 from headrace.pipelines.identity import require_lock
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
-from headrace.pipelines.storage import dvc
-from headrace.pipelines.storage.graph import last_targets, stage_graph
-from headrace.pipelines.storage.host_problems import NO_ROOM, host_problem_in, is_full
-from headrace.pipelines.storage.processes import Stopped
+from headrace.pipelines.project import dvc
+from headrace.pipelines.project.stage_graph import last_targets, stage_graph
 from headrace.pipelines.tracking.server import check, database_of
 from headrace.pipelines.tracking.store import check_store
 

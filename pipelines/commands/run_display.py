@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from headrace.pipelines.commands.progress import Progress, StageProgress
+from headrace.pipelines.commands.repro_progress import Progress, StageProgress
 
 EPOCH = re.compile(r"\bepoch \d")
 STYLES = {"running": "bold cyan", "done": "green", "restored": "green", "failed": "bold red"}

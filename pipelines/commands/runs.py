@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.components.errors import ParamsError, ServiceError
-from headrace.pipelines.cluster.jobs import Cluster, RayJobs, cluster_from_environment, last_error
 from headrace.pipelines.paths import ProjectPaths
+from headrace.pipelines.ray_jobs.jobs import Cluster, RayJobs, cluster_from_environment, last_error
 from headrace.pipelines.tracking.sweep import HOST_TAG, JOB_TAG, JobState, Verdict, find_runs, sweep
 from headrace.pipelines.tracking.sweep_models import sweep_models
 from headrace.pipelines.tracking.training_run import deliver

@@ -9,19 +9,19 @@ from pathlib import Path
 
 from headrace.components.errors import DataError, ParamsError
 from headrace.components.examples.shards import digest
+from headrace.components.files.atomic import replace_file
+from headrace.components.files.records import read_record
 from headrace.components.settings import Settings
 from headrace.components.training.metric_names import LAST, better, figure_names
-from headrace.pipelines.cluster.provenance import IGNORED_BY_TRIALS
-from headrace.pipelines.cluster.trials import Outcome, Trial
 from headrace.pipelines.commands.search_space import Axis, Values, check_axes, combinations, values_text
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.params_errors import nearest
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
+from headrace.pipelines.project.edit_params import with_values
+from headrace.pipelines.ray_tune.trials import Outcome, Trial
+from headrace.pipelines.remote_training.provenance import IGNORED_BY_TRIALS
 from headrace.pipelines.stages.normalize import normalize
 from headrace.pipelines.stages.split import split
-from headrace.pipelines.storage.atomic import replace_file
-from headrace.pipelines.storage.edit_params import with_values
-from headrace.pipelines.storage.run_notes import read_record
 from headrace.pipelines.tracking.initial_model import fetch_start
 
 OUTCOME = "outcome.json"

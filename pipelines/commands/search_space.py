@@ -11,7 +11,7 @@ from typing import Any
 from headrace.components.errors import ParamsError
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.params_errors import nearest
-from headrace.pipelines.storage.edit_params import with_values
+from headrace.pipelines.project.edit_params import with_values
 from headrace.pipelines.yaml_dialect import read_yaml
 
 # What a trial redoes: the rest of the section decides neither the model nor the data that it is trained on.
@@ -75,7 +75,7 @@ def check_axes(pipeline: Pipeline, axes: Sequence[Axis], first: Values) -> None:
 
     Each is tried with what else the first trial has.
     """
-    from headrace.pipelines.cluster.provenance import IGNORED_BY_TRIALS
+    from headrace.pipelines.remote_training.provenance import IGNORED_BY_TRIALS
 
     places = [axis.place for axis in axes]
     for axis in axes:

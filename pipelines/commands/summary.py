@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.components.examples.settings import Label, NumberLabel
-from headrace.pipelines.commands.progress import StageProgress
+from headrace.pipelines.commands.repro_progress import StageProgress
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
 from headrace.pipelines.tracking.server import address_of, tracking_uri

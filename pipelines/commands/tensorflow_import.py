@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from headrace.pipelines.storage.host_problems import require_addresses
+from headrace.pipelines.host.host_problems import require_addresses
 
 
 def import_tensorflow() -> None:

@@ -9,8 +9,6 @@ import typer
 
 from headrace.components.errors import ParamsError, TrainingError
 from headrace.components.training.metric_names import LAST, better
-from headrace.pipelines.cluster.connect import ray_session
-from headrace.pipelines.cluster.trials import Outcome, Watcher, clear, run_trials
 from headrace.pipelines.commands.search_plan import (
     Planned,
     Search,
@@ -22,11 +20,13 @@ from headrace.pipelines.commands.search_plan import (
 )
 from headrace.pipelines.commands.search_space import parse_axis, values_text
 from headrace.pipelines.commands.trial_table import TrialTable
+from headrace.pipelines.host.processes import Stopped
 from headrace.pipelines.params import Pipeline, load_pipeline
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
-from headrace.pipelines.storage.edit_params import difference, edited, with_values, write
-from headrace.pipelines.storage.processes import Stopped
-from headrace.pipelines.tracking.runs import Status
+from headrace.pipelines.project.edit_params import difference, edited, with_values, write
+from headrace.pipelines.ray_cluster.connect import ray_session
+from headrace.pipelines.ray_tune.trials import Outcome, Watcher, clear, run_trials
+from headrace.pipelines.tracking.mlflow_runs import Status
 from headrace.pipelines.tracking.search_runs import SearchRuns
 from headrace.pipelines.tracking.sweep import owner_tags
 from headrace.pipelines.yaml_dialect import read_text

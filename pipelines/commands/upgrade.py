@@ -8,7 +8,7 @@ from headrace.components.numerics import HISTORY
 from headrace.pipelines.identity import Differences, write_lock
 from headrace.pipelines.params import list_pipelines
 from headrace.pipelines.paths import ProjectPaths
-from headrace.pipelines.storage.graph import dvc_target, stage_graph
+from headrace.pipelines.project.stage_graph import dvc_target, stage_graph
 from headrace.pipelines.yaml_dialect import read_yaml_file
 
 

@@ -3,7 +3,7 @@
 import typer
 
 from headrace.pipelines.paths import ProjectPaths
-from headrace.pipelines.storage.verify import verify
+from headrace.pipelines.project.object_digests import verify
 
 
 def show_verification(project: ProjectPaths, pipeline: str | None, *, fix: bool) -> int:

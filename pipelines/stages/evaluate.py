@@ -32,17 +32,17 @@ from headrace.components.examples.settings import (
 )
 from headrace.components.examples.shards import read_csv, scan
 from headrace.components.examples.splits import SPLITS
+from headrace.components.files.atomic import replace_file, replace_folder
 from headrace.components.models.next_tokens import predict_tokens, text_model
 from headrace.components.models.saved_model import load_model, predict
 from headrace.components.numerics import NUMERICS
 from headrace.components.training.generated_samples import kept_samples
 from headrace.pipelines.artifacts.artifact import file_digest, write_artifact
-from headrace.pipelines.artifacts.metrics import MetricsFile
-from headrace.pipelines.artifacts.run import RunFile, bound_run, require_same_data
+from headrace.pipelines.artifacts.metrics_record import MetricsFile
+from headrace.pipelines.artifacts.run_record import RunFile, bound_run, require_same_data
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
-from headrace.pipelines.storage.atomic import replace_file, replace_folder
-from headrace.pipelines.storage.stage_inputs import require_inputs
+from headrace.pipelines.project.stage_inputs import require_inputs
 
 log = structlog.get_logger()
 
@@ -236,7 +236,7 @@ def _caption(mistake: Mistake) -> str:
 
 
 def _add_to_mlflow(paths: PipelinePaths, run: RunFile, metrics: Mapping[str, float]) -> None:
-    from headrace.pipelines.tracking.runs import add_to_run  # seconds: after everything that may fail
+    from headrace.pipelines.tracking.mlflow_runs import add_to_run  # seconds: after everything that may fail
 
     add_to_run(
         paths.root,

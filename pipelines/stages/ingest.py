@@ -25,16 +25,16 @@ from headrace.components.examples.sorted_runs import open_run, plan_shards, read
 from headrace.components.examples.summary import TableSummary, merge_all
 from headrace.components.examples.table import RepeatedError, merge_examples, repeated_words
 from headrace.components.examples.validation import count_by_reason, require_few_failures
+from headrace.components.files.atomic import replace_file, replace_folder
 from headrace.components.mapping import Map, map_in_threads, map_to_files
 from headrace.components.sources.other_files import should_report
 from headrace.components.sources.raw_part import printable
 from headrace.components.sources.settings import gives_split
+from headrace.pipelines.fetching.fetch import sha256_of
+from headrace.pipelines.fetching.sorted_run_files import Runs, write_runs
+from headrace.pipelines.fetching.source_files import SourcePart, fetch_source
 from headrace.pipelines.params import Ingest, Pipeline
 from headrace.pipelines.paths import PipelinePaths
-from headrace.pipelines.storage.atomic import replace_file, replace_folder
-from headrace.pipelines.storage.fetch import sha256_of
-from headrace.pipelines.storage.sorted_run_files import Runs, write_runs
-from headrace.pipelines.storage.source_files import SourcePart, fetch_source
 
 log = structlog.get_logger()
 

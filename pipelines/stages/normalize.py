@@ -9,17 +9,17 @@ import structlog
 from headrace.components.examples import shards
 from headrace.components.examples.settings import ImageFeature
 from headrace.components.examples.split_settings import Split
+from headrace.components.files.atomic import replace_folder
 from headrace.components.mapping import Map, map_in_threads, map_to_files
 from headrace.components.transforms.apply import apply
 from headrace.components.transforms.chain_check import check
 from headrace.components.transforms.fit import fit
 from headrace.components.transforms.fitted_transforms import FittedBackbone, FittedTable
 from headrace.components.transforms.settings import Backbone, Transform
+from headrace.pipelines.fetching.fetch import fetch
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
-from headrace.pipelines.storage.atomic import replace_folder
-from headrace.pipelines.storage.fetch import fetch
-from headrace.pipelines.storage.stage_inputs import require_inputs
+from headrace.pipelines.project.stage_inputs import require_inputs
 
 log = structlog.get_logger()
 

@@ -14,15 +14,16 @@ from headrace.components.evaluation.judge import train_judge
 from headrace.components.evaluation.reevaluation import reevaluate_on_current_split
 from headrace.components.examples.held_out import measured_examples
 from headrace.components.examples.shards import scan
+from headrace.components.files.atomic import replace_file
 from headrace.components.numerics import NUMERICS
 from headrace.pipelines.artifacts.artifact import file_digest, text_of
-from headrace.pipelines.artifacts.metrics import MetricsFile, bound_metrics
+from headrace.pipelines.artifacts.metrics_record import MetricsFile, bound_metrics
 from headrace.pipelines.artifacts.registration import RegistrationFile
-from headrace.pipelines.artifacts.run import RunFile, bound_run, require_same_data
+from headrace.pipelines.artifacts.run_record import RunFile, bound_run, require_same_data
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
-from headrace.pipelines.storage.atomic import replace_file
-from headrace.pipelines.storage.stage_inputs import require_inputs
+from headrace.pipelines.project.stage_inputs import require_inputs
+from headrace.pipelines.tracking.mlflow_runs import knows_run
 from headrace.pipelines.tracking.registry import (
     CHAMPION,
     Version,
@@ -35,7 +36,6 @@ from headrace.pipelines.tracking.registry import (
     version_file,
 )
 from headrace.pipelines.tracking.restored_run import restore_run
-from headrace.pipelines.tracking.runs import knows_run
 from headrace.pipelines.tracking.server import tracking_uri
 
 log = structlog.get_logger()

@@ -20,11 +20,11 @@ from headrace.components.examples.settings import ADDED_COLUMNS, CategoryLabel, 
 from headrace.components.examples.split_overlap import Overlap, can_overlap, held_out_content, training_content_among
 from headrace.components.examples.split_settings import Split
 from headrace.components.examples.splits import SPLITS, assign_split
+from headrace.components.files.atomic import replace_folder
 from headrace.components.mapping import Map, map_in_threads, map_to_files
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
-from headrace.pipelines.storage.atomic import replace_folder
-from headrace.pipelines.storage.stage_inputs import require_inputs
+from headrace.pipelines.project.stage_inputs import require_inputs
 
 log = structlog.get_logger()
 

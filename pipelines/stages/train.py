@@ -13,11 +13,18 @@ from typing import Any
 import structlog
 
 from headrace.components.errors import DataError, TrainingError
+from headrace.components.files.atomic import replace_file, replace_folder
 from headrace.pipelines.artifacts.artifact import write_artifact
-from headrace.pipelines.artifacts.run import RunFile, bound_run, result_digests
-from headrace.pipelines.cluster.connect import ray_session
-from headrace.pipelines.cluster.fit import fit
-from headrace.pipelines.cluster.handoff import (
+from headrace.pipelines.artifacts.run_record import RunFile, bound_run, result_digests
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.paths import PipelinePaths, ProjectPaths
+from headrace.pipelines.project.stage_inputs import require_inputs
+from headrace.pipelines.ray_cluster.connect import ray_session
+from headrace.pipelines.ray_train.fit import fit
+from headrace.pipelines.ray_train.progress_files import follow
+from headrace.pipelines.ray_train.result_files import destinations
+from headrace.pipelines.ray_train.training_job import TrainJob
+from headrace.pipelines.remote_training.handoff import (
     Handoff,
     fetch_earlier,
     fetch_inputs,
@@ -29,15 +36,8 @@ from headrace.pipelines.cluster.handoff import (
     publish_run,
     read_handoff,
 )
-from headrace.pipelines.cluster.job import TrainJob
-from headrace.pipelines.cluster.progress import follow
-from headrace.pipelines.cluster.provenance import identity_digest, origin_of, process_tags, training_identity
-from headrace.pipelines.cluster.remote_train import is_away, is_trained, train_away
-from headrace.pipelines.cluster.results import destinations
-from headrace.pipelines.params import Pipeline
-from headrace.pipelines.paths import PipelinePaths, ProjectPaths
-from headrace.pipelines.storage.atomic import replace_file, replace_folder
-from headrace.pipelines.storage.stage_inputs import require_inputs
+from headrace.pipelines.remote_training.provenance import identity_digest, origin_of, process_tags, training_identity
+from headrace.pipelines.remote_training.remote_train import is_away, is_trained, train_away
 from headrace.pipelines.tracking.initial_model import fetch_start
 from headrace.pipelines.tracking.server import check
 from headrace.pipelines.tracking.training_run import TrainingRun, begin, deliver, forget, record_file

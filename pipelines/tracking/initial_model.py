@@ -8,11 +8,11 @@ from pathlib import Path
 import structlog
 
 from headrace.components.errors import DataError, ParamsError, ServiceError
+from headrace.components.files.atomic import replace_folder
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
-from headrace.pipelines.storage.atomic import replace_folder
-from headrace.pipelines.storage.commands import git
-from headrace.pipelines.storage.dvc import get
+from headrace.pipelines.project.command_lines import git
+from headrace.pipelines.project.dvc import get
 from headrace.pipelines.tracking.registry import model_file
 
 ALIAS_MARK = "@"

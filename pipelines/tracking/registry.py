@@ -14,9 +14,9 @@ import polars as pl
 
 from headrace.components.errors import DataError, ParamsError, StoreError
 from headrace.components.examples.settings import Feature, Label
+from headrace.components.files.atomic import replace_file
 from headrace.pipelines.artifacts.artifact import file_digest
 from headrace.pipelines.paths import ProjectPaths
-from headrace.pipelines.storage.atomic import replace_file
 from headrace.pipelines.tracking.alias_journal import keep_move, move_of
 from headrace.pipelines.tracking.packaging import MODEL_FILE, package
 from headrace.pipelines.tracking.server import address_of, asking, connect

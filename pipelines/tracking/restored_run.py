@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import structlog
 
 from headrace.components.examples.shards import read_csv
-from headrace.pipelines.artifacts.run import RunFile
+from headrace.pipelines.artifacts.run_record import RunFile
 from headrace.pipelines.paths import PipelinePaths
-from headrace.pipelines.tracking.runs import add_to_run, close_run, log_epoch, open_run
+from headrace.pipelines.tracking.mlflow_runs import add_to_run, close_run, log_epoch, open_run
 
 log = structlog.get_logger()
 

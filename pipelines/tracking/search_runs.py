@@ -9,9 +9,9 @@ import structlog
 from pydantic import TypeAdapter
 
 from headrace.components.errors import ServiceError
-from headrace.pipelines.storage.atomic import replace_file
-from headrace.pipelines.storage.run_notes import read_record
-from headrace.pipelines.tracking.runs import Status, add_to_run, close_run, continue_run, log_epoch, open_run
+from headrace.components.files.atomic import replace_file
+from headrace.components.files.records import read_record
+from headrace.pipelines.tracking.mlflow_runs import Status, add_to_run, close_run, continue_run, log_epoch, open_run
 
 PARENT_TAG = "mlflow.parentRunId"  # by which MLflow shows one run below another
 RETRY_SECONDS = 60.0

@@ -16,8 +16,8 @@ import structlog
 from pydantic import ValidationError
 
 from headrace.components.errors import ServiceError, StoreError
+from headrace.components.files.atomic import replace_file
 from headrace.components.settings import Settings
-from headrace.pipelines.storage.atomic import replace_file
 
 _LONGEST_PATH_BYTES = 504  # SQLite's 512 without "-journal"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import psutil
 
 from headrace.components.errors import ParamsError, ServiceError
-from headrace.pipelines.tracking.runs import Status, close_run
+from headrace.pipelines.tracking.mlflow_runs import Status, close_run
 from headrace.pipelines.tracking.search_runs import PARENT_TAG
 from headrace.pipelines.tracking.server import address_of, asking, connect
 

@@ -10,11 +10,11 @@ import structlog
 from pydantic import Field
 
 from headrace.components.errors import ServiceError
+from headrace.components.files.atomic import replace_file
+from headrace.components.files.records import read_record
 from headrace.components.settings import Settings
 from headrace.pipelines.paths import ProjectPaths
-from headrace.pipelines.storage.atomic import replace_file
-from headrace.pipelines.storage.run_notes import read_record
-from headrace.pipelines.tracking.runs import Status, close_run, continue_run, log_epoch, open_run, tag_run
+from headrace.pipelines.tracking.mlflow_runs import Status, close_run, continue_run, log_epoch, open_run, tag_run
 
 RETRY_SECONDS = 60.0
 

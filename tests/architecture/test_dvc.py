@@ -23,11 +23,11 @@ PLUMBING = {
     "pipelines/params.py",
     "pipelines/paths.py",
     "pipelines/schedule.py",
-    "pipelines/storage/atomic.py",
-    "pipelines/storage/download.py",
-    "pipelines/storage/lock.py",
-    "pipelines/storage/objects.py",
-    "pipelines/storage/file_servers.py",
+    "components/files/atomic.py",
+    "pipelines/fetching/download.py",
+    "pipelines/host/file_lock.py",
+    "pipelines/object_store/objects.py",
+    "pipelines/fetching/file_servers.py",
 }
 
 

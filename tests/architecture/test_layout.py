@@ -72,7 +72,7 @@ def test_modules_have_names_that_say_something(repository: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["headrace.pipelines.__main__", "headrace.pipelines.params", "headrace.pipelines.storage.graph"]
+    "module", ["headrace.pipelines.__main__", "headrace.pipelines.params", "headrace.pipelines.project.stage_graph"]
 )
 def test_light_modules_load_nothing_heavy(module: str) -> None:
     # `headrace --help`, every stage that DVC starts, and Airflow's parser pay for what these load.

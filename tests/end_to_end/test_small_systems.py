@@ -44,7 +44,7 @@ from headrace.pipelines.stages.evaluate import answers, measured, outcome_of
 from headrace.pipelines.stages.ingest import ingest
 from headrace.pipelines.stages.normalize import normalize
 from headrace.pipelines.stages.split import split
-from headrace.pipelines.storage.edit_params import with_values
+from headrace.pipelines.project.edit_params import with_values
 
 found = {}
 for name, values in json.loads(sys.argv[2]).items():

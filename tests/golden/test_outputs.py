@@ -20,11 +20,11 @@ from headrace.components.training.checkpoints import Checkpoint
 from headrace.components.training.loop import Worker, train_worker
 from headrace.components.training.observer import Observer
 from headrace.components.transforms.fitted_transforms import FittedTable
-from headrace.pipelines.cluster.job import TrainJob
-from headrace.pipelines.cluster.worker import _save_model
-from headrace.pipelines.cluster.worker_data import remove_columns, split_columns, validation_columns
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.ray_train.training_job import TrainJob
+from headrace.pipelines.ray_train.worker import _save_model
+from headrace.pipelines.ray_train.worker_data import remove_columns, split_columns, validation_columns
 from headrace.pipelines.stages.evaluate import outcome_of
 from headrace.pipelines.stages.ingest import ingest
 from headrace.pipelines.stages.normalize import normalize

@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 from headrace.components.errors import ServiceError
-from headrace.pipelines.cluster.jobs import Cluster, RayJobs
-from headrace.pipelines.tracking.runs import add_to_run, open_run
+from headrace.pipelines.ray_jobs.jobs import Cluster, RayJobs
+from headrace.pipelines.tracking.mlflow_runs import add_to_run, open_run
 from headrace.pipelines.tracking.server import connect
 
 TOKEN = "0123456789abcdef" * 4

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from headrace.components.errors import ParamsError
 from headrace.pipelines.params import Pipeline, load_pipeline, validated
 from headrace.pipelines.params_errors import explain
-from headrace.pipelines.storage.edit_params import with_values
+from headrace.pipelines.project.edit_params import with_values
 
 SMALL = """\
 pipelines: [small]
@@ -132,7 +132,7 @@ def test_what_airflow_and_a_search_give_is_as_strict(tmp_path):
 
 
 def test_text_that_another_yaml_would_take_for_a_number_is_written_in_quotes(tmp_path):
-    from headrace.pipelines.storage.edit_params import edited
+    from headrace.pipelines.project.edit_params import edited
 
     for value in ("010", "1e3", "yes", "2026-01-01", "1:30", "null", "0o7"):
         text = edited(SMALL, "small", {"description": value})

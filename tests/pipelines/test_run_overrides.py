@@ -8,8 +8,8 @@ from pydantic import BaseModel
 
 from headrace.components.errors import ParamsError
 from headrace.pipelines.params import Normalize, Pipeline, Train, load_pipeline
+from headrace.pipelines.project.edit_params import with_values
 from headrace.pipelines.run_overrides import OPEN_KEYS, Leaf, is_listed, is_open, leaves, require_open
-from headrace.pipelines.storage.edit_params import with_values
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 # Open text: each is looked up among names that the project has, none is a place.

@@ -51,7 +51,7 @@ def test_logs_and_tracebacks_hide_it(capsys, address):
 
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_mlflows_parameters_and_tags_hide_it(project_root, address):
-    from headrace.pipelines.tracking.runs import close_run, open_run
+    from headrace.pipelines.tracking.mlflow_runs import close_run, open_run
     from headrace.pipelines.tracking.server import connect
 
     run_id = open_run(project_root, experiment="x", run_name="x", tags={"from": address}, params={"a": {"b": address}})
@@ -101,7 +101,7 @@ def test_doctor_hides_those_of_the_environment(tmp_path, monkeypatch, capsys):
 
 def test_dvc_and_git_hide_those_of_remotes(tmp_path):
     from headrace.components.errors import ServiceError
-    from headrace.pipelines.storage.commands import git
+    from headrace.pipelines.project.command_lines import git
 
     with pytest.raises(ServiceError) as raised:
         git(tmp_path, "clone", "--quiet", f"http://ann:{SECRET}@127.0.0.1:1/x.git?token={SECRET}")

@@ -21,7 +21,7 @@ import psutil
 import pytest
 import yaml
 
-from headrace.pipelines.storage.workspace import _slug
+from headrace.pipelines.project.workspace import _slug
 from infra.stack.supervisor import read_record
 
 PROGRAMS = Path(sys.executable).parent

@@ -12,7 +12,7 @@ import pytest
 
 from headrace.components.errors import ParamsError
 from headrace.pipelines.params import Pipeline, list_pipelines, load_pipeline
-from headrace.pipelines.storage.edit_params import with_values
+from headrace.pipelines.project.edit_params import with_values
 
 HEAVY = {"tensorflow", "keras", "ray", "mlflow", "polars", "pyarrow", "sklearn", "matplotlib", "dvc"}
 PIPELINES = list_pipelines(Path(__file__).parents[3] / "params.yaml")

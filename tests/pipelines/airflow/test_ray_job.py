@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from headrace.pipelines.cluster.jobs import RayJobs
+from headrace.pipelines.ray_jobs.jobs import RayJobs
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ import yaml
 
 from headrace.components.errors import ParamsError
 from headrace.pipelines.params import load_pipeline
-from headrace.pipelines.storage.edit_params import edited
+from headrace.pipelines.project.edit_params import edited
 
 INTERVAL = (datetime(2026, 11, 20, tzinfo=UTC), datetime(2026, 11, 21, tzinfo=UTC))
 
@@ -136,7 +136,7 @@ def test_it_gives_up_and_says_what_where_since_when_and_how_to_go_on(root, landi
 
 
 def test_storage_that_is_away_is_waited_for(root, monkeypatch):
-    monkeypatch.setattr("headrace.pipelines.storage.objects.ATTEMPTS", 1)
+    monkeypatch.setattr("headrace.pipelines.object_store.objects.ATTEMPTS", 1)
     set_source(root, partitions__root="s3://landing/titanic?endpoint_url=http://127.0.0.1:9")
     [sensor] = sensor_of(root)
     assert not sensor.poke(context_of())
@@ -144,7 +144,7 @@ def test_storage_that_is_away_is_waited_for(root, monkeypatch):
 
 @pytest.mark.parametrize("flow_style", [True, False])
 def test_a_run_has_its_interval_in_its_params_yaml(root, flow_style):
-    from headrace.pipelines.airflow.run import changes_of
+    from headrace.pipelines.airflow.dag_run import changes_of
 
     file = root / "params.yaml"
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()), default_flow_style=flow_style))
@@ -158,6 +158,6 @@ def test_a_run_has_its_interval_in_its_params_yaml(root, flow_style):
 
 
 def test_a_pipeline_without_partitions_has_no_interval(root):
-    from headrace.pipelines.airflow.run import changes_of
+    from headrace.pipelines.airflow.dag_run import changes_of
 
     assert changes_of(load_pipeline(root / "params.yaml", "takeoff"), context_of()) == {}

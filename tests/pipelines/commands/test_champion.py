@@ -13,8 +13,8 @@ from headrace.pipelines.commands.models import show_models
 from headrace.pipelines.params import load_pipeline
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
 from headrace.pipelines.tracking.alias_journal import journal_file, moves
+from headrace.pipelines.tracking.mlflow_runs import open_run
 from headrace.pipelines.tracking.registry import alias_version, create_version, model_file, versions
-from headrace.pipelines.tracking.runs import open_run
 from headrace.pipelines.tracking.server import connect
 
 

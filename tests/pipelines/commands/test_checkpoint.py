@@ -17,7 +17,7 @@ from headrace.components.training.restored_model import restored_model
 from headrace.components.training.state import TrainingState
 from headrace.components.transforms.fitted_transforms import FittedTable
 from headrace.pipelines.artifacts.artifact import write_artifact
-from headrace.pipelines.artifacts.run import RunFile
+from headrace.pipelines.artifacts.run_record import RunFile
 from headrace.pipelines.commands.checkpoint import checkpoint_model, evaluate_checkpoint, read_checkpoint
 from headrace.pipelines.commands.predict import predict
 from headrace.pipelines.params import Pipeline, load_pipeline

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from headrace.components.errors import DataError, ParamsError
 from headrace.pipelines.artifacts.artifact import write_artifact
-from headrace.pipelines.artifacts.run import RunFile, result_digests
+from headrace.pipelines.artifacts.run_record import RunFile, result_digests
 from headrace.pipelines.commands.export import default_place, export
 from headrace.pipelines.commands.export_formats import Form
 from headrace.pipelines.params import load_pipeline

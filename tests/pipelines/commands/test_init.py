@@ -10,8 +10,8 @@ from headrace.components.errors import ParamsError
 from headrace.pipelines.commands import init as module
 from headrace.pipelines.commands.init import Example, init
 from headrace.pipelines.params import list_pipelines, load_pipeline
-from headrace.pipelines.storage import dvc
-from headrace.pipelines.storage.graph import stage_graph
+from headrace.pipelines.project import dvc
+from headrace.pipelines.project.stage_graph import stage_graph
 
 FILES = ("params.yaml", "dvc.yaml", "headrace.lock", "dags/headrace_pipelines.py", ".gitignore", "README.md")
 TEMPLATES = Path(module.__file__).with_name("project_files")

@@ -20,8 +20,8 @@ from headrace.pipelines.artifacts.artifact import file_digest
 from headrace.pipelines.commands.predict import deliver, predict, predictions_of, read_input, show
 from headrace.pipelines.params import Pipeline, load_pipeline
 from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.tracking.mlflow_runs import open_run
 from headrace.pipelines.tracking.registry import create_version, log_model, set_champion
-from headrace.pipelines.tracking.runs import open_run
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from headrace.pipelines.commands.results import measure, page, settings_digest, 
 from headrace.pipelines.commands.results_page import MEASURED_STAGES, Measured, Run, render
 from headrace.pipelines.params import Pipeline, list_pipelines, load_pipeline
 from headrace.pipelines.paths import ProjectPaths
-from headrace.pipelines.storage.edit_params import with_values
+from headrace.pipelines.project.edit_params import with_values
 
 
 @pytest.fixture(scope="module")

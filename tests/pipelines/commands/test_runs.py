@@ -10,7 +10,7 @@ import pytest
 from headrace.components.errors import ParamsError, ServiceError
 from headrace.pipelines.commands.runs import job_state, list_runs, sweep_runs
 from headrace.pipelines.paths import ProjectPaths
-from headrace.pipelines.tracking.runs import close_run, open_run
+from headrace.pipelines.tracking.mlflow_runs import close_run, open_run
 from headrace.pipelines.tracking.server import connect
 from headrace.pipelines.tracking.sweep import JobState, owner_tags
 

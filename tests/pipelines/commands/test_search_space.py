@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from headrace.components.errors import ParamsError
 from headrace.pipelines.commands.search_space import check_axes, combinations, parse_axis
 from headrace.pipelines.params import list_pipelines, load_pipeline
-from headrace.pipelines.storage.edit_params import with_values
+from headrace.pipelines.project.edit_params import with_values
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from headrace.components.errors import DataError, ParamsError, TrainingError
-from headrace.pipelines.cluster.trials import Outcome
 from headrace.pipelines.commands.search_plan import keep_outcome, kept_figures, known_outcomes, plan_search
 from headrace.pipelines.commands.tune import TrialError, _best, asked
 from headrace.pipelines.params import load_pipeline
 from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.ray_tune.trials import Outcome
 from headrace.pipelines.stages.ingest import ingest
 from headrace.pipelines.stages.normalize import normalize
 from headrace.pipelines.stages.split import split

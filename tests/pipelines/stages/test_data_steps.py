@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from headrace.components.errors import DataError
 from headrace.components.examples import shards
 from headrace.components.sources.row_blocks import cut_rows
+from headrace.pipelines.host.file_lock import locked
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.stages.ingest import ingest
 from headrace.pipelines.stages.normalize import normalize
 from headrace.pipelines.stages.split import split
-from headrace.pipelines.storage.lock import locked
 
 SPLITS = ("train", "validation", "test")
 

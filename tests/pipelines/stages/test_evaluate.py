@@ -13,11 +13,11 @@ from headrace.components.errors import DataError
 from headrace.components.examples.shards import write
 from headrace.components.numerics import NUMERICS
 from headrace.pipelines.artifacts.artifact import write_artifact
-from headrace.pipelines.artifacts.run import RunFile, result_digests
+from headrace.pipelines.artifacts.run_record import RunFile, result_digests
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.stages.evaluate import evaluate
-from headrace.pipelines.tracking.runs import close_run, open_run
+from headrace.pipelines.tracking.mlflow_runs import close_run, open_run
 from headrace.pipelines.tracking.server import connect
 
 IDENTITY = {"identity_digest": "1" * 64, "identity": {}, "git_dirty": False, "groups": []}

@@ -21,7 +21,7 @@ from headrace.components.training.generated_samples import COUNT
 from headrace.components.training.restored_model import restored_model
 from headrace.components.transforms.fitted_transforms import FittedTable
 from headrace.pipelines.artifacts.artifact import write_artifact
-from headrace.pipelines.artifacts.run import RunFile, result_digests
+from headrace.pipelines.artifacts.run_record import RunFile, result_digests
 from headrace.pipelines.commands.export import export
 from headrace.pipelines.commands.export_formats import Form
 from headrace.pipelines.commands.generate import GenerateOptions, generate
@@ -33,7 +33,7 @@ from headrace.pipelines.stages.ingest import ingest
 from headrace.pipelines.stages.normalize import normalize
 from headrace.pipelines.stages.register import register
 from headrace.pipelines.stages.split import split
-from headrace.pipelines.tracking.runs import close_run, open_run
+from headrace.pipelines.tracking.mlflow_runs import close_run, open_run
 
 IDENTITY = {"identity_digest": "1" * 64, "identity": {}, "git_dirty": False, "groups": []}
 IDENTITY |= dict.fromkeys(("started_at", "trained_at"), "2026-01-01T00:00:00Z")

@@ -1,7 +1,7 @@
 """Hostile inputs through the real `headrace ingest`, after a good version: what happens, with which exit code.
 
 docs/data-safety.md has a row for every case, in the same words. What it has of downloads, archives and disks is held by
-tests/pipelines/storage, tests/components/sources and test_hostile_disks.py.
+tests/pipelines/fetching, tests/components/sources and test_hostile_disks.py.
 """
 
 import bz2

@@ -20,12 +20,12 @@ from headrace.components.training.batches import Windows
 from headrace.components.training.feeding.disk_splits import write_columns
 from headrace.components.training.feeding.split_arrays import load_split
 from headrace.components.transforms.fitted_transforms import FittedTable
+from headrace.pipelines.object_store import objects
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.stages.ingest import ingest
 from headrace.pipelines.stages.normalize import normalize
 from headrace.pipelines.stages.split import split
-from headrace.pipelines.storage import objects
 
 SIZE = 16
 Files = Mapping[str, bytes]

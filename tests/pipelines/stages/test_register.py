@@ -11,13 +11,13 @@ import pytest
 from headrace.components.errors import DataError, ParamsError
 from headrace.components.numerics import NUMERICS
 from headrace.pipelines.artifacts.artifact import file_digest, write_artifact
-from headrace.pipelines.artifacts.metrics import MetricsFile
-from headrace.pipelines.artifacts.run import RunFile, result_digests
+from headrace.pipelines.artifacts.metrics_record import MetricsFile
+from headrace.pipelines.artifacts.run_record import RunFile, result_digests
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.stages.register import register
+from headrace.pipelines.tracking.mlflow_runs import close_run, open_run
 from headrace.pipelines.tracking.registry import alias_version, model_file, versions
-from headrace.pipelines.tracking.runs import close_run, open_run
 from headrace.pipelines.tracking.server import connect, tracking_uri
 
 IDENTITY = {"identity_digest": "1" * 64, "identity": {}, "git_dirty": False, "groups": []}

@@ -16,7 +16,7 @@ from headrace.components.models.saved_model import load_model
 from headrace.components.training.restored_model import restored_model
 from headrace.components.transforms.fitted_transforms import FittedTable
 from headrace.pipelines.artifacts.artifact import write_artifact
-from headrace.pipelines.artifacts.run import RunFile, result_digests
+from headrace.pipelines.artifacts.run_record import RunFile, result_digests
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.stages.evaluate import evaluate
@@ -24,7 +24,7 @@ from headrace.pipelines.stages.ingest import ingest
 from headrace.pipelines.stages.normalize import normalize
 from headrace.pipelines.stages.register import register
 from headrace.pipelines.stages.split import split
-from headrace.pipelines.tracking.runs import close_run, open_run
+from headrace.pipelines.tracking.mlflow_runs import close_run, open_run
 
 IDENTITY = {"identity_digest": "1" * 64, "identity": {}, "git_dirty": False, "groups": []}
 IDENTITY |= dict.fromkeys(("started_at", "trained_at"), "2026-01-01T00:00:00Z")

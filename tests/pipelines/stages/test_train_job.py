@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from headrace.pipelines.cluster.jobs import Cluster, RayJobs
+from headrace.pipelines.ray_jobs.jobs import Cluster, RayJobs
 
 pytestmark = pytest.mark.slow
 TOKEN = "0" * 64

@@ -13,8 +13,8 @@ from headrace.pipelines.paths import ProjectPaths
 from headrace.pipelines.tracking import server
 from headrace.pipelines.tracking.alias_journal import moves
 from headrace.pipelines.tracking.backup import backup, restore
+from headrace.pipelines.tracking.mlflow_runs import log_epoch, open_run
 from headrace.pipelines.tracking.registry import alias_version, set_champion
-from headrace.pipelines.tracking.runs import log_epoch, open_run
 
 
 @pytest.fixture

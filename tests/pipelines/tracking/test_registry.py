@@ -17,6 +17,7 @@ import pytest
 from headrace.components.errors import DataError, ServiceError, StoreError
 from headrace.components.examples.settings import CategoryFeature, NumberFeature, NumberLabel
 from headrace.pipelines.artifacts.artifact import file_digest
+from headrace.pipelines.tracking.mlflow_runs import add_to_run, close_run, knows_run, log_epoch, open_run
 from headrace.pipelines.tracking.registry import (
     Version,
     alias_version,
@@ -28,7 +29,6 @@ from headrace.pipelines.tracking.registry import (
     tag_version,
     version_file,
 )
-from headrace.pipelines.tracking.runs import add_to_run, close_run, knows_run, log_epoch, open_run
 from headrace.pipelines.tracking.server import connect
 
 

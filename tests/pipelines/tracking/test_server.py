@@ -18,7 +18,7 @@ def root(tmp_path, monkeypatch):
 
 
 def test_importing_tracking_does_not_import_mlflow():
-    modules = "headrace.pipelines.tracking.runs, headrace.pipelines.tracking.registry"
+    modules = "headrace.pipelines.tracking.mlflow_runs, headrace.pipelines.tracking.registry"
     code = f"import sys, {modules}; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -34,7 +34,8 @@ def test_a_sqlite_store_is_made_in_the_project_and_used_again(root):
 @pytest.mark.slow
 def test_six_processes_that_open_one_fresh_store_at_once_all_succeed(root):
     code = (
-        "import sys; from pathlib import Path; from headrace.pipelines.tracking.runs import open_run, close_run\n"
+        "import sys; from pathlib import Path\n"
+        "from headrace.pipelines.tracking.mlflow_runs import open_run, close_run\n"
         "root = Path(sys.argv[1])\n"
         "run = open_run(root, experiment='x', run_name=sys.argv[2], tags={}, params={'a': 1})\n"
         "close_run(root, run, status='FINISHED')\n"

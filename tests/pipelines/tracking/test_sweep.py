@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from headrace.components.errors import ParamsError, ServiceError
-from headrace.pipelines.tracking.runs import close_run, log_epoch, open_run
+from headrace.pipelines.tracking.mlflow_runs import close_run, log_epoch, open_run
 from headrace.pipelines.tracking.search_runs import PARENT_TAG
 from headrace.pipelines.tracking.server import connect
 from headrace.pipelines.tracking.sweep import JobState, find_runs, owner_tags, sweep

@@ -6,7 +6,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from headrace.pipelines.tracking.runs import open_run
+from headrace.pipelines.tracking.mlflow_runs import open_run
 from headrace.pipelines.tracking.server import connect
 from headrace.pipelines.tracking.sweep import owner_tags
 from headrace.pipelines.tracking.sweep_models import sweep_models

@@ -1,0 +1,61 @@
+"""What DAG files are made from: the pipelines of params.yaml, each with its graph from dvc.yaml."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import CronDataIntervalTimetable
+from airflow.sdk.definitions.callback import AsyncCallback
+from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
+
+from headrace.pipelines.airflow.form import run_params
+from headrace.pipelines.airflow.notify import dag_callbacks, remember_failure
+from headrace.pipelines.airflow.retry_policy import RetryByCause
+from headrace.pipelines.params import Pipeline, list_pipelines, load_pipeline
+from headrace.pipelines.paths import ProjectPaths
+from headrace.pipelines.project.stage_graph import StageGraph, stage_graph
+from headrace.pipelines.schedule import Schedule
+
+RETRY_DELAY = timedelta(minutes=1)  # where the cause of a failure says nothing else, such as after a lost worker
+
+
+def pipelines_with_graphs(root: Path) -> Iterator[tuple[Pipeline, StageGraph]]:
+    """Yield every pipeline with its stages, each with the stages that it waits for. Reads a few small files."""
+    project = ProjectPaths(root)
+    for name in list_pipelines(project.params):
+        yield load_pipeline(project.params, name), stage_graph(project.dvc, name)
+
+
+def dag_settings(pipeline: Pipeline) -> dict[str, Any]:
+    """Return how a pipeline's DAG runs, as keyword arguments of `DAG`: the section `schedule`, and the trigger form."""
+    schedule = pipeline.schedule
+    return {
+        "description": pipeline.description,
+        # A cron text alone gives runs whose data interval is empty.
+        "schedule": CronDataIntervalTimetable(schedule.cron, timezone=schedule.timezone) if schedule.cron else None,
+        "start_date": schedule.start,
+        "catchup": schedule.catchup,
+        "max_active_runs": schedule.max_active_runs,
+        "params": run_params(pipeline),
+        "tags": ["headrace", *schedule.tags],
+        "default_args": {
+            "owner": schedule.owner,
+            "retries": schedule.retries,
+            "retry_delay": RETRY_DELAY,
+            "retry_policy": RetryByCause(),
+            "on_failure_callback": remember_failure,
+        },
+        **_deadline(schedule),
+        **dag_callbacks(schedule.alerts),
+    }
+
+
+def _deadline(schedule: Schedule) -> dict[str, Any]:
+    if schedule.deadline_hours is None:
+        return {}
+    notify = AsyncCallback(
+        "headrace.pipelines.airflow.notify.notify_late", kwargs={"alerts": schedule.alerts.model_dump()}
+    )
+    interval = timedelta(hours=schedule.deadline_hours)
+    return {"deadline": DeadlineAlert(reference=DeadlineReference.DAGRUN_QUEUED_AT, interval=interval, callback=notify)}

@@ -1,0 +1,58 @@
+"""metrics.json: what a model reaches, on which rows, by which version of evaluation."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import ConfigDict
+
+from headrace.components.errors import DataError
+from headrace.components.numerics import NUMERICS
+from headrace.pipelines.artifacts.artifact import Artifact, read_artifact
+from headrace.pipelines.artifacts.run_record import RunFile
+from headrace.pipelines.paths import PipelinePaths
+
+
+class MetricsFile(Artifact):
+    """The fields below, and beside them each metric by its name, as `dvc metrics` shows them."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, float]
+
+    format_version: Literal[1] = 1
+    weights_digest: str
+    model_sha256: str
+    data_digest: str  # of the split that was measured on
+    evaluation_version: int
+    examples: int
+    measured_on: str | None = None
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """The metrics alone."""
+        return self.__pydantic_extra__
+
+
+def read_metrics(paths: PipelinePaths) -> MetricsFile:
+    """metrics.json alone; raises DataError."""
+    return read_artifact(paths.metrics, MetricsFile, command=f"headrace evaluate {paths.pipeline}")
+
+
+def bound_metrics(paths: PipelinePaths, run: RunFile, *, measured_on: str, data_digest: str) -> MetricsFile:
+    """metrics.json, checked to be of the model of `run`, of the split of this digest and of the present evaluation.
+
+    Raises DataError, naming what differs, where it is not.
+    """
+    found = read_metrics(paths)
+    expected = {
+        "weights_digest": ("model", run.weights_digest),
+        "model_sha256": ("model", run.model_sha256),
+        "data_digest": (f"{measured_on} split", data_digest),
+        "evaluation_version": ("version of evaluation", NUMERICS["evaluate"]),
+    }
+    for field, (what, present) in expected.items():
+        if (other := getattr(found, field)) != present:
+            raise DataError(
+                f"{paths.metrics} is of another {what}: expected {field} {str(present)[:12]}, "
+                f"found {str(other)[:12]}; run `headrace evaluate {paths.pipeline}` again"
+            )
+    return found

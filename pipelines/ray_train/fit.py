@@ -1,0 +1,240 @@
+"""Run one training on Ray Train and follow it."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.train import FailureConfig, Result, RunConfig, ScalingConfig
+from ray.train.v2._internal.callbacks import DatasetsCallback
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2._internal.constants import get_env_vars_to_propagate
+from ray.train.v2._internal.execution.controller import TrainController
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+from ray.train.v2.api.exceptions import TrainingFailedError
+
+from headrace.components.errors import ParamsError, ServiceError, TrainingError
+from headrace.pipelines.object_store.objects import open_storage
+from headrace.pipelines.object_store.published import fetch
+from headrace.pipelines.params import Train
+from headrace.pipelines.ray_cluster.connect import is_remote
+from headrace.pipelines.ray_cluster.ports import port_range
+from headrace.pipelines.ray_train.backend import TensorflowBackendConfig
+from headrace.pipelines.ray_train.failures import Failures
+from headrace.pipelines.ray_train.progress_files import follow, mailbox
+from headrace.pipelines.ray_train.training_job import OUT_OF_MEMORY, Failure, TrainJob
+from headrace.pipelines.ray_train.worker import train_on_worker
+
+POLL_SECONDS = 0.2
+LEAVE_SECONDS = 20.0  # for a step and its checkpoint
+WAITING_SECONDS = 60.0
+RESIZE_INTERVAL_SECONDS = 10.0  # between checks of the cluster; the group restarts only where it has changed
+
+
+class WorkerError(Exception):
+    """A bug in what a worker ran; the message is the worker's own traceback."""
+
+
+def fit(job: TrainJob, *, on_event: Callable[[dict[str, Any]], None]) -> None:
+    """Train until all epochs are done and the results are in `job.results`.
+
+    `on_event` is called with each event of `progress.py` as it comes. A lost worker or node is replaced,
+    `train.max_failures` times; workers that are asked to leave, by SIGTERM or a drain, are replaced however often;
+    where memory ran out there is one more attempt. Raises TrainingError for what a user can fix, ServiceError where a
+    cluster has no room for the workers or was lost, and WorkerError with a worker's traceback for a bug.
+    """
+    require_gpus(job.train)
+    with mailbox(job):
+        _fit(job, on_event)
+    if job.published.exists():
+        fetch(job.key("results"), job.results, storage=open_storage(str(job.storage)))
+
+
+def _fit(job: TrainJob, on_event: Callable[[dict[str, Any]], None]) -> None:
+    shown = follow(job.progress, 0, on_event)  # of an earlier try
+    waiting, was_out_of_memory = _Waiting(job.train, on_event), False
+
+    def look() -> bool:
+        nonlocal shown
+        shown = follow(job.progress, shown, waiting.pass_on)
+        waiting.look()
+        # Not where another group follows: Ray takes its time to stop this one, and then gives its resources back.
+        return has_results(job) or (job.failure.is_file() and _read_failure(job).kind != OUT_OF_MEMORY)
+
+    while True:
+        job.preempted.unlink(missing_ok=True)
+        _fit_one_group(job, look)
+        waiting.begin()
+        if job.failure.is_file():
+            failure = _read_failure(job)
+            if failure.kind != OUT_OF_MEMORY or was_out_of_memory:
+                raise _error(failure)
+            was_out_of_memory = True
+            job.failure.unlink()
+            on_event({"kind": "retry", "reason": f"{_worker(failure)} {failure.message}"})
+            continue
+        if has_results(job):
+            return
+        if not job.preempted.exists():
+            raise TrainingError(f"training ended without results in {job.results}")
+        on_event({"kind": "note", "note": f"workers were asked to leave and did {_read(job.preempted)}; others go on"})
+
+
+def has_results(job: TrainJob) -> bool:
+    """Return whether the workers have left their results, here or in the storage."""
+    return job.results.is_dir() or job.published.exists()
+
+
+def _fit_one_group(job: TrainJob, look: Callable[[], bool]) -> None:
+    """Train until the group of workers has left results, a failure, or a note that it was asked to leave."""
+    try:
+        _Trainer(job, look).fit()
+    except TrainingFailedError as error:
+        if not (look() or job.failure.exists() or job.preempted.exists()):
+            lost = f"the group of workers was lost more than {job.train.max_failures} times (train.max_failures)"
+            raise ServiceError(f"{lost}; the last reason: {' '.join(str(error).split())[:500]}") from error
+    look()
+
+
+def require_gpus(train: Train) -> None:
+    """Raise ParamsError where the Ray of this process has too few GPUs; a cluster may grow, and is not asked."""
+    gpus = int(ray.cluster_resources().get("GPU", 0))
+    if train.use_gpu and not is_remote() and gpus < train.min_workers:
+        raise ParamsError(
+            f"train.use_gpu: {train.min_workers} workers need as many GPUs, and Ray finds {gpus} on this machine; set "
+            "train.use_gpu: false, lower train.num_workers, or set RAY_ADDRESS to a cluster that has them"
+        )
+
+
+class _Waiting:
+    """Reports, once a minute, that no workers begin because the cluster has no room for them; gives up in the end."""
+
+    def __init__(self, train: Train, on_event: Callable[[dict[str, Any]], None]) -> None:
+        self._train, self._on_event = train, on_event
+        self.begin()
+
+    def begin(self) -> None:
+        """Wait for a group, from now on."""
+        self._since_seconds: float | None = time.monotonic()
+        self._next_seconds = time.monotonic() + WAITING_SECONDS
+
+    def pass_on(self, event: dict[str, Any]) -> None:
+        """Pass an event on; workers that are lost are waited for again."""
+        if event.get("kind") == "lost":
+            self.begin()
+        elif event.get("kind") == "placed":
+            self._since_seconds = None
+        self._on_event(event)
+
+    def look(self) -> None:
+        """Report what is waited for; raise ServiceError after `train.capacity_timeout_seconds`."""
+        now_seconds = time.monotonic()
+        if self._since_seconds is None:
+            return
+        waited_seconds, limit_seconds = now_seconds - self._since_seconds, self._train.capacity_timeout_seconds
+        if waited_seconds > limit_seconds:
+            raise ServiceError(
+                f"no workers after {waited_seconds:.0f} s (train.capacity_timeout_seconds): {self._found()}; add nodes "
+                "or lower train.num_workers, or give it as a range; the same command goes on from the last checkpoint"
+            )
+        if now_seconds >= self._next_seconds:
+            self._next_seconds = now_seconds + WAITING_SECONDS
+            note = f"no workers yet: {self._found()}; waiting for at most {limit_seconds - waited_seconds:.0f} s more"
+            self._on_event({"kind": "note", "note": note})
+
+    def _found(self) -> str:
+        gpu = " and one GPU" if self._train.use_gpu else ""
+        total, free = ray.cluster_resources(), ray.available_resources()
+        has = ", ".join(f"{total.get(name, 0):g} {name}s ({free.get(name, 0):g} free)" for name in ("CPU", "GPU"))
+        return f"{self._train.min_workers} workers of one core{gpu} each are requested, Ray has {has}"
+
+
+def scaling(train: Train) -> ScalingConfig:
+    """Return how many workers Ray starts, and what each of them gets: one core, and one GPU if asked for."""
+    workers = train.num_workers if isinstance(train.num_workers, int) else (train.min_workers, train.max_workers)
+    return ScalingConfig(
+        num_workers=workers, use_gpu=train.use_gpu, elastic_resize_monitor_interval_s=RESIZE_INTERVAL_SECONDS
+    )
+
+
+class _Trainer(DataParallelTrainer):  # type: ignore[misc]  # ray carries no types
+    """Ray Train, followed from the main thread, so that a Ctrl-C is an ordinary KeyboardInterrupt.
+
+    It leaves out Ray's dataset manager, because the feed is ours, and, embedded, what outlives a driver: each is an
+    actor that has nothing to do here and costs two seconds of a core while the workers start. And it does not wait the
+    six seconds that Ray takes to stop workers that have done all their work.
+    """
+
+    def __init__(self, job: TrainJob, is_done: Callable[[], bool]) -> None:
+        super().__init__(
+            train_on_worker,
+            train_loop_config={"job": job.model_dump_json()},
+            backend_config=TensorflowBackendConfig(port_range()),
+            scaling_config=scaling(job.train),
+            # A name of its own in this folder: fitting a finished name again would silently give its old result.
+            run_config=RunConfig(
+                name="ray",
+                storage_path=str(job.folder),
+                failure_config=FailureConfig(max_failures=job.train.max_failures),
+            ),
+        )
+        self._job, self._is_done = job, is_done
+
+    def _create_default_callbacks(self) -> list[Any]:
+        idle = (DatasetsCallback,) if is_remote() else (DatasetsCallback, PlacementGroupCleanerCallback)
+        return [callback for callback in super()._create_default_callbacks() if not isinstance(callback, idle)]
+
+    def _initialize_and_run_controller(self, **settings: Any) -> Result:
+        here = {ray._raylet.RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()}
+        actor = ray.remote(num_cpus=0, label_selector=here, runtime_env={"env_vars": get_env_vars_to_propagate()})
+        settings["failure_policy"] = Failures(self.run_config.failure_config, job=self._job)
+        controller = actor(TrainController).remote(**settings)
+        running = controller.run.remote()
+        try:
+            while not ray.wait([running], timeout=POLL_SECONDS)[0]:
+                if self._is_done():
+                    return Result(metrics=None, checkpoint=None, error=None, path=self.run_config.storage_path)
+            ray.get(running)
+            return ray.get(controller.get_result.remote())
+        except KeyboardInterrupt:
+            _let_leave(self._job)
+            raise
+        finally:
+            ray.kill(controller)  # its workers and its placement group go with it
+
+
+def _let_leave(job: TrainJob) -> None:
+    """Give workers that can be asked the time to write a checkpoint; the others have the one of their last epoch."""
+    if not job.mailbox:
+        return
+    job.stop.touch()
+    deadline_seconds = time.monotonic() + LEAVE_SECONDS
+    while not (job.preempted.exists() or has_results(job)) and time.monotonic() < deadline_seconds:
+        time.sleep(POLL_SECONDS)
+
+
+def _read_failure(job: TrainJob) -> Failure:
+    return Failure.model_validate_json(_read(job.failure))
+
+
+def _read(file: Path) -> str:
+    return file.read_text(encoding="utf-8")
+
+
+def _worker(failure: Failure) -> str:
+    return "a worker:" if failure.rank < 0 else f"worker {failure.rank}:"
+
+
+def _error(failure: Failure) -> Exception:
+    match failure.kind:
+        case "mistake":
+            return TrainingError(f"{_worker(failure)} {failure.message}")
+        case "out_of_memory":
+            return TrainingError(
+                f"{_worker(failure)} {failure.message.partition(';')[0]}, twice. Lower train.global_batch_size, train "
+                "on more nodes (each holds its share of a batch), or on nodes with more memory"
+            )
+        case "host":
+            return ServiceError(f"{_worker(failure)} {failure.message}")
+    return WorkerError(f"worker {failure.rank} failed:\n{failure.traceback}")

@@ -1,0 +1,113 @@
+"""What workers report of a training: files of its follower, written by themselves or by a mailbox on its node."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import ray
+
+from headrace.components.files.atomic import replace_file
+from headrace.pipelines.ray_train.training_job import PROGRESS, STOP, TrainJob
+
+Kind = Literal["group", "epoch", "progress", "note", "lost", "placed"]
+MAILBOX_TIMEOUT_SECONDS = 60.0
+
+
+class Mailbox:
+    """An actor on the follower's node: writes there what workers on any node report."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder)
+
+    def add_line(self, line: str) -> None:
+        """Add a line to the progress file."""
+        _add_line(self._folder / PROGRESS, line)
+
+    def write_file(self, name: str, text: str) -> None:
+        """Write a file, all at once."""
+        write_here(self._folder / name, text)
+
+    def is_stopping(self) -> bool:
+        """Whether the follower wants the workers to stop."""
+        return (self._folder / STOP).exists()
+
+
+@contextmanager
+def mailbox(job: TrainJob) -> Iterator[None]:
+    """For the length of the block, write what the job's workers report into its folder on this node, if needed."""
+    if not job.mailbox:
+        yield
+        return
+    here = {ray._raylet.RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()}
+    actor = ray.remote(num_cpus=0, label_selector=here)(Mailbox).options(name=job.mailbox).remote(str(job.folder))
+    try:
+        yield
+    finally:
+        ray.kill(actor)
+
+
+def report_event(job: TrainJob, kind: Kind, content: Mapping[str, Any]) -> None:
+    """Report an event; where nobody receives it, training goes on: the metrics are in the checkpoints, too."""
+    if not job.mailbox:
+        add_event(job, kind, content)
+        return
+    with suppress(ValueError):  # Ray knows no such actor
+        ray.get_actor(job.mailbox).add_line.remote(json.dumps({"kind": kind, **content}))
+
+
+def add_event(job: TrainJob, kind: Kind, content: Mapping[str, Any]) -> None:
+    """Add an event to the progress file, on the node of the training's follower."""
+    with suppress(OSError):
+        _add_line(job.progress, json.dumps({"kind": kind, **content}))
+
+
+def write_file(job: TrainJob, file: Path, text: str) -> None:
+    """Make one of the job's files hold this text, where its follower reads it."""
+    if job.mailbox:
+        ray.get(ray.get_actor(job.mailbox).write_file.remote(file.name, text), timeout=MAILBOX_TIMEOUT_SECONDS)
+    else:
+        write_here(file, text)
+
+
+def is_stopping(job: TrainJob) -> bool:
+    """Whether the follower wants the workers to stop; False while it can't be reached."""
+    try:
+        mailbox = ray.get_actor(job.mailbox)
+        return bool(ray.get(mailbox.is_stopping.remote(), timeout=MAILBOX_TIMEOUT_SECONDS))
+    except (ValueError, ray.exceptions.RayError):
+        return False
+
+
+def follow(progress: Path, shown: int, on_event: Callable[[dict[str, Any]], None]) -> int:
+    """Report the lines from `shown` on, and return how many there are; a line still being written waits."""
+    if not progress.exists():
+        return shown
+    lines = progress.read_bytes().split(b"\n")[:-1]
+    for line in lines[shown:]:
+        event = _event(line)
+        if event is not None:
+            on_event(event)
+    return len(lines)
+
+
+def _add_line(progress: Path, line: str) -> None:
+    """A line begins with a line break, so that one cut short by a full disk does not spoil the next."""
+    with progress.open("a", encoding="utf-8") as file:
+        file.write(f"\n{line}\n")
+
+
+def write_here(file: Path, text: str) -> None:
+    """Make a file of this node hold the text, all at once."""
+    with replace_file(file) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    """What a line says; None for an empty one, or one that was cut short."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) else None

@@ -1,0 +1,74 @@
+"""The splits as a worker trains on them: in memory, or in windows from files of its node's own."""
+
+import fcntl
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import polars as pl
+
+from headrace.components.examples.shards import scan
+from headrace.components.training.batches import Windows
+from headrace.components.training.feeding.disk_splits import StoredColumns, write_columns
+from headrace.components.training.feeding.split_arrays import Columns, has_encoded_images, label_array, load_split
+from headrace.pipelines.ray_train.node import scratch_folder
+from headrace.pipelines.ray_train.training_job import TrainJob
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from headrace.components.transforms.fitted_transforms import FittedTable
+
+Split = Literal["train", "validation"]
+
+
+def split_columns(job: TrainJob, split: Split, *, fitted: "FittedTable") -> Columns | StoredColumns:
+    """Return a split in memory, or in files where it has more examples than `train.window_examples`, or encoded images.
+
+    Training examples have weights where `train.class_weights` gives them. The files are written once on each node; its
+    other workers wait for that.
+    """
+    folder, window_examples = job.splits / split, job.train.window_examples
+    is_large = window_examples is not None and _examples(folder) > window_examples
+    columns: Columns | StoredColumns = (
+        _stored(job, split, fitted=fitted)
+        if is_large or has_encoded_images(fitted)
+        else Columns(*load_split(folder, fitted=fitted))
+    )
+    return replace(columns, weights=_weights(job, fitted=fitted)) if split == "train" else columns
+
+
+def validation_columns(job: TrainJob, *, fitted: "FittedTable") -> Columns | StoredColumns | None:
+    """Return the validation split; None where nothing is held out, so that it has no rows."""
+    return split_columns(job, "validation", fitted=fitted) if _examples(job.splits / "validation") else None
+
+
+def remove_columns(job: TrainJob) -> None:
+    """Remove the files of this node; nothing happens where there are none."""
+    shutil.rmtree(scratch_folder(job) / "columns", ignore_errors=True)
+
+
+def _stored(job: TrainJob, split: Split, *, fitted: "FittedTable") -> StoredColumns:
+    folder, scratch = job.splits / split, scratch_folder(job) / "columns"
+    scratch.mkdir(parents=True, exist_ok=True)
+    windows = Windows(_examples(folder), job.train.global_batch_size, job.train.window_examples)
+    with (scratch / f"{split}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # given back by the system, however its holder ends
+        return write_columns(folder, scratch / split, fitted=fitted, block_examples=windows.block_examples)
+
+
+def _weights(job: TrainJob, *, fitted: "FittedTable") -> "NDArray[np.float32] | None":
+    from headrace.components.training.optimization.losses import example_weights
+
+    if job.train.class_weights is None:
+        return None
+    labels = scan(job.splits / "train").select("label").collect()
+    return example_weights(
+        label_array(labels, fitted=fitted), label=fitted.label, class_weights=job.train.class_weights
+    )
+
+
+def _examples(folder: Path) -> int:
+    return int(scan(folder).select(pl.len()).collect().item())

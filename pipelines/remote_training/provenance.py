@@ -1,0 +1,82 @@
+"""Where a training comes from: its identity, the data and code behind it, and the process that trains."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from headrace.pipelines.identity import installed
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.remote_training.handoff import Handoff, git_state, owner, submission_id
+from headrace.pipelines.tracking.sweep import owner_tags
+
+# Settings of a training that change no bit of its weights. The number of workers is none of them: sums are rounded
+# otherwise, and after 12 epochs of digits the weights of 2 workers and of 1 differ by 0.11.
+WITHOUT_EFFECT = (
+    "use_gpu",
+    "max_failures",
+    "start_timeout_seconds",
+    "capacity_timeout_seconds",
+    "checkpoints",
+    "allow_untested_keras",
+)
+IGNORED_BY_TRIALS = (*WITHOUT_EFFECT, "num_workers")  # a trial trains on one worker
+
+
+def training_identity(pipeline: Pipeline, paths: PipelinePaths, start_weights: Path | None) -> dict[str, Any]:
+    """Everything that decides the weights of a training: versions, kind of device, settings, and digests of its inputs.
+
+    Digests are SHA-256, in hexadecimal digits.
+    """
+    return {
+        "versions": installed("train"),
+        "device": "gpu" if pipeline.train.use_gpu else "cpu",
+        "train": pipeline.train.model_dump(mode="json", exclude=set(WITHOUT_EFFECT)),
+        "data": _data_digest(paths),
+        "statistics": hashlib.sha256(paths.statistics.read_bytes()).hexdigest(),
+        "start_weights": _digest_of_files(start_weights) if start_weights else None,
+    }
+
+
+def identity_digest(identity: Mapping[str, Any]) -> str:
+    """SHA-256 of an identity, in hexadecimal digits; whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def origin_of(
+    pipeline: Pipeline, paths: PipelinePaths, *, run_name: str, identity: Mapping[str, Any], handoff: Handoff | None
+) -> dict[str, Any]:
+    """What run.json and the MLflow run say of where a training comes from."""
+    state = handoff or git_state(paths.root)
+    return {
+        "pipeline": pipeline.name,
+        "run_name": run_name,
+        "identity_digest": identity_digest(identity),
+        "mlflow_experiment": f"headrace/{pipeline.name}",
+        "ray_job_id": submission_id() or os.environ.get("RAY_JOB_ID", "embedded"),
+        "data_digest": _data_digest(paths),
+        "git_commit": state.git_commit,
+        "git_dirty": state.git_dirty,
+        "num_workers": pipeline.train.max_workers,
+        "owner": handoff.owner if handoff else owner(),
+        "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def process_tags(handoff: Handoff | None) -> dict[str, str]:
+    """Which process trains: by this a run can be closed whose process ended without a word."""
+    return owner_tags(submission_id=submission_id() or "", address=handoff.ray_address if handoff else "")
+
+
+def _digest_of_files(path: Path) -> str:
+    """SHA-256 over a file, or over the files of a folder by name."""
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
+
+
+def _data_digest(paths: PipelinePaths) -> str:
+    return str(json.loads(paths.manifest.read_text(encoding="utf-8"))["digest"])

@@ -1,0 +1,42 @@
+"""What Ray Train is asked for."""
+
+import pytest
+
+from headrace.pipelines.params import Train
+from headrace.pipelines.ray_train.fit import has_results, scaling
+from headrace.pipelines.ray_train.training_job import TrainJob
+
+TRAIN = {
+    "model": {"layers": []},
+    "optimizer": {"kind": "sgd", "learning_rate": 0.1},
+    "global_batch_size": 64,
+    "epochs": 1,
+}
+
+
+@pytest.mark.parametrize(("num_workers", "asked"), [(3, 3), ({"max": 4}, (1, 4)), ({"min": 2, "max": 4}, (2, 4))])
+def test_a_number_or_a_range_of_workers_is_asked_for(num_workers, asked):
+    found = scaling(Train.model_validate({**TRAIN, "num_workers": num_workers}))
+    assert found.num_workers == asked
+    assert found._resources_per_worker_not_none == {"CPU": 1}
+
+
+def test_each_worker_gets_one_gpu_if_asked_for():
+    found = scaling(Train.model_validate({**TRAIN, "num_workers": 3, "use_gpu": True}))
+    assert found._resources_per_worker_not_none["GPU"] == 1
+
+
+@pytest.mark.parametrize("place", ["results", "published"])
+def test_results_are_in_a_folder_here_or_noted_to_be_in_the_storage(tmp_path, place):
+    job = TrainJob(
+        run_name="digits-1",
+        folder=tmp_path / "job",
+        splits=tmp_path / "splits",
+        statistics=tmp_path / "statistics.json",
+        train=Train.model_validate(TRAIN),
+    )
+    assert has_results(job) is False
+    getattr(job, place).parent.mkdir(parents=True, exist_ok=True)
+    assert has_results(job) is False
+    job.results.mkdir() if place == "results" else job.published.touch()
+    assert has_results(job) is True

@@ -1,0 +1,52 @@
+import subprocess
+
+import pytest
+
+from headrace.components.errors import ParamsError
+from headrace.pipelines.paths import ProjectPaths
+from headrace.pipelines.remote_training import handoff
+from headrace.pipelines.remote_training.handoff import Handoff, git_state, read_handoff
+
+
+@pytest.mark.parametrize(("python", "is_refused"), [("3.9", True), (handoff._python(), False), ("", False)])
+def test_a_job_on_a_cluster_of_another_python_ends_before_any_work(tmp_path, monkeypatch, python, is_refused):
+    monkeypatch.setenv(handoff.JOB_VARIABLE, "{}")
+    given = {
+        "run_name": "digits-0",
+        "owner": "hand",
+        "storage": "/s",
+        "inputs": "i",
+        "git_commit": "",
+        "ray_address": "",
+    }
+    shipped = Handoff(**given, python=python)
+    ProjectPaths(tmp_path).handoff.parent.mkdir()
+    ProjectPaths(tmp_path).handoff.write_text(shipped.model_dump_json())
+    if not is_refused:
+        assert read_handoff(tmp_path) == shipped
+        return
+    with pytest.raises(ParamsError, match=r"submitted from Python 3\.9, and the cluster has Python"):
+        read_handoff(tmp_path)
+
+
+def test_a_project_is_dirty_by_what_people_change_not_by_what_commands_write(tmp_path):
+    assert git_state(tmp_path) == ("unknown", None)
+    for name in (
+        "params.yaml",
+        "dvc.lock",
+        "docs/results.md",
+        "docs/results/digits.json",
+        "reports/digits/metrics.json",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("before\n")
+    git = ["git", "-c", "user.name=Test", "-c", "user.email=test@localhost"]
+    for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "x"]):
+        subprocess.run([*git, *command], cwd=tmp_path, check=True)
+    for name in ("dvc.lock", "docs/results.md", "docs/results/digits.json", "reports/digits/metrics.json"):
+        (tmp_path / name).write_text("after\n")
+    commit, is_dirty = git_state(tmp_path)
+    assert len(commit) == 40
+    assert is_dirty is False
+    (tmp_path / "params.yaml").write_text("after\n")
+    assert git_state(tmp_path) == (commit, True)

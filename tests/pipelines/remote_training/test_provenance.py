@@ -1,0 +1,118 @@
+"""The identity of a training: each thing that decides its weights changes it, and nothing else does."""
+
+import json
+import warnings
+from typing import Any
+
+import pytest
+
+from headrace.components.numerics import PACKAGES
+from headrace.pipelines import identity
+from headrace.pipelines.params import Train, load_pipeline
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.remote_training.provenance import WITHOUT_EFFECT, identity_digest, training_identity
+
+# Another value of every setting of `train`; a new setting must be thought of here.
+OTHER: dict[str, Any] = {
+    "model": {"layers": [{"kind": "dense", "units": 9}]},
+    "optimizer": {"kind": "sgd", "learning_rate": 0.5},
+    "global_batch_size": 48,
+    "epochs": 7,
+    "steps_per_epoch": 5,
+    "seed": 99,
+    "best_by": "loss",
+    "early_stopping": {"patience_epochs": 3},
+    "class_weights": "balanced",
+    "label_smoothing": 0.2,
+    "window_examples": 512,
+    "precision": "mixed_bfloat16",
+    "jit_compile": True,
+    "gradient_compression": "bfloat16",
+    "steps_per_execution": 4,
+    "start_from": "@champion",
+    "num_workers": 1,
+    "threads_per_worker": 1,
+    "use_gpu": True,
+}
+UNCHANGED: dict[str, Any] = {
+    "max_failures": 9,
+    "start_timeout_seconds": 33,
+    "capacity_timeout_seconds": 44,
+    "checkpoints": {"keep_last": 3},
+    "allow_untested_keras": True,
+}
+
+
+@pytest.fixture
+def project(tmp_path, repository):
+    pipeline, paths = load_pipeline(repository / "params.yaml", "digits"), PipelinePaths(tmp_path, "digits")
+    for file, text in ((paths.manifest, json.dumps({"digest": "d" * 64})), (paths.statistics, "{}")):
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "a.npz").write_bytes(b"weights")
+    return pipeline, paths
+
+
+def name(pipeline, paths, start=None) -> str:
+    return identity_digest(training_identity(pipeline, paths, start))
+
+
+def with_train(pipeline, **changes):
+    train = Train.model_validate({**pipeline.train.model_dump(), **changes})
+    return pipeline.model_copy(update={"train": train})
+
+
+def test_every_setting_was_thought_of():
+    assert OTHER.keys() | UNCHANGED.keys() == Train.model_fields.keys()
+    assert UNCHANGED.keys() | {"use_gpu"} == set(WITHOUT_EFFECT)
+
+
+@pytest.mark.parametrize("setting", OTHER)
+def test_a_setting_that_decides_weights_changes_the_name(project, setting):
+    pipeline, paths = project
+    assert name(with_train(pipeline, **{setting: OTHER[setting]}), paths) != name(pipeline, paths)
+
+
+@pytest.mark.parametrize("setting", UNCHANGED)
+def test_a_setting_that_decides_no_weight_leaves_the_name(project, setting):
+    pipeline, paths = project
+    assert name(with_train(pipeline, **{setting: UNCHANGED[setting]}), paths) == name(pipeline, paths)
+
+
+@pytest.mark.parametrize("package", PACKAGES["train"])
+def test_another_version_of_a_package_changes_the_name(project, monkeypatch, package):
+    before, real = name(*project), identity.version
+    monkeypatch.setattr(identity, "version", lambda one: "99.0" if one == package else real(one))
+    assert name(*project) != before
+
+
+def test_other_numerics_and_another_python_change_the_name(project, monkeypatch):
+    names = {name(*project)}
+    monkeypatch.setattr(identity, "NUMERICS", {**identity.NUMERICS, "train": 99})
+    names.add(name(*project))
+    monkeypatch.setattr(identity.platform, "python_version_tuple", lambda: ("3", "99", "0"))
+    names.add(name(*project))
+    monkeypatch.setattr(identity, "mixing_digest", lambda: "0" * 12)
+    names.add(name(*project))
+    assert len(names) == 4
+
+
+def test_other_data_statistics_and_first_weights_change_the_name(project):
+    pipeline, paths = project
+    start = paths.root / "weights"
+    names = [name(pipeline, paths), name(pipeline, paths, start), name(pipeline, paths, start / "a.npz")]
+    (start / "a.npz").write_bytes(b"others")
+    names.append(name(pipeline, paths, start))
+    paths.statistics.write_text('{"mean": 1}')
+    names.append(name(pipeline, paths, start))
+    paths.manifest.write_text(json.dumps({"digest": "e" * 64}))
+    names.append(name(pipeline, paths, start))
+    assert len(set(names)) == len(names) - 1  # a folder of one file is that file
+
+
+def test_what_other_stages_are_asked_for_leaves_the_name(project):
+    pipeline, paths = project
+    with warnings.catch_warnings():
+        other = pipeline.model_copy(update={"description": "another", "name": "another"})
+    assert name(other, paths) == name(pipeline, paths)
