@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import keras
 
+from headrace.components.compatibility.keras_internals import moving_averages
 from headrace.components.training.workers.attribute_override import overridden
 
 
@@ -17,7 +18,7 @@ def swap(model: keras.Model) -> None:
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # mixed precision wraps the optimizer
     if not optimizer.use_ema:
         return
-    for weight, average in zip(optimizer._trainable_variables, optimizer._model_variables_moving_average, strict=True):
+    for weight, average in moving_averages(optimizer):
         trained, averaged = weight.numpy(), average.numpy()
         weight.assign(averaged)
         average.assign(trained)

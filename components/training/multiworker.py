@@ -26,6 +26,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from headrace.components.compatibility import keras_internals, tensorflow_internals
 from headrace.components.errors import TrainingError
 from headrace.components.training.workers import equality
 from headrace.components.training.workers.attribute_override import overridden
@@ -34,8 +35,6 @@ from headrace.components.training.workers.exchange import Exchange
 from headrace.components.training.workers.group import Group, metric_overrides
 from headrace.components.training.workers.normalization import moments_overrides
 from headrace.components.training.workers.step import Step, compiled, optimizer_overrides, plain
-
-TESTED_KERAS_VERSIONS = ("3.15.1",)
 
 
 @contextmanager
@@ -63,7 +62,7 @@ def trained_by_all_workers(
     with overridden(
         (model, "train_function", _function(model, model.train_step, step, steps=steps_per_epoch)),
         (model, "test_function", _function(model, model.test_step, step, steps=validation_steps)),
-        (model, "_maybe_symbolic_build", lambda iterator: _build(model, exchange, iterator)),
+        (model, keras_internals.MAYBE_SYMBOLIC_BUILD, lambda iterator: _build(model, exchange, iterator)),
         (model, "compute_loss", equality.unmasked(model, num_workers=exchange.num_workers)),
         *metric_overrides(model, exchange),
         *optimizer_overrides(model.optimizer, step),
@@ -75,9 +74,10 @@ def trained_by_all_workers(
 
 def check_keras_version(*, allow_untested_keras: bool = False) -> None:
     """Raise TrainingError for a version of Keras that this module was not tested with."""
-    if keras.__version__ not in TESTED_KERAS_VERSIONS and not allow_untested_keras:
+    tested = keras_internals.TESTED_VERSIONS
+    if keras.__version__ not in tested and not allow_untested_keras:
         raise TrainingError(
-            f"multi-worker training was tested with Keras {', '.join(TESTED_KERAS_VERSIONS)}, found "
+            f"multi-worker training was tested with Keras {', '.join(tested)}, found "
             f"{keras.__version__}; install a tested version, or set train.allow_untested_keras: true to go on anyway"
         )
 
@@ -98,10 +98,8 @@ def worker_dataset(dataset: tf.data.Dataset) -> tf.data.Dataset:
 
 def _build(model: keras.Model, exchange: Exchange, iterator: Any) -> None:
     """Build what `compile` left open, from the dataset's shapes and types."""
-    distributed = iterator._distributed_dataset.element_spec
-    batch = tf.nest.pack_sequence_as(distributed, tf.nest.flatten(distributed, expand_composites=True))
     with exchange.strategy.scope():
-        model._symbolic_build(data_batch=batch)
+        keras_internals.build_from_batch(model, tensorflow_internals.batch_specification(iterator))
     equality.require_mean_losses(model, num_workers=exchange.num_workers)
 
 

@@ -289,7 +289,7 @@ class Training(Settings):
     """How often the training state is saved."""
 
     allow_untested_keras: bool = False
-    """Whether to train with a version of Keras that is not in `TESTED_KERAS_VERSIONS` of
+    """Whether to train with a version of Keras that is not in `TESTED_VERSIONS` of
     `components/training/multiworker.py`.
     """
 

@@ -5,7 +5,7 @@ from functools import cache
 from ray._private import ray_constants, services
 from ray.scripts.scripts import main
 
-from headrace.pipelines.ray_cluster.loopback import accept_loopback
+from headrace.pipelines.compatibility.ray_internals import accept_loopback
 
 accept_loopback()
 services.find_gcs_addresses = cache(set)  # the workers of a head that died, on this machine, are no second head

@@ -8,21 +8,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from headrace.components.redaction import redacted
+from headrace.pipelines.compatibility.dvc_messages import CHATTER, FAILED, STAGE
 
 State = Literal["waiting", "running", "done", "unchanged", "restored", "failed"]
 LAST_LINES = 20
 
-_STAGE = re.compile(
-    r"(?P<running>Running stage )?(?:Stage )?'(?P<name>[^'@]+)(?:@[^']+)?'"
-    r"(?:(?P<unchanged> didn't change, skipping)|(?P<restored> is cached - skipping run)|:$)"
-)
-_FAILED = re.compile(r"^ERROR: failed to reproduce '(?P<name>[^'@]+)(?:@[^']+)?'(?:.* exited with (?P<code>-?\d+))?")
 _ESCAPE_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_CHATTER = re.compile(
-    r"\s*$|> |(Generating|Updating) lock file |Use `dvc push` |To track the changes with git|To enable auto staging"
-    r"|If there are no processes with such PIDs"
-    r"|\s+git add |\s+dvc config core\.autostage|Data and pipelines are up to date"
-)
 
 
 @dataclass
@@ -55,12 +46,12 @@ class Progress:
     def read(self, line: str) -> str | None:
         """Take in one line; return it, cleaned, if it is a stage's own or an error of DVC, None if it is chatter."""
         line = redacted(_ESCAPE_CODES.sub("", line).rstrip())
-        if found := _STAGE.match(line):
+        if found := STAGE.match(line):
             self._move_to(found)
             return None
-        if _CHATTER.match(line):
+        if CHATTER.match(line):
             return None
-        if failed := _FAILED.match(line):
+        if failed := FAILED.match(line):
             self._fail(failed)
         (self.current.lines if self.current else self.lines).append(line)
         return line

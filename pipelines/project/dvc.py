@@ -15,6 +15,7 @@ import psutil
 
 from headrace.components.errors import ParamsError, ServiceError, StoreError
 from headrace.components.files.atomic import replace_file
+from headrace.pipelines.compatibility.dvc_messages import BLOCKED
 from headrace.pipelines.host.file_lock import locked
 from headrace.pipelines.host.host_problems import READ_ONLY, is_read_only
 from headrace.pipelines.host.processes import end_session, guarded_session
@@ -116,7 +117,7 @@ def _is_dvc(pid: int) -> bool:
 def blocking_process(lines: Iterable[str]) -> str | None:
     """Id of the process that has DVC's own lock of a stage, from what `dvc repro` printed; None where it has not."""
     text = "\n".join(lines)
-    found = re.search(r"is busy, it is being blocked by:\s*\(PID (\d+)\)", text)
+    found = BLOCKED.search(text)
     return found[1] if found else None
 
 

@@ -9,11 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import ray
 import structlog
-from ray._private import services
 
 from headrace.components.errors import ServiceError, UserError
+from headrace.pipelines.compatibility.ray_internals import accept_loopback, read_token_again
 
 ADDRESS = "127.0.0.1"
 # Says to everything that Ray starts in turn that this machine is alone. Ray looks for it on Linux, too.
@@ -22,14 +21,6 @@ VARIABLES = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 LONGEST_TEMPORARY_BYTES = 19
 
 log = structlog.get_logger()
-
-
-def accept_loopback() -> None:
-    """Let Ray accept 127.0.0.1 as this node's address.
-
-    It takes it for a mistake, puts the machine's own in its place, and then listens on all interfaces.
-    """
-    services.resolve_ip_for_localhost = lambda host: host
 
 
 @contextmanager
@@ -74,7 +65,7 @@ def _set(variables: dict[str, str | None]) -> None:
         os.environ.pop(name, None)
         if value is not None:
             os.environ[name] = value
-    ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
+    read_token_again()
 
 
 def _short_folder() -> str:

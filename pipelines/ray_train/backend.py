@@ -9,10 +9,9 @@ import socket
 from dataclasses import dataclass
 
 import ray
-from ray.train._internal.base_worker_group import BaseWorkerGroup
-from ray.train.backend import Backend, BackendConfig
 
 from headrace.components.training.workers.rendezvous import Address, Rendezvous
+from headrace.pipelines.compatibility.ray_train_internals import Backend, BackendConfig, BaseWorkerGroup
 from headrace.pipelines.ray_cluster.ports import bind_in_range
 from headrace.pipelines.ray_train.preemption import listen
 

@@ -3,9 +3,15 @@
 from pathlib import Path
 
 from ray.train import FailureConfig
-from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
-from ray.train.v2.api.exceptions import ControllerError, PreemptionError, TrainingFailedError, WorkerGroupError
 
+from headrace.pipelines.compatibility.ray_train_internals import (
+    ControllerError,
+    DefaultFailurePolicy,
+    FailureDecision,
+    PreemptionError,
+    TrainingFailedError,
+    WorkerGroupError,
+)
 from headrace.pipelines.host.host_problems import host_problem, is_out_of_memory
 from headrace.pipelines.ray_train.progress_files import add_event, write_here
 from headrace.pipelines.ray_train.training_job import OUT_OF_MEMORY, Failure, TrainJob

@@ -7,14 +7,17 @@ from typing import Any
 
 import ray
 from ray.train import FailureConfig, Result, RunConfig, ScalingConfig
-from ray.train.v2._internal.callbacks import DatasetsCallback
-from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
-from ray.train.v2._internal.constants import get_env_vars_to_propagate
-from ray.train.v2._internal.execution.controller import TrainController
-from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
-from ray.train.v2.api.exceptions import TrainingFailedError
 
 from headrace.components.errors import ParamsError, ServiceError, TrainingError
+from headrace.pipelines.compatibility.ray_internals import on_this_node
+from headrace.pipelines.compatibility.ray_train_internals import (
+    DataParallelTrainer,
+    DatasetsCallback,
+    PlacementGroupCleanerCallback,
+    TrainController,
+    TrainingFailedError,
+    get_env_vars_to_propagate,
+)
 from headrace.pipelines.object_store.objects import open_storage
 from headrace.pipelines.object_store.published import fetch
 from headrace.pipelines.params import Train
@@ -186,8 +189,8 @@ class _Trainer(DataParallelTrainer):  # type: ignore[misc]  # ray carries no typ
         return [callback for callback in super()._create_default_callbacks() if not isinstance(callback, idle)]
 
     def _initialize_and_run_controller(self, **settings: Any) -> Result:
-        here = {ray._raylet.RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()}
-        actor = ray.remote(num_cpus=0, label_selector=here, runtime_env={"env_vars": get_env_vars_to_propagate()})
+        runtime_environment = {"env_vars": get_env_vars_to_propagate()}
+        actor = ray.remote(num_cpus=0, label_selector=on_this_node(), runtime_env=runtime_environment)
         settings["failure_policy"] = Failures(self.run_config.failure_config, job=self._job)
         controller = actor(TrainController).remote(**settings)
         running = controller.run.remote()

@@ -42,12 +42,10 @@ def watch_for_drain() -> None:
 
 
 def _watch_for_drain() -> None:
-    # Not ray.train.get_preemption_info(), which is a barrier for all workers: each has its own copy of the notice.
-    from ray.train.v2._internal.execution.context import get_train_context
+    from headrace.pipelines.compatibility.ray_train_internals import node_drains
 
-    context = get_train_context()
     while not STOP.is_set():
-        if context.preemption_context.preemption_info is not None:
+        if node_drains():
             STOP.set()
         time.sleep(DRAIN_POLL_SECONDS)
 

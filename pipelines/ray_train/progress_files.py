@@ -9,6 +9,7 @@ from typing import Any, Literal
 import ray
 
 from headrace.components.files.atomic import replace_file
+from headrace.pipelines.compatibility.ray_internals import on_this_node
 from headrace.pipelines.ray_train.training_job import PROGRESS, STOP, TrainJob
 
 Kind = Literal["group", "epoch", "progress", "note", "lost", "placed"]
@@ -40,8 +41,9 @@ def mailbox(job: TrainJob) -> Iterator[None]:
     if not job.mailbox:
         yield
         return
-    here = {ray._raylet.RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()}
-    actor = ray.remote(num_cpus=0, label_selector=here)(Mailbox).options(name=job.mailbox).remote(str(job.folder))
+    actor = (
+        ray.remote(num_cpus=0, label_selector=on_this_node())(Mailbox).options(name=job.mailbox).remote(str(job.folder))
+    )
     try:
         yield
     finally:

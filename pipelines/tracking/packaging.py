@@ -49,7 +49,7 @@ def package(
     writes the file again, so that its digest is no longer the one DVC knows, and makes a model that can't be served
     where a feature is text. The tests hold the Keras flavour written here equal to the one that it writes.
     """
-    from mlflow.models.utils import _save_example  # what MLflow's guide to writing a flavour uses
+    from headrace.pipelines.compatibility.mlflow_internals import save_example
 
     (folder / "data").mkdir(parents=True)
     (folder / "code").mkdir()
@@ -61,7 +61,7 @@ def package(
 
     model.signature = signature(features=features, label=label, noise=noise)
     model.metadata = {"classes": list(label.classes)} if isinstance(label, CategoryLabel) else None
-    _save_example(model, _serving_rows(example, features, noise), str(folder))
+    save_example(model, _serving_rows(example, features, noise), str(folder))
     _add_flavors(model)
     model.save(str(folder / "MLmodel"))
 

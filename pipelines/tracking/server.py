@@ -119,12 +119,11 @@ def home_of(root: Path) -> ProjectPaths:
 
 
 def _create_store(database: Path, artifacts: Path) -> None:
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from headrace.pipelines.compatibility.mlflow_internals import create_tables
 
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it logs each table
     uri = f"{_SQLITE}{database}"
     with asking(uri, "make the tables"):
-        SqlAlchemyStore(uri, artifacts.resolve().as_uri()).engine.dispose()
+        create_tables(uri, artifacts.resolve().as_uri())
 
 
 def _first_line(error: Exception) -> str:

@@ -26,7 +26,7 @@ def sweep_models(root: Path, *, unreachable_after_hours: float = 24.0, dry_run: 
 
     One whose process can't be asked from here is left for `unreachable_after_hours`. With `dry_run` nothing is changed.
     """
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+    from headrace.pipelines.compatibility.mlflow_internals import delete_artifacts
 
     client, found = connect(root), []
     with asking(client.tracking_uri, "look for models that were never registered"):
@@ -37,7 +37,7 @@ def sweep_models(root: Path, *, unreachable_after_hours: float = 24.0, dry_run: 
                 continue
             found.append(Leftover(model.model_id, model.name, reason))
             if not dry_run:
-                get_artifact_repository(model.artifact_location, tracking_uri=client.tracking_uri).delete_artifacts()
+                delete_artifacts(model.artifact_location, tracking_uri=client.tracking_uri)
                 client.delete_logged_model(model.model_id)  # last: until then the next sweep finds it
     return tuple(found)
 

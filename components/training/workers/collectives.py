@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from headrace.components.compatibility import keras_internals, tensorflow_internals
 from headrace.components.training.workers.attribute_override import Override
 from headrace.components.training.workers.coordination import limit_waiting
 from headrace.components.training.workers.rendezvous import Rendezvous
@@ -58,13 +59,14 @@ def strategy_overrides(model: keras.Model) -> list[Override]:
     if strategy.num_replicas_in_sync == 1:
         return []
     innermost = getattr(optimizer, "inner_optimizer", optimizer)  # mixed precision wraps the optimizer
-    [count] = strategy.experimental_local_results(innermost._iterations.value)
+    steps = keras_internals.step_count(innermost)
+    [count] = strategy.experimental_local_results(steps.value)
     return [
         # What `worker_dataset` gives is this worker's part: Keras would have it dealt out once more.
         (strategy, "experimental_distribute_dataset", lambda dataset, options=None: dataset),  # noqa: ARG005
         # Updates run within each worker's one replica: TensorFlow can't merge replicas within a condition.
-        (strategy.extended, "_use_merge_call", lambda: False),
-        (innermost, "_all_reduce_sum_gradients", list),
+        (strategy.extended, tensorflow_internals.USE_MERGE_CALL, lambda: False),
+        (innermost, keras_internals.ALL_REDUCE_SUM_GRADIENTS, list),
         # The count of steps takes the first replica's value, which TensorFlow can't ask for within a condition.
-        (innermost._iterations, "_direct_assign", lambda value: count.assign(tf.cast(value, count.dtype))),
+        (steps, keras_internals.DIRECT_ASSIGN, lambda value: count.assign(tf.cast(value, count.dtype))),
     ]

@@ -5,8 +5,8 @@ import time
 from collections.abc import Sequence
 
 import tensorflow as tf
-from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
-from tensorflow.python.eager import context
+
+from headrace.components.compatibility.tensorflow_internals import configure_coordination
 
 HEARTBEAT_TIMEOUT_SECONDS = 20
 SHUTDOWN_TIMEOUT_SECONDS = 10
@@ -19,13 +19,11 @@ def limit_waiting(workers: Sequence[str], *, rank: int, start_timeout_seconds: f
     To be called right before the strategy is made, which otherwise configures the coordination service without limits.
     Worker 0 comes back when all others are there; raises DeadlineExceededError if they are not within the limit.
     """
-    context.context().configure_coordination_service(
-        service_type="standalone",
-        service_leader="/job:worker/replica:0/task:0",
-        cluster_register_timeout_in_ms=int(start_timeout_seconds * 1000),
-        heartbeat_timeout_in_ms=HEARTBEAT_TIMEOUT_SECONDS * 1000,
-        shutdown_barrier_timeout_in_ms=SHUTDOWN_TIMEOUT_SECONDS * 1000,
-        coordinated_jobs=[coordination_config_pb2.CoordinatedJob(name="worker", num_tasks=len(workers))],
+    configure_coordination(
+        num_workers=len(workers),
+        register_seconds=start_timeout_seconds,
+        heartbeat_seconds=HEARTBEAT_TIMEOUT_SECONDS,
+        shutdown_seconds=SHUTDOWN_TIMEOUT_SECONDS,
     )
     if rank == 0:
         _wait_for(workers[1:], timeout_seconds=start_timeout_seconds)

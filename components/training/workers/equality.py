@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from headrace.components.compatibility.keras_internals import compiled_losses, flat_layers, has_mask
 from headrace.components.errors import TrainingError
 
 
@@ -20,7 +21,7 @@ def require_one_device() -> None:
 
 def require_synchronized_layers(model: keras.Model, *, num_workers: int) -> None:
     """Raise TrainingError if a layer would normalize by each worker's own part of a batch, or can't by the whole."""
-    for layer in model._flatten_layers():
+    for layer in flat_layers(model):
         if not (isinstance(layer, keras.layers.BatchNormalization) and layer.trainable):
             continue
         if not layer.synchronized and num_workers > 1:
@@ -40,10 +41,9 @@ def require_mean_losses(model: keras.Model, *, num_workers: int) -> None:
 
     Gradients are weighted by each worker's count of examples, which is right for means alone.
     """
-    compile_loss = model._compile_loss
-    if compile_loss is None or num_workers == 1:
+    if num_workers == 1:
         return
-    for reduction in (flat.loss.reduction for flat in compile_loss._flat_losses):
+    for reduction in (loss.reduction for loss in compiled_losses(model)):
         if reduction not in ("sum_over_batch_size", "mean"):
             raise TrainingError(
                 f'a loss has reduction="{reduction}", expected "sum_over_batch_size" on several workers; for a sum, '
@@ -59,7 +59,7 @@ def unmasked(model: keras.Model, *, num_workers: int) -> Callable[..., Any]:
     plain_compute_loss = model.compute_loss
 
     def compute_loss(x: Any = None, y: Any = None, y_pred: Any = None, *args: Any, **kwargs: Any) -> Any:
-        masked = any(getattr(output, "_keras_mask", None) is not None for output in tf.nest.flatten(y_pred))
+        masked = any(map(has_mask, tf.nest.flatten(y_pred)))
         if masked and num_workers > 1:
             raise TrainingError(
                 "an output of the model has a mask, expected none on several workers; give the mask as sample weights "

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from headrace.components.compatibility.keras_internals import DISTRIBUTE_STRATEGY
 from headrace.components.errors import DataError, TrainingError
 from headrace.components.training.batches import worker_slice
 from headrace.components.training.workers.attribute_override import Override, overridden
@@ -151,7 +152,7 @@ def predict(model: keras.Model, features: Any, exchange: Exchange, *, batch_size
     part = worker_slice(rows, rank=exchange.rank, num_workers=exchange.num_workers)
     own = tf.nest.map_structure(lambda values: values[part], features)
     # Without the strategy: Keras would exchange every batch.
-    with overridden((model, "_distribute_strategy", None), (model, "predict_function", None)):
+    with overridden((model, DISTRIBUTE_STRATEGY, None), (model, "predict_function", None)):
         predictions = model.predict(own, batch_size=batch_size, verbose=0)
     return tf.nest.map_structure(exchange.gather, predictions)
 

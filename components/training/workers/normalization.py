@@ -9,14 +9,15 @@ from functools import partial
 import keras
 import tensorflow as tf
 
+from headrace.components.compatibility.keras_internals import MOMENTS, flat_layers, reduction_axes
 from headrace.components.training.workers.attribute_override import Override
 from headrace.components.training.workers.exchange import Exchange, sum_with_gradient
 
 
 def moments_overrides(model: keras.Model, exchange: Exchange) -> list[Override]:
     """Return what makes the synchronized layers of a model take their moments from here."""
-    layers = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
-    return [(layer, "_moments", partial(_moments, layer, exchange)) for layer in layers if layer.synchronized]
+    layers = [layer for layer in flat_layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
+    return [(layer, MOMENTS, partial(_moments, layer, exchange)) for layer in layers if layer.synchronized]
 
 
 def _moments(
@@ -27,7 +28,7 @@ def _moments(
     Sums are taken around the moving mean, which all workers share and which is near to the mean after a few steps: what
     is left of the variance by the subtraction is then exact. The moments do not depend on it, nor do the gradients.
     """
-    axes = layer._reduction_axes
+    axes = reduction_axes(layer)
     shift = tf.stop_gradient(tf.cast(layer.moving_mean, inputs.dtype))
     shape = [1 if axis in axes else -1 for axis in range(len(inputs.shape))]
     centred = inputs - tf.reshape(shift, shape)

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from headrace.components.compatibility.keras_internals import loss_trackers
 from headrace.components.errors import TrainingError
 from headrace.components.training.workers.attribute_override import Override, overridden
 from headrace.components.training.workers.exchange import Exchange, sum_over_workers, sum_with_gradient
@@ -112,12 +113,11 @@ def _loss_weight(step: Step) -> tf.Tensor:
 
 def _tracker_overrides(model: keras.Model, data: Any) -> list[Override]:
     """What weights each of several outputs' losses by the examples: Keras does so for batches of fixed size only."""
-    trackers = [] if model._compile_loss is None else model._compile_loss.metrics
 
     def weighted(plain_update: Callable[..., Any]) -> Callable[..., Any]:
         return lambda loss, sample_weight=None: plain_update(loss, sample_weight=_examples(data))  # noqa: ARG005
 
-    return [(tracker, "update_state", weighted(tracker.update_state)) for tracker in trackers]
+    return [(tracker, "update_state", weighted(tracker.update_state)) for tracker in loss_trackers(model)]
 
 
 def _global_gradients(gradients: Sequence[tf.Tensor | None], step: Step) -> list[tf.Tensor | None]:

@@ -1,0 +1,56 @@
+"""Private names of Keras: what `fit` on several workers needs, and no public name gives (keras#20585)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+TESTED_VERSIONS = ("3.15.1",)  # checked by `check_keras_version`, which a setting may relax
+
+# Attributes that are set on single objects, each named once.
+MAYBE_SYMBOLIC_BUILD = "_maybe_symbolic_build"  # of a model: builds what `compile` left open
+DISTRIBUTE_STRATEGY = "_distribute_strategy"  # of a model: the strategy that `predict` runs under
+MOMENTS = "_moments"  # of BatchNormalization: mean and variance of a batch
+ALL_REDUCE_SUM_GRADIENTS = "_all_reduce_sum_gradients"  # of an optimizer: Keras's own exchange
+DIRECT_ASSIGN = "_direct_assign"  # of a variable: assigns without a strategy's rules
+
+
+def flat_layers(model: keras.Model) -> list[keras.Layer]:
+    """All layers of a model, those within layers included."""
+    return list(model._flatten_layers())
+
+
+def build_from_batch(model: keras.Model, batch: Any) -> None:
+    """Build model, metrics and losses from the shapes and types of a batch."""
+    model._symbolic_build(data_batch=batch)
+
+
+def compiled_losses(model: keras.Model) -> list[keras.losses.Loss]:
+    """Losses of a compiled and built model, one for each output; none where it has no loss."""
+    return [] if model._compile_loss is None else [flat.loss for flat in model._compile_loss._flat_losses]
+
+
+def loss_trackers(model: keras.Model) -> list[keras.metrics.Metric]:
+    """Metrics that keep the mean of each of several outputs' losses."""
+    return [] if model._compile_loss is None else list(model._compile_loss.metrics)
+
+
+def has_mask(output: Any) -> bool:
+    """Whether a tensor has a mask, which Keras multiplies into the loss."""
+    return getattr(output, "_keras_mask", None) is not None
+
+
+def reduction_axes(layer: keras.layers.BatchNormalization) -> Sequence[int]:
+    """Axes over which the layer takes its moments."""
+    axes: Sequence[int] = layer._reduction_axes
+    return axes
+
+
+def step_count(optimizer: keras.optimizers.Optimizer) -> Any:
+    """Variable that counts the optimizer's updates; `iterations` hides it while gradients are accumulated."""
+    return optimizer._iterations
+
+
+def moving_averages(optimizer: keras.optimizers.Optimizer) -> list[tuple[Any, Any]]:
+    """Each trained variable with the variable that holds its moving average."""
+    return list(zip(optimizer._trainable_variables, optimizer._model_variables_moving_average, strict=True))
