@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow.sdk import Asset, AssetAlias, AssetAny
 
+from headrace.pipelines.artifacts.split_manifest import read_manifest
 from headrace.pipelines.paths import PipelinePaths
 
 
@@ -44,10 +45,10 @@ def publish_events(context: Any, workspace: Path, *, stage: str, pipeline: str, 
     """
     paths = PipelinePaths(workspace, pipeline)
     if stage == "split":
-        manifest = json.loads(paths.manifest.read_text(encoding="utf-8"))
-        counts = {name: split["examples"] for name, split in manifest["splits"].items()}
+        manifest = read_manifest(paths)
+        counts = {name: split.examples for name, split in manifest.splits.items()}
         context["outlet_events"][dataset_of(pipeline)].extra = {
-            "digest": manifest["digest"],
+            "digest": manifest.digest,
             "examples": counts,
             **kept,
         }

@@ -3,17 +3,22 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, ClassVar, TypeVar
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from headrace.components.errors import DataError
 from headrace.components.files.atomic import replace_file
 from headrace.components.settings import Settings
 
+T = TypeVar("T")
+Omittable = Annotated[T | None, Field(exclude_if=lambda value: value is None)]  # not in the file where there is none
+
 
 class Artifact(Settings):
     """One JSON file. Its `format_version` defaults to the present one, which a change of the fields raises."""
+
+    unversioned: ClassVar[int | None] = None  # the version of files that name none
 
     format_version: int
 
@@ -31,7 +36,7 @@ def read_artifact(file: Path, kind: type[A], *, command: str) -> A:
     except ValueError as error:
         raise DataError(f"{file} is damaged: {error}; {again} again") from error
     expected = kind.model_fields["format_version"].default
-    found = content.get("format_version") if isinstance(content, dict) else None
+    found = content.get("format_version", kind.unversioned) if isinstance(content, dict) else None
     if found != expected:
         raise DataError(
             f"{file}: expected format_version {expected}, found {'none' if found is None else found}: "
@@ -52,16 +57,14 @@ def write_artifact(file: Path, artifact: Artifact) -> None:
 
 
 def text_of(artifact: Artifact) -> str:
-    """The file's text; a field with a default is left out where it is None."""
-    fields = type(artifact).model_fields.items()
-    absent = {name for name, field in fields if not field.is_required() and getattr(artifact, name) is None}
-    return artifact.model_dump_json(indent=2, exclude=absent) + "\n"
+    """The file's text."""
+    return artifact.model_dump_json(indent=2) + "\n"
 
 
 def file_digest(file: Path, algorithm: str = "sha256") -> str:
     """Digest of a file's content in hexadecimal digits; raises DataError where it can't be read.
 
-    Read whole each time, unlike `sha256_of` in `storage/fetch.py`: who swaps a file may keep its size and time.
+    Read whole each time, unlike `sha256_of` in `fetching/fetch.py`: who swaps a file may keep its size and time.
     """
     try:
         with file.open("rb") as stream:

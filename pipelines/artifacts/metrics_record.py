@@ -7,7 +7,7 @@ from pydantic import ConfigDict
 
 from headrace.components.errors import DataError
 from headrace.components.numerics import NUMERICS
-from headrace.pipelines.artifacts.artifact import Artifact, read_artifact
+from headrace.pipelines.artifacts.artifact import Artifact, Omittable, read_artifact
 from headrace.pipelines.artifacts.run_record import RunFile
 from headrace.pipelines.paths import PipelinePaths
 
@@ -24,7 +24,7 @@ class MetricsFile(Artifact):
     data_digest: str  # of the split that was measured on
     evaluation_version: int
     examples: int
-    measured_on: str | None = None
+    measured_on: Omittable[str] = None
 
     @property
     def metrics(self) -> Mapping[str, float]:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from headrace.pipelines.artifacts.artifact import Artifact
+from headrace.pipelines.artifacts.artifact import Artifact, Omittable
 
 
 class RegistrationFile(Artifact):
@@ -21,7 +21,7 @@ class RegistrationFile(Artifact):
     model_md5: str  # by which DVC knows the file
     metrics_sha256: str
     evaluation_version: int
-    test_digest: str | None = None
-    train_digest: str | None = None
-    measured_on: str | None = None
+    test_digest: Omittable[str] = None
+    train_digest: Omittable[str] = None
+    measured_on: Omittable[str] = None
     tracking_uri_kind: str

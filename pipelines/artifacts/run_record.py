@@ -1,11 +1,11 @@
 """run.json: where a model comes from, and the digests of what the training wrote."""
 
-import json
 from datetime import datetime
 from typing import Any, Literal
 
 from headrace.components.errors import DataError
 from headrace.pipelines.artifacts.artifact import Artifact, file_digest, read_artifact
+from headrace.pipelines.artifacts.split_manifest import read_manifest
 from headrace.pipelines.paths import PipelinePaths
 
 
@@ -75,11 +75,7 @@ def require_same_data(paths: PipelinePaths, run: RunFile) -> None:
 
     Rows that it was trained on may be among those held out now.
     """
-    try:
-        present = json.loads(paths.manifest.read_text(encoding="utf-8"))["digest"]
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"can't read {paths.manifest}: {error}; `headrace split {paths.pipeline}` writes it") from error
-    if run.data_digest != present:
+    if run.data_digest != read_manifest(paths).digest:
         raise DataError(
             f"{paths.model.parent} was trained on other data than is in {paths.splits}; "
             f"`headrace run {paths.pipeline}` trains on this, `dvc checkout` may restore the other"

@@ -13,6 +13,7 @@ from headrace.components.files.atomic import replace_file
 from headrace.components.files.records import read_record
 from headrace.components.settings import Settings
 from headrace.components.training.metric_names import LAST, better, figure_names
+from headrace.pipelines.artifacts.split_manifest import read_manifest
 from headrace.pipelines.commands.search_space import Axis, Values, check_axes, combinations, values_text
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.params_errors import nearest
@@ -147,8 +148,7 @@ def _data_digest(paths: PipelinePaths, *, makes_data: bool) -> str:
         return digest(paths.examples)
     if not (paths.manifest.is_file() and paths.statistics.is_file()):
         raise DataError(f"no splits of {paths.pipeline!r}; run `headrace split {paths.pipeline}` first")
-    manifest = json.loads(paths.manifest.read_text(encoding="utf-8"))
-    return _sha256(manifest["digest"] + paths.statistics.read_text(encoding="utf-8"))
+    return _sha256(read_manifest(paths).digest + paths.statistics.read_text(encoding="utf-8"))
 
 
 def _key(trial: Trial, data_digest: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from headrace.components.errors import ParamsError
+from headrace.components.errors import DataError, ParamsError
 from headrace.components.examples import shards
 from headrace.components.examples.example_blocks import Block
 from headrace.components.examples.settings import ExampleSchema, ImageFeature
@@ -37,6 +37,8 @@ from headrace.components.sources.settings import (
     TableSource,
     TextSource,
 )
+from headrace.pipelines.artifacts.artifact import read_artifact
+from headrace.pipelines.artifacts.ingest_report import IngestReport
 from headrace.pipelines.fetching.derived_files import write_copies
 from headrace.pipelines.fetching.fetch import fetch, located
 from headrace.pipelines.fetching.file_sets import copied_files, packed_images
@@ -287,10 +289,10 @@ def _fetch_all(dataset: str, files: Sequence[SourceFile], paths: PipelinePaths, 
 def _last_sums(paths: PipelinePaths) -> dict[str, str]:
     """The SHA-256 of each file of the last ingest."""
     try:
-        report = json.loads(paths.ingest_metrics.read_bytes())
-        return {file["name"]: file["sha256"] for file in report["files"]}
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return {}
+        report = read_artifact(paths.ingest_metrics, IngestReport, command=f"headrace ingest {paths.pipeline}")
+    except DataError:
+        return {}  # no ingest before this one, or of another version: all is hashed again
+    return {file.name: file.sha256 for file in report.files}
 
 
 def _remove_others(names: Sequence[str], paths: PipelinePaths) -> None:

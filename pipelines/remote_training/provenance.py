@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from headrace.pipelines.artifacts.split_manifest import read_manifest
 from headrace.pipelines.identity import installed
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
@@ -36,7 +37,7 @@ def training_identity(pipeline: Pipeline, paths: PipelinePaths, start_weights: P
         "versions": installed("train"),
         "device": "gpu" if pipeline.train.use_gpu else "cpu",
         "train": pipeline.train.model_dump(mode="json", exclude=set(WITHOUT_EFFECT)),
-        "data": _data_digest(paths),
+        "data": read_manifest(paths).digest,
         "statistics": hashlib.sha256(paths.statistics.read_bytes()).hexdigest(),
         "start_weights": _digest_of_files(start_weights) if start_weights else None,
     }
@@ -58,7 +59,7 @@ def origin_of(
         "identity_digest": identity_digest(identity),
         "mlflow_experiment": f"headrace/{pipeline.name}",
         "ray_job_id": submission_id() or os.environ.get("RAY_JOB_ID", "embedded"),
-        "data_digest": _data_digest(paths),
+        "data_digest": read_manifest(paths).digest,
         "git_commit": state.git_commit,
         "git_dirty": state.git_dirty,
         "num_workers": pipeline.train.max_workers,
@@ -76,7 +77,3 @@ def _digest_of_files(path: Path) -> str:
     """SHA-256 over a file, or over the files of a folder by name."""
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
-
-
-def _data_digest(paths: PipelinePaths) -> str:
-    return str(json.loads(paths.manifest.read_text(encoding="utf-8"))["digest"])

@@ -1,6 +1,5 @@
 """Evaluate: metrics, figures and one report page on the test split or, where nothing is held out, the training rows."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -40,6 +39,7 @@ from headrace.components.training.generated_samples import kept_samples
 from headrace.pipelines.artifacts.artifact import file_digest, write_artifact
 from headrace.pipelines.artifacts.metrics_record import MetricsFile
 from headrace.pipelines.artifacts.run_record import RunFile, bound_run, require_same_data
+from headrace.pipelines.artifacts.split_manifest import SplitManifest, read_manifest
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.project.stage_inputs import require_inputs
@@ -55,7 +55,7 @@ def evaluate(pipeline: Pipeline, paths: PipelinePaths) -> None:
     require_inputs(paths, "evaluate")
     run = bound_run(paths)
     require_same_data(paths, run)
-    manifest = json.loads(paths.manifest.read_text(encoding="utf-8"))
+    manifest = read_manifest(paths)
     examples, measured_on = measured(pipeline, paths), pipeline.split.measured_on
     features = {name: pipeline.ingest.features[name] for name in pipeline.normalize.transforms}
     model = load_model(paths.model)
@@ -71,7 +71,7 @@ def evaluate(pipeline: Pipeline, paths: PipelinePaths) -> None:
         features=list(shown),
         outcome=outcome,
         facts=_facts(run, manifest),
-        splits={name: summary["examples"] for name, summary in manifest["splits"].items()},
+        splits={name: summary.examples for name, summary in manifest.splits.items()},
         profiles=profile(
             scan(paths.examples), features={**pipeline.ingest.features, **label_column(pipeline.ingest.label)}
         ),
@@ -83,7 +83,7 @@ def evaluate(pipeline: Pipeline, paths: PipelinePaths) -> None:
         drift=(drift := _drift(paths)),
         measured_on=measured_on,
     )
-    _write(paths, report, run=run, digest=manifest["splits"][measured_on]["digest"])
+    _write(paths, report, run=run, digest=manifest.splits[measured_on].digest)
     prefix = "test" if measured_on == "test" else "training_rows"
     logged = {f"{prefix}_{name}": value for name, value in outcome.metrics.items()}
     _add_to_mlflow(paths, run, logged | (drift.metrics() if drift else {}))
@@ -169,7 +169,7 @@ def _fit(model: Any, paths: PipelinePaths, pipeline: Pipeline) -> dict[str, Figu
     return {"data_and_fit": plots.data_and_fit(data, (line, outputs), feature=name, label=shown)}
 
 
-def _figures(paths: PipelinePaths, pipeline: Pipeline, manifest: Mapping[str, Any], run: RunFile) -> dict[str, Figure]:
+def _figures(paths: PipelinePaths, pipeline: Pipeline, manifest: SplitManifest, run: RunFile) -> dict[str, Figure]:
     """What is drawn of the run and the data, whatever the model says."""
     history = read_csv(paths.history)
     drawn = {"learning_curves": plots.learning_curves(history, best_epoch=run.best_epoch)}
@@ -177,14 +177,14 @@ def _figures(paths: PipelinePaths, pipeline: Pipeline, manifest: Mapping[str, An
         drawn |= development(kept_samples(paths.tensorboard))
     if isinstance(label, CategoryLabel):
         counts = {
-            name: [summary["classes"].get(str(index), 0) for index in range(len(label.classes))]
-            for name, summary in manifest["splits"].items()
+            name: [(summary.classes or {}).get(str(index), 0) for index in range(len(label.classes))]
+            for name, summary in manifest.splits.items()
         }
         drawn["class_balance"] = plots.class_balance(counts, classes=label.classes)
     return drawn
 
 
-def _facts(run: RunFile, manifest: Mapping[str, Any]) -> dict[str, str]:
+def _facts(run: RunFile, manifest: SplitManifest) -> dict[str, str]:
     """Where the model comes from, in a reader's words."""
     return {
         "MLflow run": str(run.mlflow_run_id),
@@ -200,11 +200,10 @@ def _facts(run: RunFile, manifest: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _measured_on(manifest: Mapping[str, Any]) -> dict[str, str]:
-    splits = manifest["splits"]
-    if splits["test"]["examples"]:
-        return {"Test split digest": splits["test"]["digest"][:16]}
-    return {"Measured on": NOTHING_HELD_OUT, "Training rows digest": splits["train"]["digest"][:16]}
+def _measured_on(manifest: SplitManifest) -> dict[str, str]:
+    if manifest.splits["test"].examples:
+        return {"Test split digest": manifest.splits["test"].digest[:16]}
+    return {"Measured on": NOTHING_HELD_OUT, "Training rows digest": manifest.splits["train"].digest[:16]}
 
 
 def _write(paths: PipelinePaths, report: Report, *, run: RunFile, digest: str) -> None:

@@ -1,6 +1,5 @@
 """Ingest: fetch the source, check it against its schema, write typed examples, sorted by their ids."""
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -30,6 +29,8 @@ from headrace.components.mapping import Map, map_in_threads, map_to_files
 from headrace.components.sources.other_files import should_report
 from headrace.components.sources.raw_part import printable
 from headrace.components.sources.settings import gives_split
+from headrace.pipelines.artifacts.artifact import write_artifact
+from headrace.pipelines.artifacts.ingest_report import FileRecord, IngestReport
 from headrace.pipelines.fetching.fetch import sha256_of
 from headrace.pipelines.fetching.sorted_run_files import Runs, write_runs
 from headrace.pipelines.fetching.source_files import SourcePart, fetch_source
@@ -61,9 +62,9 @@ def ingest(pipeline: Pipeline, paths: PipelinePaths, *, map_: Map = map_in_threa
     report = _report(runs, counts, others, paths)
     if len(parts) == 1:
         shutil.rmtree(paths.runs)  # to read one file again is as fast as to find out whether it has changed
-    with replace_file(paths.ingest_metrics) as file:
-        file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    log.info("ingested", pipeline=pipeline.name, **{name: n for name, n in report.items() if isinstance(n, int)})
+    write_artifact(paths.ingest_metrics, report)
+    shown = {name: count for name, count in report if isinstance(count, int) and name != "format_version"}
+    log.info("ingested", pipeline=pipeline.name, **shown)
 
 
 def _require_good(runs: Runs, settings: Ingest, paths: PipelinePaths) -> None:
@@ -165,25 +166,28 @@ def _explain_repeated(error: RepeatedError, parts: Sequence[SourcePart], setting
     return f"ingest.key: {error.rows} rows share their key with another"
 
 
-def _report(runs: Runs, counts: Counter[str], others: Counter[str], paths: PipelinePaths) -> dict[str, object]:
+def _report(runs: Runs, counts: Counter[str], others: Counter[str], paths: PipelinePaths) -> IngestReport:
     if noted := should_report(others):
         log.warning("files that are no images by their names were left out", files=noted)
-    return {
-        "rows_read": runs.rows_read,
-        "rows_rejected": runs.rows_rejected,
-        **{name: counts[name] for name in ("rows_kept", "rows_left_out", "duplicate_rows")},
-        **{name: counts[name] for name in ("train_rows", "test_rows") if name in counts},
-        "rejected_by_reason": count_by_reason(runs.rejected),
-        **({"files_left_out": dict(sorted(others.items()))} if others else {}),
-        "files": _files(paths.raw),
-    }
+    return IngestReport(
+        rows_read=runs.rows_read,
+        rows_rejected=runs.rows_rejected,
+        rows_kept=counts["rows_kept"],
+        rows_left_out=counts["rows_left_out"],
+        duplicate_rows=counts["duplicate_rows"],
+        train_rows=counts.get("train_rows"),
+        test_rows=counts.get("test_rows"),
+        rejected_by_reason=count_by_reason(runs.rejected),
+        files_left_out=dict(sorted(others.items())) or None,
+        files=_files(paths.raw),
+    )
 
 
-def _files(folder: Path) -> list[dict[str, object]]:
-    """What was read: a list, because DVC shows what is in a dict."""
+def _files(folder: Path) -> tuple[FileRecord, ...]:
+    """What was read, by name."""
     files = sorted(folder.iterdir())
     with ThreadPoolExecutor() as pool:
         sums = pool.map(sha256_of, files)
-    return [
-        {"name": file.name, "bytes": file.stat().st_size, "sha256": one} for file, one in zip(files, sums, strict=True)
-    ]
+    return tuple(
+        FileRecord(name=file.name, bytes=file.stat().st_size, sha256=one) for file, one in zip(files, sums, strict=True)
+    )

@@ -20,6 +20,7 @@ from headrace.pipelines.artifacts.artifact import file_digest, text_of
 from headrace.pipelines.artifacts.metrics_record import MetricsFile, bound_metrics
 from headrace.pipelines.artifacts.registration import RegistrationFile
 from headrace.pipelines.artifacts.run_record import RunFile, bound_run, require_same_data
+from headrace.pipelines.artifacts.split_manifest import read_manifest
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.project.stage_inputs import require_inputs
@@ -160,8 +161,7 @@ def _reevaluated(pipeline: Pipeline, paths: PipelinePaths, champion: Version) ->
 
 
 def _split_digest(paths: PipelinePaths, name: str) -> str:
-    digest: str = json.loads(paths.manifest.read_text(encoding="utf-8"))["splits"][name]["digest"]
-    return digest
+    return read_manifest(paths).splits[name].digest
 
 
 def _tags(paths: PipelinePaths, run: RunFile, measured: MetricsFile, *, measured_on: str) -> dict[str, str]:

@@ -1,13 +1,11 @@
 """Split: write train, validation and test by example id, group or time."""
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,6 +20,8 @@ from headrace.components.examples.split_settings import Split
 from headrace.components.examples.splits import SPLITS, assign_split
 from headrace.components.files.atomic import replace_folder
 from headrace.components.mapping import Map, map_in_threads, map_to_files
+from headrace.pipelines.artifacts.artifact import write_artifact
+from headrace.pipelines.artifacts.split_manifest import OverlapCounts, SplitManifest, SplitSummary
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.project.stage_inputs import require_inputs
@@ -59,8 +59,8 @@ def split(pipeline: Pipeline, paths: PipelinePaths, *, map_: Map = map_in_thread
                 "split.overlap drop them"
             )
         manifest = _manifest(folder, pipeline, overlapping)
-        (folder / paths.manifest.name).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    log.info("split", **{name: summary["examples"] for name, summary in manifest["splits"].items()})
+        write_artifact(folder / paths.manifest.name, manifest)
+    log.info("split", **{name: summary.examples for name, summary in manifest.splits.items()})
 
 
 def _find_overlap(files: Sequence[Path], split: Split, map_: Map) -> Overlap:
@@ -109,28 +109,28 @@ def _shards(
             yield name, numbers[name], pl.concat(parts)
 
 
-def _manifest(folder: Path, pipeline: Pipeline, overlapping: Counter[str]) -> dict[str, Any]:
+def _manifest(folder: Path, pipeline: Pipeline, overlapping: Counter[str]) -> SplitManifest:
     label = pipeline.ingest.label
     splits = {name: _summary(folder / name, label) for name in SPLITS.categories}
     _check(splits, pipeline)
-    digests = "".join(f"{summary['digest']} {name}\n" for name, summary in splits.items())
-    return {
-        "pipeline": pipeline.name,
-        "seed": pipeline.split.seed,
-        "digest": hashlib.sha256(digests.encode()).hexdigest(),
-        "overlap": _overlap(folder, pipeline.split, overlapping),
-        "splits": splits,
-    }
+    digests = "".join(f"{summary.digest} {name}\n" for name, summary in splits.items())
+    return SplitManifest(
+        pipeline=pipeline.name,
+        seed=pipeline.split.seed,
+        digest=hashlib.sha256(digests.encode()).hexdigest(),
+        overlap=_overlap(folder, pipeline.split, overlapping),
+        splits=splits,
+    )
 
 
-def _overlap(folder: Path, split: Split, overlapping: Counter[str]) -> dict[str, Any]:
+def _overlap(folder: Path, split: Split, overlapping: Counter[str]) -> OverlapCounts:
     """How many held-out rows are also in training: by id as they were written, and by content."""
     held_out = shards.scan(folder / "validation", folder / "test").select("example_id").collect().to_series().sort()
     search = partial(_rows_among, held_out=held_out.to_numpy())
     by_id = sum(map_in_threads(search, shards.files(folder / "train")))
     if split.overlap == "keep":
-        return {"by_id": by_id, "by_content": overlapping.total(), "left_out": 0}
-    return {"by_id": by_id, "by_content": 0, "left_out": overlapping.total()}
+        return OverlapCounts(by_id=by_id, by_content=overlapping.total(), left_out=0)
+    return OverlapCounts(by_id=by_id, by_content=0, left_out=overlapping.total())
 
 
 def _rows_among(shard: Path, *, held_out: Words) -> int:
@@ -143,23 +143,24 @@ def _rows_among(shard: Path, *, held_out: Words) -> int:
     return int(ids.is_in(pl.Series(near).implode()).sum())
 
 
-def _summary(folder: Path, label: Label) -> dict[str, Any]:
+def _summary(folder: Path, label: Label) -> SplitSummary:
     labels = shards.scan(folder).select("label")
-    summary = {"examples": labels.select(pl.len()).collect().item(), "digest": shards.digest(folder)}
+    classes = None
     if isinstance(label, CategoryLabel):
         counts = dict(labels.group_by("label").len().collect(engine="streaming").iter_rows())
-        summary["classes"] = {str(index): counts.get(index, 0) for index in range(len(label.classes))}
-    return summary
+        classes = {str(index): counts.get(index, 0) for index in range(len(label.classes))}
+    examples = labels.select(pl.len()).collect().item()
+    return SplitSummary(examples=examples, digest=shards.digest(folder), classes=classes)
 
 
-def _check(splits: dict[str, dict[str, Any]], pipeline: Pipeline) -> None:
+def _check(splits: Mapping[str, SplitSummary], pipeline: Pipeline) -> None:
     label = pipeline.ingest.label
     for name, summary in splits.items():
-        if summary["examples"] == 0 and name in ("train", *pipeline.split.names_held_out):
+        if summary.examples == 0 and name in ("train", *pipeline.split.names_held_out):
             raise DataError(f"the {name} split is empty; {_REMEDY[name]}, or add more data")
     if isinstance(label, CategoryLabel):
-        counts = splits["train"]["classes"]
-        missing = [name for index, name in enumerate(label.classes) if counts[str(index)] == 0]
+        counts = splits["train"].classes or {}
+        missing = [name for index, name in enumerate(label.classes) if not counts.get(str(index))]
         if missing:
             raise DataError(
                 f"no training example has {label.name} {', '.join(map(repr, missing))}; add more data, "

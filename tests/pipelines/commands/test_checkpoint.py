@@ -18,6 +18,7 @@ from headrace.components.training.state import TrainingState
 from headrace.components.transforms.fitted_transforms import FittedTable
 from headrace.pipelines.artifacts.artifact import write_artifact
 from headrace.pipelines.artifacts.run_record import RunFile
+from headrace.pipelines.artifacts.split_manifest import OverlapCounts, SplitManifest, SplitSummary
 from headrace.pipelines.commands.checkpoint import checkpoint_model, evaluate_checkpoint, read_checkpoint
 from headrace.pipelines.commands.predict import predict
 from headrace.pipelines.params import Pipeline, load_pipeline
@@ -47,6 +48,13 @@ def with_units(pipeline: Pipeline, units: int) -> Pipeline:
     return pipeline.model_copy(update={"train": pipeline.train.model_copy(update={"model": model})})
 
 
+def write_manifest(paths: PipelinePaths, *, digest: str) -> None:
+    splits = {name: SplitSummary(examples=4, digest=digest) for name in ("train", "validation", "test")}
+    overlap = OverlapCounts(by_id=0, by_content=0, left_out=0)
+    manifest = SplitManifest(pipeline=paths.pipeline, seed=1, digest=digest, overlap=overlap, splits=splits)
+    write_artifact(paths.manifest, manifest)
+
+
 @pytest.fixture(scope="module")
 def takeoff(repository) -> Pipeline:
     return with_units(load_pipeline(repository / "params.yaml", "takeoff"), 16)
@@ -69,7 +77,7 @@ def paths(tmp_path, takeoff) -> PipelinePaths:
         table.write_parquet(folder / "part-00000.parquet")
     paths.normalized.mkdir()
     paths.statistics.write_text(json.dumps(FITTED))
-    paths.manifest.write_text('{"digest": "same"}')
+    write_manifest(paths, digest="same")
     fitted = FittedTable.model_validate(FITTED)
     for seed, step in enumerate(STEPS):
         keras.utils.set_random_seed(seed)
@@ -120,6 +128,6 @@ def test_what_is_not_there_damaged_or_of_something_else_is_said(paths, takeoff, 
         read_checkpoint(paths, str(tmp_path))
     with pytest.raises(DataError, match=r"expected the weights of train\.model, of shapes \[\(2, 8\)"):
         checkpoint_model(with_units(takeoff, 8), paths, read_checkpoint(paths, "4"))
-    paths.manifest.write_text('{"digest": "another"}')
+    write_manifest(paths, digest="another")
     with pytest.raises(DataError, match=r"was trained on other data than is in .*`headrace run takeoff`"):
         read_checkpoint(paths, "4")

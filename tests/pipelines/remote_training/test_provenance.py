@@ -1,6 +1,5 @@
 """The identity of a training: each thing that decides its weights changes it, and nothing else does."""
 
-import json
 import warnings
 from typing import Any
 
@@ -8,6 +7,8 @@ import pytest
 
 from headrace.components.numerics import PACKAGES
 from headrace.pipelines import identity
+from headrace.pipelines.artifacts.artifact import write_artifact
+from headrace.pipelines.artifacts.split_manifest import OverlapCounts, SplitManifest, SplitSummary
 from headrace.pipelines.params import Train, load_pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.remote_training.provenance import WITHOUT_EFFECT, identity_digest, training_identity
@@ -46,12 +47,19 @@ UNCHANGED: dict[str, Any] = {
 @pytest.fixture
 def project(tmp_path, repository):
     pipeline, paths = load_pipeline(repository / "params.yaml", "digits"), PipelinePaths(tmp_path, "digits")
-    for file, text in ((paths.manifest, json.dumps({"digest": "d" * 64})), (paths.statistics, "{}")):
-        file.parent.mkdir(parents=True)
-        file.write_text(text)
+    write_manifest(paths, digest="d" * 64)
+    paths.statistics.parent.mkdir(parents=True)
+    paths.statistics.write_text("{}")
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "a.npz").write_bytes(b"weights")
     return pipeline, paths
+
+
+def write_manifest(paths, *, digest: str, test_digest: str = "e" * 64) -> None:
+    splits = {name: SplitSummary(examples=4, digest=test_digest) for name in ("train", "validation", "test")}
+    overlap = OverlapCounts(by_id=0, by_content=0, left_out=0)
+    manifest = SplitManifest(pipeline=paths.pipeline, seed=1, digest=digest, overlap=overlap, splits=splits)
+    write_artifact(paths.manifest, manifest)
 
 
 def name(pipeline, paths, start=None) -> str:
@@ -106,7 +114,7 @@ def test_other_data_statistics_and_first_weights_change_the_name(project):
     names.append(name(pipeline, paths, start))
     paths.statistics.write_text('{"mean": 1}')
     names.append(name(pipeline, paths, start))
-    paths.manifest.write_text(json.dumps({"digest": "e" * 64}))
+    write_manifest(paths, digest="e" * 64)
     names.append(name(pipeline, paths, start))
     assert len(set(names)) == len(names) - 1  # a folder of one file is that file
 

@@ -14,6 +14,7 @@ from headrace.components.examples.shards import write
 from headrace.components.numerics import NUMERICS
 from headrace.pipelines.artifacts.artifact import write_artifact
 from headrace.pipelines.artifacts.run_record import RunFile, result_digests
+from headrace.pipelines.artifacts.split_manifest import OverlapCounts, SplitManifest, SplitSummary
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.stages.evaluate import evaluate
@@ -73,15 +74,17 @@ def _leave_files(paths: PipelinePaths, examples: pl.DataFrame, model: keras.Mode
     indices = labels.cast(pl.Int32) if labels.dtype == pl.String else labels.cast(pl.Float32)
     splits = {"train": examples[:4], "validation": examples[4:6], "test": examples[6:]}
     write(examples, paths.examples)
-    manifest: dict[str, Any] = {"digest": "d" * 64, "splits": {}}
+    summaries = {}
     for name, rows in splits.items():
         write(
             rows.select("example_id", label=indices.filter(examples["example_id"].is_in(rows["example_id"].implode()))),
             paths.splits / name,
         )
         counts = {index: rows.filter(pl.col(label).cast(pl.String) == index).height for index in ("0", "1")}
-        manifest["splits"][name] = {"examples": rows.height, "digest": name * 8, "classes": counts}
-    paths.manifest.write_text(json.dumps(manifest))
+        summaries[name] = SplitSummary(examples=rows.height, digest=name * 8, classes=counts)
+    overlap = OverlapCounts(by_id=0, by_content=0, left_out=0)
+    manifest = SplitManifest(pipeline=paths.pipeline, seed=1, digest="d" * 64, overlap=overlap, splits=summaries)
+    write_artifact(paths.manifest, manifest)
     paths.model.parent.mkdir(parents=True)
     model.save(paths.model)
     paths.history.parent.mkdir(parents=True)

@@ -13,6 +13,7 @@ from headrace.components.numerics import NUMERICS
 from headrace.pipelines.artifacts.artifact import file_digest, write_artifact
 from headrace.pipelines.artifacts.metrics_record import MetricsFile
 from headrace.pipelines.artifacts.run_record import RunFile, result_digests
+from headrace.pipelines.artifacts.split_manifest import OverlapCounts, SplitManifest, SplitSummary
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.stages.register import register
@@ -117,7 +118,14 @@ def train(paths, model, *, accuracy: float, test_digest: str = "a" * 64, known: 
     of_model = {name: digests[name] for name in ("weights_digest", "model_sha256")}
     measured = {"loss": 0.5, "accuracy": accuracy, "examples": 4, "data_digest": test_digest, **of_model}
     write_artifact(paths.metrics, MetricsFile(**measured, evaluation_version=NUMERICS["evaluate"]))
-    paths.manifest.write_text(json.dumps({"digest": "d" * 64, "splits": {"test": {"digest": test_digest}}}))
+    write_manifest(paths, digest="d" * 64, test_digest=test_digest)
+
+
+def write_manifest(paths, *, digest: str, test_digest: str = "e" * 64) -> None:
+    splits = {name: SplitSummary(examples=4, digest=test_digest) for name in ("train", "validation", "test")}
+    overlap = OverlapCounts(by_id=0, by_content=0, left_out=0)
+    manifest = SplitManifest(pipeline=paths.pipeline, seed=1, digest=digest, overlap=overlap, splits=splits)
+    write_artifact(paths.manifest, manifest)
 
 
 def registration(paths):
@@ -281,7 +289,7 @@ def test_a_metric_that_was_not_computed_stops_before_anything_is_logged(paths, m
 
 def test_metrics_of_another_test_split_are_refused(paths, models):
     train(paths, models / "good.keras", accuracy=0.75)
-    paths.manifest.write_text(json.dumps({"digest": "d" * 64, "splits": {"test": {"digest": "e" * 64}}}))
+    write_manifest(paths, digest="d" * 64, test_digest="e" * 64)
     with pytest.raises(DataError, match=r"of another test split: .* run `headrace evaluate coins` again"):
         register(a_pipeline(), paths)
 
