@@ -38,12 +38,13 @@ stack: setup ## Start the local stack: PostgreSQL, S3, MLflow, a Ray cluster, Ai
 stack-down: setup ## Stop the local stack; its data stays
 	@$(BIN)/python -m infra.stack down
 
-check: setup ## Check format, lint, types, import contracts and words
+check: setup ## Check format, lint, types, import contracts and words; name what is long
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/codespell
+	@$(BIN)/python -m infra.long_code
 
 mutate: setup ## Change important lines one at a time and see that tests notice; some: make mutate MUTATIONS=gate
 	@$(BIN)/python tests/mutations/run.py $(MUTATIONS)

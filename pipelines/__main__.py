@@ -191,16 +191,13 @@ def profile(
 
 @app.command(rich_help_panel="Commands")
 def tensorboard(
-    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE|graph", help="Whose training; or two small sums.")],
+    pipeline: PipelineName,
     port: Annotated[int, typer.Option(min=0, max=65535, help="On which port; 0 is any free one.")] = 0,
 ) -> None:
     """Show a training's figures, weights, graph and pictures in TensorBoard, on this machine only."""
-    from headrace.pipelines.commands.tensorboard import EXAMPLE, show_example, show_training
+    from headrace.pipelines.commands.tensorboard import show_training
 
-    if pipeline == EXAMPLE:
-        show_example(port=port)
-    else:
-        show_training(load(pipeline)[1], port=port)
+    show_training(load(pipeline)[1], port=port)
 
 
 @app.command(rich_help_panel="Commands")

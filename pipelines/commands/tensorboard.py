@@ -1,8 +1,7 @@
-"""`headrace tensorboard`: TensorBoard on what a training has left, or on a graph to learn from."""
+"""`headrace tensorboard`: TensorBoard on what a training has written."""
 
 import signal
 import socket
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,6 @@ from headrace.components.errors import DataError, ParamsError
 from headrace.pipelines.commands.tensorflow_import import import_tensorflow, quiet
 from headrace.pipelines.paths import PipelinePaths
 
-EXAMPLE = "graph"  # in place of a pipeline's name
 HOST = "127.0.0.1"  # TensorBoard asks nobody for a password
 
 
@@ -28,19 +26,10 @@ def show_training(paths: PipelinePaths, *, port: int) -> None:
     _serve(paths.tensorboard, what=paths.pipeline, port=port)
 
 
-def show_example(*, port: int) -> None:
-    """Show the graphs of two small sums, in a folder that goes when TensorBoard ends."""
-    import_tensorflow()
-    from headrace.components.graph_example import write_graph_example
-
-    with tempfile.TemporaryDirectory(prefix="headrace-graph-") as folder:
-        results = write_graph_example(Path(folder))
-        _serve(Path(folder), what=", ".join(f"{formula} = {value}" for formula, value in results.items()), port=port)
-
-
 def _serve(folder: Path, *, what: str, port: int) -> None:
     """TensorBoard in this process, so that none is left whichever way this one ends."""
     _require_free(port)
+    import_tensorflow()  # TensorBoard reads with it, and would greet with lines of its own
     from tensorboard import program
 
     board = program.TensorBoard()

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 
 PACKAGES = ("components", "pipelines", "dags", "infra")
-LONGEST_MODULE_LINES = 450
-LONGEST_FUNCTION_LINES = 60
 HEAVY = [
     "tensorflow",
     "keras",
@@ -49,22 +47,6 @@ def test_dags_know_only_airflow_and_its_room(repository: Path) -> None:
             for name in node.names
         ]
         assert [name for name in imported if not name.startswith(allowed)] == [], file.name
-
-
-def test_modules_are_short(repository: Path) -> None:
-    lines = {str(file.relative_to(repository)): len(file.read_text().splitlines()) for file in modules(repository)}
-    assert {name: count for name, count in lines.items() if count > LONGEST_MODULE_LINES} == {}
-
-
-def test_functions_are_short(repository: Path) -> None:
-    long = []
-    for file in modules(repository):
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                lines = (node.end_lineno or 0) - node.lineno + 1
-                if lines > LONGEST_FUNCTION_LINES:
-                    long.append(f"{file.relative_to(repository)}: {node.name}: {lines} lines")
-    assert long == []
 
 
 def test_modules_have_names_that_say_something(repository: Path) -> None:

@@ -1,7 +1,7 @@
 """TensorBoard as a person starts and ends it."""
 
-import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,39 +10,30 @@ import urllib.request
 
 import psutil
 import pytest
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.graph_example import write_graph_example
 from headrace.pipelines.commands.tensorboard import show_training
 from headrace.pipelines.paths import PipelinePaths
 
 
-def test_the_example_is_two_sums_in_scopes_of_their_own(tmp_path):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    assert write_graph_example(tmp_path) == {"(2 + 3) x 4": 20, "3 + 4": 7}
-    events = EventAccumulator(str(tmp_path)).Reload()
-    nodes = {node.name for node in events.Graph().node}
-    assert {"product/two", "product/three", "product/four", "product/add", "product/multiply"} <= nodes
-    assert {"sum/three", "sum/four", "sum/add"} <= nodes
-    assert events.Tags()["tensors"] == ["product", "sum"]
-
-
-def test_it_answers_on_this_machine_and_ends_with_ctrl_c(tmp_path):
+def test_it_answers_on_this_machine_and_ends_with_ctrl_c(tmp_path, repository):
+    shutil.copyfile(repository / "params.yaml", tmp_path / "params.yaml")
+    paths = PipelinePaths(tmp_path, "digits")
+    EventFileWriter(str(paths.tensorboard)).close()
     process = subprocess.Popen(
-        [sys.executable, "-m", "headrace", "tensorboard", "graph"],
+        [sys.executable, "-m", "headrace", "tensorboard", "digits"],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
     )
     try:
         said = process.stdout.readline()
         address = re.search(r"http://127\.0\.0\.1:(\d+)/", said)
-        assert said.startswith("(2 + 3) x 4 = 20, 3 + 4 = 7: TensorBoard at "), said
+        assert said.startswith("digits: TensorBoard at "), said
         with urllib.request.urlopen(f"{address[0]}data/plugins_listing", timeout=30) as answer:
-            assert b'"graphs"' in answer.read()
+            assert b'"scalars"' in answer.read()
         helpers = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGINT)
         output, problem = process.communicate(timeout=30)
@@ -52,7 +43,6 @@ def test_it_answers_on_this_machine_and_ends_with_ctrl_c(tmp_path):
     assert not psutil.wait_procs(helpers, timeout=10)[1]
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", int(address[1]))) != 0
-    assert list(tmp_path.glob("headrace-graph-*")) == []
 
 
 def test_a_port_that_is_taken_is_said(tmp_path):
