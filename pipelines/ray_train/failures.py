@@ -14,6 +14,7 @@ from headrace.pipelines.compatibility.ray_train_internals import (
 )
 from headrace.pipelines.host.host_problems import host_problem, is_out_of_memory
 from headrace.pipelines.ray_train.progress_files import add_event, write_here
+from headrace.pipelines.ray_train.training_events import LostEvent
 from headrace.pipelines.ray_train.training_job import OUT_OF_MEMORY, Failure, TrainJob
 
 
@@ -41,7 +42,7 @@ class Failures(DefaultFailurePolicy):  # type: ignore[misc]  # ray carries no ty
             failure = Failure(rank=-1, kind=OUT_OF_MEMORY, message=reason)
             write_here(self._job.failure, failure.model_dump_json(indent=2) + "\n")
             return FailureDecision.RAISE
-        add_event(self._job, "lost", {"reason": " ".join(str(training_failed_error).split())[:300]})
+        add_event(self._job, LostEvent(reason=" ".join(str(training_failed_error).split())[:300]))
         return super().make_decision(training_failed_error)
 
     def _out_of_memory(self, error: TrainingFailedError) -> str | None:

@@ -26,6 +26,7 @@ from headrace.pipelines.ray_cluster.ports import port_range
 from headrace.pipelines.ray_train.backend import TensorflowBackendConfig
 from headrace.pipelines.ray_train.failures import Failures
 from headrace.pipelines.ray_train.progress_files import follow, mailbox
+from headrace.pipelines.ray_train.training_events import Event, LostEvent, NoteEvent, PlacedEvent, RetryEvent
 from headrace.pipelines.ray_train.training_job import OUT_OF_MEMORY, Failure, TrainJob
 from headrace.pipelines.ray_train.worker import train_on_worker
 
@@ -39,10 +40,10 @@ class WorkerError(Exception):
     """A bug in what a worker ran; the message is the worker's own traceback."""
 
 
-def fit(job: TrainJob, *, on_event: Callable[[dict[str, Any]], None]) -> None:
+def fit(job: TrainJob, *, on_event: Callable[[Event], None]) -> None:
     """Train until all epochs are done and the results are in `job.results`.
 
-    `on_event` is called with each event of `progress.py` as it comes. A lost worker or node is replaced,
+    `on_event` is called with each event as it comes. A lost worker or node is replaced,
     `train.max_failures` times; workers that are asked to leave, by SIGTERM or a drain, are replaced however often;
     where memory ran out there is one more attempt. Raises TrainingError for what a user can fix, ServiceError where a
     cluster has no room for the workers or was lost, and WorkerError with a worker's traceback for a bug.
@@ -54,7 +55,7 @@ def fit(job: TrainJob, *, on_event: Callable[[dict[str, Any]], None]) -> None:
         fetch(job.key("results"), job.results, storage=open_storage(str(job.storage)))
 
 
-def _fit(job: TrainJob, on_event: Callable[[dict[str, Any]], None]) -> None:
+def _fit(job: TrainJob, on_event: Callable[[Event], None]) -> None:
     shown = follow(job.progress, 0, on_event)  # of an earlier try
     waiting, was_out_of_memory = _Waiting(job.train, on_event), False
 
@@ -75,13 +76,13 @@ def _fit(job: TrainJob, on_event: Callable[[dict[str, Any]], None]) -> None:
                 raise _error(failure)
             was_out_of_memory = True
             job.failure.unlink()
-            on_event({"kind": "retry", "reason": f"{_worker(failure)} {failure.message}"})
+            on_event(RetryEvent(reason=f"{_worker(failure)} {failure.message}"))
             continue
         if has_results(job):
             return
         if not job.preempted.exists():
             raise TrainingError(f"training ended without results in {job.results}")
-        on_event({"kind": "note", "note": f"workers were asked to leave and did {_read(job.preempted)}; others go on"})
+        on_event(NoteEvent(note=f"workers were asked to leave and did {_read(job.preempted)}; others go on"))
 
 
 def has_results(job: TrainJob) -> bool:
@@ -113,7 +114,7 @@ def require_gpus(train: Train) -> None:
 class _Waiting:
     """Reports, once a minute, that no workers begin because the cluster has no room for them; gives up in the end."""
 
-    def __init__(self, train: Train, on_event: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, train: Train, on_event: Callable[[Event], None]) -> None:
         self._train, self._on_event = train, on_event
         self.begin()
 
@@ -122,11 +123,11 @@ class _Waiting:
         self._since_seconds: float | None = time.monotonic()
         self._next_seconds = time.monotonic() + WAITING_SECONDS
 
-    def pass_on(self, event: dict[str, Any]) -> None:
+    def pass_on(self, event: Event) -> None:
         """Pass an event on; workers that are lost are waited for again."""
-        if event.get("kind") == "lost":
+        if isinstance(event, LostEvent):
             self.begin()
-        elif event.get("kind") == "placed":
+        elif isinstance(event, PlacedEvent):
             self._since_seconds = None
         self._on_event(event)
 
@@ -144,7 +145,7 @@ class _Waiting:
         if now_seconds >= self._next_seconds:
             self._next_seconds = now_seconds + WAITING_SECONDS
             note = f"no workers yet: {self._found()}; waiting for at most {limit_seconds - waited_seconds:.0f} s more"
-            self._on_event({"kind": "note", "note": note})
+            self._on_event(NoteEvent(note=note))
 
     def _found(self) -> str:
         gpu = " and one GPU" if self._train.use_gpu else ""

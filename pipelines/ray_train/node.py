@@ -13,6 +13,7 @@ from headrace.pipelines.host.private import temporary_folder
 from headrace.pipelines.object_store.objects import Storage, open_storage
 from headrace.pipelines.object_store.published import MANIFEST, fetch, publish, withdraw
 from headrace.pipelines.ray_train.progress_files import is_stopping, report_event, write_file
+from headrace.pipelines.ray_train.training_events import NoteEvent
 from headrace.pipelines.ray_train.training_job import TrainJob
 
 STOP_POLL_SECONDS = 1.0
@@ -63,9 +64,8 @@ def keep_in_storage(job: TrainJob, checkpoint: Path) -> None:
         for name in set(_steps(job, storage)) - kept:
             withdraw(job.key("checkpoints", name), storage=storage)
     except ServiceError as error:
-        report_event(
-            job, "note", {"note": f"{checkpoint.name} is not in the storage: {error}; training goes on without it"}
-        )
+        note = f"{checkpoint.name} is not in the storage: {error}; training goes on without it"
+        report_event(job, NoteEvent(note=note))
 
 
 def fetch_earlier_checkpoints(job: TrainJob) -> None:
@@ -115,7 +115,7 @@ def _fetch_checkpoint(job: TrainJob, name: str, storage: Storage) -> bool:
     try:
         fetch(job.key("checkpoints", name), job.checkpoints / name, storage=storage)
     except ServiceError as error:
-        report_event(job, "note", {"note": f"{name} is passed over: {error}"})
+        report_event(job, NoteEvent(note=f"{name} is passed over: {error}"))
         return False
     return True
 

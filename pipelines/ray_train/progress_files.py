@@ -1,18 +1,16 @@
 """What workers report of a training: files of its follower, written by themselves or by a mailbox on its node."""
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
 
 import ray
 
 from headrace.components.files.atomic import replace_file
 from headrace.pipelines.compatibility.ray_internals import on_this_node
+from headrace.pipelines.ray_train.training_events import Event, parse_event
 from headrace.pipelines.ray_train.training_job import PROGRESS, STOP, TrainJob
 
-Kind = Literal["group", "epoch", "progress", "note", "lost", "placed"]
 MAILBOX_TIMEOUT_SECONDS = 60.0
 
 
@@ -50,19 +48,19 @@ def mailbox(job: TrainJob) -> Iterator[None]:
         ray.kill(actor)
 
 
-def report_event(job: TrainJob, kind: Kind, content: Mapping[str, Any]) -> None:
+def report_event(job: TrainJob, event: Event) -> None:
     """Report an event; where nobody receives it, training goes on: the metrics are in the checkpoints, too."""
     if not job.mailbox:
-        add_event(job, kind, content)
+        add_event(job, event)
         return
     with suppress(ValueError):  # Ray knows no such actor
-        ray.get_actor(job.mailbox).add_line.remote(json.dumps({"kind": kind, **content}))
+        ray.get_actor(job.mailbox).add_line.remote(event.model_dump_json())
 
 
-def add_event(job: TrainJob, kind: Kind, content: Mapping[str, Any]) -> None:
+def add_event(job: TrainJob, event: Event) -> None:
     """Add an event to the progress file, on the node of the training's follower."""
     with suppress(OSError):
-        _add_line(job.progress, json.dumps({"kind": kind, **content}))
+        _add_line(job.progress, event.model_dump_json())
 
 
 def write_file(job: TrainJob, file: Path, text: str) -> None:
@@ -82,13 +80,13 @@ def is_stopping(job: TrainJob) -> bool:
         return False
 
 
-def follow(progress: Path, shown: int, on_event: Callable[[dict[str, Any]], None]) -> int:
+def follow(progress: Path, shown: int, on_event: Callable[[Event], None]) -> int:
     """Report the lines from `shown` on, and return how many there are; a line still being written waits."""
     if not progress.exists():
         return shown
     lines = progress.read_bytes().split(b"\n")[:-1]
     for line in lines[shown:]:
-        event = _event(line)
+        event = parse_event(line)
         if event is not None:
             on_event(event)
     return len(lines)
@@ -104,12 +102,3 @@ def write_here(file: Path, text: str) -> None:
     """Make a file of this node hold the text, all at once."""
     with replace_file(file) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def _event(line: bytes) -> dict[str, Any] | None:
-    """What a line says; None for an empty one, or one that was cut short."""
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) else None

@@ -26,6 +26,7 @@ from headrace.pipelines.ray_train.node import (
 from headrace.pipelines.ray_train.preemption import STOP, listen_again, watch_for_drain
 from headrace.pipelines.ray_train.progress_files import report_event, write_file
 from headrace.pipelines.ray_train.result_files import CHECKPOINT, CHECKPOINTS, HISTORY, MODEL, TENSORBOARD
+from headrace.pipelines.ray_train.training_events import EpochEvent, GroupEvent, NoteEvent, PlacedEvent, ProgressEvent
 from headrace.pipelines.ray_train.training_job import OUT_OF_MEMORY, Failure, Kind, TrainJob
 from headrace.pipelines.ray_train.worker_data import remove_columns, split_columns, validation_columns
 
@@ -51,7 +52,7 @@ def train_on_worker(config: dict[str, str]) -> None:
     context = ray.train.get_context()
     rank = context.get_world_rank()
     if rank == 0:
-        report_event(job, "placed", {})  # before the seconds of TensorFlow's import: the cluster had room
+        report_event(job, PlacedEvent())  # before the seconds of TensorFlow's import: the cluster had room
 
     from headrace.components.training.observer import Stopped
 
@@ -80,6 +81,7 @@ def _train(job: TrainJob, *, rank: int, num_workers: int, threads: int) -> None:
     if rank == 0:
         pass_on_stop(job, STOP)
         fetch_earlier_checkpoints(job)
+    group = GroupEvent(num_workers=num_workers, threads_per_worker=threads)
     final = train_worker(
         train,
         validation,
@@ -88,7 +90,9 @@ def _train(job: TrainJob, *, rank: int, num_workers: int, threads: int) -> None:
         training=job.train,
         worker=Worker(rank, num_workers, job.train.start_timeout_seconds, rendezvous()),
         folder=job.checkpoints,
-        observer=_observer(job, fitted, rank=rank, group={"num_workers": num_workers, "threads_per_worker": threads}),
+        observer=_observer(
+            job, fitted, rank=rank, group=GroupEvent(num_workers=num_workers, threads_per_worker=threads)
+        ),
         start_weights=lambda: read_start_weights(job.start_weights) if job.start_weights else None,
     )
     remove_columns(job)  # every worker has its last batch: all have made the last step
@@ -107,7 +111,7 @@ def _require_versions(job: TrainJob) -> None:
         )
 
 
-def _observer(job: TrainJob, fitted: "FittedTable", *, rank: int, group: dict[str, int]) -> "Observer":
+def _observer(job: TrainJob, fitted: "FittedTable", *, rank: int, group: GroupEvent) -> "Observer":
     """Reports to the training's follower, with the metrics in the label's own unit; SIGTERM stops it."""
     from headrace.components.training.observer import Observer
 
@@ -115,16 +119,16 @@ def _observer(job: TrainJob, fitted: "FittedTable", *, rank: int, group: dict[st
         listen_again()
         watch_for_drain()
         if rank == 0:
-            report_event(job, "group", group)
+            report_event(job, group)
 
     def on_epoch(epoch: int, figures: "Figures", system: "Figures") -> None:
-        report_event(job, "epoch", {"epoch": epoch, **in_label_unit(figures, fitted), **system})
+        report_event(job, EpochEvent(epoch=epoch, **in_label_unit(figures, fitted), **system))
 
     def on_progress(figures: "Figures") -> None:
-        report_event(job, "progress", figures)
+        report_event(job, ProgressEvent.model_validate(figures))
 
     def on_note(note: str) -> None:
-        report_event(job, "note", {"note": note})
+        report_event(job, NoteEvent(note=note))
 
     return Observer(on_epoch, on_progress, on_note, STOP, on_group, lambda folder: keep_in_storage(job, folder))
 
@@ -202,7 +206,7 @@ def _write_results_when_there_is_room(job: TrainJob, fitted: "FittedTable", fina
         except OSError as error:
             if error.errno not in NO_ROOM or time.monotonic() > deadline_seconds:
                 raise
-            report_event(job, "note", {"note": f"the results wait for room in {job.folder}: {error}"})
+            report_event(job, NoteEvent(note=f"the results wait for room in {job.folder}: {error}"))
             time.sleep(ROOM_POLL_SECONDS)
 
 

@@ -23,6 +23,15 @@ from headrace.pipelines.ray_cluster.connect import ray_session
 from headrace.pipelines.ray_train.fit import fit
 from headrace.pipelines.ray_train.progress_files import follow
 from headrace.pipelines.ray_train.result_files import destinations
+from headrace.pipelines.ray_train.training_events import (
+    EpochEvent,
+    Event,
+    GroupEvent,
+    LostEvent,
+    NoteEvent,
+    ProgressEvent,
+    RetryEvent,
+)
 from headrace.pipelines.ray_train.training_job import TrainJob
 from headrace.pipelines.remote_training.handoff import (
     Handoff,
@@ -155,12 +164,12 @@ def _earlier(paths: PipelinePaths, run_name: str) -> dict[str, Any] | None:
     return run.model_dump(mode="json") if run.run_name == run_name else None
 
 
-def _train(job: TrainJob, run: TrainingRun) -> list[dict[str, Any]]:
+def _train(job: TrainJob, run: TrainingRun) -> list[dict[str, int]]:
     """Run the job and return the groups of workers that trained it, one after the other.
 
     Where an earlier attempt ended between training and publishing, its results are picked up.
     """
-    groups: list[dict[str, Any]] = []
+    groups: list[dict[str, int]] = []
     for left in (job.failure, job.published, job.stop):  # of an earlier attempt
         left.unlink(missing_ok=True)
     if job.results.is_dir():
@@ -173,36 +182,36 @@ def _train(job: TrainJob, run: TrainingRun) -> list[dict[str, Any]]:
     return groups
 
 
-def _add_group(groups: list[dict[str, Any]], event: Mapping[str, Any]) -> None:
-    if event["kind"] == "group":
-        groups.append({name: value for name, value in event.items() if name != "kind"})
+def _add_group(groups: list[dict[str, int]], event: Event) -> None:
+    if isinstance(event, GroupEvent):
+        groups.append(event.model_dump(exclude={"kind"}))
 
 
-def _on_event(event: dict[str, Any], *, run: TrainingRun, groups: list[dict[str, Any]]) -> None:
+def _on_event(event: Event, *, run: TrainingRun, groups: list[dict[str, int]]) -> None:
     _add_group(groups, event)
-    match event.pop("kind", None):
-        case "epoch":
-            run.add(event)
-        case "group":
-            log.info("a group of workers begins or goes on", **event)
-        case "progress":
-            log.info(f"epoch {event['epoch']:.0f}", **_how_far(event))
-        case "note":
-            log.warning(event["note"])
-        case "lost":
-            log.warning("a group of workers was lost", **event)
-        case "retry":
-            log.warning("out of memory; the training goes on from its last checkpoint, once", **event)
-            run.tag({"retried_after": event["reason"]})
+    match event:
+        case EpochEvent():
+            run.add({"epoch": event.epoch, **event.metrics})
+        case GroupEvent():
+            log.info("a group of workers begins or goes on", **event.model_dump(exclude={"kind"}))
+        case ProgressEvent():
+            log.info(f"epoch {event.epoch}", **_how_far(event))
+        case NoteEvent():
+            log.warning(event.note)
+        case LostEvent():
+            log.warning("a group of workers was lost", reason=event.reason)
+        case RetryEvent():
+            log.warning("out of memory; the training goes on from its last checkpoint, once", reason=event.reason)
+            run.tag({"retried_after": event.reason})
 
 
-def _how_far(event: dict[str, Any]) -> dict[str, str]:
+def _how_far(event: ProgressEvent) -> dict[str, str]:
     """Rate, and what is left of the epoch."""
     return {
-        "step": f"{event['step']}/{event['steps']}",
-        "examples_per_second": f"{event['examples_per_second']:,.0f}",
-        "epoch_done_in": str(timedelta(seconds=round(event["seconds_left_in_epoch"]))),
-        "all_done_in": str(timedelta(seconds=round(event["seconds_left"]))),
+        "step": f"{event.step}/{event.steps}",
+        "examples_per_second": f"{event.examples_per_second:,.0f}",
+        "epoch_done_in": str(timedelta(seconds=round(event.seconds_left_in_epoch))),
+        "all_done_in": str(timedelta(seconds=round(event.seconds_left))),
     }
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from headrace.pipelines.params import Train
 from headrace.pipelines.ray_train.progress_files import follow, report_event, write_file
+from headrace.pipelines.ray_train.training_events import EpochEvent, NoteEvent
 from headrace.pipelines.ray_train.training_job import TrainJob
 
 
@@ -23,27 +24,27 @@ def job(tmp_path: Path) -> TrainJob:
 def test_events_are_reported_once_and_in_order(job):
     seen = []
     shown = follow(job.progress, 0, seen.append)
-    report_event(job, "epoch", {"epoch": 1, "loss": 0.5})
+    report_event(job, EpochEvent(epoch=1, loss=0.5))
     shown = follow(job.progress, shown, seen.append)
-    report_event(job, "note", {"note": "x"})
+    report_event(job, NoteEvent(note="x"))
     shown = follow(job.progress, shown, seen.append)
     assert follow(job.progress, shown, seen.append) == shown
-    assert seen == [{"kind": "epoch", "epoch": 1, "loss": 0.5}, {"kind": "note", "note": "x"}]
+    assert seen == [EpochEvent(epoch=1, loss=0.5), NoteEvent(note="x")]
 
 
 def test_a_line_that_is_still_being_written_waits(job):
     seen = []
-    report_event(job, "epoch", {"epoch": 1})
+    report_event(job, EpochEvent(epoch=1))
     with job.progress.open("a") as file:
         file.write('\n{"kind": "epoch", "epoch": 2')
     shown = follow(job.progress, 0, seen.append)
-    report_event(job, "epoch", {"epoch": 3})
+    report_event(job, EpochEvent(epoch=3))
     follow(job.progress, shown, seen.append)
-    assert [event["epoch"] for event in seen] == [1, 3]
+    assert [event.epoch for event in seen] == [1, 3]
 
 
 def test_training_goes_on_where_nothing_can_be_written(job):
-    report_event(job.model_copy(update={"folder": job.folder / "absent"}), "epoch", {"epoch": 1})
+    report_event(job.model_copy(update={"folder": job.folder / "absent"}), EpochEvent(epoch=1))
 
 
 def test_a_file_appears_whole(job):
