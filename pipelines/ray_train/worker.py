@@ -90,9 +90,7 @@ def _train(job: TrainJob, *, rank: int, num_workers: int, threads: int) -> None:
         training=job.train,
         worker=Worker(rank, num_workers, job.train.start_timeout_seconds, rendezvous()),
         folder=job.checkpoints,
-        observer=_observer(
-            job, fitted, rank=rank, group=GroupEvent(num_workers=num_workers, threads_per_worker=threads)
-        ),
+        observer=_observer(job, fitted, rank=rank, group=group),
         start_weights=lambda: read_start_weights(job.start_weights) if job.start_weights else None,
     )
     remove_columns(job)  # every worker has its last batch: all have made the last step
