@@ -1,4 +1,4 @@
-"""TensorFlow without its greeting."""
+"""TensorFlow without its greeting, and Keras without what it seldom needs."""
 
 import os
 import sys
@@ -6,11 +6,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from headrace.components.compatibility.keras_import import import_keras
 from headrace.pipelines.host.host_problems import require_addresses
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow and find its devices, without the lines that it writes before any setting can stop it.
+    """Import TensorFlow and Keras and find the devices, without what TensorFlow writes before a setting can stop it.
 
     They are shown after all if the import fails, or where TF_CPP_MIN_LOG_LEVEL asks for notes (0).
     """
@@ -18,6 +19,7 @@ def import_tensorflow() -> None:
     with quiet():
         import tensorflow as tf
 
+        import_keras()
         tf.config.list_logical_devices()
 
 

@@ -10,6 +10,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headrace.components.compatibility.keras_import import import_keras
 from headrace.components.errors import TrainingError, UserError
 from headrace.components.files.atomic import replace_folder
 from headrace.pipelines.host.host_problems import host_problem, is_out_of_memory
@@ -170,6 +171,7 @@ def prepare_devices(train: Train, *, workers_on_node: int) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
 
+    import_keras()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = train.threads_per_worker or max(1, cores // workers_on_node)
     tf.config.threading.set_intra_op_parallelism_threads(threads)

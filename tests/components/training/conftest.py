@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from headrace.components.compatibility.keras_import import import_keras
 from headrace.components.training import checkpoints
 
 
@@ -19,11 +20,15 @@ def run_workers(repository, free_ports) -> Callable[..., None]:
     """Runs a script, or code after "-c", for each worker, with its rank, all ports (JSON) and what else is given."""
 
     def run(*script: str | Path, num_workers: int, arguments: tuple[str, ...]) -> None:
+        code = (
+            script[1] if script[0] == "-c" else f"import runpy; runpy.run_path({str(script[0])!r}, run_name='__main__')"
+        )
+        code = f"from {import_keras.__module__} import import_keras; import_keras()\n{code}"  # as workers do
         ports = json.dumps(free_ports(num_workers))
         environment = {**os.environ, "PYTHONPATH": str(repository), "TF_CPP_MIN_LOG_LEVEL": "3"}
         processes = [
             subprocess.Popen(
-                [sys.executable, *script, str(rank), ports, *arguments],
+                [sys.executable, "-c", code, str(rank), ports, *arguments],
                 env=environment,
                 stderr=subprocess.PIPE,
                 text=True,
