@@ -25,7 +25,8 @@ from headrace.components.examples.split_settings import Split
 from headrace.components.models.classifier_settings import Classifier
 from headrace.components.models.shapes import Shape, check_input, check_text
 from headrace.components.settings import Settings
-from headrace.components.sources.settings import Source, TextSource
+from headrace.components.sources.any_source import AnySource
+from headrace.components.sources.text import TextSource
 from headrace.components.training.metric_names import figure_names
 from headrace.components.training.settings import Training
 from headrace.components.transforms.chain_check import check
@@ -43,7 +44,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 class Ingest(ExampleSchema):
     """Where the data comes from, what an example consists of, and what happens to rows that fail the checks."""
 
-    source: Source
+    source: AnySource
     """The raw data; its `kind` decides the keys."""
 
     max_bad_fraction: Fraction = 0.0
@@ -205,7 +206,7 @@ class Pipeline(Settings):
         except ParamsError as error:
             raise ValueError(str(error)) from error
         check_training(self.train, self.ingest.label)
-        given_test = any(part.given_split == "test" for part in getattr(self.ingest.source, "parts", ()))
+        given_test = "test" in self.ingest.source.given_splits
         if given_test and self.split.test_fraction:
             raise ValueError("split.test_fraction: the source gives its own test set; leave test_fraction out")
         if given_test and self.split.held_out == "none":

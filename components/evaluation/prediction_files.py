@@ -5,12 +5,13 @@ from collections.abc import Iterable
 import polars as pl
 
 from headrace.components.evaluation.prediction_rows import Warn, fitting, warn_of, without_limits
-from headrace.components.examples.example_blocks import RowBlock, check_rows
+from headrace.components.examples.example_blocks import check_rows
 from headrace.components.examples.settings import RowSchema
 from headrace.components.sources.raw_part import RowError
+from headrace.components.sources.source import Block
 
 
-def read_rows(blocks: Iterable[RowBlock], schema: RowSchema, *, warn: Warn) -> tuple[pl.DataFrame, pl.DataFrame]:
+def read_rows(blocks: Iterable[Block], schema: RowSchema, *, warn: Warn) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the columns of the key as they are written, and the features in the types of example rows.
 
     Raises DataError, with the line that ingest has for it, for the first row that does not fit the schema. What a model

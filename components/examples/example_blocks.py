@@ -1,6 +1,5 @@
 """From a block of the source to a sorted run of examples: all that can be done without the other blocks."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,15 +9,9 @@ from headrace.components.examples.mixing import Words
 from headrace.components.examples.settings import ExampleSchema, NumberFeature, RowSchema
 from headrace.components.examples.sorted_runs import write_run
 from headrace.components.examples.table import example_table, unique_words
-from headrace.components.examples.validation import REJECTED, CheckedPart, check_part
-from headrace.components.sources.delimited import DelimitedBlock, read_delimited_block
-from headrace.components.sources.images import ImageBlock, decode_block
-from headrace.components.sources.json_lines import JsonBlock, read_json_block
-from headrace.components.sources.raw_part import RawPart
-from headrace.components.sources.text import TextBlock, read_text_block
+from headrace.components.examples.validation import CheckedPart, check_part
+from headrace.components.sources.source import Block, EncodedBlock
 
-RowBlock = DelimitedBlock | JsonBlock | TextBlock | RawPart
-Block = RowBlock | ImageBlock
 _EXACT_INTEGERS = 2.0**53  # float64 has all whole numbers up to here
 
 
@@ -41,7 +34,7 @@ def prepare(block: Block, run: Path, *, schema: ExampleSchema) -> Prepared:
 
     Raises RowError for a row that can't be read.
     """
-    checked = _check_images(block, schema) if isinstance(block, ImageBlock) else check_rows(block, schema)
+    checked = _check_decoded(block, schema) if isinstance(block, EncodedBlock) else check_rows(block, schema)
     counts = write_run(example_table(checked, schema), run)
     return Prepared(
         files=tuple(dict.fromkeys(checked.raw.files.values())),
@@ -52,48 +45,26 @@ def prepare(block: Block, run: Path, *, schema: ExampleSchema) -> Prepared:
     )
 
 
-def read(block: Block, *, numbers: Collection[str] = ()) -> RawPart:
-    """Return the rows of a block, all text as it is written, but as Float64 what is in `numbers` if it can be.
-
-    Of images, it is all but the images themselves.
-    """
-    match block:
-        case RawPart():
-            return block
-        case DelimitedBlock():
-            return read_delimited_block(block, numbers=numbers)
-        case JsonBlock():
-            return read_json_block(block, numbers=numbers)
-        case TextBlock():
-            return read_text_block(block)
-        case ImageBlock():
-            return RawPart(block.rows, dict.fromkeys(block.rows.columns, block.archive), block.given_split)
-
-
-def check_rows(block: RowBlock, schema: RowSchema) -> CheckedPart:
-    """Return the rows of a block that fit the schema, typed, and the others; raise RowError for one that can't be read.
+def check_rows(block: Block, schema: RowSchema) -> CheckedPart:
+    """The rows of a block that fit the schema, typed, and the others; raise RowError for one that can't be read.
 
     Prediction reads rows by this, too: a model receives what it would have been trained on.
     """
-    if isinstance(block, RawPart):
-        return check_part(block, schema)
-    raw = read(block, numbers=_numbers(schema))
+    raw = block.read(numbers=_numbers(schema))
     checked = check_part(raw, schema)
+    if not checked.rejected.height and not _may_lack_digits(raw.table):
+        return checked
     # Numbers that are read as such are faster; read as text they can be reported as they are written.
-    return check_part(read(block), schema) if checked.rejected.height or _may_lack_digits(raw.table) else checked
+    text = block.read()
+    return checked if text is raw else check_part(text, schema)
 
 
-def _check_images(block: ImageBlock, schema: ExampleSchema) -> CheckedPart:
-    raw, refused = decode_block(block, schema)
+def _check_decoded(block: EncodedBlock, schema: ExampleSchema) -> CheckedPart:
+    raw, refused = block.decode(schema)
     checked = check_part(raw, schema)
     if not refused.height:
         return checked
-    rows = block.rows[(refused["row"] - block.first).to_list()]
-    reported = refused.with_columns(
-        column=pl.lit(next(iter(schema.features))),
-        values=rows.select(pl.struct(pl.all()).struct.json_encode()).to_series(),
-    )
-    rejected = pl.concat([checked.rejected, reported.select(*REJECTED)]).sort("row")
+    rejected = pl.concat([checked.rejected, refused]).sort("row")
     return CheckedPart(checked.raw, checked.typed, rejected)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from headrace.components.errors import DataError
 from headrace.components.guess.findings import Finding, Guess
 from headrace.components.sources.idx import read_idx, read_idx_shape
-from headrace.components.sources.settings import GivenSplit
+from headrace.components.sources.raw_part import GivenSplit
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import polars as pl
 from headrace.components.errors import DataError
 from headrace.components.guess.findings import Finding
 from headrace.components.sources.compressed import open_plain
-from headrace.components.sources.delimited import delimited_blocks, read_delimited_block, read_layout
+from headrace.components.sources.delimited.reader import delimited_blocks, read_layout
+from headrace.components.sources.delimited.row_blocks import read_header
 from headrace.components.sources.raw_part import RowError
-from headrace.components.sources.row_blocks import read_header
 
 MOST_BYTES = 1 << 26
 _SEPARATORS = (",", ";", "\t", "|")
@@ -46,7 +46,7 @@ def read_sample(path: Path, *, targets: Sequence[str], most_bytes: int = MOST_BY
             is_whole = False
             break
         try:
-            tables.append(read_delimited_block(block).table)
+            tables.append(block.read().table)
         except RowError as error:
             raise error.after(rows) from error
         rows, bytes_read = rows + tables[-1].height, bytes_read + len(block.rows.content)

@@ -1,7 +1,7 @@
 """Members of a tar (plain, gzip, bzip2, xz, zstd) or zip archive, one by one, never written to disk.
 
-An archive comes from outside: what readers understand in different ways, or skip in silence, is refused. Not by
-`tarfile`, which takes a damaged header for the archive's end.
+An archive comes from outside: what readers understand in different ways, or skip in silence, is refused. `tarfile`
+parses one header at a time here: its own loop takes a damaged header for the end of the archive.
 """
 
 import hashlib
@@ -9,6 +9,7 @@ import io
 import re
 import stat
 import struct
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -17,11 +18,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from headrace.components.errors import DataError
-from headrace.components.sources import tar_headers as tar
 from headrace.components.sources.compressed import MAX_BYTES, MAX_RATIO, allowed_bytes, open_plain, too_large
 
 _EXTENDED_HEADER_BYTES = 1 << 20
 _LONGEST_NAME = 4096
+_BLOCK_BYTES = tarfile.BLOCKSIZE  # headers and contents begin at multiples of it
+_SIZE, _MAGIC, _PREFIX_BEGIN = slice(124, 136), slice(257, 263), 345
+_NOT_OCTAL = re.compile(rb"[^0-7 \0]")
 _RECORD_LENGTH = re.compile(rb"([0-9]{1,7}) ")
 _ZIP_HEADER_BYTES = 30  # without the name
 _ZIP_END_BYTES = 22  # without the comment
@@ -77,7 +80,7 @@ def read_members(path: Path, *, limits: Limits = _LIMITS) -> Iterator[Member]:
 
 
 def _checked_name(raw: str, path: Path) -> str:
-    """Return the name without `.` and repeated `/`; raise DataError for one that could lead elsewhere."""
+    """The name without `.` and repeated `/`; raise DataError for one that could lead elsewhere."""
     try:
         raw.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -110,39 +113,45 @@ def _tar_entries(path: Path, limits: Limits) -> _Entries:
         while (header := _tar_header(stream, path, is_last_allowed=not said)) is not None:
             name = said.get("path", header.name)
             match header.type:
-                case tar.EXTENDED:
+                case tarfile.XHDTYPE:
                     said |= _records(_extended(stream, header, path), path)
-                case tar.LONG_NAME:
+                case tarfile.GNUTYPE_LONGNAME:
                     content = _extended(stream, header, path).partition(b"\0")[0]
                     said["path"] = content.decode("utf-8", "surrogateescape")
-                case tar.EXTENDED_FOR_ALL:
+                case tarfile.XGLTYPE:
                     if _records(_extended(stream, header, path), path):
                         raise _damage(path, "a global header gives all members one name or size")
-                case tar.FILE | tar.OLD_FILE | tar.CONTIGUOUS_FILE:
+                case tarfile.REGTYPE | tarfile.AREGTYPE | tarfile.CONTTYPE:
                     size = _size(said, header, path, name)
                     if size > limits.member_bytes:
                         raise _refusal(path, name, f"has {size} bytes, more than {limits.member_bytes}")
                     yield name, _content(stream, size, path)
                     said = {}
-                case tar.FOLDER if not _size(said, header, path, name):
+                case tarfile.DIRTYPE if not _size(said, header, path, name):
                     yield name, None
                     said = {}
                 case _:
                     raise _refusal(path, name, f"is no regular file (type {header.type!r}: a link, a device ...)")
 
 
-def _tar_header(stream: BinaryIO, path: Path, *, is_last_allowed: bool) -> tar.TarHeader | None:
-    """Return the next header, None at a proper end of the archive."""
-    block = stream.read(tar.BLOCK_BYTES)
-    if len(block) == tar.BLOCK_BYTES and not any(block):
+def _tar_header(stream: BinaryIO, path: Path, *, is_last_allowed: bool) -> tarfile.TarInfo | None:
+    """Read the next header; None at a proper end of the archive."""
+    block = stream.read(_BLOCK_BYTES)
+    if len(block) == _BLOCK_BYTES and not any(block):
         _require_end(stream, path)
         if not is_last_allowed:
             raise _damage(path, "its last header announces a member, and none follows")
         return None
     try:
-        return tar.parse_header(block)
-    except ValueError as error:
+        header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except tarfile.HeaderError as error:
         raise _damage(path, f"not a tar or zip archive, or truncated: {error}") from error
+    size = block[_SIZE]
+    if size[0] < 0x80 and _NOT_OCTAL.search(size):  # tarfile takes signs and underscores
+        raise _damage(path, f"a number that is none: {size!r}")
+    if block[_PREFIX_BEGIN] and block[_MAGIC] != b"ustar\0" and header.type != tarfile.GNUTYPE_LONGNAME:
+        raise _damage(path, "a header with a prefix that is not of POSIX.1-1988")  # readers differ in what it means
+    return header
 
 
 def _require_end(stream: BinaryIO, path: Path) -> None:
@@ -152,11 +161,11 @@ def _require_end(stream: BinaryIO, path: Path) -> None:
         if chunk.strip(b"\0"):
             raise _damage(path, "something follows its end")
         count += len(chunk)
-    if count < tar.BLOCK_BYTES:
+    if count < _BLOCK_BYTES:
         raise _damage(path, "truncated in the mark of its end")
 
 
-def _size(said: Mapping[str, str], header: tar.TarHeader, path: Path, name: str) -> int:
+def _size(said: Mapping[str, str], header: tarfile.TarInfo, path: Path, name: str) -> int:
     size = said.get("size", str(header.size))
     if not (size.isascii() and size.isdigit() and len(size) < 20):
         raise _refusal(path, name, f"has a size of {size[:40]!r}")
@@ -165,20 +174,20 @@ def _size(said: Mapping[str, str], header: tar.TarHeader, path: Path, name: str)
 
 def _content(stream: BinaryIO, size: int, path: Path) -> bytes:
     content = stream.read(size)
-    padding = stream.read(-size % tar.BLOCK_BYTES)
-    if len(content) + len(padding) < size + -size % tar.BLOCK_BYTES:
+    padding = stream.read(-size % _BLOCK_BYTES)
+    if len(content) + len(padding) < size + -size % _BLOCK_BYTES:
         raise _damage(path, "truncated within a member")
     return content
 
 
-def _extended(stream: BinaryIO, header: tar.TarHeader, path: Path) -> bytes:
+def _extended(stream: BinaryIO, header: tarfile.TarInfo, path: Path) -> bytes:
     if not 0 <= header.size <= _EXTENDED_HEADER_BYTES:
         raise _damage(path, f"an extended header of {header.size} bytes")
     return _content(stream, header.size, path)
 
 
 def _records(content: bytes, path: Path) -> dict[str, str]:
-    """Return path and size, if there, of a POSIX.1-2001 (pax) header: records `LENGTH KEY=VALUE` with a line end."""
+    """Path and size, if there, of a POSIX.1-2001 (pax) header: records `LENGTH KEY=VALUE` with a line end."""
     records, start = {}, 0
     while start < len(content):
         length = _RECORD_LENGTH.match(content, start)
@@ -233,7 +242,7 @@ def _require_apart(archive: zipfile.ZipFile, stream: _ZipFile, path: Path) -> No
 
 
 def _zip_name(info: zipfile.ZipInfo) -> str:
-    """Return a member's name: UTF-8 also without the flag that says so, as macOS writes it, and not code page 437."""
+    """Name of a member: UTF-8 also without the flag that says so, as macOS writes it, and not code page 437."""
     if info.flag_bits & 0x800:
         return info.orig_filename
     return info.orig_filename.encode("cp437").decode("utf-8", "surrogateescape")

@@ -12,8 +12,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
-import pyarrow as pa
-
 from headrace.components.errors import DataError
 
 if TYPE_CHECKING:
@@ -48,7 +46,7 @@ def open_plain(path: Path, *, max_bytes: int = MAX_BYTES, max_ratio: int = MAX_R
 
 
 def compression(path: Path) -> Kind:
-    """Return how a file is compressed, by its first bytes."""
+    """Compression of a file, by its first bytes."""
     with path.open("rb") as stream:
         head = stream.read(10)
     if head.startswith(b"\x1f\x8b"):
@@ -65,12 +63,12 @@ def compression(path: Path) -> Kind:
 
 
 def allowed_bytes(path: Path, *, max_bytes: int, max_ratio: int) -> int:
-    """Return how many bytes may come out of a compressed file."""
+    """Number of bytes that may come out of a compressed file."""
     return min(max_bytes, max(max_ratio * path.stat().st_size, HARMLESS_BYTES))
 
 
 def too_large(path: Path, allowed: int) -> DataError:
-    """Return the error of a file that gives more than `allowed_bytes`."""
+    """Error of a file that gives more than `allowed_bytes`."""
     return DataError(
         f"{path.name} ({path.stat().st_size} bytes) decompresses to more than {allowed} bytes: it may be made to fill "
         "memory or disk. If you know it to be good, decompress it yourself and give the plain files"
@@ -87,6 +85,8 @@ def _within(chunks: Iterator[bytes], path: Path, allowed: int) -> Generator[byte
 
 
 def _chunks(path: Path, kind: Kind) -> Iterator[bytes]:
+    import pyarrow as pa  # settings of sources stand beside readers, and Airflow's parse of them must not load it
+
     try:
         if kind in ("bzip2", "xz"):
             with path.open("rb") as stream:

@@ -13,7 +13,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ExifTags import Base
 
 from headrace.components.examples.settings import ImageFeature
-from headrace.components.sources.jpeg import is_sound_jpeg
 
 OTHER_SIZE = "other size"
 _JPEG = ("JPEG", "MPO")  # cameras put a second, small picture behind the first
@@ -54,7 +53,7 @@ class ImageError(Exception):
 
 
 def decode_image(content: bytes, feature: ImageFeature) -> npt.NDArray[np.uint8]:
-    """Return uint8[height * width * channels], from 0 to the feature's maximum; raise ImageError if it can't be had.
+    """Pixels as uint8[height * width * channels], from 0 to the feature's maximum; raise ImageError if it can't be had.
 
     The first frame, turned as EXIF says. Of 16 bits the upper 8 are kept; grey is the luma of ITU-R 601; what is
     transparent is laid on white, unless there are 4 channels. Another size is treated as `resize` says.
@@ -71,8 +70,6 @@ def keep_image(content: bytes, feature: ImageFeature) -> bytes:
 
     A JPEG that is resized stays one (quality 95); all else becomes a PNG, which loses nothing. Raises ImageError.
     """
-    if is_sound_jpeg(content, height=feature.height, width=feature.width, channels=feature.channels):
-        return content
     decoded = _decode(content, feature, keeps_jpeg=True)
     is_jpeg = decoded.came_as in _JPEG
     if not (decoded.is_resized or decoded.is_converted) and (is_jpeg or decoded.came_as == "PNG"):
@@ -86,7 +83,7 @@ def keep_image(content: bytes, feature: ImageFeature) -> bytes:
 
 
 def pixels_of(images: pl.Series, feature: ImageFeature) -> pl.Series:
-    """Return the examples' images as Array(UInt8, height * width * channels), decoding those that are encoded."""
+    """Images of examples as Array(UInt8, height * width * channels), decoding those that are encoded."""
     if images.dtype != pl.Binary:
         return images
     pixels = np.empty((len(images), feature.size), np.uint8)

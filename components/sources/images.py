@@ -1,29 +1,126 @@
 """Images in archives, in blocks that are decoded wherever there is room."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-import numpy as np
-import polars as pl
+from pydantic import Field, model_validator
 
 from headrace.components.errors import DataError, ParamsError
 from headrace.components.examples.settings import ExampleSchema, ImageFeature
-from headrace.components.sources.archives import read_members
-from headrace.components.sources.decoding import ImageError, decode_image, keep_image
-from headrace.components.sources.delimited import read_delimited_file
-from headrace.components.sources.file import IMAGE_SUFFIXES
+from headrace.components.settings import Settings
+from headrace.components.sources.file import IMAGE_SUFFIXES, FileName, SourceFile
+from headrace.components.sources.file_set import FileSet
 from headrace.components.sources.other_files import OtherFiles, should_report
-from headrace.components.sources.raw_part import RawPart, image_and_class
-from headrace.components.sources.row_blocks import BLOCK_BYTES
-from headrace.components.sources.settings import GivenSplit, LabelsFile
+from headrace.components.sources.raw_files import FoundFiles, PackedImages, PinnedFiles, RawFiles
+from headrace.components.sources.raw_part import GivenSplit, RawPart
+from headrace.components.sources.schema_checks import image_and_class
+from headrace.components.sources.source import BLOCK_BYTES, Source, SourcePart
+
+if TYPE_CHECKING:
+    import polars as pl
 
 NAME = "file"  # the column that has each image's path; a key may ask for it
 _PIXEL_BYTES = 1 << 26  # of all images of a block, decoded
-_REFUSED = {"file": pl.String, "row": pl.Int64, "reason": pl.String, "expected": pl.String, "found": pl.String}
 
 Labels = Mapping[str, Mapping[str, str | None]]
+
+
+class LabelsFile(SourceFile):
+    """A delimited file, UTF-8 with a header line, of one row for each image.
+
+    The label, and key, group and time if they are given, are columns of it, too.
+    """
+
+    name_column: str = "file"
+    """The column that names the image: its path in the archive, its name, or its name without the suffix."""
+
+    separator: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    """The character between two values."""
+
+
+class ImagePart(Settings):
+    """Images, in archives (tar or zip) or below a folder, and the split that the source gives them."""
+
+    archives: tuple[SourceFile, ...] = ()
+    """Archives of images: tar (plain, gzip, bzip2, xz, zstd) or zip."""
+
+    files: FileSet | None = None
+    """All images of a folder or bucket, instead of `archives`. They are packed, one archive for each of its folders."""
+
+    labels: LabelsFile | None = None
+    """A table with the label of each image; `null` takes the name of the image's folder as its label."""
+
+    given_split: GivenSplit | None = None
+    """The split that the source assigns to these rows, for all parts or none. `train` is divided into train and
+    validation.
+    """
+
+    @model_validator(mode="after")
+    def _archives_or_files(self) -> Self:
+        if bool(self.archives) == bool(self.files):
+            raise ValueError("give either archives (pinned files) or files (all of a folder or bucket)")
+        return self
+
+
+class ImageSource(Source):
+    """Images: JPEG, PNG, GIF (its first frame), BMP, WebP, TIFF (its first page) or AVIF, as their content says."""
+
+    kind: Literal["images"] = "images"
+    dataset: FileName
+    """Folder of the files in `$HEADRACE_MIRROR`."""
+
+    parts: Annotated[tuple[ImagePart, ...], Field(min_length=1)]
+    """Sets of images, one after the other."""
+
+    def check_schema(self, schema: ExampleSchema) -> None:
+        """Raise ParamsError unless there is one image and its class; all else needs a labels file."""
+        if image_and_class(schema, kind=self.kind)[2] == NAME:
+            raise ParamsError(f"ingest.label: {NAME!r} is the path of each image; give the label another name")
+        others = set(schema.source_columns) - {*schema.columns, NAME}
+        if others and not all(part.labels for part in self.parts):
+            raise ParamsError(f"ingest: no column {min(others)!r}; without a labels file, there is only {NAME!r}")
+
+    def raw_files(self, schema: ExampleSchema) -> Sequence[RawFiles]:
+        """For each part its archives, and after them its labels file, if it has one."""
+        several = len([part for part in self.parts if part.files]) > 1
+        needed: list[RawFiles] = []
+        for number, part in enumerate(self.parts, start=1):
+            if part.files:
+                needed.append(PackedImages(part.files, self.dataset, f"{number}_" if several else ""))
+            else:
+                needed.append(PinnedFiles(part.archives, self.dataset))
+            needed.append(PinnedFiles((part.labels,) if part.labels else (), self.dataset))
+        return needed
+
+    def open_parts(self, found: Sequence[FoundFiles], schema: ExampleSchema) -> list[SourcePart]:
+        """A part for each archive; one for all archives that have a labels file together."""
+        parts = []
+        for part, archives, labels in zip(self.parts, found[::2], found[1::2], strict=True):
+            how = f"images {part.given_split}"
+            read = partial(image_blocks, schema=schema, given_split=part.given_split)
+            if part.labels is None:
+                archives.not_fetched.require_images(class_names(schema))
+                for number, archive in enumerate(archives.paths):
+                    others, not_fetched = OtherFiles(), OtherFiles() if number else archives.not_fetched
+                    read_one = partial(read, [archive], others=others)
+                    parts.append(SourcePart((archive,), how, read_one, others, not_fetched))
+            else:
+                others, files = OtherFiles(), (*archives.paths, *labels.paths)
+                how = f"{how} {part.labels.name_column!r} {part.labels.separator!r}"
+                read_all = partial(_read_with_labels, files, part.labels, schema, part.given_split, others)
+                parts.append(SourcePart(files, how, read_all, others, archives.not_fetched))
+        return parts
+
+
+def _read_with_labels(
+    files: Sequence[Path], labels: LabelsFile, schema: ExampleSchema, given_split: GivenSplit | None, others: OtherFiles
+) -> "Iterable[ImageBlock]":
+    *archives, file = files
+    found = read_labels(file, labels, schema)
+    return image_blocks(archives, schema=schema, labels=found, given_split=given_split, others=others)
 
 
 @dataclass(frozen=True)
@@ -34,23 +131,57 @@ class ImageBlock:
     """
 
     contents: tuple[bytes | None, ...]
-    rows: pl.DataFrame
+    rows: "pl.DataFrame"
     first: int
     archive: str
     given_split: GivenSplit | None = None
 
+    def read(self, *, numbers: Collection[str] = ()) -> RawPart:
+        """All columns but the image."""
+        return RawPart(self.rows, dict.fromkeys(self.rows.columns, self.archive), self.given_split)
 
-def check_columns(schema: ExampleSchema, *, has_labels: bool) -> None:
-    """Raise ParamsError for a schema that images can't fill."""
-    if image_and_class(schema, kind="images")[2] == NAME:
-        raise ParamsError(f"ingest.label: {NAME!r} is the path of each image; give the label another name")
-    asked = set(schema.source_columns) - {*schema.columns, NAME}
-    if asked and not has_labels:
-        raise ParamsError(f"ingest: no column {sorted(asked)[0]!r}; without a labels file, there is only {NAME!r}")
+    def decode(self, schema: ExampleSchema) -> "tuple[RawPart, pl.DataFrame]":
+        """Images that can be used, with their rows, and why the others can't be."""
+        import polars as pl
+
+        from headrace.components.sources.decoding import ImageError, decode_image, keep_image
+
+        name, feature, _ = image_and_class(schema, kind="images")
+        take = keep_image if feature.encoding == "encoded" else decode_image
+        images: list[Any] = []
+        kept: list[int] = []
+        problems: dict[int, tuple[str, str, str]] = {}
+        for place, content in enumerate(self.contents):
+            try:
+                if content is None:
+                    raise ImageError("missing", found="only its row in the labels file")
+                images.append(take(content, feature))
+                kept.append(place)
+            except ImageError as error:
+                problems[place] = (error.reason, error.expected, error.found)
+        table = self.rows[kept].with_columns(_column(name, images, feature)).select(schema.source_columns)
+        rows = pl.DataFrame({"file": self.rows[NAME][kept], "row": pl.Series(kept, dtype=pl.Int64) + self.first})
+        part = RawPart(table, dict.fromkeys(schema.source_columns, self.archive), self.given_split, rows)
+        return part, self._rejected(problems, column=name)
+
+    def _rejected(self, problems: Mapping[int, tuple[str, str, str]], *, column: str) -> "pl.DataFrame":
+        import polars as pl
+
+        from headrace.components.examples.validation import REJECTED
+
+        rows = self.rows[list(problems)]
+        values = rows.select(pl.struct(pl.all()).struct.json_encode()).to_series()
+        rejected = [
+            (file, self.first + place, column, *problem, value)
+            for file, (place, problem), value in zip(rows[NAME], problems.items(), values, strict=True)
+        ]
+        return pl.DataFrame(rejected, schema=REJECTED, orient="row")
 
 
 def read_labels(path: Path, file: LabelsFile, schema: ExampleSchema) -> Labels:
-    """Return by image the columns that the schema asks for; raise DataError for an image that is named twice."""
+    """The columns that the schema asks for, by image; raise DataError for an image that is named twice."""
+    from headrace.components.sources.delimited.reader import read_delimited_file
+
     columns = _other_columns(schema)
     wanted = list(dict.fromkeys([file.name_column, *columns]))
     table = read_delimited_file(path, columns=wanted, optional=(), separator=file.separator, null_values=("",))
@@ -96,27 +227,10 @@ def image_blocks(
         raise DataError(f"{files}: no images{found}; looked for names that end in {', '.join(IMAGE_SUFFIXES)}")
 
 
-def decode_block(block: ImageBlock, schema: ExampleSchema) -> tuple[RawPart, pl.DataFrame]:
-    """Return the images that can be used, with their rows, and of the others file, row, reason, expected and found."""
-    name, feature, _ = image_and_class(schema, kind="images")
-    take = keep_image if feature.encoding == "encoded" else decode_image
-    files = block.rows[NAME]
-    images, kept, refused = [], [], []
-    for place, (file, content) in enumerate(zip(files, block.contents, strict=True)):
-        try:
-            if content is None:
-                raise ImageError("missing", found="only its row in the labels file")
-            images.append(take(content, feature))
-            kept.append(place)
-        except ImageError as error:
-            refused.append((file, block.first + place, error.reason, error.expected, error.found))
-    table = block.rows[kept].with_columns(_column(name, images, feature)).select(schema.source_columns)
-    rows = pl.DataFrame({"file": files[kept], "row": pl.Series(kept, dtype=pl.Int64) + block.first})
-    part = RawPart(table, dict.fromkeys(schema.source_columns, block.archive), block.given_split, rows)
-    return part, pl.DataFrame(refused, schema=_REFUSED, orient="row")
+def _column(name: str, images: list[Any], feature: ImageFeature) -> "pl.Series":
+    import numpy as np
+    import polars as pl
 
-
-def _column(name: str, images: list[Any], feature: ImageFeature) -> pl.Series:
     if feature.encoding == "encoded":
         return pl.Series(name, images, dtype=pl.Binary)
     pixels = np.stack(images) if images else np.empty((0, feature.size), np.uint8)
@@ -133,6 +247,8 @@ class _Image:
 def _images(
     archives: Sequence[Path], schema: ExampleSchema, labels: Labels | None, others: OtherFiles
 ) -> Iterator[_Image]:
+    from headrace.components.sources.archives import read_members
+
     owners: dict[str, str] = {}
     _, _, label = image_and_class(schema, kind="images")
     for archive in archives:
@@ -159,7 +275,7 @@ def _images(
 
 
 def class_names(schema: ExampleSchema) -> tuple[str, ...]:
-    """Return the classes that a folder of images may be called."""
+    """Classes that a folder of images may be called."""
     return getattr(schema.label, "classes", None) or ()
 
 
@@ -172,6 +288,8 @@ def _names(path: str) -> tuple[str, str, str]:
 def _block(
     images: Sequence[_Image], schema: ExampleSchema, first: int, files: str, given_split: GivenSplit | None
 ) -> ImageBlock:
+    import polars as pl
+
     columns = {name: [image.row.get(name) for image in images] for name in _other_columns(schema)}
     columns[NAME] = [image.path for image in images]
     rows = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))

@@ -5,23 +5,73 @@ more, at a tenth of that: it keeps numbers as they are written, and says which r
 """
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import polars as pl
-import pyarrow as pa
-import pyarrow.json as arrow_json
+from typing import TYPE_CHECKING, Any, Literal
 
 from headrace.components.errors import DataError
+from headrace.components.examples.settings import ExampleSchema, RowSchema
 from headrace.components.sources.compressed import open_plain
-from headrace.components.sources.raw_part import RawPart, RowError
-from headrace.components.sources.row_blocks import BLOCK_BYTES, LONGEST_ROW_BYTES
-from headrace.components.sources.settings import GivenSplit
+from headrace.components.sources.raw_part import GivenSplit, RawPart, RowError
+from headrace.components.sources.source import BLOCK_BYTES, LONGEST_ROW_BYTES, Block, Source
+from headrace.components.sources.table_file import TableFile, suffix_of
+from headrace.components.sources.table_source import RowFileSource
+
+if TYPE_CHECKING:
+    import polars as pl
+    import pyarrow as pa
 
 _MARK = b"\xef\xbb\xbf"
 _ROWS_LOOKED_AT = 64
+
+
+class JsonLinesSource(RowFileSource):
+    """One JSON object a line, UTF-8; a key that an object lacks is missing there, other keys are left out."""
+
+    kind: Literal["json_lines"] = "json_lines"
+
+    def blocks(self, file: Path, *, schema: ExampleSchema, given_split: GivenSplit | None) -> Iterable[Block]:
+        """Lines of a file."""
+        return json_blocks(file, columns=schema.source_columns, given_split=given_split)
+
+    @classmethod
+    def open_table(cls, path: Path, *, source: Source, columns: Sequence[str]) -> TableFile | None:
+        """A file that ends in .jsonl or .ndjson."""
+        return JsonLinesTable(path) if suffix_of(path) in (".jsonl", ".ndjson") else None
+
+
+class JsonLinesTable(TableFile):
+    """JSON lines to predict."""
+
+    def present(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Those of the names with a value in any row."""
+        found: set[str] = set()
+        if names:
+            with suppress(RowError):  # reported, with its place, where the rows themselves are read
+                for block in json_blocks(self.path, columns=names):
+                    table = block.read().table
+                    found |= {name for name in names if table[name].null_count() < table.height}
+                    if len(found) == len(names):
+                        break
+        return tuple(name for name in names if name in found)
+
+    def blocks(self, schema: RowSchema) -> Iterable[Block]:
+        """Lines of the file."""
+        return json_blocks(self.path, columns=schema.source_columns)
+
+    def read_nested(self, columns: Sequence[str]) -> "pl.DataFrame":
+        """Values of the columns, which may be lists."""
+        import polars as pl
+
+        try:
+            with open_plain(self.path) as stream:
+                rows = [json.loads(line) for line in stream if line.strip()]
+            return pl.DataFrame([{name: row.get(name) for name in columns} for row in rows], strict=False)
+        except (ValueError, AttributeError, RecursionError, pl.exceptions.PolarsError) as error:
+            problem = " ".join(str(error).split())
+            raise DataError(f"{self.path.name} is not one JSON object a line: {problem}") from error
 
 
 @dataclass(frozen=True)
@@ -32,6 +82,17 @@ class JsonBlock:
     file: str
     columns: tuple[str, ...]
     given_split: GivenSplit | None = None
+
+    def read(self, *, numbers: Collection[str] = ()) -> RawPart:
+        """Wanted keys as String, as they are written, or Float64 for `numbers`; null where there is none.
+
+        If Arrow can't read it so, all columns are String. Empty lines are no rows. Raises RowError for a line that is
+        too long or no JSON object, a wanted key that comes twice, and a list or object where a value should be.
+        """
+        table = _read_by_arrow(self, numbers)
+        if table is None:
+            table = _read_by_python(self)
+        return RawPart(table, dict.fromkeys(self.columns, self.file), self.given_split)
 
 
 def json_blocks(
@@ -60,20 +121,12 @@ def json_blocks(
         raise DataError(f"{path.name} has no rows")
 
 
-def read_json_block(block: JsonBlock, *, numbers: Collection[str] = ()) -> RawPart:
-    """Return a block's wanted keys as String, as they are written, or Float64 for `numbers`; null where there is none.
+def _read_by_arrow(block: JsonBlock, numbers: Collection[str]) -> "pl.DataFrame | None":
+    """The wanted columns; None if Python must look closer."""
+    import polars as pl
+    import pyarrow as pa
+    import pyarrow.json as arrow_json
 
-    If Arrow can't read it so, all columns are String. Empty lines are no rows. Raises RowError for a line that is too
-    long or no JSON object, a wanted key that comes twice, and a list or object where a value should be.
-    """
-    table = _read_by_arrow(block, numbers)
-    if table is None:
-        table = _read_by_python(block)
-    return RawPart(table, dict.fromkeys(block.columns, block.file), block.given_split)
-
-
-def _read_by_arrow(block: JsonBlock, numbers: Collection[str]) -> pl.DataFrame | None:
-    """Return the columns, or None if Python must look closer."""
     content = block.content
     if content.startswith(_MARK):  # only a file may begin so, of which it has been taken away
         return None
@@ -93,8 +146,10 @@ def _read_by_arrow(block: JsonBlock, numbers: Collection[str]) -> pl.DataFrame |
     return frame.with_columns(pl.col(pl.Int64, pl.Boolean).cast(pl.String))
 
 
-def _types(block: JsonBlock, numbers: Collection[str]) -> list[tuple[str, pa.DataType]]:
+def _types(block: JsonBlock, numbers: Collection[str]) -> "list[tuple[str, pa.DataType]]":
     """The types that the first rows have: if another row has others, Arrow does not read the block."""
+    import pyarrow as pa
+
     found: dict[str, Any] = {}
     for line in block.content.split(b"\n", _ROWS_LOOKED_AT)[:_ROWS_LOOKED_AT]:
         row = json.loads(line) if line.strip() else {}
@@ -106,7 +161,9 @@ def _types(block: JsonBlock, numbers: Collection[str]) -> list[tuple[str, pa.Dat
     ]
 
 
-def _read_by_python(block: JsonBlock) -> pl.DataFrame:
+def _read_by_python(block: JsonBlock) -> "pl.DataFrame":
+    import polars as pl
+
     lines = (line for line in block.content.split(b"\n") if line and not line.isspace())
     rows = [_row(line, block, number) for number, line in enumerate(lines, start=1)]
     columns = zip(*rows, strict=True)
@@ -127,7 +184,7 @@ def _row(line: bytes, block: JsonBlock, number: int) -> list[str | None]:
 
 
 def _object(line: bytes, file: str, number: int) -> tuple[tuple[str, Any], ...]:
-    """Return keys and values of a line; numbers and constants are text, as they are written."""
+    """Keys and values of a line; numbers and constants are text, as they are written."""
     if len(line) > LONGEST_ROW_BYTES:
         raise RowError(file, number, f"longer than {LONGEST_ROW_BYTES} bytes")
     try:

@@ -18,7 +18,7 @@ class OtherFiles:
         self._others: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
     def meet(self, path: str) -> bool:
-        """Return whether a file is an image by its name; it is counted if it is none."""
+        """Whether a file is an image by its name; one that is none is counted."""
         if is_image(path):
             self._with_images.add(PurePosixPath(path).parent.name)
             return True

@@ -9,28 +9,78 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
 
 from headrace.components.errors import ParamsError
-from headrace.components.sources.settings import Interval, Partitions
+from headrace.components.examples.settings import Moment
+from headrace.components.settings import Settings
+from headrace.components.sources.file_set import regular_expression, require_below_root
 
+Root = Annotated[str, Field(pattern=r"^(s3:/)?/.")]
 Files = Mapping[datetime, Sequence[str]]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SHOWN = 5
-_EXPRESSIONS = {
-    "{date}": "(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})",
-    "{hour}": "(?P<hour>[0-9]{2})",
-    # No name that begins with . or _: by custom, one that is not whole yet.
-    "*": r"(?!(?<![^/])[._])[^/]*",
-    "**/": r"(?:[^/._][^/]*/)*",
-}
+
+
+class Partitions(Settings):
+    """A landing folder, or the prefix of a bucket, with a partition of one or more files per day or hour of UTC."""
+
+    root: Root
+    """The full path of a folder, or `s3://BUCKET/PREFIX`, with `?endpoint_url=...` for a server other than Amazon's."""
+
+    pattern: str = "date={date}/*.csv"
+    """The files of one partition below `root`. `{date}` is its day (`2026-11-20`, UTC), and an optional `{hour}` after
+    it the hour (`00` to `23`). `*` is any text without `/`; it matches no name that begins with `.` or `_`.
+    """
+
+    success_file: str | None = None
+    """The file below `root` that marks a partition as complete, such as `date={date}/_SUCCESS`."""
+
+    allow_gaps: bool = False
+    """Whether some partitions of an interval of several may be missing; never all."""
+
+    @property
+    def is_hourly(self) -> bool:
+        """Whether a partition is an hour, and not a day."""
+        return "{hour}" in self.pattern
+
+    @model_validator(mode="after")
+    def _paths_say_when(self) -> Self:
+        _require_path(self.pattern, name="pattern")
+        if self.success_file is not None:
+            _require_path(self.success_file, name="success_file")
+            if "*" in self.success_file or self.is_hourly != ("{hour}" in self.success_file):
+                raise ValueError(
+                    f"success_file {self.success_file!r} must be one file of one partition: without *, and with the "
+                    "placeholders of pattern, as in date={date}/_SUCCESS"
+                )
+        return self
+
+
+class Interval(Settings):
+    """From `start` until before `end`; a time without a zone is in UTC."""
+
+    start: Moment
+    """Start of the interval, included. Without a zone, it is in UTC."""
+
+    end: Moment
+    """End of the interval, excluded. Without a zone, it is in UTC."""
+
+    @model_validator(mode="after")
+    def _start_is_before_end(self) -> Self:
+        if self.start >= self.end:
+            raise ValueError(f"start {self.start.isoformat()} is not before end {self.end.isoformat()}")
+        return self
 
 
 def files_by_partition(keys: Iterable[str], *, partitions: Partitions) -> Files:
-    """Return the files of each partition by when it begins (UTC), both sorted; those without success_file left out."""
+    """Files of each partition by when it begins (UTC), both sorted; those without success_file left out."""
     present = set(keys)
     files = defaultdict(list)
-    expression = re.compile(_expression(partitions.pattern))
+    expression = re.compile(regular_expression(partitions.pattern))
     for key in sorted(present):
         if begin := _begin(expression.fullmatch(key)):
             files[begin].append(key)
@@ -38,14 +88,8 @@ def files_by_partition(keys: Iterable[str], *, partitions: Partitions) -> Files:
     return {begin: files[begin] for begin in sorted(files) if marker is None or path_of(marker, begin) in present}
 
 
-def matching_files(keys: Iterable[str], *, pattern: str) -> list[str]:
-    """Return the keys that fit the pattern of a file set, sorted."""
-    expression = re.compile(_expression(pattern))
-    return sorted(key for key in keys if expression.fullmatch(key))
-
-
 def expected_partitions(partitions: Partitions, interval: Interval) -> list[datetime]:
-    """Return when each partition of the interval begins; raise ParamsError if none begins in it."""
+    """Begin of each partition of the interval; raise ParamsError if none begins in it."""
     length = timedelta(hours=1) if partitions.is_hourly else timedelta(days=1)
     first = interval.start + (_EPOCH - interval.start) % length
     count = max(0, -((first - interval.end) // length))
@@ -58,19 +102,19 @@ def expected_partitions(partitions: Partitions, interval: Interval) -> list[date
 
 
 def within(found: Files, interval: Interval | None) -> Files:
-    """Return the partitions that begin within the interval; all without one."""
+    """Partitions that begin within the interval; all without one."""
     return {at: files for at, files in found.items() if interval is None or interval.start <= at < interval.end}
 
 
 def missing_partitions(found: Files, *, partitions: Partitions, interval: Interval) -> list[datetime]:
-    """Return when the partitions begin that the interval lacks; with `allow_gaps`, only where it lacks all."""
+    """Begins of the partitions that the interval lacks; with `allow_gaps`, only where it lacks all."""
     expected = expected_partitions(partitions, interval)
     missing = [begin for begin in expected if begin not in found]
     return [] if partitions.allow_gaps and len(missing) < len(expected) else missing
 
 
 def explain_missing(missing: Sequence[datetime], found: Files, *, partitions: Partitions, interval: Interval) -> str:
-    """Return what was expected where, what there is (`found`, of any time), and what to do."""
+    """Message of what was expected where, what there is (`found`, of any time), and what to do."""
     return (
         f"{partitions.root}: no partition {_names(missing, partitions)}{_marked(partitions)}, expected for the "
         f"interval {_text(interval)}; {describe(found, partitions)}. Run again when it has arrived; if it never will, "
@@ -79,7 +123,7 @@ def explain_missing(missing: Sequence[datetime], found: Files, *, partitions: Pa
 
 
 def describe(found: Files, partitions: Partitions) -> str:
-    """Return in words which partitions there are."""
+    """Words for the partitions that there are."""
     if not found:
         return f"there is none {partitions.pattern}{_marked(partitions)}"
     first, last = (path_of(partitions.pattern, begin) for begin in (min(found), max(found)))
@@ -87,7 +131,7 @@ def describe(found: Files, partitions: Partitions) -> str:
 
 
 def common_prefix(partitions: Partitions, interval: Interval) -> str:
-    """Return what the names of all files of the interval begin with: nothing else needs to be listed."""
+    """Common prefix of the names of all files of the interval: nothing else needs to be listed."""
     expected = expected_partitions(partitions, interval)
     paths = [path for path in (partitions.pattern, partitions.success_file) if path is not None]
     ends = [path_of(path, begin).partition("*")[0] for path in paths for begin in (expected[0], expected[-1])]
@@ -95,7 +139,7 @@ def common_prefix(partitions: Partitions, interval: Interval) -> str:
 
 
 def path_of(path: str, begin: datetime) -> str:
-    """Return a path of the settings for the partition that begins then.
+    """Path of the settings for the partition that begins then.
 
     >>> path_of("date={date}/*.csv", datetime(2026, 11, 20, tzinfo=UTC))
     'date=2026-11-20/*.csv'
@@ -103,10 +147,11 @@ def path_of(path: str, begin: datetime) -> str:
     return path.replace("{date}", begin.date().isoformat()).replace("{hour}", f"{begin.hour:02}")
 
 
-def _expression(pattern: str) -> str:
-    pieces = re.split(r"(\{date\}|\{hour\}|\*\*/|\*)", pattern)
-    names = "".join(_EXPRESSIONS.get(piece, re.escape(piece)) for piece in pieces)
-    return f"{names}(?<!/)"  # a bucket may hold an empty object for a folder
+def _require_path(path: str, *, name: str) -> None:
+    """Raise ValueError unless the path says when a partition begins. Hour after date: so names sort as time goes on."""
+    if re.findall(r"\{.*?\}|[{}]", path) not in (["{date}"], ["{date}", "{hour}"]):
+        raise ValueError(f"{name} {path!r} must have {{date}} once, after it {{hour}} or not, and no other braces")
+    require_below_root(path, name=name)
 
 
 def _begin(match: re.Match[str] | None) -> datetime | None:

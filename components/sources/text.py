@@ -5,21 +5,52 @@ before it, once.
 """
 
 import codecs
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
-import polars as pl
+from pydantic import Field
 
 from headrace.components.errors import DataError, ParamsError
 from headrace.components.examples.settings import ExampleSchema
 from headrace.components.sources.compressed import open_plain
-from headrace.components.sources.raw_part import RawPart
-from headrace.components.sources.row_blocks import BLOCK_BYTES
-from headrace.components.sources.settings import GivenSplit, TextSource
+from headrace.components.sources.raw_part import GivenSplit, RawPart
+from headrace.components.sources.source import BLOCK_BYTES, Block
+from headrace.components.sources.table_source import RowFileSource
 
 COLUMNS = ("text", "file", "position", "passage")
 _MARK = "\ufeff"
+
+
+class TextSource(RowFileSource):
+    """Text files, UTF-8, cut into chunks of `length` + 1 characters that follow each other; neighbours share one.
+
+    Each chunk is a row, with the columns text, file, position (of its first character) and passage (a number).
+    """
+
+    kind: Literal["text"] = "text"
+    length: Annotated[int, Field(ge=1, le=65_536)]
+    """Characters of a chunk that a model takes; backpropagation through time ends there."""
+
+    passage_chunks: Annotated[int, Field(ge=1, le=1_000_000)] = 50
+    """Number of chunks of a file that form a passage: `group: [file, passage]` holds out whole passages."""
+
+    def check_schema(self, schema: ExampleSchema) -> None:
+        """Raise ParamsError for a column that chunks of text do not have."""
+        super().check_schema(schema)
+        for name in schema.source_columns:
+            if name not in COLUMNS:
+                raise ParamsError(f"ingest: no column {name!r}; a source of kind 'text' gives {', '.join(COLUMNS)}")
+
+    @property
+    def how(self) -> str:
+        """Where a text is cut."""
+        return f"text {self.length} {self.passage_chunks}"
+
+    def blocks(self, file: Path, *, schema: ExampleSchema, given_split: GivenSplit | None) -> Iterable[Block]:
+        """Chunks of a file."""
+        return text_blocks(file, source=self, given_split=given_split, on_rest=_log_rest)
 
 
 @dataclass(frozen=True)
@@ -33,12 +64,21 @@ class TextBlock:
     passage_chunks: int
     given_split: GivenSplit | None = None
 
+    def read(self, *, numbers: Collection[str] = ()) -> RawPart:
+        """Chunks as rows of String: `text`, `file`, `position` (of its first character) and `passage`."""
+        import polars as pl
 
-def check_columns(schema: ExampleSchema) -> None:
-    """Raise ParamsError for a column that chunks of text do not have."""
-    for name in schema.source_columns:
-        if name not in COLUMNS:
-            raise ParamsError(f"ingest: no column {name!r}; a source of kind 'text' gives {', '.join(COLUMNS)}")
+        texts = [self.text[begin : begin + self.length + 1] for begin in range(0, len(self.text) - 1, self.length)]
+        places = pl.Series(range(self.first_chunk, self.first_chunk + len(texts)), dtype=pl.Int64)
+        table = pl.DataFrame(
+            {
+                "text": pl.Series(texts, dtype=pl.String),
+                "file": pl.repeat(self.file, len(texts), dtype=pl.String, eager=True),
+                "position": (places * self.length).cast(pl.String),
+                "passage": (places // self.passage_chunks).cast(pl.String),
+            }
+        )
+        return RawPart(table, dict.fromkeys(COLUMNS, self.file), self.given_split)
 
 
 def text_blocks(
@@ -68,21 +108,6 @@ def text_blocks(
         on_rest(path.name, rest)
 
 
-def read_text_block(block: TextBlock) -> RawPart:
-    """Return the chunks as rows of String: `text`, `file`, `position` (of its first character) and `passage`."""
-    texts = [block.text[begin : begin + block.length + 1] for begin in range(0, len(block.text) - 1, block.length)]
-    numbers = pl.Series(range(block.first_chunk, block.first_chunk + len(texts)), dtype=pl.Int64)
-    table = pl.DataFrame(
-        {
-            "text": pl.Series(texts, dtype=pl.String),
-            "file": pl.repeat(block.file, len(texts), dtype=pl.String, eager=True),
-            "position": (numbers * block.length).cast(pl.String),
-            "passage": (numbers // block.passage_chunks).cast(pl.String),
-        }
-    )
-    return RawPart(table, dict.fromkeys(COLUMNS, block.file), block.given_split)
-
-
 def _decoded(path: Path, block_bytes: int) -> Iterator[str]:
     rest, begin = b"", 0
     with open_plain(path) as stream:
@@ -104,3 +129,11 @@ def _no_utf8(path: Path, content: bytes, begin: int, error: UnicodeDecodeError) 
     utf16 = begin == 0 and content[:2] in (b"\xff\xfe", b"\xfe\xff")
     fix = "convert it, as in `iconv -f UTF-16 -t UTF-8`" if utf16 else "fix it there, or convert the file to UTF-8"
     return f"{path.name}, byte {begin + error.start}: expected UTF-8 text, found {found}; {fix}"
+
+
+def _log_rest(file: str, characters: int) -> None:
+    import structlog
+
+    structlog.get_logger().info(
+        "the end of a file is shorter than a chunk, and is not used", file=file, characters=characters
+    )

@@ -9,7 +9,7 @@ from airflow.sdk import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowSensorTimeout
 
 from headrace.components.errors import DataError, ServiceError
-from headrace.components.sources.settings import DelimitedSource
+from headrace.components.sources.table_source import TableSource
 from headrace.pipelines.airflow.dag_run import changes_of
 from headrace.pipelines.fetching.landed_partitions import are_there, find_partitions
 from headrace.pipelines.params import Pipeline, load_pipeline
@@ -21,7 +21,8 @@ POKE_SECONDS = 60.0
 
 def data_sensors(pipeline: Pipeline, root: Path) -> list["PartitionSensor"]:
     """Return what `ingest` waits for: a sensor where the source is partitions, else nothing."""
-    if not getattr(pipeline.ingest.source, "partitions", None):
+    source = pipeline.ingest.source
+    if not (isinstance(source, TableSource) and source.partitions):
         return []
     seconds = pipeline.schedule.partition_timeout_hours * 3600
     return [PartitionSensor(task_id="wait_for_data", pipeline=pipeline.name, root=root, timeout=seconds)]
@@ -65,7 +66,7 @@ class PartitionSensor(BaseSensorOperator):  # type: ignore[misc]  # mypy does no
         waited = f"waited since {since.isoformat(timespec='seconds')}, {self.timeout / 3600:g} h"
         return f"{reason} ({waited}). {self._next_step(context, source)}"
 
-    def _next_step(self, context: Any, source: DelimitedSource) -> str:
+    def _next_step(self, context: Any, source: TableSource) -> str:
         if not source.interval:
             return "When it has arrived, clear this task"
         day = source.interval.start.isoformat()  # Airflow names a run by the start of its interval

@@ -11,7 +11,7 @@ from headrace.components.guess.idx_files import find_pairs, guess_idx
 from headrace.components.guess.image_files import find_classes, guess_images
 from headrace.components.guess.sample import read_sample
 from headrace.components.guess.text_file import guess_text
-from headrace.components.sources.settings import FileSet
+from headrace.components.sources.file_set import FileSet
 from headrace.pipelines.fetching.fetch import sha256_of
 from headrace.pipelines.fetching.file_sets import find_files
 

@@ -1,6 +1,5 @@
 """Predict: raw rows or images in, predictions out."""
 
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,16 +26,15 @@ from headrace.components.examples.settings import (
     NumbersLabel,
     RowSchema,
 )
-from headrace.components.examples.shards import read_file
 from headrace.components.files.atomic import replace_file
 from headrace.components.files.regular_files import require_regular
 from headrace.components.models.next_tokens import TextModel, predict_tokens, text_model, text_of
 from headrace.components.models.saved_model import Model, known_categories, load_model
 from headrace.components.models.saved_model import predict as outputs_of
-from headrace.components.sources.compressed import open_plain
+from headrace.components.sources.any_source import open_table
 from headrace.components.sources.file import IMAGE_SUFFIXES, is_image
 from headrace.components.sources.other_files import OtherFiles, should_report
-from headrace.components.sources.tables import TableFile, table_file
+from headrace.components.sources.table_file import TableFile
 from headrace.components.transforms.tokens import tokens_of
 from headrace.pipelines.commands.checkpoint import checkpoint_model, read_checkpoint
 from headrace.pipelines.commands.tensorflow_import import import_tensorflow
@@ -120,7 +118,7 @@ def read_input(pipeline: Pipeline, input_file: Path) -> tuple[pl.DataFrame, pl.D
     if input_file.is_dir() or is_image(input_file.name):
         return _read_images(image_files(input_file), features)
     wanted = RowSchema(features=features, key=()).source_columns
-    table = table_file(input_file, source=pipeline.ingest.source, columns=wanted)
+    table = open_table(input_file, source=pipeline.ingest.source, columns=wanted)
     if table.replaced_by is not None:
         log.info("columns are named as in params.yaml, and not as in the header", columns=list(table.replaced_by))
     key = table.present([name for name in pipeline.ingest.key if name != _NUMBER])
@@ -183,23 +181,11 @@ def _read_image_table(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The columns of the key, and the images of a table; ingest takes no such table."""
     match list(features.items()):
-        case [(name, ImageFeature() as feature)] if table.format == "parquet":
-            raw = read_file(table.path)
-        case [(name, ImageFeature() as feature)] if table.format == "json_lines":
-            raw = _json_rows(table.path, columns=(*key, name))
+        case [(name, ImageFeature() as feature)]:
+            raw = table.read_nested((*key, name))
+            return raw.select(key), image_rows(raw, name=name, feature=feature)
         case _:
             raise ParamsError("expected one image a row: an image file, a folder of them, .parquet or .jsonl")
-    return raw.select(key), image_rows(raw, name=name, feature=feature)
-
-
-def _json_rows(path: Path, *, columns: Sequence[str]) -> pl.DataFrame:
-    """JSON lines whose values may be lists: pixels."""
-    try:
-        with open_plain(path) as stream:
-            rows = [json.loads(line) for line in stream if line.strip()]
-        return pl.DataFrame([{name: row.get(name) for name in columns} for row in rows], strict=False)
-    except (ValueError, AttributeError, RecursionError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"{path.name} is not one JSON object a line: {' '.join(str(error).split())}") from error
 
 
 def _named_as_asked(label: Label) -> list[pl.Expr]:

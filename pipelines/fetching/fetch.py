@@ -12,7 +12,7 @@ import structlog
 from headrace.components.errors import DataError, ServiceError
 from headrace.components.files.regular_files import open_regular
 from headrace.components.sources.file import SourceFile
-from headrace.components.sources.settings import FileSet
+from headrace.components.sources.file_set import FileSet
 from headrace.pipelines.fetching.download import download, keep, recall, too_large
 from headrace.pipelines.host.file_lock import locked
 

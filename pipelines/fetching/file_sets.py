@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import tarfile
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import partial
@@ -10,11 +11,9 @@ from pathlib import Path
 
 from headrace.components.errors import DataError, ServiceError
 from headrace.components.mapping import map_in_threads
-from headrace.components.sources import tar_headers
 from headrace.components.sources.file import IMAGE_SUFFIXES
+from headrace.components.sources.file_set import FileSet, matching_files
 from headrace.components.sources.other_files import OtherFiles, should_report
-from headrace.components.sources.partitions import matching_files
-from headrace.components.sources.settings import FileSet
 from headrace.pipelines.fetching.derived_files import Copy
 from headrace.pipelines.object_store.objects import Storage, open_storage
 
@@ -26,17 +25,17 @@ _READ_AT_ONCE = 8  # files that a reader returns: to wake it up takes longer tha
 
 
 def find_files(files: FileSet) -> list[str]:
-    """Return the paths below `root` of a set of files, sorted; raise DataError if there are none."""
+    """Paths below `root` of a set of files, sorted; raise DataError if there are none."""
     return _matching(files, open_storage(files.root).keys(_beginning(files)))
 
 
 def copied_files(files: FileSet, *, folder: Path) -> list[Copy]:
-    """Return a set's files as they are to be in `folder`, `/` in their names made `_`; DataError for an empty set."""
+    """Files of a set as they are to be in `folder`, `/` in their names made `_`; DataError for an empty set."""
     return copied(files.root, find_files(files), folder=folder)
 
 
 def copied(root: str, keys: Sequence[str], *, folder: Path) -> list[Copy]:
-    """Return files below `root` as they are to be in `folder`, `/` in their names made `_`."""
+    """Files below `root` as they are to be in `folder`, `/` in their names made `_`."""
     storage = open_storage(root)
     return [
         Copy(
@@ -49,7 +48,7 @@ def copied(root: str, keys: Sequence[str], *, folder: Path) -> list[Copy]:
 
 
 def packed_images(files: FileSet, *, folder: Path, others: OtherFiles, prefix: str = "") -> list[Copy]:
-    """Return a set's images as they are to be in `folder`: one tar for each folder of the set, in order.
+    """Images of a set as they are to be in `folder`: one tar for each folder of the set, in order.
 
     DVC keeps few large files, not many small. Equal images make equal archives; their names begin with `prefix`. Raises
     DataError if no file is an image by its name; `others` counts those that are none.
@@ -111,14 +110,18 @@ def _download(storage: Storage, key: str, target: Path, *, root: str) -> None:
 
 
 def _pack(storage: Storage, keys: Sequence[str], target: Path, *, root: str) -> None:
+    """Write the archive that `tarfile` would, which keeps the header of every member in memory."""
     with target.open("wb", buffering=_BUFFER_BYTES) as archive:
         for key, content in zip(keys, _contents(storage, keys), strict=True):
             if content is None:
                 raise _removed(root, key)
-            archive.write(tar_headers.format_header(key, len(content)))
+            member = tarfile.TarInfo(key)  # of no owner and no time
+            member.size = len(content)
+            archive.write(member.tobuf(tarfile.PAX_FORMAT))
             archive.write(content)
-            archive.write(bytes(-len(content) % tar_headers.BLOCK_BYTES))
-        archive.write(tar_headers.end(archive.tell()))
+            archive.write(bytes(-len(content) % tarfile.BLOCKSIZE))
+        archive.write(bytes(2 * tarfile.BLOCKSIZE))
+        archive.write(bytes(-archive.tell() % tarfile.RECORDSIZE))
 
 
 def _contents(storage: Storage, keys: Sequence[str]) -> Iterator[bytes | None]:

@@ -5,6 +5,8 @@ from pathlib import Path
 from headrace.components.errors import DataError
 from headrace.components.sources.partitions import (
     Files,
+    Interval,
+    Partitions,
     common_prefix,
     describe,
     explain_missing,
@@ -12,8 +14,7 @@ from headrace.components.sources.partitions import (
     missing_partitions,
     within,
 )
-from headrace.components.sources.settings import Interval, Partitions
-from headrace.pipelines.fetching.derived_files import write_copies
+from headrace.pipelines.fetching.derived_files import Copy
 from headrace.pipelines.fetching.file_sets import copied
 from headrace.pipelines.object_store.objects import open_storage
 
@@ -25,7 +26,7 @@ def are_there(partitions: Partitions, interval: Interval | None) -> bool:
 
 
 def find_partitions(partitions: Partitions, interval: Interval | None) -> Files:
-    """Return the files of the interval's partitions, of all without one, by when they begin.
+    """Files of the interval's partitions, of all without one, by when they begin.
 
     Raises DataError, naming what was expected and what there is, for one that is missing.
     """
@@ -38,14 +39,13 @@ def find_partitions(partitions: Partitions, interval: Interval | None) -> Files:
     return found
 
 
-def fetch_partitions(partitions: Partitions, interval: Interval | None, *, folder: Path, aside: Path) -> list[Path]:
-    """Copy the files of the interval's partitions into `folder`, `/` in their names made `_`; return them in order.
+def partition_copies(partitions: Partitions, interval: Interval | None, *, folder: Path) -> list[Copy]:
+    """The files of the interval's partitions as they are to be in `folder`, `/` in their names made `_`, in order.
 
-    What has not changed since it was copied, of which `aside` keeps a note, is not copied again. Raises DataError for a
-    missing partition or two files of one name, ServiceError for storage that can't be reached.
+    Raises DataError for a missing partition, ServiceError for storage that can't be reached.
     """
     keys = [key for files in find_partitions(partitions, interval).values() for key in files]
-    return write_copies(copied(partitions.root, keys, folder=folder), aside=aside)
+    return copied(partitions.root, keys, folder=folder)
 
 
 def _list(partitions: Partitions, interval: Interval | None) -> Files:

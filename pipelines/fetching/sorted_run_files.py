@@ -14,7 +14,7 @@ import polars as pl
 import structlog
 from pydantic import Field
 
-from headrace.components.examples.example_blocks import Block, Prepared, prepare
+from headrace.components.examples.example_blocks import Prepared, prepare
 from headrace.components.examples.mixing import Words
 from headrace.components.examples.settings import ExampleSchema
 from headrace.components.examples.shards import scan_files
@@ -24,8 +24,8 @@ from headrace.components.files.atomic import replace_file
 from headrace.components.mapping import Map, map_to_files
 from headrace.components.settings import Settings
 from headrace.components.sources.raw_part import RowError
+from headrace.components.sources.source import Block, SourcePart
 from headrace.pipelines.fetching.fetch import sha256_of
-from headrace.pipelines.fetching.source_files import SourcePart
 
 _FORMAT = 1  # of a run; another number makes all of them again
 _SUMMARY = "part.json"

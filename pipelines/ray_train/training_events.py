@@ -1,4 +1,4 @@
-"""What a training reports as it goes on: one JSON line each in progress.jsonl, read by whoever follows it."""
+"""What a training reports as it goes on: one JSON line each in progress.jsonl, read by the process that follows it."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal

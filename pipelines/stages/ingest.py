@@ -16,7 +16,6 @@ from headrace.components.errors import DataError
 from headrace.components.evaluation.drift import VersionProfile, compare
 from headrace.components.evaluation.profile import decoded_of, profile_of, summarize_table
 from headrace.components.examples import shards
-from headrace.components.examples.example_blocks import read
 from headrace.components.examples.identity import example_ids
 from headrace.components.examples.mixing import Words
 from headrace.components.examples.schema import arrow_schema
@@ -28,12 +27,12 @@ from headrace.components.files.atomic import replace_file, replace_folder
 from headrace.components.mapping import Map, map_in_threads, map_to_files
 from headrace.components.sources.other_files import should_report
 from headrace.components.sources.raw_part import printable
-from headrace.components.sources.settings import gives_split
+from headrace.components.sources.source import SourcePart
 from headrace.pipelines.artifacts.artifact import write_artifact
 from headrace.pipelines.artifacts.ingest_report import FileRecord, IngestReport
 from headrace.pipelines.fetching.fetch import sha256_of
 from headrace.pipelines.fetching.sorted_run_files import Runs, write_runs
-from headrace.pipelines.fetching.source_files import SourcePart, fetch_source
+from headrace.pipelines.fetching.source_files import fetch_raw_files
 from headrace.pipelines.params import Ingest, Pipeline
 from headrace.pipelines.paths import PipelinePaths
 
@@ -47,7 +46,9 @@ def ingest(pipeline: Pipeline, paths: PipelinePaths, *, map_: Map = map_in_threa
     each thread, however much data there is.
     """
     settings = pipeline.ingest
-    parts = fetch_source(settings.source, settings, paths)
+    settings.source.check_schema(settings)
+    raw = fetch_raw_files(settings.source.raw_files(settings), paths)
+    parts = settings.source.open_parts(raw, settings)
     runs = write_runs(parts, paths.runs, schema=settings, map_=map_)
     _require_good(runs, settings, paths)
     try:
@@ -94,7 +95,7 @@ def _write_examples(
     runs: Runs, settings: Ingest, paths: PipelinePaths, *, map_: Map
 ) -> tuple[Counter[str], VersionProfile]:
     """Return counts of what was written and left out, and what the examples look like; nothing stays after an error."""
-    schema = arrow_schema(settings, given_split=gives_split(settings.source))
+    schema = arrow_schema(settings, given_split=bool(settings.source.given_splits))
     ranges = plan_shards(runs.counts, rows_per_shard=shards.rows_per_shard(schema, features=settings.features))
     write = partial(_write_shard, settings=settings, schema=schema, decoded_of=decoded_of(sum(runs.counts)))
     with replace_folder(paths.examples) as folder:
@@ -158,7 +159,7 @@ def _explain_repeated(error: RepeatedError, parts: Sequence[SourcePart], setting
         return f"ingest.duplicates: {error.rows} rows have the same content as another; fix the data, or drop them"
     for part in parts:
         for block in part.read():
-            table = read(block).table
+            table = block.read().table
             found = np.isin(example_ids(table, columns=columns), np.array(error.ids, np.uint64))
             for row in np.flatnonzero(found)[:1]:
                 shown = ", ".join(f"{name} = {table[name][int(row)]}" for name in columns)

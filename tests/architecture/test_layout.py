@@ -17,6 +17,8 @@ HEAVY = [
     "pyarrow",
     "numpy",
     "sklearn",
+    "scipy",
+    "PIL",
     "matplotlib",
     "airflow",
     "dvc",

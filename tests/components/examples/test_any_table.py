@@ -10,13 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.components.examples.example_blocks import read
 from headrace.components.examples.settings import ExampleSchema
 from headrace.components.examples.table import example_table
 from headrace.components.examples.validation import check_part
-from headrace.components.sources.delimited import delimited_blocks, read_layout
+from headrace.components.sources.delimited.reader import delimited_blocks, read_layout
 from headrace.components.sources.json_lines import json_blocks
-from headrace.components.sources.parquet import parquet_blocks
+from headrace.components.sources.parquet.reader import parquet_blocks
 
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufeff")
 NAMES = st.text(CHARACTERS, min_size=1, max_size=8).map(lambda name: f"x {name}")
@@ -61,7 +60,7 @@ def write(table: pl.DataFrame, folder: Path) -> None:
 def ingested(blocks, schema: ExampleSchema) -> tuple[list[tuple], list[tuple]]:
     """The examples, and place, reason and value of the rows that were rejected."""
     [block] = blocks
-    checked = check_part(read(block), schema)
+    checked = check_part(block.read(), schema)
     rejected = checked.rejected.drop("file", "values")
     return example_table(checked, schema).rows(), rejected.rows()
 

@@ -30,12 +30,12 @@ PACK = {
 }
 
 
-def header(name, size=0, kind=tarfile.REGTYPE, **fields) -> bytes:
+def header(name, size=0, kind=tarfile.REGTYPE, form=tarfile.USTAR_FORMAT, **fields) -> bytes:
     info = tarfile.TarInfo(name)
     info.size, info.type = size, kind
     for field, value in fields.items():
         setattr(info, field, value)
-    return info.tobuf(tarfile.USTAR_FORMAT, "utf-8", "surrogateescape")
+    return info.tobuf(form, "utf-8", "surrogateescape")
 
 
 def padded(content: bytes) -> bytes:
@@ -105,6 +105,23 @@ def test_files_of_a_zip_come_in_its_order(tmp_path, compression):
 def test_long_names_are_whole(tmp_path, tar_format):
     files = {f"{'folder/' * 40}{'ä' * 90}": b"1", "b" * 300: b"2"}
     assert read(tmp_path, real_tar(tar_format, files)) == files
+
+
+def test_a_long_name_of_posix_1988_is_in_two_fields(tmp_path):
+    name = f"{'folder/' * 20}file"
+    assert read(tmp_path, tar_of([(name, b"1")])) == {name: b"1"}
+
+
+def test_before_there_were_types_a_folder_was_recognized_by_its_name(tmp_path):
+    content = header("folder/", kind=tarfile.AREGTYPE) + tar_of([("folder/a", b"1")], type=tarfile.AREGTYPE)
+    assert read(tmp_path, content) == {"folder/a": b"1"}
+
+
+def test_a_checksum_of_signed_bytes_is_right_too(tmp_path):
+    block = header("é", 1)
+    total = sum(byte - 256 if byte > 127 else byte for byte in block[:148] + b" " * 8 + block[156:])
+    signed = block[:148] + b"%06o\0 " % total + block[156:]
+    assert read(tmp_path, signed + padded(b"1") + TAR_END) == {"é": b"1"}
 
 
 def test_names_begin_without_a_dot_and_folders_and_litter_of_macos_are_skipped(tmp_path):
@@ -192,6 +209,10 @@ def test_a_name_that_comes_twice_is_an_error(tmp_path, again):
         read(tmp_path, real_zip({"a.txt": b"1", "X" * len(again): b"2"}).replace(b"X" * len(again), again.encode()))
 
 
+def with_size(field: bytes) -> bytes:
+    return checked(header("a")[:124] + field + header("a")[136:])
+
+
 ODD_TARS = {
     "no archive": (b"a,b\n1,2\n" * 100, "not a tar or zip archive"),
     "nothing": (b"", "not a tar or zip archive"),
@@ -208,9 +229,13 @@ ODD_TARS = {
     "one name for all": (pax("path=b", kind=tarfile.XGLTYPE) + tar_of([("a", b"1")]), "gives all members one name"),
     "a size that is none": (pax("size=-5") + tar_of([("a", b"1")]), "has a size of '-5'"),
     "a size of letters": (pax("size=1e3") + tar_of([("a", b"1")]), "has a size of '1e3'"),
-    "a negative size": (
-        checked(header("a")[:124] + b"\xff" * 12 + header("a")[136:]) + TAR_END,
-        "a number that is none",
+    "a negative size": (with_size(b"\xff" * 12) + TAR_END, "has a size of '-1'"),
+    "a size with a sign": (with_size(b"-0000000001\0") + TAR_END, "a number that is none: b'-0000000001"),
+    "a size with an underscore": (with_size(b"0_000000001\0") + TAR_END, "a number that is none"),
+    "a size that is not octal": (with_size(b"00000000008\0") + TAR_END, "invalid header"),
+    "a prefix where GNU tar keeps times": (
+        checked(header("file", form=tarfile.GNU_FORMAT)[:345] + b"aaa" + bytes(164)) + TAR_END,
+        r"a prefix that is not of POSIX\.1-1988",
     ),
     "a size far beyond": (header("a", 7 << 30) + b"1" * 512, "7516192768 bytes, more than"),
     "no records": (header("x", 5, tarfile.XHDTYPE) + padded(b"hello") + TAR_END, "no list of records"),

@@ -258,3 +258,88 @@ def test_one_picture_under_every_suffix_has_the_same_pixels(cases) -> None:
     for suffix in ("jfif", "avif"):  # they lose something
         found = decoded((folder / f"left.{suffix}").read_bytes(), of)
         assert np.abs(found - expected).mean() <= 30
+
+
+def jpeg(mode: str = "RGB", size: tuple[int, int] = (19, 26), **options) -> bytes:
+    channels = {"L": (), "RGB": (3,), "CMYK": (4,)}[mode]
+    pixels = np.random.default_rng(1).integers(0, 256, (*size, *channels), dtype=np.uint8)
+    Image.fromarray(pixels, mode).save(buffer := io.BytesIO(), "JPEG", **options)
+    return buffer.getvalue()
+
+
+def turned(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[Base.Orientation] = orientation
+    return exif
+
+
+PLAIN_JPEGS = {
+    "baseline": jpeg(),
+    "progressive": jpeg(progressive=True),
+    "without loss of colour": jpeg(subsampling=0, quality=100),
+    "with restarts": jpeg(restart_marker_blocks=1),
+    "with a comment": jpeg(comment=b"by hand"),
+    "with EXIF that turns nothing": jpeg(exif=turned(1)),
+    "with a colour profile": jpeg(icc_profile=b"profile"),
+}
+OTHER_JPEGS = {
+    "with an orientation": jpeg(exif=turned(6)),
+    "grey": jpeg("L"),
+    "for print": jpeg("CMYK"),
+    "small": jpeg(size=(7, 26)),
+    "of another size": jpeg(size=(19, 27)),
+}
+
+
+@pytest.mark.parametrize("content", PLAIN_JPEGS.values(), ids=PLAIN_JPEGS)
+def test_a_jpeg_as_declared_is_kept_as_it_is(content) -> None:
+    of = feature(19, 26, encoding="encoded")
+    assert keep_image(content, of) == content
+    assert keep_image(content + b"more behind the end", of) == content + b"more behind the end"
+
+
+def test_a_small_or_grey_jpeg_is_kept_where_it_is_declared_so() -> None:
+    assert keep_image(jpeg("L"), feature(19, 26, 1, encoding="encoded")) == jpeg("L")
+    assert keep_image(jpeg(size=(7, 26)), feature(7, 26, encoding="encoded")) == jpeg(size=(7, 26))
+
+
+@pytest.mark.parametrize("content", OTHER_JPEGS.values(), ids=OTHER_JPEGS)
+def test_any_other_jpeg_is_encoded_again(content) -> None:
+    of = feature(19, 26, encoding="encoded", resize="stretch")
+    assert keep_image(content, of) != content
+    assert decoded(keep_image(content, of), of).shape == (19, 26, 3)
+
+
+def test_a_jpeg_of_more_pixels_than_pillow_allows_is_refused(monkeypatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 19 * 26 - 1)
+    with pytest.raises(ImageError, match="too many pixels"):
+        keep_image(jpeg(), feature(19, 26, encoding="encoded"))
+
+
+@pytest.mark.parametrize("content", PLAIN_JPEGS.values(), ids=PLAIN_JPEGS)
+def test_wherever_a_jpeg_breaks_off_it_is_not_kept(content) -> None:
+    of = feature(19, 26, encoding="encoded")
+    for length in range(len(content) - 2):  # the last two mark the end
+        with pytest.raises(ImageError):
+            keep_image(content[:length], of)
+
+
+@st.composite
+def damaged_jpegs(draw: st.DrawFn) -> bytes:
+    content = bytearray(draw(st.sampled_from([*PLAIN_JPEGS.values(), *OTHER_JPEGS.values()])))
+    for _ in range(draw(st.integers(1, 4))):
+        place = draw(st.integers(0, len(content) - 1) | st.integers(0, 200))
+        content[place] = draw(st.integers(0, 255) | st.sampled_from([0xFF, 0xD9, 0xC0, 0xC2, 0xE1, 0xEE]))
+    return bytes(content[: draw(st.just(len(content)) | st.integers(0, len(content)))])
+
+
+@pytest.mark.fuzz
+@given(damaged_jpegs(), st.sampled_from([1, 3]))
+@settings(max_examples=300, deadline=None)
+def test_what_is_kept_of_a_damaged_jpeg_can_be_decoded(content, channels) -> None:
+    of = feature(19, 26, channels, encoding="encoded")
+    try:
+        kept = keep_image(content, of)
+    except ImageError:
+        return
+    assert decode_image(kept, of).shape == (of.size,)

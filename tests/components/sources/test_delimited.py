@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.components.errors import DataError
-from headrace.components.sources.delimited import read_delimited_file, read_delimited_part
-from headrace.components.sources.settings import DelimitedFile, DelimitedPart
+from headrace.components.sources.delimited.reader import read_delimited_file, read_delimited_part
+from headrace.components.sources.delimited.source import DelimitedFile, DelimitedPart
 
 cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=10)
 

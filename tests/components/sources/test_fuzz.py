@@ -22,10 +22,10 @@ from headrace.components.errors import DataError
 from headrace.components.examples.example_blocks import prepare
 from headrace.components.examples.settings import ExampleSchema, ImageFeature
 from headrace.components.sources.decoding import ImageError, decode_image, keep_image
-from headrace.components.sources.delimited import delimited_blocks, read_layout
+from headrace.components.sources.delimited.reader import delimited_blocks, read_layout
 from headrace.components.sources.idx import read_idx_part
 from headrace.components.sources.json_lines import json_blocks
-from headrace.components.sources.parquet import parquet_blocks
+from headrace.components.sources.parquet.reader import parquet_blocks
 
 SCHEMA = ExampleSchema.model_validate(
     {

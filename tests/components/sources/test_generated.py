@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from headrace.components.sources.generated import generated_lines
-from headrace.components.sources.settings import GeneratedSource, InlineSource
+from headrace.components.sources.generated import GeneratedSource, generated_lines
 
 DIGEST = "03c5a06aa346e20464cc61621c36164f0e45df041c67e9914a28c5c3404bd525"
 NORMAL, UNIFORM, EVEN = {"kind": "normal"}, {"kind": "uniform", "minimum": -1, "maximum": 3}, {"kind": "even"}
@@ -76,12 +75,3 @@ def test_even_points_have_equal_distances_and_both_ends():
 def test_what_can_not_be_made_is_refused(settings, words):
     with pytest.raises(ValidationError, match=words):
         source({"count": 3, **settings})
-
-
-def test_inline_rows_keep_whole_numbers_whole():
-    """A class "1" written as 1 must not become "1.0"."""
-    assert InlineSource.model_validate({"rows": [{"kind": 1, "size": 1.5, "name": "a", "none": None}]}).rows == (
-        {"kind": 1, "size": 1.5, "name": "a", "none": None},
-    )
-    with pytest.raises(ValidationError, match="at least 1"):
-        InlineSource(rows=())

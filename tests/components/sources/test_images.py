@@ -16,8 +16,12 @@ from headrace.components.errors import DataError, ParamsError
 from headrace.components.examples.example_blocks import prepare
 from headrace.components.examples.settings import ExampleSchema
 from headrace.components.sources import images
-from headrace.components.sources.images import check_columns, decode_block, image_blocks, read_labels
-from headrace.components.sources.settings import ImageSource, LabelsFile
+from headrace.components.sources.images import (
+    ImageSource,
+    LabelsFile,
+    image_blocks,
+    read_labels,
+)
 
 
 def png(value: int, *, size: int = 2) -> bytes:
@@ -25,6 +29,7 @@ def png(value: int, *, size: int = 2) -> bytes:
     return buffer.getvalue()
 
 
+ARCHIVE = {"archives": [{"name": "a.tar", "url": "/a.tar"}]}
 FILES = {"pets/cat/a.png": png(1), "pets/cat/b.png": png(2), "pets/dog/c.PNG": png(3), "pets/notes.txt": b"none"}
 
 
@@ -53,7 +58,7 @@ def file(**others: Any) -> LabelsFile:
 
 
 def read(archive: Path, of: ExampleSchema, **others: Any) -> tuple[pl.DataFrame, pl.DataFrame]:
-    found = [decode_block(block, of) for block in image_blocks([archive], schema=of, **others)]
+    found = [block.decode(of) for block in image_blocks([archive], schema=of, **others)]
     tables = pl.concat([part.table for part, _ in found])
     return tables, pl.concat([refused for _, refused in found])
 
@@ -158,10 +163,10 @@ def test_an_archive_without_images_is_refused(tmp_path) -> None:
 )
 def test_what_images_can_not_give_is_a_mistake(others, problem) -> None:
     with pytest.raises(ParamsError, match=problem):
-        check_columns(schema(**others), has_labels=False)
+        ImageSource.model_validate({"dataset": "pets", "parts": [ARCHIVE]}).check_schema(schema(**others))
 
 
 def test_a_part_is_of_archives_or_of_a_folder() -> None:
-    for part in ({}, {"files": {"root": "/a"}, "archives": [{"name": "a.tar", "url": "/a.tar"}]}):
+    for part in ({}, {"files": {"root": "/a"}, **ARCHIVE}):
         with pytest.raises(ValueError, match="give either archives"):
             ImageSource.model_validate({"dataset": "pets", "parts": [part]})

@@ -13,7 +13,7 @@ from headrace.components.errors import DataError
 from headrace.components.examples.example_blocks import prepare
 from headrace.components.examples.settings import ExampleSchema
 from headrace.components.sources import json_lines
-from headrace.components.sources.json_lines import JsonBlock, json_blocks, read_json_block
+from headrace.components.sources.json_lines import JsonBlock, json_blocks
 from headrace.components.sources.raw_part import RowError
 
 SCHEMA = ExampleSchema.model_validate(
@@ -29,7 +29,7 @@ def read(tmp_path, content: bytes, *, numbers=(), block_bytes=1 << 25) -> pl.Dat
     path = tmp_path / "rows.jsonl"
     path.write_bytes(content)
     blocks = json_blocks(path, columns=("id", "x"), block_bytes=block_bytes)
-    return pl.concat(read_json_block(block, numbers=numbers).table for block in blocks)
+    return pl.concat(block.read(numbers=numbers).table for block in blocks)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_line_that_is_no_object_is_reported_by_its_row(tmp_path, line, problem
         with pytest.raises(RowError, match=problem) as error:
             for block in json_blocks(path, columns=("id", "x"), block_bytes=block_bytes):
                 try:
-                    rows += read_json_block(block).table.height
+                    rows += block.read().table.height
                 except RowError as found:
                     raise found.after(rows) from found
         assert (error.value.file, error.value.row) == ("rows.jsonl", 3)
@@ -118,7 +118,7 @@ def test_a_line_that_is_too_long_is_not_held_in_memory(tmp_path, monkeypatch) ->
     blocks = list(json_blocks(path, columns=("id",), block_bytes=100))
     assert sum(len(block.content) for block in blocks) < 2000
     with pytest.raises(RowError, match="row 1: longer than 1000 bytes"):
-        read_json_block(blocks[-1])
+        blocks[-1].read()
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"\xef\xbb\xbf", b" \r\n"])
@@ -138,7 +138,7 @@ def test_arrow_and_python_read_the_same(tmp_path_factory, rows) -> None:
     if any(0xD800 <= ord(one) <= 0xDFFF for row in rows for value in row.values() for one in str(value)):
         return
     python = json_lines._read_by_python(block)
-    assert read_json_block(block).table.rows() == python.rows()
+    assert block.read().table.rows() == python.rows()
     cut = read(tmp_path_factory.getbasetemp(), content, block_bytes=7) if content.strip() else python
     assert cut.rows() == python.rows()
 
@@ -164,8 +164,8 @@ def test_the_number_of_a_row_is_that_of_its_place_in_the_file(tmp_path) -> None:
 def test_numbers_are_read_by_arrow(monkeypatch) -> None:
     content = b"".join(b'{"id": %d, "x": %f}\n' % (number, number / 7) for number in range(1000))
     block = JsonBlock(content, "rows.jsonl", ("id", "x"))
-    slow = read_json_block(block).table
+    slow = block.read().table
     monkeypatch.setattr(json_lines, "_read_by_python", None)
-    fast = read_json_block(block, numbers={"x"}).table
+    fast = block.read(numbers={"x"}).table
     assert fast.schema == {"id": pl.String, "x": pl.Float64}
     assert fast.with_columns(pl.col("x")).rows() == [(key, float(x)) for key, x in slow.rows()]

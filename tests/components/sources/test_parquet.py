@@ -15,7 +15,7 @@ from headrace.components.examples.example_blocks import prepare
 from headrace.components.examples.settings import ExampleSchema
 from headrace.components.examples.table import example_table
 from headrace.components.examples.validation import check_part
-from headrace.components.sources.parquet import parquet_blocks
+from headrace.components.sources.parquet.reader import parquet_blocks
 
 NUMBER, CATEGORY = {"type": "number"}, {"type": "category"}
 DAYS = {"type": "number", "date_format": "iso"}

@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from headrace.components.errors import ParamsError
+from headrace.components.sources.delimited.source import DelimitedSource
 from headrace.components.sources.partitions import (
+    Interval,
+    Partitions,
     common_prefix,
     expected_partitions,
     files_by_partition,
@@ -16,7 +19,6 @@ from headrace.components.sources.partitions import (
     path_of,
     within,
 )
-from headrace.components.sources.settings import DelimitedSource, Interval, Partitions
 
 DAILY = Partitions(root="/landing")
 HOURLY = Partitions(root="/landing", pattern="date={date}/hour={hour}/*.csv")

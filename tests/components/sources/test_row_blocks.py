@@ -6,8 +6,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from headrace.components.errors import DataError
+from headrace.components.sources.delimited.row_blocks import RowBlock, cut_rows, read_header, require_closed_quotes
 from headrace.components.sources.raw_part import RowError
-from headrace.components.sources.row_blocks import RowBlock, cut_rows, read_header, require_closed_quotes
 
 texts = st.text('a",\n\r;', max_size=30)
 

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from headrace.components.errors import DataError, ParamsError
 from headrace.components.examples.example_blocks import prepare
 from headrace.components.examples.settings import ExampleSchema
-from headrace.components.sources.settings import TextSource
-from headrace.components.sources.text import check_columns, read_text_block, text_blocks
+from headrace.components.sources.text import TextSource, text_blocks
 
 SCHEMA = ExampleSchema.model_validate(
     {
@@ -42,7 +41,7 @@ def read(folder, content: bytes, *, length=4, passage_chunks=2, block_bytes=1 <<
         on_rest=lambda _, rest: rests.append(rest),
         block_bytes=block_bytes,
     )
-    return pl.concat(read_text_block(block).table for block in blocks), rests
+    return pl.concat(block.read().table for block in blocks), rests
 
 
 def test_neighbours_share_a_character_and_the_rest_is_reported(tmp_path) -> None:
@@ -127,4 +126,4 @@ def test_chunks_become_examples_with_the_ids_of_their_places(tmp_path) -> None:
 def test_a_column_that_chunks_do_not_have_is_refused() -> None:
     schema = SCHEMA.model_copy(update={"key": ("line",)})
     with pytest.raises(ParamsError, match="no column 'line'; a source of kind 'text' gives text, file"):
-        check_columns(schema)
+        source(4).check_schema(schema)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from headrace.components.errors import DataError, ParamsError
 from headrace.components.examples.example_blocks import prepare
-from headrace.components.sources.delimited import delimited_blocks, read_layout
+from headrace.components.sources.delimited.reader import delimited_blocks, read_layout
 from headrace.pipelines.commands.inspect_data import Data
 from headrace.pipelines.commands.new import new
 from headrace.pipelines.params import Pipeline, list_pipelines, load_pipeline

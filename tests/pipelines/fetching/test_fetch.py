@@ -21,7 +21,7 @@ import structlog
 
 from headrace.components.errors import DataError, ServiceError
 from headrace.components.sources.file import SourceFile
-from headrace.components.sources.settings import FileSet
+from headrace.components.sources.file_set import FileSet
 from headrace.pipelines.fetching.fetch import fetch, located, sha256_of
 
 CONTENT = b"a,b\n1,2\n" * 10_000

@@ -1,7 +1,9 @@
 """All files of a folder that fit a pattern: which they are, and that only what changed is copied again."""
 
+import hashlib
 import os
 import shutil
+import tarfile
 import threading
 import time
 from pathlib import Path
@@ -11,8 +13,8 @@ from pydantic import ValidationError
 
 from headrace.components.errors import DataError
 from headrace.components.sources.archives import read_members
+from headrace.components.sources.file_set import FileSet
 from headrace.components.sources.other_files import OtherFiles
-from headrace.components.sources.settings import FileSet
 from headrace.pipelines.fetching import file_sets
 from headrace.pipelines.fetching.derived_files import write_copies
 from headrace.pipelines.fetching.file_sets import copied, copied_files, find_files, packed_images
@@ -20,6 +22,7 @@ from headrace.pipelines.object_store import objects
 from headrace.pipelines.object_store.objects import open_storage
 
 NAMES = ["b.csv", "a.csv", "in/c.csv", "in/deep/d.csv", "in/e.CSV", "in/f.txt", "g.csv.part"]
+PACKED_SHA256 = "296ab34294ab6141e74de17cb42c3a513ff2a4947b02e79317858a063a7f9850"
 HIDDEN = [".h.csv", "_i.csv", ".in/j.csv", "_temporary/0/k.csv", "in/.l.csv"]
 
 
@@ -136,6 +139,19 @@ def test_images_are_packed_folder_by_folder(tmp_path, monkeypatch) -> None:
     assert list((tmp_path / "raw").glob(".*")) == []
     with pytest.raises(DataError, match=r"in/\*.txt has no images, but 1 .txt; expected names"):
         packed_images(FileSet(root=files.root, pattern="in/*.txt"), folder=tmp_path, others=OtherFiles())
+
+
+def test_packed_bytes_stay_what_they_were(tmp_path) -> None:
+    """DVC's digests, and caches of its users, depend on them."""
+    images = {"a.png": b"1" * 1000, "b.JPG": b"", f"c {'x' * 120}.png": b"2" * 512, "ä ü.gif": b"3" * 5000}
+    (tmp_path / "root").mkdir()
+    for name, content in images.items():
+        (tmp_path / "root" / name).write_bytes(content)
+    files = FileSet(root=str(tmp_path / "root"))
+    [packed] = write_copies(packed_images(files, folder=tmp_path / "raw", others=OtherFiles()), aside=tmp_path)
+    assert hashlib.sha256(packed.read_bytes()).hexdigest() == PACKED_SHA256
+    with tarfile.open(packed) as archive:
+        assert archive.getnames() == sorted(images)
 
 
 @pytest.mark.parametrize("patience_seconds", [-1.0, 0.005])

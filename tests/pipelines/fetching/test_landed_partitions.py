@@ -9,8 +9,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 from headrace.components.errors import DataError
-from headrace.components.sources.settings import Interval, Partitions
-from headrace.pipelines.fetching.landed_partitions import are_there, fetch_partitions
+from headrace.components.sources.partitions import Interval, Partitions
+from headrace.pipelines.fetching.derived_files import write_copies
+from headrace.pipelines.fetching.landed_partitions import are_there, partition_copies
 
 FILES = {"date=2026-11-19/a.csv": b"0", "date=2026-11-20/b.csv": b"2", "date=2026-11-20/a.csv": b"1"}
 DAY = Interval.model_validate({"start": "2026-11-20", "end": "2026-11-21"})
@@ -66,17 +67,17 @@ def partitions(request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 def test_the_files_of_an_interval_come_in_order(partitions, tmp_path):
-    files = fetch_partitions(partitions, DAY, folder=tmp_path / "raw", aside=tmp_path / "aside")
+    files = write_copies(partition_copies(partitions, DAY, folder=tmp_path / "raw"), aside=tmp_path / "aside")
     assert [(file.name, file.read_bytes()) for file in files] == [
         ("date=2026-11-20_a.csv", b"1"),
         ("date=2026-11-20_b.csv", b"2"),
     ]
-    assert len(fetch_partitions(partitions, None, folder=tmp_path / "raw", aside=tmp_path / "aside")) == len(FILES)
+    assert len(partition_copies(partitions, None, folder=tmp_path / "raw")) == len(FILES)
 
 
 def test_a_missing_partition_is_named_with_what_there_is(partitions, tmp_path):
     with pytest.raises(DataError, match=r"there are 2, date=2026-11-19/\*\.csv to date=2026-11-20/\*\.csv"):
-        fetch_partitions(partitions, NEXT_DAY, folder=tmp_path / "raw", aside=tmp_path / "aside")
+        partition_copies(partitions, NEXT_DAY, folder=tmp_path / "raw")
 
 
 def test_looking_lists_the_interval_only(partitions):

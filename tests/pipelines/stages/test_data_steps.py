@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from headrace.components.errors import DataError
 from headrace.components.examples import shards
-from headrace.components.sources.row_blocks import cut_rows
+from headrace.components.sources.delimited.row_blocks import cut_rows
 from headrace.pipelines.host.file_lock import locked
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths

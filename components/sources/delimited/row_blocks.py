@@ -16,9 +16,8 @@ import numpy.typing as npt
 
 from headrace.components.errors import DataError
 from headrace.components.sources.raw_part import RowError
+from headrace.components.sources.source import BLOCK_BYTES, LONGEST_ROW_BYTES
 
-BLOCK_BYTES = 1 << 24  # longer ones cost more page faults than they save calls
-LONGEST_ROW_BYTES = 1 << 24
 _QUOTE = ord('"')
 _LIMIT_LOCK = threading.Lock()
 
@@ -32,7 +31,7 @@ class RowBlock:
 
 
 def read_header(stream: io.BufferedIOBase, *, file: str, separator: str) -> tuple[list[str], int]:
-    """Return the values of the first row, and how many bytes it has with its line end and a byte order mark."""
+    """Values of the first row, and its number of bytes with its line end and a byte order mark."""
     content = stream.read(LONGEST_ROW_BYTES)
     mark = 3 if content.startswith(b"\xef\xbb\xbf") else 0
     lines = _Lines(content[mark:])
@@ -108,7 +107,7 @@ _UNCLOSED = (
 
 
 def _end_of_rows(content: bytes | bytearray, separator: str) -> tuple[int, bool]:
-    """Return where the last whole row ends (0: nowhere), and whether quotes open and close whole values."""
+    """End of the last whole row (0: there is none), and whether quotes open and close whole values."""
     quotes = _quotes(content)
     if not _is_regular(content, quotes, separator):
         return _end_of_rows_by_csv(content, separator), False

@@ -9,7 +9,7 @@ from headrace.components.examples.settings import (
     NumberFeature,
     NumberLabel,
 )
-from headrace.components.sources.raw_part import image_and_class, only_image
+from headrace.components.sources.schema_checks import image_and_class, only_image
 
 IMAGE = ImageFeature(height=8, width=8)
 

@@ -18,8 +18,7 @@ from pyarrow import types
 
 from headrace.components.errors import DataError
 from headrace.components.examples.settings import NumberFeature, RowSchema
-from headrace.components.sources.raw_part import RawPart, require_columns
-from headrace.components.sources.settings import GivenSplit
+from headrace.components.sources.raw_part import GivenSplit, RawPart, require_columns
 
 _BLOCK_BYTES = 1 << 26
 _BLOCK_ROWS = 1 << 19
@@ -59,7 +58,7 @@ def parquet_blocks(path: Path, *, schema: RowSchema, given_split: GivenSplit | N
 
 
 def parquet_columns(path: Path) -> list[str]:
-    """Return the names of a file's columns; raise DataError if it is damaged."""
+    """Names of a file's columns; raise DataError if it is damaged."""
     with _damage_reported(path), _opened(path) as file:
         names: list[str] = file.schema_arrow.names
         return names
@@ -115,7 +114,7 @@ def _rows_at_once(metadata: pq.FileMetaData) -> int:
 
 
 def _target(field: pa.Field, schema: RowSchema, file: str) -> pa.DataType:
-    """Return the type that a column is read as; raise DataError if the schema can't take what it has."""
+    """Type that a column is read as; raise DataError if the schema can't take what it has."""
     found = field.type.value_type if types.is_dictionary(field.type) else field.type
     feature, name = schema.columns.get(field.name), field.name
     formats = [feature.date_format] if isinstance(feature, NumberFeature) and feature.date_format else []

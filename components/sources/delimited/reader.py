@@ -14,9 +14,9 @@ import pyarrow.csv as arrow_csv
 
 from headrace.components.errors import DataError
 from headrace.components.sources.compressed import open_plain
-from headrace.components.sources.raw_part import RawPart, RowError, require_columns
-from headrace.components.sources.row_blocks import RowBlock, cut_rows, read_header, require_closed_quotes
-from headrace.components.sources.settings import DelimitedPart, GivenSplit
+from headrace.components.sources.delimited.row_blocks import RowBlock, cut_rows, read_header, require_closed_quotes
+from headrace.components.sources.delimited.source import DelimitedPart
+from headrace.components.sources.raw_part import GivenSplit, RawPart, RowError, require_columns
 
 _CONTENT = re.compile(rb"[^\r\n]")
 _READ_BYTES = 1 << 20  # that Arrow reads at once: they stay in the processor's cache, which saves a sixth of the time
@@ -40,6 +40,21 @@ class DelimitedBlock:
 
     rows: RowBlock
     layout: Layout
+
+    def read(self, *, numbers: Collection[str] = ()) -> RawPart:
+        """Wanted columns as String (null where a value is in `null_values`), or Float64 for `numbers`.
+
+        If a value of `numbers` is no number, all columns are String. Raises RowError for a row of another length than
+        the header's, a quote that is not closed, and text that is not UTF-8.
+        """
+        rows, layout = self.rows, self.layout
+        if not rows.is_regular:
+            require_closed_quotes(rows, file=layout.file, separator=layout.separator)
+        try:
+            table = _read(rows, layout, numbers)
+        except _NotANumberError:
+            table = _read(rows, layout, ())
+        return RawPart(table, dict.fromkeys(layout.wanted, layout.file), layout.given_split)
 
 
 def delimited_blocks(path: Path, layout: Layout) -> Iterator[DelimitedBlock]:
@@ -67,7 +82,7 @@ def read_layout(
     replaced_by: Sequence[str] | None = None,
     given_split: GivenSplit | None = None,
 ) -> Layout:
-    """Return the layout of a file that must have `columns` and may have those of `optional`.
+    """Layout of a file that must have `columns` and may have those of `optional`.
 
     `replaced_by` takes the place of the names in the header line. Raises DataError for a missing or repeated column.
     """
@@ -77,26 +92,10 @@ def read_layout(
     return Layout(path.name, tuple(names), wanted, separator, tuple(null_values), given_split)
 
 
-def read_delimited_block(block: DelimitedBlock, *, numbers: Collection[str] = ()) -> RawPart:
-    """Return a block's wanted columns as String (null where a value is in `null_values`), or Float64 for `numbers`.
-
-    If a value of `numbers` is no number, all columns are String. Raises RowError for a row of another length than the
-    header's, a quote that is not closed, and text that is not UTF-8.
-    """
-    rows, layout = block.rows, block.layout
-    if not rows.is_regular:
-        require_closed_quotes(rows, file=layout.file, separator=layout.separator)
-    try:
-        table = _read(rows, layout, numbers)
-    except _NotANumberError:
-        table = _read(rows, layout, ())
-    return RawPart(table, dict.fromkeys(layout.wanted, layout.file), layout.given_split)
-
-
 def read_delimited_file(
     path: Path, *, columns: Sequence[str], optional: Sequence[str], separator: str, null_values: Sequence[str]
 ) -> pl.DataFrame:
-    """Return `columns`, and those of `optional` that the file has, as String; null and errors as for a block."""
+    """`columns`, and those of `optional` that the file has, as String; null and errors as for a block."""
     layout = read_layout(path, columns=columns, optional=optional, separator=separator, null_values=null_values)
     return pl.concat(part.table for part in _parts(path, layout))
 
@@ -104,7 +103,7 @@ def read_delimited_file(
 def read_delimited_part(
     part: DelimitedPart, paths: Sequence[Path], *, columns: Sequence[str], separator: str, null_values: Sequence[str]
 ) -> RawPart:
-    """Return `columns` as String, from files that stand side by side, which must fit into memory.
+    """`columns` as String, from files that stand side by side, which must fit into memory.
 
     Raises DataError for a column that is in none or in two of them, and for files of unequal row counts; else as for a
     block.
@@ -131,7 +130,7 @@ def _parts(path: Path, layout: Layout) -> Iterator[RawPart]:
     rows = 0
     for block in delimited_blocks(path, layout):
         try:
-            part = read_delimited_block(block)
+            part = block.read()
         except RowError as error:
             raise error.after(rows) from error
         rows += part.table.height
@@ -139,7 +138,7 @@ def _parts(path: Path, layout: Layout) -> Iterator[RawPart]:
 
 
 def column_names(path: Path, *, separator: str, replaced_by: Sequence[str] | None = None) -> list[str]:
-    """Return the column names: the header line's, or what `columns` in params.yaml puts in their place."""
+    """Column names: the header line's, or what `columns` in params.yaml puts in their place."""
     with open_plain(path) as stream:
         header, _ = read_header(stream, file=path.name, separator=separator)
     if replaced_by is None:
@@ -153,7 +152,7 @@ def column_names(path: Path, *, separator: str, replaced_by: Sequence[str] | Non
 
 
 def _read(rows: RowBlock, layout: Layout, numbers: Collection[str]) -> pl.DataFrame:
-    """Return the wanted columns; raise _NotANumberError if a value of `numbers` is none."""
+    """Wanted columns; raise _NotANumberError if a value of `numbers` is none."""
     # In one thread, because only then does Arrow name the row in an error. Columns go by place ("0", "1", ...),
     # because a file may repeat a name that nobody asks for.
     places = {str(layout.names.index(name)): name for name in layout.wanted}
@@ -211,7 +210,7 @@ class _NotANumberError(Exception):
 
 
 def _explained(file: str, error: str) -> DataError:
-    """Return Arrow's message in our words."""
+    """Arrow's message in our words."""
     if bad := re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+): (.*)", error, re.DOTALL):
         return RowError(file, int(bad[1]), f"expected {bad[2]} values, found {bad[3]} in {bad[4]!r}")
     if bad := re.search(r"Row #(\d+): .*UTF8", error):

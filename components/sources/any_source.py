@@ -1,0 +1,51 @@
+"""All sources. One more is one more line here."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Union
+
+from pydantic import Field
+
+from headrace.components.errors import ParamsError
+from headrace.components.sources.bundled import BundledSource
+from headrace.components.sources.delimited.source import DelimitedSource
+from headrace.components.sources.generated import GeneratedSource
+from headrace.components.sources.idx import IdxSource
+from headrace.components.sources.images import ImageSource
+from headrace.components.sources.inline import InlineSource
+from headrace.components.sources.json_lines import JsonLinesSource
+from headrace.components.sources.parquet.source import ParquetSource
+from headrace.components.sources.source import Source
+from headrace.components.sources.table_file import TableFile
+from headrace.components.sources.text import TextSource
+
+SOURCES: tuple[type[Source], ...] = (
+    BundledSource,
+    InlineSource,
+    GeneratedSource,
+    IdxSource,
+    DelimitedSource,
+    ParquetSource,
+    JsonLinesSource,
+    TextSource,
+    ImageSource,
+)
+
+if TYPE_CHECKING:
+    AnySource = Source
+else:
+    AnySource = Annotated[Union[SOURCES], Field(discriminator="kind")]  # noqa: UP007 - of a tuple
+
+
+def open_table(path: Path, *, source: Source, columns: Sequence[str]) -> TableFile:
+    """A file of rows to predict, whose suffix says which source's reader it has; its settings are those of `source`.
+
+    Raises ParamsError for a suffix of no table, and DataError for a header that may be meant in two ways.
+    """
+    for kind in (type(source), *SOURCES):
+        if table := kind.open_table(path, source=source, columns=columns):
+            return table
+    raise ParamsError(
+        f"can't read {path}: expected .csv, .tsv, .jsonl (also .gz, .bz2, .xz, .zst), .parquet, an image or a "
+        "folder of images"
+    )

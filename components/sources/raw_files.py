@@ -1,0 +1,62 @@
+"""Files that a source needs in data/<pipeline>/raw, by where they come from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from headrace.components.sources.file import SourceFile
+from headrace.components.sources.file_set import FileSet
+from headrace.components.sources.other_files import OtherFiles
+from headrace.components.sources.partitions import Interval, Partitions
+
+
+@dataclass(frozen=True)
+class PinnedFiles:
+    """Files by name, each from its url or from `$HEADRACE_MIRROR/<dataset>`."""
+
+    files: tuple[SourceFile, ...]
+    dataset: str
+
+
+@dataclass(frozen=True)
+class CopiedFiles:
+    """All files of a set. A relative root is below the project's, or below `$HEADRACE_MIRROR/<dataset>`."""
+
+    files: FileSet
+    dataset: str
+
+
+@dataclass(frozen=True)
+class PackedImages:
+    """All images of a set, packed: one tar for each folder, whose name begins with `prefix`."""
+
+    files: FileSet
+    dataset: str
+    prefix: str
+
+
+@dataclass(frozen=True)
+class PartitionFiles:
+    """The files of the partitions of an interval; of all of them without one."""
+
+    partitions: Partitions
+    interval: Interval | None
+
+
+@dataclass(frozen=True)
+class MadeFile:
+    """A file that is made from settings alone."""
+
+    name: str
+    write: Callable[[Path], object]
+
+
+RawFiles = PinnedFiles | CopiedFiles | PackedImages | PartitionFiles | MadeFile
+
+
+@dataclass(frozen=True)
+class FoundFiles:
+    """The files in data/<pipeline>/raw, in order, and what lay among their originals and was left there."""
+
+    paths: tuple[Path, ...]
+    not_fetched: OtherFiles = field(default_factory=OtherFiles)

@@ -1,0 +1,51 @@
+"""Checks of a schema against what a source can fill."""
+
+from collections.abc import Mapping, Sequence
+
+from headrace.components.errors import ParamsError
+from headrace.components.examples.settings import CategoryFeature, ExampleSchema, Feature, GeneratedLabel, ImageFeature
+
+
+def require_no_images(schema: ExampleSchema, *, kind: str) -> None:
+    """Raise ParamsError for an image among the features."""
+    for name, column in schema.features.items():
+        if isinstance(column, ImageFeature):
+            raise ParamsError(f"ingest.features.{name}: a source of kind {kind!r} gives no images")
+
+
+def require_known(schema: ExampleSchema, columns: Sequence[str]) -> None:
+    """Raise ParamsError if the key, the group or the time is a column that the source does not have."""
+    time = (schema.time.column,) if schema.time else ()
+    for setting, names in (("key", schema.key), ("group", schema.group), ("time", time)):
+        for name in names:
+            if name not in columns:
+                raise ParamsError(f"ingest.{setting}: no column {name!r}; this source gives {' and '.join(columns)}")
+
+
+def only_image(features: Mapping[str, Feature], *, kind: str) -> tuple[str, ImageFeature]:
+    """Name and settings of the one image that a picture source fills; raise ParamsError for other features."""
+    match list(features.items()):
+        case [(name, ImageFeature() as feature)]:
+            if kind != "images" and (feature.encoding, feature.resize) != ("tensor", "none"):
+                raise ParamsError(f"ingest.features.{name}: encoding and resize are for a source of kind 'images'")
+            return name, feature
+    found = ", ".join(f"{name} ({feature.type})" for name, feature in features.items())
+    raise ParamsError(f"ingest.features: a source of kind {kind!r} gives exactly one image, found {found}")
+
+
+def image_and_class(schema: ExampleSchema, *, kind: str) -> tuple[str, ImageFeature, str]:
+    """Name and settings of the one image that a picture source fills, and the name of its images' classes.
+
+    That is the label or, where images are generated, the one category among the features. Raises ParamsError for other
+    features.
+    """
+    if not isinstance(schema.label, GeneratedLabel):
+        return (*only_image(schema.features, kind=kind), schema.label.name)
+    categories = [name for name, feature in schema.features.items() if isinstance(feature, CategoryFeature)]
+    if len(categories) != 1:
+        raise ParamsError(
+            f"ingest.features: a source of kind {kind!r} gives an image and its class; for images that are generated, "
+            f"expected one category beside the image, found {', '.join(categories) or 'none'}"
+        )
+    others = {name: feature for name, feature in schema.features.items() if name not in categories}
+    return (*only_image(others, kind=kind), categories[0])
