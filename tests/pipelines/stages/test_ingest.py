@@ -116,6 +116,7 @@ def test_a_few_bad_rows_are_counted_and_left_out(titanic, tmp_path, monkeypatch)
     counts = json.loads(paths.ingest_metrics.read_text())
     assert counts.pop("files")[0]["sha256"] == hashlib.sha256(content).hexdigest()
     assert counts == {
+        "format_version": 1,
         "rows_read": 3,
         "rows_kept": 2,
         "rows_rejected": 1,
