@@ -29,8 +29,9 @@ from headrace.components.sources.any_source import AnySource
 from headrace.components.sources.text import TextSource
 from headrace.components.training.metric_names import figure_names
 from headrace.components.training.settings import Training
+from headrace.components.transforms.backbone import Backbone
 from headrace.components.transforms.chain_check import check
-from headrace.components.transforms.settings import Backbone, LabelTransform, Transform
+from headrace.components.transforms.variants import AnyTransform, LabelTransform
 from headrace.pipelines.params_errors import explain, nearest, shown
 from headrace.pipelines.schedule import Schedule
 from headrace.pipelines.section_checks import check_generated, check_training
@@ -65,7 +66,7 @@ class Ingest(ExampleSchema):
 class Normalize(Settings):
     """The transforms of each feature, in the order they are applied; a feature that is not named is left out."""
 
-    transforms: Annotated[dict[str, tuple[Transform, ...]], Field(min_length=1)]
+    transforms: Annotated[dict[str, tuple[AnyTransform, ...]], Field(min_length=1)]
     """The transforms of each feature that the model takes, in order. A feature that is not named is not used."""
 
     label: LabelTransform | None = None

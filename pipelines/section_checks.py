@@ -8,7 +8,7 @@ from headrace.components.examples.split_settings import Split
 from headrace.components.models.settings import Gan
 from headrace.components.training.metric_names import LAST, figure_names
 from headrace.components.training.settings import Training
-from headrace.components.transforms.settings import ScalePixels, Transform
+from headrace.components.transforms.transform import Transform
 from headrace.pipelines.params_errors import nearest
 
 
@@ -48,7 +48,7 @@ def check_generated(
         return
     if not is_gan:
         raise ValueError("train.model: the label generated needs an architecture of kind gan")
-    if list(transforms) != [label.name] or not _is_scaled(transforms[label.name]):
+    if list(transforms) != [label.name] or [step.kind for step in transforms[label.name]] != ["scale_pixels"]:
         raise ValueError(
             f"normalize.transforms: expected {label.name}: [{{kind: scale_pixels}}] alone, because images are made of "
             f"values from 0 to 1; found {', '.join(transforms)}"
@@ -58,10 +58,6 @@ def check_generated(
     if training.best_by != LAST:
         raise ValueError(f"train.best_by: no metric rates generated images; expected {LAST}, found {training.best_by}")
     _check_judge(schema, judge)
-
-
-def _is_scaled(steps: Sequence[Transform]) -> bool:
-    return [type(step) for step in steps] == [ScalePixels]
 
 
 def _check_judge(schema: ExampleSchema, judge: JudgeSettings | None) -> None:

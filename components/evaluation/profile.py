@@ -25,7 +25,7 @@ from headrace.components.examples.summary import (
 from headrace.components.settings import Settings
 from headrace.components.sources.decoding import pixels_of
 from headrace.components.transforms.apply import raw_values
-from headrace.components.transforms.token_counts import summarize_tokens
+from headrace.components.transforms.tokens import summarize_tokens
 
 DECILES = tuple(tenth / 10 for tenth in range(1, 10))
 MOST_CATEGORIES = 10_000  # that are counted one by one; of more, it is only known that there are more

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from headrace.components.settings import Settings
 from headrace.components.sources.file import SourceFile
-from headrace.components.transforms.settings import BackboneName
+from headrace.components.transforms.backbone import BackboneName
 
 
 class TfliteNetwork(Settings):

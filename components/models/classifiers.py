@@ -13,8 +13,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from headrace.components.errors import DataError
-from headrace.components.models.backbones import named_network, scaling
 from headrace.components.models.classifier_settings import KerasNetwork, TfliteNetwork
+from headrace.components.transforms.backbone_network import named_network, scaling
 
 _NUMBER = re.compile(r"^\s*\d+[\s:,]+")
 

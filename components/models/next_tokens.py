@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from headrace.components.errors import DataError
 from headrace.components.examples.mixing import mix
-from headrace.components.transforms.fitted_transforms import FIRST, PADDING
 from headrace.components.transforms.tokens import Unit, token_ids, tokens_of
+from headrace.components.transforms.vocabulary import FIRST, PADDING
 
 _SMALLEST_PROBABILITY = 1e-7  # as in Keras: a certain mistake costs 16.1 nats, not infinity
 _MOST_PROBABILITIES = 1 << 24  # at once: 64 MiB

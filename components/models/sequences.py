@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from headrace.components.models.settings import Embedding, OneHotTokens, Recurrent
-from headrace.components.transforms.fitted_transforms import PADDING
+from headrace.components.transforms.vocabulary import PADDING
 
 _CELLS = {"rnn": keras.layers.SimpleRNN, "lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
 

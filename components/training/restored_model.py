@@ -5,7 +5,6 @@ from pathlib import Path
 import keras
 
 from headrace.components.errors import DataError
-from headrace.components.models.backbones import read_weights
 from headrace.components.models.build import build, with_probabilities
 from headrace.components.models.settings import Model
 from headrace.components.training.checkpoints import Arrays
@@ -31,5 +30,5 @@ def restored_model(
             "give params.yaml the model, and the transforms, that they were trained with"
         )
     core.set_weights(own)
-    backbone_weights = read_weights(fitted.backbone, statistics.parent) if fitted.backbone else None
+    backbone_weights = fitted.backbone.read_weights(statistics.parent) if fitted.backbone else None
     return raw_model(with_probabilities(core, label=fitted.label), fitted, backbone_weights=backbone_weights), core

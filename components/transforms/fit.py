@@ -10,40 +10,31 @@ from headrace.components.errors import DataError
 from headrace.components.examples.settings import Feature, ImageFeature, Label, NumberFeature, TextFeature, label_column
 from headrace.components.examples.sketch import merge_counts, value_at
 from headrace.components.examples.split_settings import Split
-from headrace.components.examples.summary import NumberSummary, Summary, merge_all
+from headrace.components.examples.summary import CategorySummary, NumberSummary, Summary, merge_all
 from headrace.components.mapping import Map, map_in_threads
-from headrace.components.transforms.fit_column import fit_column, requested_by, summary_after
-from headrace.components.transforms.fitted_transforms import (
-    Fitted,
-    FittedBackbone,
-    FittedFeature,
-    FittedImpute,
-    FittedLabelTransform,
-    FittedMinMax,
-    FittedOneHot,
-    FittedPolynomial,
-    FittedStandardize,
-    FittedTable,
-)
-from headrace.components.transforms.settings import LabelTransform, Transform
+from headrace.components.transforms.column_statistics import ColumnStatistics
+from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
+from headrace.components.transforms.scaling import FittedScaling
 from headrace.components.transforms.training_rows import Column, count_shard, summarize_shard
+from headrace.components.transforms.transform import FittedTransform, Statistics, Transform
 
 Shards = Sequence[Path | bytes]
 
 
-def fit(
+def fit(  # noqa: PLR0913 - each by its keyword
     files: Shards,
     *,
     split: Split,
     features: Mapping[str, Feature],
-    transforms: Mapping[str, Sequence[Transform | FittedBackbone]],
+    transforms: Mapping[str, Sequence[Transform]],
     label: Label,
-    label_transform: LabelTransform | None = None,
+    label_transform: Transform | None = None,
+    backbone_weights: bytes = b"",
     map_files: Map = map_in_threads,
 ) -> FittedTable:
-    """Return the transforms, which must have passed `check`, fitted to the rows that `split` sends to training.
+    """The transforms, which must have passed `check`, fitted to the rows that `split` sends to training.
 
-    A backbone's place is taken by what `fitted_backbone` has made of it: there is nothing to fit.
+    `backbone_weights` is the content of the file that a backbone names.
     `files` are Parquet shards: paths, or what is in them. The result is the same to the last bit however the rows are
     dealt out to files. Memory holds the columns of the shards at work; a median takes a second reading of its column.
     Raises DataError for no rows or a column that can't be fitted.
@@ -55,6 +46,7 @@ def fit(
         split=split,
         features={**features, **dict.fromkeys(targets, NumberFeature())},
         chains={**transforms, **label_chains},
+        backbone_weights=backbone_weights,
         map_files=map_files,
     )
     of_label = tuple(_label_transform(*fitted[name]) for name in targets)
@@ -72,41 +64,63 @@ def _fit_chains(
     *,
     split: Split,
     features: Mapping[str, Feature],
-    chains: Mapping[str, Sequence[Transform | FittedBackbone]],
+    chains: Mapping[str, Sequence[Transform]],
+    backbone_weights: bytes,
     map_files: Map,
-) -> tuple[int, dict[str, tuple[Fitted, ...]]]:
-    """Return the number of training rows and, by column, its first transform fitted, then the second to that, ..."""
-    fitted: dict[str, tuple[Fitted, ...]] = dict.fromkeys(chains, ())
+) -> tuple[int, dict[str, tuple[FittedTransform, ...]]]:
+    """Number of training rows and, by column, its first transform fitted, then the second to that, ..."""
+    fitted: dict[str, tuple[FittedTransform, ...]] = dict.fromkeys(chains, ())
     known: dict[str, Summary | None] = dict.fromkeys(chains)  # of the values that a column's next transform takes
     rows = 0
     for place in range(max(1, *(len(chain) for chain in chains.values()))):
         due = {name: chain[place] for name, chain in chains.items() if place < len(chain)}
         columns = {
-            name: Column(features[name], fitted[name], asked)
+            name: Column(features[name], fitted[name], transform.statistics)
             for name, transform in due.items()
-            if (asked := requested_by(transform)) and known[name] is None
+            if transform.statistics and not _is_answered(transform.statistics, known[name])
         }
         if columns or place == 0:
             found = merge_all(map_files(partial(summarize_shard, split=split, columns=columns), files))
             rows, known = found.rows, {**known, **found.columns}
         if rows == 0:
             raise DataError("no training examples; lower validation_fraction or test_fraction, or add more data")
-        medians = _medians(files, known, split=split, map_files=map_files)
+        medians = _medians(files, columns, known, split=split, map_files=map_files)
         for name, transform in due.items():
-            done = fit_column(transform, known[name], median=medians.get(name), feature=features[name], name=name)
+            of = ColumnStatistics(name, features[name], known[name], medians.get(name), backbone_weights)
+            done = transform.fit(of)
             fitted[name] += (done,)
-            known[name] = summary_after(done, known[name])
+            known[name] = done.summary_after(known[name])
     return rows, fitted
 
 
-def _medians(files: Shards, known: Mapping[str, Summary | None], *, split: Split, map_files: Map) -> dict[str, float]:
-    """Return the median, as float32, of every column that has a sketch: the sketch says where to look closer."""
-    sketches = {name: one.sketch for name, one in known.items() if isinstance(one, NumberSummary) and one.sketch}
+def _is_answered(statistics: Statistics, summary: Summary | None) -> bool:
+    """Whether a summary, of what the transform before gives, is what this transform asks for."""
+    match statistics:
+        case "numbers":
+            return isinstance(summary, NumberSummary)
+        case "sketch":
+            return isinstance(summary, NumberSummary) and summary.sketch is not None
+        case "categories" | "tokens":
+            return isinstance(summary, CategorySummary)
+
+
+def _medians(
+    files: Shards,
+    columns: Mapping[str, Column],
+    known: Mapping[str, Summary | None],
+    *,
+    split: Split,
+    map_files: Map,
+) -> dict[str, float]:
+    """The median, as float32, of every column that has a sketch: the sketch says where to look closer."""
+    summaries = {name: known[name] for name, column in columns.items() if column.statistics == "sketch"}
+    sketches = {name: one.sketch for name, one in summaries.items() if isinstance(one, NumberSummary) and one.sketch}
     ranks = {name: _middle(sketch.total) for name, sketch in sketches.items() if sketch.total}
     if not ranks:
         return {}
     bins = {name: frozenset(sketches[name].bins_at(middle)) for name, middle in ranks.items()}
-    counts = reduce(_merge_all_counts, map_files(partial(count_shard, split=split, bins=bins), files))
+    asked = {name: columns[name] for name in bins}
+    counts = reduce(_merge_all_counts, map_files(partial(count_shard, split=split, columns=asked, bins=bins), files))
     return {
         name: _median([value_at(rank, sketches[name], counts[name]) for rank in middle])
         for name, middle in ranks.items()
@@ -126,25 +140,20 @@ def _merge_all_counts(left: dict[str, dict[int, int]], right: dict[str, dict[int
     return {name: merge_counts(counts, right[name]) for name, counts in left.items()}
 
 
-def _label_transform(fitted: Fitted) -> FittedLabelTransform:
-    if not isinstance(fitted, FittedStandardize | FittedMinMax):
-        raise TypeError(f"a label is standardized or min_max scaled, not {fitted.kind}")
+def _label_transform(fitted: FittedTransform) -> FittedScaling:
+    if not isinstance(fitted, FittedScaling):
+        raise TypeError(f"expected a shift and a scale for a label, found {fitted.kind}")
     return fitted
 
 
-def _feature(feature: Feature, transforms: tuple[Fitted, ...]) -> FittedFeature:
-    if transforms and isinstance(transforms[-1], FittedBackbone):
-        return FittedFeature(feature=feature, transforms=transforms, shape=(transforms[-1].width,))
-    if isinstance(feature, ImageFeature):
-        return FittedFeature(feature=feature, transforms=transforms, shape=feature.shape)
-    if isinstance(feature, TextFeature):
-        return FittedFeature(feature=feature, transforms=transforms, shape=(feature.length,))
-    width = 1
+def _feature(feature: Feature, transforms: tuple[FittedTransform, ...]) -> FittedFeature:
+    match feature:
+        case ImageFeature():
+            shape: tuple[int, ...] = feature.shape
+        case TextFeature():
+            shape = (feature.length,)
+        case _:
+            shape = (1,)
     for transform in transforms:
-        if isinstance(transform, FittedOneHot):
-            width += len(transform.categories)
-        if isinstance(transform, FittedPolynomial):
-            width += transform.degree - 1
-        if isinstance(transform, FittedImpute):
-            width += transform.indicator
-    return FittedFeature(feature=feature, transforms=transforms, shape=(width,))
+        shape = transform.shape_after(shape)
+    return FittedFeature(feature=feature, transforms=transforms, shape=shape)

@@ -1,21 +1,18 @@
 """Normalize: fit the transforms on training examples only, apply them to all."""
 
-from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import structlog
 
 from headrace.components.examples import shards
-from headrace.components.examples.settings import ImageFeature
 from headrace.components.examples.split_settings import Split
 from headrace.components.files.atomic import replace_folder
 from headrace.components.mapping import Map, map_in_threads, map_to_files
 from headrace.components.transforms.apply import apply
 from headrace.components.transforms.chain_check import check
 from headrace.components.transforms.fit import fit
-from headrace.components.transforms.fitted_transforms import FittedBackbone, FittedTable
-from headrace.components.transforms.settings import Backbone, Transform
+from headrace.components.transforms.fitted_transforms import FittedTable
 from headrace.pipelines.fetching.fetch import fetch
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
@@ -32,14 +29,15 @@ def normalize(pipeline: Pipeline, paths: PipelinePaths, *, map_: Map = map_in_th
     check(pipeline.ingest.features, pipeline.normalize.transforms)
     require_inputs(paths, "normalize")
     examples = shards.files(paths.examples)
-    transforms, weights = _with_weights(pipeline, paths)
+    weights = _backbone_weights(pipeline, paths)
     fitted = fit(
         examples,
         split=pipeline.split,
         features=pipeline.ingest.features,
-        transforms=transforms,
+        transforms=pipeline.normalize.transforms,
         label=pipeline.ingest.label,
         label_transform=pipeline.normalize.label,
+        backbone_weights=weights,
         map_files=map_,
     )
     write = partial(_write_normalized, fitted=fitted, split=pipeline.split, weights=weights)
@@ -47,39 +45,24 @@ def normalize(pipeline: Pipeline, paths: PipelinePaths, *, map_: Map = map_in_th
         targets = (folder / shards.file_name(number) for number in range(len(examples)))
         list(map_to_files(map_, write, zip(examples, targets, strict=True)))
         (folder / paths.statistics.name).write_text(fitted.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        if fitted.backbone and weights:
+        if fitted.backbone:
             (folder / fitted.backbone.weights_file).write_bytes(weights)
     width = sum(feature.width for feature in fitted.features.values())
     log.info("normalized", training_examples=fitted.training_examples, features=len(fitted.features), width=width)
 
 
-def _with_weights(
-    pipeline: Pipeline, paths: PipelinePaths
-) -> tuple[Mapping[str, Sequence[Transform | FittedBackbone]], bytes | None]:
-    """The transforms and None; where one is a backbone, what is known of it without any data, and its weights."""
-    for name, steps in pipeline.normalize.transforms.items():
-        match steps, pipeline.ingest.features[name]:
-            case (Backbone() as backbone,), ImageFeature() as feature:
-                file = fetch(
-                    backbone.weights,
-                    dataset="weights",
-                    root=paths.root,
-                    folder=paths.weights,
-                    aside=paths.refused,
-                )
-                from headrace.components.models.backbones import fitted_backbone  # seconds: TensorFlow
-
-                weights = file.read_bytes()
-                known = fitted_backbone(backbone, feature, weights=weights)
-                return {**pipeline.normalize.transforms, name: (known,)}, weights
-    return pipeline.normalize.transforms, None
+def _backbone_weights(pipeline: Pipeline, paths: PipelinePaths) -> bytes:
+    """Content of the file that a backbone names; empty without a backbone."""
+    if pipeline.normalize.backbone is None:
+        return b""
+    weights = pipeline.normalize.backbone.weights
+    file = fetch(weights, dataset="weights", root=paths.root, folder=paths.weights, aside=paths.refused)
+    return file.read_bytes()
 
 
-def _write_normalized(
-    shard: Path | bytes, file: Path, *, fitted: FittedTable, split: Split, weights: bytes | None
-) -> None:
+def _write_normalized(shard: Path | bytes, file: Path, *, fitted: FittedTable, split: Split, weights: bytes) -> None:
     examples = shards.read_file(shard)
-    if weights is not None:
+    if weights:
         from headrace.components.transforms.backbone_features import with_features
 
         examples = with_features(examples, fitted, split=split, weights=weights)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.components.examples.settings import CategoryLabel, GeneratedLabel, Label, NextTokenLabel
-from headrace.components.transforms.fitted_transforms import PADDING
+from headrace.components.transforms.vocabulary import PADDING
 
 
 class SmoothedCrossentropy(keras.losses.Loss):

@@ -19,15 +19,12 @@ from headrace.components.models.build import build, with_probabilities
 from headrace.components.models.export import export_saved_model, export_tflite
 from headrace.components.models.settings import Model
 from headrace.components.training.feeding.split_arrays import input_shape
-from headrace.components.transforms.fitted_transforms import (
-    FittedFeature,
-    FittedImpute,
-    FittedOneHot,
-    FittedScalePixels,
-    FittedStandardize,
-    FittedTable,
-)
+from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
+from headrace.components.transforms.impute import FittedImpute
 from headrace.components.transforms.layers import raw_model
+from headrace.components.transforms.one_hot import FittedOneHot
+from headrace.components.transforms.scale_pixels import FittedScalePixels
+from headrace.components.transforms.standardize import FittedStandardize
 
 IMAGE = FittedTable(
     features={

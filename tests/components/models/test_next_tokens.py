@@ -13,9 +13,10 @@ from headrace.components.models import next_tokens
 from headrace.components.models.build import build, with_probabilities
 from headrace.components.models.next_tokens import generate, predict_tokens, text_model, text_of
 from headrace.components.models.settings import Embedding, Model, Recurrent
-from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable, FittedVocabulary
+from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
 from headrace.components.transforms.layers import raw_model
 from headrace.components.transforms.tokens import token_ids
+from headrace.components.transforms.vocabulary import FittedVocabulary
 
 NEXT = NextTokenLabel(name="line")
 LAYERS = Model(layers=(Embedding(units=4), Recurrent(cell="gru", units=8)))

@@ -7,7 +7,8 @@ from PIL import Image
 
 from headrace.components.examples.settings import CategoryLabel, ImageFeature, NumberFeature
 from headrace.components.training.first_images import first_pictures
-from headrace.components.transforms.fitted_transforms import FittedFeature, FittedScalePixels, FittedTable
+from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
+from headrace.components.transforms.scale_pixels import FittedScalePixels
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (20, 4, 6, 3)).astype(np.uint8)
 

@@ -13,7 +13,8 @@ from headrace.components.training.optimization.losses import build_loss
 from headrace.components.transforms.apply import apply
 from headrace.components.transforms.fit import fit
 from headrace.components.transforms.layers import raw_model
-from headrace.components.transforms.settings import MinMax, Standardize
+from headrace.components.transforms.min_max import MinMax
+from headrace.components.transforms.standardize import Standardize
 
 LABEL = NumbersLabel(targets={"weight": NumberTarget(), "waist": NumberTarget()})
 

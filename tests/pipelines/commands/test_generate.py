@@ -11,7 +11,8 @@ from headrace.components.errors import DataError, ParamsError
 from headrace.components.examples.settings import NextTokenLabel
 from headrace.components.models.build import build
 from headrace.components.training.restored_model import restored_model
-from headrace.components.transforms.fitted_transforms import FittedTable, FittedVocabulary
+from headrace.components.transforms.fitted_transforms import FittedTable
+from headrace.components.transforms.vocabulary import FittedVocabulary
 from headrace.pipelines.commands.generate import GenerateOptions, generate, write_text
 from headrace.pipelines.commands.predict import predictions_of, read_input
 from headrace.pipelines.params import Pipeline

@@ -22,7 +22,8 @@ from headrace.components.training.feeding.disk_splits import open_columns, write
 from headrace.components.training.feeding.example_tensors import decode_images
 from headrace.components.training.feeding.feed import serve_evaluation, serve_training
 from headrace.components.training.feeding.split_arrays import Columns, load_split
-from headrace.components.transforms.fitted_transforms import FittedFeature, FittedScalePixels, FittedTable
+from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
+from headrace.components.transforms.scale_pixels import FittedScalePixels
 
 IMAGE = FittedFeature(
     feature=ImageFeature(height=4, width=6, channels=3), transforms=(FittedScalePixels(maximum=255),), shape=(4, 6, 3)

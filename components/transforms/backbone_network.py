@@ -1,18 +1,15 @@
 """Networks that were trained on ImageNet, by name: the frozen part of a model that is trained on what they see."""
 
-import hashlib
 import math
 import tempfile
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 import keras
 
 from headrace.components.errors import DataError
 from headrace.components.examples.settings import ImageFeature
-from headrace.components.transforms.fitted_transforms import FittedBackbone
-from headrace.components.transforms.settings import Backbone, BackboneFeatures, BackboneName
+from headrace.components.transforms.backbone import BackboneFeatures, BackboneName, FittedBackbone
 
 _NETWORKS: dict[BackboneName, Callable[..., keras.Model]] = {
     "inception_v3": keras.applications.InceptionV3,
@@ -39,31 +36,12 @@ _POOLING: dict[str, Callable[[], keras.layers.Layer]] = {
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's red, green and blue
 
 
-def fitted_backbone(backbone: Backbone, feature: ImageFeature, *, weights: bytes) -> FittedBackbone:
-    """Return the backbone with its width and the digest of its weights, the content of an HDF5 file.
+def feature_width(backbone: BackboneFeatures, feature: ImageFeature, *, weights: bytes) -> int:
+    """Number of features of an image; `weights` is the content of an HDF5 file.
 
     Raises DataError where the weights are not this network's, or a layer's name is none of its.
     """
-    chosen = backbone.model_dump(exclude={"kind", "weights"})
-    outputs = _features(backbone, feature, weights)(keras.Input(feature.shape))
-    digest = hashlib.sha256(weights).hexdigest()
-    return FittedBackbone(
-        **chosen, weights_file=backbone.weights.name, weights_sha256=digest, width=int(outputs.shape[-1])
-    )
-
-
-def read_weights(backbone: FittedBackbone, folder: Path) -> bytes:
-    """Return the content of the backbone's file in `folder`; raise DataError where it is not there, or another."""
-    file = folder / backbone.weights_file
-    try:
-        weights = file.read_bytes()
-    except OSError as error:
-        raise DataError(f"can't read {file}: {error.strerror}; `headrace normalize` puts it there") from error
-    if (found := hashlib.sha256(weights).hexdigest()) != backbone.weights_sha256:
-        raise DataError(
-            f"{file} is not what the features were made with: expected SHA-256 {backbone.weights_sha256}, found {found}"
-        )
-    return weights
+    return int(_features(backbone, feature, weights)(keras.Input(feature.shape)).shape[-1])
 
 
 def backbone_model(backbone: FittedBackbone, feature: ImageFeature, *, weights: bytes) -> keras.Model:

@@ -4,16 +4,18 @@ import keras
 import numpy as np
 import polars as pl
 import pytest
+from pydantic import ValidationError
 
-from headrace.components.errors import DataError
+from headrace.components.errors import DataError, ParamsError
 from headrace.components.examples.settings import CategoryLabel, ImageFeature
 from headrace.components.examples.split_settings import Split
-from headrace.components.models.backbones import backbone_model, fitted_backbone, read_weights, scaling
 from headrace.components.transforms.apply import apply
+from headrace.components.transforms.backbone import Backbone
 from headrace.components.transforms.backbone_features import with_features
+from headrace.components.transforms.backbone_network import backbone_model, scaling
+from headrace.components.transforms.column_statistics import ColumnStatistics
 from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
 from headrace.components.transforms.layers import raw_model
-from headrace.components.transforms.settings import Backbone
 
 IMAGE = ImageFeature(height=32, width=32, channels=3)
 LABEL = CategoryLabel(name="flower", classes=("daisy", "tulip"))
@@ -41,10 +43,43 @@ def photos(rows):
     return np.random.default_rng(1).integers(0, 256, (rows, IMAGE.size), dtype=np.uint8)
 
 
+def fitted_backbone(settings, weights):
+    return Backbone.model_validate(settings).fit(ColumnStatistics("photo", IMAGE, backbone_weights=weights))
+
+
 def table_of(settings, weights):
-    known = fitted_backbone(Backbone.model_validate(settings), IMAGE, weights=weights)
+    known = fitted_backbone(settings, weights)
     of = FittedFeature(feature=IMAGE, transforms=(known,), shape=(known.width,))
     return FittedTable(features={"photo": of}, label=LABEL, training_examples=1)
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"name": "inception_v3"}, "alpha is the width of a mobilenet; inception_v3 has none"),
+        ({"augmented_copies": 2}, "augmented_copies and augment belong together"),
+        ({"weights": {"name": "small.bin", "url": "/weights/small.bin"}}, r"must end in \.h5"),
+    ],
+)
+def test_settings_that_do_not_fit_each_other_are_refused(changed, expected):
+    with pytest.raises(ValidationError, match=expected):
+        Backbone.model_validate({**SMALL, **changed})
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"channels": 1}, "takes images of 3 channels, found 1; set channels: 3"),
+        ({"height": 31}, "mobilenet takes images of at least 32 x 32 pixels, found 31 x 32"),
+    ],
+)
+def test_images_that_the_network_can_t_take_are_refused(changed, expected, check_one):
+    backbone, image = {"kind": "backbone", **SMALL}, IMAGE.model_dump()
+    check_one({**image, "encoding": "encoded"}, [backbone])
+    with pytest.raises(ParamsError, match=expected):
+        check_one({**image, **changed}, [backbone])
+    with pytest.raises(ParamsError, match="a backbone's features; it must be the last transform"):
+        check_one(image, [backbone, backbone])
 
 
 @pytest.mark.parametrize(
@@ -117,20 +152,20 @@ def test_efficientnets_pixels_are_divided_by_the_deviation():
 )
 def test_weights_and_layers_of_another_network_are_refused(weights, changed, expected):
     with pytest.raises(DataError, match=expected):
-        fitted_backbone(Backbone.model_validate({**SMALL, **changed}), IMAGE, weights=weights)
+        fitted_backbone({**SMALL, **changed}, weights)
 
 
 def test_what_is_no_file_of_weights_is_refused():
     with pytest.raises(DataError, match="not the weights of mobilenet"):
-        fitted_backbone(Backbone.model_validate(SMALL), IMAGE, weights=b"<html>404</html>")
+        fitted_backbone(SMALL, b"<html>404</html>")
 
 
 def test_weights_that_are_missing_or_changed_are_refused(tmp_path, weights):
     backbone = table_of(SMALL, weights).backbone
     with pytest.raises(DataError, match="headrace normalize"):
-        read_weights(backbone, tmp_path)
+        backbone.read_weights(tmp_path)
     (tmp_path / backbone.weights_file).write_bytes(weights)
-    assert read_weights(backbone, tmp_path) == weights
+    assert backbone.read_weights(tmp_path) == weights
     (tmp_path / backbone.weights_file).write_bytes(weights[:-1])
     with pytest.raises(DataError, match="expected SHA-256"):
-        read_weights(backbone, tmp_path)
+        backbone.read_weights(tmp_path)

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from headrace.components.errors import DataError, ParamsError
 from headrace.components.examples.settings import CategoryLabel, NextTokenLabel, NumberFeature, TextFeature
@@ -20,10 +21,12 @@ from headrace.components.transforms import tokens
 from headrace.components.transforms.apply import apply
 from headrace.components.transforms.chain_check import check
 from headrace.components.transforms.fit import fit
+from headrace.components.transforms.impute import Impute
 from headrace.components.transforms.layers import raw_model
-from headrace.components.transforms.settings import Impute, OneHot, Standardize, Vocabulary
-from headrace.components.transforms.token_counts import summarize_tokens
-from headrace.components.transforms.tokens import token_ids
+from headrace.components.transforms.one_hot import OneHot
+from headrace.components.transforms.standardize import Standardize
+from headrace.components.transforms.tokens import summarize_tokens, token_ids
+from headrace.components.transforms.vocabulary import Vocabulary
 
 LABEL = CategoryLabel(name="kind", classes=("a", "b"))
 CHARACTERS = TextFeature(length=5)
@@ -56,6 +59,12 @@ def fit_text(shards, feature=CHARACTERS, *, size=10_000, label=LABEL, split=None
 
 def vocabulary(fitted) -> tuple[str, ...]:
     return fitted.features["text"].transforms[0].tokens
+
+
+@pytest.mark.parametrize("size", [0, 1_000_001])
+def test_its_size_has_limits(size) -> None:
+    with pytest.raises(ValidationError, match="equal to"):
+        Vocabulary(size=size)
 
 
 def test_tokens_are_ordered_by_count_and_then_by_text() -> None:
