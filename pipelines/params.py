@@ -9,32 +9,25 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from headrace.components.errors import ParamsError
-from headrace.components.evaluation.gate import check_metrics, metric_names
+from headrace.components.evaluation.gate import check_metrics
 from headrace.components.evaluation.settings import DriftLimits, Evaluate, Register, Results
-from headrace.components.examples.settings import (
-    ExampleSchema,
-    Fraction,
-    GeneratedLabel,
-    ImageFeature,
-    NextTokenLabel,
-    NumberLabel,
-    NumbersLabel,
-    TextFeature,
-)
+from headrace.components.examples.settings import ExampleSchema, Fraction, ImageFeature, TextFeature
 from headrace.components.examples.split_settings import Split
 from headrace.components.models.classifier_settings import Classifier
 from headrace.components.models.shapes import Shape, check_input, check_text
+from headrace.components.nearest_name import nearest
 from headrace.components.settings import Settings
 from headrace.components.sources.any_source import AnySource
 from headrace.components.sources.text import TextSource
-from headrace.components.training.metric_names import figure_names
+from headrace.components.tasks.metric_names import LAST
+from headrace.components.tasks.task import Sections
+from headrace.components.tasks.variants import task_of
 from headrace.components.training.settings import Training
 from headrace.components.transforms.backbone import Backbone
 from headrace.components.transforms.chain_check import check
 from headrace.components.transforms.variants import AnyTransform, LabelTransform
-from headrace.pipelines.params_errors import explain, nearest, shown
+from headrace.pipelines.params_errors import explain, shown
 from headrace.pipelines.schedule import Schedule
-from headrace.pipelines.section_checks import check_generated, check_training
 from headrace.pipelines.yaml_dialect import read_text, read_yaml
 
 Checked = TypeVar("Checked", bound=Settings)
@@ -200,13 +193,15 @@ class Pipeline(Settings):
         register = self.register_
         try:
             check(self.ingest.features, self.normalize.transforms)
-            metrics = metric_names(self.ingest.label)
+            metrics = task_of(self.ingest.label).metric_names
             check_metrics(metrics, thresholds={}, compare_by=register.compare_by)
             metrics = (*metrics, *self.evaluate.points)
             check_metrics(metrics, thresholds=register.thresholds, compare_by=register.compare_by)
         except ParamsError as error:
             raise ValueError(str(error)) from error
-        check_training(self.train, self.ingest.label)
+        names = (*task_of(self.ingest.label).epoch_metric_names, LAST)
+        if self.train.best_by not in names:
+            raise ValueError(f"train.best_by: no figure {self.train.best_by!r}{nearest(self.train.best_by, names)}")
         given_test = "test" in self.ingest.source.given_splits
         if given_test and self.split.test_fraction:
             raise ValueError("split.test_fraction: the source gives its own test set; leave test_fraction out")
@@ -227,19 +222,7 @@ class Pipeline(Settings):
         used = [self.ingest.features[name] for name in self.normalize.transforms]
         if any(isinstance(feature, ImageFeature | TextFeature) for feature in used) and len(used) > 1:
             raise ValueError("normalize.transforms: an image or a text must be the only input of a model")
-        check_generated(
-            self.ingest,
-            transforms=self.normalize.transforms,
-            split=self.split,
-            training=self.train,
-            judge=self.evaluate.judge,
-        )
-        if self.schedule.predict is not None and isinstance(self.ingest.label, GeneratedLabel):
-            raise ValueError("schedule.predict: a model that generates images predicts nothing; leave it out")
-        if self.normalize.label is not None and not isinstance(self.ingest.label, NumberLabel | NumbersLabel):
-            raise ValueError("normalize.label: only a number can be transformed, and the label is none")
-        if self.normalize.label is None and isinstance(self.ingest.label, NumbersLabel):
-            raise ValueError("normalize.label: several numbers need one, or the largest counts most")
+        task_of(self.ingest.label).check(_sections(self))
         if isinstance(used[0], TextFeature):
             _check_text(self, used[0])
             return self
@@ -249,24 +232,36 @@ class Pipeline(Settings):
         return self
 
 
+def _sections(pipeline: Pipeline) -> Sections:
+    train, evaluate = pipeline.train, pipeline.evaluate
+    return Sections(
+        schema=pipeline.ingest,
+        transforms=pipeline.normalize.transforms,
+        label_transform=pipeline.normalize.label,
+        split=pipeline.split,
+        model=train.model,
+        best_by=train.best_by,
+        class_weights=train.class_weights,
+        label_smoothing=train.label_smoothing,
+        judge=evaluate.judge,
+        points=evaluate.points,
+        is_predicted_on_schedule=pipeline.schedule.predict is not None,
+    )
+
+
 def _check_text(pipeline: Pipeline, text: TextFeature) -> None:
-    """Raise ValueError where source, text, label and model do not fit together."""
-    source, label = pipeline.ingest.source, pipeline.ingest.label
-    follows = isinstance(label, NextTokenLabel)
-    if follows and label.name not in pipeline.normalize.transforms:
-        raise ValueError(f"normalize.transforms: the label is the next token of {label.name!r}, so that is the input")
+    """Raise ValueError where source, text and model do not fit together."""
+    source = pipeline.ingest.source
     if isinstance(source, TextSource) and text.unit == "character" and text.length != source.length:
         raise ValueError(f"ingest: the source's length is {source.length}, the text's {text.length}; make them equal")
-    check_text(pipeline.train.model, length=text.length, each_token=follows)
+    check_text(pipeline.train.model, length=text.length, each_token=False)
 
 
 def _check_points(pipeline: Pipeline) -> None:
     """Raise ValueError for points that can't be asked, or whose names metrics have."""
-    label, inputs = pipeline.ingest.label, set(pipeline.normalize.transforms)
-    if pipeline.evaluate.points and not isinstance(label, NumberLabel):
-        raise ValueError("evaluate.points: only a number can be a metric, and the label is none")
+    metrics, inputs = task_of(pipeline.ingest.label).metric_names, set(pipeline.normalize.transforms)
     for name, point in pipeline.evaluate.points.items():
-        if name in metric_names(label):
+        if name in metrics:
             raise ValueError(f"evaluate.points.{name}: there is a metric of that name; take another")
         if set(point) != inputs:
             raise ValueError(f"evaluate.points.{name}: expected values of {', '.join(sorted(inputs))}, found {point}")
@@ -274,11 +269,11 @@ def _check_points(pipeline: Pipeline) -> None:
 
 def _check_results(pipeline: Pipeline) -> None:
     """Raise ValueError for folds that do not cover the examples, and for figures that no training has."""
-    results, split, label = pipeline.results, pipeline.split, pipeline.ingest.label
+    results, split, task = pipeline.results, pipeline.split, task_of(pipeline.ingest.label)
     if results.folds and abs(results.folds * split.test_fraction - 1) > 1e-9:
         raise ValueError(f"results.folds: {results.folds} folds need split.test_fraction: {1 / results.folds:g}")
-    figures = (name if name.startswith("validation_") else f"training_{name}" for name in figure_names(label))
-    names = [*metric_names(label), *pipeline.evaluate.points, *figures]
+    figures = (name if name.startswith("validation_") else f"training_{name}" for name in task.epoch_metric_names)
+    names = [*task.metric_names, *pipeline.evaluate.points, *figures]
     for name in results.reach:
         if name not in names:
             raise ValueError(f"results.reach.{name}: no such figure{nearest(name, names)}")

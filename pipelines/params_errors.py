@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from headrace.components.nearest_name import nearest
 from headrace.components.redaction import redacted
 
 MAX_SHOWN_CHARACTERS = 200
@@ -88,9 +89,3 @@ def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
         if name in model.model_fields
         for value in getattr(model.model_fields[name].annotation, "__args__", ())
     )
-
-
-def nearest(name: str, valid: Any) -> str:
-    """Return "; did you mean ...?" for a name that is nearly right, or else all valid names."""
-    found = difflib.get_close_matches(name, [str(one) for one in valid], n=1, cutoff=0.5)
-    return f"; did you mean {found[0]!r}?" if found else f"; valid names: {', '.join(map(str, sorted(valid)))}"

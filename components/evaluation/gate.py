@@ -6,18 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from headrace.components.errors import ParamsError
-from headrace.components.examples.settings import (
-    CategoryLabel,
-    GeneratedLabel,
-    Label,
-    NextTokenLabel,
-    NumberLabel,
-    NumbersLabel,
-)
-from headrace.components.models.input_names import input_names
-
-_OF_A_NUMBER = ("loss", "root_mean_squared_error", "mean_absolute_error", "r2")
-_LOWER_IS_BETTER = ("loss", "error", "cross_entropy", "perplexity")
+from headrace.components.tasks.metric_names import lower_is_better
 
 
 class Bounds(Protocol):
@@ -58,29 +47,6 @@ def decide(
     return Decision(all(passed for passed, _ in checks), tuple(reason for _, reason in checks))
 
 
-def metric_names(label: Label) -> tuple[str, ...]:
-    """Return the names of the metrics that a model of this label is evaluated by."""
-    match label:
-        case NumberLabel():
-            return _OF_A_NUMBER
-        case NumbersLabel():
-            each = [f"{name}.{metric}" for name in metric_prefixes(label) for metric in _OF_A_NUMBER]
-            return (*_OF_A_NUMBER, *each)
-        case NextTokenLabel():
-            return ("cross_entropy", "perplexity", "accuracy")
-        case GeneratedLabel():
-            return ("named", "classes_named", "mean_confidence", "judge_accuracy")
-        case CategoryLabel() if len(label.classes) == 2:
-            return ("loss", "accuracy", "precision", "recall", "f1", "roc_auc", "average_precision")
-        case CategoryLabel():
-            return ("loss", "accuracy", "precision", "recall", "f1")
-
-
-def metric_prefixes(label: NumbersLabel) -> tuple[str, ...]:
-    """Return what each of several numbers is called in the names of its metrics: MLflow takes few characters."""
-    return tuple(input_names(list(label.targets)).values())
-
-
 def check_metrics(metrics: Iterable[str], *, thresholds: Mapping[str, Bounds], compare_by: str) -> None:
     """Raise ParamsError if a threshold or `compare_by` names a metric that is not among `metrics`."""
     available = sorted(metrics)
@@ -88,15 +54,6 @@ def check_metrics(metrics: Iterable[str], *, thresholds: Mapping[str, Bounds], c
     for place, name in asked.items():
         if name not in available:
             raise ParamsError(f"register.{place}: there is no metric {name!r}; there are: {', '.join(available)}")
-
-
-def lower_is_better(metric: str) -> bool:
-    """Return whether less of it is better: a loss, an error, a cross-entropy or a perplexity.
-
-    >>> lower_is_better("root_mean_squared_error"), lower_is_better("accuracy")
-    (True, False)
-    """
-    return metric.endswith(_LOWER_IS_BETTER)
 
 
 def _within(name: str, value: float, bounds: Bounds) -> tuple[bool, str]:

@@ -6,15 +6,16 @@ from functools import cache
 from typing import Literal
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, Template
 from matplotlib.figure import Figure
 
 from headrace.components.evaluation.drift import Drift
-from headrace.components.evaluation.outcome import Outcome
-from headrace.components.evaluation.plots import svg
 from headrace.components.evaluation.profile import ColumnProfile
 from headrace.components.evaluation.worst_examples import DrawnExample, WorstExample, data_uri
-from headrace.components.examples.settings import CategoryLabel, Label, NumberLabel
+from headrace.components.examples.settings import Label
+from headrace.components.plots.figures import svg
+from headrace.components.tasks.task import Outcome, Task
+from headrace.components.tasks.variants import task_of
 
 _TABLE_CLASSES = 20  # a larger confusion matrix is shown as a figure, and its largest cells as a list
 _SHARES = {"accuracy", "named", "judge_accuracy"}  # in percent
@@ -32,21 +33,6 @@ _MEASURES = {
     "label_psi": "population stability index of the label",
     "new_categories": "share of new categories",
 }
-_HEADLINE = (
-    "named",
-    "classes_named",
-    "mean_confidence",
-    "judge_accuracy",
-    "cross_entropy",
-    "perplexity",
-    "accuracy",
-    "f1",
-    "roc_auc",
-    "root_mean_squared_error",
-    "mean_absolute_error",
-    "r2",
-    "loss",
-)
 
 
 @dataclass(frozen=True)
@@ -68,24 +54,19 @@ class Report:
     measured_on: Literal["test", "train"] = "test"
 
     @property
-    def unit(self) -> str:
-        """The label's unit, empty for a category."""
-        return self.label.unit if isinstance(self.label, NumberLabel) else ""
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The label's classes, none for a number."""
-        return self.label.classes if isinstance(self.label, CategoryLabel) else ()
+    def task(self) -> Task:
+        """What the model has learned."""
+        return task_of(self.label)
 
     @property
     def headline(self) -> list[str]:
         """The four metrics that say most."""
-        return [name for name in _HEADLINE if name in self.outcome.metrics][:4]
+        return [name for name in self.task.headline if name in self.outcome.metrics][:4]
 
     @property
     def matrix_is_table(self) -> bool:
         """Whether the confusion matrix is small enough to be read as a table."""
-        return len(self.classes) <= _TABLE_CLASSES
+        return len(self.task.classes) <= _TABLE_CLASSES
 
 
 def render(report: Report) -> str:
@@ -93,18 +74,19 @@ def render(report: Report) -> str:
     return _template().render(
         report=report,
         charts={name: svg(figure) for name, figure in report.figures.items()},
-        confusions=[] if report.outcome.matrix is None else _confusions(report.outcome.matrix, report.classes),
+        confusions=[] if report.outcome.matrix is None else _confusions(report.outcome.matrix, report.task.classes),
     )
 
 
 @cache
 def _template() -> Template:
     environment = Environment(
-        loader=PackageLoader("headrace.components.evaluation", "."),
+        loader=ChoiceLoader([PackageLoader(f"headrace.components.{room}", ".") for room in ("evaluation", "tasks")]),
         autoescape=True,  # class and column names come from other people's data
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,  # of a task's part
     )
     environment.filters |= {"metric": _metric, "metric_name": _metric_name, "number": _number, "data_uri": data_uri}
     environment.filters["measure"] = _MEASURES.__getitem__

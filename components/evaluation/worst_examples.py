@@ -10,10 +10,10 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
-from headrace.components.evaluation.outcome import Mistake
 from headrace.components.examples.mixing import mix
 from headrace.components.examples.settings import Feature, ImageFeature
 from headrace.components.sources.decoding import decode_image
+from headrace.components.tasks.task import Mistake
 
 _DRAW_SEED = 0x5EED
 

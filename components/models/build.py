@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 
 import keras
 
-from headrace.components.examples.settings import CategoryLabel, GeneratedLabel, Label, NextTokenLabel, label_width
 from headrace.components.models.alexnet import alexnet
 from headrace.components.models.gan import AdversarialNetworks, Noise, Over, discriminator, generator
 from headrace.components.models.googlenet import googlenet
 from headrace.components.models.heads import WithAuxiliaryHeads
 from headrace.components.models.lenet import lenet
 from headrace.components.models.normalization import local_response_normalization
+from headrace.components.models.output import Output
 from headrace.components.models.sequences import over_tokens
 from headrace.components.models.settings import (
     ActivationLayer,
@@ -51,20 +51,20 @@ _POOLING = {
 }
 
 
-def build(model: Model, *, input_shape: Shape, label: Label, tokens: int | None = None) -> keras.Model:
-    """Return a model from float32[batch, *input_shape] to logits float32[batch, classes], or float32[batch, numbers].
+def build(model: Model, *, input_shape: Shape, output: Output, tokens: int | None = None) -> keras.Model:
+    """A model from float32[batch, *input_shape] to float32[batch, units], or float32[batch, length, units] per token.
 
-    The last layer follows from the label: one unit per class, without softmax, for a category; one for each number;
-    for next tokens one per id, after each token: float32[batch, length, tokens]. `tokens` counts the ids of a text.
+    The last layer has no activation: a loss takes logits, and `with_probabilities` adds a softmax to the model that is
+    saved. `tokens` counts the ids of a text.
     This is the model to save: it is made of stock layers and has no auxiliary heads. Its weights are the first of those
     of `build_for_training`, in the same order. Of a GAN it is the generator, from noise float32[batch, noise] to images
     float32[batch, *input_shape].
     """
     if isinstance(model.architecture, Gan):
         over = _over((keras.layers.Dropout, _all_weights))
-        return generator(model.architecture, image_shape=input_shape, over=over, classes=_generated_classes(label))
+        return generator(model.architecture, image_shape=input_shape, over=over, classes=output.units)
     inputs = _inputs(input_shape)
-    outputs = _connected(model, inputs, label, tokens, (keras.layers.Dropout, _all_weights))
+    outputs = _connected(model, inputs, output, tokens, (keras.layers.Dropout, _all_weights))
     return keras.Model(inputs, outputs[0], name="core")
 
 
@@ -72,7 +72,7 @@ def build_for_training(
     model: Model,
     *,
     input_shape: Shape,
-    label: Label,
+    output: Output,
     tokens: int | None = None,
     dropout: MakeDropout,
     drop_connect: MakeDropConnect,
@@ -85,7 +85,7 @@ def build_for_training(
     """
     inputs = _inputs(input_shape)
     given = inputs if first is None else first(inputs)
-    outputs = _connected(model, given, label, tokens, (dropout, drop_connect))
+    outputs = _connected(model, given, output, tokens, (dropout, drop_connect))
     core = keras.Model(inputs, outputs[0], name="core")
     return core if len(outputs) == 1 else WithAuxiliaryHeads(core, keras.Model(inputs, outputs, name="with_heads"))
 
@@ -94,14 +94,17 @@ def build_networks(
     gan: Gan,
     *,
     image_shape: Shape,
-    label: Label,
+    classes: int,
     dropout: MakeDropout,
     drop_connect: MakeDropConnect,
     noise: Noise,
     label_smoothing: float = 0.0,
 ) -> AdversarialNetworks:
-    """Return both networks of a GAN, to be trained; `noise` gives float32[examples of the batch, gan.noise]."""
-    over, classes = _over((dropout, drop_connect)), _generated_classes(label)
+    """Return both networks of a GAN, to be trained; `noise` gives float32[examples of the batch, gan.noise].
+
+    Both are conditioned on the class of each example where there are `classes`.
+    """
+    over = _over((dropout, drop_connect))
     core, other = (
         network(gan, image_shape=image_shape, over=over, classes=classes) for network in (generator, discriminator)
     )
@@ -115,14 +118,8 @@ def build_networks(
     )
 
 
-def _generated_classes(label: Label) -> int:
-    return len(label.classes or ()) if isinstance(label, GeneratedLabel) else 0
-
-
-def with_probabilities(core: keras.Model, *, label: Label) -> keras.Model:
-    """Return `core` with a softmax at its end for a category or next tokens; `core` itself for a number."""
-    if not isinstance(label, CategoryLabel | NextTokenLabel):
-        return core
+def with_probabilities(core: keras.Model) -> keras.Model:
+    """A model of logits, `core`, with a softmax at its end; both share core's weights."""
     return keras.Model(core.input, keras.layers.Softmax(name="probabilities")(core.output), name="core_probabilities")
 
 
@@ -131,7 +128,7 @@ def _inputs(input_shape: Shape) -> keras.KerasTensor:
 
 
 def _connected(
-    model: Model, inputs: keras.KerasTensor, label: Label, tokens: int | None, random: MakeRandom
+    model: Model, inputs: keras.KerasTensor, output: Output, tokens: int | None, random: MakeRandom
 ) -> list[keras.KerasTensor]:
     """All outputs: the model's own first, then those of its heads."""
     if model.architecture is not None:
@@ -140,13 +137,12 @@ def _connected(
         tensor, heads = inputs, []
         for layer in model.layers or ():
             tensor = _apply(layer, tensor, random, ids=inputs, tokens=tokens or 0)
-    if isinstance(label, NextTokenLabel):
-        return [keras.layers.Dense(tokens, dtype="float32", name="output")(tensor)]
-    units = label_width(label)
+    if output.per_token:
+        return [keras.layers.Dense(output.units, dtype="float32", name="output")(tensor)]
     names = ["output", *(f"auxiliary_{place}_output" for place in range(1, len(heads) + 1))]
     # float32 whatever the precision of the layers: softmax and losses overflow in half precision.
     return [
-        keras.layers.Dense(units, dtype="float32", name=name)(_flat(end))
+        keras.layers.Dense(output.units, dtype="float32", name=name)(_flat(end))
         for name, end in zip(names, [tensor, *heads], strict=True)
     ]
 

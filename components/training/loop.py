@@ -11,6 +11,7 @@ from headrace.components.errors import DataError, TrainingError
 from headrace.components.examples.settings import Label
 from headrace.components.models.build import build_for_training, build_networks
 from headrace.components.models.settings import Gan
+from headrace.components.tasks.variants import task_of
 from headrace.components.training import checkpoints, moving_averages
 from headrace.components.training.batches import Windows
 from headrace.components.training.checkpoints import Arrays, Checkpoint
@@ -20,7 +21,6 @@ from headrace.components.training.feeding.split_arrays import Columns
 from headrace.components.training.initial_weights import set_start_weights
 from headrace.components.training.multiworker import trained_by_all_workers, worker_dataset
 from headrace.components.training.observer import Observer
-from headrace.components.training.optimization.losses import build_loss, build_metrics
 from headrace.components.training.optimization.optimizers import build_optimizer
 from headrace.components.training.recorder import Recorder, snapshot
 from headrace.components.training.settings import Training
@@ -52,7 +52,7 @@ class Worker:
 
 
 @dataclass(frozen=True)
-class _Task:
+class _Work:
     """What a worker trains on and how, with the cut of both splits into global batches."""
 
     train: Split
@@ -98,8 +98,8 @@ def train_worker(  # noqa: PLR0913 - each by its keyword
     than workers, ConnectionError for workers that don't start or are lost, Stopped after the checkpoint of
     `observer.stop`.
     """
-    task = _Task(train, validation, label, tokens, training, worker)
-    _require_enough(task)
+    work = _Work(train, validation, label, tokens, training, worker)
+    _require_enough(work)
     resumed = _newest(folder, observer if worker.rank == 0 else Observer())
     if resumed is not None and is_finished(resumed.state, training=training):
         return resumed  # as every other worker: nobody waits for one that has nothing to do
@@ -107,11 +107,11 @@ def train_worker(  # noqa: PLR0913 - each by its keyword
         worker.rendezvous, timeout_seconds=worker.start_timeout_seconds, compression=training.gradient_compression
     ) as exchange:
         observer.on_group()
-        return _train(task, exchange, resumed, folder=folder, observer=observer, start_weights=start_weights)
+        return _train(work, exchange, resumed, folder=folder, observer=observer, start_weights=start_weights)
 
 
 def _train(
-    task: _Task,
+    work: _Work,
     exchange: Exchange,
     resumed: Checkpoint | None,
     *,
@@ -119,8 +119,8 @@ def _train(
     observer: Observer,
     start_weights: Callable[[], Arrays | None],
 ) -> Checkpoint:
-    training = task.training
-    core, batch = _compiled(task, exchange)
+    training = work.training
+    core, batch = _compiled(work, exchange)
     if resumed is None and (weights := start_weights()) is not None:
         set_start_weights(core, weights)
     start = resumed or snapshot(core, TrainingState(seed=training.seed), core.get_weights())
@@ -128,12 +128,12 @@ def _train(
         _replay_epochs(start, observer)
     _restore(core, exchange, start)
     recorder = Recorder(
-        start, exchange, training=training, windows=task.train_windows, folder=folder, observer=observer
+        start, exchange, training=training, windows=work.train_windows, folder=folder, observer=observer
     )
     if recorder.steps_in_epoch:
-        _fit(core, batch, task, exchange, recorder, epochs=start.state.epoch + 1)
+        _fit(core, batch, work, exchange, recorder, epochs=start.state.epoch + 1)
     if not is_finished(recorder.state, training=training):
-        _fit(core, batch, task, exchange, recorder, epochs=training.epochs)
+        _fit(core, batch, work, exchange, recorder, epochs=training.epochs)
     return recorder.checkpoint()
 
 
@@ -143,12 +143,12 @@ def _replay_epochs(start: Checkpoint, observer: Observer) -> None:
         observer.on_epoch(int(figures["epoch"]), {name: figures[name] for name in figures.keys() - {"epoch"}}, {})
 
 
-def _require_enough(task: _Task) -> None:
-    for split, windows in (("train", task.train_windows), ("validation", task.validation_windows)):
-        if windows is not None and windows.smallest_batch < task.worker.num_workers:
+def _require_enough(work: _Work) -> None:
+    for split, windows in (("train", work.train_windows), ("validation", work.validation_windows)):
+        if windows is not None and windows.smallest_batch < work.worker.num_workers:
             raise DataError(
                 f"the {split} split has {windows.examples} examples, and global batches of as few as "
-                f"{windows.smallest_batch} for {task.worker.num_workers} workers; lower train.num_workers, raise "
+                f"{windows.smallest_batch} for {work.worker.num_workers} workers; lower train.num_workers, raise "
                 "train.global_batch_size, or change the split's fractions"
             )
 
@@ -164,18 +164,18 @@ def _newest(folder: Path, observer: Observer) -> Checkpoint | None:
     return checkpoint
 
 
-def _compiled(task: _Task, exchange: Exchange) -> tuple[keras.Model, GlobalBatch]:
+def _compiled(work: _Work, exchange: Exchange) -> tuple[keras.Model, GlobalBatch]:
     """The model, with the same initial weights on any number of workers, and the source of its masks."""
-    training, windows, worker = task.training, task.train_windows, task.worker
+    training, windows, worker, task = work.training, work.train_windows, work.worker, task_of(work.label)
     keras.utils.set_random_seed(training.seed)
     keras.config.set_dtype_policy(training.precision)
     batch = GlobalBatch(windows, seed=training.seed, rank=worker.rank, num_workers=worker.num_workers)
     with exchange.strategy.scope():
-        core = _model(task, batch)
+        core = _model(work, batch)
         core.compile(
-            build_optimizer(training.optimizer, steps_per_epoch=task.steps_per_epoch, epochs=training.epochs),
-            build_loss(task.label, label_smoothing=training.label_smoothing),
-            metrics=build_metrics(task.label),
+            build_optimizer(training.optimizer, steps_per_epoch=work.steps_per_epoch, epochs=training.epochs),
+            task.loss(label_smoothing=training.label_smoothing),
+            metrics=task.epoch_metrics(),
             steps_per_execution=training.steps_per_execution,
             jit_compile=training.jit_compile,
         )
@@ -183,32 +183,33 @@ def _compiled(task: _Task, exchange: Exchange) -> tuple[keras.Model, GlobalBatch
     return core, batch
 
 
-def _model(task: _Task, batch: GlobalBatch) -> keras.Model:
-    if isinstance(gan := task.training.model.architecture, Gan):
+def _model(work: _Work, batch: GlobalBatch) -> keras.Model:
+    output = task_of(work.label).output(work.tokens)
+    if isinstance(gan := work.training.model.architecture, Gan):
         return build_networks(
             gan,
-            image_shape=task.train.shape,
-            label=task.label,
+            image_shape=work.train.shape,
+            classes=output.units,
             dropout=batch.dropout,
             drop_connect=batch.drop_connect,
             noise=batch.noise(gan.noise),
-            label_smoothing=task.training.label_smoothing,
+            label_smoothing=work.training.label_smoothing,
         )
     return build_for_training(
-        task.training.model,
-        input_shape=task.train.shape,
-        label=task.label,
-        tokens=task.tokens,
+        work.training.model,
+        input_shape=work.train.shape,
+        output=output,
+        tokens=work.tokens,
         dropout=batch.dropout,
         drop_connect=batch.drop_connect,
-        first=_first_layer(task, batch),
+        first=_first_layer(work, batch),
     )
 
 
-def _first_layer(task: _Task, batch: GlobalBatch) -> keras.layers.Layer | None:
-    if len(task.train.shape) == 2:  # copies of each example
+def _first_layer(work: _Work, batch: GlobalBatch) -> keras.layers.Layer | None:
+    if len(work.train.shape) == 2:  # copies of each example
         return batch.choose()
-    augment = task.training.model.augment
+    augment = work.training.model.augment
     return None if augment is None else batch.augment(augment)
 
 
@@ -222,16 +223,16 @@ def _restore(core: keras.Model, exchange: Exchange, checkpoint: Checkpoint) -> N
 
 
 def _fit(
-    core: keras.Model, batch: GlobalBatch, task: _Task, exchange: Exchange, recorder: Recorder, *, epochs: int
+    core: keras.Model, batch: GlobalBatch, work: _Work, exchange: Exchange, recorder: Recorder, *, epochs: int
 ) -> None:
     """Keras's own `fit` from where the recorder stands to the end of epoch `epochs`."""
-    part = {"rank": task.worker.rank, "num_workers": task.worker.num_workers}
-    seed, step = task.training.seed, recorder.state.step
-    batches = serve_training(task.train, task.train_windows, seed=seed, first_step=step, **part)
-    steps, windows = task.steps_per_epoch - recorder.steps_in_epoch, task.validation_windows
+    part = {"rank": work.worker.rank, "num_workers": work.worker.num_workers}
+    seed, step = work.training.seed, recorder.state.step
+    batches = serve_training(work.train, work.train_windows, seed=seed, first_step=step, **part)
+    steps, windows = work.steps_per_epoch - recorder.steps_in_epoch, work.validation_windows
     validation: dict[str, Any] = {}
-    if task.validation is not None and windows is not None:
-        validation_batches = serve_evaluation(task.validation, windows, **part)
+    if work.validation is not None and windows is not None:
+        validation_batches = serve_evaluation(work.validation, windows, **part)
         validation = {
             "validation_data": worker_dataset(validation_batches),
             "validation_steps": windows.steps,
@@ -243,7 +244,7 @@ def _fit(
             exchange,
             steps_per_epoch=steps,
             validation_steps=validation.get("validation_steps", 1),
-            allow_untested_keras=task.training.allow_untested_keras,
+            allow_untested_keras=work.training.allow_untested_keras,
         ) as recorder.group,
     ):
         batch.begin(recorder.state.step, recorder.group)

@@ -5,12 +5,12 @@ from pathlib import Path
 import keras
 
 from headrace.components.errors import DataError
-from headrace.components.models.build import build, with_probabilities
+from headrace.components.models.build import build
 from headrace.components.models.settings import Model
+from headrace.components.tasks.variants import task_of
 from headrace.components.training.checkpoints import Arrays
 from headrace.components.training.feeding.split_arrays import core_shape
 from headrace.components.transforms.fitted_transforms import FittedTable
-from headrace.components.transforms.layers import raw_model
 
 
 def restored_model(
@@ -21,7 +21,8 @@ def restored_model(
     `statistics` is the file that `fitted` is from: the weights of a backbone lie beside it. Raises DataError where the
     weights are those of another model, or of another backbone.
     """
-    core = build(model, input_shape=core_shape(fitted), label=fitted.label, tokens=fitted.tokens)
+    task, tokens = task_of(fitted.label), fitted.tokens
+    core = build(model, input_shape=core_shape(fitted), output=task.output(tokens), tokens=tokens)
     own = weights[: len(core.weights)]  # after them come those of heads that only training has
     expected, found = [tuple(weight.shape) for weight in core.weights], [array.shape for array in own]
     if found != expected:
@@ -31,4 +32,4 @@ def restored_model(
         )
     core.set_weights(own)
     backbone_weights = fitted.backbone.read_weights(statistics.parent) if fitted.backbone else None
-    return raw_model(with_probabilities(core, label=fitted.label), fitted, backbone_weights=backbone_weights), core
+    return task.saved_model(core, fitted, backbone_weights=backbone_weights), core

@@ -6,7 +6,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from headrace.components.models.settings import BatchNormalization, Model
 from headrace.components.settings import Settings
-from headrace.components.training.metric_names import LAST
+from headrace.components.tasks.metric_names import LAST
 
 Rate = Annotated[float, Field(gt=0, le=10)]
 Epochs = Annotated[float, Field(ge=0, le=100_000)]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from headrace.components.settings import Settings
-from headrace.components.training.metric_names import LAST, better
+from headrace.components.tasks.metric_names import LAST, lower_is_better
 from headrace.components.training.settings import Training
 
 
@@ -38,7 +38,7 @@ def after_epoch(
     if training.best_by == LAST:
         return _done(state, figures, steps_per_epoch, best_epoch=epoch)
     value = figures[training.best_by]
-    sign = 1 if better(training.best_by) == "higher" else -1
+    sign = -1 if lower_is_better(training.best_by) else 1
     wanted = training.early_stopping.minimum_improvement if training.early_stopping else 0.0
     is_best = state.best_value is None or sign * (value - state.best_value) > 0
     has_improved = state.improved_value is None or sign * (value - state.improved_value) > wanted

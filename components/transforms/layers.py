@@ -1,5 +1,6 @@
 """Fitted transforms as the first and last layers of a Keras model, so that a saved model takes raw values."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -7,7 +8,6 @@ import keras
 from headrace.components.examples.settings import (
     CategoryFeature,
     Feature,
-    GeneratedLabel,
     ImageFeature,
     NumberFeature,
     TextFeature,
@@ -16,29 +16,30 @@ from headrace.components.transforms.fitted_transforms import FittedFeature, Fitt
 from headrace.components.transforms.transform import InvertibleTransform, ModelColumn
 
 
-def raw_model(core: keras.Model, fitted: FittedTable, *, backbone_weights: bytes | None = None) -> keras.Model:
-    """`core` with the transforms in front and the inverse label transform behind; both share core's weights.
+def raw_model(
+    core: keras.Model,
+    fitted: FittedTable,
+    *,
+    in_label_unit: Callable[[Any], Any] = lambda outputs: outputs,
+    backbone_weights: bytes | None = None,
+) -> keras.Model:
+    """`core` with the transforms in front and, behind it, the inverse of the label's transform; both share weights.
 
     Takes a dict by feature name: image float32[batch, height, width, channel], number float32[batch, 1] with NaN for
-    missing, category string[batch, 1] with "" for missing, text string[batch, 1]. Gives what core gives, number labels
-    in their own units. With a backbone, `backbone_weights` is the content of its file. A generator takes {"noise":
-    float32[batch, noise]} and gives pixels float32[batch, height, width, channel], from 0 to the image's maximum.
+    missing, category string[batch, 1] with "" for missing, text string[batch, 1]. Gives core's outputs, which
+    `in_label_unit` gives in the label's own unit. With a backbone, `backbone_weights` is the content of its file.
     """
-    if isinstance(fitted.label, GeneratedLabel):
-        return _raw_generator(core, fitted.features[fitted.label.name])
     inputs = {name: _input(name, of.feature) for name, of in fitted.features.items()}
     transformed = [_transform(inputs[name], of, backbone_weights or b"") for name, of in fitted.features.items()]
     values = transformed[0] if len(transformed) == 1 else keras.layers.Concatenate()(transformed)
-    outputs = core(values)
-    if fitted.label_transform is not None:
-        outputs = fitted.label_transform.inverse(outputs)
-    if fitted.label_transforms:
-        scales, shifts = zip(*((one.scale, one.shift) for one in fitted.label_transforms), strict=True)
-        outputs = keras.layers.Rescaling(list(scales), list(shifts))(outputs)
-    return keras.Model(inputs, outputs)
+    return keras.Model(inputs, in_label_unit(core(values)))
 
 
-def _raw_generator(core: keras.Model, image: FittedFeature) -> keras.Model:
+def raw_generator(core: keras.Model, image: FittedFeature) -> keras.Model:
+    """A generator of pixels float32[batch, height, width, channel], from 0 to the image's maximum, that shares weights.
+
+    It takes {"noise": float32[batch, noise]}.
+    """
     noise = keras.Input(core.input_shape[1:], name="noise")
     pixels = core(noise)
     for transform in reversed(image.transforms):

@@ -13,8 +13,8 @@ from airflow.sdk import Param
 from pydantic import BaseModel
 
 from headrace.components.errors import ParamsError
+from headrace.components.nearest_name import nearest
 from headrace.pipelines.params import Pipeline
-from headrace.pipelines.params_errors import nearest
 from headrace.pipelines.project.edit_params import with_values
 from headrace.pipelines.reference import Schema, definitions, values
 from headrace.pipelines.run_overrides import SECTIONS, Leaf, closed, is_open, require_open

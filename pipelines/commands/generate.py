@@ -7,8 +7,9 @@ import structlog
 import typer
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.examples.settings import GeneratedLabel, ImageFeature, NextTokenLabel
+from headrace.components.examples.settings import ImageFeature
 from headrace.components.files.atomic import replace_file
+from headrace.components.tasks.variants import task_of
 from headrace.pipelines.commands.tensorflow_import import import_tensorflow
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
@@ -36,14 +37,15 @@ def generate(pipeline: Pipeline, paths: PipelinePaths, asked: GenerateOptions, *
     Raises ParamsError for a pipeline of another label, and for an option of the other kind or one that is missing.
     """
     label = pipeline.ingest.label
-    if isinstance(label, NextTokenLabel):
+    made = task_of(label).generates
+    if made == "text":
         _refuse(asked, _OF_IMAGES, f"{pipeline.name} writes text")
         if asked.prompt is None:
             raise ParamsError(f"{pipeline.name} writes text: say what it begins with, --prompt TEXT")
         length, temperature = asked.length or _LENGTH, asked.temperature
         temperature = _TEMPERATURE if temperature is None else temperature
         write_text(pipeline, paths, prompt=asked.prompt, length=length, temperature=temperature, seed=seed, alias=alias)
-    elif isinstance(label, GeneratedLabel):
+    elif made == "images":
         _refuse(asked, _OF_TEXT, f"{pipeline.name} makes images")
         if asked.output is None:
             raise ParamsError(f"{pipeline.name} makes images: say where to, --output FILE.png")

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import structlog
 from rich.console import Console
@@ -16,26 +15,15 @@ from headrace.components.evaluation import spreadsheet_formulas
 from headrace.components.evaluation.images import read_images
 from headrace.components.evaluation.prediction_files import read_rows
 from headrace.components.evaluation.prediction_rows import as_known, image_rows
-from headrace.components.examples.settings import (
-    CategoryLabel,
-    Feature,
-    GeneratedLabel,
-    ImageFeature,
-    Label,
-    NextTokenLabel,
-    NumbersLabel,
-    RowSchema,
-)
+from headrace.components.examples.settings import Feature, ImageFeature, RowSchema
 from headrace.components.files.atomic import replace_file
 from headrace.components.files.regular_files import require_regular
-from headrace.components.models.next_tokens import TextModel, predict_tokens, text_model, text_of
 from headrace.components.models.saved_model import Model, known_categories, load_model
-from headrace.components.models.saved_model import predict as outputs_of
 from headrace.components.sources.any_source import open_table
 from headrace.components.sources.file import IMAGE_SUFFIXES, is_image
 from headrace.components.sources.other_files import OtherFiles, should_report
 from headrace.components.sources.table_file import TableFile
-from headrace.components.transforms.tokens import tokens_of
+from headrace.components.tasks.variants import task_of
 from headrace.pipelines.commands.checkpoint import checkpoint_model, read_checkpoint
 from headrace.pipelines.commands.tensorflow_import import import_tensorflow
 from headrace.pipelines.params import Pipeline
@@ -71,7 +59,8 @@ def predict(  # noqa: PLR0913 - each by its keyword
 
     Raises ParamsError, DataError (what is wrong with the input, said before a model is loaded) and ServiceError.
     """
-    if isinstance(pipeline.ingest.label, GeneratedLabel):
+    task = task_of(pipeline.ingest.label)
+    if task.generates == "images":
         raise ParamsError(
             f"{pipeline.name} makes images of noise and predicts nothing; "
             f"`headrace generate {pipeline.name} --output images.png` writes some"
@@ -83,7 +72,8 @@ def predict(  # noqa: PLR0913 - each by its keyword
     predictions = predictions_of(pipeline, origin, examples, model=model)
     if submission:
         key = [name for name in pipeline.ingest.key if name in predictions.columns]
-        predictions = predictions.select(*key, *_named_as_asked(pipeline.ingest.label))
+        asked = [pl.col(column).alias(name) for name, column in task.submission_columns.items()]
+        predictions = predictions.select(*key, *asked)
     deliver(predictions, output_file, escape_formulas=escape_formulas)
 
 
@@ -140,20 +130,11 @@ def _model(pipeline: Pipeline, paths: PipelinePaths, *, alias: str, checkpoint: 
 
 
 def predictions_of(pipeline: Pipeline, origin: pl.DataFrame, examples: pl.DataFrame, *, model: Model) -> pl.DataFrame:
-    """Return `origin` with the column prediction and, for a category, one column probability_<class> per class.
-
-    Of several numbers there is a column prediction_<name> for each.
-
-    Of next tokens, the prediction has one after each token of the row's text.
-    """
-    if isinstance(label := pipeline.ingest.label, NextTokenLabel):
-        return origin.with_columns(_next_tokens(examples[label.name], text_model(model)))
+    """`origin`, and beside it the columns of predictions that the task has."""
     features = {name: pipeline.ingest.features[name] for name in examples.columns}
     examples = as_known(examples, known_categories(model), warn=log.warning)
-    outputs = outputs_of(model, examples, features=features)
-    if bad := np.count_nonzero(~np.isfinite(outputs).all(axis=1)):
-        raise DataError(f"the model gives no finite number for {bad} of {examples.height} rows; look for huge values")
-    return pl.concat([origin, _columns(outputs, pipeline.ingest.label)], how="horizontal")
+    predictions = task_of(pipeline.ingest.label).predictions(model, examples, features)
+    return pl.concat([origin, predictions], how="horizontal")
 
 
 def image_files(path: Path) -> list[Path]:
@@ -186,30 +167,6 @@ def _read_image_table(
             return raw.select(key), image_rows(raw, name=name, feature=feature)
         case _:
             raise ParamsError("expected one image a row: an image file, a folder of them, .parquet or .jsonl")
-
-
-def _named_as_asked(label: Label) -> list[pl.Expr]:
-    """The predictions under the names of what they predict."""
-    if isinstance(label, NumbersLabel):
-        return [pl.col(f"prediction_{name}").alias(name) for name in label.targets]
-    return [pl.col("prediction").alias(label.name)]
-
-
-def _next_tokens(texts: pl.Series, model: TextModel) -> pl.Series:
-    """After each token of each text, the one that the model holds most probable."""
-    counts = tokens_of(texts, unit=model.unit).list.len()
-    predicted = predict_tokens(model, texts).predicted
-    return pl.Series("prediction", [text_of(model, ids[:count]) for ids, count in zip(predicted, counts, strict=True)])
-
-
-def _columns(outputs: np.ndarray, label: Label) -> pl.DataFrame:
-    if isinstance(label, NumbersLabel):
-        return pl.DataFrame({f"prediction_{name}": outputs[:, place] for place, name in enumerate(label.targets)})
-    if not isinstance(label, CategoryLabel):
-        return pl.DataFrame({"prediction": outputs[:, 0]})
-    chosen = np.array(label.classes, dtype=object)[outputs.argmax(axis=1)]
-    probabilities = {f"probability_{name}": outputs[:, index] for index, name in enumerate(label.classes)}
-    return pl.DataFrame({"prediction": pl.Series(chosen.tolist(), dtype=pl.String), **probabilities})
 
 
 def show(predictions: pl.DataFrame) -> None:

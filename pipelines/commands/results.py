@@ -137,7 +137,7 @@ def _write_page(project: ProjectPaths, pipelines: Mapping[str, Pipeline]) -> Non
 
 def _draw_errors(pipeline: Pipeline, measured: Measured, picture: Path) -> None:
     """Draw the errors by the values that are compared."""
-    from headrace.components.evaluation.plots import errors_by_value, write_png
+    from headrace.components.plots.figures import errors_by_value, write_png
 
     if compare := pipeline.results.compare:
         splits = ("training", "validation")

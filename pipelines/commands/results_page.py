@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from headrace.components.errors import ParamsError
 from headrace.components.evaluation.settings import Comparison, Threshold
-from headrace.components.examples.settings import NumberLabel
 from headrace.components.numerics import NUMERICS
 from headrace.components.settings import Settings
+from headrace.components.tasks.variants import task_of
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.project.edit_params import with_values
 
@@ -74,7 +74,7 @@ def by_value(runs: Sequence[Run], compare: Comparison, figure: str) -> dict[int 
 
 def error_of(pipeline: Pipeline, split: str) -> str:
     """The metric of a model's error on a split: training, validation or test."""
-    name = "root_mean_squared_error" if isinstance(pipeline.ingest.label, NumberLabel) else "loss"
+    name = task_of(pipeline.ingest.label).error_metric
     return name if split == "test" else f"{split}_{name}"
 
 

@@ -11,12 +11,13 @@ from headrace.components.errors import DataError, ParamsError
 from headrace.components.examples.shards import digest
 from headrace.components.files.atomic import replace_file
 from headrace.components.files.records import read_record
+from headrace.components.nearest_name import nearest
 from headrace.components.settings import Settings
-from headrace.components.training.metric_names import LAST, better, figure_names
+from headrace.components.tasks.metric_names import LAST, lower_is_better
+from headrace.components.tasks.variants import task_of
 from headrace.pipelines.artifacts.split_manifest import read_manifest
 from headrace.pipelines.commands.search_space import Axis, Values, check_axes, combinations, values_text
 from headrace.pipelines.params import Pipeline
-from headrace.pipelines.params_errors import nearest
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
 from headrace.pipelines.project.edit_params import with_values
 from headrace.pipelines.ray_tune.trials import Outcome, Trial
@@ -73,7 +74,7 @@ class Done(Settings):
 
 def plan_search(pipeline: Pipeline, paths: PipelinePaths, search: Search) -> tuple[Planned, ...]:
     """Return the trials; raise ParamsError for what params.yaml may not hold, DataError where there is no data yet."""
-    if search.metric not in (names := figure_names(pipeline.ingest.label)):
+    if search.metric not in (names := task_of(pipeline.ingest.label).epoch_metric_names):
         raise ParamsError(f"--metric {search.metric}: no figure of that name{nearest(search.metric, names)}")
     found = combinations(search.axes, draws=search.draws, seed=search.seed)
     check_axes(pipeline, search.axes, found[0])
@@ -117,7 +118,7 @@ def kept_figures(trial: Trial, outcome: Outcome) -> dict[str, float]:
     best_by = trial.pipeline.train.best_by
     if best_by == LAST:
         return outcome.history[-1]
-    best = max if better(best_by) == "higher" else min
+    best = min if lower_is_better(best_by) else max
     return best(outcome.history, key=lambda figures: figures[best_by])
 
 

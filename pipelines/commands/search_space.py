@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace.components.errors import ParamsError
+from headrace.components.nearest_name import nearest
 from headrace.pipelines.params import Pipeline
-from headrace.pipelines.params_errors import nearest
 from headrace.pipelines.project.edit_params import with_values
 from headrace.pipelines.yaml_dialect import read_yaml
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from headrace.components.examples.settings import Label, NumberLabel
+from headrace.components.examples.settings import Label
+from headrace.components.tasks.variants import task_of
 from headrace.pipelines.commands.repro_progress import StageProgress
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
@@ -79,7 +80,7 @@ def _measured_on(pipeline: Pipeline) -> str:
 
 def _unit(label: Label, metric: str) -> str:
     """The label's unit, for an error that is measured in it."""
-    return label.unit if isinstance(label, NumberLabel) and metric.endswith("_error") else ""
+    return task_of(label).unit if metric.endswith("_error") else ""
 
 
 def _registered(registration: dict[str, Any]) -> list[str]:

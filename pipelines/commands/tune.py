@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import typer
 
 from headrace.components.errors import ParamsError, TrainingError
-from headrace.components.training.metric_names import LAST, better
+from headrace.components.tasks.metric_names import LAST, lower_is_better
 from headrace.pipelines.commands.search_plan import (
     Planned,
     Search,
@@ -188,7 +188,7 @@ def _best(plan: Sequence[Planned], outcomes: Mapping[int, Outcome], *, metric: s
                 raise TrialError(f"no trial came to its end; one of them failed:\n{outcome.traceback}")
         reasons = dict.fromkeys(outcome.reason or outcome.status for outcome in outcomes.values())
         raise TrainingError(f"none of {len(plan)} trials came to its end: {'; '.join(reasons)}")
-    choose = max if better(metric) == "higher" else min
+    choose = min if lower_is_better(metric) else max
     return choose(finished, key=lambda one: kept_figures(one.trial, outcomes[one.number])[metric])
 
 

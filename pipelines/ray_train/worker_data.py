@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import polars as pl
 
 from headrace.components.examples.shards import scan
+from headrace.components.tasks.variants import task_of
 from headrace.components.training.batches import Windows
 from headrace.components.training.feeding.disk_splits import StoredColumns, write_columns
 from headrace.components.training.feeding.split_arrays import Columns, has_encoded_images, label_array, load_split
@@ -60,13 +61,11 @@ def _stored(job: TrainJob, split: Split, *, fitted: "FittedTable") -> StoredColu
 
 
 def _weights(job: TrainJob, *, fitted: "FittedTable") -> "NDArray[np.float32] | None":
-    from headrace.components.training.optimization.losses import example_weights
-
     if job.train.class_weights is None:
         return None
     labels = scan(job.splits / "train").select("label").collect()
-    return example_weights(
-        label_array(labels, fitted=fitted), label=fitted.label, class_weights=job.train.class_weights
+    return task_of(fitted.label).example_weights(
+        label_array(labels, fitted=fitted), class_weights=job.train.class_weights
     )
 
 

@@ -17,7 +17,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from headrace.components.errors import TrainingError, UserError
 from headrace.components.settings import Settings
-from headrace.components.training.metric_names import better
+from headrace.components.tasks.metric_names import lower_is_better
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.ray_cluster.connect import is_remote
@@ -142,7 +142,7 @@ def _describe(trial: Trial) -> None:
 def _scheduler(trials: Sequence[Trial], metric: str) -> TrialScheduler:
     """Asynchronous successive halving (Li et al., 2020)."""
     epochs = max(trial.pipeline.train.epochs for trial in trials)
-    mode = "max" if better(metric) == "higher" else "min"
+    mode = "min" if lower_is_better(metric) else "max"
     first = max(1, epochs // HALVED_AFTER)
     return ASHAScheduler("epoch", metric, mode, max_t=epochs, grace_period=first, reduction_factor=2)
 

@@ -4,37 +4,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import polars as pl
 import structlog
 from matplotlib.figure import Figure
 
-from headrace.components.evaluation import plots
 from headrace.components.evaluation.drift import Drift, VersionProfile
-from headrace.components.evaluation.judge import train_judge
-from headrace.components.evaluation.judged_images import development, generated_outcome
-from headrace.components.evaluation.next_token_outcome import token_outcome
-from headrace.components.evaluation.outcome import Mistake, Outcome, category_outcome, number_outcome, numbers_outcome
 from headrace.components.evaluation.prediction_rows import rows_of
 from headrace.components.evaluation.profile import profile
 from headrace.components.evaluation.report import Report, render
 from headrace.components.evaluation.worst_examples import WorstExample, drawn_examples, worst_examples
 from headrace.components.examples.held_out import measured_examples
-from headrace.components.examples.settings import (
-    CategoryLabel,
-    GeneratedLabel,
-    NextTokenLabel,
-    NumberFeature,
-    NumberLabel,
-    NumbersLabel,
-    label_column,
-)
+from headrace.components.examples.settings import label_column
 from headrace.components.examples.shards import read_csv, scan
-from headrace.components.examples.splits import SPLITS
 from headrace.components.files.atomic import replace_file, replace_folder
-from headrace.components.models.next_tokens import predict_tokens, text_model
 from headrace.components.models.saved_model import load_model, predict
 from headrace.components.numerics import NUMERICS
+from headrace.components.plots import figures
+from headrace.components.tasks.task import Measurement, Mistake, Outcome
+from headrace.components.tasks.variants import task_of
 from headrace.components.training.generated_samples import kept_samples
 from headrace.pipelines.artifacts.artifact import file_digest, write_artifact
 from headrace.pipelines.artifacts.metrics_record import MetricsFile
@@ -47,7 +34,6 @@ from headrace.pipelines.project.stage_inputs import require_inputs
 log = structlog.get_logger()
 
 NOTHING_HELD_OUT = "training rows: nothing was held out"
-_LINE_POINTS = 400
 
 
 def evaluate(pipeline: Pipeline, paths: PipelinePaths) -> None:
@@ -61,9 +47,9 @@ def evaluate(pipeline: Pipeline, paths: PipelinePaths) -> None:
     model = load_model(paths.model)
     outcome = outcome_of(examples, model, pipeline, paths)
     outcome = replace(outcome, metrics=outcome.metrics | answers(model, pipeline))
-    has_no_inputs = isinstance(pipeline.ingest.label, NextTokenLabel | GeneratedLabel)  # a text is its own label
-    shown = {} if has_no_inputs else features
+    shown = {} if task_of(pipeline.ingest.label).generates else features  # a text is its own label
     worst = worst_examples(examples, outcome.worst, features=shown)
+    curves = figures.learning_curves(read_csv(paths.history), best_epoch=run.best_epoch)
     report = Report(
         title=pipeline.name,
         description=pipeline.description,
@@ -75,7 +61,7 @@ def evaluate(pipeline: Pipeline, paths: PipelinePaths) -> None:
         profiles=profile(
             scan(paths.examples), features={**pipeline.ingest.features, **label_column(pipeline.ingest.label)}
         ),
-        figures=_figures(paths, pipeline, manifest, run) | _fit(model, paths, pipeline) | outcome.figures,
+        figures={"learning_curves": curves, **outcome.figures},
         worst=worst,
         drawn=drawn_examples(
             examples, count=pipeline.evaluate.random_examples, label=_named_by(pipeline), features=features
@@ -110,32 +96,25 @@ def measured(pipeline: Pipeline, paths: PipelinePaths) -> pl.DataFrame:
 
 
 def outcome_of(examples: pl.DataFrame, model: Any, pipeline: Pipeline, paths: PipelinePaths) -> Outcome:
-    """Return what a model's outputs for these examples are worth; generated images are shown to a judge."""
-    label, worst = pipeline.ingest.label, pipeline.evaluate.worst_examples
-    if isinstance(label, GeneratedLabel):
-        judge = train_judge(
-            scan(paths.examples),
-            scan(paths.splits / "train"),
-            split=pipeline.split,
-            features=pipeline.ingest.features,
-            image=label.name,
-            settings=pipeline.evaluate.judge,
-        )
-        return generated_outcome(model, judge, examples)
-    if isinstance(label, NextTokenLabel):
-        of_text = text_model(model)
-        return token_outcome(predict_tokens(of_text, examples[label.name]), model=of_text, worst_examples=worst)
-    features = {name: pipeline.ingest.features[name] for name in pipeline.normalize.transforms}
-    outputs = predict(model, examples, features=features)
-    if isinstance(label, CategoryLabel):
-        indices = {name: index for index, name in enumerate(label.classes)}
-        labels = examples[label.name].replace_strict(indices, return_dtype=pl.Int64).to_numpy()
-        return category_outcome(labels, outputs, label=label, worst_examples=worst)
-    if isinstance(label, NumbersLabel):
-        values = examples.select(list(label.targets)).to_numpy()
-        return numbers_outcome(values, outputs.astype(np.float64), label=label, worst_examples=worst)
-    predictions = outputs[:, 0].astype(np.float64)
-    return number_outcome(examples[label.name].to_numpy(), predictions, label=label, worst_examples=worst)
+    """What the task makes of a model and the examples that it is measured on."""
+    classes = task_of(pipeline.ingest.label).classes
+    summaries = read_manifest(paths).splits if classes else {}
+    measurement = Measurement(
+        model=model,
+        rows=examples,
+        features=pipeline.ingest.features,
+        examples=scan(paths.examples),
+        rows_of_split=lambda name: scan(paths.splits / name),
+        split=pipeline.split,
+        judge=pipeline.evaluate.judge,
+        worst_examples=pipeline.evaluate.worst_examples,
+        class_counts={
+            name: [(summary.classes or {}).get(str(index), 0) for index in range(len(classes))]
+            for name, summary in summaries.items()
+        },
+        samples=kept_samples(paths.tensorboard),
+    )
+    return task_of(pipeline.ingest.label).outcome(measurement)
 
 
 def answers(model: Any, pipeline: Pipeline) -> dict[str, float]:
@@ -146,42 +125,6 @@ def answers(model: Any, pipeline: Pipeline) -> dict[str, float]:
     features = {name: pipeline.ingest.features[name] for name in pipeline.normalize.transforms}
     rows = rows_of(points.values(), features, warn=log.warning)
     return dict(zip(points, predict(model, rows, features=features)[:, 0].astype(float).tolist(), strict=True))
-
-
-def _fit(model: Any, paths: PipelinePaths, pipeline: Pipeline) -> dict[str, Figure]:
-    """The data and the model's line, where one number is made of one number."""
-    inputs, label = list(pipeline.normalize.transforms), pipeline.ingest.label
-    feature = pipeline.ingest.features[inputs[0]]
-    if len(inputs) > 1 or not isinstance(feature, NumberFeature) or not isinstance(label, NumberLabel):
-        return {}
-    name = inputs[0]
-    examples = scan(paths.examples).select("example_id", name, label.name).drop_nulls().collect()
-    data = {}
-    for split in SPLITS.categories:
-        ids = scan(paths.splits / split).select("example_id").collect().to_series()
-        rows = examples.filter(pl.col("example_id").is_in(ids.implode()))
-        if rows.height:
-            data[split] = (rows[name].to_numpy(), rows[label.name].to_numpy())
-    values = examples[name].to_numpy()
-    line = np.linspace(values.min(), values.max(), _LINE_POINTS)
-    outputs = predict(model, pl.DataFrame({name: line}), features={name: feature})[:, 0]
-    shown = plots.with_unit(label.name, label.unit)
-    return {"data_and_fit": plots.data_and_fit(data, (line, outputs), feature=name, label=shown)}
-
-
-def _figures(paths: PipelinePaths, pipeline: Pipeline, manifest: SplitManifest, run: RunFile) -> dict[str, Figure]:
-    """What is drawn of the run and the data, whatever the model says."""
-    history = read_csv(paths.history)
-    drawn = {"learning_curves": plots.learning_curves(history, best_epoch=run.best_epoch)}
-    if isinstance(label := pipeline.ingest.label, GeneratedLabel):
-        drawn |= development(kept_samples(paths.tensorboard))
-    if isinstance(label, CategoryLabel):
-        counts = {
-            name: [(summary.classes or {}).get(str(index), 0) for index in range(len(label.classes))]
-            for name, summary in manifest.splits.items()
-        }
-        drawn["class_balance"] = plots.class_balance(counts, classes=label.classes)
-    return drawn
 
 
 def _facts(run: RunFile, manifest: SplitManifest) -> dict[str, str]:
@@ -219,7 +162,7 @@ def _write(paths: PipelinePaths, report: Report, *, run: RunFile, digest: str) -
     write_artifact(paths.metrics, content)
     with replace_folder(paths.plots) as folder:
         for name, figure in {**report.figures, **_worst_pictures(report.worst)}.items():
-            plots.write_png(figure, folder / f"{name}.png")
+            figures.write_png(figure, folder / f"{name}.png")
     with replace_file(paths.report) as file:
         file.write_text(render(report), encoding="utf-8")
 
@@ -227,7 +170,7 @@ def _write(paths: PipelinePaths, report: Report, *, run: RunFile, digest: str) -
 def _worst_pictures(worst: Sequence[WorstExample]) -> dict[str, Figure]:
     pictures = [one.picture for one in worst if one.picture is not None]
     captions = [_caption(one.mistake) for one in worst]
-    return {"worst_examples": plots.worst_pictures(pictures, captions)} if pictures else {}
+    return {"worst_examples": figures.worst_pictures(pictures, captions)} if pictures else {}
 
 
 def _caption(mistake: Mistake) -> str:

@@ -9,6 +9,7 @@ from headrace.components.examples import shards
 from headrace.components.examples.split_settings import Split
 from headrace.components.files.atomic import replace_folder
 from headrace.components.mapping import Map, map_in_threads, map_to_files
+from headrace.components.tasks.variants import task_of
 from headrace.components.transforms.apply import apply
 from headrace.components.transforms.chain_check import check
 from headrace.components.transforms.fit import fit
@@ -66,4 +67,5 @@ def _write_normalized(shard: Path | bytes, file: Path, *, fitted: FittedTable, s
         from headrace.components.transforms.backbone_features import with_features
 
         examples = with_features(examples, fitted, split=split, weights=weights)
-    shards.write_file(apply(examples.lazy(), fitted).collect(), file)
+    label = task_of(fitted.label).label_values(fitted)
+    shards.write_file(apply(examples.lazy(), fitted, label=label).collect(), file)

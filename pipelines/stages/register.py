@@ -10,12 +10,13 @@ import structlog
 
 from headrace.components.errors import DataError
 from headrace.components.evaluation.gate import Decision, check_metrics, decide
-from headrace.components.evaluation.judge import train_judge
-from headrace.components.evaluation.reevaluation import reevaluate_on_current_split
 from headrace.components.examples.held_out import measured_examples
 from headrace.components.examples.shards import scan
 from headrace.components.files.atomic import replace_file
+from headrace.components.models.saved_model import load_model
 from headrace.components.numerics import NUMERICS
+from headrace.components.tasks.task import Measurement
+from headrace.components.tasks.variants import task_of
 from headrace.pipelines.artifacts.artifact import file_digest, text_of
 from headrace.pipelines.artifacts.metrics_record import MetricsFile, bound_metrics
 from headrace.pipelines.artifacts.registration import RegistrationFile
@@ -151,13 +152,16 @@ def _decide(
 def _reevaluated(pipeline: Pipeline, paths: PipelinePaths, champion: Version) -> dict[str, float]:
     """The champion's metrics on the present data; DataError where it can't be compared."""
     examples, split = scan(paths.examples), pipeline.split
-    features, label, judge = pipeline.ingest.features, pipeline.ingest.label, None
-    if (settings := pipeline.evaluate.judge) is not None:
-        train = scan(paths.splits / "train")
-        judge = train_judge(examples, train, split=split, features=features, image=label.name, settings=settings)
-    rows = measured_examples(examples, scan(paths.splits / split.measured_on), split=split)
-    model_file = version_file(paths.root, pipeline.name, champion)
-    return reevaluate_on_current_split(model_file, rows, features=features, label=label, judge=judge)
+    measurement = Measurement(
+        model=load_model(version_file(paths.root, pipeline.name, champion)),
+        rows=measured_examples(examples, scan(paths.splits / split.measured_on), split=split),
+        features=pipeline.ingest.features,
+        examples=examples,
+        rows_of_split=lambda name: scan(paths.splits / name),
+        split=split,
+        judge=pipeline.evaluate.judge,
+    )
+    return task_of(pipeline.ingest.label).metrics(measurement)
 
 
 def _split_digest(paths: PipelinePaths, name: str) -> str:

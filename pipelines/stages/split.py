@@ -14,12 +14,13 @@ import structlog
 from headrace.components.errors import DataError
 from headrace.components.examples import shards
 from headrace.components.examples.mixing import Words
-from headrace.components.examples.settings import ADDED_COLUMNS, CategoryLabel, Feature, Label
+from headrace.components.examples.settings import ADDED_COLUMNS, Feature, Label
 from headrace.components.examples.split_overlap import Overlap, can_overlap, held_out_content, training_content_among
 from headrace.components.examples.split_settings import Split
 from headrace.components.examples.splits import SPLITS, assign_split
 from headrace.components.files.atomic import replace_folder
 from headrace.components.mapping import Map, map_in_threads, map_to_files
+from headrace.components.tasks.variants import task_of
 from headrace.pipelines.artifacts.artifact import write_artifact
 from headrace.pipelines.artifacts.split_manifest import OverlapCounts, SplitManifest, SplitSummary
 from headrace.pipelines.params import Pipeline
@@ -146,21 +147,21 @@ def _rows_among(shard: Path, *, held_out: Words) -> int:
 def _summary(folder: Path, label: Label) -> SplitSummary:
     labels = shards.scan(folder).select("label")
     classes = None
-    if isinstance(label, CategoryLabel):
+    if names := task_of(label).classes:
         counts = dict(labels.group_by("label").len().collect(engine="streaming").iter_rows())
-        classes = {str(index): counts.get(index, 0) for index in range(len(label.classes))}
+        classes = {str(index): counts.get(index, 0) for index in range(len(names))}
     examples = labels.select(pl.len()).collect().item()
     return SplitSummary(examples=examples, digest=shards.digest(folder), classes=classes)
 
 
 def _check(splits: Mapping[str, SplitSummary], pipeline: Pipeline) -> None:
-    label = pipeline.ingest.label
+    label, classes = pipeline.ingest.label, task_of(pipeline.ingest.label).classes
     for name, summary in splits.items():
         if summary.examples == 0 and name in ("train", *pipeline.split.names_held_out):
             raise DataError(f"the {name} split is empty; {_REMEDY[name]}, or add more data")
-    if isinstance(label, CategoryLabel):
+    if classes:
         counts = splits["train"].classes or {}
-        missing = [name for index, name in enumerate(label.classes) if not counts.get(str(index))]
+        missing = [name for index, name in enumerate(classes) if not counts.get(str(index))]
         if missing:
             raise DataError(
                 f"no training example has {label.name} {', '.join(map(repr, missing))}; add more data, "

@@ -12,16 +12,14 @@ import yaml
 
 from headrace.components.examples.settings import (
     CategoryFeature,
-    CategoryLabel,
     Feature,
     ImageFeature,
     Label,
-    NextTokenLabel,
     TextFeature,
-    label_width,
 )
 from headrace.components.models.generate_images import NOISE, normal_noise
 from headrace.components.models.model_inputs import model_inputs
+from headrace.components.tasks.variants import task_of
 from headrace.pipelines.artifacts.artifact import file_digest
 
 if TYPE_CHECKING:
@@ -60,7 +58,8 @@ def package(
     _write_environment(folder)
 
     model.signature = signature(features=features, label=label, noise=noise)
-    model.metadata = {"classes": list(label.classes)} if isinstance(label, CategoryLabel) else None
+    classes = task_of(label).classes
+    model.metadata = {"classes": list(classes)} if classes else None
     save_example(model, _serving_rows(example, features, noise), str(folder))
     _add_flavors(model)
     model.save(str(folder / "MLmodel"))
@@ -91,13 +90,10 @@ def signature(*, features: Mapping[str, Feature], label: Label, noise: int | Non
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    float32, image = np.dtype("float32"), features.get(label.name)
-    if noise and isinstance(image, ImageFeature):
-        made = Schema([TensorSpec(float32, (-1, *image.shape))])
-        return ModelSignature(Schema([TensorSpec(float32, (-1, noise), NOISE)]), made)
-    width = label_width(label)
-    shape = (-1, -1, -1) if isinstance(label, NextTokenLabel) else (-1, width)
-    outputs = Schema([TensorSpec(float32, shape)])
+    float32 = np.dtype("float32")
+    outputs = Schema([TensorSpec(float32, (-1, *task_of(label).output_shape(features)))])
+    if noise:
+        return ModelSignature(Schema([TensorSpec(float32, (-1, noise), NOISE)]), outputs)
     return ModelSignature(Schema([_input(name, feature) for name, feature in features.items()]), outputs)
 
 

@@ -125,7 +125,7 @@ def test_every_way_of_running_works_in_a_new_project(installation, tmp_path):
     for command in (["add", "--all"], ["commit", "--quiet", "--message", "A project"]):
         subprocess.run(["git", *command], cwd=root, check=True, env={**os.environ, "HOME": str(installation.home)})
     installation.run(root, "dvc", "exp", "run", "--name", "other", "-S", "digits.train.seed=2", "evaluate@digits")
-    assert "other" in installation.run(root, "dvc", "exp", "show", "--no-pager")
+    assert "other" in installation.run(root, "dvc", "exp", "show", "--csv")
     rows = "".join(f"{number},{number % 7},{3 * number + number % 7}\n" for number in range(400))
     (root / "rows.csv").write_text("a,b,c\n" + rows)
     installation.run(root, "headrace", "new", "sums", "--csv", "rows.csv", "--target", "c")

@@ -26,7 +26,8 @@ from headrace.components.errors import DataError
 from headrace.components.examples import shards
 from headrace.components.examples.settings import ImageFeature
 from headrace.components.settings import Settings
-from headrace.components.training.feeding.split_arrays import feature_array, input_shape, label_array, label_dtype
+from headrace.components.tasks.variants import task_of
+from headrace.components.training.feeding.split_arrays import feature_array, input_shape, label_array
 from headrace.components.transforms.fitted_transforms import FittedTable
 
 DESCRIPTION = "columns.json"
@@ -148,7 +149,7 @@ def _write(split_folder: Path, folder: Path, *, fitted: FittedTable, block_examp
         examples=examples,
         block_examples=block_examples,
         shape=input_shape(fitted),
-        label_dtype=label_dtype(fitted),
+        label_dtype=task_of(fitted.label).label_dtype,
         label_shape=label_shape,
         image_divisor=divisor,
         files={

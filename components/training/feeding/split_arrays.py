@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from headrace.components.examples.settings import ImageFeature, NumberLabel, NumbersLabel
+from headrace.components.examples.settings import ImageFeature
 from headrace.components.examples.shards import scan
+from headrace.components.tasks.variants import task_of
 from headrace.components.transforms.fitted_transforms import FittedTable
 
 
@@ -60,12 +61,7 @@ def label_array(table: pl.DataFrame, *, fitted: FittedTable) -> NDArray[Any]:
 
     Of several numbers it is float32[rows, numbers].
     """
-    return table["label"].to_numpy().astype(label_dtype(fitted), copy=False)
-
-
-def label_dtype(fitted: FittedTable) -> Literal["int32", "float32"]:
-    """Return the type of labels."""
-    return "float32" if isinstance(fitted.label, NumberLabel | NumbersLabel) else "int32"
+    return table["label"].to_numpy().astype(task_of(fitted.label).label_dtype, copy=False)
 
 
 def input_shape(fitted: FittedTable) -> tuple[int, ...]:

@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.components.errors import ParamsError
-from headrace.components.evaluation.gate import decide, lower_is_better
+from headrace.components.evaluation.gate import decide
 from headrace.components.evaluation.settings import Threshold
+from headrace.components.tasks.metric_names import lower_is_better
 
 AT_LEAST_90 = {"accuracy": Threshold(minimum=0.9)}
 

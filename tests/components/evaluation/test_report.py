@@ -12,10 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from headrace.components.errors import TrainingError
-from headrace.components.evaluation import plots
 from headrace.components.evaluation.drift import Drift, compare
-from headrace.components.evaluation.outcome import category_outcome, number_outcome, numbers_outcome
 from headrace.components.evaluation.profile import profile, profile_of, summarize_table
 from headrace.components.evaluation.report import Report, render
 from headrace.components.evaluation.settings import DriftLimits
@@ -31,6 +28,9 @@ from headrace.components.examples.settings import (
     NumberTarget,
     TextFeature,
 )
+from headrace.components.plots import figures
+from headrace.components.tasks.category_outcome import category_outcome
+from headrace.components.tasks.number_outcome import number_outcome, numbers_outcome
 
 HOSTILE = '</td></svg><script>alert(1)</script><img src=x onerror="alert(1)">\'"$_{'
 
@@ -89,8 +89,8 @@ def _category_report(classes: tuple[str, ...], *, column: str = "age", examples:
         splits={"train": examples, "validation": examples, "test": examples},
         profiles=profile(table.lazy(), features=features),
         figures={
-            "learning_curves": plots.learning_curves(_history(), best_epoch=2),
-            "class_balance": plots.class_balance(counts, classes=classes),
+            "learning_curves": figures.learning_curves(_history(), best_epoch=2),
+            "class_balance": figures.class_balance(counts, classes=classes),
             **outcome.figures,
         },
         worst=worst_examples(table, outcome.worst, features=features),
@@ -158,21 +158,21 @@ def test_the_same_report_gives_the_same_bytes(tmp_path: Path) -> None:
     assert render(first) == render(second)
     for name in first.figures:
         for number, report in enumerate((first, second)):
-            plots.write_png(report.figures[name], tmp_path / f"{name}{number}.png")
+            figures.write_png(report.figures[name], tmp_path / f"{name}{number}.png")
         assert (tmp_path / f"{name}0.png").read_bytes() == (tmp_path / f"{name}1.png").read_bytes()
 
 
 def test_a_figure_takes_the_colours_of_the_page() -> None:
-    drawn = plots.svg(plots.learning_curves(_history(), best_epoch=None))
+    drawn = figures.svg(figures.learning_curves(_history(), best_epoch=None))
 
     assert drawn.startswith("<svg")
     assert "var(--blue)" in drawn
-    assert plots.BLUE not in drawn
+    assert figures.BLUE not in drawn
 
 
 def test_class_names_in_any_script_are_drawn_without_a_warning(tmp_path: Path) -> None:
     matrix = np.array([[3, 1], [0, 2]])
-    plots.write_png(plots.confusion(matrix, classes=("猫", "$\\frac{")), tmp_path / "confusion.png")
+    figures.write_png(figures.confusion(matrix, classes=("猫", "$\\frac{")), tmp_path / "confusion.png")
     with Image.open(tmp_path / "confusion.png") as image:
         assert image.info.keys() <= {"dpi"}  # no date, no version
 
@@ -202,21 +202,7 @@ def test_worst_examples_show_the_picture_with_white_at_255() -> None:
     assert worst.mistake.wrong
     assert worst.picture is not None
     assert worst.picture.tolist() == [[0, 128], [255, 255]]
-    assert isinstance(plots.worst_pictures([worst.picture], ["0, not 1"]), Figure)
-
-
-def test_the_largest_errors_come_first_in_the_labels_unit() -> None:
-    outcome = number_outcome(
-        np.array([10.0, 20, 30]), np.array([11.0, 15, 30]), label=NumberLabel(name="d", unit="m"), worst_examples=2
-    )
-
-    assert [(one.row, one.predicted, one.detail) for one in outcome.worst] == [(1, "15", "-5 m"), (0, "11", "+1 m")]
-    assert outcome.figures.keys() == {"predicted_against_true", "residuals"}
-
-
-def test_predictions_that_are_not_finite_are_an_error() -> None:
-    with pytest.raises(TrainingError, match="1 of 2 predictions"):
-        number_outcome(np.array([1.0, 2]), np.array([1.0, np.nan]), label=NumberLabel(name="d"), worst_examples=1)
+    assert isinstance(figures.worst_pictures([worst.picture], ["0, not 1"]), Figure)
 
 
 def _number_report(*, measured_on: Literal["test", "train"]) -> Report:
@@ -226,8 +212,8 @@ def _number_report(*, measured_on: Literal["test", "train"]) -> Report:
     table, features = pl.DataFrame({"x": x, "y": x}), {"x": NumberFeature()}
     history = _history().select("epoch", "seconds", "loss", pl.col("accuracy").alias("mean_absolute_error"))
     drawn = {
-        "learning_curves": plots.learning_curves(history, best_epoch=2),
-        "data_and_fit": plots.data_and_fit({"train": (x, x)}, (x, x + 0.1), feature="x", label="y (m)"),
+        "learning_curves": figures.learning_curves(history, best_epoch=2),
+        "data_and_fit": figures.data_and_fit({"train": (x, x)}, (x, x + 0.1), feature="x", label="y (m)"),
     }
     return Report(
         title="line",
@@ -265,5 +251,5 @@ def test_data_and_fit_are_on_the_page_and_there_are_curves_without_validation() 
 
 def test_errors_by_value_have_a_place_for_each_value() -> None:
     errors = {split: {1: [0.5, 0.6], 15: [0.1, 0.2]} for split in ("training", "validation")}
-    (axes,) = plots.errors_by_value(errors, name="degree").axes
+    (axes,) = figures.errors_by_value(errors, name="degree").axes
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "15"]

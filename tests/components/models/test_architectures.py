@@ -14,12 +14,11 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from headrace.components.examples.settings import CategoryLabel
 from headrace.components.models.build import build, build_for_training, parameter_count
+from headrace.components.models.output import Output
 from headrace.components.models.settings import Model
 
-IMAGENET = CategoryLabel(name="class", classes=tuple(map(str, range(1000))))
-DIGITS = CategoryLabel(name="digit", classes=tuple("0123456789"))
+IMAGENET, DIGITS = Output(1000), Output(10)
 PUBLISHED = [
     ({"kind": "lenet"}, (28, 28, 1), 60_000 + 84 * 10 + 10),
     ({"kind": "lenet", "variant": "modern"}, (28, 28, 1), 61_706),
@@ -46,23 +45,23 @@ def without_memory() -> Iterator[None]:
     keras.utils.clear_session()  # else the next such scope would make them all
 
 
-def for_training(architecture: dict[str, Any], input_shape: tuple[int, int, int], label: CategoryLabel) -> keras.Model:
+def for_training(architecture: dict[str, Any], input_shape: tuple[int, int, int], output: Output) -> keras.Model:
     model = Model.model_validate({"architecture": architecture})
     stock = {"dropout": keras.layers.Dropout, "drop_connect": keras.layers.Dense}
-    return build_for_training(model, input_shape=input_shape, label=label, **stock)
+    return build_for_training(model, input_shape=input_shape, output=output, **stock)
 
 
 @pytest.mark.usefixtures("without_memory")
 @pytest.mark.parametrize(("architecture", "input_shape", "parameters"), PUBLISHED)
 def test_the_number_of_parameters_is_the_published_one(architecture, input_shape, parameters):
-    label = DIGITS if architecture["kind"] == "lenet" else IMAGENET
-    assert parameter_count(for_training(architecture, input_shape, label)) == parameters
+    output = DIGITS if architecture["kind"] == "lenet" else IMAGENET
+    assert parameter_count(for_training(architecture, input_shape, output)) == parameters
 
 
 @pytest.mark.usefixtures("without_memory")
 def test_the_saved_googlenet_has_no_heads():
     model = Model.model_validate({"architecture": {"kind": "googlenet"}})
-    core = build(model, input_shape=(224, 224, 3), label=IMAGENET)
+    core = build(model, input_shape=(224, 224, 3), output=IMAGENET)
     assert parameter_count(core) == 6_998_552
     weights = for_training({"kind": "googlenet"}, (224, 224, 3), IMAGENET).weights
     assert [weight.path for weight in core.weights] == [weight.path for weight in weights[: len(core.weights)]]
@@ -73,7 +72,7 @@ def test_the_saved_googlenet_has_no_heads():
 def test_every_window_has_as_many_places_as_the_formula_says(architecture, input_shape, parameters):
     """(W - K + 2P) / S + 1, rounded down, with the padding of "same": as many places as there are strides."""
     model = Model.model_validate({"architecture": architecture})
-    core = build(model, input_shape=input_shape, label=DIGITS)
+    core = build(model, input_shape=input_shape, output=DIGITS)
     windowed = (keras.layers.Conv2D, keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
     layers = [layer for layer in core.layers if isinstance(layer, windowed)]
     assert len(layers) >= 5
@@ -138,7 +137,7 @@ def test_it_learns_a_small_set_and_is_saved_without_what_training_only_has(archi
     history = trained.fit(images, labels, batch_size=8, epochs=12, verbose=0).history
     assert list(history) == ["accuracy", "loss"]
 
-    core = build(Model.model_validate({"architecture": architecture}), input_shape=(size, size, 1), label=DIGITS)
+    core = build(Model.model_validate({"architecture": architecture}), input_shape=(size, size, 1), output=DIGITS)
     core.set_weights(trained.get_weights()[: len(core.weights)])
     core.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)

@@ -15,13 +15,13 @@ from headrace.components.examples.settings import (
     NumberFeature,
     NumberLabel,
 )
-from headrace.components.models.build import build, with_probabilities
+from headrace.components.models.build import build
 from headrace.components.models.export import export_saved_model, export_tflite
 from headrace.components.models.settings import Model
+from headrace.components.tasks.variants import task_of
 from headrace.components.training.feeding.split_arrays import input_shape
 from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
 from headrace.components.transforms.impute import FittedImpute
-from headrace.components.transforms.layers import raw_model
 from headrace.components.transforms.one_hot import FittedOneHot
 from headrace.components.transforms.scale_pixels import FittedScalePixels
 from headrace.components.transforms.standardize import FittedStandardize
@@ -69,8 +69,9 @@ def models():
 
 
 def whole(layers, fitted) -> keras.Model:
-    core = build(Model.model_validate({"layers": layers}), input_shape=input_shape(fitted), label=fitted.label)
-    return raw_model(with_probabilities(core, label=fitted.label), fitted)
+    task = task_of(fitted.label)
+    core = build(Model.model_validate({"layers": layers}), input_shape=input_shape(fitted), output=task.output(None))
+    return task.saved_model(core, fitted)
 
 
 @pytest.fixture(scope="module")

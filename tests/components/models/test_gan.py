@@ -6,10 +6,10 @@ import pytest
 import tensorflow as tf
 from pydantic import ValidationError
 
-from headrace.components.examples.settings import GeneratedLabel
 from headrace.components.models.build import build, build_networks
 from headrace.components.models.gan import AdversarialNetworks, classes_of
 from headrace.components.models.generate_images import normal_noise
+from headrace.components.models.output import Output
 from headrace.components.models.settings import Model
 from headrace.components.models.shapes import check_input
 
@@ -24,16 +24,15 @@ def model(**changes) -> Model:
     return Model.model_validate({"architecture": {**gan, **changes}})
 
 
-PLAIN = GeneratedLabel(name="image")
-OF_CLASSES = GeneratedLabel(name="image", by="kind", classes=("a", "b", "c"))
+PLAIN, OF_CLASSES = 0, 3
 
 
-def networks(label: GeneratedLabel = PLAIN, **changes) -> AdversarialNetworks:
+def networks(classes: int = PLAIN, **changes) -> AdversarialNetworks:
     keras.utils.set_random_seed(1)
     made = build_networks(
         model(**changes).architecture,
         image_shape=(3, 3, 1),
-        label=label,
+        classes=classes,
         dropout=keras.layers.Dropout,
         drop_connect=lambda layer: keras.layers.Dense(layer.units),
         noise=lambda _: tf.constant(NOISE),
@@ -126,9 +125,9 @@ def test_real_images_are_shown_with_their_labels_and_generated_ones_with_the_cla
     assert figures["generator_loss"] == pytest.approx(float(entropy(1.0, taken)), rel=1e-5)
 
 
-@pytest.mark.parametrize("label", [PLAIN, OF_CLASSES])
-def test_weights_begin_with_those_of_the_generator_that_is_saved(label):
-    made, saved = networks(label), build(model(), input_shape=(3, 3, 1), label=label)
+@pytest.mark.parametrize("classes", [PLAIN, OF_CLASSES])
+def test_weights_begin_with_those_of_the_generator_that_is_saved(classes):
+    made, saved = networks(classes), build(model(), input_shape=(3, 3, 1), output=Output(classes))
     saved.set_weights(made.get_weights()[: len(saved.weights)])
     np.testing.assert_allclose(np.asarray(saved(NOISE)), np.asarray(made.core(NOISE)), rtol=1e-6)
     assert {path.partition("/")[0] for path in (one.path for one in made.core.weights)} == {"generator"}

@@ -10,11 +10,11 @@ import pytest
 from headrace.components.errors import DataError
 from headrace.components.examples.settings import CategoryLabel, NextTokenLabel, TextFeature
 from headrace.components.models import next_tokens
-from headrace.components.models.build import build, with_probabilities
+from headrace.components.models.build import build
 from headrace.components.models.next_tokens import generate, predict_tokens, text_model, text_of
 from headrace.components.models.settings import Embedding, Model, Recurrent
+from headrace.components.tasks.variants import task_of
 from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
-from headrace.components.transforms.layers import raw_model
 from headrace.components.transforms.tokens import token_ids
 from headrace.components.transforms.vocabulary import FittedVocabulary
 
@@ -28,9 +28,10 @@ def saved(folder: Path, *, tokens, length=4, unit="character", label=NEXT):
     fitted_feature = FittedFeature(feature=feature, transforms=(FittedVocabulary(tokens=tokens),), shape=(length,))
     fitted = FittedTable(features={"line": fitted_feature}, label=label, training_examples=1)
     keras.utils.set_random_seed(3)
-    core = build(LAYERS, input_shape=(length,), label=label, tokens=fitted.tokens)
+    task = task_of(label)
+    core = build(LAYERS, input_shape=(length,), output=task.output(fitted.tokens), tokens=fitted.tokens)
     core.set_weights([4 * array for array in core.get_weights()])
-    raw_model(with_probabilities(core, label=label), fitted).save(folder / "model.keras")
+    task.saved_model(core, fitted).save(folder / "model.keras")
     return keras.saving.load_model(folder / "model.keras", compile=False, safe_mode=True)
 
 

@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from headrace.components.examples.settings import CategoryLabel, NextTokenLabel
 from headrace.components.models.build import build, with_probabilities
+from headrace.components.models.output import Output
 from headrace.components.models.settings import Layer, Model
 from headrace.components.models.shapes import check_input, check_text, output_shape
 
-KIND = CategoryLabel(name="kind", classes=("a", "b", "c"))
-NEXT = NextTokenLabel(name="text")
+KIND, NEXT = Output(3), Output(7, per_token=True)
 EMBEDDING = {"kind": "embedding", "units": 3}
 ONE_HOT = {"kind": "one_hot"}
 
@@ -30,7 +29,7 @@ def ids(*texts):
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 @pytest.mark.parametrize("first", [EMBEDDING, ONE_HOT], ids=["embedding", "one_hot"])
 def test_next_tokens_have_probabilities_after_each_token(cell, first) -> None:
-    core = with_probabilities(build(model(first, recurrent(cell)), input_shape=(5,), label=NEXT, tokens=7), label=NEXT)
+    core = with_probabilities(build(model(first, recurrent(cell)), input_shape=(5,), output=NEXT, tokens=7))
     outputs = core(ids([2, 3, 4, 5, 6], [2, 3, 6, 0, 0])).numpy()
     assert outputs.shape == (2, 5, 7)
     np.testing.assert_allclose(outputs.sum(axis=2), 1, rtol=1e-5)
@@ -41,7 +40,7 @@ def test_next_tokens_have_probabilities_after_each_token(cell, first) -> None:
 @pytest.mark.parametrize("first", [EMBEDDING, ONE_HOT], ids=["embedding", "one_hot"])
 def test_a_text_is_classified_by_its_last_token_whatever_padding_follows(cell, first) -> None:
     layers = model(first, recurrent(cell), recurrent(cell, return_sequences=False))
-    short, long = (build(layers, input_shape=(length,), label=KIND, tokens=7) for length in (3, 6))
+    short, long = (build(layers, input_shape=(length,), output=KIND, tokens=7) for length in (3, 6))
     long.set_weights(short.get_weights())
     expected = short(ids([2, 3, 6], [4, 0, 0], [0, 0, 0])).numpy()
     padded = long(ids([2, 3, 6, 0, 0, 0], [4, 0, 0, 0, 0, 0], [0] * 6)).numpy()
@@ -61,7 +60,7 @@ def test_a_text_is_classified_by_its_last_token_whatever_padding_follows(cell, f
 def test_shapes_are_those_of_keras(layers, shape) -> None:
     settings = model(*layers)
     assert output_shape(settings.layers, input_shape=(5,), is_text=True) == shape
-    built = build(settings, input_shape=(5,), label=KIND, tokens=7)
+    built = build(settings, input_shape=(5,), output=KIND, tokens=7)
     before_last = built.layers[-1].input.shape[1:]
     flat = tuple(np.prod([size or 7 for size in shape], keepdims=True))
     assert tuple(before_last) == flat

@@ -5,23 +5,24 @@ import numpy as np
 import pytest
 
 from headrace.components.errors import TrainingError
-from headrace.components.examples.settings import CategoryLabel, GeneratedLabel, NumberFeature
-from headrace.components.models.build import build, build_networks, with_probabilities
+from headrace.components.examples.settings import CategoryLabel, NumberFeature
+from headrace.components.models.build import build, build_networks
 from headrace.components.models.heads import WithAuxiliaryHeads
+from headrace.components.models.output import Output
 from headrace.components.models.settings import Gan, Model
+from headrace.components.tasks.variants import task_of
 from headrace.components.training import checkpoints
 from headrace.components.training.checkpoints import Checkpoint
 from headrace.components.training.initial_weights import read_start_weights, set_start_weights
 from headrace.components.training.state import TrainingState
 from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
-from headrace.components.transforms.layers import raw_model
 
 LABEL = CategoryLabel(name="kind", classes=("a", "b", "c"))
 
 
 def core(units: int = 4) -> keras.Model:
     layers = [{"kind": "dense", "units": units}, {"kind": "batch_normalization"}]
-    return build(Model.model_validate({"layers": layers}), input_shape=(1,), label=LABEL)
+    return build(Model.model_validate({"layers": layers}), input_shape=(1,), output=Output(3))
 
 
 def assert_equal(found, wanted) -> None:
@@ -37,7 +38,7 @@ def test_the_weights_of_a_saved_model_are_those_that_were_trained(tmp_path):
         label_transform=None,
         training_examples=1,
     )
-    raw_model(with_probabilities(trained, label=LABEL), fitted).save(tmp_path / "model.keras")
+    task_of(LABEL).saved_model(trained, fitted).save(tmp_path / "model.keras")
     other = core()
     set_start_weights(other, read_start_weights(tmp_path / "model.keras"))
     assert_equal(other.get_weights(), trained.get_weights())
@@ -50,7 +51,7 @@ def test_the_weights_of_a_checkpoint_are_its_best(tmp_path):
 
 
 def test_a_model_with_auxiliary_heads_begins_with_a_saved_one_that_has_none():
-    core = build(Model(layers=()), input_shape=(2,), label=LABEL)
+    core = build(Model(layers=()), input_shape=(2,), output=Output(3))
     heads = keras.Model(core.input, [core.output, keras.layers.Dense(3)(core.input)])
     with_heads = WithAuxiliaryHeads(core, heads)
     head = with_heads.get_weights()[2:]
@@ -81,7 +82,7 @@ def test_two_networks_begin_with_a_saved_generator_and_keep_their_discriminator(
     networks = build_networks(
         gan,
         image_shape=(1, 1, 1),
-        label=GeneratedLabel(name="image"),
+        classes=0,
         dropout=keras.layers.Dropout,
         drop_connect=keras.layers.Dense,
         noise=list,

@@ -9,8 +9,8 @@ from functools import partial
 import numpy as np
 import pytest
 
-from headrace.components.examples.settings import CategoryLabel
 from headrace.components.models.build import build
+from headrace.components.models.output import Output
 from headrace.components.models.settings import Model
 from headrace.components.training import checkpoints
 
@@ -136,8 +136,7 @@ def test_averages_of_the_weights_are_what_is_validated_and_kept_and_training_goe
     generator = np.random.default_rng(0)  # the examples of WORKER
     features = generator.normal(size=(257, 6, 6, 1)).astype(np.float32)
     labels = (features[:, 2, 2, 0] + features[:, 3, 3, 0] > 0).astype(np.int32) + (features[:, 0, 0, 0] > 1)
-    label = CategoryLabel(name="kind", classes=("a", "b", "c"))
-    core = build(Model.model_validate(TRAINING["model"]), input_shape=(6, 6, 1), label=label)
+    core = build(Model.model_validate(TRAINING["model"]), input_shape=(6, 6, 1), output=Output(3))
     core.set_weights(other.weights)
     right = np.asarray(core(features[:97])).argmax(axis=1) == labels[:97]
     np.testing.assert_allclose(right.mean(), other.state.history[-1]["validation_accuracy"], atol=1e-6)

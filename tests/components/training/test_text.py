@@ -7,8 +7,8 @@ import pytest
 from headrace.components.examples.settings import NextTokenLabel
 from headrace.components.models.build import build
 from headrace.components.models.settings import Model, OneHotTokens, Recurrent
+from headrace.components.tasks.variants import task_of
 from headrace.components.training import checkpoints
-from headrace.components.training.optimization.losses import build_loss
 from headrace.components.training.optimization.optimizers import build_optimizer
 from headrace.components.training.settings import RmsProp
 
@@ -55,12 +55,12 @@ checkpoints.save(Path(folder) / f"final-{rank}", final)
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_after_h_e_l_l_every_cell_says_e_l_l_o(cell):
     """The word, one-hot, by 4 units in 100 steps of RMSProp: the pipeline hello_rnn, with each cell."""
-    label, steps = NextTokenLabel(name="text"), 100
+    task, steps = task_of(NextTokenLabel(name="text")), 100
     keras.utils.set_random_seed(1)
     layers = Model(layers=(OneHotTokens(), Recurrent(cell=cell, units=4)))
-    core = build(layers, input_shape=(4,), label=label, tokens=6)
+    core = build(layers, input_shape=(4,), output=task.output(6), tokens=6)
     optimizer = build_optimizer(RmsProp(learning_rate=0.01), steps_per_epoch=steps, epochs=1)
-    core.compile(optimizer, build_loss(label))
+    core.compile(optimizer, task.loss(label_smoothing=0.0))
     letters = {"l": 2, "e": 3, "h": 4, "o": 5}
     ids = np.array([[letters[letter] for letter in "hello"]])
     for _ in range(steps):

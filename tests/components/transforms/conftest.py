@@ -77,7 +77,8 @@ def applied() -> Callable:
     def values_after(values, feature, *transforms, width=1, dtype=None) -> pl.Series:
         table = with_ids(pl.DataFrame({"x": pl.Series(values, dtype=dtype)}))
         of = FittedFeature(feature=feature, transforms=transforms, shape=(width,))
-        return apply(table.lazy(), FittedTable(features={"x": of}, label=LABEL, training_examples=1)).collect()["x"]
+        fitted = FittedTable(features={"x": of}, label=LABEL, training_examples=1)
+        return apply(table.lazy(), fitted, label=pl.lit(0)).collect()["x"]
 
     return values_after
 
@@ -126,7 +127,7 @@ def raw_inputs(table, fitted):
 
 
 def table_form(table, fitted):
-    columns = apply(table.lazy(), fitted).collect().select(*fitted.features)
+    columns = apply(table.lazy(), fitted, label=pl.lit(0)).collect().select(*fitted.features)
     return np.concatenate([column.to_numpy().reshape(table.height, -1) for column in columns], axis=1)
 
 

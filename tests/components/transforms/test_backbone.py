@@ -96,7 +96,7 @@ def test_both_forms_agree_and_the_saved_one_needs_nothing_else(tmp_path, weights
     ids = np.arange(35, dtype=np.uint64)
     examples = pl.DataFrame({"example_id": ids, "photo": pixels, "flower": ["daisy"] * 35})
     table = apply(
-        with_features(examples, fitted, split=Split(held_out="none"), weights=weights).lazy(), fitted
+        with_features(examples, fitted, split=Split(held_out="none"), weights=weights).lazy(), fitted, label=pl.lit(0)
     ).collect()
     assert table["photo"].dtype == pl.Array(pl.Float32, width)
     assert table["photo"].to_numpy().std() > 0.1

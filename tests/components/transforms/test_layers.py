@@ -2,20 +2,16 @@
 
 import keras
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.components.examples.settings import (
     CategoryLabel,
     ImageFeature,
-    NumberFeature,
-    NumberLabel,
 )
 from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
 from headrace.components.transforms.layers import raw_model
 from headrace.components.transforms.scale_pixels import FittedScalePixels
-from headrace.components.transforms.standardize import FittedStandardize
 
 LABEL = CategoryLabel(name="answer", classes=("no", "yes"))
 MEDIAN = {"kind": "impute", "strategy": "median", "indicator": True}
@@ -27,19 +23,6 @@ MOST_FREQUENT = {"kind": "impute", "strategy": "most_frequent", "indicator": Tru
 def test_both_forms_agree_on_features_with_and_without_transforms(data, assert_chains_agree):
     numbers, categories = [[], [MEDIAN, {"kind": "standardize"}]], [[MOST_FREQUENT, {"kind": "one_hot"}]]
     assert_chains_agree(data, numbers=numbers, categories=categories)
-
-
-@pytest.mark.parametrize("deviation", [4.0, 0.0])
-def test_a_number_comes_out_in_the_labels_own_unit(deviation, reloaded):
-    fitted = FittedTable(
-        features={"x": FittedFeature(feature=NumberFeature(), transforms=(), shape=(1,))},
-        label=NumberLabel(name="distance"),
-        label_transform=FittedStandardize(mean=100, standard_deviation=deviation),
-        training_examples=1,
-    )
-    model = reloaded(fitted)
-    values = np.array([[0.0], [2.5]], dtype=np.float32)
-    np.testing.assert_allclose(model.predict({"x": values}, verbose=0), 100 + deviation * values)
 
 
 def test_the_core_keeps_its_weights_and_an_image_its_shape(tmp_path):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.examples.settings import CategoryLabel, NextTokenLabel, NumberFeature, TextFeature
+from headrace.components.examples.settings import CategoryLabel, NumberFeature, TextFeature
 from headrace.components.examples.split_settings import Split
 from headrace.components.examples.splits import assign_split
 from headrace.components.transforms import tokens
@@ -129,17 +129,8 @@ def test_a_saved_model_gives_the_ids_of_the_table(feature, training, others) -> 
         model = keras.saving.load_model(Path(folder) / "model.keras", safe_mode=True)
     texts = [*training, *others]
     by_model = model({"text": np.array(texts, dtype=object).reshape(-1, 1)}).numpy()
-    table = apply(pl.read_parquet(shard(texts)).lazy(), fitted).collect()
+    table = apply(pl.read_parquet(shard(texts)).lazy(), fitted, label=pl.lit(0)).collect()
     np.testing.assert_array_equal(table["text"].to_numpy(), by_model)
-
-
-def test_next_tokens_are_the_ids_one_place_on() -> None:
-    fitted = fit_text([shard(["hello!", "he"])], TextFeature(length=4), size=4, label=NextTokenLabel(name="text"))
-    assert vocabulary(fitted) == ("e", "h", "l", "!")
-    table = apply(pl.read_parquet(shard(["hello!", "he"])).lazy(), fitted).collect()
-    assert table.schema["label"] == pl.Array(pl.Int32, 4)
-    assert table["text"].to_list() == [[3, 2, 4, 4], [3, 2, 0, 0]]
-    assert table["label"].to_list() == [[2, 4, 4, 1], [2, 0, 0, 0]]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import yaml
 from headrace.components.errors import DataError, ParamsError
 from headrace.components.examples.settings import NextTokenLabel
 from headrace.components.models.build import build
+from headrace.components.models.output import Output
 from headrace.components.training.restored_model import restored_model
 from headrace.components.transforms.fitted_transforms import FittedTable
 from headrace.components.transforms.vocabulary import FittedVocabulary
@@ -39,7 +40,7 @@ def model(tmp_path_factory, hello) -> Path:
     label = NextTokenLabel(name="text")
     fitted = FittedTable(features={"text": text}, label=label, training_examples=1)
     keras.utils.set_random_seed(1)
-    core = build(hello.train.model, input_shape=(4,), label=label, tokens=6)
+    core = build(hello.train.model, input_shape=(4,), output=Output(6, per_token=True), tokens=6)
     core.compile(keras.optimizers.Adam(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     ids = keras.ops.convert_to_tensor([[4, 3, 2, 2, 5]])
     for _ in range(80):

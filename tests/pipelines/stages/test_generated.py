@@ -11,12 +11,13 @@ import yaml
 from PIL import Image
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.evaluation.judge import train_judge
-from headrace.components.evaluation.reevaluation import reevaluate_on_current_split
 from headrace.components.examples import shards
 from headrace.components.models.build import build
 from headrace.components.models.generate_images import generate_images
 from headrace.components.models.saved_model import load_model
+from headrace.components.tasks.judge import train_judge
+from headrace.components.tasks.task import Measurement
+from headrace.components.tasks.variants import task_of
 from headrace.components.training.generated_samples import COUNT
 from headrace.components.training.restored_model import restored_model
 from headrace.components.transforms.fitted_transforms import FittedTable
@@ -70,7 +71,7 @@ def leave_model(pipeline: Pipeline, paths: PipelinePaths, *, seed: int) -> None:
     """What train leaves, with random weights."""
     fitted = FittedTable.model_validate_json(paths.statistics.read_text(encoding="utf-8"))
     keras.utils.set_random_seed(seed)
-    core = build(pipeline.train.model, input_shape=(8, 8, 1), label=fitted.label)
+    core = build(pipeline.train.model, input_shape=(8, 8, 1), output=task_of(fitted.label).output(None))
     model, _ = restored_model(
         core.get_weights(), model=pipeline.train.model, fitted=fitted, statistics=paths.statistics
     )
@@ -137,12 +138,16 @@ def test_images_are_judged_registered_and_compared_again(paths, pipeline):
     register(pipeline, paths)
     registration = json.loads(paths.registration.read_text(encoding="utf-8"))
     assert (registration["version"], registration["alias"]) == (1, None)  # it does not reach the thresholds
-    again = reevaluate_on_current_split(
-        paths.model,
-        measured(pipeline, paths),
-        features=pipeline.ingest.features,
-        label=pipeline.ingest.label,
-        judge=judge_of(pipeline, paths),
+    again = task_of(pipeline.ingest.label).metrics(
+        Measurement(
+            model=load_model(paths.model),
+            rows=measured(pipeline, paths),
+            features=pipeline.ingest.features,
+            examples=shards.scan(paths.examples),
+            rows_of_split=lambda name: shards.scan(paths.splits / name),
+            split=pipeline.split,
+            judge=pipeline.evaluate.judge,
+        )
     )
     assert again == pytest.approx({name: metrics[name] for name in again}, rel=1e-3)
 

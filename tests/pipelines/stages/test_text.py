@@ -10,9 +10,10 @@ import structlog
 import yaml
 from structlog.testing import capture_logs
 
-from headrace.components.evaluation.reevaluation import reevaluate_on_current_split
 from headrace.components.examples import shards
 from headrace.components.models.saved_model import load_model
+from headrace.components.tasks.task import Measurement
+from headrace.components.tasks.variants import task_of
 from headrace.components.training.restored_model import restored_model
 from headrace.components.transforms.fitted_transforms import FittedTable
 from headrace.pipelines.artifacts.artifact import write_artifact
@@ -149,7 +150,9 @@ def _leave_model(pipeline: Pipeline, paths: PipelinePaths, *, seed: int) -> str:
     keras.utils.set_random_seed(seed)
     from headrace.components.models.build import build
 
-    core = build(pipeline.train.model, input_shape=(4,), label=fitted.label, tokens=fitted.tokens)
+    core = build(
+        pipeline.train.model, input_shape=(4,), output=task_of(fitted.label).output(fitted.tokens), tokens=fitted.tokens
+    )
     model, _ = restored_model(
         core.get_weights(), model=pipeline.train.model, fitted=fitted, statistics=paths.statistics
     )
@@ -189,7 +192,15 @@ def test_a_model_of_next_tokens_is_evaluated_registered_and_tested_again(project
     registration = json.loads(paths.registration.read_text(encoding="utf-8"))
     assert (registration["version"], registration["alias"]) == (1, None)  # random weights do not reach the threshold
     examples = shards.scan(paths.examples).collect()
-    again = reevaluate_on_current_split(
-        paths.model, examples, features=pipeline.ingest.features, label=pipeline.ingest.label
+    again = task_of(pipeline.ingest.label).metrics(
+        Measurement(
+            model=load_model(paths.model),
+            rows=examples,
+            features=pipeline.ingest.features,
+            examples=examples.lazy(),
+            rows_of_split=lambda name: shards.scan(paths.splits / name),
+            split=pipeline.split,
+            judge=None,
+        )
     )
     assert again == pytest.approx({name: metrics[name] for name in again})

@@ -145,6 +145,7 @@ def test_a_worker_without_memory_is_followed_by_one_more_and_no_third(project, s
             limit_memory(process, session_processes(process.pid, WORKER))
             limited += 1
     process.wait(60)
+    process.stdout.close()
     assert limited == times, output
     _, [run] = project.runs()
     assert "out of memory; the training goes on from its last checkpoint, once" in output
@@ -158,6 +159,7 @@ def test_a_worker_without_memory_is_followed_by_one_more_and_no_third(project, s
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)  # four trainings
 def test_a_training_with_other_settings_never_gives_the_old_result(project):
     """A finished training's name must not stand for another: Ray Train would give its old result."""
     found = {}
@@ -186,6 +188,7 @@ def test_of_a_driver_that_is_killed_nothing_lives_on(disturbed, session_processe
     while session_processes(process.pid) and time.monotonic() - killed_seconds < ORPHANS_SECONDS:
         time.sleep(0.5)
     assert session_processes(process.pid) == []
+    process.communicate(timeout=30)
 
 
 @pytest.mark.long

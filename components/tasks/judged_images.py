@@ -8,9 +8,9 @@ import polars as pl
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from headrace.components.evaluation import image_sheets, plots
-from headrace.components.evaluation.judge import Judge, judged_metrics, judgement
-from headrace.components.evaluation.outcome import Outcome
+from headrace.components.plots import figures, image_sheets
+from headrace.components.tasks.judge import Judge, judged_metrics, judgement
+from headrace.components.tasks.task import Outcome
 
 _ROWS, _COLUMNS = 10, 10  # of the sheet
 
@@ -27,7 +27,7 @@ def generated_outcome(model: Any, judge: Judge, examples: pl.DataFrame) -> Outco
     shown = found.samples[: _ROWS * _COLUMNS] * (255 / judge.image[1].maximum)
     drawn = {
         "samples": image_sheets.samples(shown, columns=_COLUMNS),
-        "classes_of_samples": plots.class_balance(counts, classes=judge.classes),
+        "classes_of_samples": figures.class_balance(counts, classes=judge.classes),
     }
     return Outcome(judged_metrics(found, judge, examples), drawn, worst=[])
 

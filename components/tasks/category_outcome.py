@@ -1,39 +1,51 @@
-"""How good predictions are, as numbers.
+"""Classes and what a model predicts of them: metrics, confusions, curves and the worst mistakes.
 
 Written out in numpy: the import of scikit-learn's metrics alone takes longer than all of this. The tests hold every
 number here equal to scikit-learn's.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from headrace.components.errors import DataError
-from headrace.components.evaluation.gate import metric_prefixes
-from headrace.components.examples.settings import NumbersLabel
+from headrace.components.examples.settings import CategoryLabel
+from headrace.components.plots.curve import Curve
+from headrace.components.tasks.model_outputs import check_finite
+from headrace.components.tasks.task import ClassScore, Mistake, Outcome
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _SMALLEST_PROBABILITY = 1e-7  # as in Keras: a certain mistake costs 16.1 nats, not infinity
 
 
-@dataclass(frozen=True)
-class ClassScore:
-    """How well one class is distinguished from the others; `support` is how many examples have it."""
+def category_outcome(
+    labels: np.ndarray, probabilities: np.ndarray, *, label: CategoryLabel, worst_examples: int
+) -> Outcome:
+    """Return metrics, confusion matrix, curves and the examples with the highest loss.
 
-    name: str
-    precision: float
-    recall: float
-    f1: float
-    support: int
+    `labels` is int[examples], `probabilities` float[examples, classes]; raises TrainingError if one is not finite.
+    """
+    from headrace.components.plots import figures  # matplotlib, which metrics alone do not need
 
-
-@dataclass(frozen=True)
-class Curve:
-    """A line from threshold to threshold, and the area it stands for: float64[thresholds] each."""
-
-    x: np.ndarray
-    y: np.ndarray
-    area: float
+    check_finite(probabilities)
+    matrix = confusion_matrix(labels, probabilities.argmax(axis=1), num_classes=len(label.classes))
+    drawn = {"confusion_matrix": figures.confusion(matrix, classes=label.classes)}
+    if len(label.classes) == 2 and len(np.unique(labels)) == 2:
+        drawn |= _curves(labels, probabilities[:, 1], positive=label.classes[1])
+    return Outcome(
+        metrics=category_metrics(labels, probabilities),
+        figures=drawn,
+        worst=_least_probable(labels, probabilities, classes=label.classes, number=worst_examples),
+        matrix=matrix,
+        scores=class_scores(matrix, classes=label.classes),
+        worst_are=(
+            "Those whose true class the model gave the lowest probability; the percentage is what it gave its own "
+            "choice."
+        ),
+        detail_is="probability",
+    )
 
 
 def category_metrics(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
@@ -57,59 +69,6 @@ def category_metrics(labels: np.ndarray, probabilities: np.ndarray) -> dict[str,
         metrics["roc_auc"] = roc_curve(labels, probabilities[:, 1]).area
         metrics["average_precision"] = precision_recall_curve(labels, probabilities[:, 1]).area
     return {name: float(value) for name, value in metrics.items()}
-
-
-def number_metrics(labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
-    """Return errors in the label's own unit (`loss`, the mean squared error, in its square) and R2.
-
-    `labels` and `predictions` are float[examples]. R2 is left out where all labels are equal: it has no value there.
-    """
-    errors = predictions.astype(np.float64) - labels
-    squared = np.mean(errors**2)
-    metrics = {
-        "loss": squared,
-        "root_mean_squared_error": np.sqrt(squared),
-        "mean_absolute_error": np.abs(errors).mean(),
-    }
-    if (variance := np.var(labels)) > 0:
-        metrics["r2"] = 1 - squared / variance
-    return {name: float(value) for name, value in metrics.items()}
-
-
-def numbers_metrics(labels: np.ndarray, predictions: np.ndarray, *, label: NumbersLabel) -> dict[str, float]:
-    """Return the metrics of all numbers together, and of each in its own unit, such as "Weight.r2".
-
-    `labels` and `predictions` are float[examples, numbers]. Together, an error is in standard deviations of its number
-    among the examples, so that none outweighs another, and `r2` is the mean of theirs.
-    """
-    deviations = np.std(labels, axis=0)
-    scales = np.where(deviations > 0, deviations, 1.0)
-    metrics = number_metrics((labels / scales).ravel(), (predictions / scales).ravel())
-    each = [number_metrics(labels[:, place], predictions[:, place]) for place in range(labels.shape[1])]
-    metrics.pop("r2", None)
-    if scores := [one["r2"] for one in each if "r2" in one]:
-        metrics["r2"] = float(np.mean(scores))
-    for name, one in zip(metric_prefixes(label), each, strict=True):
-        metrics |= {f"{name}.{metric}": value for metric, value in one.items()}
-    return metrics
-
-
-def token_metrics(targets: np.ndarray, predicted: np.ndarray, losses: np.ndarray) -> dict[str, float]:
-    """Return cross-entropy in nats a token, its power of e (perplexity) and accuracy; padding counts in none.
-
-    `targets` and `predicted` are int[texts, length], ids of tokens, 0 for padding; `losses` is float[texts, length].
-    Raises DataError if all is padding.
-    """
-    is_token = targets != 0
-    if not is_token.any():
-        raise DataError("no text has a second token, so there is nothing to predict; add longer texts")
-    cross_entropy = losses[is_token].mean(dtype=np.float64)
-    accuracy = (targets == predicted)[is_token].mean()
-    return {
-        "cross_entropy": float(cross_entropy),
-        "perplexity": float(np.exp(cross_entropy)),
-        "accuracy": float(accuracy),
-    }
 
 
 def example_losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
@@ -170,3 +129,32 @@ def _counts_by_threshold(labels: np.ndarray, scores: np.ndarray) -> tuple[np.nda
     last_of_equal = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
     true_positives = np.cumsum(labels[order] == 1)[last_of_equal]
     return true_positives.astype(np.float64), (last_of_equal + 1 - true_positives).astype(np.float64)
+
+
+def _curves(labels: np.ndarray, scores: np.ndarray, *, positive: str) -> "dict[str, Figure]":
+    from headrace.components.plots import figures
+
+    precision_recall = precision_recall_curve(labels, scores)
+    return {
+        "roc": figures.roc(roc_curve(labels, scores), positive=positive),
+        "precision_recall": figures.precision_recall(
+            precision_recall, positive=positive, positive_fraction=float(labels.mean())
+        ),
+    }
+
+
+def _least_probable(
+    labels: np.ndarray, probabilities: np.ndarray, *, classes: Sequence[str], number: int
+) -> list[Mistake]:
+    predicted = probabilities.argmax(axis=1)
+    rows = np.argsort(-example_losses(labels, probabilities), kind="stable")[:number]
+    return [
+        Mistake(
+            int(row),
+            true=classes[labels[row]],
+            predicted=classes[predicted[row]],
+            detail=f"{probabilities[row, predicted[row]]:.1%}",
+            wrong=bool(labels[row] != predicted[row]),
+        )
+        for row in rows
+    ]

@@ -1,22 +1,28 @@
-"""Metrics, held equal to scikit-learn's."""
+"""Classification: metrics, held equal to scikit-learn's, losses, and how much each example counts."""
 
+import keras
 import numpy as np
+import polars as pl
 import pytest
 import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.components.evaluation.gate import lower_is_better, metric_names
-from headrace.components.evaluation.metrics import (
+from headrace.components.examples.settings import CategoryLabel, NumberFeature
+from headrace.components.tasks.category_outcome import (
     category_metrics,
     class_scores,
     confusion_matrix,
-    number_metrics,
-    numbers_metrics,
     precision_recall_curve,
     roc_curve,
 )
-from headrace.components.examples.settings import NumbersLabel, NumberTarget
+from headrace.components.tasks.variants import task_of
+from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
+
+LABEL = CategoryLabel(name="kind", classes=("a", "b", "c"))
+LOGITS = np.array([[2.0, -1.0, 0.5], [0.1, 0.2, 3.0]], np.float32)
+LABELS = np.array([0, 1], np.int32)
+TASK = task_of(LABEL)
 
 
 def _outputs(seed: int, examples: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -83,34 +89,45 @@ def test_one_class_in_the_labels_leaves_the_areas_out() -> None:
     assert metrics.keys() == {"loss", "accuracy", "precision", "recall", "f1"}
 
 
-@settings(deadline=None, max_examples=40)
-@given(st.lists(st.tuples(st.integers(-1000, 1000), st.integers(-1000, 1000)), min_size=2, max_size=30))
-def test_number_metrics_equal_scikit_learns(pairs: list[tuple[int, int]]) -> None:
-    labels, predictions = np.array(pairs, dtype=float).T
-
-    found = number_metrics(labels, predictions)
-
-    expected = {
-        "loss": sklearn.metrics.mean_squared_error(labels, predictions),
-        "root_mean_squared_error": sklearn.metrics.root_mean_squared_error(labels, predictions),
-        "mean_absolute_error": sklearn.metrics.mean_absolute_error(labels, predictions),
-    }
-    if len(np.unique(labels)) > 1:
-        expected["r2"] = sklearn.metrics.r2_score(labels, predictions)
-    assert found == pytest.approx(expected)
+def test_smoothed_labels_give_what_keras_gives_for_one_hot_labels():
+    wanted = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)(
+        np.eye(3, dtype=np.float32)[LABELS], LOGITS
+    )
+    assert float(TASK.loss(label_smoothing=0.1)(LABELS, LOGITS)) == pytest.approx(float(wanted), rel=1e-6)
 
 
-def test_metrics_of_several_numbers_are_each_one_s_own_and_those_of_all() -> None:
-    draw = np.random.default_rng(1)
-    labels = draw.normal([180, 35, 7], [20, 3, 0], (50, 3))  # the last is a constant
-    predictions = labels + draw.normal(0, [10, 1, 0.1], (50, 3))
-    label = NumbersLabel(targets={"Weight": NumberTarget(), "größe {m}": NumberTarget(), "c": NumberTarget()})
-    found = numbers_metrics(labels, predictions, label=label)
-    assert set(found) == set(metric_names(label)) - {"c.r2"}
-    for place, name in enumerate(["Weight", "grosse_m", "c"]):
-        own = number_metrics(labels[:, place], predictions[:, place])
-        assert {key: found[f"{name}.{key}"] for key in own} == own
-    assert found["r2"] == pytest.approx(sklearn.metrics.r2_score(labels[:, :2], predictions[:, :2]))
-    scaled = (predictions - labels) / [*np.std(labels[:, :2], axis=0), 1]
-    assert found["loss"] == pytest.approx(np.mean(scaled**2))
-    assert all(lower_is_better(name) != name.endswith("r2") for name in found)
+def test_smoothing_by_nothing_is_plain_cross_entropy():
+    smoothed = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(LABELS, LOGITS)
+    assert float(TASK.loss(label_smoothing=0.0)(LABELS, LOGITS)) == pytest.approx(float(smoothed), rel=1e-6)
+
+
+def test_balanced_classes_weigh_the_same_with_a_mean_of_one():
+    labels = np.array([0, 0, 0, 0, 0, 0, 2, 2, 0, 0], np.int32)  # no "b"
+    weights = TASK.example_weights(labels, class_weights="balanced")
+    assert weights.dtype == np.float32
+    assert weights.mean() == pytest.approx(1.0)
+    assert weights[labels == 0].sum() == pytest.approx(weights[labels == 2].sum())
+
+
+def test_a_class_that_is_left_out_counts_one():
+    weights = TASK.example_weights(np.array([0, 1, 2], np.int32), class_weights={"b": 2.5})
+    np.testing.assert_array_equal(weights, np.array([1, 2.5, 1], np.float32))
+
+
+def test_unweighted_classes_have_no_weights():
+    assert TASK.example_weights(LABELS, class_weights=None) is None
+
+
+def test_a_label_is_its_place_among_the_classes_and_another_text_is_an_error():
+    of = FittedFeature(feature=NumberFeature(), transforms=(), shape=(1,))
+    labels = TASK.label_values(FittedTable(features={"x": of}, label=LABEL, training_examples=1))
+    assert pl.DataFrame({"kind": ["c", "a"]}).select(labels).to_series().to_list() == [2, 0]
+    with pytest.raises(pl.exceptions.InvalidOperationError):
+        pl.DataFrame({"kind": ["d"]}).select(labels)
+
+
+def test_metrics_are_named_as_they_are_measured():
+    two = task_of(CategoryLabel(name="kind", classes=("no", "yes")))
+    found = category_metrics(np.array([0, 1]), np.array([[0.9, 0.1], [0.7, 0.3]], np.float32))
+    assert tuple(found) == two.metric_names
+    assert TASK.metric_names == two.metric_names[:5]

@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
-from headrace.components.evaluation.metrics import Curve
+from headrace.components.plots.curve import Curve
 
 BLUE, ORANGE, INK, MUTED, GRID = "#0072b2", "#d55e00", "#1b2330", "#667085", "#e4e7ec"
 # Colours become CSS variables in the page, so that a figure follows its light or dark theme.

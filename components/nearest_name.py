@@ -1,0 +1,10 @@
+"""A name that is nearly right: the valid one that was probably meant."""
+
+import difflib
+from typing import Any
+
+
+def nearest(name: str, valid: Any) -> str:
+    """The end of an error: "; did you mean ...?" for a name that is nearly right, or else all valid names."""
+    found = difflib.get_close_matches(name, [str(one) for one in valid], n=1, cutoff=0.5)
+    return f"; did you mean {found[0]!r}?" if found else f"; valid names: {', '.join(map(str, sorted(valid)))}"
