@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-long test-stack fuzz check audit licences pages mutate golden results bench stack stack-down clean lock
+.PHONY: help setup run test test-long test-stack fuzz check audit licences pages docs docs-links release mutate golden results bench stack stack-down clean lock
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -62,12 +62,25 @@ bench: setup ## Run every benchmark of bench/ and print its ratios
 	@for script in bench/*.py; do echo "$$script"; $(BIN)/python "$$script"; done
 
 clean: ## Remove .venv and all caches; data, models, reports and MLflow's store stay
-	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dvc_plots
+	@rm -rf .venv site dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dvc_plots
 	@find components pipelines dags infra tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
-pages: setup ## Write docs/api.md and the tables of docs/params.md from the code
+pages: setup ## Write the pages of docs/ that are made from the code, params.yaml and the decisions
 	@$(BIN)/python -m infra.api_page
+	@$(BIN)/python -m infra.commands_page
+	@$(BIN)/python -m infra.decisions_page
 	@$(BIN)/python -m infra.params_page
+	@$(BIN)/python -m infra.pipelines_page
+
+docs: setup ## Build the documentation site in site/, without a network; a broken link or anchor fails
+	@$(BIN)/sphinx-build --conf-dir docs --builder html --fail-on-warning --keep-going --quiet . site
+	@echo 'site/index.html'
+
+docs-links: setup ## Ask the web whether the pages that the documentation links to are there
+	@$(BIN)/sphinx-build --conf-dir docs --builder linkcheck --quiet . .headrace/links
+
+release: setup ## Check, build and tag a release, and upload nothing: make release VERSION=x.y.z; CONTRIBUTING.md
+	@$(BIN)/python -m infra.release '$(VERSION)'
 
 licences: setup ## Write docs/licences.md from the packages that are installed
 	@$(BIN)/python -m infra.licences

@@ -18,7 +18,7 @@ _HEAD = """\
 Made by `headrace results`; nothing here is written by hand. Each pipeline was run from its raw data to its metrics,
 with what params.yaml says: over several seeds of the training or, where it says so, on each fold of the data. A figure
 is the mean over these runs, in brackets the smallest and the largest. What a pipeline must reach is in params.yaml,
-under `results.reach` or `register.thresholds`; every figure of every run is in [docs/results](results).
+under `results.reach` or `register.thresholds`; every figure of every run is in docs/results/.
 
 | pipeline | what | runs | must reach | measured | reached | seconds a run | code |
 |---|---|---|---|---|---|---|---|

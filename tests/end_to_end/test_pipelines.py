@@ -6,7 +6,7 @@ import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-# pipeline, metric, bound: what the README promises. test_small_systems.py trains what is long here, too, but shorter.
+# pipeline, metric, bound: what docs/pipelines.md says. test_small_systems.py trains what is long here too, but shorter.
 TARGETS = [
     ("digits", "accuracy", 0.96),
     pytest.param("mnist", "accuracy", 0.985, marks=pytest.mark.long),

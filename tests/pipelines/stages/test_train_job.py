@@ -182,7 +182,7 @@ def interrupted(project, away, *, answer: str) -> tuple[int, str]:
 
 
 def test_a_job_that_a_person_submits_fetches_its_data_from_the_dvc_remote(server, prepared, tmp_path, away):
-    """As the README shows it: the project's folder without what git ignores, and DVC's remote."""
+    """As docs/cluster.md shows it: the project's folder without what git ignores, and DVC's remote."""
     project = prepared.copy(tmp_path / "a project")
     for name in ("dvc.yaml", "headrace.lock"):
         (project.root / name).write_text((REPOSITORY / name).read_text())
