@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=60_000)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--folder", type=Path, help="where data may be written, and is left")
+    parser.add_argument("--folder", type=Path, help="where data may be written, and is kept")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as name:
         folder = arguments.folder or Path(name)
@@ -214,8 +214,8 @@ def measure(side: str, folder: Path) -> Run:
 def warm_memory() -> None:
     """Make the system hold free memory, more than either side needs.
 
-    A virtual machine gives free memory back to its host, and has it again at 2 s for a GiB instead of 0.05: what a side
-    takes would depend on how much memory the one before it happened to leave.
+    A virtual machine gives free memory back to its host, and gets it back slowly. A side's time would then depend on
+    how much memory the one before it has freed.
     """
     touch = f"import numpy; numpy.empty({min(WARM_BYTES, psutil.virtual_memory().available // 2)}, 'u1')[::4096] = 1"
     subprocess.run([sys.executable, "-c", touch], check=True, timeout=300)
@@ -236,7 +236,7 @@ class Peak:
         return sum(self._children.values())
 
     def stop(self) -> float:
-        """Return the highest sum that was seen, in MiB."""
+        """Stop sampling; the highest sum seen, in MiB."""
         self._over.set()
         self._thread.join()
         return self._mib
@@ -253,7 +253,7 @@ class Peak:
 
 
 def program(name: str) -> str:
-    """Return a program of this environment, or of the system."""
+    """Path of a program in this environment, or its name where PATH must find it."""
     here = Path(sys.executable).with_name(name)
     return str(here) if here.exists() else name
 

@@ -116,7 +116,7 @@ def started(arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
 
 
 def turn(side: subprocess.Popen[str]) -> dict[str, float]:
-    """What a side says of one more turn; the others wait meanwhile."""
+    """Let a side run one more turn, while the others wait; its report."""
     side.stdin.write("\n")
     side.stdin.flush()
     line = side.stdout.readline()

@@ -1,8 +1,8 @@
 """Known vulnerabilities of the packages in requirements.lock: `make audit`.
 
-uv asks an advisory database (osv.dev, or another by an address of the same interface). It audits locks of its own
+uv queries an advisory database (osv.dev, or another by an address of the same interface). It audits locks of its own
 format only, so requirements.lock is written as one. Needs no package index. The exit code is 0 where nothing is known,
-1 where something is, and 69 (EX_UNAVAILABLE) where no database answered: then nothing is known either way.
+1 where something is, and 69 (EX_UNAVAILABLE) where no database answered.
 """
 
 import os
@@ -38,14 +38,14 @@ def audit(lock: Path = LOCK, *, options: tuple[str, ...] = ()) -> int:
     if ended.returncode in (0, EXIT_FOUND):
         return ended.returncode
     sys.stderr.write(
-        f"audit: no advisory database could be asked, so nothing is known of these {len(pins)} packages; "
+        f"audit: no advisory database could be reached, so nothing is known of these {len(pins)} packages; "
         "run it where osv.dev can be reached, or: make audit AUDIT='--service-url URL'\n"
     )
     return EXIT_UNAVAILABLE
 
 
 def _uv_lock(pins: list[tuple[str, str]]) -> str:
-    """The pins as a lock of uv's, whose packages are all needed, and come from an index that is not asked."""
+    """The pins as a lock of uv's, whose packages are all needed, and come from an index that is never queried."""
     packages = [f'name = "{name}", version = "{version}", source = {{ registry = "." }}' for name, version in pins]
     lines = ["version = 1", 'requires-python = ">=3.11"', "[[package]]", 'name = "audited"', 'version = "0"']
     lines += ['source = { virtual = "." }', "dependencies = [", *(f"  {{ {one} }}," for one in packages), "]"]

@@ -83,7 +83,7 @@ def runtime() -> list[Package]:
 
 
 def licence(distribution: Distribution) -> str:
-    """What a distribution declares: an SPDX expression, else its classifiers, else the first line of its text."""
+    """A distribution's declared licence: an SPDX expression, else its classifiers, else the first line of its text."""
     metadata: Any = distribution.metadata
     if expression := metadata.get("License-Expression"):
         return str(expression)

@@ -21,7 +21,7 @@ _HEAD = "| key | values | default | meaning |\n|---|---|---|---|\n"
 
 
 def with_tables(page: str) -> str:
-    """Return the page with the table of each settings class, in place of the one before or else below the heading."""
+    """Put the table of each settings class below its heading, in place of the one that is there."""
     start, *parts = re.split(f"({HEADING.pattern})", page, flags=re.MULTILINE)
     sections = zip(parts[::3], parts[1::3], parts[2::3], strict=True)
     return start + "".join(heading + _with_table(text, table(name)) for heading, name, text in sections)
@@ -34,7 +34,7 @@ def _with_table(text: str, written: str) -> str:
 
 
 def table(settings: str) -> str:
-    """Return the table of a settings class: each key, its values, its default and its meaning."""
+    """The Markdown table of a settings class: each key, its values, its default and its meaning."""
     schema = DEFINITIONS[settings]
     keys = {key: one for key, one in schema["properties"].items() if (settings, key) != ("Pipeline", "name")}
     rows = [(f"`{key}`", values(one), _default(key, schema), _meaning(key, one)) for key, one in keys.items()]

@@ -88,7 +88,7 @@ def train(
 @app.command(rich_help_panel="Stages")
 def evaluate(pipeline: PipelineName, checkpoint: CheckpointOption = None) -> None:
     """Metrics, figures and one report page on the test split; of a checkpoint, only its metrics as JSON."""
-    arguments = load_stage("evaluate", pipeline)  # a mistake in params.yaml before the seconds of TensorFlow's import
+    arguments = load_stage("evaluate", pipeline)  # before TensorFlow's import, which takes seconds
     import_tensorflow()
     from headrace.pipelines.commands.checkpoint import evaluate_checkpoint
     from headrace.pipelines.stages.evaluate import evaluate as stage
@@ -142,7 +142,7 @@ def new(
     text: Annotated[Path | None, typer.Option(metavar="FILE", help="A text, to predict its next characters.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the section.")] = False,
 ) -> None:
-    """Look at a data set, say what it seems to be, and add a pipeline for it to params.yaml."""
+    """Inspect a data set, print what it seems to be, and add a pipeline for it to params.yaml."""
     from headrace.pipelines.commands.inspect_data import Data
     from headrace.pipelines.commands.new import new as command
 
@@ -184,7 +184,7 @@ def profile(
     as_json: Annotated[bool, typer.Option("--json", help="Print the profile as it is kept.")] = False,
 ) -> None:
     """Show what the examples look like, and how they differ from the version before."""
-    from headrace.pipelines.commands.profile import show_profile
+    from headrace.pipelines.commands.show_profile import show_profile
 
     show_profile(*load(pipeline), as_json=as_json)
 
@@ -194,10 +194,10 @@ def tensorboard(
     pipeline: PipelineName,
     port: Annotated[int, typer.Option(min=0, max=65535, help="On which port; 0 is any free one.")] = 0,
 ) -> None:
-    """Show a training's figures, weights, graph and pictures in TensorBoard, on this machine only."""
-    from headrace.pipelines.commands.tensorboard import show_training
+    """Show a training's metrics, weights, graph and pictures in TensorBoard, on this machine only."""
+    from headrace.pipelines.commands.start_tensorboard import start_tensorboard
 
-    show_training(load(pipeline)[1], port=port)
+    start_tensorboard(load(pipeline)[1], port=port)
 
 
 @app.command(rich_help_panel="Commands")
@@ -207,7 +207,7 @@ def devices(
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found and timed as JSON.")] = False,
 ) -> None:
     """Show the CPU and GPUs that TensorFlow sees, and how fast each is."""
-    from headrace.pipelines.commands.devices import devices as command
+    from headrace.pipelines.commands.show_devices import devices as command
 
     raise typer.Exit(command(require_gpu=require_gpu, as_json=as_json))
 
@@ -230,10 +230,10 @@ def tune(  # noqa: PLR0913 - each is an option
 ) -> None:
     """Search values of params.yaml with Ray Tune, and show the best as a diff."""
     settings, paths = load(pipeline)
-    from headrace.pipelines.commands.tune import asked
+    from headrace.pipelines.commands.tune import parse_search
     from headrace.pipelines.commands.tune import tune as command
 
-    wanted = asked(
+    wanted = parse_search(
         settings,
         search,
         metric=metric,
@@ -283,7 +283,7 @@ def configure_logging() -> None:
 def main() -> None:
     """Run the command line; what a user can fix is one readable line on standard error.
 
-    The exit code is 2 for a mistake, 75 for what may go well when it is tried again: a service that is away, or a
+    The exit code is 2 for a mistake, and 75 for what may succeed on a retry. That is a service that is away, or a
     machine without room on its disk, memory or permission.
     """
     configure_logging()
@@ -300,18 +300,18 @@ def main() -> None:
     except UserError as error:
         cause = error.__cause__
         code = EXIT_SERVICE if host_problem(cause) is not None else error.exit_code
-        _leave(str(error), code, is_last=cause is not None and is_out_of_memory(cause))
+        _exit(str(error), code, is_last=cause is not None and is_out_of_memory(cause))
     except Exception as error:
         if (problem := host_problem(error)) is None:
             raise
-        _leave(problem, EXIT_SERVICE, is_last=is_out_of_memory(error))
+        _exit(problem, EXIT_SERVICE, is_last=is_out_of_memory(error))
 
 
 def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, trace))))
 
 
-def _leave(problem: str, exit_code: int, *, is_last: bool) -> NoReturn:
+def _exit(problem: str, exit_code: int, *, is_last: bool) -> NoReturn:
     print(f"error: {redacted(problem)}", file=sys.stderr)  # noqa: T201
     if is_last:  # without memory, each of a thousand objects would print that it can't be torn down
         with suppress(OSError):

@@ -114,7 +114,7 @@ class Train(Training):
 
     max_failures: Annotated[int, Field(ge=0, le=1000)] = 3
     """How often a lost worker or node is replaced, and training resumes from the last checkpoint. Workers that are
-    asked to stop (SIGTERM) do not count. An error in a worker's own code ends training at once.
+    asked to stop (SIGTERM) do not count. An error in a worker's own code ends training without a retry.
     """
 
     start_timeout_seconds: Annotated[float, Field(ge=10, le=86_400)] = 180
@@ -189,7 +189,7 @@ class Pipeline(Settings):
 
     @model_validator(mode="after")
     def _later_stages_can_do_what_is_asked(self) -> Self:
-        """Ask here what normalize and register would refuse, the latter after hours of training."""
+        """Check here what normalize and register would refuse, the latter after hours of training."""
         register = self.register_
         try:
             check(self.ingest.features, self.normalize.transforms)
@@ -258,7 +258,7 @@ def _check_text(pipeline: Pipeline, text: TextFeature) -> None:
 
 
 def _check_points(pipeline: Pipeline) -> None:
-    """Raise ValueError for points that can't be asked, or whose names metrics have."""
+    """Raise ValueError for points that are no inputs of the model, or whose names metrics have."""
     metrics, inputs = task_of(pipeline.ingest.label).metric_names, set(pipeline.normalize.transforms)
     for name, point in pipeline.evaluate.points.items():
         if name in metrics:
@@ -268,15 +268,15 @@ def _check_points(pipeline: Pipeline) -> None:
 
 
 def _check_results(pipeline: Pipeline) -> None:
-    """Raise ValueError for folds that do not cover the examples, and for figures that no training has."""
+    """Raise ValueError for folds that do not cover the examples, and for metrics that no training has."""
     results, split, task = pipeline.results, pipeline.split, task_of(pipeline.ingest.label)
     if results.folds and abs(results.folds * split.test_fraction - 1) > 1e-9:
         raise ValueError(f"results.folds: {results.folds} folds need split.test_fraction: {1 / results.folds:g}")
-    figures = (name if name.startswith("validation_") else f"training_{name}" for name in task.epoch_metric_names)
-    names = [*task.metric_names, *pipeline.evaluate.points, *figures]
+    epoch_metrics = (name if name.startswith("validation_") else f"training_{name}" for name in task.epoch_metric_names)
+    names = [*task.metric_names, *pipeline.evaluate.points, *epoch_metrics]
     for name in results.reach:
         if name not in names:
-            raise ValueError(f"results.reach.{name}: no such figure{nearest(name, names)}")
+            raise ValueError(f"results.reach.{name}: no such metric{nearest(name, names)}")
 
 
 def load_pipeline(params_file: Path, pipeline: str) -> Pipeline:
@@ -301,7 +301,7 @@ def load_pipeline(params_file: Path, pipeline: str) -> Pipeline:
 
 
 def load_classifier(params_file: Path, name: str) -> Classifier | None:
-    """Return a network that only predicts; None where `classifiers` does not name it; raise as `load_pipeline` does."""
+    """Load a network that only predicts; None where `classifiers` does not name it. Raises as `load_pipeline` does."""
     content = _read(params_file)
     if name not in _names(content, "classifiers", params_file):
         return None
@@ -314,7 +314,7 @@ def load_classifier(params_file: Path, name: str) -> Classifier | None:
 def validated(model: type[Checked], content: Any) -> Checked:
     """Settings from what YAML or JSON holds; raises pydantic's ValidationError.
 
-    As JSON, for which strict types mean what people mean: a list may be a tuple, a text but no number a date.
+    As JSON, for which strict types mean what users mean: a list may be a tuple, a text but no number a date.
     """
     return model.model_validate_json(json.dumps(content), strict=True)
 
@@ -327,7 +327,7 @@ def _names(content: dict[str, Any], key: str, params_file: Path) -> tuple[str, .
 
 
 def with_workers(pipeline: Pipeline, workers: str) -> Pipeline:
-    """Return the pipeline with `train.num_workers` as a person types it: "4", or "1:4" for a range.
+    """The pipeline with `train.num_workers` from the command line: "4", or "1:4" for a range.
 
     Raises ParamsError for anything else, and where the batches are too small for so many.
     """
@@ -345,7 +345,7 @@ def with_workers(pipeline: Pipeline, workers: str) -> Pipeline:
 
 
 def list_pipelines(params_file: Path) -> tuple[str, ...]:
-    """Return the names of all pipelines, in the order of params.yaml."""
+    """Names of all pipelines, in the order of params.yaml."""
     content = _read(params_file)
     if "pipelines" not in content:
         raise ParamsError(f"{params_file}: expected `pipelines`, a list of names")

@@ -17,7 +17,7 @@ KINDS_OF_VALUE = ("(number)", "(range)")
 
 
 def explain(params_file: Path, pipeline: str, error: ValidationError, *, model: type[BaseModel]) -> list[str]:
-    """Return one line per mistake: where, what was expected, what was found, and the nearest valid name."""
+    """One line per mistake: its place, what was expected, what was found, and the nearest valid name."""
     lines = []
     for problem in error.errors():
         if problem["type"] == "missing" and _is_misspelt(problem, error):
@@ -39,7 +39,7 @@ def explain(params_file: Path, pipeline: str, error: ValidationError, *, model: 
 
 
 def shown(value: Any) -> str:
-    """What was found, without secrets and not too long. In this order: half an address may be half a password."""
+    """The value that was found, without secrets and then shortened: half an address may be half a password."""
     text = redacted(repr(value))
     return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}..."
 

@@ -42,7 +42,7 @@ class PipelinePaths:
 
     @property
     def refused(self) -> Path:
-        """Files and rows that ingest refused, kept to be looked at; not versioned."""
+        """Files and rows that ingest refused, kept for inspection; not versioned."""
         return self.root / ".headrace" / "refused" / self.pipeline
 
     @property
@@ -72,7 +72,7 @@ class PipelinePaths:
 
     @property
     def profile(self) -> Path:
-        """What the examples look like, and how they differ from the version before."""
+        """The examples' profile, and their drift from the version before."""
         return self.root / "reports" / self.pipeline / "profile.json"
 
     @property
@@ -82,7 +82,7 @@ class PipelinePaths:
 
     @property
     def statistics(self) -> Path:
-        """What the transforms were fitted to (training rows only)."""
+        """Parameters of the fitted transforms (from training rows only)."""
         return self.normalized / "statistics.json"
 
     @property
@@ -117,7 +117,7 @@ class PipelinePaths:
 
     @property
     def run(self) -> Path:
-        """Which MLflow run, Ray job, data digest and git commit the model comes from."""
+        """The model's provenance: its MLflow run, Ray job, data digest and git commit."""
         return self.root / "models" / self.pipeline / "run.json"
 
     @property
@@ -127,7 +127,7 @@ class PipelinePaths:
 
     @property
     def reports(self) -> Path:
-        """All that people look at."""
+        """All that users read."""
         return self.root / "reports" / self.pipeline
 
     @property
@@ -152,7 +152,7 @@ class PipelinePaths:
 
     @property
     def registration(self) -> Path:
-        """What register decided, and why."""
+        """The decision of register, with its reason."""
         return self.reports / "registration.json"
 
 
@@ -164,7 +164,7 @@ class ProjectPaths:
 
     @property
     def params(self) -> Path:
-        """Every number that a person may change."""
+        """Every number that a user may change."""
         return self.root / "params.yaml"
 
     @property
@@ -179,12 +179,12 @@ class ProjectPaths:
 
     @property
     def dvc_lock(self) -> Path:
-        """What each stage was run with and has made, by digest."""
+        """Inputs and outputs of each stage's last run, by digest."""
         return self.root / "dvc.lock"
 
     @property
     def state(self) -> Path:
-        """What Headrace keeps for itself, never versioned: Ray storage, locks, timings."""
+        """Headrace's own files, never versioned: Ray storage, locks, timings."""
         return self.root / ".headrace"
 
     @property
@@ -209,22 +209,22 @@ class ProjectPaths:
 
     @property
     def workspaces(self) -> Path:
-        """Where the DAG runs of this project work, each in a clone of its own."""
+        """Workspaces of this project's DAG runs, each a clone of its own."""
         return self.state / "workspaces"
 
     @property
     def handoff(self) -> Path:
-        """What a training in a Ray job receives from its submitter."""
+        """The handoff that a training in a Ray job receives from its submitter."""
         return self.state / "handoff.json"
 
     @property
     def training_runs(self) -> Path:
-        """What MLflow is to know of each training of this clone."""
+        """Records of what to log to MLflow, one for each training of this clone."""
         return self.state / "runs"
 
     @property
     def alias_journal(self) -> Path:
-        """Who moved an alias of a registered model, a line each."""
+        """Moves of aliases of registered models, one line each."""
         return self.state / "aliases.jsonl"
 
     @property
@@ -234,17 +234,17 @@ class ProjectPaths:
 
     @property
     def measuring(self) -> Path:
-        """Where `headrace results` runs a pipeline, apart from the project's own data and models."""
+        """The folder where `headrace results` runs a pipeline, apart from the project's own data and models."""
         return self.state / "measuring"
 
     @property
     def results(self) -> Path:
-        """What `headrace results` has measured: a file for each pipeline."""
+        """Results that `headrace results` has measured: a file for each pipeline."""
         return self.root / "docs" / "results"
 
     @property
     def results_page(self) -> Path:
-        """The same as one page."""
+        """The results as one page."""
         return self.root / "docs" / "results.md"
 
     @property
@@ -258,5 +258,5 @@ class ProjectPaths:
         return self.root / "mlartifacts"
 
     def of(self, pipeline: str) -> PipelinePaths:
-        """Return the artifact tree of one pipeline."""
+        """The artifact tree of one pipeline."""
         return PipelinePaths(self.root, pipeline)

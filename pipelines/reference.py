@@ -27,7 +27,7 @@ def definitions(*models: type[BaseModel]) -> dict[str, Schema]:
 
 
 def values(schema: Schema) -> str:
-    """What a key may be, in words such as `integer, >= 1, <= 64`."""
+    """Valid values of a key, in words such as `integer, >= 1, <= 64`."""
     if choices := schema.get("enum", [schema["const"]] if "const" in schema else []):
         return ", ".join(f"`{choice}`" if choice != "" else '`""`' for choice in choices)
     if members := schema.get("anyOf", schema.get("oneOf")):

@@ -1,8 +1,9 @@
 """What a user who starts a run may change in it: settings of numbers, choices and names, and never a place.
 
 Users who may press Trigger in Airflow have less authority than those who commit to the project. An address, a path, a
-checksum, `allow_http`, a schedule, initial weights or code would let that user read files of the worker, call its
-network or replace what is trained. What is not listed here is closed, so a new setting is closed until it is listed.
+checksum, `allow_http`, a schedule, initial weights or code are closed. They would let that user read files of the
+worker, call its network or replace what is trained. What is not listed here is closed, so a new setting is closed until
+it is listed.
 """
 
 from collections.abc import Iterator
@@ -92,7 +93,7 @@ def leaves(pipeline: Pipeline) -> Iterator[Leaf]:
 
 
 def is_open(leaf: Leaf) -> bool:
-    """Whether a person who starts a run may change this value."""
+    """Whether a user who starts a run may change this value."""
     return is_listed(leaf.owner, leaf.key) and leaf.place.partition(".")[0] in SECTIONS
 
 

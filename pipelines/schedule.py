@@ -12,7 +12,7 @@ _OF_AIRFLOW = {"@quarterly": "0 0 1 */3 *"}  # a name that croniter alone does n
 
 
 def _cron(expression: str) -> str:
-    from croniter import CroniterBadDateError, CroniterError, croniter  # 0.04 s, in every command
+    from croniter import CroniterBadDateError, CroniterError, croniter  # imported here: every command would pay for it
 
     try:
         if not expression.startswith("@") and len(expression.split()) != 5:
@@ -90,7 +90,7 @@ class Schedule(Settings):
     """Largest number of simultaneous runs, each in a workspace of its own."""
 
     retries: Annotated[int, Field(ge=0, le=20)] = 2
-    """How often Airflow retries a failed task; a mistake in data or parameters fails at once."""
+    """How often Airflow retries a failed task; a mistake in data or parameters fails without a retry."""
 
     deadline_hours: Annotated[float, Field(gt=0)] | None = None
     """Report a run that is not done so long after it was queued."""

@@ -102,8 +102,8 @@ _Loader.add_constructor(None, _other)
 def read_yaml(text: str, *, name: str) -> Any:
     """Content of a YAML text: dicts with keys of text, lists, text, numbers, booleans, None; dates as text.
 
-    Raises ParamsError of one line, with `name` and the line's number, for what is not YAML, for a key that stands twice
-    in one place, for values that readers take differently, and for nesting or aliases without bound.
+    Raises ParamsError of one line, with `name` and the line's number, for text that is not YAML and for a repeated key.
+    It also does for values that readers take differently, and for nesting or aliases without bound.
     """
     if odd := _ODD_LINE_ENDS.search(text):
         number = text.count("\n", 0, odd.start()) + 1

@@ -1,4 +1,4 @@
-"""What every test may ask for."""
+"""Fixtures of every test."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(autouse=True)
 def _own_environment() -> Iterator[None]:
-    """No test sees a person's services, or what another test (or MLflow, which sets variables) has left."""
+    """No test sees a user's services, or variables that another test (or MLflow) has set."""
     before = dict(os.environ)
     for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "HEADRACE_MIRROR"):
         os.environ.pop(name, None)

@@ -59,7 +59,7 @@ def steps_ours(folder: Path, seconds: dict[str, float]) -> None:
 
 
 def steps_polars(folder: Path, seconds: dict[str, float]) -> None:
-    """The same as a person would write it for this one table: no settings, no reasons, no manifest, no digests."""
+    """The data steps in Polars, written for this table alone: no settings, no reasons, no manifest, no digests."""
     with Timed(seconds, "imports"):
         import polars as pl
     target = folder / "polars"
@@ -73,9 +73,9 @@ def steps_polars(folder: Path, seconds: dict[str, float]) -> None:
     share = pl.col("example_id").hash(1) / 2.0**64
     with Timed(seconds, "normalize"):
         examples = pl.scan_parquet(target / "examples.parquet")
-        asked = [pl.col(name).mean().name.suffix("_mean") for name in COLUMNS]
-        asked += [pl.col(name).std().name.suffix("_std") for name in COLUMNS]
-        found = examples.filter(share >= 0.2).select(asked).collect(engine="streaming").row(0, named=True)
+        aggregates = [pl.col(name).mean().name.suffix("_mean") for name in COLUMNS]
+        aggregates += [pl.col(name).std().name.suffix("_std") for name in COLUMNS]
+        found = examples.filter(share >= 0.2).select(aggregates).collect(engine="streaming").row(0, named=True)
         examples.select(
             "example_id",
             *(((pl.col(name) - found[f"{name}_mean"]) / found[f"{name}_std"]).cast(pl.Float32) for name in COLUMNS),
@@ -89,7 +89,7 @@ def steps_polars(folder: Path, seconds: dict[str, float]) -> None:
 
 
 def steps_ray_data(folder: Path, seconds: dict[str, float]) -> None:
-    """The same with Ray Data; without the sort by id, which is the slowest part of it."""
+    """The data steps in Ray Data, without the sort by id, which is their slowest part."""
     with Timed(seconds, "imports"):
         import numpy as np
         import pandas as pd

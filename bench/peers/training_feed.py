@@ -1,6 +1,6 @@
 """One side of bench/training.py's feeds: five passes from files to the device for each line it is sent.
 
-`ours` reads splits as a training does and serves its batches; `records` is `tf.data` as TensorFlow's guide has it, on
+`ours` reads splits as a training does and serves its batches. `records` is `tf.data` as TensorFlow's guide has it, on
 TFRecord files of the same rows: read in parallel, shuffled, batched, parsed, prefetched. `write` makes both.
 """
 

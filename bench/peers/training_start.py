@@ -1,9 +1,9 @@
 """One side of bench/training.py's starts: a job of two workers that trains one step, from nothing to its end.
 
 `ours` is what the train stage runs: Ray, Ray Train, two workers, one step, checkpoint, model. `ray` is Ray's own
-TensorflowTrainer with the model of its documentation. That example as it stands ends in an error where Keras 3 is the
-only Keras: Ray sets TF_USE_LEGACY_KERAS=1, and `tf.keras` then needs the package tf_keras. The nearest form that runs
-makes the model with `keras` and takes the step in a loop of its own; it reads no files, and saves the weights alone.
+TensorflowTrainer with the model of its documentation. That example ends in an error where Keras 3 is the only Keras.
+Ray sets TF_USE_LEGACY_KERAS=1, and `tf.keras` then needs the package tf_keras. The nearest form that runs makes the
+model with `keras` and takes the step in a loop of its own. It reads no files, and saves the weights alone.
 """
 
 import sys
@@ -27,7 +27,7 @@ def ours(folder: Path) -> None:
     from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
     from headrace.pipelines.params import Train
     from headrace.pipelines.ray_cluster.connect import ray_session
-    from headrace.pipelines.ray_train.fit import fit
+    from headrace.pipelines.ray_train.ray_trainer import fit
     from headrace.pipelines.ray_train.training_job import TrainJob
 
     x = np.arange(ROWS, dtype=np.float32)
@@ -50,7 +50,7 @@ def ours(folder: Path) -> None:
     with ray_session(num_workers=2):
         fit(job, on_event=lambda _: None)
     if not job.results.is_dir():
-        sys.exit("the job left no results")
+        sys.exit("the job wrote no results")
 
 
 def by_ray(folder: Path) -> None:
@@ -65,7 +65,7 @@ def by_ray(folder: Path) -> None:
         run_config=RunConfig(name="start", storage_path=str(folder)),
     )
     if trainer.fit().checkpoint is None:
-        sys.exit("the job left no checkpoint")
+        sys.exit("the job wrote no checkpoint")
     ray.shutdown()
 
 

@@ -124,7 +124,7 @@ def _ours(train: tuple[Any, Any], validation: tuple[Any, Any], *, rank: int, por
                 training=_training(),
                 worker=Worker(rank, max(1, len(ports)), rendezvous=rendezvous),
                 folder=Path(folder),
-                observer=Observer(on_epoch=lambda _epoch, figures, _system: _turn(figures["seconds"])),
+                observer=Observer(on_epoch=lambda _epoch, metrics, _system: _turn(metrics["seconds"])),
             )
         except Ended:
             _print_checkpoint_seconds(Path(folder))
@@ -155,7 +155,7 @@ def _training() -> Any:
 
 
 def _print_checkpoint_seconds(folder: Path) -> None:
-    """How long the newest checkpoint of this training takes to write once more."""
+    """Print the seconds to write the newest checkpoint of this training once more."""
     from headrace.components.training import checkpoints
 
     checkpoint, _ = checkpoints.newest(folder)

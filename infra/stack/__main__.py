@@ -34,7 +34,7 @@ def down(folder: Folder = _FOLDER) -> None:
 
 @app.command()
 def status(folder: Folder = _FOLDER) -> None:
-    """Ask every server whether it is ready; exit with 1 if one is not."""
+    """Print whether every server is ready; exit with 1 if one is not."""
     from infra.stack.show import status as command
 
     raise typer.Exit(command(_open(folder) if folder.exists() else None))

@@ -18,7 +18,7 @@ _OTHERS = ("scheduler", "dag-processor", "triggerer")
 
 
 def services(stack: Stack, step: tuple[str, ...], client: dict[str, str]) -> list[Service]:
-    """Return the making of the tables, and the four servers; tasks get `client` as environment."""
+    """The step that creates the tables, and the four servers; tasks get `client` as environment."""
 
     def part(name: str, *options: str, needs: str, is_ready: Callable[[float], bool]) -> Service:
         return Service(
@@ -57,7 +57,7 @@ def services(stack: Stack, step: tuple[str, ...], client: dict[str, str]) -> lis
 
 
 def environment(stack: Stack, *, ray_address: str) -> dict[str, str]:
-    """Return Airflow's settings, and the connection `ray_default`."""
+    """Airflow's settings and the connection `ray_default`, as environment variables."""
     home = stack.data / "airflow"
     connection = {"conn_type": "ray", "host": ray_address, "password": stack.secrets["ray_token"]}
     settings = {
@@ -65,7 +65,7 @@ def environment(stack: Stack, *, ray_address: str) -> dict[str, str]:
         "core__parallelism": "4",
         "core__dags_folder": str(stack.root / "dags"),
         "core__load_examples": "false",
-        "scheduler__task_instance_heartbeat_timeout": "60",  # until a task whose worker was killed is tried again
+        "scheduler__task_instance_heartbeat_timeout": "60",  # until a task whose worker was killed is retried
         "dag_processor__refresh_interval": "10",  # seconds until a new file of DAGs is seen
         "core__fernet_key": stack.secrets["airflow_fernet"],
         "core__execution_api_server_url": f"{stack.url('airflow')}/execution/",
@@ -97,7 +97,7 @@ def make_schema(stack: Stack) -> None:
 
 
 def password(stack: Stack) -> str:
-    """Return the password of the user `admin`, short enough to be typed."""
+    """The password of the user `admin`, 16 characters, short enough to type."""
     return stack.secrets["airflow_password"][:16]
 
 
@@ -110,7 +110,7 @@ def _health(stack: Stack) -> dict[str, dict[str, str | None]]:
 
 
 def _heartbeat_check(stack: Stack, part: str) -> Callable[[float], bool]:
-    """Ready is what has given a sign of life since its start, not what its predecessor left in the database."""
+    """Ready is what has given a sign of life since its start, not by its predecessor's record in the database."""
 
     def has_beaten(since: float) -> bool:
         health = _health(stack).get(part) or {}

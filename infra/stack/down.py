@@ -44,12 +44,12 @@ def _follow(folder: Path, record: Record, *, began: float) -> None:
 
 
 def end_leftovers(record: Record | None) -> None:
-    """End what a supervisor that is gone, or does not end, has left behind, the last started first."""
+    """End the processes of a supervisor that is gone, or does not end, the last started first."""
     if record is None:
         return
     if (supervisor := record.supervisor.find()) is not None:
         supervisor.kill()
     for name, one in reversed([*record.services.items()]):
         if one.leader is not None and one.leader.find() is not None:
-            typer.echo(f"  {name:<22} was left without a supervisor: ending it")
+            typer.echo(f"  {name:<22} has no supervisor any more: ending it")
             end(one.leader, stop_signal=signal.SIGINT if name == "postgres" else signal.SIGTERM, grace_seconds=15.0)

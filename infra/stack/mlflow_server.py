@@ -19,7 +19,7 @@ _VARIABLES = {
 
 
 def services(stack: Stack, step: tuple[str, ...], client: dict[str, str]) -> list[Service]:
-    """Return the making of the tables, and the server; `client` is how to reach S3."""
+    """The step that creates the tables, and the server; `client` is the environment for S3."""
     schema = Service(name="mlflow-schema", command=(*step, "mlflow-schema"), needs=("databases",), once=True)
     variables = {
         **client,
@@ -28,7 +28,7 @@ def services(stack: Stack, step: tuple[str, ...], client: dict[str, str]) -> lis
         "MLFLOW_BACKEND_STORE_URI": postgres.database_url(stack, "mlflow"),
         "MLFLOW_ARTIFACTS_DESTINATION": f"s3://{BUCKETS[1]}",
     }
-    del variables["MLFLOW_TRACKING_URI"]  # a server that asks itself
+    del variables["MLFLOW_TRACKING_URI"]  # else the server would be its own client
     options = ("--host", "127.0.0.1", "--port", str(stack.ports["mlflow"]), "--workers", "1")
     server = Service(
         name="mlflow",

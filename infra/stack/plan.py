@@ -16,7 +16,7 @@ _FOREIGN = ("AIRFLOW", "AWS_", "MLFLOW_", "PG", "RAY_")
 
 
 def services_of(stack: Stack) -> list[Service]:
-    """Return every service, each after those that it needs."""
+    """Every service, each after those that it needs."""
     step = (sys.executable, "-m", "infra.stack", "step", "--folder", str(stack.folder))
     client = client_environment(stack)
     plain = {name: value for name, value in client.items() if not name.startswith("AIRFLOW")}
@@ -30,7 +30,7 @@ def services_of(stack: Stack) -> list[Service]:
 
 
 def client_environment(stack: Stack) -> dict[str, str]:
-    """Return the variables with which programs on this machine find every server of the stack."""
+    """The environment variables by which programs on this machine find every server of the stack."""
     return {
         **airflow_services.environment(stack, ray_address=stack.url("ray-dashboard")),
         "MLFLOW_TRACKING_URI": stack.url("mlflow"),
@@ -64,7 +64,7 @@ def write_environment(stack: Stack) -> None:
 
 
 def base_environment() -> dict[str, str]:
-    """Return this process's environment without what belongs to other Airflows, Rays and so on."""
+    """The present environment without variables of other Airflows, Rays and so on; our programs are first in PATH."""
     variables = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
     programs = str(Path(sys.executable).parent)
     return {**variables, "PATH": f"{programs}{os.pathsep}{variables.get('PATH', os.defpath)}"}

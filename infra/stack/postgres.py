@@ -18,7 +18,7 @@ _DEBIAN = Path("/usr/lib/postgresql/15/bin")
 
 
 def services(stack: Stack, step: tuple[str, ...]) -> list[Service]:
-    """Return the making of the data folder, the server, and the making of the databases."""
+    """The step that creates the data folder, the server, and the step that creates the databases."""
     settings = {
         "listen_addresses": "127.0.0.1",
         "port": stack.ports["postgres"],
@@ -45,18 +45,18 @@ def services(stack: Stack, step: tuple[str, ...]) -> list[Service]:
 
 
 def data_folder(stack: Stack) -> Path:
-    """Return where the databases lie."""
+    """PostgreSQL's data folder."""
     return stack.data / "postgres"
 
 
 def database_url(stack: Stack, database: str, *, driver: str = "psycopg2") -> str:
-    """Return the address of a database for SQLAlchemy, password inside; its user has the database's name."""
+    """SQLAlchemy's URL of a database, with its password; the user has the database's name."""
     password = stack.secrets[f"{database}_database"]
     return f"postgresql+{driver}://{database}:{password}@127.0.0.1:{stack.ports['postgres']}/{database}"
 
 
 def program(name: str) -> Path:
-    """Return a program of PostgreSQL; raises ServiceError if it is not installed."""
+    """Find a program of PostgreSQL; raises ServiceError if it is not installed."""
     for candidate in (_DEBIAN / name, Path(shutil.which(name) or "")):
         if candidate.is_file():
             return candidate
@@ -64,7 +64,7 @@ def program(name: str) -> Path:
 
 
 def server_user() -> str | None:
-    """Return the user that the server runs as, None for ourselves: PostgreSQL refuses to run as root."""
+    """The user that runs the server, because PostgreSQL refuses root; None for the present user."""
     if os.geteuid() != 0:
         return None
     for name in ("postgres", "nobody"):
@@ -74,7 +74,7 @@ def server_user() -> str | None:
 
 
 def accepts_connections(stack: Stack) -> bool:
-    """Return whether the server answers, and is done with any recovery."""
+    """Whether the server answers and has finished any recovery."""
     import psycopg2
 
     if not listens(stack.ports["postgres"]):
@@ -90,7 +90,7 @@ def make_data_folder(stack: Stack) -> None:
     folder, user = data_folder(stack), server_user()
     if (folder / "PG_VERSION").exists():
         return
-    shutil.rmtree(folder, ignore_errors=True)  # what an interrupted start has left
+    shutil.rmtree(folder, ignore_errors=True)  # of an interrupted start
     folder.mkdir(mode=0o700)
     if user is not None:
         shutil.chown(folder, user)
@@ -140,8 +140,8 @@ def make_databases(stack: Stack) -> None:
 
 
 def schema_is(stack: Stack, database: str, version: str) -> bool:
-    """Return whether `set_schema` was last called with this version: the note is kept in the database itself."""
-    return _ask(
+    """Whether `set_schema` was last called with this version, which the database itself records."""
+    return _query_value(
         stack, database, "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s"
     ) == (f"schema of {version}")
 
@@ -156,7 +156,7 @@ def set_schema(stack: Stack, database: str, version: str) -> None:
         connection.cursor().execute(note.format(sql.Identifier(database), sql.Literal(f"schema of {version}")))
 
 
-def _ask(stack: Stack, database: str, query: str) -> str | None:
+def _query_value(stack: Stack, database: str, query: str) -> str | None:
     import psycopg2
 
     with contextlib.closing(psycopg2.connect(**_connection(stack, database))) as connection:

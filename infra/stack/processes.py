@@ -24,12 +24,12 @@ class Identity:
     started: float
 
     def find(self) -> psutil.Process | None:
-        """Return the process if it still runs, None if it has ended or its pid is another's now."""
+        """The process if it still runs; None if it has ended or its pid was reused."""
         process = self._holder()
         return process if process and self._is(process) and _is_alive(process) else None
 
     def is_reused(self) -> bool:
-        """Return whether the pid is another process's now, whose family is none of ours."""
+        """Whether the pid was reused by another process, whose family is none of ours."""
         process = self._holder()
         return process is not None and not self._is(process)
 
@@ -43,18 +43,18 @@ class Identity:
 
 
 def identify(pid: int) -> Identity:
-    """Return the identity of a process that runs; raises psutil.NoSuchProcess if it does not."""
+    """The identity of a running process; raises psutil.NoSuchProcess if there is none."""
     return Identity(pid, psutil.Process(pid).create_time())
 
 
 def adopt_orphans() -> None:
-    """Make this process the parent of whatever its descendants leave behind, so that nothing gets away from it."""
+    """Make this process the parent of its descendants' orphans, so that none gets away from it."""
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER) failed")
 
 
 def family(leader: int) -> list[psutil.Process]:
-    """Return what the leader of a session has started: its descendants, and its session's members without parents."""
+    """All that the leader of a session has started: its descendants, and its session's members without parents."""
     found: set[psutil.Process] = set()
     with contextlib.suppress(psutil.NoSuchProcess):
         found.update(psutil.Process(leader).children(recursive=True))
@@ -68,7 +68,7 @@ def family(leader: int) -> list[psutil.Process]:
 def end(leader: Identity, *, stop_signal: int = signal.SIGTERM, grace_seconds: float) -> None:
     """End the leader of a session and all that it has started: a signal, the grace, then SIGKILL.
 
-    A leader that has ended already may have left something behind, which is killed after a moment.
+    A leader that has ended already may have left processes, which are killed after a moment.
     """
     if leader.is_reused():
         return
@@ -86,11 +86,11 @@ def end(leader: Identity, *, stop_signal: int = signal.SIGTERM, grace_seconds: f
 
 def _signal(process: psutil.Process, number: int) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
-        process.send_signal(number)  # psutil looks first whether the pid is still this process's
+        process.send_signal(number)  # psutil first checks that the pid is still this process's
 
 
 def _wait(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Process]:
-    """Return those that still run after so many seconds. Never reaps: a child's exit code is its starter's."""
+    """Those that still run after so many seconds. Never reaps: a child's exit code belongs to its parent."""
     deadline = time.monotonic() + seconds
     alive = [one for one in processes if _is_alive(one)]
     while alive and time.monotonic() < deadline:
@@ -107,7 +107,7 @@ def _is_alive(process: psutil.Process) -> bool:
 
 
 def reap_orphans(known: set[int]) -> None:
-    """Take note of the end of adopted processes; those in `known` are left to who started them."""
+    """Take note of the end of adopted processes; those in `known` belong to who started them."""
     for child in psutil.Process().children():
         with contextlib.suppress(psutil.NoSuchProcess, ChildProcessError):
             if child.pid not in known and child.status() == psutil.STATUS_ZOMBIE:

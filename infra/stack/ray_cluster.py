@@ -17,7 +17,7 @@ _OBJECT_STORE_BYTES = 128 * 1024 * 1024
 
 
 def services(stack: Stack, step: tuple[str, ...], client: dict[str, str]) -> list[Service]:
-    """Return the making of Ray's folder, the head and the workers; their jobs get `client` as environment."""
+    """The step that creates Ray's folder, the head and the workers; their jobs get `client` as environment."""
     variables = {
         **client,
         "RAY_raylet_start_wait_time_s": "300",  # a busy machine
@@ -68,7 +68,7 @@ def _start(stack: Stack) -> tuple[str, ...]:
 
 
 def _python(stack: Stack) -> str:
-    """Return this Python; where its path has a space, by way of a link: Ray passes it to a shell unquoted."""
+    """Path of this Python; by a link where it has a space, because Ray passes it to a shell unquoted."""
     if sys.executable == shlex.quote(sys.executable):
         return sys.executable
     return str(temporary_folder(stack) / "venv" / Path(sys.executable).relative_to(sys.prefix))
@@ -90,7 +90,7 @@ def make_temporary_folder(stack: Stack) -> None:
 
 
 def temporary_folder(stack: Stack) -> Path:
-    """Return where Ray's sockets lie: their paths are limited to 107 bytes, so not below the stack's own folder."""
+    """The folder of Ray's sockets: outside of the stack's folder, because their paths are limited to 107 bytes."""
     digest = hashlib.sha256(os.fsencode(stack.folder)).hexdigest()[:8]
     return Path("/tmp") / f"ray-{digest}"  # noqa: S108  # short even where TMPDIR is not
 

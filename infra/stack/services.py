@@ -19,7 +19,7 @@ CHECK_SECONDS = 5.0
 
 
 def never(_since: float) -> bool:
-    """Return False: the ready check of a step, which is done when it has ended."""
+    """The ready check of a step: always False, because a step is done when it has ended."""
     return False
 
 
@@ -47,14 +47,14 @@ class Service:
 
 
 def run_as(user: str | None) -> dict[str, Any]:
-    """Return the options of `subprocess` that make a program run as this user, in no group of ours; None: as we do."""
+    """Options of `subprocess` to run a program as this user, in no group of ours; None is the present user."""
     if user is None:
         return {}
     return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
 
 
 def listens(port: int) -> bool:
-    """Return whether something accepts connections on this port of 127.0.0.1."""
+    """Whether something accepts connections on this port of 127.0.0.1."""
     with contextlib.suppress(OSError):
         socket.create_connection(("127.0.0.1", port), timeout=CHECK_SECONDS).close()
         return True
@@ -62,7 +62,7 @@ def listens(port: int) -> bool:
 
 
 def listens_in(folder: Path, name: str) -> bool:
-    """Return whether something accepts connections on this socket of a folder, whose path may be long."""
+    """Whether something accepts connections on this Unix socket of a folder, whose path may be long."""
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
         descriptor = os.open(folder, os.O_DIRECTORY)
         try:
@@ -75,14 +75,14 @@ def listens_in(folder: Path, name: str) -> bool:
 
 
 def fetch_json(url: str, headers: Mapping[str, str] | None = None) -> Any:
-    """Return what a page of this machine says as JSON, None where it does not."""
+    """The JSON of a page of this machine; None where it does not answer with any."""
     with contextlib.suppress(ValueError):
         return json.loads(fetch(url, headers) or "null")
     return None
 
 
 def fetch(url: str, headers: Mapping[str, str] | None = None) -> bytes | None:
-    """Return the body of a page of this machine, None where it does not answer with a 2xx."""
+    """The body of a page of this machine; None where it does not answer with a 2xx."""
     with contextlib.suppress(OSError, ValueError):
         request = urllib.request.Request(url, headers=dict(headers or {}))  # noqa: S310  # always http on 127.0.0.1
         with _opener.open(request, timeout=CHECK_SECONDS) as answer:

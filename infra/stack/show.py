@@ -1,4 +1,4 @@
-"""`status`, and the addresses that `up` begins with."""
+"""`status`, and the addresses that `up` prints first."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +13,7 @@ from infra.stack.supervisor import Status, read_record
 
 
 def addresses(stack: Stack) -> str:
-    """Return a table of where each user interface is, and how to log in."""
+    """A table of each user interface: its address, and how to log in."""
     password = airflow_services.password(stack)
     rows = {
         "Airflow": ("airflow", f"user {airflow_services.USER}, password {password}"),
@@ -26,7 +26,7 @@ def addresses(stack: Stack) -> str:
 
 
 def status(stack: Stack | None) -> int:
-    """Print one line per server, asking each now; return 0 if all are ready, else 1."""
+    """Print one line per server, after a ready check of each; return 0 if all are ready, else 1."""
     record = read_record(stack.state) if stack else None
     if stack is None or record is None or record.supervisor.find() is None:
         typer.echo("the stack does not run; to start it: make stack")

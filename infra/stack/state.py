@@ -47,7 +47,7 @@ class Stack:
 
     @property
     def data(self) -> Path:
-        """What the servers keep."""
+        """Folder of the servers' data."""
         return self.folder / "data"
 
     @property
@@ -57,12 +57,12 @@ class Stack:
 
     @property
     def state(self) -> Path:
-        """What runs: written by the supervisor at each change."""
+        """File of the services' states, which the supervisor writes at each change."""
         return self.folder / "state.json"
 
     @property
     def environment(self) -> Path:
-        """What a client needs, as lines for a shell."""
+        """File of a client's environment variables, as lines for a shell."""
         return self.folder / "environment"
 
     @property
@@ -71,12 +71,12 @@ class Stack:
         return self.folder / "ray-token"
 
     def url(self, name: str) -> str:
-        """Return the http address of a server, without a slash at its end."""
+        """The http address of a server, without a slash at its end."""
         return f"http://127.0.0.1:{self.ports[name]}"
 
 
 def open_stack(folder: Path, *, root: Path) -> Stack:
-    """Return the stack of a folder, which is made if need be; its ports and secrets stay the same from then on."""
+    """Open the stack of a folder, which is created if need be; its ports and secrets stay the same from then on."""
     folder = folder.absolute()
     # Root's PostgreSQL runs as another user, who has to get at its own folder, but sees nothing on the way there.
     passable = 0o711 if os.geteuid() == 0 else 0o700
@@ -102,7 +102,7 @@ def _ports(file: Path) -> dict[str, int]:
 
 
 def is_free(port: int) -> bool:
-    """Return whether nobody listens on this port of 127.0.0.1."""
+    """Whether nobody listens on this port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that was ours a moment ago is free
         try:
@@ -130,7 +130,7 @@ def _write_if_new(file: Path, content: dict[str, Any]) -> None:
 
 
 def read_json(file: Path) -> Any:
-    """Return what a file of JSON says, None where there is no such file."""
+    """The content of a JSON file; None where there is no such file."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -58,7 +58,7 @@ class Record:
 
 
 def read_record(file: Path) -> Record | None:
-    """Return the record of the last supervisor, None if there never was one."""
+    """The record of the last supervisor; None if there never was one."""
     content = read_json(file)
     if content is None:
         return None
@@ -86,7 +86,7 @@ class Supervisor:
         self._stopping = False
 
     def run(self) -> None:
-        """Keep all services until SIGTERM or SIGINT; what is left of them at the end is killed."""
+        """Keep all services until SIGTERM or SIGINT; what still runs at the end is killed."""
         adopt_orphans()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
@@ -130,7 +130,7 @@ class Supervisor:
         self._note(service, state="stopped", pid=None)
 
     def _wait_for_needs(self, service: Service) -> bool:
-        """Return True when the service may start, False when everything is to end."""
+        """Wait until the service may start (True) or everything is to end (False)."""
         while not self._stopping:
             if all(self._states[name].state in ("ready", "done") for name in service.needs):
                 return True

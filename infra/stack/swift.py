@@ -82,7 +82,7 @@ _PLAIN_FILTERS = (
 
 
 def services(stack: Stack, step: tuple[str, ...]) -> list[Service]:
-    """Return the installation, the four servers, and the making of the buckets."""
+    """The installation step, the four servers, and the step that creates the buckets."""
     python = str(_environment(stack) / "bin" / "python")
     folder = _settings(stack)
 

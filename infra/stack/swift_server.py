@@ -1,7 +1,7 @@
 """One of OpenStack Swift's servers, run by Swift's own Python: `python -P swift_server.py KIND SETTINGS`.
 
 Account, container and object servers serve any process that reaches them, without a key. So they listen on sockets in
-the folder of their settings, which only its owner may enter, and not on ports; all four servers look for them there.
+the folder of their settings, which only its owner may enter, and not on ports. All four servers read them there.
 """
 
 import os

@@ -39,7 +39,7 @@ def _running(stack: Stack) -> Record | None:
 
 
 def _start(stack: Stack) -> None:
-    """Start the supervisor, and return when it has begun to write down what it does, or has ended."""
+    """Start the supervisor, and return when it records its state, or has ended."""
     for old in stack.logs.glob("*.log"):
         old.replace(old.with_suffix(".log.1"))  # of the start before; those of older ones go
     command = [sys.executable, "-m", "infra.stack", "supervise", "--folder", str(stack.folder)]

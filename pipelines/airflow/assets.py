@@ -12,23 +12,23 @@ from headrace.pipelines.paths import PipelinePaths
 
 
 def dataset_of(pipeline: str) -> Asset:
-    """Return the asset that `split` publishes: train, validation and test of a pipeline."""
+    """The asset that `split` publishes: train, validation and test of a pipeline."""
     return Asset(name=f"headrace_{pipeline}_dataset", uri=f"x-headrace://{pipeline}/dataset")
 
 
 def champion_of(pipeline: str) -> Asset:
-    """Return the asset that `register` publishes when a new model is made champion."""
+    """The asset that `register` publishes when a new model becomes champion."""
     return Asset(name=f"headrace_{pipeline}_champion", uri=f"x-headrace://{pipeline}/champion")
 
 
 def any_of(pipeline: str, published: tuple[str, ...]) -> AssetAny:
-    """Return what a DAG is scheduled on that waits for one of these: "champion", "dataset"."""
+    """Schedule of a DAG that waits for one of these: "champion", "dataset"."""
     by_name = {"champion": champion_of(pipeline), "dataset": dataset_of(pipeline)}
     return AssetAny(*(by_name[name] for name in published))
 
 
 def outlets_of(stage: str, pipeline: str) -> list[Asset | AssetAlias]:
-    """Return what a stage's task may publish. A champion only by an alias: not every model becomes one."""
+    """Assets that a stage's task may publish. A champion only by an alias: not every model becomes one."""
     by_stage = {"split": [dataset_of(pipeline)], "register": [AssetAlias(_alias(pipeline))]}
     return by_stage.get(stage, [])
 

@@ -28,16 +28,16 @@ class RayHook(BaseHook):  # type: ignore[misc]  # mypy does not follow imports i
         self.ray_conn_id = ray_conn_id
 
     def get_conn(self) -> Cluster:
-        """Return the cluster that the connection names."""
+        """The cluster that the connection names."""
         return _cluster(self.get_connection(self.ray_conn_id))
 
     async def aget_conn(self) -> Cluster:
-        """Return the same within an event loop, as a trigger needs it."""
+        """`get_conn` within an event loop, as a trigger needs it."""
         return _cluster(await self.aget_connection(self.ray_conn_id))
 
 
 def find_cluster(ray_conn_id: str) -> Cluster | None:
-    """Return the cluster of a connection; without such a connection that of RAY_ADDRESS, None if it names none."""
+    """The cluster of a connection or, without such a connection, of RAY_ADDRESS; None if neither names one."""
     try:
         return RayHook(ray_conn_id).get_conn()
     except AirflowNotFoundException:
@@ -45,7 +45,7 @@ def find_cluster(ray_conn_id: str) -> Cluster | None:
 
 
 async def afind_cluster(ray_conn_id: str) -> Cluster | None:
-    """Return the same within an event loop."""
+    """`find_cluster` within an event loop."""
     try:
         return await RayHook(ray_conn_id).aget_conn()
     except AirflowNotFoundException:
@@ -68,7 +68,7 @@ def _cluster(connection: Any) -> Cluster:
 
 
 def allows_open(ray_conn_id: str) -> bool:
-    """Return whether the connection accepts a cluster without authentication."""
+    """Whether the connection accepts a cluster without authentication."""
     try:
         return bool(RayHook(ray_conn_id).get_connection(ray_conn_id).extra_dejson.get("allow_open"))
     except AirflowNotFoundException:

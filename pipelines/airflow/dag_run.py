@@ -73,7 +73,7 @@ def remove_unused_workspaces(root: Path, *, older_than_days: float) -> list[str]
 
 
 def changes_of(pipeline: Pipeline, context: Any) -> dict[str, Any]:
-    """Return what the run has other than params.yaml, by place: its data interval, and what its form asks for.
+    """Changes of params.yaml for this run, by place: its data interval, and the values of its form.
 
     As parameters, and not as environment, because DVC must see them: each interval is a data set of its own.
     """
@@ -82,7 +82,7 @@ def changes_of(pipeline: Pipeline, context: Any) -> dict[str, Any]:
 
 
 def workspaces(root: Path) -> Path:
-    """Return the folder of all workspaces: HEADRACE_WORKSPACES, else one in the project."""
+    """The folder of all workspaces: HEADRACE_WORKSPACES, else one in the project."""
     return Path(os.environ.get(WORKSPACES_VARIABLE) or ProjectPaths(root).workspaces)
 
 

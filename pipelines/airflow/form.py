@@ -1,4 +1,4 @@
-"""The trigger form of a pipeline's DAG: what of its section of params.yaml a person may change for one run.
+"""The trigger form of a pipeline's DAG: what of its section of params.yaml a user may change for one run.
 
 What that is, `headrace.pipelines.run_overrides` says; all else is refused here, and again where the values are applied.
 A field's name is its place in the section, such as `train.optimizer.learning_rate`. Its type, range and choices are
@@ -37,7 +37,7 @@ class _Field(NamedTuple):
 
 
 def run_params(pipeline: Pipeline) -> dict[str, Param]:
-    """Return the fields of the form: each number, switch and choice, by section, and `overrides` for the rest."""
+    """Fields of the form: each number, switch and choice, by section, and `overrides` for the rest."""
     params = {}
     for field in _fields(pipeline):
         section = field.place.partition(".")[0]
@@ -47,17 +47,17 @@ def run_params(pipeline: Pipeline) -> dict[str, Param]:
 
 
 def _description(field: _Field) -> str:
-    """What the key means and may be; what its class is for, where an installation has no sources to read that from."""
+    """The key's meaning and valid values; the purpose of its class, where an installation has no sources to read."""
     schema = _properties(field.owner)[field.key]
     meaning = schema.get("description") or (field.owner.__doc__ or "").partition("\n")[0]
     return f"{meaning} ({values(schema)})"
 
 
 def overrides_of(pipeline: Pipeline, params: Mapping[str, Any], conf: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a run is to have other than params.yaml, by place: from its `params`, what its `conf` has asked for.
+    """Changes of params.yaml for a run, by place: fields of the form that its `conf` sets, and `overrides`.
 
-    Raises ParamsError for a key of `conf` that is in no form, which Airflow lets pass, for a place that is not there or
-    that a run can't change, and for values that are not allowed, each by itself or together.
+    Raises ParamsError for a key of `conf` that is in no form, which Airflow lets pass. It also does for a place that is
+    not there or that a run can't change, and for values that are not allowed, alone or together.
     """
     present = {field.place: field.value for field in _fields(pipeline)}
     requested = dict(params.get(OVERRIDES) or {})
@@ -121,7 +121,7 @@ def _definitions() -> dict[str, Schema]:
 
 
 def _item(schema: Schema) -> Schema:
-    """The schema of what a list holds, or a section with names of a person's choice."""
+    """The schema of what a list holds, or a section with names of the user's choice."""
     return next((one[key] for one in _members(schema) for key in ("items", "additionalProperties") if key in one), {})
 
 
@@ -142,6 +142,6 @@ def _choice(schema: Schema) -> Schema | None:
 
 
 def _members(schema: Schema) -> list[Schema]:
-    """What a union may be, or the schema itself."""
+    """Members of a union, or the schema itself."""
     members: list[Schema] = schema.get("anyOf") or schema.get("oneOf") or [schema]
     return members

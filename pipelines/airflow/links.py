@@ -19,7 +19,7 @@ class RayLink(BaseOperatorLink):  # type: ignore[misc]  # mypy does not follow i
     name = "Ray dashboard"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002
-        """Return the address; "" while there is no job."""
+        """The job's page; "" while there is no job."""
         return getattr(operator, "ray_url", None) or ""
 
 
@@ -29,7 +29,7 @@ class MlflowLink(BaseOperatorLink):  # type: ignore[misc]
     name = "MLflow run"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002
-        """Return the address; "" while there is no run."""
+        """The run's page; "" while there is no run."""
         return getattr(operator, "mlflow_url", None) or ""
 
 
@@ -39,13 +39,13 @@ class ReportLink(BaseOperatorLink):  # type: ignore[misc]
     name = "Report"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002
-        """Return the address; "" where the stage writes no report."""
+        """The report's page; "" where the stage writes none."""
         url = getattr(operator, "mlflow_url", None)
         return f"{url}/artifacts/evaluation/report.html" if url and operator.stage in ("evaluate", "register") else ""
 
 
 def mlflow_address(root: Path, pipeline: str) -> str | None:
-    """Return the page of the MLflow run that the present model comes from; None where there is none, or no server."""
+    """Page of the MLflow run that trained the present model; None without a run or a server."""
     server, run = os.environ.get("MLFLOW_TRACKING_URI", ""), PipelinePaths(root, pipeline).run
     if not server.startswith(("http://", "https://")) or not run.is_file():
         return None

@@ -64,14 +64,14 @@ class Notice(Settings):
         """All of it, a line each."""
         lines = [self.title]
         for failed in self.failures:
-            tried = f", try {failed.try_number}" if failed.try_number else ""
+            tried = f", attempt {failed.try_number}" if failed.try_number else ""
             lines += [f"task {failed.task}{tried}: {failed.cause}", failed.error, failed.log_url or ""]
         lines += [f"MLflow run {self.mlflow_run}" if self.mlflow_run else "", self.url]
         return "\n".join(filter(None, lines))
 
 
 def dag_callbacks(alerts: Alerts) -> dict[str, Any]:
-    """Return the callbacks of a DAG as its keyword arguments. Airflow calls them in the DAG processor."""
+    """Callbacks of a DAG, as its keyword arguments. Airflow calls them in the DAG processor."""
     failed = {"on_failure_callback": partial(_notify, alerts=alerts, outcome="failed")}
     succeeded = {"on_success_callback": partial(_notify, alerts=alerts, outcome="succeeded")}
     return {"never": {}, "failure": failed, "success_too": failed | succeeded}[alerts.after]
@@ -130,7 +130,7 @@ def _notice(context: Any, outcome: Outcome) -> Notice:
     try:
         return notice.model_copy(update=_details(dag, run))
     except Exception as error:  # noqa: BLE001 - the end of the run is reported without them, too
-        log.warning("can't ask Airflow for details of %s: %s: %s", run, type(error).__name__, redacted(str(error)))
+        log.warning("can't get details of %s from Airflow: %s: %s", run, type(error).__name__, redacted(str(error)))
         return notice
 
 
@@ -140,7 +140,7 @@ def _url(dag: str, run: str) -> str:
 
 
 def _details(dag: str, run: str) -> dict[str, Any]:
-    """What Airflow's server knows of the tasks of the run that failed, and of its MLflow run."""
+    """Failed tasks of the run, and its MLflow run, by Airflow's server."""
     states = RuntimeTaskInstance.get_task_states(dag_id=dag, run_ids=[run]).get(run, {})
     mlflow_runs = (_xcom(MLFLOW_KEY, dag, run, task) for task in states)
     return {

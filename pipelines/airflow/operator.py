@@ -30,7 +30,7 @@ HANDED_OVER = "exited with 76"  # DVC's word on a stage that only submitted its 
 
 
 def stage_task(stage: str, *, pipeline: str, root: Path, **options: Any) -> BaseOperator:
-    """Return the task of one stage. The one place that decides how a stage runs."""
+    """Create the task of one stage. The one place that decides how a stage runs."""
     operator = TrainOperator if stage == "train" else StageOperator
     return operator(task_id=stage, stage=stage, pipeline=pipeline, root=root, **options)
 

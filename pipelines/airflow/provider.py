@@ -4,7 +4,7 @@ from typing import Any
 
 
 def get_provider_info() -> dict[str, Any]:
-    """Return the description that Airflow reads from the entry point `apache_airflow_provider`; loads nothing."""
+    """The description that Airflow reads from the entry point `apache_airflow_provider`; loads nothing."""
     verify = {"type": ["boolean", "string", "null"], "default": True}
     return {
         "package-name": "headrace",

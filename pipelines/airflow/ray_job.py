@@ -1,4 +1,4 @@
-"""A Ray job as an Airflow task: one job however often the task is tried, stopped where the task is ended."""
+"""A Ray job as an Airflow task: one job for all attempts of the task, stopped where the task is ended."""
 
 import asyncio
 import hashlib
@@ -20,7 +20,7 @@ from headrace.pipelines.ray_jobs.package import package, package_digest
 from headrace.pipelines.ray_jobs.watch import Outcome, watch
 
 SUBMISSION = "ray_submission_id"  # in the task state store, which survives retries and clearing
-LOST = ("VANISHED", "AWAY", "STOPPED")  # nobody ended the task: the next try goes on
+LOST = ("VANISHED", "AWAY", "STOPPED")  # nobody ended the task: the next attempt goes on
 
 
 class RayTask(BaseOperator):  # type: ignore[misc]  # mypy does not follow imports into Airflow
@@ -42,7 +42,7 @@ class RayTask(BaseOperator):  # type: ignore[misc]  # mypy does not follow impor
         self._following: tuple[Cluster, str] | None = None
 
     def follow(self, context: Any, submission_id: str, *, cluster: Cluster, is_ours: bool = True) -> Outcome:
-        """Defer until the job is over; where the task is not deferrable, wait here and return how it ended."""
+        """Defer until the job is over; where the task is not deferrable, wait here and return its outcome."""
         context["task_state_store"].set(SUBMISSION, submission_id)
         self.ray_url = _page(cluster, submission_id)
         self.log.info("Ray job %s on %s", submission_id, cluster.address)
@@ -60,7 +60,7 @@ class RayTask(BaseOperator):  # type: ignore[misc]  # mypy does not follow impor
         return asyncio.run(self._watch(cluster, submission_id, deadline_seconds))
 
     def succeed(self, outcome: Outcome) -> None:
-        """Return where the job succeeded; raise StageFailed, by its cause, where it did not."""
+        """Record the job's page; raise StageFailed, with its cause, where the job did not succeed."""
         cluster = find_cluster(self.ray_conn_id)
         if cluster is not None:  # again: what resumes is another process
             self.ray_url = _page(cluster, outcome.submission_id)
@@ -93,9 +93,9 @@ class RayTask(BaseOperator):  # type: ignore[misc]  # mypy does not follow impor
 class RayJobOperator(RayTask):
     """Runs a command as a Ray job, in a folder whose code is shipped; nothing of it is Headrace's own.
 
-    The job's id comes from the command, the code and the task's place in its DAG run, so a retry after whatever
-    joins the job that is pending, runs or has succeeded. One that failed or was stopped gets a next generation, which
-    finds its number in HEADRACE_GENERATION.
+    The job's id comes from the command, the code and the task's place in its DAG run. So a retry joins the job that is
+    pending, runs or has succeeded. One that failed or was stopped gets a next generation, which finds its number in
+    HEADRACE_GENERATION.
     """
 
     template_fields = ("entrypoint", "working_dir", "environment", "metadata")
@@ -115,7 +115,7 @@ class RayJobOperator(RayTask):
         self.environment, self.metadata = environment or {}, metadata or {}
 
     def execute(self, context: Any) -> str:
-        """Return the job's id once it has succeeded."""
+        """Submit or join the job; its id once it has succeeded. A deferrable task goes on in `resume`."""
         cluster = find_cluster(self.ray_conn_id)
         if cluster is None:
             raise StageFailed(self.entrypoint, Cause.MISTAKE, f"there is no connection {self.ray_conn_id!r}")
@@ -124,7 +124,7 @@ class RayJobOperator(RayTask):
         return submission_id
 
     def resume(self, context: Any, event: dict[str, Any] | None = None) -> str:  # noqa: ARG002
-        """Return the job's id once it has succeeded; raise StageFailed, by its cause, where it did not."""
+        """The id of a job that succeeded; raises StageFailed, with its cause, where it did not."""
         outcome = Outcome.model_validate(event)
         self.succeed(outcome)
         return outcome.submission_id

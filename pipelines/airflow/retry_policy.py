@@ -1,4 +1,4 @@
-"""Why a task failed, and whether to retry it: a mistake fails at once, a fault that may pass is retried."""
+"""Why a task failed, and whether to retry it: a mistake fails without a retry, a fault that may pass is retried."""
 
 import random
 import re
@@ -43,7 +43,7 @@ class StageMistaken(StageFailed, AirflowFailException):  # type: ignore[misc]
 
 
 def stage_failed(target: str, *, output: Iterable[str], exit_code: int | None) -> StageFailed:
-    """Return the error of a stage, or its Ray job, that ended so; without an exit code, nobody saw it end.
+    """The error of a stage, or its Ray job, by how it ended; the exit code is None where nobody saw it end.
 
     `output` are its last lines. Where DVC ran the stage, the last of them has the stage's own exit code.
     """
@@ -56,9 +56,9 @@ def stage_failed(target: str, *, output: Iterable[str], exit_code: int | None) -
 
 
 class RetryByCause(RetryPolicy):  # type: ignore[misc]
-    """Fails at once for a mistake, waits longer and longer for a fault that may pass, else does as the task says.
+    """Does not retry a mistake, waits longer and longer for a fault that may pass, else does as the task says.
 
-    The wait after try n is drawn between half and all of `first_seconds` * 2^(n - 1), but at most `longest_seconds`.
+    The wait after attempt n is drawn between half and all of `first_seconds` * 2^(n - 1), at most `longest_seconds`.
     """
 
     def __init__(self, *, first_seconds: float = 30.0, longest_seconds: float = 1800.0) -> None:
@@ -71,7 +71,7 @@ class RetryByCause(RetryPolicy):  # type: ignore[misc]
         max_tries: int,  # noqa: ARG002 - Airflow itself counts
         context: Any = None,  # noqa: ARG002
     ) -> RetryDecision:
-        """Return what to do about the failure of try `try_number`, the first of which is 1."""
+        """Decide whether attempt `try_number`, counted from 1, is retried, and after how long."""
         cause = cause_of(exception)
         if cause is Cause.MISTAKE:
             return RetryDecision.fail(reason=cause)
@@ -80,13 +80,13 @@ class RetryByCause(RetryPolicy):  # type: ignore[misc]
         return RetryDecision.default()
 
     def _delay(self, try_number: int) -> timedelta:
-        """Many tasks fail at once with a service: they should not come back to it at once."""
+        """Many tasks fail together with a service: they should not return to it together."""
         seconds = min(self._longest_seconds, self._first_seconds * 2.0 ** min(try_number - 1, 64))
         return timedelta(seconds=seconds * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
 
 
 def cause_of_exit(exit_code: int | None) -> Cause:
-    """Return the cause by the exit code of `headrace`; negative or 128 to 160 is a signal, None was seen by nobody.
+    """Cause by the exit code of `headrace`; negative or 129 to 159 is a signal, None where nobody saw it end.
 
     >>> cause_of_exit(-9).name, cause_of_exit(75).name, cause_of_exit(1).name
     ('LOST', 'SERVICE', 'UNKNOWN')
@@ -97,7 +97,7 @@ def cause_of_exit(exit_code: int | None) -> Cause:
 
 
 def cause_of(exception: BaseException) -> Cause:
-    """Return the cause by the exception, or by the nearest one it was raised from that says something."""
+    """Cause by the exception, or by the nearest one in its chain that is known."""
     for error in _chain(exception):
         match error:
             case StageFailed():

@@ -20,7 +20,7 @@ POKE_SECONDS = 60.0
 
 
 def data_sensors(pipeline: Pipeline, root: Path) -> list["PartitionSensor"]:
-    """Return what `ingest` waits for: a sensor where the source is partitions, else nothing."""
+    """Tasks that `ingest` waits for: a sensor where the source has partitions, else none."""
     source = pipeline.ingest.source
     if not (isinstance(source, TableSource) and source.partitions):
         return []
@@ -31,7 +31,7 @@ def data_sensors(pipeline: Pipeline, root: Path) -> list["PartitionSensor"]:
 class PartitionSensor(BaseSensorOperator):  # type: ignore[misc]  # mypy does not follow imports into Airflow
     """Waits until the partitions of the run's data interval are there, each with its `success_file` if it has one.
 
-    Between two looks it takes no worker's place. Storage that is away is waited for as late data is.
+    Between two polls it takes no worker's place. Storage that is away is waited for as late data is.
     """
 
     def __init__(self, *, pipeline: str, root: Path, poke_interval: float = POKE_SECONDS, **options: Any) -> None:
@@ -45,7 +45,7 @@ class PartitionSensor(BaseSensorOperator):  # type: ignore[misc]  # mypy does no
         try:
             return are_there(source.partitions, source.interval)
         except ServiceError as error:
-            self.log.warning("%s; looking again in %.0f s", error, self.poke_interval)
+            self.log.warning("%s; polling again in %.0f s", error, self.poke_interval)
             return False
 
     def execute(self, context: Any) -> Any:

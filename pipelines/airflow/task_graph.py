@@ -28,7 +28,7 @@ def pipelines_with_graphs(root: Path) -> Iterator[tuple[Pipeline, StageGraph]]:
 
 
 def dag_settings(pipeline: Pipeline) -> dict[str, Any]:
-    """Return how a pipeline's DAG runs, as keyword arguments of `DAG`: the section `schedule`, and the trigger form."""
+    """Keyword arguments of a pipeline's `DAG`: its section `schedule`, and the trigger form."""
     schedule = pipeline.schedule
     return {
         "description": pipeline.description,

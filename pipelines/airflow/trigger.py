@@ -41,7 +41,7 @@ class RayJobTrigger(BaseTrigger):  # type: ignore[misc]  # mypy does not follow 
         self._saved_seconds = 0.0
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return what Airflow makes this trigger from again."""
+        """Class path and arguments from which Airflow restores this trigger."""
         settings = ("submission_id", "ray_conn_id", "is_ours", "stop_grace_seconds", "deadline_seconds")
         return "headrace.pipelines.airflow.trigger.RayJobTrigger", {name: getattr(self, name) for name in settings}
 
@@ -69,8 +69,8 @@ class RayJobTrigger(BaseTrigger):  # type: ignore[misc]  # mypy does not follow 
     async def on_kill(self) -> None:
         """Stop the job where somebody ended the task, and see that it has stopped.
 
-        Airflow also calls this when another triggerer has taken the task over, and after the task's next try has
-        adopted the job: then the task is still deferred, and the job goes on.
+        Airflow also calls this when another triggerer has taken the task over, and after the task's next attempt has
+        adopted the job. Then the task is still deferred, and the job goes on.
         """
         if not self.is_ours or await self._is_deferred():
             return
@@ -85,13 +85,13 @@ class RayJobTrigger(BaseTrigger):  # type: ignore[misc]  # mypy does not follow 
         task = self.task_instance
         if task is None:
             return False
-        asked = {"dag_id": task.dag_id, "task_ids": [task.task_id], "run_ids": [task.run_id]}
-        states = await asyncio.to_thread(RuntimeTaskInstance.get_task_states, **asked)
+        query = {"dag_id": task.dag_id, "task_ids": [task.task_id], "run_ids": [task.run_id]}
+        states = await asyncio.to_thread(RuntimeTaskInstance.get_task_states, **query)
         name = task.task_id if task.map_index < 0 else f"{task.task_id}_{task.map_index}"
         return bool(states.get(task.run_id, {}).get(name) == "deferred")
 
     async def _lines(self) -> int:
-        """How many lines of the job's log an earlier triggerer has shown in this try."""
+        """Number of lines of the job's log that an earlier triggerer has shown in this attempt."""
         if self.task_instance is None:
             return 0
         return int(await asyncio.to_thread(BaseXCom.get_one, key=LOG_LINES, **self._place()) or 0)

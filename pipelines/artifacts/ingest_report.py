@@ -17,7 +17,7 @@ class FileRecord(Settings):
 class IngestReport(Artifact):
     """One ingest. `train_rows` and `test_rows` are of a source that gives the split itself."""
 
-    unversioned: ClassVar[int] = 1  # files of before there were versions
+    unversioned: ClassVar[int] = 1  # files written before there were versions
 
     format_version: Literal[1] = 1
     rows_read: int

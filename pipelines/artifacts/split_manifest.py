@@ -26,7 +26,7 @@ class OverlapCounts(Settings):
 class SplitManifest(Artifact):
     """All splits of a pipeline; `digest` is of all of them together."""
 
-    unversioned: ClassVar[int] = 1  # files of before there were versions
+    unversioned: ClassVar[int] = 1  # files written before there were versions
 
     format_version: Literal[1] = 1
     pipeline: str

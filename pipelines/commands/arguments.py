@@ -19,8 +19,8 @@ PipelineName = Annotated[str, typer.Argument(metavar="PIPELINE", help="A name fr
 
 
 def load_stage(stage: str, name: str) -> tuple[Pipeline, PipelinePaths]:
-    """The same for a stage, which refuses other versions than headrace.lock says."""
-    from headrace.pipelines.identity import require_lock
+    """`load` for a stage, which refuses other versions than those of headrace.lock."""
+    from headrace.pipelines.headrace_lock import require_lock
 
     pipeline, paths = load(name)
     require_lock(paths.root, [stage])
@@ -28,6 +28,6 @@ def load_stage(stage: str, name: str) -> tuple[Pipeline, PipelinePaths]:
 
 
 def load(name: str) -> tuple[Pipeline, PipelinePaths]:
-    """Return a pipeline's section of params.yaml and its artifact tree; raise ParamsError for a mistake in the file."""
+    """Load a pipeline's section of params.yaml and its artifact tree; raise ParamsError for a mistake in the file."""
     project = ProjectPaths(project_root())
     return load_pipeline(project.params, name), project.of(name)

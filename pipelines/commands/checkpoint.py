@@ -16,7 +16,7 @@ from headrace.pipelines.paths import PipelinePaths
 
 
 def evaluate_checkpoint(pipeline: Pipeline, paths: PipelinePaths, *, named: str) -> None:
-    """Print a checkpoint's figures as JSON, on the rows that `evaluate` measures on; nothing is written anywhere."""
+    """Print a checkpoint's metrics as JSON, on the rows that `evaluate` measures on; nothing is written anywhere."""
     checkpoint = read_checkpoint(paths, named)
     from headrace.pipelines.stages.evaluate import measured, outcome_of
 
@@ -27,7 +27,7 @@ def evaluate_checkpoint(pipeline: Pipeline, paths: PipelinePaths, *, named: str)
 
 
 def read_checkpoint(paths: PipelinePaths, named: str) -> Checkpoint:
-    """Return the checkpoint of the last training after step `named`, or that in the folder of this name.
+    """Read the last training's checkpoint of step `named`, or the checkpoint in the folder of this name.
 
     Raises ParamsError where there is none, DataError where it is damaged, or of other data than there is now.
     """
@@ -47,7 +47,7 @@ def read_checkpoint(paths: PipelinePaths, named: str) -> Checkpoint:
 
 
 def checkpoint_model(pipeline: Pipeline, paths: PipelinePaths, checkpoint: Checkpoint) -> Model:
-    """Return the model that takes raw rows, with the weights of the checkpoint's own step, not of the best epoch."""
+    """A model that takes raw rows, with the weights of the checkpoint's own step, not of the best epoch."""
     from headrace.components.training.restored_model import restored_model
 
     fitted = FittedTable.model_validate_json(paths.statistics.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What `headrace doctor` looks at. Each check gives findings; none of them imports what it asks about."""
+"""Checks of `headrace doctor`. Each gives findings; none imports the package that it checks."""
 
 import importlib.metadata
 import os
@@ -45,7 +45,7 @@ class Finding:
 
 
 def versions(_project: ProjectPaths) -> Iterator[Finding]:
-    """Yield whether Python and every package that Headrace asks for are within their ranges."""
+    """Yield whether Python and every package that Headrace requires are within their ranges."""
     metadata = importlib.metadata.metadata("headrace")
     python = ".".join(map(str, sys.version_info[:3]))
     wanted = SpecifierSet(metadata["Requires-Python"])
@@ -139,7 +139,7 @@ def remote(project: ProjectPaths) -> Iterator[Finding]:
             f"DVC remote {name} ({url} at {endpoint})", endpoint, "is the server up, and endpointurl right?"
         )
     else:
-        yield Finding("ok", f"DVC remote {name} is {url} (to ask it: dvc status --cloud)")
+        yield Finding("ok", f"DVC remote {name} is {url} (to check it: dvc status --cloud)")
 
 
 def _local_remote(folder: Path) -> Finding:
@@ -161,7 +161,7 @@ def mlflow(project: ProjectPaths) -> Iterator[Finding]:
     elif uri.startswith("sqlite:///"):
         yield _sqlite_store(Path(uri.removeprefix("sqlite:///")))
     else:
-        yield Finding("warn", f"MLflow at {shown} is not looked at by this command")
+        yield Finding("warn", f"MLflow at {shown} is not checked by this command")
 
 
 def _sqlite_store(database: Path) -> Finding:
@@ -186,7 +186,7 @@ def _sqlite_store(database: Path) -> Finding:
 
 
 def mlflow_schemas() -> set[str]:
-    """Return the newest schema of the installed MLflow, from its migrations; importing it would take seconds."""
+    """The newest schema of the installed MLflow, read from its migrations, because importing MLflow takes seconds."""
     spec = find_spec("mlflow")
     package = Path(spec.origin).parent if spec and spec.origin else Path()
     made, replaced = set(), set()
@@ -246,7 +246,7 @@ def storage(_project: ProjectPaths) -> Iterator[Finding]:
         return
     shown = address.partition("?")[0]
     endpoint = parse_qs(urlsplit(address).query).get("endpoint_url", [""])[0]
-    if endpoint:  # first, because boto3 tries again and again, 20 s long
+    if endpoint:  # checked first, because boto3 retries for long
         found = _reachable(
             f"HEADRACE_STORAGE={shown} at {endpoint}", endpoint, "is the server up, and the address right?"
         )
@@ -279,4 +279,4 @@ def network(_project: ProjectPaths) -> Iterator[Finding]:
     ]
     if proxies and not (os.environ.get("no_proxy") or os.environ.get("NO_PROXY")):
         fix = f"export no_proxy=localhost,127.0.0.1,{name}"
-        yield Finding("warn", f"{proxies[0]} is set: TensorFlow's workers would look for each other through it", fix)
+        yield Finding("warn", f"{proxies[0]} is set: TensorFlow's workers would reach each other through it", fix)

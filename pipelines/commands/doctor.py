@@ -31,7 +31,7 @@ COLORS = {"ok": "green", "warn": "yellow", "wrong": "red"}
 
 def doctor(project: ProjectPaths) -> int:
     """Print one line per finding; return 1 if something is wrong, else 0."""
-    # At once, because each of them may wait for a server that is away.
+    # In parallel, because each of them may wait for a server that is away.
     with ThreadPoolExecutor(len(CHECKS)) as threads:
         findings = [finding for found in threads.map(lambda check: list(check(project)), CHECKS) for finding in found]
     for finding in findings:

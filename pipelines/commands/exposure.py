@@ -128,7 +128,7 @@ def _site_cache(project: ProjectPaths) -> Iterator[Finding]:
         return  # reported with DVC's remote
     if folder is None:
         fix = f"dvc config core.site_cache_dir {project.dvc_site_cache.relative_to(project.root)}"
-        yield Finding("warn", "a dvc by hand keeps its notes on files in /var/tmp/dvc, which everybody may write", fix)
+        yield Finding("warn", "your own dvc keeps its notes on files in /var/tmp/dvc, which everybody may write", fix)
 
 
 def _host(variable: str) -> str:

@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class GenerateOptions:
-    """What a person asks of either kind of model; None: not given."""
+    """Options for either kind of model; None where not given."""
 
     prompt: str | None = None
     length: int | None = None
@@ -31,7 +31,7 @@ class GenerateOptions:
     output: Path | None = None
 
 
-def generate(pipeline: Pipeline, paths: PipelinePaths, asked: GenerateOptions, *, seed: int, alias: str) -> None:
+def generate(pipeline: Pipeline, paths: PipelinePaths, options: GenerateOptions, *, seed: int, alias: str) -> None:
     """Print text, or write a sheet of images, as the label says.
 
     Raises ParamsError for a pipeline of another label, and for an option of the other kind or one that is missing.
@@ -39,17 +39,19 @@ def generate(pipeline: Pipeline, paths: PipelinePaths, asked: GenerateOptions, *
     label = pipeline.ingest.label
     made = task_of(label).generates
     if made == "text":
-        _refuse(asked, _OF_IMAGES, f"{pipeline.name} writes text")
-        if asked.prompt is None:
-            raise ParamsError(f"{pipeline.name} writes text: say what it begins with, --prompt TEXT")
-        length, temperature = asked.length or _LENGTH, asked.temperature
+        _refuse(options, _OF_IMAGES, f"{pipeline.name} writes text")
+        if options.prompt is None:
+            raise ParamsError(f"{pipeline.name} writes text: give its first words, --prompt TEXT")
+        length, temperature = options.length or _LENGTH, options.temperature
         temperature = _TEMPERATURE if temperature is None else temperature
-        write_text(pipeline, paths, prompt=asked.prompt, length=length, temperature=temperature, seed=seed, alias=alias)
+        write_text(
+            pipeline, paths, prompt=options.prompt, length=length, temperature=temperature, seed=seed, alias=alias
+        )
     elif made == "images":
-        _refuse(asked, _OF_TEXT, f"{pipeline.name} makes images")
-        if asked.output is None:
+        _refuse(options, _OF_TEXT, f"{pipeline.name} makes images")
+        if options.output is None:
             raise ParamsError(f"{pipeline.name} makes images: say where to, --output FILE.png")
-        write_images(pipeline, paths, count=asked.count or _COUNT, output=asked.output, seed=seed, alias=alias)
+        write_images(pipeline, paths, count=options.count or _COUNT, output=options.output, seed=seed, alias=alias)
     else:
         raise ParamsError(
             f"{pipeline.name} predicts {label.name} (a {label.type}), and only a model of next tokens can write text, "
@@ -116,7 +118,7 @@ def _maximum(pipeline: Pipeline) -> int:
     return feature.maximum
 
 
-def _refuse(asked: GenerateOptions, options: tuple[str, ...], what: str) -> None:
-    given = [name for name, value in asdict(asked).items() if name in options and value is not None]
+def _refuse(options: GenerateOptions, names: tuple[str, ...], what: str) -> None:
+    given = [name for name, value in asdict(options).items() if name in names and value is not None]
     if given:
         raise ParamsError(f"{what}: leave --{given[0]} out")

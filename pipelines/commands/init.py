@@ -10,8 +10,8 @@ import typer
 
 from headrace.components.errors import ParamsError, ServiceError
 from headrace.components.files.atomic import replace_file
+from headrace.pipelines.headrace_lock import write_lock
 from headrace.pipelines.host.private import make_private
-from headrace.pipelines.identity import write_lock
 from headrace.pipelines.paths import ProjectPaths
 from headrace.pipelines.project import dvc
 from headrace.pipelines.project.command_lines import dvc as run_dvc

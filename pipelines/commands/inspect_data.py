@@ -1,4 +1,4 @@
-"""A look at data of each kind that `headrace new` takes: where it is, and what it seems to be."""
+"""Inspect data of each kind that `headrace new` takes: where it is, and what it seems to be."""
 
 import re
 from dataclasses import dataclass
@@ -28,8 +28,8 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Look:
-    """A data set: its name, `ingest.source` but for what was guessed, the guess, and what of it was looked at."""
+class Inspected:
+    """A data set: its name, `ingest.source` but for what was guessed, the guess, and what of it was read."""
 
     name: str
     description: str
@@ -38,8 +38,8 @@ class Look:
     extent: str
 
 
-def look_at(data: Data, *, root: Path) -> Look:
-    """Return what the data seems to be; raise ParamsError unless exactly one kind is given, and is there.
+def inspect_data(data: Data, *, root: Path) -> Inspected:
+    """Guess what the data is; raise ParamsError unless exactly one kind is given and exists.
 
     Raises DataError for data that nothing can be learned from. Paths below the project's `root` are relative to it.
     """
@@ -55,27 +55,27 @@ def look_at(data: Data, *, root: Path) -> Look:
         raise ParamsError(f"{option} {path}: there is no such {'file' if is_one else 'folder'}")
     match option:
         case "--csv":
-            return _look_at_table(path, tuple(dict.fromkeys(data.targets)), root)
+            return _inspect_table(path, tuple(dict.fromkeys(data.targets)), root)
         case "--images":
-            return _look_at_images(path.resolve())
+            return _inspect_images(path.resolve())
         case "--text":
-            return _look_at_text(path, root)
+            return _inspect_text(path, root)
         case _:
-            return _look_at_idx(path, root)
+            return _inspect_idx(path, root)
 
 
-def _look_at_table(path: Path, targets: tuple[str, ...], root: Path) -> Look:
+def _inspect_table(path: Path, targets: tuple[str, ...], root: Path) -> Inspected:
     sample = read_sample(path, targets=targets)
     guess = guess_table(
         sample.table, targets=targets, is_whole=sample.is_whole, separator=sample.separator, left_out=sample.left_out
     )
     source: Section = {"kind": "delimited", "parts": [{"files": [_file(path, root)]}]}
     source |= {"separator": sample.separator} if sample.separator != "," else {}
-    extent = f"in {path.name}" if sample.is_whole else f"at the beginning of {path.name}; the others were not looked at"
-    return Look(path.name, f"{', '.join(targets)}, from the other columns of {path.name}", source, guess, extent)
+    extent = f"in {path.name}" if sample.is_whole else f"at the beginning of {path.name}; the others were not read"
+    return Inspected(path.name, f"{', '.join(targets)}, from the other columns of {path.name}", source, guess, extent)
 
 
-def _look_at_images(folder: Path) -> Look:
+def _inspect_images(folder: Path) -> Inspected:
     keys = find_files(FileSet(root=str(folder)))
     files = find_classes(keys, folder=folder)
     guess = guess_images(folder, files)
@@ -85,10 +85,10 @@ def _look_at_images(folder: Path) -> Look:
         parts.append({"files": {"root": str(folder), "pattern": pattern}, **split})
     description = f"Images of {folder.name} in {len(files.classes)} classes"
     extent = f"in {folder.name}"
-    return Look(folder.name, description, {"kind": "images", "parts": parts}, guess, extent)
+    return Inspected(folder.name, description, {"kind": "images", "parts": parts}, guess, extent)
 
 
-def _look_at_idx(folder: Path, root: Path) -> Look:
+def _inspect_idx(folder: Path, root: Path) -> Inspected:
     pairs = find_pairs(folder)
     guess = guess_idx(pairs)
     parts = []
@@ -97,12 +97,12 @@ def _look_at_idx(folder: Path, root: Path) -> Look:
         parts.append({**split, "images": _file(pair.images, root), "labels": _file(pair.labels, root)})
     name = folder.resolve().name
     description = f"Images of {name} in {len(guess.ingest['label']['classes'])} classes"
-    return Look(name, description, {"kind": "idx", "parts": parts}, guess, f"in {name}")
+    return Inspected(name, description, {"kind": "idx", "parts": parts}, guess, f"in {name}")
 
 
-def _look_at_text(path: Path, root: Path) -> Look:
+def _inspect_text(path: Path, root: Path) -> Inspected:
     source: Section = {"kind": "text", "parts": [{"file": _file(path, root)}]}
-    return Look(path.name, f"{path.name}, character by character", source, guess_text(path), f"in {path.name}")
+    return Inspected(path.name, f"{path.name}, character by character", source, guess_text(path), f"in {path.name}")
 
 
 def _file(path: Path, root: Path) -> Section:

@@ -35,7 +35,7 @@ def show_pipelines(project: ProjectPaths) -> None:
 
 
 def fresh_stages(graph: StageGraph, changed: set[str]) -> set[str]:
-    """Return the stages that would not run: unchanged, and all that they wait for as well."""
+    """Stages that would not run: unchanged, as are all that they wait for."""
     fresh: set[str] = set()
     for stage, upstream in graph.items():  # in an order in which they can run
         if stage not in changed and fresh.issuperset(upstream):

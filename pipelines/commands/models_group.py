@@ -74,7 +74,7 @@ def export(
     ] = None,
 ) -> None:
     """Write a model, normalization inside, as a SavedModel or a TensorFlow Lite file."""
-    from headrace.pipelines.commands.export import export as command
+    from headrace.pipelines.commands.export_model import export as command
 
     command(*load(pipeline), form=form, output=output, alias=alias)
 
@@ -83,7 +83,7 @@ def export(
 def generate(  # noqa: PLR0913 - each is an option
     pipeline: PipelineName,
     *,
-    prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="What a text begins with.")] = None,
+    prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="The first words of a text.")] = None,
     length: Annotated[int | None, typer.Option(min=1, help="How many tokens follow it: 400.")] = None,
     temperature: Annotated[
         float | None,
@@ -98,8 +98,8 @@ def generate(  # noqa: PLR0913 - each is an option
     from headrace.pipelines.commands.generate import GenerateOptions
     from headrace.pipelines.commands.generate import generate as command
 
-    asked = GenerateOptions(prompt, length, temperature, count, output)
-    command(*load(pipeline), asked, seed=seed, alias=alias)
+    options = GenerateOptions(prompt, length, temperature, count, output)
+    command(*load(pipeline), options, seed=seed, alias=alias)
 
 
 @models.command("models", rich_help_panel="Commands")

@@ -55,7 +55,7 @@ def predict(  # noqa: PLR0913 - each by its keyword
 
     `input_file` is a table (CSV with a header, Parquet, JSON lines), an image (PNG, JPEG) or a folder of images. The
     result goes to `output_file` (.csv or .parquet) or to standard output: a table on a terminal, CSV elsewhere. For a
-    `submission` it is the key, and the prediction under the label's name, as competitions ask for it.
+    `submission` it is the key, and the prediction under the label's name, as competitions require it.
 
     Raises ParamsError, DataError (what is wrong with the input, said before a model is loaded) and ServiceError.
     """
@@ -67,7 +67,7 @@ def predict(  # noqa: PLR0913 - each by its keyword
         )
     check_output(output_file)
     origin, examples = read_input(pipeline, input_file)
-    import_tensorflow()  # seconds, which a mistake in the input should not cost
+    import_tensorflow()  # takes seconds, which a mistake in the input should not cost
     model = _model(pipeline, paths, alias=alias, checkpoint=checkpoint)
     predictions = predictions_of(pipeline, origin, examples, model=model)
     if submission:
@@ -99,7 +99,7 @@ def deliver(predictions: pl.DataFrame, output_file: Path | None, *, escape_formu
 
 
 def read_input(pipeline: Pipeline, input_file: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return what identifies each row (its file; or its number and the key's columns), and the rows as examples."""
+    """Columns that identify each row (its file; or its number and the key's columns), and the rows as examples."""
     features = {name: pipeline.ingest.features[name] for name in pipeline.normalize.transforms}
     if not input_file.exists():
         raise ParamsError(f"no file {input_file}")
@@ -138,7 +138,7 @@ def predictions_of(pipeline: Pipeline, origin: pl.DataFrame, examples: pl.DataFr
 
 
 def image_files(path: Path) -> list[Path]:
-    """Return an image, or those of a folder, by name; raise DataError for a folder without any."""
+    """An image, or those of a folder, by name; raise DataError for a folder without any."""
     others = OtherFiles()
     files = [path] if path.is_file() else sorted(file for file in path.iterdir() if others.meet(file.name))
     if noted := should_report(others.counts):
@@ -190,6 +190,6 @@ def _table(shown: pl.DataFrame) -> Table:
     for name in shown.columns:
         table.add_column(Text(name), justify="right" if name in numeric else "left")
     for row in shown.iter_rows():
-        # Text, because a str would be read as rich's markup, and the words are other people's.
+        # Text, because a str would be read as rich's markup, and the words are the user's data.
         table.add_row(*(Text(f"{value:.4g}" if isinstance(value, float) else str(value)) for value in row))
     return table

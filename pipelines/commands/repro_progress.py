@@ -28,14 +28,14 @@ class StageProgress:
 
     @property
     def seconds(self) -> float:
-        """How long it has run, or ran."""
+        """Seconds that it has run so far, or ran."""
         if self.state in ("waiting", "unchanged"):
             return 0.0
         return (time.monotonic() if self.ended_seconds is None else self.ended_seconds) - self.started_seconds
 
 
 class Progress:
-    """All stages of one `dvc repro`, in their order. Feed it each line; look at it whenever you want."""
+    """All stages of one `dvc repro`, in their order. Feed it each line; read it at any time."""
 
     def __init__(self, stages: Iterable[str]) -> None:
         self.stages = {name: StageProgress(name) for name in stages}

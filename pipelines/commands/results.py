@@ -29,29 +29,29 @@ _PACKAGES = ("headrace", "tensorflow", "keras", "ray")
 def results(project: ProjectPaths, names: Sequence[str], *, workers: str | None, page_only: bool) -> None:
     """Measure the pipelines named, or all, and write docs/results.md with every pipeline that was ever measured.
 
-    A pipeline is measured in a folder of its own below .headrace, from raw data on: the project's data, models, reports
+    A pipeline is measured in a folder of its own below .headrace, from raw data on. The project's data, models, reports
     and MLflow runs stay as they are. Raises ParamsError for a name that is none before anything is measured.
     """
     pipelines = {name: load_pipeline(project.params, name) for name in list_pipelines(project.params)}
-    asked = [load_pipeline(project.params, name) for name in names or pipelines]
-    for pipeline in () if page_only else asked:
+    chosen = [load_pipeline(project.params, name) for name in names or pipelines]
+    for pipeline in () if page_only else chosen:
         measured = measure(pipeline, project, workers=workers)
         with replace_file(project.results / f"{pipeline.name}.json") as file:
             file.write_text(measured.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        _write_page(project, pipelines)  # at once: hours may be in the next one
+        _write_page(project, pipelines)  # after each: the next one may take hours
         typer.echo(f"{pipeline.name}: {len(measured.runs)} runs, in docs/results/{pipeline.name}.json")
     _write_page(project, pipelines)
 
 
 def measure(pipeline: Pipeline, project: ProjectPaths, *, workers: str | None) -> Measured:
-    """Run every stage but register for each seed or fold, and return what came of it."""
-    asked = pipeline if workers is None else with_workers(pipeline, workers)
+    """Run every stage but register for each seed or fold; all runs' metrics, and what they were made with."""
+    scaled = pipeline if workers is None else with_workers(pipeline, workers)
     # A root for each: MLflow keeps a store's file open, and could not write to another of the same path.
     paths = PipelinePaths(project.measuring / pipeline.name, pipeline.name)
     shutil.rmtree(project.measuring, ignore_errors=True)
     paths.root.mkdir(parents=True)
     try:
-        runs = [_run(asked, paths, values) for values in variations(pipeline)]
+        runs = [_run(scaled, paths, values) for values in variations(pipeline)]
         if not pipeline.results.compare:
             _keep_picture(paths, project)
     finally:
@@ -63,29 +63,29 @@ def measure(pipeline: Pipeline, project: ProjectPaths, *, workers: str | None) -
         numerics={stage: NUMERICS[stage] for stage in MEASURED_STAGES},
         versions={name: version(name) for name in _PACKAGES},
         cores=os.cpu_count() or 1,
-        workers=asked.train.max_workers,
+        workers=scaled.train.max_workers,
         runs=tuple(runs),
     )
 
 
 def variations(pipeline: Pipeline) -> Iterator[dict[str, int | float | str]]:
     """Yield what each run has other than params.yaml, by place."""
-    asked = pipeline.results
-    place, numbers = ("split.fold", range(asked.folds)) if asked.folds else ("train.seed", asked.seeds)
-    for compared in [{asked.compare.place: value} for value in asked.compare.values] if asked.compare else [{}]:
+    results = pipeline.results
+    place, numbers = ("split.fold", range(results.folds)) if results.folds else ("train.seed", results.seeds)
+    for compared in [{results.compare.place: value} for value in results.compare.values] if results.compare else [{}]:
         yield from ({place: number, **compared} for number in numbers)
 
 
 def settings_digest(pipeline: Pipeline) -> str:
-    """Return a digest of all that decides what a pipeline measures: other values there make a result an old one."""
+    """SHA-256 of the settings that decide a pipeline's metrics; a result with another digest is out of date."""
     parts = {"description", "schedule", "register_"}
     settings = pipeline.model_dump(mode="json", exclude_unset=True, exclude=parts)
-    settings.get("results", {}).pop("reach", None)  # a matter of reading the figures
+    settings.get("results", {}).pop("reach", None)  # bounds change how metrics are read, not the metrics
     settings["train"].pop("num_workers", None)
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
-def _run(asked: Pipeline, paths: PipelinePaths, values: Mapping[str, int | float | str]) -> Run:
+def _run(pipeline: Pipeline, paths: PipelinePaths, values: Mapping[str, int | float | str]) -> Run:
     import_tensorflow()
     from headrace.pipelines.stages.evaluate import evaluate
     from headrace.pipelines.stages.ingest import ingest
@@ -93,9 +93,9 @@ def _run(asked: Pipeline, paths: PipelinePaths, values: Mapping[str, int | float
     from headrace.pipelines.stages.split import split
     from headrace.pipelines.stages.train import train
 
-    pipeline, started_seconds = with_values(asked, values), time.monotonic()
+    varied, started_seconds = with_values(pipeline, values), time.monotonic()
     for stage in (ingest, normalize, split, train, evaluate):
-        stage(pipeline, paths)
+        stage(varied, paths)
     seconds = round(time.monotonic() - started_seconds, 1)
     return Run(
         values=dict(values),
@@ -106,12 +106,12 @@ def _run(asked: Pipeline, paths: PipelinePaths, values: Mapping[str, int | float
 
 
 def _best_epoch(paths: PipelinePaths) -> dict[str, float]:
-    """The figures of the epoch whose weights are the model, those of training with that in front."""
+    """The metrics of the epoch whose weights are the model, those of training with that in front."""
     best = read_run(paths).best_epoch
     with paths.history.open(encoding="utf-8", newline="") as file:
         [row] = [row for row in csv.DictReader(file) if int(row["epoch"]) == best]
-    figures = {name: float(value) for name, value in row.items() if name not in ("epoch", "seconds")}
-    return {name if name.startswith("validation_") else f"training_{name}": one for name, one in figures.items()}
+    metrics = {name: float(value) for name, value in row.items() if name not in ("epoch", "seconds")}
+    return {name if name.startswith("validation_") else f"training_{name}": one for name, one in metrics.items()}
 
 
 def _measured(paths: PipelinePaths) -> dict[str, float]:
@@ -147,14 +147,14 @@ def _draw_errors(pipeline: Pipeline, measured: Measured, picture: Path) -> None:
 
 
 def page(project: ProjectPaths, pipelines: Mapping[str, Pipeline]) -> str:
-    """Return docs/results.md as it must be, from what was measured and what params.yaml asks for."""
+    """docs/results.md, from the measured results and the bounds in params.yaml."""
     found = _found(project, pipelines)
     pictures = [name for name in found if (project.results / f"{name}.png").is_file()]
     return render(pipelines, found, pictures=pictures)
 
 
 def _found(project: ProjectPaths, pipelines: Mapping[str, Pipeline]) -> dict[str, Measured]:
-    """What was ever measured, by pipeline."""
+    """The last results of each pipeline that was ever measured."""
     files = {name: project.results / f"{name}.json" for name in pipelines}
     return {
         name: Measured.model_validate_json(file.read_text(encoding="utf-8"))

@@ -16,16 +16,16 @@ _HEAD = """\
 # Results
 
 Made by `headrace results`; nothing here is written by hand. Each pipeline was run from its raw data to its metrics,
-with what params.yaml says: over several seeds of the training or, where it says so, on each fold of the data. A figure
+with what params.yaml says: over several seeds of the training or, where it says so, on each fold of the data. A value
 is the mean over these runs, in brackets the smallest and the largest. What a pipeline must reach is in params.yaml,
-under `results.reach` or `register.thresholds`; every figure of every run is in docs/results/.
+under `results.reach` or `register.thresholds`; every metric of every run is in docs/results/.
 
 | pipeline | what | runs | must reach | measured | reached | seconds a run | code |
 |---|---|---|---|---|---|---|---|
 """
 MEASURED_STAGES = ("ingest", "normalize", "split", "train", "evaluate")
-_FIGURES = """
-`training_` and `validation_` figures are those of the epoch whose weights are the model; all others are of the test
+_NOTES = """
+`training_` and `validation_` metrics are those of the epoch whose weights are the model; all others are of the test
 split or, where nothing was held out, of the training rows. The seconds are those of one run with all its stages, Ray's
 start included. "Within noise" is a mean that lies nearer to its bound than two standard errors: those of the runs and,
 of an accuracy, of so many examples. The code is the commit that was measured, with a + where files differed from it;
@@ -34,7 +34,7 @@ of an accuracy, of so many examples. The code is the commit that was measured, w
 
 
 class Run(Settings):
-    """One run of a pipeline: what it had other than params.yaml, how long it took, every figure and its identity."""
+    """One run of a pipeline: what it had other than params.yaml, how long it took, every metric and its identity."""
 
     values: dict[str, int | float | str]
     seconds: float
@@ -57,17 +57,17 @@ class Measured(Settings):
 
 
 def render(pipelines: Mapping[str, Pipeline], measured: Mapping[str, Measured], *, pictures: Sequence[str]) -> str:
-    """Return the page: a row for each pipeline, also for those that were never measured, then tables and pictures."""
+    """Render the page: a row for each pipeline, also for those that were never measured, then tables and pictures."""
     rows = "".join(_row(pipeline, measured.get(name)) for name, pipeline in pipelines.items())
     compared = "".join(_compared(pipelines[name], one) for name, one in measured.items())
     shown = "".join(f"\n![{name}: {pipelines[name].description}](results/{name}.png)\n" for name in pictures)
-    return f"{_HEAD}{rows}{_FIGURES}{_machine(measured)}{compared}{shown}"
+    return f"{_HEAD}{rows}{_NOTES}{_machine(measured)}{compared}{shown}"
 
 
-def by_value(runs: Sequence[Run], compare: Comparison, figure: str) -> dict[int | float | str, list[float]]:
-    """Return a figure of each run that had a value, by the value."""
+def by_value(runs: Sequence[Run], compare: Comparison, metric: str) -> dict[int | float | str, list[float]]:
+    """One metric of all runs, grouped by each run's value of the compared setting."""
     return {
-        value: [run.figures[figure] for run in runs if run.values.get(compare.place) == value]
+        value: [run.figures[metric] for run in runs if run.values.get(compare.place) == value]
         for value in compare.values
     }
 
@@ -80,20 +80,20 @@ def error_of(pipeline: Pipeline, split: str) -> str:
 
 def _row(pipeline: Pipeline, measured: Measured | None) -> str:
     bounds = pipeline.results.reach or pipeline.register_.thresholds
-    asked = "<br>".join(f"`{name}` {_bounds(one)}" for name, one in bounds.items())
+    required = "<br>".join(f"`{name}` {_bounds(one)}" for name, one in bounds.items())
     if measured is None:
-        return f"| `{pipeline.name}` | {pipeline.description} | | {asked} | not measured yet | | | |\n"
+        return f"| `{pipeline.name}` | {pipeline.description} | | {required} | not measured yet | | | |\n"
     runs = _own(pipeline, measured.runs)
-    figures = {name: [run.figures[name] for run in runs] for name in bounds}
-    found = "<br>".join(map(_figure, figures.values()))
+    reached = {name: [run.figures[name] for run in runs] for name in bounds}
+    found = "<br>".join(map(_mean_and_range, reached.values()))
     if pipeline.split.held_out == "none":
         found += "<br>on the training rows: nothing was held out"
-    verdicts = [_verdict(figures[name], one, examples=_examples(name, runs)) for name, one in bounds.items()]
+    verdicts = [_verdict(reached[name], one, examples=_examples(name, runs)) for name, one in bounds.items()]
     cells = (
         f"`{pipeline.name}`",
         pipeline.description,
         _runs(pipeline, runs),
-        asked,
+        required,
         found,
         next(verdict for verdict in _FROM_WORST if verdict in verdicts),
         f"{statistics.fmean(run.seconds for run in runs):.0f}",
@@ -127,11 +127,12 @@ def _compared(pipeline: Pipeline, measured: Measured) -> str:
     columns = [by_value(measured.runs, compare, error) for error in errors]
     head = f"\n## {pipeline.name}\n\n| {compare.place} | {' | '.join(errors)} |\n|---|---|---|---|\n"
     return head + "".join(
-        f"| {value} | {' | '.join(_figure(column[value]) for column in columns)} |\n" for value in compare.values
+        f"| {value} | {' | '.join(_mean_and_range(column[value]) for column in columns)} |\n"
+        for value in compare.values
     )
 
 
-def _figure(values: Sequence[float]) -> str:
+def _mean_and_range(values: Sequence[float]) -> str:
     return f"{statistics.fmean(values):.5g} ({min(values):.5g} to {max(values):.5g})"
 
 
@@ -159,9 +160,9 @@ def _verdict(values: Sequence[float], bounds: Threshold, *, examples: float | No
     return "no, within noise" if is_noise else "**no**"
 
 
-def _examples(figure: str, runs: Sequence[Run]) -> float | None:
-    """How many examples an accuracy of the test split is a share of; None for other figures."""
-    return runs[0].figures.get("examples") if figure == "accuracy" else None
+def _examples(metric: str, runs: Sequence[Run]) -> float | None:
+    """Number of examples behind an accuracy of the test split; None for other metrics."""
+    return runs[0].figures.get("examples") if metric == "accuracy" else None
 
 
 def _code(measured: Measured) -> str:
@@ -178,7 +179,7 @@ def _is_within(value: float, bounds: Threshold) -> bool:
 
 
 def _machine(measured: Mapping[str, Measured]) -> str:
-    """Which versions, workers and cores, once for all the pipelines that had the same."""
+    """Versions, workers and cores, one line for all pipelines with the same."""
     made: dict[str, list[str]] = {}
     for name, one in measured.items():
         versions = ", ".join(f"{package} {version}" for package, version in one.versions.items())

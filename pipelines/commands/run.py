@@ -13,10 +13,10 @@ from headrace.components.errors import EXIT_MISTAKE, EXIT_SERVICE
 from headrace.components.numerics import NUMERICS
 from headrace.pipelines.commands import run_display
 from headrace.pipelines.commands.repro_progress import Progress
-from headrace.pipelines.commands.summary import summary
+from headrace.pipelines.commands.run_summary import summary
+from headrace.pipelines.headrace_lock import require_lock
 from headrace.pipelines.host.host_problems import NO_ROOM, host_problem_in, is_full
 from headrace.pipelines.host.processes import Stopped
-from headrace.pipelines.identity import require_lock
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
 from headrace.pipelines.project import dvc
@@ -31,9 +31,9 @@ _WITHOUT_MEMORY = (signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS
 
 
 def run(pipeline: Pipeline, paths: PipelinePaths) -> int:
-    """Return 0 if the pipeline is up to date, else as `failure` says; after a signal 128 and its number.
+    """Run the pipeline's stages; exit code 0 if it is up to date, else that of `failure`, 128 + number after a signal.
 
-    Raises StoreError, before any work, where the registry is gone or damaged: DVC only looks at files, and would answer
+    Raises StoreError, before any work, where the registry is gone or damaged: DVC only reads files, and would answer
     that all is up to date.
     """
     require_lock(paths.root, NUMERICS)
@@ -111,7 +111,7 @@ def _forget_other_registration(paths: PipelinePaths) -> None:
     registration = json.loads(paths.registration.read_text(encoding="utf-8")) if paths.registration.is_file() else {}
     number = registration.get("version")
     database = database_of(paths.root)
-    if number is None or database is None:  # a server is asked by `register` only
+    if number is None or database is None:  # a server is queried by `register` only
         return
     seen = check_store(database)
     if seen is not None and number <= seen.versions.get(paths.pipeline, 0):

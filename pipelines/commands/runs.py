@@ -1,4 +1,4 @@
-"""`headrace runs`: what MLflow has of each training, and no run left RUNNING that nobody trains any more."""
+"""`headrace runs`: what MLflow has of each training, and no run stays RUNNING that nobody trains any more."""
 
 import asyncio
 import os
@@ -70,18 +70,18 @@ def list_runs(project: ProjectPaths, pipeline: str | None, *, limit: int = 30) -
 
 
 def job_state(address: str, submission_id: str) -> JobState | None:
-    """Return what the cluster at `address` says of a job, None if it has none of that id; raise ServiceError if away.
+    """State of a job by the cluster at `address`; None if it has none of that id. Raises ServiceError if it is away.
 
     The token goes only to the cluster that RAY_ADDRESS names: anybody who may write to MLflow may write an address.
     """
 
-    async def ask() -> JobState | None:
+    async def query() -> JobState | None:
         async with RayJobs(_cluster(address), timeout_seconds=RAY_SECONDS) as jobs:
             job = await jobs.find(submission_id)
         return None if job is None else JobState(job.status, last_error(job.message))
 
     try:
-        return asyncio.run(ask())
+        return asyncio.run(query())
     except ParamsError as error:
         raise ServiceError(str(error)) from error
 

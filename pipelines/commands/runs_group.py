@@ -26,7 +26,7 @@ def sweep_runs_(
     pipeline: AnyPipeline = None,
     *,
     unreachable_after_hours: Annotated[
-        float, typer.Option(min=0, help="When a run whose owner can't be asked counts as lost.")
+        float, typer.Option(min=0, help="When a run whose owner can't be reached counts as lost.")
     ] = 24.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""The trials of a search: their settings, their folders, and what is known of them from before."""
+"""The trials of a search: their settings, their folders, and outcomes of earlier searches."""
 
 import hashlib
 import json
@@ -31,7 +31,7 @@ OUTCOME = "outcome.json"
 
 @dataclass(frozen=True)
 class Search:
-    """What is asked for."""
+    """The search that the command line requests."""
 
     axes: tuple[Axis, ...]
     metric: str
@@ -46,7 +46,7 @@ class Search:
         return not all(axis.place.startswith("train.") for axis in self.axes)
 
     def name(self, pipeline: str) -> str:
-        """Return a name made of all that decides which trials there are, but for how many."""
+        """Name of the search, by a digest of all that decides its trials except their number."""
         content = [[axis.typed for axis in self.axes], self.metric, self.seed, self.early_stop]
         return f"{pipeline}-tune-{_sha256(json.dumps(content))[:12]}"
 
@@ -73,9 +73,9 @@ class Done(Settings):
 
 
 def plan_search(pipeline: Pipeline, paths: PipelinePaths, search: Search) -> tuple[Planned, ...]:
-    """Return the trials; raise ParamsError for what params.yaml may not hold, DataError where there is no data yet."""
+    """Plan the trials; raise ParamsError for values that params.yaml may not hold, DataError without data."""
     if search.metric not in (names := task_of(pipeline.ingest.label).epoch_metric_names):
-        raise ParamsError(f"--metric {search.metric}: no figure of that name{nearest(search.metric, names)}")
+        raise ParamsError(f"--metric {search.metric}: no metric of that name{nearest(search.metric, names)}")
     found = combinations(search.axes, draws=search.draws, seed=search.seed)
     check_axes(pipeline, search.axes, found[0])
     pipelines = [_changed(pipeline, values) for values in found]
@@ -99,27 +99,27 @@ def plan_search(pipeline: Pipeline, paths: PipelinePaths, search: Search) -> tup
 
 
 def known_outcomes(plan: Sequence[Planned]) -> dict[int, Outcome]:
-    """Return, by number, the outcomes of trials with the same data and settings that ended before."""
+    """Outcomes of earlier trials with the same data and settings, by trial number."""
     files = plan[0].trial.folder.parent.glob(f"*/{OUTCOME}")
     known = {done.key: done.outcome for file in files if (done := _read(file)) is not None}
     return {one.number: known[one.key] for one in plan if one.key in known}
 
 
 def keep_outcome(planned: Planned, outcome: Outcome) -> None:
-    """Keep how a trial ended; one that failed will be tried again."""
+    """Keep how a trial ended; one that failed will run again."""
     if outcome.status != "failed":
         with replace_file(planned.trial.folder / OUTCOME) as file:
             done = Done(key=planned.key, outcome=outcome)
             file.write_text(done.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
-def kept_figures(trial: Trial, outcome: Outcome) -> dict[str, float]:
-    """Return the figures of the epoch whose weights the training would publish."""
+def kept_metrics(trial: Trial, outcome: Outcome) -> dict[str, float]:
+    """Metrics of the epoch whose weights the training would publish."""
     best_by = trial.pipeline.train.best_by
     if best_by == LAST:
         return outcome.history[-1]
     best = min if lower_is_better(best_by) else max
-    return best(outcome.history, key=lambda figures: figures[best_by])
+    return best(outcome.history, key=lambda metrics: metrics[best_by])
 
 
 def make_data(trial: Trial) -> None:
@@ -144,7 +144,7 @@ def _starting_from(pipeline: Pipeline, start_from: str | None) -> Pipeline:
 
 
 def _data_digest(paths: PipelinePaths, *, makes_data: bool) -> str:
-    """A digest of what the trials begin with: examples, or the project's splits and how they were transformed."""
+    """A digest of the trials' inputs: examples, or the project's splits and how they were transformed."""
     if makes_data:
         return digest(paths.examples)
     if not (paths.manifest.is_file() and paths.statistics.is_file()):

@@ -1,4 +1,4 @@
-"""What `headrace tune` searches: places of a pipeline's section of params.yaml, and the values to try there."""
+"""What `headrace tune` searches: places of a pipeline's section of params.yaml, and the values to compare there."""
 
 import itertools
 import json
@@ -16,7 +16,7 @@ from headrace.pipelines.yaml_dialect import read_yaml
 
 # What a trial redoes: the rest of the section decides neither the model nor the data that it is trained on.
 SEARCHED_SECTIONS = ("train", "normalize", "split", "ingest.features")
-SIGNIFICANT_DIGITS = 4  # of a number that is drawn, because a person will read it in params.yaml
+SIGNIFICANT_DIGITS = 4  # of a number that is drawn, because a user will read it in params.yaml
 
 Values = Mapping[str, Any]
 
@@ -32,12 +32,12 @@ class Axis:
 
     @property
     def is_grid(self) -> bool:
-        """Whether each of its values is tried with all the others, instead of one that is drawn."""
+        """Whether each of its values is combined with all the others, instead of one that is drawn."""
         return self.kind == "grid"
 
 
 def parse_axis(typed: str) -> Axis:
-    """Return the axis that a person typed, such as "train.optimizer.learning_rate=log:0.0001:0.1".
+    """Parse an axis from the command line, such as "train.optimizer.learning_rate=log:0.0001:0.1".
 
     Raises ParamsError for what can't be read, for a range that is empty, and for a place that no trial depends on.
     """
@@ -53,9 +53,9 @@ def parse_axis(typed: str) -> Axis:
 
 
 def combinations(axes: Sequence[Axis], *, draws: int, seed: int) -> tuple[Values, ...]:
-    """Return the values of each trial by place: `draws` times what is drawn, each with every combination of the grids.
+    """Values of each trial by place: `draws` random draws, each with every combination of the grids.
 
-    The same arguments give the same trials, and more draws begin with those of fewer. Equal trials are there once.
+    The same arguments give the same trials, and more draws start with those of fewer. Equal trials are there once.
     """
     generator = random.Random(seed)  # noqa: S311 - no secret
     grids = [[(axis.place, value) for value in axis.values] for axis in axes if axis.is_grid]
@@ -91,7 +91,7 @@ def check_axes(pipeline: Pipeline, axes: Sequence[Axis], first: Values) -> None:
 
 
 def values_text(values: Values) -> str:
-    """Return places and values as a person reads them in one line."""
+    """Places and values as one line of text."""
     return ", ".join(f"{place}={value}" for place, value in values.items())
 
 

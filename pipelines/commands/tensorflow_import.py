@@ -27,7 +27,7 @@ def import_tensorflow() -> None:
 def quiet() -> Iterator[None]:
     """Hold back what libraries write to standard error while the block lasts; it is shown if the block fails.
 
-    It is shown at once where TF_CPP_MIN_LOG_LEVEL asks for notes (0).
+    It is shown immediately where TF_CPP_MIN_LOG_LEVEL asks for notes (0).
     """
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0":
         yield

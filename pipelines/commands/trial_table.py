@@ -22,7 +22,7 @@ class TrialTable:
     def __init__(self, plan: Sequence[Planned], *, metric: str) -> None:
         self._plan, self._metric = {one.number: one for one in plan}, metric
         self._states = dict.fromkeys(self._plan, "waiting")
-        self._figures: dict[int, Mapping[str, float]] = {}
+        self._metrics: dict[int, Mapping[str, float]] = {}
         on_terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
         self._live = Live(get_renderable=self._table, console=Console(), refresh_per_second=4) if on_terminal else None
 
@@ -39,15 +39,15 @@ class TrialTable:
         """Show that a trial runs."""
         self._states[number] = "running"
 
-    def add(self, number: int, figures: Mapping[str, float]) -> None:
-        """Show the figures of one of its epochs."""
-        self._figures[number] = figures
+    def add(self, number: int, metrics: Mapping[str, float]) -> None:
+        """Show the metrics of one of its epochs."""
+        self._metrics[number] = metrics
 
-    def end(self, number: int, state: str, *, figures: Mapping[str, float] | None, reason: str | None = None) -> None:
-        """Show how it ended, with the figures that count."""
+    def end(self, number: int, state: str, *, metrics: Mapping[str, float] | None, reason: str | None = None) -> None:
+        """Show how it ended, with the metrics of its best epoch."""
         self._states[number] = state
-        if figures is not None:
-            self._figures[number] = figures
+        if metrics is not None:
+            self._metrics[number] = metrics
         if self._live is None or reason:
             state, epoch, value, values = self._cells(number)
             line = f"trial {number}/{len(self._plan)}  {state}, best epoch {epoch}, {self._metric} {value}  {values}"
@@ -63,7 +63,7 @@ class TrialTable:
         return table
 
     def _cells(self, number: int) -> list[str]:
-        """State, epoch, the figure that is compared, and the values that are tried."""
-        figures = self._figures.get(number)
-        shown = [f"{figures['epoch']:.0f}", f"{figures[self._metric]:.4f}"] if figures else ["-", "-"]
+        """State, epoch, the metric that is compared, and the trial's values."""
+        metrics = self._metrics.get(number)
+        shown = [f"{metrics['epoch']:.0f}", f"{metrics[self._metric]:.4f}"] if metrics else ["-", "-"]
         return [self._states[number], *shown, values_text(self._plan[number].values)]

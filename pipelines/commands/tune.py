@@ -13,7 +13,7 @@ from headrace.pipelines.commands.search_plan import (
     Planned,
     Search,
     keep_outcome,
-    kept_figures,
+    kept_metrics,
     known_outcomes,
     make_data,
     plan_search,
@@ -40,7 +40,7 @@ class TrialError(Exception):
     """A bug in what every trial ran; the message is the traceback of one of them."""
 
 
-def asked(  # noqa: PLR0913 - each is an option of the command line
+def parse_search(  # noqa: PLR0913 - each is an option of the command line
     pipeline: Pipeline,
     searched: Sequence[str],
     *,
@@ -51,7 +51,7 @@ def asked(  # noqa: PLR0913 - each is an option of the command line
     at_once: int,
     workers: int,
 ) -> Search:
-    """Return what the command line asks for; raise ParamsError for what can't be read or done."""
+    """Parse the options of the command line; raise ParamsError for any that can't be read or done."""
     if not searched:
         raise ParamsError("nothing to search; say what, as in --search train.optimizer.learning_rate=log:0.0001:0.1")
     if workers != 1:
@@ -60,7 +60,7 @@ def asked(  # noqa: PLR0913 - each is an option of the command line
             "raise --at-once to use more cores"
         )
     if metric is None and pipeline.train.best_by == LAST:
-        raise ParamsError(f"train.best_by is {LAST}, so say by which figure trials are compared: --metric loss")
+        raise ParamsError(f"train.best_by is {LAST}, so say by which metric trials are compared: --metric loss")
     axes = tuple(parse_axis(text) for text in searched)
     return Search(axes, metric or pipeline.train.best_by, trials, seed, early_stop, at_once)
 
@@ -68,13 +68,13 @@ def asked(  # noqa: PLR0913 - each is an option of the command line
 def tune(pipeline: Pipeline, paths: PipelinePaths, search: Search, *, apply: bool) -> int:
     """Train all trials that are not done, show the best, and with `apply` write it; return 130 after a Ctrl-C.
 
-    Only figures of training and validation are compared. Raises ParamsError and DataError before any work, and
+    Only metrics of training and validation are compared. Raises ParamsError and DataError before any work, and
     TrainingError where no trial came to its end.
     """
     plan = plan_search(pipeline, paths, search)
     outcomes = known_outcomes(plan)
-    from_before = f"; {len(outcomes)} done from before" if outcomes else ""
-    typer.echo(f"{search.name(pipeline.name)}: {_counted(len(plan))}{from_before}")
+    done_before = f"; {len(outcomes)} done before" if outcomes else ""
+    typer.echo(f"{search.name(pipeline.name)}: {_counted(len(plan))}{done_before}")
     if len(outcomes) < len(plan):
         try:
             _train(plan, search, paths, outcomes)
@@ -83,8 +83,8 @@ def tune(pipeline: Pipeline, paths: PipelinePaths, search: Search, *, apply: boo
             typer.echo(f"interrupted with {_counted(done)} done; the same command goes on with the rest", err=True)
             return stopped.exit_code if isinstance(stopped, Stopped) else INTERRUPTED
     best = _best(plan, outcomes, metric=search.metric)
-    figures = kept_figures(best.trial, outcomes[best.number])
-    typer.echo(f"best: trial {best.number}, {search.metric} {figures[search.metric]:.4f}, {values_text(best.values)}")
+    metrics = kept_metrics(best.trial, outcomes[best.number])
+    typer.echo(f"best: trial {best.number}, {search.metric} {metrics[search.metric]:.4f}, {values_text(best.values)}")
     _show_difference(pipeline, paths, best, apply=apply)
     return 0
 
@@ -122,17 +122,17 @@ def _watcher(plan: Mapping[int, Planned], outcomes: dict[int, Outcome], runs: Se
         runs.begin_trial(number, plan[number].values)
         table.start(number)
 
-    def on_epoch(number: int, figures: dict[str, float]) -> None:
-        runs.add(number, figures)
-        table.add(number, figures)
+    def on_epoch(number: int, metrics: dict[str, float]) -> None:
+        runs.add(number, metrics)
+        table.add(number, metrics)
 
     def on_end(number: int, outcome: Outcome) -> None:
         outcomes[number] = outcome
         keep_outcome(plan[number], outcome)
         reason = None if outcome.status == "finished" else outcome.reason or outcome.status
         runs.end_trial(number, _STATUS[outcome.status], reason)
-        figures = kept_figures(plan[number].trial, outcome) if outcome.history else None
-        table.end(number, outcome.status, figures=figures, reason=outcome.reason)
+        metrics = kept_metrics(plan[number].trial, outcome) if outcome.history else None
+        table.end(number, outcome.status, metrics=metrics, reason=outcome.reason)
 
     return Watcher(on_start, on_epoch, on_end)
 
@@ -171,16 +171,16 @@ def _log_best(runs: SearchRuns, plan: Sequence[Planned], outcomes: Mapping[int, 
     best = _best(plan, outcomes, metric=metric)
     ends = Counter(outcome.status for outcome in outcomes.values())
     counts = {f"trials_{status.replace(' ', '_')}": float(count) for status, count in ends.items()}
-    figures = kept_figures(best.trial, outcomes[best.number])
+    metrics = kept_metrics(best.trial, outcomes[best.number])
     runs.end(
         "FINISHED",
-        metrics={metric: figures[metric], "trials": float(len(plan)), **counts},
+        metrics={metric: metrics[metric], "trials": float(len(plan)), **counts},
         tags={"best_trial": str(best.number), **{f"best.{place}": str(value) for place, value in best.values.items()}},
     )
 
 
 def _best(plan: Sequence[Planned], outcomes: Mapping[int, Outcome], *, metric: str) -> Planned:
-    """The finished trial with the best figure, the first of equals."""
+    """The finished trial with the best metric, the first of equals."""
     finished = [one for one in plan if outcomes[one.number].status == "finished"]
     if not finished:
         for outcome in outcomes.values():
@@ -189,7 +189,7 @@ def _best(plan: Sequence[Planned], outcomes: Mapping[int, Outcome], *, metric: s
         reasons = dict.fromkeys(outcome.reason or outcome.status for outcome in outcomes.values())
         raise TrainingError(f"none of {len(plan)} trials came to its end: {'; '.join(reasons)}")
     choose = min if lower_is_better(metric) else max
-    return choose(finished, key=lambda one: kept_figures(one.trial, outcomes[one.number])[metric])
+    return choose(finished, key=lambda one: kept_metrics(one.trial, outcomes[one.number])[metric])
 
 
 def _show_difference(pipeline: Pipeline, paths: PipelinePaths, best: Planned, *, apply: bool) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import typer
 
 from headrace.components.numerics import HISTORY
-from headrace.pipelines.identity import Differences, write_lock
+from headrace.pipelines.headrace_lock import Differences, write_lock
 from headrace.pipelines.params import list_pipelines
 from headrace.pipelines.paths import ProjectPaths
 from headrace.pipelines.project.stage_graph import dvc_target, stage_graph

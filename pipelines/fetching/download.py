@@ -18,7 +18,7 @@ from headrace.components.errors import DataError, ServiceError
 from headrace.components.files.atomic import replace_file
 from headrace.components.settings import Settings
 from headrace.components.sources.file import SourceFile
-from headrace.pipelines.fetching.file_servers import REMEDY, Answer, Ask, Damaged, Interrupted, origin_of
+from headrace.pipelines.fetching.file_servers import REMEDY, Answer, Damaged, Interrupted, SendRequest, origin_of
 
 _ATTEMPTS = 6  # in a row, without a byte more
 _FIRST_WAIT_SECONDS = 0.5
@@ -38,7 +38,7 @@ class Version(Settings):
 
     @property
     def validator(self) -> str | None:
-        """What distinguishes this content from any other, to the byte (RFC 9110, 8.8)."""
+        """A strong validator of the content: another content has another one (RFC 9110, 8.8)."""
         return self.etag or self.last_modified
 
 
@@ -58,7 +58,7 @@ def keep(note: Path, version: Version) -> None:
 
 
 def download(file: SourceFile, part: Path, note: Path, *, have: Version | None) -> Version | None:
-    """Return the version that `part` then holds, whole; None, leaving it alone, if the server has `have` only.
+    """Download to `part`; the version it then holds, or None, with `part` untouched, if the server still has `have`.
 
     `part` and `note` stay after an error, for the next call to go on with. Raises ServiceError if the file can't be had
     in time, or is unpinned and of unknown length; DataError if it is larger than `max_bytes`.
@@ -78,7 +78,7 @@ def download(file: SourceFile, part: Path, note: Path, *, have: Version | None) 
 
 
 def too_large(file: SourceFile, origin: str) -> DataError:
-    """Return the error of a file that has more than its `max_bytes`."""
+    """The error of a file that has more than its `max_bytes`."""
     return DataError(
         f"{file.name} from {origin} has more than {file.max_bytes} bytes; "
         "if that is right, set max_bytes of this file in params.yaml"
@@ -88,7 +88,7 @@ def too_large(file: SourceFile, origin: str) -> DataError:
 @dataclass(frozen=True)
 class _Transfer:
     file: SourceFile
-    ask: Ask
+    send: SendRequest
     part: Path
     note: Path
     have: Version | None
@@ -105,19 +105,19 @@ def _attempts(transfer: _Transfer) -> Version | None:
             return False
         return True if error.retry_after is None else error.retry_after
 
-    left = max(transfer.seconds_left, 0.01)
-    waits = {"wait_initial": min(_FIRST_WAIT_SECONDS, left), "wait_max": min(_LONGEST_WAIT_SECONDS, left)}
-    return stamina.RetryingCaller(attempts=_ATTEMPTS, timeout=left, **waits)(may_pass, _attempt, transfer)
+    remaining = max(transfer.seconds_left, 0.01)
+    waits = {"wait_initial": min(_FIRST_WAIT_SECONDS, remaining), "wait_max": min(_LONGEST_WAIT_SECONDS, remaining)}
+    return stamina.RetryingCaller(attempts=_ATTEMPTS, timeout=remaining, **waits)(may_pass, _attempt, transfer)
 
 
 def _attempt(transfer: _Transfer) -> Version | None:
-    """Ask for what `part` lacks and add it; raise Interrupted unless it is whole then."""
+    """Request what `part` lacks and add it; raise Interrupted unless it is whole then."""
     file, part = transfer.file, transfer.part
     if transfer.seconds_left <= 0:
         raise Interrupted("no time left")
     begun = recall(transfer.note, file)
     start = _size(part) if begun and begun.sha256 is None and begun.validator else 0
-    with transfer.ask(_conditions(transfer.have, begun, start), transfer.seconds_left) as answer:
+    with transfer.send(_conditions(transfer.have, begun, start), transfer.seconds_left) as answer:
         if answer.status == 304 and transfer.have:
             return None
         if answer.status == 200:
@@ -147,7 +147,7 @@ def _conditions(have: Version | None, begun: Version | None, start: int) -> dict
 
 
 def _version(file: SourceFile, headers: Mapping[str, str]) -> Version:
-    """Return what the server calls the content; what may stay the same while bytes change is left out."""
+    """The server's validators of the content; weak ones, which may stay the same while bytes change, are left out."""
     etag, modified = headers.get("etag", ""), headers.get("last-modified")
     is_weak = not etag.startswith('"')
     return Version(
@@ -171,7 +171,7 @@ def _announced(answer: Answer, file: SourceFile) -> int | None:
         length = answer.headers["content-range"].rpartition("/")[2]
     if length is None and not file.sha256 and "chunked" not in answer.headers.get("transfer-encoding", ""):
         raise ServiceError(
-            f"{file.url}: the server does not say how long the file is, so that one that broke off looks whole; "
+            f"{file.url}: the server does not say how long the file is, so a download that broke off is not noticed; "
             "put its SHA-256 into params.yaml"
         )
     return None if length is None else int(length)

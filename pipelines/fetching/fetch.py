@@ -28,10 +28,10 @@ def fetch(
     """Path of the file in `folder`, fetched unless it is known to be there already.
 
     It comes from its url, but from `$HEADRACE_MIRROR/<dataset>/<name>` where that variable is set and the url is not a
-    path at which there is something. A path is relative to `root`. A pinned file with the right SHA-256 is not asked
-    for; else a server sends what it has not sent before. `aside`, on the disk of `folder`, keeps what a next call goes
-    on with, and refused files. For an unpinned file, `known_sha256` is that of the last ingest: a warning reports a
-    change.
+    path at which there is something. A path is relative to `root`. A pinned file with the right SHA-256 is not
+    requested; else a server sends what it has not sent before. `aside`, on the disk of `folder`, keeps what a next call
+    goes on with, and refused files. For an unpinned file, `known_sha256` is that of the last ingest: a change is logged
+    as a warning.
 
     Raises ServiceError if the file can't be had, DataError if it is refused; then `folder` has what it had before.
     """
@@ -47,7 +47,7 @@ def fetch(
 
 
 def located(files: FileSet, *, dataset: str, root: Path) -> FileSet:
-    """Return a set with a root of this machine: a relative one is below `root`, or `$HEADRACE_MIRROR/<dataset>`."""
+    """The set with its root on this machine: a relative one is below `root`, or `$HEADRACE_MIRROR/<dataset>`."""
     if files.root.startswith(("/", "s3://")):
         return files
     mirror, here = os.environ.get("HEADRACE_MIRROR"), root / files.root
@@ -56,7 +56,7 @@ def located(files: FileSet, *, dataset: str, root: Path) -> FileSet:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's content, 64 hexadecimal digits.
+    """SHA-256 of a file's content, 64 hexadecimal digits.
 
     What this process has read whole is not read again, wherever it was moved, while inode, size and time are the same.
     """
@@ -87,7 +87,7 @@ def _state(stream: BinaryIO) -> _State:
 
 
 def _origin(file: SourceFile, dataset: str, root: Path) -> Path | None:
-    """Return where the file is on this machine, None if it is elsewhere."""
+    """The file's path on this machine; None if it is elsewhere."""
     here = root / file.url if file.scheme == "path" else None
     mirror = os.environ.get("HEADRACE_MIRROR")
     if mirror and not (here and os.path.exists(here)):  # noqa: PTH110 - a name may be too long
@@ -119,7 +119,7 @@ def _write_verified(file: SourceFile, origin: Path | None, target: Path, aside: 
 
 
 def _require_sum(file: SourceFile, found: str, part: Path, refused: Path, *, origin: str) -> None:
-    """Raise DataError, and keep the file aside, unless it is the one that params.yaml asks for."""
+    """Raise DataError, and keep the file aside, unless it is the one that params.yaml pins."""
     if file.sha256 in (None, found):
         return
     size = part.stat().st_size

@@ -1,4 +1,4 @@
-"""Servers that hold files, over HTTP or as buckets of S3, asked in one way: S3's API is HTTP's, with other names."""
+"""Servers of files, over HTTP or as buckets of S3, with one interface: S3's API is HTTP's, with other names."""
 
 import io
 import threading
@@ -47,22 +47,22 @@ class Damaged(Interrupted):
     """What arrived is not what the server has: another attempt may help, and must start over."""
 
 
-Ask = Callable[[Mapping[str, str], float], AbstractContextManager[Answer]]
+SendRequest = Callable[[Mapping[str, str], float], AbstractContextManager[Answer]]
 
 
-def origin_of(file: SourceFile) -> Ask:
-    """Return the function that asks the file's server, given headers of the request and seconds that are left.
+def origin_of(file: SourceFile) -> SendRequest:
+    """Create a function that sends one request to the file's server, given headers and the seconds that remain.
 
     It raises Interrupted where another attempt may help, else ServiceError; so does reading the chunks.
     """
     if file.scheme == "s3":
         client = _s3_client(anonymous=file.anonymous, timeout=min(SILENCE_SECONDS, file.timeout_seconds))
-        return lambda headers, _: _ask_s3(client, file, headers)
-    return lambda headers, seconds: _ask_http(file, headers, seconds)
+        return lambda headers, _: _request_s3(client, file, headers)
+    return lambda headers, seconds: _request_http(file, headers, seconds)
 
 
 @contextmanager
-def _ask_http(file: SourceFile, headers: Mapping[str, str], seconds: float) -> Iterator[Answer]:
+def _request_http(file: SourceFile, headers: Mapping[str, str], seconds: float) -> Iterator[Answer]:
     def require_https(request: httpx.Request) -> None:
         if request.url.scheme != "https" and file.scheme == "https":
             raise ServiceError(f"{file.url} leads on to {request.url}, which is not https: anyone could change it")
@@ -101,7 +101,7 @@ def _closed_after(client: httpx.Client, seconds: float) -> Iterator[None]:
 
 
 @contextmanager
-def _ask_s3(client: Any, file: SourceFile, headers: Mapping[str, str]) -> Iterator[Answer]:
+def _request_s3(client: Any, file: SourceFile, headers: Mapping[str, str]) -> Iterator[Answer]:
     from botocore import exceptions
 
     may_pass = (exceptions.HTTPClientError, exceptions.ConnectionError, exceptions.IncompleteReadError)
@@ -124,17 +124,17 @@ def _get_object(client: Any, file: SourceFile, headers: Mapping[str, str]) -> di
     from botocore.exceptions import ClientError
 
     bucket, _, key = file.url.removeprefix("s3://").partition("/")
-    asked = {"Bucket": bucket, "Key": key} | {_S3_NAMES[name]: value for name, value in headers.items()}
+    request = {"Bucket": bucket, "Key": key} | {_S3_NAMES[name]: value for name, value in headers.items()}
     if file.version is not None:
-        asked["VersionId"] = file.version
+        request["VersionId"] = file.version
     try:
-        return dict(client.get_object(**asked))
+        return dict(client.get_object(**request))
     except ClientError as error:  # an answer, too
         return {**error.response, "Body": io.BytesIO()}
 
 
 def _s3_client(*, anonymous: bool, timeout: float) -> Any:
-    """Return a client that compares the checksums S3 has, and makes no further attempts of its own."""
+    """A client that compares the checksums S3 has, and makes no further attempts of its own."""
     import boto3
     from botocore import UNSIGNED
     from botocore.config import Config
@@ -150,7 +150,7 @@ def _s3_client(*, anonymous: bool, timeout: float) -> Any:
 
 
 def _checked(file: SourceFile, answer: Answer) -> Answer:
-    """Return an answer that has the file, has nothing newer (304), or can't go on (412, 416); raise for any other."""
+    """Pass on an answer that has the file, has nothing newer (304), or can't go on (412, 416); raise for any other."""
     if answer.status in (200, 206, 304, 412, 416):
         return answer
     said = f"{file.url}: the server answers {answer.status} {httpx.codes.get_reason_phrase(answer.status)}"
@@ -160,7 +160,7 @@ def _checked(file: SourceFile, answer: Answer) -> Answer:
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    """Return the seconds of a Retry-After header, which has seconds or a date (RFC 9110, 10.2.3); None if neither."""
+    """Seconds of a Retry-After header, which has seconds or a date (RFC 9110, 10.2.3); None if neither."""
     if retry_after is None:
         return None
     if retry_after.strip().isdecimal():

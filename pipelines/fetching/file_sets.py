@@ -19,8 +19,8 @@ from headrace.pipelines.object_store.objects import Storage, open_storage
 
 _FAST_SECONDS = 0.0002  # for an object, written too: readers that wait for Python's lock would take longer
 _PATIENCE_SECONDS = 0.1
-_READERS = 8  # at once: a bucket takes some 20 ms for a small object
-_BUFFER_BYTES = 1 << 20  # with a write for each member, the readers wait for each other twice as long
+_READERS = 8  # concurrent, because a bucket's latency is longer than a small object's transfer
+_BUFFER_BYTES = 1 << 20  # with a write for each member, the readers wait for each other longer
 _READ_AT_ONCE = 8  # files that a reader returns: to wake it up takes longer than to read a small one
 
 
@@ -30,12 +30,12 @@ def find_files(files: FileSet) -> list[str]:
 
 
 def copied_files(files: FileSet, *, folder: Path) -> list[Copy]:
-    """Files of a set as they are to be in `folder`, `/` in their names made `_`; DataError for an empty set."""
+    """Plan to copy a set's files to `folder`, with `/` in their names made `_`; DataError for an empty set."""
     return copied(files.root, find_files(files), folder=folder)
 
 
 def copied(root: str, keys: Sequence[str], *, folder: Path) -> list[Copy]:
-    """Files below `root` as they are to be in `folder`, `/` in their names made `_`."""
+    """Plan to copy files below `root` to `folder`, with `/` in their names made `_`."""
     storage = open_storage(root)
     return [
         Copy(
@@ -48,9 +48,9 @@ def copied(root: str, keys: Sequence[str], *, folder: Path) -> list[Copy]:
 
 
 def packed_images(files: FileSet, *, folder: Path, others: OtherFiles, prefix: str = "") -> list[Copy]:
-    """Images of a set as they are to be in `folder`: one tar for each folder of the set, in order.
+    """Plan to pack a set's images in `folder`: one tar for each folder of the set, in order.
 
-    DVC keeps few large files, not many small. Equal images make equal archives; their names begin with `prefix`. Raises
+    DVC keeps few large files, not many small. Equal images make equal archives; their names start with `prefix`. Raises
     DataError if no file is an image by its name; `others` counts those that are none.
     """
     storage = open_storage(files.root)
@@ -75,7 +75,7 @@ def packed_images(files: FileSet, *, folder: Path, others: OtherFiles, prefix: s
 
 
 def _hidden(root: str, keys: Iterable[str], folders: Collection[str]) -> list[str]:
-    """The files in some folders whose names begin with a point: no pattern fits them, and no folder lists them."""
+    """The files in some folders whose names start with a point: no pattern fits them, and no folder lists them."""
     if not root.startswith("s3://"):
         keys = [
             f"{folder}/{path.name}" for folder in folders for path in Path(root, folder).glob(".*") if path.is_file()
@@ -125,7 +125,7 @@ def _pack(storage: Storage, keys: Sequence[str], target: Path, *, root: str) -> 
 
 
 def _contents(storage: Storage, keys: Sequence[str]) -> Iterator[bytes | None]:
-    """Read one object after the other while that is fast, as on this machine's disk; else several at once."""
+    """Read one object after the other while that is fast, as on this machine's disk; else several in parallel."""
     started = time.perf_counter()
     for place, key in enumerate(keys):
         if time.perf_counter() - started > _PATIENCE_SECONDS + place * _FAST_SECONDS:

@@ -26,7 +26,7 @@ def are_there(partitions: Partitions, interval: Interval | None) -> bool:
 
 
 def find_partitions(partitions: Partitions, interval: Interval | None) -> Files:
-    """Files of the interval's partitions, of all without one, by when they begin.
+    """Files of the interval's partitions, ordered by start time; of all partitions without an interval.
 
     Raises DataError, naming what was expected and what there is, for one that is missing.
     """

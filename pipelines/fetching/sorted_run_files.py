@@ -81,7 +81,7 @@ class Runs:
         return scan_files(files) if files else pl.LazyFrame(schema=REJECTED)
 
     def unique(self, column: str) -> Words:
-        """Return a digest of each value of a column whose values must differ, missing ones left out."""
+        """Digests of the values of a column whose values must differ, missing ones left out."""
         place = self._schema.unique_columns.index(column)
         files = [folder / f"unique-{place}.bin" for folder in self._folders]
         return np.concatenate(
@@ -90,7 +90,7 @@ class Runs:
 
 
 def write_runs(parts: Sequence[SourcePart], folder: Path, *, schema: ExampleSchema, map_: Map) -> Runs:
-    """Return the runs of all parts, in `folder`; only parts that changed are read.
+    """Write the sorted runs of all parts to `folder`; only parts that changed are read.
 
     Raises RowError, naming file and row, for a row that can't be read.
     """
@@ -150,7 +150,7 @@ def _keys(parts: Sequence[SourcePart], schema: ExampleSchema) -> list[str]:
 
 
 def _key(part: SourcePart, *, schema: ExampleSchema) -> str:
-    """What the runs of a part depend on."""
+    """Digest of all that the runs of a part depend on."""
     what = schema.model_dump_json(include=set(ExampleSchema.model_fields))
     content = [_FORMAT, what, part.how, *((file.name, sha256_of(file)) for file in part.files)]
     return hashlib.sha256(repr(content).encode()).hexdigest()[:32]

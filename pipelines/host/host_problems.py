@@ -10,7 +10,7 @@ from pathlib import Path
 
 from headrace.components.errors import ServiceError
 
-LEAST_ADDRESS_BYTES = 5 << 29  # TensorFlow and Keras alone take 2.0 GiB; with less, their import failed in many ways
+LEAST_ADDRESS_BYTES = 5 << 29  # 2.5 GiB: with less, the import of TensorFlow and Keras fails in many ways
 LEAST_FILES = 128  # Ray's servers have 74 open with two workers
 _LACKING = {
     errno.EACCES,
@@ -47,7 +47,7 @@ _MEMORY_ADVICE = "; free some, give the process more, or lower train.global_batc
 
 
 def host_problem(error: BaseException | None) -> str | None:
-    """Return what the machine lacks, and where, in one line; None if the error is about something else.
+    """The resource that the machine lacks, and where, in one line; None if the error is about something else.
 
     Libraries wrap the system's errors in their own: causes are searched, too.
     """
@@ -58,7 +58,7 @@ def host_problem(error: BaseException | None) -> str | None:
 
 
 def host_problem_in(text: str) -> str | None:
-    """Return what the machine lacks by the output of a program, in one line; None if it says nothing of the kind."""
+    """The resource that the machine lacks by a program's output, in one line; None if it names none."""
     for line in text.splitlines():
         for phrase, problem in _PHRASES.items():
             if phrase in line:
@@ -68,7 +68,7 @@ def host_problem_in(text: str) -> str | None:
 
 
 def is_full(folder: Path) -> bool:
-    """Return whether the disk of a folder has no room: then programs fail in ways that do not say so."""
+    """Whether the disk of a folder has no room: then programs fail in ways that do not say so."""
     return folder.is_dir() and shutil.disk_usage(folder).free < _FULL_BYTES
 
 
@@ -97,7 +97,7 @@ def is_read_only(folder: Path) -> bool:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether memory is what the machine lacks."""
+    """Whether the machine lacks memory."""
     problem = host_problem(error)
     return problem is not None and problem.startswith((_OUT_OF_MEMORY, os.strerror(errno.ENOMEM)))
 

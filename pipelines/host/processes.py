@@ -25,7 +25,7 @@ _MARK = "GUARDED_BY"  # an environment variable: processes that are started inhe
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked this process to end; the first argument names it."""
+    """A signal requested this process to end; the first argument names it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"ended by {signal.Signals(number).name}")
@@ -101,7 +101,7 @@ def _guard(kind: str, value: str, keep_open: Sequence[int]) -> Iterator[None]:
 
 
 def end_session(leader: int, *, on_poll: Callable[[], object] = lambda: None) -> None:
-    """End every process of a session, gently at first; at once if all have ended by themselves."""
+    """End every process of a session, gently at first; returns immediately if all have ended by themselves."""
     for number, wait_seconds in STOP_SIGNALS_SECONDS:
         if not _session(leader):
             return

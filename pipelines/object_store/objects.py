@@ -52,13 +52,13 @@ class Storage(Protocol):
         """Write the object to `file` and return True; False, writing nothing, where there is none."""
 
     def read(self, key: str) -> bytes | None:
-        """Return the object; None where there is none."""
+        """The object's content; None where there is none."""
 
     def create(self, key: str, content: bytes) -> bool:
         """Write an object that is not there yet and return True; False where it is, and stays what it is."""
 
     def keys(self, prefix: str) -> list[str]:
-        """Return the keys that begin with `prefix`, sorted."""
+        """Keys that start with `prefix`, sorted."""
 
     def versions(self, prefix: str) -> dict[str, str | None]:
         """`keys`, each with a text that is another one for other content; None where no such text is known."""
@@ -68,7 +68,7 @@ class Storage(Protocol):
 
 
 def open_storage(address: str) -> Storage:
-    """Return the storage at an address; raise ParamsError for an address of another kind."""
+    """Open the storage at an address; raise ParamsError for an address of another kind."""
     parts = urlsplit(address)
     if parts.scheme == "s3" and parts.netloc:
         endpoint = parse_qs(parts.query).get("endpoint_url", [None])[0]
@@ -119,11 +119,11 @@ class _Folder:
         return True
 
     def keys(self, prefix: str) -> list[str]:
-        with _reaching(f"look into {self.root}/{prefix}"):
+        with _reaching(f"list {self.root}/{prefix}"):
             return sorted(key for key, _ in self._files(prefix))
 
     def versions(self, prefix: str) -> dict[str, str | None]:
-        with _reaching(f"look into {self.root}/{prefix}"):
+        with _reaching(f"list {self.root}/{prefix}"):
             return {key: _version(found) for key, found in sorted(self._files(prefix))}
 
     def _files(self, prefix: str) -> Iterator[tuple[str, os.stat_result]]:

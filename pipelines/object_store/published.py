@@ -42,7 +42,7 @@ def publish(sources: Mapping[str, Path], *, storage: Storage, key: str) -> bool:
 
 
 def is_published(key: str, *, storage: Storage) -> bool:
-    """Return whether all of it is there."""
+    """Whether all files under the key are in the storage: the manifest is written last."""
     return f"{key}/{MANIFEST}" in storage.keys(f"{key}/{MANIFEST}")
 
 

@@ -15,12 +15,12 @@ _OF_ANOTHER_REPOSITORY = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PRE
 
 
 def git(root: Path, *arguments: str, variables: Mapping[str, str] | None = None, given: str = "") -> str:
-    """Return what git prints in `root`, given this to read; raise ServiceError with its reason if it fails."""
+    """Run git in `root` with `given` on its standard input; its output. Raises ServiceError with git's reason."""
     return _output(root, ["git", *arguments], _GIT_SECONDS, variables or {}, given)
 
 
 def dvc(root: Path, *arguments: str) -> str:
-    """Return what dvc prints in `root`; raise ServiceError with its reason if it fails."""
+    """Run dvc in `root`; its output. Raises ServiceError with dvc's reason."""
     return _output(root, ["dvc", "--wait-for-lock", *arguments], _DVC_SECONDS, {}, "")
 
 

@@ -26,7 +26,7 @@ LIMIT_SECONDS = 3600  # for a pull of all that a pipeline has; everything else t
 
 
 def environment() -> dict[str, str]:
-    """Return the environment for dvc: `headrace` and `dvc` are found although .venv may not be activated."""
+    """Environment for dvc, in which `headrace` and `dvc` are found although .venv may not be activated."""
     programs = str(Path(sys.executable).parent)
     return {
         **os.environ,
@@ -54,7 +54,7 @@ def repro(
     from DVC's remote; `extra` are environment variables. However the block ends, also by SIGKILL, nothing that was
     started lives 10 s after it. A Ctrl-C in the terminal reaches only the caller: the processes have their own session.
 
-    It waits for any process that runs the same pipeline: a second `dvc repro` of a stage would fail at once. Others
+    It waits for any process that runs the same pipeline: a second `dvc repro` of a stage would fail. Others
     wait for each other only while DVC reads and writes dvc.lock.
     """
     _discard_damaged_lock_notes(root)
@@ -75,7 +75,7 @@ def repro(
             errors="replace",
             start_new_session=True,
         ) as process,
-        guarded_session(process.pid, keep_open=[lock]),  # who comes after waits until what we started has ended
+        guarded_session(process.pid, keep_open=[lock]),  # the next caller waits until what we started has ended
     ):
         try:
             yield process
@@ -145,14 +145,14 @@ def check_lock_file(root: Path) -> None:
 
 
 def status(root: Path, *targets: str) -> dict[str, Any]:
-    """Return what has changed, by stage (`train@digits`); a stage that is not named is up to date."""
+    """Changes by stage (`train@digits`); a stage that is not named is up to date."""
     check_lock_file(root)
     changed: dict[str, Any] = json.loads(_output(root, "status", "--json", *targets))
     return changed
 
 
 def config(root: Path) -> dict[str, str]:
-    """Return DVC's settings by name: `core.remote`, `remote.local.url` and so on."""
+    """DVC's settings by name: `core.remote`, `remote.local.url` and so on."""
     if not (root / ".dvc").is_dir():  # `dvc config` answers outside of a repository, too
         raise ServiceError(f"{root} is not a DVC repository")
     lines = _output(root, "config", "--list").splitlines()

@@ -17,7 +17,7 @@ from headrace.pipelines.yaml_dialect import Dumper, read_yaml
 
 
 def edited(text: str, pipeline: str, values: Mapping[str, Any]) -> str:
-    """Return the text of params.yaml with these values in the pipeline's section, by their places.
+    """Put values, by their places, into the pipeline's section of the text of params.yaml.
 
     A key that is not there yet is added to the section that it belongs to. Raises ParamsError where that would change
     anything else, as it does where a place is an alias of another.
@@ -34,7 +34,7 @@ def edited(text: str, pipeline: str, values: Mapping[str, Any]) -> str:
 
 
 def with_values(pipeline: Pipeline, values: Mapping[str, Any]) -> Pipeline:
-    """Return the pipeline as if params.yaml had these values; raise ParamsError where they are not allowed."""
+    """The pipeline as if params.yaml had these values; raise ParamsError where they are not allowed."""
     section = pipeline.model_dump(mode="json", by_alias=True, exclude_unset=True)  # what stands in the file
     for place, value in values.items():
         put(section, place, value)
@@ -59,13 +59,13 @@ def put(section: Any, place: str, value: Any) -> None:
 
 
 def difference(before: str, after: str, *, name: str) -> str:
-    """Return the unified diff of two texts, as `git apply` takes it; "" where they are equal."""
+    """Unified diff of two texts, as `git apply` takes it; "" where they are equal."""
     old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
     return "".join(difflib.unified_diff(old, new, f"a/{name}", f"b/{name}"))
 
 
 def write(file: Path, text: str) -> None:
-    """Replace the file's text, all at once."""
+    """Replace the file's text atomically."""
     with replace_file(file) as temporary:
         temporary.write_bytes(text.encode("utf-8"))
 
@@ -89,7 +89,7 @@ def _below(node: Any, part: str, seen: str, *, is_last: bool = False) -> Any:
 
 
 def _content(text: str) -> Any:
-    """What the text says, each alias as a copy of its own."""
+    """The parsed text, with each alias as a copy of its own."""
     return json.loads(json.dumps(read_yaml(text, name="params.yaml")))
 
 

@@ -1,7 +1,7 @@
 """What a workspace's run has made, as a DVC experiment: a commit that git keeps and `dvc exp show` lists.
 
-Made with git alone. `dvc exp save` refuses a project of which one pipeline has not run, as an output is missing,
-and leaves out the metrics of stages that are made from a matrix.
+Made with git alone. `dvc exp save` refuses a project of which one pipeline has not run, as an output is missing. It
+also leaves out the metrics of stages that are made from a matrix.
 """
 
 import os
@@ -44,7 +44,7 @@ def take_over_experiment(workspace: Path, name: str) -> None:
 
 
 def _reference(workspace: Path, name: str) -> str:
-    """Where DVC keeps the experiments of a commit."""
+    """Git reference where DVC keeps the experiment `name` of the workspace's commit."""
     commit = git(workspace, "rev-parse", "HEAD").strip()
     return f"refs/exps/{commit[:2]}/{commit[2:]}/{name}"
 

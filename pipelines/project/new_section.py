@@ -1,4 +1,4 @@
-"""A section more in params.yaml, written as a person would: one line for each feature, transform and layer."""
+"""A section more in params.yaml, written as a user would: one line for each feature, transform and layer."""
 
 import io
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ _WIDTH = 120
 
 
 def section_text(name: str, section: Mapping[str, Any], *, comment: str = "") -> str:
-    """Return a pipeline's section as YAML, after a comment; what holds only values stands in one line."""
+    """A pipeline's section as YAML, after a comment; a mapping or list of plain values stands in one line."""
     node: Any = _Dumper(io.StringIO(), sort_keys=False).represent_data({name: section})
     _choose_style(node)
     text: str = yaml.serialize(node, Dumper=_Dumper, width=_WIDTH, allow_unicode=True)
@@ -21,7 +21,7 @@ def section_text(name: str, section: Mapping[str, Any], *, comment: str = "") ->
 
 
 def with_section(text: str, name: str, section: str) -> str:
-    """Return the text of params.yaml with one name more in `pipelines`, and its section at the end.
+    """Add a name to `pipelines` in the text of params.yaml, and its section at the end.
 
     Nothing else moves. Raises ParamsError for a name that is taken, and for `pipelines` that can't be added to.
     """
@@ -36,7 +36,7 @@ def with_section(text: str, name: str, section: str) -> str:
 
 
 def require_new(text: str, name: str) -> dict[str, Any]:
-    """Return what params.yaml holds; raise ParamsError if that can't be read, or has the name already."""
+    """Parse params.yaml; raise ParamsError if it can't be read, or has the name already."""
     content = read_yaml(text, name="params.yaml")
     if not isinstance(content, dict) or not isinstance(content.get("pipelines"), list):
         raise ParamsError("params.yaml: expected `pipelines`, a list of names")

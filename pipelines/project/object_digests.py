@@ -97,7 +97,7 @@ def _verified(root: Path, outputs: list[Kept], stores: dict[str, Any], *, fix: b
 
 
 def _outputs(repo: Any, pipeline: str | None) -> Iterator[Kept]:
-    """What the present dvc.lock names and DVC keeps: not what is left to git."""
+    """Outputs in the present dvc.lock that DVC keeps, without those that git keeps."""
     for stage in repo.index.stages:
         name = getattr(stage, "name", None) or stage.addressing  # that of a .dvc file
         if pipeline is not None and not name.endswith(f"@{pipeline}"):

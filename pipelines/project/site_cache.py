@@ -1,4 +1,4 @@
-"""Where a `dvc` by hand keeps its notes on files: in the project's own state, whatever folder it runs in."""
+"""Where a user's own `dvc` keeps its notes on files: in the project's own state, whatever folder it runs in."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -27,7 +27,7 @@ def name_site_cache(project: ProjectPaths) -> None:
         relative = project.dvc_site_cache.relative_to(project.root)
         shared, present = (Path(one.get("core", {}).get(_KEY, "")) for one in (_read(project.dvc_config), private))
         is_chosen = present.parts and present.parts[-2:] != relative.parts  # else it is ours, of a project that moved
-        if shared != relative or is_chosen or "%(" in str(folder):  # "%(": DVC would look for an option of that name
+        if shared != relative or is_chosen or "%(" in str(folder):  # "%(": DVC would read it as an option's name
             return
         private.setdefault("core", {})[_KEY] = str(folder)
         mode = file.stat().st_mode if file.exists() else 0o600  # it may hold passwords of remotes

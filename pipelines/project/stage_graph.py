@@ -1,7 +1,8 @@
 """The stage graph of one pipeline, read from dvc.yaml without DVC (importing it costs half a second).
 
 A stage belongs to a pipeline if its matrix has the pipeline. A stage of the user's own, without a matrix, belongs to
-each pipeline that reads what it writes, and to the one whose outputs it reads, unless it reads another one's as well.
+each pipeline that reads what it writes. It also belongs to the one whose outputs it reads, unless it reads another
+one's as well.
 """
 
 import re
@@ -44,12 +45,12 @@ def stage_graph(dvc_file: Path, pipeline: str) -> StageGraph:
 
 
 def dvc_target(dvc_file: Path, stage: str, *, pipeline: str) -> str:
-    """What DVC calls a stage of a pipeline: `split@mnist`, or the plain name of a stage without a matrix."""
+    """DVC's name of a pipeline's stage: `split@mnist`, or the plain name of a stage without a matrix."""
     return f"{stage}@{pipeline}" if "matrix" in _stages(dvc_file).get(stage, {}) else stage
 
 
 def last_targets(dvc_file: Path, pipeline: str) -> list[str]:
-    """What DVC is to run for the whole pipeline: the stages that no other of it waits for."""
+    """Targets of DVC for the whole pipeline: the stages that no other of it waits for."""
     graph = stage_graph(dvc_file, pipeline)
     waited_for = {before for upstream in graph.values() for before in upstream}
     return [dvc_target(dvc_file, name, pipeline=pipeline) for name in graph if name not in waited_for]
@@ -170,7 +171,7 @@ def _overlap(reads: Iterable[PurePosixPath], writes: Iterable[PurePosixPath]) ->
 
 
 def _is_prefix(read: PurePosixPath, write: PurePosixPath) -> bool:
-    """Whether one of the two paths begins with the other; a `*` in `write` is any text within a name."""
+    """Whether one of the two paths starts with the other; a `*` in `write` is any text within a name."""
     return all(
         one == other or ("*" in other and fnmatchcase(one, other))
         for one, other in zip(read.parts, write.parts, strict=False)

@@ -1,7 +1,7 @@
 """A workspace per DAG run: a clone of the project at one commit, with the project's DVC cache.
 
-Concurrent runs have locks and files of their own, and nobody's working tree is touched. What a run has made outlives
-its workspace: the files in the DVC remote, and what refers to them as a DVC experiment in the project's git.
+Concurrent runs have locks and files of their own, and nobody's working tree is touched. The results of a run outlive
+its workspace. Files are in the DVC remote, references to them in a DVC experiment in the project's git.
 """
 
 import fcntl
@@ -41,12 +41,12 @@ log = structlog.get_logger()
 
 
 def open_workspace(project: Path | str, folder: Path, *, name: str, revision: str | None = None) -> Path:
-    """Return the workspace of that name in `folder`; the first who asks makes it, and any number may ask at once.
+    """Open the workspace of that name in `folder`, created by the first caller; any number may call concurrently.
 
-    It stays at the commit that `revision` (default: the project's HEAD) was when it was made; give `commit_of` it to
-    those who open it on other machines. What `finish` has saved there, under that name and commit, it takes over.
-    `project` is a folder, or a git URL: then the workspaces in `folder` share a cache of their own. Raises
-    ServiceError for a project, a revision or a setting of DVC that can't be used.
+    It stays at the commit that `revision` (default: the project's HEAD) was when it was made. Pass `commit_of` it to
+    callers that open it on other machines. What `finish` has saved there, under that name and commit, it takes over.
+    `project` is a folder, or a git URL: then the workspaces in `folder` share a cache of their own. Raises ServiceError
+    for a project, a revision or a setting of DVC that can't be used.
     """
     workspace = folder.resolve() / _slug(name)
     if not _lock_file(workspace).exists():
@@ -80,7 +80,7 @@ def using(workspace: Path) -> Iterator[None]:
 
 
 def commit_of(workspace: Path) -> str:
-    """Return the commit that the run is of, 40 hexadecimal digits."""
+    """The commit that the run is of, 40 hexadecimal digits."""
     return git(workspace, "rev-parse", "HEAD").strip()
 
 
@@ -95,14 +95,14 @@ def variables_of(workspace: Path) -> dict[str, str]:
 
 
 def uncommitted(project: Path) -> list[str]:
-    """Return which of a project's files are changed or new, and so no part of a run: a run is of a commit."""
-    # A lock that is taken for looking would make a person's own `git commit` fail.
+    """A project's changed and new files, which are no part of a run: a run is of a commit."""
+    # A lock that is taken only to read would make a user's own `git commit` fail.
     found = git(project, "--no-optional-locks", "status", "--porcelain", "--no-renames", "-z")
     return [entry[3:] for entry in found.split("\0") if entry]
 
 
 def committed_pipeline(workspace: Path, pipeline: str) -> Pipeline:
-    """Return a pipeline as params.yaml has it in the commit, without what the run has otherwise."""
+    """A pipeline as the commit's params.yaml has it, without the run's own changes."""
     return _load(_committed_params(workspace), pipeline)
 
 
@@ -138,9 +138,9 @@ def restore(workspace: Path, targets: Sequence[str]) -> None:
 def finish(workspace: Path) -> str:
     """Save what the run has made; return the name of its DVC experiment, which is the workspace's.
 
-    Data, models and run cache go to the DVC remote, then the experiment to the project's git, where `dvc exp show`
-    lists it beside those made by hand. For the end of a run, also a failed one, and for the end of each task where the
-    next may start on another machine; once more changes nothing. Raises ServiceError where one can't be reached.
+    Data, models and run cache go to the DVC remote, then the experiment to the project's git. There, `dvc exp show`
+    lists it beside those of users. Call it at the end of a run, also a failed one, and of each task where the next may
+    start on another machine. Another call changes nothing. Raises ServiceError where one can't be reached.
     """
     with using(workspace):
         dvc(workspace, "push", "--run-cache")
@@ -183,7 +183,7 @@ def _make(clone: Path, workspace: Path, *, project: Path | str, revision: str) -
 
 
 def _resolve(clone: Path, revision: str) -> str:
-    """The commit of a revision; the project is asked for one that is neither a tag nor in its default branch."""
+    """The commit of a revision; fetched from the project where it is neither a tag nor in its default branch."""
     if revision.startswith("-"):
         raise ServiceError(f"revision {revision!r}: expected a branch, a tag or a commit")
     with suppress(ServiceError):
@@ -204,7 +204,7 @@ def _check_origin(workspace: Path, project: Path | str) -> None:
 
 
 def _check_commit(workspace: Path, revision: str | None) -> None:
-    """Raise ServiceError if the workspace is at another commit than is asked for; a branch may have moved on."""
+    """Raise ServiceError if the workspace is at another commit than the requested one; a branch may have moved on."""
     if re.fullmatch("[0-9a-f]{40}", revision or "") and revision != (commit := commit_of(workspace)):
         raise ServiceError(
             f"workspace {workspace} is at commit {commit}, expected {revision}; "
@@ -281,7 +281,7 @@ def _remove(workspace: Path, *, unless_used_since: float) -> bool:
             if os.fstat(lock.fileno()).st_mtime > unless_used_since:
                 return False
             removed = tempfile.mkdtemp(prefix=_UNFINISHED, dir=workspace.parent)
-            workspace.rename(removed)  # at once: nobody sees half a workspace
+            workspace.rename(removed)  # atomic: nobody sees half a workspace
     except (BlockingIOError, FileNotFoundError):  # in use, or removed by another
         return False
     shutil.rmtree(removed, ignore_errors=True)

@@ -65,13 +65,13 @@ def ray_session(
 
 
 def _full_disk() -> str | None:
-    """Which of the disks that Ray writes to is full: it waits for its own files, and never says why."""
+    """A message if a disk that Ray writes to is full: Ray then waits for its own files, and never reports why."""
     full = [folder for folder in (tempfile.gettempdir(), "/dev/shm") if is_full(Path(folder))]  # noqa: S108
     return f"{NO_ROOM}: {', '.join(full)}; free some, or set TMPDIR to another folder" if full else None
 
 
 def is_remote() -> bool:
-    """Return whether RAY_ADDRESS names a cluster that goes on when this process ends."""
+    """Whether RAY_ADDRESS names a cluster, which outlives this process."""
     return bool(os.environ.get("RAY_ADDRESS"))
 
 
@@ -86,7 +86,7 @@ def _embedded(num_workers: int, object_store_bytes: int, *, use_gpu: bool) -> di
         "_system_config": {"prestart_worker_first_driver": False},
     }
     if not use_gpu:
-        settings["num_gpus"] = 0  # looking for GPUs takes a moment
+        settings["num_gpus"] = 0  # finding GPUs takes a moment
     if sys.executable != shlex.quote(sys.executable):
         # Ray passes the interpreter to a shell unquoted, which breaks in a folder whose path has a space.
         settings["runtime_env"] = {"py_executable": shlex.quote(sys.executable)}

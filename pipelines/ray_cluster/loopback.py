@@ -15,7 +15,7 @@ from headrace.components.errors import ServiceError, UserError
 from headrace.pipelines.compatibility.ray_internals import accept_loopback, read_token_again
 
 ADDRESS = "127.0.0.1"
-# Says to everything that Ray starts in turn that this machine is alone. Ray looks for it on Linux, too.
+# Says to everything that Ray starts in turn that this machine is alone. Ray reads it on Linux, too.
 VARIABLES = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 # A socket's path has at most 107 bytes; ours has up to 88 below the folder of temporary files.
 LONGEST_TEMPORARY_BYTES = 19

@@ -53,12 +53,12 @@ class Cluster:
 
 
 def cluster_from_environment() -> Cluster:
-    """Return the cluster whose job server RAY_ADDRESS names, with the token that Ray itself would find."""
+    """The cluster whose job server RAY_ADDRESS names, with the token that Ray itself would find."""
     return Cluster(os.environ.get("RAY_ADDRESS", ""), token=_token(), verify=os.environ.get(_CERTIFICATES) or True)
 
 
 def _token() -> str | None:
-    """The first of the places where Ray 2.60 looks, in its order; an empty variable is as good as none there too."""
+    """The token from the first place that Ray 2.60 reads, in its order; an empty variable counts as none, as in Ray."""
     if os.environ.get("RAY_AUTH_MODE", "").lower() == "disabled":
         return None
     if token := os.environ.get("RAY_AUTH_TOKEN", "").strip():
@@ -95,7 +95,7 @@ class JobServer:
         self._session: ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        from aiohttp import ClientSession, ClientTimeout, TCPConnector  # 0.15 s
+        from aiohttp import ClientSession, ClientTimeout, TCPConnector  # imported here: every command would pay for it
 
         if self._cluster.token:
             _warn_of_clear_text(self.address)
@@ -108,13 +108,15 @@ class JobServer:
     ) -> None:
         await self._open.close()
 
-    async def ask(self, method: str, path: str, *, expected: tuple[int, ...] = (200,), **how: Any) -> tuple[int, str]:
-        """Return status and body; for what may be asked again, here up to four times, when it fails with 5xx."""
+    async def request(
+        self, method: str, path: str, *, expected: tuple[int, ...] = (200,), **options: Any
+    ) -> tuple[int, str]:
+        """Send an idempotent request, up to four times while it fails with 5xx; status and body."""
         started = time.monotonic()
         for pause in (*RETRY_SECONDS, None):
             problem: ServiceError
             try:
-                status, said = await self.send(method, path, **how)
+                status, said = await self.send(method, path, **options)
                 if status in expected:
                     return status, said
                 problem = self.unexpected(status, said, f"{method} {path}")
@@ -130,7 +132,7 @@ class JobServer:
     async def send(
         self, method: str, path: str, *, content: bytes = b"", authenticated: bool = True, seconds: float | None = None
     ) -> tuple[int, str]:
-        """Return status and body of one attempt; raise UnansweredError, or ServiceError where the token is refused."""
+        """Send a request once; status and body. Raises UnansweredError, or ServiceError where the token is refused."""
         from aiohttp import ClientError
 
         headers = self._headers if authenticated else {}
@@ -146,7 +148,7 @@ class JobServer:
         return status, said
 
     async def connect(self, path: str) -> "ClientWebSocketResponse":
-        """Return an open WebSocket; raise what aiohttp raises."""
+        """Open a WebSocket; raises what aiohttp raises."""
         from aiohttp import ClientWSTimeout
 
         async with asyncio.timeout(self.timeout_seconds):
@@ -154,18 +156,18 @@ class JobServer:
                 self._url(path),
                 headers=self._headers,
                 max_msg_size=0,
-                timeout=ClientWSTimeout(ws_close=0.1),  # Ray's side never says goodbye to a reader that leaves first
+                timeout=ClientWSTimeout(ws_close=0.1),  # Ray's side never says goodbye to a reader that closes first
             )
 
     def decode(self, said: str) -> Any:
-        """Return the JSON of a body."""
+        """Parse a body as JSON; raises ServiceError for anything else."""
         try:
             return json.loads(said)
         except ValueError:
             raise self.unexpected(200, said, "answer with JSON") from None
 
     def unexpected(self, status: int, said: str, what: str) -> ServiceError:
-        """Return the error for an answer that is none of those that can be worked with."""
+        """The error for an answer with an unexpected status."""
         lines = [line for line in said.splitlines() if re.search(r"\w", line)]  # often a traceback of Ray's
         reason = lines[-1][:300].rstrip(".") if lines else "nothing"
         if self._cluster.token:

@@ -36,12 +36,12 @@ TERMINAL: frozenset[JobStatus] = frozenset({"STOPPED", "SUCCEEDED", "FAILED"})
 # actor with the job's runtime_env: so it is chosen by runtime_env["env_vars"] at submission, and never at the stop.
 STOP_GRACE_VARIABLE = "RAY_JOB_STOP_WAIT_TIME_S"
 
-_STOP_MARGIN_SECONDS = 15.0  # Ray's own time to signal, look and write down
+_STOP_MARGIN_SECONDS = 15.0  # Ray's own time to signal, poll and record
 _POLL_SECONDS = 1.0
 _LOST_SECONDS = 60.0  # a node's death is noticed by Ray within half of it
-# A socket whose other end vanished without a word looks like a job that has nothing to say, and Ray answers no pings.
+# A socket whose other end vanished without a word is the same as a job that logs nothing, and Ray answers no pings.
 _QUIET_SECONDS = 60.0
-_UPLOAD_BYTES_PER_SECOND = 1_000_000  # the slowest network worth waiting for
+_UPLOAD_BYTES_PER_SECOND = 1_000_000  # of the slowest network that is waited for
 
 _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 _RAY_PREFIX = re.compile(r"^\((?:\w+ )?pid=\d+[^)]*\) ?")
@@ -64,8 +64,8 @@ class Job:
 class RayJobs:
     """A connection to one job server: `async with RayJobs(cluster) as jobs`.
 
-    All of it raises ServiceError where the server can't be reached, refuses, or answers what a job server doesn't; and
-    what needs a job, where the cluster knows none of that id.
+    All methods raise ServiceError where the server can't be reached, refuses, or answers what a job server doesn't.
+    Those that need a job also raise it where the cluster knows none of that id.
     """
 
     def __init__(self, cluster: Cluster, *, timeout_seconds: float = 30.0) -> None:
@@ -82,7 +82,9 @@ class RayJobs:
 
     async def require_authentication(self) -> None:
         """Raise ServiceError where somebody without a token is answered: anybody could run code there."""
-        status, _ = await self._server.ask("GET", "/api/version", authenticated=False, expected=(200, 401, 403, 404))
+        status, _ = await self._server.request(
+            "GET", "/api/version", authenticated=False, expected=(200, 401, 403, 404)
+        )
         if status not in (401, 403):
             raise ServiceError(
                 f"Ray at {self._server.address} answers without a token: who reaches it can run code on it. Expected "
@@ -91,7 +93,7 @@ class RayJobs:
 
     async def require_version(self) -> None:
         """Raise ParamsError where the cluster has another Ray than this machine: the two would exchange pickles."""
-        _, said = await self._server.ask("GET", "/api/version")
+        _, said = await self._server.request("GET", "/api/version")
         there, here = self._server.decode(said)["ray_version"], importlib.metadata.version("ray")
         if there != here:
             raise ParamsError(
@@ -108,10 +110,10 @@ class RayJobs:
         metadata: Mapping[str, str],
         num_cpus: float = 0,
     ) -> bool:
-        """Return True if the job was submitted, False if there is one of that id, which is then as good.
+        """Submit a job; False if the cluster already has one of that id, which is then as good.
 
-        Ray refuses an id that it knows, so trying again makes no second job; where the answer got lost, the server is
-        asked for the id. With `num_cpus` 0 the driver runs on the head node, else wherever they are free.
+        Ray refuses an id that it knows, so a retry makes no second job. Where the answer got lost, the server is
+        queried for the id. With `num_cpus` 0 the driver runs on the head node, else wherever they are free.
         """
         request = {"submission_id": submission_id, "entrypoint": entrypoint, "entrypoint_num_cpus": num_cpus}
         request |= {"runtime_env": dict(runtime_env), "metadata": dict(metadata)}
@@ -134,18 +136,18 @@ class RayJobs:
         raise problem
 
     async def find(self, submission_id: str) -> Job | None:
-        """Return the job, or None where the cluster knows none of that id, as after its restart."""
-        status, said = await self._server.ask("GET", _path(submission_id), expected=(200, 404))
+        """The job; None where the cluster knows none of that id, as after its restart."""
+        status, said = await self._server.request("GET", _path(submission_id), expected=(200, 404))
         if status == 200:
             found: Mapping[str, Any] = self._server.decode(said)
             return (await self._jobs([found]))[0]
         if "does not exist" not in said:  # the 404 of a proxy, or of another server, says nothing about the job
-            raise self._server.unexpected(status, said, f"look for job {submission_id}")
+            raise self._server.unexpected(status, said, f"find job {submission_id}")
         return None
 
     async def list(self) -> Sequence[Job]:
-        """Return all submitted jobs that the cluster knows; drivers that came by themselves are not among them."""
-        _, said = await self._server.ask("GET", "/api/jobs/")
+        """All submitted jobs that the cluster knows, without drivers that connected by themselves."""
+        _, said = await self._server.request("GET", "/api/jobs/")
         return await self._jobs([one for one in self._server.decode(said) if one["type"] == "SUBMISSION"])
 
     async def log(self, submission_id: str, *, after: int = 0) -> AsyncGenerator[str, None]:
@@ -163,27 +165,27 @@ class RayJobs:
             if time.monotonic() - heard > _LOST_SECONDS:
                 await self._require_log(job)
         # The socket closes in the same way when the job ends and when a part of Ray does: the log may have gone on.
-        _, said = await self._server.ask("GET", f"{_path(submission_id)}/logs")
+        _, said = await self._server.request("GET", f"{_path(submission_id)}/logs")
         *lines_to_end, last = self._server.decode(said)["logs"].split("\n")
         for line in [*lines_to_end, *filter(None, [last])][after:]:
             yield line
 
     async def stop(self, submission_id: str, *, grace_seconds: float) -> Job:
-        """Return the job when it has ended, by this or by itself.
+        """Stop the job, and wait until it has ended.
 
-        Ray sends SIGTERM, and SIGKILL after what STOP_GRACE_VARIABLE said at submission; `grace_seconds` should be the
-        same: it is how long is waited here, and a little more. Raises ServiceError if the job still lives then.
+        Ray sends SIGTERM, and SIGKILL after the seconds of STOP_GRACE_VARIABLE at submission. `grace_seconds` should be
+        the same: this waits a little longer. Raises ServiceError if the job still lives then.
         """
         limit_seconds = grace_seconds + _STOP_MARGIN_SECONDS
         try:
             async with asyncio.timeout(limit_seconds):
                 while (job := await self._known(submission_id)).status not in TERMINAL:
-                    await self._server.ask("POST", f"{_path(submission_id)}/stop")  # twice is as once
+                    await self._server.request("POST", f"{_path(submission_id)}/stop")  # twice is as once
                     await asyncio.sleep(_POLL_SECONDS)
                 return job
         except TimeoutError:
             raise ServiceError(
-                f"Ray job {submission_id} still lives {limit_seconds:.0f} s after it was asked to stop; expected it to "
+                f"Ray job {submission_id} still lives {limit_seconds:.0f} s after a request to stop; expected it to "
                 f"end within {grace_seconds:.0f} s: see {self._server.address}/#/jobs, it may hold its nodes"
             ) from None
 
@@ -195,10 +197,10 @@ class RayJobs:
         content = archive if isinstance(archive, bytes) else archive.read_bytes()
         package = f"_ray_pkg_{name}_{package_digest(content)}.zip"
         path = f"/api/packages/gcs/{quote(package, safe='')}"
-        status, _ = await self._server.ask("GET", path, expected=(200, 404))
+        status, _ = await self._server.request("GET", path, expected=(200, 404))
         if status == 404:
             seconds = self._server.timeout_seconds + len(content) / _UPLOAD_BYTES_PER_SECOND
-            await self._server.ask("PUT", path, content=content, seconds=seconds)
+            await self._server.request("PUT", path, content=content, seconds=seconds)
         return f"gcs://{package}"
 
     async def _jobs(self, found: Sequence[Mapping[str, Any]]) -> Sequence[Job]:
@@ -209,7 +211,7 @@ class RayJobs:
         ]
         if not any(nodes):
             return jobs
-        _, said = await self._server.ask("GET", "/nodes?view=summary")
+        _, said = await self._server.request("GET", "/nodes?view=summary")
         summary = [one["raylet"] for one in self._server.decode(said)["data"]["summary"]]
         alive = {node.get("nodeId") for node in summary if node.get("state") == "ALIVE"}
         return [
@@ -229,7 +231,7 @@ class RayJobs:
 
     async def _require_log(self, job: Job) -> None:
         """Raise ServiceError where the job's node is gone; if it is the head, Ray says RUNNING for ever (measured)."""
-        status, _ = await self._server.ask("GET", f"{_path(job.submission_id)}/logs", expected=(200, 500))
+        status, _ = await self._server.request("GET", f"{_path(job.submission_id)}/logs", expected=(200, 500))
         if status == 500:
             raise ServiceError(
                 f"Ray at {self._server.address} says that job {job.submission_id} is {job.status}, but can't reach its "
@@ -254,7 +256,7 @@ class RayJobs:
 
 
 def last_error(log: str) -> str:
-    """Return what went wrong by a job's log: the last `error: ...` or end of a traceback, else its last line."""
+    """The error in a job's log: the last `error: ...` or end of a traceback, else its last line."""
     last = found = ""
     in_traceback = False
     for raw in log.splitlines():
@@ -262,7 +264,7 @@ def last_error(log: str) -> str:
         if not line:
             continue
         last = line
-        if line.startswith("error: "):  # as `headrace` leaves
+        if line.startswith("error: "):  # as `headrace` ends
             found = line.removeprefix("error: ")
         elif in_traceback and not line[0].isspace():
             found, in_traceback = line, False

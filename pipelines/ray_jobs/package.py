@@ -28,7 +28,7 @@ _NO_TIME = (1980, 1, 1, 0, 0, 0)  # the first that a zip can store
 
 
 def package(root: Path, *, extra: Mapping[str, bytes] = {}) -> bytes:
-    """Return a zip of the project's code as it is now, and of `extra`, contents by path; the same code, the same bytes.
+    """Zip the project's present code, and `extra`, contents by path; the same code gives the same bytes.
 
     It is stored, not compressed: other versions of zlib would make other bytes of the same code. Raises ParamsError
     where it is larger than MAX_PACKAGE_BYTES.
@@ -51,7 +51,7 @@ def package(root: Path, *, extra: Mapping[str, bytes] = {}) -> bytes:
 
 
 def package_digest(archive: bytes) -> str:
-    """Return a package's name by its content, 32 hexadecimal digits."""
+    """A package's name by its content, 32 hexadecimal digits."""
     return hashlib.sha256(archive).hexdigest()[:32]
 
 
@@ -67,7 +67,7 @@ def headrace_code() -> dict[str, bytes]:
 
 
 def _names(root: Path) -> Iterable[str]:
-    """What git tracks or would track; where there is no git, as in an image, all files."""
+    """Files that git tracks or would track; where there is no git, as in an image, all files."""
     try:
         listed = git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
     except ServiceError:

@@ -42,11 +42,11 @@ async def submit_or_join(
     owner: str,
     has_results: Callable[[], bool],
 ) -> Submitted:
-    """Return the job that trains `run_name`: the one that is under way or has succeeded, or else a new one.
+    """Join the job that trains `run_name` if one is under way or has succeeded, or else submit a new one.
 
     A job that failed or was stopped gets a next generation, which goes on from its checkpoint. The id depends on
-    content and owner alone, so a try again after a lost answer finds the job of the first. `make` is called only where
-    a new job is needed.
+    content and owner alone, so another attempt after a lost answer finds the job of the first. `make` is called only
+    where a new job is needed.
     """
     if (other := await _of_another(jobs, run_name, owner)) is not None:
         return _joined(other, address, is_ours=False)
@@ -62,7 +62,7 @@ async def submit_or_join(
 
 
 def job_id(run_name: str, *, owner: str, generation: int) -> str:
-    """Return the submission id of one try of a training.
+    """Submission id of one attempt at a training.
 
     >>> job_id("digits-0123456789ab", owner="hand", generation=2)
     'digits-0123456789ab-1b001706-2'
@@ -84,7 +84,7 @@ async def _submit(
         metadata={RUN_NAME: run_name, OWNER: owner},
     )
     log.info("submitted" if is_new else "joined", job=submission_id, cluster=address)
-    # Two owners may have submitted at once. The later one gives way: it sees the earlier one here for certain.
+    # Two owners may have submitted concurrently. The later one gives way: it sees the earlier one here for certain.
     other, mine = await _of_another(jobs, run_name, owner), await jobs.find(submission_id)
     if other is not None and mine is not None and _age(other) < _age(mine):
         await jobs.stop(submission_id, grace_seconds=STOP_GRACE_SECONDS)

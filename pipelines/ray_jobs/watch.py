@@ -33,7 +33,7 @@ async def watch(
     on_line: Callable[[str], None],
     on_count: Callable[[int], Awaitable[None]] | None = None,
 ) -> Outcome:
-    """Return how the job ended.
+    """Follow the job until it ends; its outcome.
 
     `on_line` is given each line of its log from the `after`-th on, `on_count` how many there were so far;
     `deadline_seconds` is in seconds since 1970. A server that is away for a while is waited for.
@@ -58,7 +58,7 @@ async def watch(
             away_since = away_since or time.monotonic()
             if time.monotonic() - away_since > AWAY_SECONDS:
                 return Outcome(submission_id=submission_id, status="AWAY", error=str(error))
-            on_line(f"the cluster is away; the job is looked for again: {error}")
+            on_line(f"the cluster is away; polling the job again: {error}")
             await asyncio.sleep(RETRY_SECONDS)
 
 
@@ -71,7 +71,7 @@ async def _outcome(jobs: RayJobs, submission_id: str, lines: deque[str]) -> Outc
 
 
 async def _after_loss(jobs: RayJobs, submission_id: str) -> Outcome | None:
-    """How the job ended if the server can say so; None while it is away or the job goes on."""
+    """The job's outcome if the server knows it; None while it is away or the job goes on."""
     try:
         job = await jobs.find(submission_id)
     except ServiceError:
@@ -89,5 +89,5 @@ def _vanished(submission_id: str) -> Outcome:
 
 
 def as_event(outcome: Outcome) -> dict[str, Any]:
-    """Return the outcome as the payload of a trigger's event."""
+    """The outcome as the payload of a trigger's event."""
     return outcome.model_dump(mode="json")

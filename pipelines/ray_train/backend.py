@@ -38,7 +38,7 @@ class _TensorflowBackend(Backend):
     def on_start(self, worker_group: BaseWorkerGroup, backend_config: TensorflowBackendConfig) -> None:
         """Make every worker hear SIGTERM, and give it the addresses of all and the secret of the group.
 
-        The secret is made for this group alone. It goes by Ray's own channel, which asks for the cluster's token.
+        The secret is made for this group alone. It goes by Ray's own channel, which requires the cluster's token.
         """
         hosts = worker_group.execute(_prepare)
         if len(hosts) == 1:

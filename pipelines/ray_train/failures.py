@@ -1,4 +1,4 @@
-"""Why a group of workers ended, and whether Ray Train may begin the next one by itself."""
+"""Why a group of workers ended, and whether Ray Train may start the next one by itself."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from headrace.pipelines.ray_train.training_job import OUT_OF_MEMORY, Failure, Tr
 
 
 class Failures(DefaultFailurePolicy):  # type: ignore[misc]  # ray carries no types
-    """Ray Train's own policy, except for what is not to be charged to `max_failures`: `fit` begins those groups.
+    """Ray Train's own policy, except for what is not to be charged to `max_failures`: `fit` starts those groups.
 
     It runs in the controller, on the node of the training's driver, and reports there why a group was lost.
     """
@@ -29,7 +29,7 @@ class Failures(DefaultFailurePolicy):  # type: ignore[misc]  # ray carries no ty
         self._job, self._kills = job, out_of_memory_kills()
 
     def make_decision(self, training_failed_error: TrainingFailedError) -> FailureDecision:
-        """Return whether Ray begins another group."""
+        """Decide whether Ray starts another group."""
         if isinstance(training_failed_error, ControllerError):  # such as no room for a group yet
             return super().make_decision(training_failed_error)
         if isinstance(training_failed_error, PreemptionError):

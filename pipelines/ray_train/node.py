@@ -20,7 +20,7 @@ STOP_POLL_SECONDS = 1.0
 
 
 def on_this_node(job: TrainJob) -> TrainJob:
-    """Return the job with the paths of this node, where its inputs and the storage's newest checkpoint lie.
+    """Fetch the job's inputs and the storage's newest checkpoint to this node; the job with their paths.
 
     The job is returned as it is where all nodes share its folder. Raises ServiceError where the inputs are not what was
     published.
@@ -52,13 +52,13 @@ def scratch_folder(job: TrainJob) -> Path:
 def keep_in_storage(job: TrainJob, checkpoint: Path) -> None:
     """Upload a checkpoint, and remove from the storage those that are no longer kept here.
 
-    Where the storage is away, training goes on, and says so: the next checkpoint is tried again.
+    Where the storage is away, training goes on, and says so: the next checkpoint is uploaded again.
     """
     if not job.storage:
         return
     try:
         storage, key = open_storage(job.storage), job.key("checkpoints", checkpoint.name)
-        withdraw(key, storage=storage)  # of an earlier try, and perhaps damaged
+        withdraw(key, storage=storage)  # of an earlier attempt, and perhaps damaged
         publish({"": checkpoint}, storage=storage, key=key)
         kept = {folder.name for folder in job.checkpoints.glob("step-*")}
         for name in set(_steps(job, storage)) - kept:
@@ -98,7 +98,7 @@ def _watch(job: TrainJob, stop: threading.Event) -> None:
 
 
 def _fetch_newest_checkpoint(job: TrainJob, storage: Storage) -> None:
-    """Make the checkpoints of this node those of the storage: all workers have to begin from the same one."""
+    """Make the checkpoints of this node those of the storage: all workers have to start from the same one."""
     steps = _steps(job, storage)
     for folder in job.checkpoints.glob("step-*"):
         if folder.name not in steps:

@@ -1,4 +1,4 @@
-"""SIGTERM to a worker, or a drain of its node: the node goes soon. The group writes a checkpoint and leaves."""
+"""SIGTERM to a worker, or a drain of its node: the node goes soon. The group writes a checkpoint and stops."""
 
 import ctypes
 import os
@@ -20,10 +20,10 @@ _python_handler: list[int] = []
 def listen() -> None:
     """Make SIGTERM set STOP; to be called on the main thread, before TensorFlow is used."""
     STOP.clear()
-    signal.signal(signal.SIGTERM, _ask_to_stop)
+    signal.signal(signal.SIGTERM, _request_stop)
     _python_handler[:] = [_get_c_handler(signal.SIGTERM)]
     # Python calls a handler when its main thread comes by, which on a worker waits in Ray; a thread of our own is woken
-    # at once, by the byte that Python writes to this pipe when the signal comes.
+    # immediately, by the byte that Python writes to this pipe when the signal comes.
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
@@ -56,5 +56,5 @@ def _wait(reading: int) -> None:
             STOP.set()
 
 
-def _ask_to_stop(_signal_number: int, _frame: FrameType | None) -> None:
+def _request_stop(_signal_number: int, _frame: FrameType | None) -> None:
     STOP.set()

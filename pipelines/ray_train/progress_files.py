@@ -25,7 +25,7 @@ class Mailbox:
         _add_line(self._folder / PROGRESS, line)
 
     def write_file(self, name: str, text: str) -> None:
-        """Write a file, all at once."""
+        """Write a file atomically."""
         write_here(self._folder / name, text)
 
     def is_stopping(self) -> bool:
@@ -93,12 +93,12 @@ def follow(progress: Path, shown: int, on_event: Callable[[Event], None]) -> int
 
 
 def _add_line(progress: Path, line: str) -> None:
-    """A line begins with a line break, so that one cut short by a full disk does not spoil the next."""
+    """A line starts with a line break, so that one cut short by a full disk does not spoil the next."""
     with progress.open("a", encoding="utf-8") as file:
         file.write(f"\n{line}\n")
 
 
 def write_here(file: Path, text: str) -> None:
-    """Make a file of this node hold the text, all at once."""
+    """Write the text to a file of this node, atomically."""
     with replace_file(file) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The names of what a finished training leaves in its results folder."""
+"""Names of the files and folders that a finished training writes to its results folder."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ HISTORY = "history.csv"
 
 
 def destinations(results: Path, paths: PipelinePaths) -> dict[Path, Path]:
-    """Return, for each thing in a results folder, its place in the artifact tree."""
+    """The place in the artifact tree of each file and folder of a results folder."""
     return {
         results / CHECKPOINT: paths.checkpoint,
         results / CHECKPOINTS: paths.checkpoints,

@@ -45,12 +45,12 @@ class TrainJob(Settings):
 
     @property
     def progress(self) -> Path:
-        """What happens, one JSON line each, written by worker 0."""
+        """Events of the training, one JSON line each, written by worker 0."""
         return self.folder / PROGRESS
 
     @property
     def failure(self) -> Path:
-        """What the first worker that failed for a reason of its own says: trying again would end the same way."""
+        """Error of the first worker that failed for a reason of its own: a retry would end the same way."""
         return self.folder / "failure.json"
 
     @property

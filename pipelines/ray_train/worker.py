@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from headrace.components.compatibility.keras_import import import_keras
 from headrace.components.errors import TrainingError, UserError
 from headrace.components.files.atomic import replace_folder
+from headrace.pipelines.headrace_lock import installed
 from headrace.pipelines.host.host_problems import host_problem, is_out_of_memory
-from headrace.pipelines.identity import installed
 from headrace.pipelines.params import Train
 from headrace.pipelines.ray_train.backend import rendezvous
 from headrace.pipelines.ray_train.node import (
@@ -120,11 +120,11 @@ def _observer(job: TrainJob, fitted: "FittedTable", *, rank: int, group: GroupEv
         if rank == 0:
             report_event(job, group)
 
-    def on_epoch(epoch: int, figures: "Figures", system: "Figures") -> None:
-        report_event(job, EpochEvent(epoch=epoch, **in_label_unit(figures, fitted), **system))
+    def on_epoch(epoch: int, metrics: "Figures", system: "Figures") -> None:
+        report_event(job, EpochEvent(epoch=epoch, **in_label_unit(metrics, fitted), **system))
 
-    def on_progress(figures: "Figures") -> None:
-        report_event(job, ProgressEvent.model_validate(figures))
+    def on_progress(metrics: "Figures") -> None:
+        report_event(job, ProgressEvent.model_validate(metrics))
 
     def on_note(note: str) -> None:
         report_event(job, NoteEvent(note=note))
@@ -187,13 +187,13 @@ def prepare_devices(train: Train, *, workers_on_node: int) -> int:
     return threads
 
 
-def in_label_unit(figures: "Figures", fitted: "FittedTable") -> dict[str, float]:
-    """Return the figures with errors of a transformed number label back in the label's own unit."""
+def in_label_unit(metrics: "Figures", fitted: "FittedTable") -> dict[str, float]:
+    """The metrics with errors of a transformed number label back in the label's own unit."""
     scale = fitted.label_transform.scale if fitted.label_transform else 1.0
     factors = {"loss": scale**2, "root_mean_squared_error": scale, "mean_absolute_error": scale}
     return {
         name: value * (1.0 if scale == 1.0 else factors.get(name.removeprefix("validation_"), 1.0))
-        for name, value in figures.items()
+        for name, value in metrics.items()
     }
 
 
@@ -216,7 +216,7 @@ def _write_results(job: TrainJob, fitted: "FittedTable", final: "Checkpoint") ->
     from headrace.components.training.generated_samples import keep_samples
     from headrace.components.training.tensorboard import write_tensorboard
 
-    history = [in_label_unit(figures, fitted) for figures in final.state.history]
+    history = [in_label_unit(metrics, fitted) for metrics in final.state.history]
     with replace_folder(job.results) as folder:
         _write_history(folder / HISTORY, history)
         checkpoints.save(folder / CHECKPOINT, final)
@@ -261,4 +261,4 @@ def _write_history(path: Path, history: list[dict[str, float]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(history[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows({**figures, "epoch": int(figures["epoch"])} for figures in history)
+        writer.writerows({**metrics, "epoch": int(metrics["epoch"])} for metrics in history)

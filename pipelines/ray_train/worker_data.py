@@ -26,7 +26,7 @@ Split = Literal["train", "validation"]
 
 
 def split_columns(job: TrainJob, split: Split, *, fitted: "FittedTable") -> Columns | StoredColumns:
-    """Return a split in memory, or in files where it has more examples than `train.window_examples`, or encoded images.
+    """A split in memory, or in files where it has more examples than `train.window_examples`, or encoded images.
 
     Training examples have weights where `train.class_weights` gives them. The files are written once on each node; its
     other workers wait for that.
@@ -42,7 +42,7 @@ def split_columns(job: TrainJob, split: Split, *, fitted: "FittedTable") -> Colu
 
 
 def validation_columns(job: TrainJob, *, fitted: "FittedTable") -> Columns | StoredColumns | None:
-    """Return the validation split; None where nothing is held out, so that it has no rows."""
+    """The validation split; None where nothing is held out, so that it has no rows."""
     return split_columns(job, "validation", fitted=fitted) if _examples(job.splits / "validation") else None
 
 

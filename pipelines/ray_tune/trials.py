@@ -73,7 +73,7 @@ class Trial(Settings):
 
 
 class Outcome(Settings):
-    """How a trial ended, with the figures of each epoch until then; `traceback` is that of a bug."""
+    """How a trial ended, with the metrics of each epoch until then; `traceback` is that of a bug."""
 
     status: Literal["finished", "stopped early", "failed"]
     history: tuple[dict[str, float], ...] = ()
@@ -102,7 +102,7 @@ def run_trials(
     """Train each trial, `at_once` of them side by side, within a Ray session.
 
     With `early_stop`, a trial whose `metric` is in the worse half is stopped. `make_data` runs on the worker of a trial
-    that makes its own data. Raises TrainingError where `train.use_gpu` asks for a GPU that this machine has not.
+    that makes its own data. Raises TrainingError where `train.use_gpu` requires a GPU that this machine has not.
     """
     train, ray_folder = trials[0].pipeline.train, trials[0].folder.with_name("ray")
     _require_gpu(train.use_gpu)
@@ -133,7 +133,7 @@ def run_trials(
 
 
 def _describe(trial: Trial) -> None:
-    """Leave the trial in its folder, where nothing else is then, for its worker."""
+    """Write the trial to its folder, which is emptied first, for its worker."""
     shutil.rmtree(trial.folder, ignore_errors=True)
     trial.folder.mkdir(parents=True)
     trial.description.write_text(trial.model_dump_json(by_alias=True), encoding="utf-8")
@@ -171,9 +171,9 @@ class _Follower(tune.Callback):  # type: ignore[misc]  # ray carries no types
         number = _number(trial)
         if "end" in result:
             self._ends[number] = result["end"]
-        elif len(self._history[number]) < result["epoch"]:  # a worker that was lost began again
-            self._history[number].append(result["figures"])
-            self._watcher.on_epoch(number, result["figures"])
+        elif len(self._history[number]) < result["epoch"]:  # a worker that was lost started again
+            self._history[number].append(result["metrics"])
+            self._watcher.on_epoch(number, result["metrics"])
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: TuneTrial, **_: Any) -> None:  # noqa: ARG002
         number = _number(trial)
@@ -229,9 +229,9 @@ def _train(trial: Trial, make_data: Callable[[Trial], None]) -> None:
 
     fitted = FittedTable.model_validate_json(job.statistics.read_text(encoding="utf-8"))
 
-    def on_epoch(epoch: int, figures: "Figures", system: "Figures") -> None:
-        shown = {"epoch": epoch, **in_label_unit(figures, fitted), **system}
-        tune.report({**shown, "figures": shown})
+    def on_epoch(epoch: int, metrics: "Figures", system: "Figures") -> None:
+        shown = {"epoch": epoch, **in_label_unit(metrics, fitted), **system}
+        tune.report({**shown, "metrics": shown})
 
     train_worker(
         split_columns(job, "train", fitted=fitted),

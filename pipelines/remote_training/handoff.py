@@ -53,19 +53,19 @@ class Handoff(Settings):
 
 
 def is_in_job() -> bool:
-    """Return whether this process is the entrypoint of a Ray job."""
+    """Whether this process is the entrypoint of a Ray job."""
     return JOB_VARIABLE in os.environ
 
 
 def submission_id() -> str | None:
-    """Return the id of the Ray job that this process is; None outside of one."""
+    """Submission id of the Ray job whose entrypoint this process is; None outside of one."""
     config = json.loads(os.environ.get(JOB_VARIABLE, "{}"))
     name = config.get("metadata", {}).get("job_submission_id")
     return str(name) if name else None
 
 
 def storage_address(root: Path) -> str:
-    """Return where this project's nodes exchange files: HEADRACE_STORAGE, else DVC's default remote.
+    """Address of the storage that this project's nodes share: HEADRACE_STORAGE, else DVC's default remote.
 
     Raises ParamsError where that is no place that other machines could reach.
     """
@@ -75,7 +75,7 @@ def storage_address(root: Path) -> str:
 
 
 def make_handoff(paths: PipelinePaths, *, run_name: str, start_weights: Path | None) -> Handoff:
-    """What a job receives that trains `run_name` from what is in this project."""
+    """The handoff to a job that trains `run_name` from the files of this project."""
     return Handoff(
         run_name=run_name,
         owner=owner(),
@@ -89,7 +89,7 @@ def make_handoff(paths: PipelinePaths, *, run_name: str, start_weights: Path | N
 
 
 def read_handoff(root: Path) -> Handoff | None:
-    """Return what was shipped with the code; None where this is not a job that Headrace has submitted.
+    """Read the handoff that was shipped with the code; None outside of a job that Headrace has submitted.
 
     Raises ParamsError where the cluster has another Python than the submitter.
     """
@@ -197,7 +197,7 @@ def git_state(root: Path) -> GitState:
 
 
 def forget_published(run_name: str, storage: str) -> None:
-    """Remove from the storage what a training has left there, results and checkpoints, so that it trains again."""
+    """Remove a training's results and checkpoints from the storage, so that it trains again."""
     place = open_storage(storage)
     for name in ("run", "results"):
         withdraw(training_key(run_name, name), storage=place)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.pipelines.artifacts.split_manifest import read_manifest
-from headrace.pipelines.identity import installed
+from headrace.pipelines.headrace_lock import installed
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.remote_training.handoff import Handoff, git_state, owner, submission_id
@@ -51,7 +51,7 @@ def identity_digest(identity: Mapping[str, Any]) -> str:
 def origin_of(
     pipeline: Pipeline, paths: PipelinePaths, *, run_name: str, identity: Mapping[str, Any], handoff: Handoff | None
 ) -> dict[str, Any]:
-    """What run.json and the MLflow run say of where a training comes from."""
+    """A training's provenance, as run.json and the MLflow run record it."""
     state = handoff or git_state(paths.root)
     return {
         "pipeline": pipeline.name,
@@ -69,7 +69,7 @@ def origin_of(
 
 
 def process_tags(handoff: Handoff | None) -> dict[str, str]:
-    """Which process trains: by this a run can be closed whose process ended without a word."""
+    """Tags of the process that trains, by which a run can be closed whose process was killed."""
     return owner_tags(submission_id=submission_id() or "", address=handoff.ray_address if handoff else "")
 
 

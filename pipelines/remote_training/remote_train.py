@@ -36,8 +36,8 @@ SHIPPED_VARIABLES = ("MLFLOW_TRACKING_URI", "TF_CPP_MIN_LOG_LEVEL", PORTS_VARIAB
 log = structlog.get_logger()
 
 
-def is_away() -> bool:
-    """Return whether RAY_ADDRESS names a job server (http or https), so that a training is a job there."""
+def uses_job_server() -> bool:
+    """Whether RAY_ADDRESS names a job server (http or https), so that a training runs there as a job."""
     return os.environ.get("RAY_ADDRESS", "").startswith(("http://", "https://"))
 
 
@@ -46,8 +46,8 @@ def is_trained(handoff: Handoff) -> bool:
     return is_published(training_key(handoff.run_name, "run"), storage=open_storage(handoff.storage))
 
 
-def train_away(pipeline: Pipeline, paths: PipelinePaths, handoff: Handoff, *, start_weights: Path | None) -> Path:
-    """Return the folder with `results` and `run` of the training, of a job where there are none in the storage yet.
+def train_remotely(pipeline: Pipeline, paths: PipelinePaths, handoff: Handoff, *, start_weights: Path | None) -> Path:
+    """Train by a Ray job unless the storage has the results already; the folder of `results` and `run`.
 
     The job is followed, its log on standard error; an interrupt asks whether to stop it. Raises TrainingError with the
     job's own last error, ServiceError where the job can't be followed or was lost with its cluster.
@@ -68,7 +68,7 @@ def train_away(pipeline: Pipeline, paths: PipelinePaths, handoff: Handoff, *, st
     folder = ProjectPaths(paths.root).ray_storage / handoff.run_name / "fetched"
     for name in ("results", "run"):
         if not fetch(training_key(handoff.run_name, name), folder / name, storage=storage):
-            raise ServiceError(f"{handoff.run_name} left no {name} in the storage {handoff.storage}; train again")
+            raise ServiceError(f"{handoff.run_name} wrote no {name} to the storage {handoff.storage}; train again")
     return folder
 
 
@@ -78,17 +78,17 @@ def _train(root: Path, make: Callable[[], Submission], handoff: Handoff, storage
         outcome = asyncio.run(_submit_and_watch(make, handoff, storage, on_submitted=submitted.append))
     except KeyboardInterrupt:
         if submitted:
-            asyncio.run(_stop_or_leave(submitted[0]))
+            asyncio.run(_stop_if_confirmed(submitted[0]))
         raise
     if outcome.status == "SUCCEEDED":
         return
     if outcome.status != "AWAY":  # else it may go on, and report to MLflow itself
         _settle(root, handoff, storage, "KILLED" if outcome.status == "STOPPED" else "FAILED", outcome.error)
-    error = ServiceError if _may_go_well_again(outcome.exit_code) else TrainingError
+    error = ServiceError if _may_succeed_again(outcome.exit_code) else TrainingError
     raise error(f"Ray job {outcome.submission_id} {outcome.status.lower()}: {outcome.error}")
 
 
-def _may_go_well_again(exit_code: int | None) -> bool:
+def _may_succeed_again(exit_code: int | None) -> bool:
     """Whether the driver was lost or killed (None, or a signal's number), or said that a service was away."""
     return exit_code is None or exit_code < 0 or exit_code > 128 or exit_code == EXIT_SERVICE
 
@@ -110,7 +110,7 @@ async def _submit_and_watch(
             has_results=lambda: is_published(training_key(handoff.run_name, "run"), storage=storage),
         )
         on_submitted(submitted)
-        _leave_to_caller(submitted)
+        _hand_over_to_caller(submitted)
         return await watch(jobs, submitted.submission_id, on_line=_show)
 
 
@@ -118,7 +118,7 @@ def _show(line: str) -> None:
     print(line, file=sys.stderr, flush=True)  # noqa: T201 - it is the job's own log
 
 
-def _leave_to_caller(submitted: Submitted) -> None:
+def _hand_over_to_caller(submitted: Submitted) -> None:
     """End this process where somebody else wants to follow the job."""
     if file := os.environ.get(SUBMITTED_VARIABLE):
         with replace_file(Path(file)) as temporary:
@@ -126,8 +126,8 @@ def _leave_to_caller(submitted: Submitted) -> None:
         sys.exit(HANDED_OVER)
 
 
-async def _stop_or_leave(submitted: Submitted) -> None:
-    """Stop the job if a person wants that; where nobody can be asked it goes on, and can be joined again."""
+async def _stop_if_confirmed(submitted: Submitted) -> None:
+    """Stop the job if the user confirms it; without a terminal it goes on, and can be joined again."""
     name = submitted.submission_id
     if submitted.is_ours and sys.stdin.isatty():
         print(f"\n{name} trains on the cluster. Stop it [s], or leave it running [Enter]? ", end="", file=sys.stderr)  # noqa: T201
@@ -151,10 +151,10 @@ def _settle(root: Path, handoff: Handoff, storage: Storage, status: Status, reas
 def _submission(pipeline: Pipeline, root: Path, handoff: Handoff) -> Submission:
     shipped = ProjectPaths(root).handoff.relative_to(root).as_posix()
     workers = pipeline.train.num_workers
-    asked = str(workers) if isinstance(workers, int) else f"{workers.min}:{workers.max}"
+    requested = str(workers) if isinstance(workers, int) else f"{workers.min}:{workers.max}"
     return Submission(
         archive=package(root, extra={**headrace_code(), shipped: handoff.model_dump_json(indent=1).encode()}),
-        entrypoint=shlex.join(["headrace", "train", pipeline.name, "--workers", asked]),
+        entrypoint=shlex.join(["headrace", "train", pipeline.name, "--workers", requested]),
         environment={name: value for name in SHIPPED_VARIABLES if (value := os.environ.get(name)) and _is_open(value)},
     )
 

@@ -83,14 +83,14 @@ def _named_by(pipeline: Pipeline) -> tuple[str, ...]:
 
 
 def _drift(paths: PipelinePaths) -> Drift | None:
-    """What ingest found; nothing of a first version."""
+    """The drift that ingest found; none of a first version."""
     if not paths.profile.is_file():
         return None
     return VersionProfile.model_validate_json(paths.profile.read_text(encoding="utf-8")).drift
 
 
 def measured(pipeline: Pipeline, paths: PipelinePaths) -> pl.DataFrame:
-    """Return the examples that a model is measured on, as they were ingested."""
+    """The examples on which a model is measured, as they were ingested."""
     rows = scan(paths.splits / pipeline.split.measured_on)
     return measured_examples(scan(paths.examples), rows, split=pipeline.split)
 
@@ -118,7 +118,7 @@ def outcome_of(examples: pl.DataFrame, model: Any, pipeline: Pipeline, paths: Pi
 
 
 def answers(model: Any, pipeline: Pipeline) -> dict[str, float]:
-    """Return what the model says of each of `evaluate.points`, by its name."""
+    """The model's prediction for each of `evaluate.points`, by its name."""
     points = pipeline.evaluate.points
     if not points:
         return {}
@@ -128,7 +128,7 @@ def answers(model: Any, pipeline: Pipeline) -> dict[str, float]:
 
 
 def _facts(run: RunFile, manifest: SplitManifest) -> dict[str, str]:
-    """Where the model comes from, in a reader's words."""
+    """The model's provenance, in words for a reader of the report."""
     return {
         "MLflow run": str(run.mlflow_run_id),
         "MLflow experiment": run.mlflow_experiment,
@@ -178,7 +178,8 @@ def _caption(mistake: Mistake) -> str:
 
 
 def _add_to_mlflow(paths: PipelinePaths, run: RunFile, metrics: Mapping[str, float]) -> None:
-    from headrace.pipelines.tracking.mlflow_runs import add_to_run  # seconds: after everything that may fail
+    # Imported last: MLflow takes seconds, and all before may fail.
+    from headrace.pipelines.tracking.mlflow_runs import add_to_run
 
     add_to_run(
         paths.root,

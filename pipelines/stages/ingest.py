@@ -42,7 +42,7 @@ log = structlog.get_logger()
 def ingest(pipeline: Pipeline, paths: PipelinePaths, *, map_: Map = map_in_threads) -> None:
     """Write data/<pipeline>/raw, /examples and /rejected.parquet, and reports/<pipeline>/ingest.json.
 
-    Blocks of the source become sorted runs, which are merged range by range: memory holds a few blocks or one shard for
+    Blocks of the source become sorted runs, which are merged range by range. Memory holds a few blocks or one shard for
     each thread, however much data there is.
     """
     settings = pipeline.ingest
@@ -94,7 +94,7 @@ def _require_good(runs: Runs, settings: Ingest, paths: PipelinePaths) -> None:
 def _write_examples(
     runs: Runs, settings: Ingest, paths: PipelinePaths, *, map_: Map
 ) -> tuple[Counter[str], VersionProfile]:
-    """Return counts of what was written and left out, and what the examples look like; nothing stays after an error."""
+    """Write the examples; returns the rows' counts by outcome, and the profile. After an error no file remains."""
     schema = arrow_schema(settings, given_split=bool(settings.source.given_splits))
     ranges = plan_shards(runs.counts, rows_per_shard=shards.rows_per_shard(schema, features=settings.features))
     write = partial(_write_shard, settings=settings, schema=schema, decoded_of=decoded_of(sum(runs.counts)))
@@ -107,7 +107,7 @@ def _write_examples(
 
 
 def _compare(summary: TableSummary, settings: Ingest, paths: PipelinePaths) -> VersionProfile:
-    """Return what the examples look like, and how they differ from the version before; raise DataError if too much."""
+    """Profile of the examples and its drift from the last version; raise DataError where it drifts too far."""
     present = profile_of(summary)
     if not paths.profile.is_file():
         return VersionProfile(profile=present)
@@ -185,7 +185,7 @@ def _report(runs: Runs, counts: Counter[str], others: Counter[str], paths: Pipel
 
 
 def _files(folder: Path) -> tuple[FileRecord, ...]:
-    """What was read, by name."""
+    """The files that were read, by name."""
     files = sorted(folder.iterdir())
     with ThreadPoolExecutor() as pool:
         sums = pool.map(sha256_of, files)

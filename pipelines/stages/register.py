@@ -43,7 +43,7 @@ from headrace.pipelines.tracking.server import tracking_uri
 log = structlog.get_logger()
 
 _EXAMPLE_ROWS = 2
-_NOTHING_HELD_OUT = "nothing was held out: these are figures of the rows that the model was trained on"
+_NOTHING_HELD_OUT = "nothing was held out: these are metrics of the rows that the model was trained on"
 
 
 def register(pipeline: Pipeline, paths: PipelinePaths) -> None:
@@ -56,10 +56,10 @@ def register(pipeline: Pipeline, paths: PipelinePaths) -> None:
     metrics, settings = measured.metrics, pipeline.register_
     check_metrics(metrics, thresholds=settings.thresholds, compare_by=settings.compare_by)
     tags = _tags(paths, run, measured, measured_on=measured_on)
-    asked = hashlib.sha256(json.dumps([settings.model_dump(mode="json"), tags], sort_keys=True).encode()).hexdigest()
+    request = hashlib.sha256(json.dumps([settings.model_dump(mode="json"), tags], sort_keys=True).encode()).hexdigest()
 
     version = _find(paths, tags)
-    if version is not None and version.tags.get("registration_of") == asked:
+    if version is not None and version.tags.get("registration_of") == request:
         _write(paths, version.tags["registration"])
         log.info("registered before: nothing changes", model=pipeline.name, version=version.number)
         return
@@ -73,7 +73,7 @@ def register(pipeline: Pipeline, paths: PipelinePaths) -> None:
     if decision.promote:
         set_champion(paths.root, pipeline.name, version.number, why="; ".join(decision.reasons))
     text = text_of(_registration(paths, version, decision, tags, metrics))
-    tag_version(paths.root, pipeline.name, version.number, {"registration": text, "registration_of": asked})
+    tag_version(paths.root, pipeline.name, version.number, {"registration": text, "registration_of": request})
     _write(paths, text)
     _show(pipeline.name, version, decision)
 
@@ -169,7 +169,7 @@ def _split_digest(paths: PipelinePaths, name: str) -> str:
 
 
 def _tags(paths: PipelinePaths, run: RunFile, measured: MetricsFile, *, measured_on: str) -> dict[str, str]:
-    """What a version says of itself, with the digests of all that it was made from."""
+    """Tags of a version, with the digests of all that it was made from."""
     origin = {
         "weights_digest": run.weights_digest,
         "model_sha256": run.model_sha256,

@@ -65,7 +65,7 @@ def split(pipeline: Pipeline, paths: PipelinePaths, *, map_: Map = map_in_thread
 
 
 def _find_overlap(files: Sequence[Path], split: Split, map_: Map) -> Overlap:
-    """Return which content is in more than one split. Only ids are read; those of held-out rows are held in memory."""
+    """Find content that is in more than one split. Only ids are read; those of held-out rows are held in memory."""
     columns = shards.scan_files(files[0]).collect_schema()
     if not can_overlap(columns):
         return Overlap.none()
@@ -76,7 +76,7 @@ def _find_overlap(files: Sequence[Path], split: Split, map_: Map) -> Overlap:
 
 
 def _share_out(shard: Path | bytes, *, split: Split, overlap: Overlap) -> Shares:
-    """Return the rows of one shard by split, and how many were left out or, where they are kept, overlap."""
+    """Rows of one shard by split, and how many were left out or, where they are kept, overlap."""
     table = shards.read_file(shard)
     assigned = table.select(assign_split(split, columns=table.columns)).to_series()
     rows: dict[str, pl.DataFrame] = {}
@@ -125,7 +125,7 @@ def _manifest(folder: Path, pipeline: Pipeline, overlapping: Counter[str]) -> Sp
 
 
 def _overlap(folder: Path, split: Split, overlapping: Counter[str]) -> OverlapCounts:
-    """How many held-out rows are also in training: by id as they were written, and by content."""
+    """Counts of held-out rows that are also in training: by id as they were written, and by content."""
     held_out = shards.scan(folder / "validation", folder / "test").select("example_id").collect().to_series().sort()
     search = partial(_rows_among, held_out=held_out.to_numpy())
     by_id = sum(map_in_threads(search, shards.files(folder / "train")))
@@ -135,7 +135,7 @@ def _overlap(folder: Path, split: Split, overlapping: Counter[str]) -> OverlapCo
 
 
 def _rows_among(shard: Path, *, held_out: Words) -> int:
-    """How many rows of a shard have an id of `held_out`, uint64[n], sorted: only those in the shard's range can be."""
+    """Count of a shard's rows with an id of `held_out`, uint64[n], sorted: only those in the shard's range can be."""
     ids = shards.read_file(shard, columns=["example_id"])["example_id"]
     if ids.is_empty():
         return 0

@@ -20,8 +20,8 @@ from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
 from headrace.pipelines.project.stage_inputs import require_inputs
 from headrace.pipelines.ray_cluster.connect import ray_session
-from headrace.pipelines.ray_train.fit import fit
 from headrace.pipelines.ray_train.progress_files import follow
+from headrace.pipelines.ray_train.ray_trainer import fit
 from headrace.pipelines.ray_train.result_files import destinations
 from headrace.pipelines.ray_train.training_events import (
     EpochEvent,
@@ -46,7 +46,7 @@ from headrace.pipelines.remote_training.handoff import (
     read_handoff,
 )
 from headrace.pipelines.remote_training.provenance import identity_digest, origin_of, process_tags, training_identity
-from headrace.pipelines.remote_training.remote_train import is_away, is_trained, train_away
+from headrace.pipelines.remote_training.remote_train import is_trained, train_remotely, uses_job_server
 from headrace.pipelines.tracking.initial_model import fetch_start
 from headrace.pipelines.tracking.server import check
 from headrace.pipelines.tracking.training_run import TrainingRun, begin, deliver, forget, record_file
@@ -57,9 +57,9 @@ log = structlog.get_logger()
 def train(pipeline: Pipeline, paths: PipelinePaths, *, force: bool = False) -> None:
     """Write the model, checkpoint, TensorBoard logs, history and run.json of one training.
 
-    It trains here, on the Ray of RAY_ADDRESS or one that starts in this process; or, where RAY_ADDRESS is the address
-    of a job server, as a job there. A training of the same identity that is here, or in the storage that the job server
-    shares, is taken as it is; with `force` it is forgotten, and trained again from the first step.
+    It trains here, on the Ray of RAY_ADDRESS or one that starts in this process. Where RAY_ADDRESS is the address of a
+    job server, it trains as a job there. A training of the same identity that is here, or in the storage that the job
+    server shares, is taken as it is. With `force` it is forgotten, and trained again from the first step.
     """
     check(paths.root)
     deliver(paths.root)
@@ -72,7 +72,7 @@ def train(pipeline: Pipeline, paths: PipelinePaths, *, force: bool = False) -> N
         log.info("trained before from the same data, settings and versions: kept", **_provenance(earlier))
         return
     handoff = received
-    if received is None and (is_away() or is_in_job()):
+    if received is None and (uses_job_server() or is_in_job()):
         handoff = make_handoff(paths, run_name=run_name, start_weights=start)
     if received is None and handoff is not None and is_in_job():
         publish_inputs(paths, handoff, start_weights=start)
@@ -83,11 +83,11 @@ def train(pipeline: Pipeline, paths: PipelinePaths, *, force: bool = False) -> N
         )
     if force:
         forget(paths.root, run_name, reason="trained again with --force")
-        if handoff is not None and is_away():
+        if handoff is not None and uses_job_server():
             forget_published(run_name, handoff.storage)
-    if handoff is not None and is_away():
+    if handoff is not None and uses_job_server():
         was_trained = is_trained(handoff)
-        published = _copy_published(train_away(pipeline, paths, handoff, start_weights=start), paths)
+        published = _copy_published(train_remotely(pipeline, paths, handoff, start_weights=start), paths)
         if was_trained:
             log.info("fetched", **_provenance(published))
             return
@@ -103,7 +103,7 @@ def train(pipeline: Pipeline, paths: PipelinePaths, *, force: bool = False) -> N
 
 
 def _provenance(run: Mapping[str, Any]) -> dict[str, str]:
-    """When, by which run and from which commit a model was trained that is taken as it is."""
+    """Time, run and commit of the training whose model is taken as it is."""
     changed = " with changes that are not committed" if run.get("git_dirty") else ""
     return {
         "trained_at": str(run.get("trained_at", "unknown")),
@@ -122,7 +122,7 @@ def _train_here(
     start: Path | None,
     handoff: Handoff | None,
 ) -> dict[str, Any]:
-    """Train with this process as the driver, and return what run.json says."""
+    """Train with this process as the driver, and return the content of run.json."""
     job = TrainJob(
         run_name=run_name,
         folder=ProjectPaths(paths.root).ray_storage / run_name,
@@ -152,7 +152,7 @@ def _train_here(
 
 
 def _earlier(paths: PipelinePaths, run_name: str) -> dict[str, Any] | None:
-    """What run.json says of this very training, if all its results are in place."""
+    """The run.json of this very training, if all its results are in place."""
     results = (paths.model, paths.checkpoint, paths.checkpoints, paths.tensorboard, paths.history, paths.run)
     if not all(path.exists() for path in results):
         return None
@@ -170,10 +170,10 @@ def _train(job: TrainJob, run: TrainingRun) -> list[dict[str, int]]:
     Where an earlier attempt ended between training and publishing, its results are picked up.
     """
     groups: list[dict[str, int]] = []
-    for left in (job.failure, job.published, job.stop):  # of an earlier attempt
-        left.unlink(missing_ok=True)
+    for file in (job.failure, job.published, job.stop):  # of an earlier attempt
+        file.unlink(missing_ok=True)
     if job.results.is_dir():
-        log.info("an earlier attempt of this training has left its results: picked up", run_name=job.run_name)
+        log.info("an earlier attempt at this training has written its results: picked up", run_name=job.run_name)
         follow(job.progress, 0, lambda event: _add_group(groups, event))
         return groups
     shutil.rmtree(job.folder / "ray", ignore_errors=True)  # Ray's own notes; the checkpoints are beside them
@@ -193,7 +193,7 @@ def _on_event(event: Event, *, run: TrainingRun, groups: list[dict[str, int]]) -
         case EpochEvent():
             run.add({"epoch": event.epoch, **event.metrics})
         case GroupEvent():
-            log.info("a group of workers begins or goes on", **event.model_dump(exclude={"kind"}))
+            log.info("a group of workers starts or goes on", **event.model_dump(exclude={"kind"}))
         case ProgressEvent():
             log.info(f"epoch {event.epoch}", **_how_far(event))
         case NoteEvent():
@@ -234,7 +234,7 @@ def _copy(destinations: Mapping[Path, Path]) -> None:
 
 
 def _publish(job: TrainJob, paths: PipelinePaths, origin: Mapping[str, Any], run: TrainingRun) -> dict[str, Any]:
-    """Copy the results into the artifact tree, run.json last, and return what it says."""
+    """Copy the results into the artifact tree, run.json last, and return its content."""
     _copy(destinations(job.results, paths))
     with paths.history.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):  # an epoch that could not be logged when it ended

@@ -53,7 +53,7 @@ def keep_move(root: Path, move: Move) -> None:
     """Add a move to the project's journal, and wait until the disk has it."""
     file = journal_file(root)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("ab") as journal:  # a line begins with a line break: one that was cut short does not spoil the next
+    with file.open("ab") as journal:  # a line starts with a line break: one that was cut short does not spoil the next
         journal.write(f"\n{move.model_dump_json()}\n".encode())
         journal.flush()
         os.fsync(journal.fileno())

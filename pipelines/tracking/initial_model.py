@@ -1,4 +1,4 @@
-"""The weights that a training begins with, fetched by git revision or model alias."""
+"""The initial weights of a training, fetched by git revision or model alias."""
 
 import hashlib
 import shutil
@@ -21,18 +21,18 @@ log = structlog.get_logger()
 
 
 def fetch_start(pipeline: Pipeline, paths: PipelinePaths) -> Path | None:
-    """Return the model (a file) or checkpoint (a folder) that `train.start_from` names; None where it names none.
+    """Fetch the model (a file) or checkpoint (a folder) that `train.start_from` names; None where it names none.
 
     `@alias` or `model@alias` is a registered model; anything else a git revision, whose checkpoint of this pipeline
     comes out of DVC's cache or remote. Raises ParamsError, ServiceError or DataError where there is none.
     """
-    asked = pipeline.train.start_from
-    if asked is None:
+    requested = pipeline.train.start_from
+    if requested is None:
         return None
-    if ALIAS_MARK in asked:
-        name, _, alias = asked.partition(ALIAS_MARK)
+    if ALIAS_MARK in requested:
+        name, _, alias = requested.partition(ALIAS_MARK)
         return model_file(paths.root, name or pipeline.name, alias)
-    return _checkpoint_of(asked, paths)
+    return _checkpoint_of(requested, paths)
 
 
 def _checkpoint_of(revision: str, paths: PipelinePaths) -> Path:

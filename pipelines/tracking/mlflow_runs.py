@@ -10,7 +10,7 @@ import structlog
 
 from headrace.components.errors import ServiceError
 from headrace.components.redaction import redacted
-from headrace.pipelines.tracking.server import artifact_location, asking, connect, is_missing
+from headrace.pipelines.tracking.server import artifact_location, connect, is_missing, mlflow_request
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -33,14 +33,14 @@ log = structlog.get_logger()
 def open_run(
     root: Path, *, experiment: str, run_name: str, tags: Mapping[str, str], params: Mapping[str, object]
 ) -> str:
-    """Return the id of a new run that is RUNNING, with `params` (nested ones by dotted name) and `tags` in it.
+    """Create a run that is RUNNING, with `params` (nested ones by dotted name) and `tags`; its id.
 
     Raises ServiceError where MLflow can't be reached; one that goes away in the middle keeps a run that is RUNNING.
     """
     from mlflow.entities import Param
 
     client = connect(root)
-    with asking(client.tracking_uri, f"open a run in experiment {experiment!r}"):
+    with mlflow_request(client.tracking_uri, f"open a run in experiment {experiment!r}"):
         experiment_id = _experiment_id(client, root, experiment)
         run = client.create_run(experiment_id, run_name=run_name, tags=_tags(tags))
         flat = [Param(_key(name), _cut(value, _MAX_PARAM_LENGTH)) for name, value in _flatten(params)]
@@ -56,12 +56,12 @@ def continue_run(root: Path, run_id: str, *, tags: Mapping[str, str] | None = No
     """
     client = connect(root)
     try:
-        with asking(client.tracking_uri, f"continue run {run_id}"):
+        with mlflow_request(client.tracking_uri, f"continue run {run_id}"):
             run = client.get_run(run_id)
             info = run.info
             if info.status == "FINISHED" or info.lifecycle_stage == "deleted":
                 return None
-            for key, value in _tags(tags or {}).items():  # first: a sweep looks for the process of what is RUNNING
+            for key, value in _tags(tags or {}).items():  # first: a sweep checks the process of what is RUNNING
                 client.set_tag(run_id, key, value)
             if REASON_TAG in run.data.tags:
                 client.delete_tag(run_id, REASON_TAG)  # of an earlier end
@@ -76,7 +76,7 @@ def continue_run(root: Path, run_id: str, *, tags: Mapping[str, str] | None = No
 def tag_run(root: Path, run_id: str, tags: Mapping[str, str]) -> None:
     """Set tags of a run; raise ServiceError where MLflow can't be reached."""
     client = connect(root)
-    with asking(client.tracking_uri, f"tag run {run_id}"):
+    with mlflow_request(client.tracking_uri, f"tag run {run_id}"):
         for key, value in _tags(tags).items():
             client.set_tag(run_id, key, value)
 
@@ -84,7 +84,7 @@ def tag_run(root: Path, run_id: str, tags: Mapping[str, str]) -> None:
 def log_epoch(root: Path, run_id: str, *, epoch: int, metrics: Mapping[str, float]) -> None:
     """Log the metrics of one epoch in one call; raise ServiceError where MLflow can't be reached."""
     client = connect(root)
-    with asking(client.tracking_uri, f"log epoch {epoch} of run {run_id}"):
+    with mlflow_request(client.tracking_uri, f"log epoch {epoch} of run {run_id}"):
         _log_metrics(client, run_id, metrics, step=epoch)
 
 
@@ -97,7 +97,7 @@ def close_run(
     """
     client = connect(root)
     given = {**(tags or {}), **({REASON_TAG: reason} if reason else {})}
-    with asking(client.tracking_uri, f"close run {run_id} as {status}"):
+    with mlflow_request(client.tracking_uri, f"close run {run_id} as {status}"):
         present = client.get_run(run_id).info.status
         if present in ("FINISHED", "FAILED", "KILLED"):
             if present != status:
@@ -124,7 +124,7 @@ def add_to_run(
     """
     try:
         client = connect(root)
-        with asking(client.tracking_uri, f"add to run {run_id}"):
+        with mlflow_request(client.tracking_uri, f"add to run {run_id}"):
             if client.get_run(run_id).info.lifecycle_stage == "deleted":
                 raise ServiceError(
                     f"run {run_id} is deleted in MLflow. To have it back: mlflow runs restore --run-id {run_id}"
@@ -144,12 +144,12 @@ def add_to_run(
 
 
 def knows_run(root: Path, run_id: str | None) -> bool:
-    """Return whether this MLflow has the run, and not deleted; raise ServiceError where it can't be reached."""
+    """Whether this MLflow has the run, and not deleted; raise ServiceError where it can't be reached."""
     if not run_id:
         return False
     client = connect(root)
     try:
-        with asking(client.tracking_uri, f"look up run {run_id}"):
+        with mlflow_request(client.tracking_uri, f"read run {run_id}"):
             return bool(client.get_run(run_id).info.lifecycle_stage == "active")
     except ServiceError as error:
         if is_missing(error):
@@ -167,7 +167,7 @@ def _experiment_id(client: "MlflowClient", root: Path, name: str) -> str:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-            found = client.get_experiment_by_name(name)  # another process made it since we looked
+            found = client.get_experiment_by_name(name)  # another process has created it meanwhile
     if found.lifecycle_stage == "deleted":
         raise ServiceError(
             f"MLflow's experiment {name!r} is deleted. To have it back: "

@@ -25,7 +25,7 @@ from headrace.pipelines.artifacts.artifact import file_digest
 if TYPE_CHECKING:
     from mlflow.models import Model, ModelSignature
 
-MODEL_FILE = "data/model.keras"  # where mlflow.keras.load_model looks for it
+MODEL_FILE = "data/model.keras"  # where mlflow.keras.load_model reads it
 
 _SERVING = "headrace_serving"
 
@@ -43,9 +43,9 @@ def package(
     """Fill `folder` with an MLflow model whose input example is `example`, raw rows with at least these features.
 
     Of a generator, which takes `noise` numbers, it is noise for as many images as there are rows.
-    `mlflow.keras.save_model` is not used: it imports TensorFlow (3 to 5 s, more than all else that registering does),
-    writes the file again, so that its digest is no longer the one DVC knows, and makes a model that can't be served
-    where a feature is text. The tests hold the Keras flavour written here equal to the one that it writes.
+    `mlflow.keras.save_model` is not used. It imports TensorFlow, which takes seconds, and makes a model that can't be
+    served where a feature is text. It also writes the file again, so that its digest is no longer the one DVC knows.
+    The tests hold the Keras flavour written here equal to the one that it writes.
     """
     from headrace.pipelines.compatibility.mlflow_internals import save_example
 
@@ -81,7 +81,7 @@ def _add_flavors(model: "Model") -> None:
 
 
 def signature(*, features: Mapping[str, Feature], label: Label, noise: int | None = None) -> "ModelSignature":
-    """Return what the model takes and gives: a table of raw rows, or for an image float32[-1, height, width, channels].
+    """Inputs and outputs of the model: a table of raw rows, or for an image float32[-1, height, width, channels].
 
     It gives float32[-1, classes], float32[-1, numbers], or float32[-1, length, tokens]. A
     generator takes float32[-1, noise] and gives images.

@@ -19,7 +19,7 @@ from headrace.pipelines.artifacts.artifact import file_digest
 from headrace.pipelines.paths import ProjectPaths
 from headrace.pipelines.tracking.alias_journal import keep_move, move_of
 from headrace.pipelines.tracking.packaging import MODEL_FILE, package
-from headrace.pipelines.tracking.server import address_of, asking, connect
+from headrace.pipelines.tracking.server import address_of, connect, mlflow_request
 from headrace.pipelines.tracking.sweep import owner_tags
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Version:
 
 
 def find_version(root: Path, name: str, *, tags: Mapping[str, str]) -> Version | None:
-    """Return the newest version that has all of `tags`; None if there is none, or no such model."""
+    """The newest version that has all of `tags`; None if there is none, or no such model."""
     return max(
         (version for version in versions(root, name) if tags.items() <= version.tags.items()),
         key=lambda version: version.number,
@@ -49,11 +49,11 @@ def find_version(root: Path, name: str, *, tags: Mapping[str, str]) -> Version |
 
 
 def versions(root: Path, name: str) -> list[Version]:
-    """Return every version of the model; none if there is no such model."""
+    """Every version of the model; none if there is no such model."""
     client = connect(root)
     found: list[Version] = []
     token = None
-    with asking(client.tracking_uri, f"list the versions of model {name!r}"):
+    with mlflow_request(client.tracking_uri, f"list the versions of model {name!r}"):
         while True:
             page = client.search_model_versions(f"name = '{name}'", page_token=token)
             found += [_version(one) for one in page]
@@ -62,11 +62,11 @@ def versions(root: Path, name: str) -> list[Version]:
 
 
 def alias_version(root: Path, name: str, alias: str) -> Version | None:
-    """Return the version that `alias` points to; None if there is none."""
+    """The version that `alias` points to; None if there is none."""
     from mlflow.exceptions import MlflowException
 
     client = connect(root)
-    with asking(client.tracking_uri, f"look up {name}@{alias}"):
+    with mlflow_request(client.tracking_uri, f"read {name}@{alias}"):
         try:
             return _version(client.get_model_version_by_alias(name, alias))
         except MlflowException as error:
@@ -82,7 +82,7 @@ def set_champion(root: Path, name: str, number: int, *, why: str = "called by a 
     if present is not None and present.number == number:
         return
     client = connect(root)
-    with asking(client.tracking_uri, f"make version {number} of model {name!r} champion"):
+    with mlflow_request(client.tracking_uri, f"make version {number} of model {name!r} champion"):
         if present is not None:
             client.set_registered_model_alias(name, PREVIOUS_CHAMPION, str(present.number))
         move = move_of(name, CHAMPION, from_version=present.number if present else None, to_version=number, why=why)
@@ -96,7 +96,7 @@ def aliases(root: Path, name: str) -> dict[str, int]:
     from mlflow.exceptions import MlflowException
 
     client = connect(root)
-    with asking(client.tracking_uri, f"look up model {name!r}"):
+    with mlflow_request(client.tracking_uri, f"read model {name!r}"):
         try:
             return {alias: int(number) for alias, number in client.get_registered_model(name).aliases.items()}
         except MlflowException as error:
@@ -108,7 +108,7 @@ def aliases(root: Path, name: str) -> dict[str, int]:
 def tag_version(root: Path, name: str, number: int, tags: Mapping[str, str]) -> None:
     """Set tags of a version."""
     client = connect(root)
-    with asking(client.tracking_uri, f"tag version {number} of model {name!r}"):
+    with mlflow_request(client.tracking_uri, f"tag version {number} of model {name!r}"):
         for key, value in tags.items():
             client.set_model_version_tag(name, str(number), key, value)
 
@@ -132,7 +132,7 @@ def log_model(  # noqa: PLR0913 - each by its keyword
     from mlflow.models import Model
 
     client = connect(root)
-    with asking(client.tracking_uri, f"log model {name!r} to run {run_id}"):
+    with mlflow_request(client.tracking_uri, f"log model {name!r} to run {run_id}"):
         experiment_id = client.get_run(run_id).info.experiment_id
         owner = {f"headrace.{key}": value for key, value in owner_tags().items() if value}  # for a sweep
         logged = client.create_logged_model(experiment_id, name=name, source_run_id=run_id, tags=owner)
@@ -157,9 +157,9 @@ def log_model(  # noqa: PLR0913 - each by its keyword
 def create_version(root: Path, name: str, *, run_id: str, model_id: str, tags: Mapping[str, str]) -> Version:
     """Register a logged model as the newest version of `name`, and return that."""
     client = connect(root)
-    with asking(client.tracking_uri, f"register model {name!r}"):
+    with mlflow_request(client.tracking_uri, f"register model {name!r}"):
         _ensure_registered_model(client, name)
-        # Not models:/<id>: a database store looks that up on whatever MLflow is the process's default.
+        # Not models:/<id>: a database store resolves that on whatever MLflow is the process's default.
         source = client.get_logged_model(model_id).artifact_location
         found = client.create_model_version(name, source, run_id, dict(tags), model_id=model_id)
     return Version(int(found.version), run_id, dict(tags))
@@ -185,7 +185,7 @@ def version_file(root: Path, name: str, version: Version) -> Path:
     Raises DataError unless the file is the one that was registered, by the digest in the version's tags.
     """
     client = connect(root)
-    with asking(client.tracking_uri, f"fetch version {version.number} of model {name!r}"):
+    with mlflow_request(client.tracking_uri, f"fetch version {version.number} of model {name!r}"):
         location = str(client.get_model_version_download_uri(name, str(version.number)))
         if location.startswith("file:"):
             local = _present(Path(unquote(urlsplit(location).path)) / MODEL_FILE, name, version)

@@ -15,7 +15,7 @@ log = structlog.get_logger()
 def restore_run(
     paths: PipelinePaths, run: RunFile, *, metrics: Mapping[str, float], params: Mapping[str, object]
 ) -> str:
-    """Return the id of a new run, tagged headrace.restored, with what the files say of the training and the test."""
+    """Create a run, tagged headrace.restored, from the files of the training and the test; its id."""
     origin = {f"headrace.{name}": str(value) for name, value in run if value is not None}
     run_id = open_run(
         paths.root,

@@ -23,7 +23,7 @@ log = structlog.get_logger()
 class SearchRuns:
     """Reports a search to MLflow. Nothing here fails without MLflow: what was not sent waits for the next call.
 
-    The runs' ids are kept in `file`, so that a search that is started again goes on in the runs that it left.
+    The runs' ids are kept in `file`, so that a search that is started again goes on in the same runs.
     """
 
     def __init__(self, root: Path, file: Path, *, experiment: str, name: str, tags: Mapping[str, str]) -> None:
@@ -46,7 +46,7 @@ class SearchRuns:
         self._send(begin)
 
     def begin_trial(self, number: int, values: Mapping[str, object]) -> None:
-        """Open the run of a trial, with the values that it tries."""
+        """Open the run of a trial, with the values that it has other than params.yaml."""
         self._running.add(number)
 
         def begin() -> None:
@@ -55,14 +55,14 @@ class SearchRuns:
 
         self._send(begin)
 
-    def add(self, number: int, figures: Mapping[str, float]) -> None:
-        """Log the figures of one epoch of a trial."""
+    def add(self, number: int, metrics: Mapping[str, float]) -> None:
+        """Log the metrics of one epoch of a trial."""
 
         def add() -> None:
-            epoch = int(figures["epoch"])
+            epoch = int(metrics["epoch"])
             if epoch not in self._known_epochs[number]:
-                metrics = {name: value for name, value in figures.items() if name != "epoch"}
-                log_epoch(self._root, self._ids[self._trial(number)], epoch=epoch, metrics=metrics)
+                logged = {name: value for name, value in metrics.items() if name != "epoch"}
+                log_epoch(self._root, self._ids[self._trial(number)], epoch=epoch, metrics=logged)
 
         self._send(add)
 

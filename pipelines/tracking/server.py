@@ -16,11 +16,11 @@ from headrace.pipelines.tracking.store import check_store, open_store
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-# MLflow is imported inside the functions: it takes 1.2 s, and 0.8 s more for the first call to a database.
+# MLflow is imported inside the functions: it takes seconds, which other commands would pay for, too.
 
 _SQLITE = "sqlite:///"
 
-# Set before MLflow is imported; a person's own setting wins. MLflow's own are 7 retries of 120 s, so that a call to a
+# Set before MLflow is imported; a user's own setting wins. MLflow's own are 7 retries of 120 s, so that a call to a
 # server that is away blocks for minutes.
 _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -35,7 +35,7 @@ _ENVIRONMENT = {
 
 
 def connect(root: Path) -> "MlflowClient":
-    """Return a client of MLFLOW_TRACKING_URI, or of `root`/mlflow.db where that is not set.
+    """A client of MLFLOW_TRACKING_URI, or of `root`/mlflow.db where that is not set.
 
     A server is not called yet; a SQLite file is made if there was none. Raises StoreError if it is gone or damaged,
     ServiceError if it can't be used now.
@@ -55,30 +55,30 @@ def connect(root: Path) -> "MlflowClient":
 
     from mlflow import MlflowClient
 
-    with asking(uri, "open the store"):
+    with mlflow_request(uri, "open the store"):
         return MlflowClient(tracking_uri=uri)
 
 
 def tracking_uri(root: Path) -> str:
-    """Return the address of MLflow, which may hold a password: show `address_of` it instead."""
+    """MLflow's address, which may hold a password: to show it, use `address_of`."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{ProjectPaths(root).mlflow_database.resolve()}"
 
 
 def address_of(uri: str) -> str:
-    """Return an address without its secrets, fit to be shown."""
+    """An address without its secrets, fit to be shown."""
     return redacted(uri)
 
 
 def artifact_location(root: Path, experiment: str) -> str | None:
-    """Return where a new experiment keeps its artifacts, as a file URI; None where a server decides."""
+    """File URI of a new experiment's artifacts; None where a server decides."""
     if not tracking_uri(root).startswith(_SQLITE):
         return None
     return (ProjectPaths(root).mlflow_artifacts.resolve() / experiment).as_uri()
 
 
 @contextmanager
-def asking(uri: str, what: str) -> Iterator[None]:
-    """Turn whatever MLflow raises inside the block into a ServiceError that says what was tried, and where."""
+def mlflow_request(uri: str, what: str) -> Iterator[None]:
+    """Raise errors of MLflow within the block as ServiceError, with the address and what could not be done."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -91,7 +91,7 @@ def asking(uri: str, what: str) -> Iterator[None]:
 
 
 def is_missing(error: ServiceError) -> bool:
-    """Return whether MLflow was reached and said that there is no such thing."""
+    """Whether MLflow was reached and answered that there is no such thing."""
     from mlflow.exceptions import MlflowException
 
     cause = error.__cause__
@@ -99,7 +99,7 @@ def is_missing(error: ServiceError) -> bool:
 
 
 def check(root: Path) -> None:
-    """Check the project's own store without importing MLflow; a server is not asked.
+    """Check the project's own store without importing MLflow; a server is not queried.
 
     Raises StoreError for a store that is gone, damaged or older than it was: to be called before hours of work.
     """
@@ -122,7 +122,7 @@ def _create_store(database: Path, artifacts: Path) -> None:
     from headrace.pipelines.compatibility.mlflow_internals import create_tables
 
     uri = f"{_SQLITE}{database}"
-    with asking(uri, "make the tables"):
+    with mlflow_request(uri, "make the tables"):
         create_tables(uri, artifacts.resolve().as_uri())
 
 

@@ -22,7 +22,7 @@ class RawModel:
         self.inputs: dict[str, Any] = model.input  # symbolic tensors by feature name, as the model was built
 
     def predict(self, rows: "pd.DataFrame | Mapping[str, Any]", **_: Any) -> np.ndarray:
-        """Return float32[rows, classes] probabilities, or float32[rows, 1], for a table or for arrays by feature name.
+        """Predict float32[rows, classes] probabilities, or float32[rows, 1], for a table or for arrays by feature name.
 
         A missing value is None or NaN; a column that is not there is missing in every row.
         """
@@ -44,7 +44,7 @@ def _array(values: Any, *, text: bool, shape: tuple[int | None, ...]) -> np.ndar
 
 
 def _load_pyfunc(path: str) -> RawModel:
-    """Return the model in an MLflow model's data folder; the name and the argument are MLflow's.
+    """Load the model in an MLflow model's data folder; the name and the argument are MLflow's.
 
     Raises ValueError where the file is not the one that was packaged.
     """

@@ -1,4 +1,4 @@
-"""MLflow runs that are RUNNING although nobody trains: found, asked after, and closed as what is true of them."""
+"""MLflow runs that are RUNNING although nobody trains: found, checked, and closed with their true status."""
 
 import socket
 import time
@@ -11,7 +11,7 @@ import psutil
 from headrace.components.errors import ParamsError, ServiceError
 from headrace.pipelines.tracking.mlflow_runs import Status, close_run
 from headrace.pipelines.tracking.search_runs import PARENT_TAG
-from headrace.pipelines.tracking.server import address_of, asking, connect
+from headrace.pipelines.tracking.server import address_of, connect, mlflow_request
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,7 +22,7 @@ JOB_TAG, JOB_ADDRESS_TAG = "headrace.ray_submission_id", "headrace.ray_address"
 OWNER_TAGS = (HOST_TAG, PROCESS_TAG, JOB_TAG, JOB_ADDRESS_TAG)
 
 EXPERIMENTS = "headrace/"
-_CLOCK_SECONDS = 5  # psutil reckons a process's start from the machine's clock, which may be set in between
+_CLOCK_SECONDS = 5  # psutil computes a process's start from the machine's clock, which may be set in between
 _PAGE = 1000
 _REASON_LENGTH = 500
 
@@ -39,7 +39,7 @@ StatusOf = Callable[[str, str], JobState | None]
 
 
 class Verdict(NamedTuple):
-    """What is true of a run that is RUNNING in MLflow; where it is left so, `status` is None."""
+    """What is true of a run that is RUNNING in MLflow; where it stays so, `status` is None."""
 
     run_id: str
     run_name: str
@@ -47,15 +47,15 @@ class Verdict(NamedTuple):
     reason: str
 
 
-class _NobodyToAskError(Exception):
+class _OwnerUnknownError(Exception):
     """The process that trains can't be queried from here, or the run does not say which one it is."""
 
 
 def owner_tags(*, submission_id: str = "", address: str = "") -> dict[str, str]:
-    """Return the tags, without "headrace.", by which a sweep finds out whether this training still goes on.
+    """Tags, without "headrace.", by which a sweep finds out whether this training still runs.
 
-    `submission_id` and `address` name its Ray job. Where there is none the tags say so, too: a run that goes on outside
-    of Ray must not be judged by the job that it began in.
+    `submission_id` and `address` name its Ray job. Where there is none, the tags are empty: a run that goes on outside
+    of Ray must not be judged by its first job.
     """
     process = psutil.Process()
     started = f"{process.pid}:{int(process.create_time())}"
@@ -83,16 +83,16 @@ def sweep(
     unreachable_after_hours: float = 24.0,
     dry_run: bool = False,
 ) -> tuple[Verdict, ...]:
-    """Close the runs that nobody trains any more, and return what was found of each run that is RUNNING.
+    """Close the runs that nobody trains any more, and return a verdict on each run that is RUNNING.
 
-    A run whose owner can't be asked is left until it has given no sign of life for `unreachable_after_hours`. With
-    `dry_run` nothing is changed. Raises ServiceError where MLflow can't be reached, ParamsError for a pipeline that it
-    has no runs of.
+    A run whose owner can't be reached stays RUNNING until it has given no sign of life for `unreachable_after_hours`.
+    With `dry_run` nothing is changed. Raises ServiceError where MLflow can't be reached, ParamsError for a pipeline of
+    which it has no runs.
     """
-    client, status_of = connect(root), _asking_once(status_of)
+    client, status_of = connect(root), _query_each_cluster_once(status_of)
     verdicts = []
     for run in find_runs(root, pipeline, only_running=True):
-        with asking(client.tracking_uri, f"look into run {run.info.run_id}"):
+        with mlflow_request(client.tracking_uri, f"read run {run.info.run_id}"):
             status, reason = _judged(client, run, status_of, unreachable_after_hours)
         if status is not None and not dry_run:
             status, reason = _closed(client, root, run, status, reason[:_REASON_LENGTH])
@@ -101,10 +101,10 @@ def sweep(
 
 
 def find_runs(root: Path, pipeline: str | None = None, *, only_running: bool = False) -> tuple["Run", ...]:
-    """Return MLflow's runs of one pipeline, or of all, newest first; raise ParamsError for an unknown pipeline."""
+    """MLflow's runs of one pipeline, or of all, newest first; raise ParamsError for an unknown pipeline."""
     client = connect(root)
     runs: list[Run] = []
-    with asking(client.tracking_uri, "look for runs"):
+    with mlflow_request(client.tracking_uri, "search runs"):
         experiments = {one.name: one.experiment_id for one in client.search_experiments()}
         wanted = _experiment_ids(experiments, pipeline)
         token = "" if wanted else None
@@ -133,7 +133,7 @@ def _judged(client: "MlflowClient", run: "Run", status_of: StatusOf, hours: floa
     owner = {**_owner(parent), **_owner(run)}
     try:
         return _by_job(client, run, owner, status_of) if JOB_TAG in owner else _by_process(owner)
-    except _NobodyToAskError as problem:
+    except _OwnerUnknownError as problem:
         silent_hours = (time.time() - _last_sign_seconds(client, run)) / 3600
         if silent_hours < hours:
             return None, str(problem)
@@ -143,14 +143,14 @@ def _judged(client: "MlflowClient", run: "Run", status_of: StatusOf, hours: floa
 def _by_job(
     client: "MlflowClient", run: "Run", owner: Mapping[str, str], status_of: StatusOf
 ) -> tuple[Status | None, str]:
-    """What Ray says. Its job succeeds only after the results are in storage: then the training is finished."""
+    """Status by Ray. Its job succeeds only after the results are in storage: then the training is finished."""
     job, address = owner[JOB_TAG], owner.get(JOB_ADDRESS_TAG)
     if address is None:
-        raise _NobodyToAskError(f"the run does not say which cluster has its Ray job {job}")
+        raise _OwnerUnknownError(f"the run does not say which cluster has its Ray job {job}")
     try:
         state = status_of(address, job)
     except ServiceError as error:
-        raise _NobodyToAskError(f"its cluster does not answer: {error}") from error
+        raise _OwnerUnknownError(f"its cluster does not answer: {error}") from error
     where = f"Ray job {job} at {address_of(address)}"
     if state is None:
         if owner.get(HOST_TAG) == socket.gethostname() and _lives(owner.get(PROCESS_TAG, "")):
@@ -172,9 +172,9 @@ def _by_job(
 def _by_process(owner: Mapping[str, str]) -> tuple[Status | None, str]:
     host, process = owner.get(HOST_TAG), owner.get(PROCESS_TAG)
     if host is None or process is None:
-        raise _NobodyToAskError("the run does not say which process trains it")
+        raise _OwnerUnknownError("the run does not say which process trains it")
     if host != socket.gethostname():
-        raise _NobodyToAskError(f"its process is on another machine, {host}")
+        raise _OwnerUnknownError(f"its process is on another machine, {host}")
     pid = process.partition(":")[0]
     if _lives(process):
         return None, f"its process {pid} lives"
@@ -211,7 +211,7 @@ def _parent(client: "MlflowClient", run: "Run") -> "Run | None":
 
 
 def _last_sign_seconds(client: "MlflowClient", run: "Run") -> float:
-    """When the run, or one of its trials, was last heard of: its start, or its last epoch."""
+    """Time in seconds since 1970 of the last sign of life of the run or a trial: a start, or an epoch."""
     trials = client.search_runs([run.info.experiment_id], f"tags.`{PARENT_TAG}` = '{run.info.run_id}'")
     milliseconds = [one.info.start_time for one in (run, *trials)]
     for one in (run, *trials):
@@ -221,7 +221,7 @@ def _last_sign_seconds(client: "MlflowClient", run: "Run") -> float:
 
 def _closed(client: "MlflowClient", root: Path, run: "Run", status: Status, reason: str) -> tuple[Status | None, str]:
     """Close the run, unless it was closed or another process goes on with it since it was judged."""
-    with asking(client.tracking_uri, f"look at run {run.info.run_id} again"):
+    with mlflow_request(client.tracking_uri, f"read run {run.info.run_id} again"):
         present = client.get_run(run.info.run_id)
     if _owner(present) != _owner(run):
         return None, "another process goes on with it"
@@ -230,8 +230,8 @@ def _closed(client: "MlflowClient", root: Path, run: "Run", status: Status, reas
     return status, reason
 
 
-def _asking_once(status_of: StatusOf) -> StatusOf:
-    """The same, but a cluster that did not answer is not asked again: each time may take until a time limit."""
+def _query_each_cluster_once(status_of: StatusOf) -> StatusOf:
+    """`status_of` that does not query a cluster again that did not answer: each query may take until its time limit."""
     away: dict[str, ServiceError] = {}
 
     def status(address: str, job: str) -> JobState | None:

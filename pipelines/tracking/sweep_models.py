@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from headrace.pipelines.tracking.server import asking, connect
+from headrace.pipelines.tracking.server import connect, mlflow_request
 from headrace.pipelines.tracking.sweep import EXPERIMENTS, process_ended
 
 if TYPE_CHECKING:
@@ -22,14 +22,14 @@ class Leftover(NamedTuple):
 
 
 def sweep_models(root: Path, *, unreachable_after_hours: float = 24.0, dry_run: bool = False) -> tuple[Leftover, ...]:
-    """Remove what is left of models that were never registered, with their files; return what was found.
+    """Remove the remains of models that were never registered, with their files; return what was found.
 
-    One whose process can't be asked from here is left for `unreachable_after_hours`. With `dry_run` nothing is changed.
+    One whose process can't be reached is kept for `unreachable_after_hours`. With `dry_run` nothing is changed.
     """
     from headrace.pipelines.compatibility.mlflow_internals import delete_artifacts
 
     client, found = connect(root), []
-    with asking(client.tracking_uri, "look for models that were never registered"):
+    with mlflow_request(client.tracking_uri, "search models that were never registered"):
         logged = list(_logged_models(client))  # before the versions: one may be registered meanwhile
         sources = set(_sources(client))
         for model in logged:

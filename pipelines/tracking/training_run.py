@@ -39,7 +39,7 @@ class Record(Settings):
 class TrainingRun:
     """The run of the training at hand. Nothing here waits for MLflow or fails without it.
 
-    An epoch that is reported twice, because a group of workers was replaced, or that a continued run has from before,
+    An epoch that is reported twice, because a group of workers was replaced, or that a continued run has already,
     is sent once.
     """
 
@@ -61,14 +61,14 @@ class TrainingRun:
         """MLflow's id of the run; None while MLflow has not been reached."""
         return self._record.run_id
 
-    def add(self, figures: Mapping[str, float]) -> None:
-        """Show one epoch's figures, and send what is unsent unless MLflow was away a moment ago."""
-        epoch = int(figures["epoch"])
+    def add(self, metrics: Mapping[str, float]) -> None:
+        """Show one epoch's metrics, and send what is unsent unless MLflow was away a moment ago."""
+        epoch = int(metrics["epoch"])
         if epoch in self._known_epochs:
             return
         self._known_epochs.add(epoch)
-        log.info(f"epoch {epoch}/{self._epochs}", **_shown(figures))
-        self._record = self._record.model_copy(update={"unsent": (*self._record.unsent, dict(figures))})
+        log.info(f"epoch {epoch}/{self._epochs}", **_shown(metrics))
+        self._record = self._record.model_copy(update={"unsent": (*self._record.unsent, dict(metrics))})
         if time.monotonic() >= self._next_try_seconds:
             self._send()
 
@@ -102,7 +102,7 @@ def begin(
     epochs: int,
     on_change: Callable[[Path], None] = lambda _: None,
 ) -> TrainingRun:
-    """Return the run of this very training: the one that an earlier try left unfinished, or a new one.
+    """Open the run of this very training: the one that an earlier attempt left unfinished, or a new one.
 
     `on_change` is called with the record's file whenever it has changed.
     """
@@ -110,7 +110,7 @@ def begin(
     if record is None or record.status == "FINISHED":
         record = Record(experiment=experiment, run_name=run_name, tags=dict(tags), params=dict(params))
     record = record.model_copy(update={"tags": dict(tags), "status": None, "reason": None, "is_closed": False})
-    known: frozenset[int] = frozenset(int(figures["epoch"]) for figures in record.unsent)
+    known: frozenset[int] = frozenset(int(metrics["epoch"]) for metrics in record.unsent)
     try:
         record, known = _continued(root, record, known)
     except ServiceError as error:
@@ -146,7 +146,7 @@ def settle(root: Path, run_name: str, *, status: Status, reason: str) -> None:
 
 
 def forget(root: Path, run_name: str, *, reason: str) -> None:
-    """Let the next training of this name begin a run of its own, at the first step; an unfinished run ends KILLED."""
+    """Let the next training of this name open a run of its own, at the first step; an unfinished run ends KILLED."""
     settle(root, run_name, status="KILLED", reason=reason)
     record_file(root, run_name).unlink(missing_ok=True)
     shutil.rmtree(ProjectPaths(root).ray_storage / run_name, ignore_errors=True)
@@ -163,7 +163,9 @@ def _continued(root: Path, record: Record, unsent: frozenset[int]) -> tuple[Reco
     if record.run_id is not None:
         logged = continue_run(root, record.run_id, tags=_prefixed(record.tags))
         if logged is not None:
-            log.info("an earlier try of the same training goes on", run_name=record.run_name, logged_epochs=len(logged))
+            log.info(
+                "an earlier attempt at the same training goes on", run_name=record.run_name, logged_epochs=len(logged)
+            )
             return record, logged | unsent
         record = record.model_copy(update={"run_id": None, "unsent": ()})
     return record.model_copy(update={"run_id": _open(root, record)}), unsent
@@ -179,9 +181,9 @@ def _sent(root: Path, record: Record) -> tuple[Record, str | None]:
             tag_run(root, run_id, _prefixed(record.unsent_tags))
             record = record.model_copy(update={"unsent_tags": {}})
         while record.unsent:
-            figures = record.unsent[0]
-            metrics = {name: value for name, value in figures.items() if name != "epoch"}
-            log_epoch(root, run_id, epoch=int(figures["epoch"]), metrics=metrics)
+            unsent = record.unsent[0]
+            metrics = {name: value for name, value in unsent.items() if name != "epoch"}
+            log_epoch(root, run_id, epoch=int(unsent["epoch"]), metrics=metrics)
             record = record.model_copy(update={"unsent": record.unsent[1:]})
         if record.status is not None:
             close_run(root, run_id, status=record.status, reason=record.reason)
@@ -201,13 +203,13 @@ def _prefixed(tags: Mapping[str, str]) -> dict[str, str]:
     return {f"headrace.{name}": value for name, value in tags.items()}
 
 
-def _shown(figures: Mapping[str, float]) -> dict[str, Any]:
-    shown = {name: f"{value:.4g}" for name, value in figures.items() if not name.startswith(("epoch", "system/"))}
-    return shown | {"seconds": figures["seconds"]}
+def _shown(metrics: Mapping[str, float]) -> dict[str, Any]:
+    shown = {name: f"{value:.4g}" for name, value in metrics.items() if not name.startswith(("epoch", "system/"))}
+    return shown | {"seconds": metrics["seconds"]}
 
 
 def record_file(root: Path, run_name: str) -> Path:
-    """Return the file of what MLflow is to know of a training."""
+    """The file that records what to log to MLflow of a training."""
     return ProjectPaths(root).training_runs / f"{run_name}.json"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 import yaml
 
-from headrace.pipelines.identity import lock_text, pinned
+from headrace.pipelines.headrace_lock import lock_text, pinned
 from headrace.pipelines.params import load_pipeline
 from headrace.pipelines.paths import PipelinePaths
 
@@ -61,7 +61,7 @@ def imported(file: str) -> set[str]:
 
 
 def reachable(stage: str) -> set[str]:
-    """Every file of the project that a stage's module leads to, not looking into what is plumbing."""
+    """Every file of the project that a stage's module leads to, without what is plumbing."""
     found: set[str] = set()
     waiting = {f"pipelines/stages/{stage}.py"}
     while waiting:

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,12 @@ HEAVY = [
     "dvc",
 ]
 FORBIDDEN_NAMES = {"utils", "common", "helpers", "base", "constants", "misc"}
+REPEATED_NAMES = {"__init__", "settings"}  # one in every room
+SHARED_NAMES = {
+    "images": "components/sources reads archives of them, components/evaluation makes rows of files",
+    "normalization": "components/models has the layers, components/training/workers their synchronization",
+    "split": "pipelines/stages has the stage of that name, components/guess proposes its settings",
+}
 
 
 def modules(repository: Path) -> list[Path]:
@@ -53,6 +60,13 @@ def test_dags_know_only_airflow_and_its_room(repository: Path) -> None:
 
 def test_modules_have_names_that_say_something(repository: Path) -> None:
     assert [str(file) for file in modules(repository) if file.stem in FORBIDDEN_NAMES] == []
+
+
+def test_no_two_modules_have_one_name(repository: Path) -> None:
+    # A traceback, an editor's tab and a search show the file's name without its folder.
+    files = [file for package in ("components", "pipelines") for file in (repository / package).rglob("*.py")]
+    counts = Counter(file.stem for file in files)
+    assert {name for name, count in counts.items() if count > 1} - REPEATED_NAMES == SHARED_NAMES.keys()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Private names of other libraries: in the compatibility modules alone, where a new version is looked through."""
+"""Private names of other libraries: in the compatibility modules alone, where a new version is checked."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""No secret of an address is in what people see."""
+"""No secret of an address is in what users see."""
 
 import json
 import string
@@ -30,7 +30,7 @@ TEXTS = [
     "{} and then https://a.example/b",
 ]
 secrets = st.text(string.ascii_letters + string.digits, min_size=6, max_size=20).map("S3cr3t".__add__)
-# As people paste them: not all of it quoted as it should be.
+# As users paste them: not all of it quoted as it should be.
 raw = st.text("abXY09:/?#@[]!$&()*+,;=%-._~", max_size=8)
 
 

@@ -77,8 +77,8 @@ def write(file: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -
 
 def main(folder: Path = FOLDER) -> None:
     dice = random.Random(1)
-    people = [*passengers(dice)]
-    write(folder / "titanic" / "train.csv", [*people[0]], [[*row.values()] for row in people])
+    rows = [*passengers(dice)]
+    write(folder / "titanic" / "train.csv", [*rows[0]], [[*row.values()] for row in rows])
     inputs, output = ("#Takeoff_Speed(km/h)", "Weight(ton)"), ("Distance(m)",)
     train = takeoffs(dice, RUNS["train"], noise_metres=NOISE_METRES)
     write(folder / "takeoff" / "trainset.csv", (*inputs, *output), train)

@@ -33,7 +33,7 @@ def reachable(folder: Path) -> Iterator[Path]:
 
 @dataclass
 class Watched:
-    """A run of `headrace` as a person starts it, and what could be seen of it from outside."""
+    """A run of `headrace` as a user starts it, and what could be seen of it from outside."""
 
     root: Path
     home: Path
@@ -84,7 +84,7 @@ class Watched:
         return [one.name() for one in self.processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
 
     @property
-    def left(self) -> list[Path]:
+    def written(self) -> list[Path]:
         """What others can get at of all that lies in the project, the home folder and among the temporary files."""
         return [path for folder in (self.root, self.home, self.temporary) for path in reachable(folder)]
 

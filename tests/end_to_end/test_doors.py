@@ -1,4 +1,4 @@
-"""What a plain `headrace run` opens to others: sockets while it runs, permissions of all that it leaves."""
+"""What a plain `headrace run` opens to others: sockets while it runs, permissions of all that it writes."""
 
 import os
 import signal
@@ -26,8 +26,8 @@ def test_temporary_files_are_closed_to_others_and_gone_at_the_end(digits):
 
 
 def test_what_it_leaves_is_its_users_and_nobody_else_may_change_it(digits):
-    assert {path.lstat().st_uid for path in digits.left} == {os.geteuid()}
-    assert [path for path in digits.left if path.lstat().st_mode & (stat.S_IWGRP | stat.S_IWOTH)] == []
+    assert {path.lstat().st_uid for path in digits.written} == {os.geteuid()}
+    assert [path for path in digits.written if path.lstat().st_mode & (stat.S_IWGRP | stat.S_IWOTH)] == []
 
 
 def test_state_is_private_and_no_token_is_left(digits):

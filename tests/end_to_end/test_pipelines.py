@@ -1,4 +1,4 @@
-"""Every pipeline of the repository, from its real data to a registered champion, by the command that people type."""
+"""Every pipeline of the repository, from its real data to a registered champion, by the command that users type."""
 
 import json
 
@@ -35,7 +35,7 @@ def test_a_pipeline_reaches_its_target_and_a_second_run_does_nothing(request, he
     is_reported = "nothing was held out" in str(registration)
     assert is_reported == ("measured_on" in metrics) == (pipeline in ("linear", "hello_rnn"))
     assert (project / "reports" / pipeline / "report.html").stat().st_size > 10_000
-    assert "to look:" in output
+    assert "see also:" in output
 
     again = headrace(project, "run", pipeline, **mirror)
     assert again.count("unchanged") >= 6

@@ -70,7 +70,7 @@ Path("found.json").write_text(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def found(repository, tmp_path_factory) -> dict[str, dict[str, float]]:
-    """The figures of each pipeline; without the data sets, of those that need none."""
+    """The metrics of each pipeline; without the data sets, of those that need none."""
     root = tmp_path_factory.mktemp("small")
     mirror = repository.parent / "shared" / "data"
     cuts = CUTS if mirror.is_dir() else {name: CUTS[name] for name in WITHOUT_FILES}
@@ -89,7 +89,7 @@ def test_a_line_through_four_points_is_the_least_squares_line(found):
     assert abs(line["loss"] - 1.05) < 0.001
 
 
-def test_nothing_held_out_leaves_no_validation_figure(found):
+def test_nothing_held_out_leaves_no_validation_metric(found):
     assert [name for name in found["linear"] if name.startswith("validation_")] == []
     assert "validation_loss" in found["sine"]
 

@@ -1,5 +1,5 @@
 """Tables that come with the repository, through every stage, the gate and `headrace predict`, by the commands that
-people type.
+users type.
 
 The pipelines are `titanic` and `takeoff` of params.yaml on rows that tests/data/make.py makes up by known rules.
 """

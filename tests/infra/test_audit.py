@@ -1,4 +1,4 @@
-"""`make audit` says what a database knows of the locked packages, and says so when nobody could be asked."""
+"""`make audit` says what a database knows of the locked packages, and says so when none could be reached."""
 
 import json
 import subprocess
@@ -25,11 +25,11 @@ ADVISORY = {
 
 
 class Database(BaseHTTPRequestHandler):
-    """As much of OSV's interface as uv asks for; it knows something of `server.affected`."""
+    """As much of OSV's interface as uv calls; it knows something of `server.affected`."""
 
     def do_POST(self) -> None:
         queries = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["queries"]
-        self.server.asked += [(one["package"]["name"], one["version"]) for one in queries]
+        self.server.queried += [(one["package"]["name"], one["version"]) for one in queries]
         hit = {"vulns": [{"id": ADVISORY["id"], "modified": ADVISORY["modified"]}]}
         self.answer({"results": [hit if one["package"]["name"] in self.server.affected else {} for one in queries]})
 
@@ -51,7 +51,7 @@ class Database(BaseHTTPRequestHandler):
 @pytest.fixture
 def database():
     with ThreadingHTTPServer(("127.0.0.1", 0), Database) as server:
-        server.asked, server.affected = [], ()
+        server.queried, server.affected = [], ()
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server
@@ -72,11 +72,11 @@ def audited(repository, port, monkeypatch):
     )
 
 
-def test_every_locked_package_is_asked_for(repository, database, monkeypatch):
+def test_every_locked_package_is_requested(repository, database, monkeypatch):
     ended = audited(repository, database.server_port, monkeypatch)
     assert ended.returncode == 0, ended.stderr
-    assert sorted(database.asked) == sorted(pinned(LOCK.read_text(encoding="utf-8")))
-    assert len(database.asked) > 250
+    assert sorted(database.queried) == sorted(pinned(LOCK.read_text(encoding="utf-8")))
+    assert len(database.queried) > 250
 
 
 def test_a_known_vulnerability_is_named_and_ends_with_1(repository, database, monkeypatch):
@@ -90,4 +90,4 @@ def test_a_known_vulnerability_is_named_and_ends_with_1(repository, database, mo
 def test_without_a_database_it_says_that_nothing_is_known(repository, free_ports, monkeypatch):
     ended = audited(repository, free_ports(1)[0], monkeypatch)
     assert ended.returncode == 69
-    assert "audit: no advisory database could be asked, so nothing is known" in ended.stderr
+    assert "audit: no advisory database could be reached, so nothing is known" in ended.stderr

@@ -1,4 +1,4 @@
-"""What the tests of more than one room ask for: an empty MLflow store, and a Ray head with its job server."""
+"""Fixtures of more than one room: an empty MLflow store, and a Ray head with its job server."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""What a person can write into params.yaml that is not meant: one line, exit code 2, before any work."""
+"""What a user can write into params.yaml that is not meant: one line, exit code 2, before any work."""
 
 import os
 import subprocess
@@ -110,7 +110,7 @@ def test_the_command_line_ends_with_2_and_one_line(tmp_path, repository, kind):
     assert message in ended.stderr
 
 
-def test_what_people_mean_is_read_so(tmp_path):
+def test_what_users_mean_is_read_so(tmp_path):
     text = (
         SMALL.replace("[a, b]", "[no, yes]").replace("rate: 0.01", "rate: 1e-2").replace("epochs: 1", "epochs: 1_000")
     )

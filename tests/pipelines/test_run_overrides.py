@@ -1,4 +1,4 @@
-"""A person who starts a run changes numbers, choices and names, and nothing that is read as a place."""
+"""A user who starts a run changes numbers, choices and names, and nothing that is read as a place."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin

@@ -39,7 +39,7 @@ def test_logs_and_tracebacks_hide_it(capsys, address):
     from headrace.pipelines.__main__ import _show_traceback, configure_logging
 
     configure_logging()
-    structlog.get_logger().warning("asked", url=address, several=[address])
+    structlog.get_logger().warning("requested", url=address, several=[address])
     try:
         raise ValueError(f"no {address}")
     except ValueError as error:

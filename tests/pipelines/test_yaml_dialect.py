@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from headrace.components.errors import ParamsError
 from headrace.pipelines.yaml_dialect import read_yaml, read_yaml_file
 
-# (text, what it means): as people mean it, and as DVC reads it
+# (text, what it means): as users mean it, and as DVC reads it
 MEANINGS = [
     ("[no, yes, on, off, y, N]", ["no", "yes", "on", "off", "y", "N"]),
     ("[true, False, ~, null]", [True, False, None, None]),
@@ -61,7 +61,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("text", "meaning"), MEANINGS)
-def test_values_are_read_as_people_mean_them(text, meaning):
+def test_values_are_read_as_users_mean_them(text, meaning):
     assert read_yaml(text, name="params.yaml") == meaning
 
 

@@ -33,7 +33,7 @@ NUMBERS = itertools.count(int(time.time()))  # each pipeline is another one, als
 
 @dataclass
 class RunningStack:
-    """The stack of a clone, asked as a person would ask it."""
+    """The stack of a clone, called as a user would call it."""
 
     root: Path
     environment: dict[str, str] = field(default_factory=dict, repr=False)  # it has secrets
@@ -51,7 +51,7 @@ class RunningStack:
         return done.stdout
 
     def airflow(self, method: str, path: str, content: Any = None) -> Any:
-        """Airflow's answer; asked again while its server is away."""
+        """Airflow's answer; requested again while its server is away."""
         base = self.environment["AIRFLOW__API__BASE_URL"].rstrip("/")
         passwords = json.loads((self.folder / "data" / "airflow" / "passwords.json").read_text())
         deadline_seconds = time.monotonic() + PATIENCE_SECONDS
@@ -177,8 +177,8 @@ class Run:
         pipeline = self.dag.removeprefix("headrace_")
         stages = yaml.safe_load((self.workspace / "dvc.lock").read_text())["stages"]
         made = [stages[name]["outs"] for name in stages if name.endswith(f"@{pipeline}") and "register@" not in name]
-        asked = [*GIT, "for-each-ref", "--format=%(refname)", f"refs/exps/**/{self.workspace.name}"]
-        [experiment] = subprocess.check_output(asked, cwd=self.stack.root, text=True).splitlines()
+        command = [*GIT, "for-each-ref", "--format=%(refname)", f"refs/exps/**/{self.workspace.name}"]
+        [experiment] = subprocess.check_output(command, cwd=self.stack.root, text=True).splitlines()
         listed = [*GIT, "ls-tree", "-r", "-t", "-z", "--name-only", experiment]
         in_git = subprocess.check_output(listed, cwd=self.stack.root, text=True).split("\0")
         return {out["path"]: out["md5"] for outputs in made for out in outputs if out["path"] not in in_git}

@@ -1,4 +1,4 @@
-"""A pipeline whose data arrives by the day: days of the past are made up for, and a new champion predicts at once."""
+"""A pipeline whose data arrives by the day: past days are processed later, and a new champion predicts immediately."""
 
 import json
 import time

@@ -73,7 +73,7 @@ def test_a_parameter_that_is_not_there_is_refused_before_any_work(stack, record_
 
 
 @pytest.mark.parametrize("state", ["failed", "success"])
-def test_a_task_that_a_person_ends_stops_its_job(stack, under_way, state, record_property):
+def test_a_task_that_a_user_ends_stops_its_job(stack, under_way, state, record_property):
     started_seconds = time.monotonic()
     stack.airflow("PATCH", f"{under_way.path}/taskInstances/train", {"new_state": state})
     owner = f"{under_way.dag}/{under_way.name}"
@@ -153,7 +153,7 @@ def test_a_training_survives(stack, under_way, fault, record_property):
 
 
 @pytest.mark.parametrize("level", ["the task process", "its supervisor in the Airflow worker"])
-def test_a_task_that_is_killed_while_it_submits_its_job_is_tried_again(stack, level, record_property):
+def test_a_task_that_is_killed_while_it_submits_its_job_is_retried(stack, level, record_property):
     run = stack.trigger(long_training())
     run.wait(lambda one: bool(submitting(one)))
     started_seconds = time.monotonic()

@@ -1,4 +1,4 @@
-"""Numbers as people write them."""
+"""Numbers as users write them."""
 
 from fractions import Fraction
 

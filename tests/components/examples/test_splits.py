@@ -104,7 +104,7 @@ def test_a_fold_of_its_own_keeps_the_shares_and_the_first_is_what_there_was_with
 
 
 @pytest.mark.parametrize(
-    ("asked", "words"),
+    ("settings", "words"),
     [
         ({"held_out": "none", "test_fraction": 0.2}, "leave test_fraction out"),
         ({"held_out": "none", "validation_fraction": 0.0}, "leave validation_fraction out"),
@@ -113,9 +113,9 @@ def test_a_fold_of_its_own_keeps_the_shares_and_the_first_is_what_there_was_with
         ({"validation_fraction": 0.1, "fold": 1}, "no fold 1 of test_fraction 0"),
     ],
 )
-def test_contradictions_are_refused(asked, words) -> None:
+def test_contradictions_are_refused(settings, words) -> None:
     with pytest.raises(ValidationError, match=words):
-        Split(**asked)
+        Split(**settings)
 
 
 def test_nothing_held_out_sends_every_row_to_training() -> None:

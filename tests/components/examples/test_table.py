@@ -85,7 +85,7 @@ def test_given_splits_are_kept() -> None:
 
 @given(st.lists(st.integers(0, 30)), st.integers(1, 50))
 @settings(max_examples=100, deadline=None)
-def test_repeated_words_are_found_however_few_are_sorted_at_once(numbers, at_once) -> None:
+def test_repeated_words_are_found_however_few_are_sorted_together(numbers, at_once) -> None:
     expected = sorted({number for number in numbers if numbers.count(number) > 1})
     assert repeated_words(np.array(numbers, np.uint64), at_once=at_once).tolist() == expected
 

@@ -50,7 +50,7 @@ def failures(checked) -> list[str]:
         (NumberFeature(minimum=0), "-1", "out of range"),
         (NumberFeature(minimum=0, maximum=10), "10.5", "out of range"),
         (CategoryFeature(), "anything", None),
-        (CategoryFeature(), "", "missing"),  # "" is how a missing category looks to a served model
+        (CategoryFeature(), "", "missing"),  # "" is a missing category to a served model
         (CategoryFeature(), None, "missing"),
         (CategoryFeature(nullable=True), None, None),
         (CategoryFeature(nullable=True), "", None),

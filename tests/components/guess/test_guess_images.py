@@ -21,7 +21,7 @@ def picture(path, *, size=(8, 8), mode="RGB", turned=False) -> None:
     image.save(path, exif=exif)
 
 
-def look(folder, **options):
+def guessed(folder, **options):
     keys = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     files = find_classes(keys, folder=folder)
     return files, guess_images(folder, files, **options)
@@ -42,7 +42,7 @@ def test_images_are_what_their_headers_say(tmp_path, how, feature) -> None:
         for number in range(2):
             picture(tmp_path / name / f"{number}.png", **how)
     (tmp_path / "rose" / "about.txt").touch()
-    files, guess = look(tmp_path)
+    files, guess = guessed(tmp_path)
     assert files.patterns == {"*/*": None}
     assert guess.ingest["features"] == {"image": {"type": "image", **feature}}
     assert guess.ingest["label"]["classes"] == ["daisy", "rose"]
@@ -54,7 +54,7 @@ def test_images_of_several_sizes_become_one_by_cropping(tmp_path) -> None:
     picture(tmp_path / "b" / "1.jpg", size=(90, 60), mode="L")
     picture(tmp_path / "b" / "2.jpg", size=(70, 70), mode="L")
     (tmp_path / "b" / "3.jpg").write_bytes(b"damaged")
-    _, guess = look(tmp_path)
+    _, guess = guessed(tmp_path)
     image = guess.ingest["features"]["image"]
     assert image == {"type": "image", "height": 48, "width": 48, "channels": 3, "resize": "crop"}
     assert (
@@ -66,15 +66,15 @@ def test_images_that_were_not_looked_at_may_have_another_size(tmp_path) -> None:
     for number in range(5):
         picture(tmp_path / "a" / f"{number}.png")
         picture(tmp_path / "b" / f"{number}.png")
-    assert "resize" not in look(tmp_path)[1].ingest["features"]["image"]
-    assert look(tmp_path, most_images=3)[1].ingest["features"]["image"]["resize"] == "crop"
+    assert "resize" not in guessed(tmp_path)[1].ingest["features"]["image"]
+    assert guessed(tmp_path, most_images=3)[1].ingest["features"]["image"]["resize"] == "crop"
 
 
 def test_folders_of_training_and_test_are_its_splits(tmp_path) -> None:
     for split in ("train", "test"):
         for name in ("a", "b"):
             picture(tmp_path / split / name / "1.png")
-    files, guess = look(tmp_path)
+    files, guess = guessed(tmp_path)
     assert files.patterns == {"train/*/*": "train", "test/*/*": "test"}
     assert (guess.ingest["label"]["classes"], guess.rows) == (["a", "b"], 4)
 
@@ -98,7 +98,7 @@ def test_a_folder_of_damaged_images_is_refused(tmp_path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "1.png").touch()
     with pytest.raises(DataError, match=r"none of 2 images can be read, such as a/1.png"):
-        look(tmp_path)
+        guessed(tmp_path)
 
 
 def idx(path, values: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""Networks that are only asked: a small one of Keras; the names of classes; what is no network."""
+"""Networks that only predict: a small one of Keras; the names of classes; what is no network."""
 
 import keras
 import numpy as np

@@ -60,12 +60,12 @@ def test_each_network_follows_the_gradient_of_its_own_loss():
         for loss, variables in ((core_loss, of_core), (other_loss, of_other))
         for variable, gradient in zip(variables, tape.gradient(loss, variables), strict=True)
     ]
-    figures = made.train_on_batch(IMAGES, np.zeros(6), return_dict=True)
+    metrics = made.train_on_batch(IMAGES, np.zeros(6), return_dict=True)
     for found, wanted in zip(made.trainable_variables, expected, strict=True):
         np.testing.assert_allclose(np.asarray(found), wanted, rtol=1e-5, atol=1e-6)
-    assert figures["generator_loss"] == pytest.approx(float(core_loss), rel=1e-5)
-    assert figures["discriminator_loss"] == pytest.approx(float(other_loss), rel=1e-5)
-    assert figures["loss"] == pytest.approx(float(core_loss + other_loss), rel=1e-5)
+    assert metrics["generator_loss"] == pytest.approx(float(core_loss), rel=1e-5)
+    assert metrics["discriminator_loss"] == pytest.approx(float(other_loss), rel=1e-5)
+    assert metrics["loss"] == pytest.approx(float(core_loss + other_loss), rel=1e-5)
 
 
 def test_the_penalty_is_of_the_gradient_by_each_real_image():
@@ -120,9 +120,9 @@ def test_real_images_are_shown_with_their_labels_and_generated_ones_with_the_cla
     taken = made.discriminator([made.core(NOISE), classes_of(tf.constant(NOISE), 3)])
     real = made.discriminator([IMAGES, np.eye(3, dtype=np.float32)[labels]])
     wanted = float(entropy(1.0 - SMOOTHING, real) + entropy(0.0, taken))
-    figures = made.train_on_batch(IMAGES, labels, return_dict=True)
-    assert figures["discriminator_loss"] == pytest.approx(wanted, rel=1e-5)
-    assert figures["generator_loss"] == pytest.approx(float(entropy(1.0, taken)), rel=1e-5)
+    metrics = made.train_on_batch(IMAGES, labels, return_dict=True)
+    assert metrics["discriminator_loss"] == pytest.approx(wanted, rel=1e-5)
+    assert metrics["generator_loss"] == pytest.approx(float(entropy(1.0, taken)), rel=1e-5)
 
 
 @pytest.mark.parametrize("classes", [PLAIN, OF_CLASSES])

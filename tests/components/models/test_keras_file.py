@@ -67,7 +67,7 @@ def test_equal_models_are_equal_files_in_every_process(saved: Path, tmp_path: Pa
     environment = {**os.environ, "PYTHONHASHSEED": "1", "TZ": "UTC+1"}  # this process's own seed is random
     subprocess.run([sys.executable, "-c", code, tmp_path / "elsewhere.keras"], env=environment, check=True)
     assert {sha256(file) for file in tmp_path.iterdir()} == {sha256(saved)}
-    assert len(list(tmp_path.iterdir())) == 2, "nothing else is left beside them"
+    assert len(list(tmp_path.iterdir())) == 2, "nothing else is beside them"
 
 
 def test_what_is_written_loads_with_plain_keras(saved: Path) -> None:

@@ -1,4 +1,4 @@
-"""Archives as people make them, and as nobody should: built here, byte by byte where Python's writers refuse to."""
+"""Archives as users make them, and as nobody should: built here, byte by byte where Python's writers refuse to."""
 
 import bz2
 import gzip

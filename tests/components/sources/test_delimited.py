@@ -32,7 +32,7 @@ def read(folder, *contents: bytes, columns=("a", "b"), names=None, separator=","
         b"a,b\n1,x\n,y",  # no line end at the end
         b"\xef\xbb\xbfa,b\n1,x\n,y\n",  # a byte order mark
         b"b,a\nx,1\ny,\n",  # another order
-        b"a,c,b,c\n1,8,x,9\n,8,y,9\n",  # columns that nobody asks for, even twice
+        b"a,c,b,c\n1,8,x,9\n,8,y,9\n",  # columns that are no features, even twice
         b'"a","b"\n"1","x"\n"","y"\n',
         b'a,"c\nd",b\n1,0,x\n,0,y\n',  # a line end in the header
         b"a,b\n\n1,x\n\n,y\n",  # empty lines
@@ -99,7 +99,7 @@ def test_columns_of_another_number_than_the_header_are_an_error(tmp_path) -> Non
         read(tmp_path, b"x,y,z\n1,2,3\n", names=("a", "b"))
 
 
-def test_a_row_is_named_wherever_arrow_cuts_and_may_be_longer_than_what_it_reads_at_once(tmp_path) -> None:
+def test_a_row_is_named_wherever_arrow_cuts_and_may_be_longer_than_one_of_its_blocks(tmp_path) -> None:
     lines = [b"%d,text %d" % (number, number) for number in range(200_000)]  # three MiB
     for line_end in (b"\n", b"\r\n", b"\r"):
         content = b"a,b" + line_end + line_end.join(lines)

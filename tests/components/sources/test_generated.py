@@ -1,4 +1,4 @@
-"""Points made from a seed: the same for ever, spread as asked, and noisy as asked."""
+"""Points made from a seed: the same for ever, with the requested spread and noise."""
 
 import hashlib
 import json
@@ -43,7 +43,7 @@ def test_parts_and_seeds_have_points_of_their_own():
     assert len(texts) == 4
 
 
-def test_noise_and_spread_are_those_asked_for():
+def test_noise_and_spread_are_those_requested():
     x, y = points(source({"count": 20_000, "x": {**NORMAL, "mean": 2, "standard_deviation": 0.5}, "noise": 0.1}))
     assert abs(x.mean() - 2) < 0.02
     assert abs(x.std() - 0.5) < 0.02

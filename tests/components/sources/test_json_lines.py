@@ -38,7 +38,7 @@ def read(tmp_path, content: bytes, *, numbers=(), block_bytes=1 << 25) -> pl.Dat
         b'{"id": "a", "x": "1.50"}\n{"id": "b"}\n',
         b'{"id": "a", "x": 1.50}\r\n{"x": null, "id": "b"}\r\n',
         b'\xef\xbb\xbf{"id": "a", "x": 1.50}\n\n  \n{"id": "b"}',  # a byte order mark, empty lines, no line end
-        b'{"y": [{"z": NaN}], "y": 2, "id": "a", "x": 1.50}\n{"id": "b"}\n',  # keys that nobody asks for, even twice
+        b'{"y": [{"z": NaN}], "y": 2, "id": "a", "x": 1.50}\n{"id": "b"}\n',  # keys that are no features, even twice
         b'\t{"id": "\\u0061", "x": 1.50}  \n{"id": "b"}\n',
     ],
 )

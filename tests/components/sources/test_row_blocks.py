@@ -85,7 +85,7 @@ def test_the_verdict_is_that_of_a_strict_reader_wherever_blocks_end(text, separa
         assert [row for block in blocks for row in strict_rows(block.content.decode(), separator)] == expected
 
 
-def test_blocks_are_not_much_longer_than_they_are_asked_to_be() -> None:
+def test_blocks_are_not_much_longer_than_they_are_to_be() -> None:
     content = b'12,"a\nb"\n' * 1000
     assert max(len(block.content) for block in cut(content, block_bytes=100)) < 120
 

@@ -1,4 +1,4 @@
-"""Text in chunks: however long the file and its blocks are, every character is asked for once."""
+"""Text in chunks: however long the file and its blocks are, every character is predicted once."""
 
 import bz2
 import gzip

@@ -47,7 +47,7 @@ def run_workers(repository, free_ports) -> Callable[..., None]:
 
 @pytest.fixture(scope="session")
 def train_workers(run_workers) -> Callable[..., list[checkpoints.Checkpoint]]:
-    """Train by code that leaves each worker's state in `final-<rank>`; gives the states of all."""
+    """Train by code that writes each worker's state in `final-<rank>`; gives the states of all."""
 
     def train(
         code: str, training: dict[str, Any], folder: Path, num_workers: int, **changes: Any
@@ -62,7 +62,7 @@ def train_workers(run_workers) -> Callable[..., list[checkpoints.Checkpoint]]:
 
 @pytest.fixture(scope="session")
 def assert_equal_training() -> Callable[..., None]:
-    """The same weights, and the same figures of every epoch, to `tolerance`."""
+    """The same weights, and the same metrics of every epoch, to `tolerance`."""
 
     def check(one: checkpoints.Checkpoint, other: checkpoints.Checkpoint, *, tolerance: float) -> None:
         for left, right in zip(one.state.history, other.state.history, strict=True):

@@ -1,4 +1,4 @@
-"""Weights of an earlier training to begin with."""
+"""Initial weights from an earlier training."""
 
 import keras
 import numpy as np

@@ -48,10 +48,10 @@ def undisturbed(tmp_path_factory) -> Checkpoint:
 
 
 def assert_equal(found: Checkpoint, expected: Checkpoint) -> None:
-    def figures(checkpoint: Checkpoint) -> list[list[float]]:
+    def metrics(checkpoint: Checkpoint) -> list[list[float]]:
         return [[one[name] for name in sorted(one.keys() - {"seconds"})] for one in checkpoint.state.history]
 
-    np.testing.assert_allclose(figures(found), figures(expected), rtol=1e-6)
+    np.testing.assert_allclose(metrics(found), metrics(expected), rtol=1e-6)
     for name in ("weights", "optimizer", "best_weights"):
         for one, other in zip(getattr(found, name), getattr(expected, name), strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7, err_msg=name)
@@ -61,13 +61,13 @@ def test_a_training_continued_between_two_epochs_ends_as_the_undisturbed_one(tmp
     """And reports the epoch before again: the process that received it may be gone."""
     reported = []
     train(tmp_path, epochs=1)
-    continued = train(tmp_path, observer=Observer(on_epoch=lambda epoch, figures, workers: reported.append(epoch)))
+    continued = train(tmp_path, observer=Observer(on_epoch=lambda epoch, metrics, workers: reported.append(epoch)))
     assert_equal(continued, undisturbed)
     assert reported == [1, 2]
 
 
 def test_a_training_stopped_within_an_epoch_ends_as_the_undisturbed_one(tmp_path, undisturbed):
-    """Its figures of that epoch are of all its steps, those before the stop among them."""
+    """Its metrics of that epoch are of all its steps, those before the stop among them."""
     observer = Observer()
     observer.stop.set()
     with pytest.raises(Stopped, match=r"^after step [12]$"):

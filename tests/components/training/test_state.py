@@ -1,4 +1,4 @@
-"""What an epoch's figures make of the training state."""
+"""What an epoch's metrics make of the training state."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,7 +28,7 @@ def test_the_best_epoch_is_the_first_one_with_the_lowest_error():
     assert (state.epoch, state.step) == (4, 28)
 
 
-def test_the_best_epoch_is_the_one_with_the_highest_accuracy_if_asked_for():
+def test_the_best_epoch_is_the_one_with_the_highest_accuracy_if_requested():
     state, _ = state_after([0.5, 0.9, 0.3], best_by="validation_accuracy")
     assert (state.best_epoch, state.best_value) == (2, 0.9)
 
@@ -39,11 +39,11 @@ def test_the_last_epoch_is_the_best_where_no_metric_shows_how_good_it_is():
     for value in (2.0, 1.0, 3.0):
         state = after_epoch(state, {"loss": value}, training=training, steps_per_epoch=7)
     assert (state.epoch, state.step, state.best_epoch, state.best_value) == (3, 21, 3, None)
-    assert [figures["loss"] for figures in state.history] == [2.0, 1.0, 3.0]
+    assert [metrics["loss"] for metrics in state.history] == [2.0, 1.0, 3.0]
     assert not is_finished(state, training=training)
 
 
-def test_training_ends_when_the_figure_has_not_improved_for_the_patience():
+def test_training_ends_when_the_metric_has_not_improved_for_the_patience():
     stopping = {"early_stopping": {"patience_epochs": 2}}
     assert not ends_after([0.5, 0.4, 0.4], stopping)
     assert ends_after([0.5, 0.4, 0.4, 0.5], stopping)
@@ -64,7 +64,7 @@ def ends_after(values: list[float], changes: dict) -> bool:
 
 @settings(deadline=None, max_examples=50)
 @given(values=st.lists(st.floats(0, 10), min_size=1, max_size=20), patience=st.integers(1, 5))
-def test_a_training_never_ends_while_its_figure_improves(values, patience):
+def test_a_training_never_ends_while_its_metric_improves(values, patience):
     falling = sorted(set(values), reverse=True)
     assert not ends_after(falling, {"early_stopping": {"patience_epochs": patience}})
 

@@ -92,7 +92,7 @@ def test_images_that_the_network_can_t_take_are_refused(changed, expected, check
 def test_both_forms_agree_and_the_saved_one_needs_nothing_else(tmp_path, weights, chosen, width):
     fitted = table_of({**SMALL, **chosen}, weights)
     assert fitted.backbone.width == width
-    pixels = photos(35)  # more than go through the network at once
+    pixels = photos(35)  # more than one batch of the network
     ids = np.arange(35, dtype=np.uint64)
     examples = pl.DataFrame({"example_id": ids, "photo": pixels, "flower": ["daisy"] * 35})
     table = apply(
@@ -109,7 +109,7 @@ def test_both_forms_agree_and_the_saved_one_needs_nothing_else(tmp_path, weights
     np.testing.assert_allclose(np.asarray(served(raw)), table["photo"].to_numpy(), rtol=1e-4, atol=1e-5)
 
 
-def test_a_mirror_image_has_the_same_features_where_they_are_asked_for(weights):
+def test_a_mirror_image_has_the_same_features_where_they_are_requested(weights):
     pixels = photos(2).reshape(-1, *IMAGE.shape).astype(np.float32)
     for mirrored in (True, False):
         backbone = table_of({**SMALL, "mirrored": mirrored}, weights).backbone

@@ -169,7 +169,7 @@ def check_mlflow(variables: dict[str, str]) -> None:
 
 
 def check_strangers(url: str) -> None:
-    """A page of another site in a person's browser can't use MLflow, which has no log-in."""
+    """A page of another site in a user's browser can't use MLflow, which has no log-in."""
     search = {"url": f"{url}/mlflow/experiments/search", "json": {"max_results": 10}}
     assert httpx.post(**search).status_code == 200
     assert httpx.post(**search, headers={"Host": "example.org"}).status_code == 403  # by a name that leads here

@@ -98,7 +98,7 @@ def _quick(monkeypatch):
 
 @pytest.fixture
 def airflow(monkeypatch):
-    """Airflow's server: the states of the run's tasks, and what they left."""
+    """Airflow's server: the states of the run's tasks, and what they published."""
     server = SimpleNamespace(states={}, xcoms={})
     monkeypatch.setattr(
         notify.RuntimeTaskInstance, "get_task_states", lambda dag_id, run_ids: {run_ids[0]: server.states}
@@ -132,7 +132,7 @@ def test_a_webhook_gets_the_run_the_cause_and_the_last_error(monkeypatch):
     assert content["failures"][0] | {"error": "<loss> is nan", "try_number": 2} == content["failures"][0]
     assert content["text"].splitlines() == [
         "headrace_digits failed: scheduled__2026-11-20",
-        "task train, try 2: unknown",
+        "task train, attempt 2: unknown",
         "<loss> is nan",
         "http://log",
         "http://airflow/dags/headrace_digits/runs/scheduled__2026-11-20",
@@ -149,7 +149,7 @@ def test_the_address_may_be_airflows_secret(monkeypatch, kind):
     assert [token for token, _ in server.received] == ["Bearer a-token" if kind == "connection" else None]
 
 
-def test_a_webhook_that_fails_once_is_asked_again(monkeypatch):
+def test_a_webhook_that_fails_once_is_called_again(monkeypatch):
     with hook(503, 200) as server:
         monkeypatch.setenv("HEADRACE_WEBHOOK", server.address)
         send(NOTICE, Alerts(webhook="environment:HEADRACE_WEBHOOK"))
@@ -193,7 +193,7 @@ def test_a_mail_server_that_is_away_is_a_warning(monkeypatch, caplog):
     assert "no notification by e-mail" in caplog.text
 
 
-def test_callbacks_are_for_what_was_asked():
+def test_callbacks_are_for_requested_outcomes():
     assert dag_callbacks(Alerts(after="never")) == {}
     assert list(dag_callbacks(Alerts())) == ["on_failure_callback"]
     assert list(dag_callbacks(Alerts(after="success_too"))) == ["on_failure_callback", "on_success_callback"]
@@ -205,7 +205,7 @@ def test_a_failed_run_reports_the_cause_that_its_task_wrote(airflow, caplog):
     airflow.states = {"split": "success", "train": "failed", "ingest": "failed", "evaluate": "upstream_failed"}
     dag_callbacks(Alerts())["on_failure_callback"](context(reason="task_failure"))
     assert "headrace_digits failed: manual__1+00:00" in caplog.text
-    assert "task train, try 2: a mistake in data or parameters\nx\nhttp://log" in caplog.text
+    assert "task train, attempt 2: a mistake in data or parameters\nx\nhttp://log" in caplog.text
     assert "task ingest: its process, node or cluster was lost" in caplog.text
     assert "MLflow run 0123abcd" in caplog.text
     assert "/runs/manual__1%2B00%3A00" in caplog.text

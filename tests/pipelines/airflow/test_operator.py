@@ -53,7 +53,7 @@ def task_of(root: Path, stage: str = "train"):
 
 
 def run(task: Any, conf: dict[str, Any] | None = None) -> Any:
-    """The task, run as a worker does, as far as it asks anything of Airflow."""
+    """The task, run as a worker does, as far as it calls Airflow."""
     place = SimpleNamespace(dag_id="headrace_digits", run_id="manual__1", task=task, xcom_pull=lambda **_: [])
     context = {"ti": place, "params": conf or {}, "dag_run": SimpleNamespace(conf=conf or {}), "outlet_events": {}}
     return task.execute(context)

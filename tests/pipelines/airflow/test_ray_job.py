@@ -1,4 +1,4 @@
-"""Tasks that follow jobs of a real Ray job server; what they ask of Airflow itself is stood in for."""
+"""Tasks that follow jobs of a real Ray job server; Airflow itself is a fake."""
 
 import asyncio
 import importlib.util
@@ -55,7 +55,7 @@ async def event_of(submission_id: str, **options) -> dict:
     return event.payload
 
 
-def test_a_job_runs_once_however_often_its_task_is_tried(connection, capsys):
+def test_a_job_runs_once_however_often_its_task_is_retried(connection, capsys):
     task = operator("hello", "echo hello; sleep 1; echo bye")
     first = submitted(task)
     assert submitted(task) == first  # while it runs
@@ -83,7 +83,7 @@ def test_a_job_that_failed_fails_its_task_with_its_own_last_error_and_is_followe
     assert submitted(task) == f"{first.removesuffix('-1')}-2"
 
 
-def test_a_job_that_was_stopped_by_somebody_else_is_tried_again(connection, head):
+def test_a_job_that_was_stopped_by_somebody_else_is_retried(connection, head):
     from headrace.pipelines.airflow.retry_policy import StageFailed
 
     task = operator("stopped", "sleep 100")

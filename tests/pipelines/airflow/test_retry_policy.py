@@ -1,4 +1,4 @@
-"""Mistakes fail at once; a fault that may pass is retried, later and later."""
+"""Mistakes fail without a retry; a fault that may pass is retried, later and later."""
 
 import subprocess
 import sys

@@ -48,7 +48,7 @@ def sensor_of(root: Path, name: str = "titanic") -> Any:
 
 
 def context_of(conf: dict[str, Any] | None = None, *, interval=INTERVAL, since: datetime | None = None) -> Any:
-    """As much of a run's context as a sensor asks for; it waits since `since`."""
+    """As much of a run's context as a sensor reads; it waits since `since`."""
     place = SimpleNamespace(dag_id="headrace_titanic", run_id="scheduled__1", get_first_reschedule_date=lambda _: since)
     times = dict(zip(("data_interval_start", "data_interval_end"), interval, strict=True)) if interval else {}
     return {"ti": place, "params": conf or {}, "dag_run": SimpleNamespace(conf=conf or {}), **times}
@@ -103,7 +103,7 @@ def test_an_unknown_parameter_is_refused_before_any_waiting(root):
         sensor.execute(context_of({"train.epoch": 2}))
 
 
-def test_an_interval_that_no_partition_can_be_in_is_refused_at_once(root):
+def test_an_interval_that_no_partition_can_be_in_is_refused_immediately(root):
     [sensor] = sensor_of(root)
     hour = (INTERVAL[0] + timedelta(hours=5), INTERVAL[0] + timedelta(hours=6))
     with pytest.raises(ParamsError, match="no partition begins in the interval"):

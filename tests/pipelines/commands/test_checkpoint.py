@@ -62,7 +62,7 @@ def takeoff(repository) -> Pipeline:
 
 @pytest.fixture
 def paths(tmp_path, takeoff) -> PipelinePaths:
-    """What split and train leave: two checkpoints of other weights, and the model of the second."""
+    """What split and train write: two checkpoints of other weights, and the model of the second."""
     paths = PipelinePaths(tmp_path / "a project", "takeoff")
     examples = pl.DataFrame(
         {
@@ -109,7 +109,7 @@ def test_a_checkpoint_predicts_as_the_model_that_was_saved_then(paths, takeoff, 
     np.testing.assert_allclose(pl.read_csv(tmp_path / "out.csv")["prediction"], first[:, 0], rtol=1e-5)
 
 
-def test_its_figures_are_printed_and_nothing_is_written(paths, takeoff, capsys):
+def test_its_metrics_are_printed_and_nothing_is_written(paths, takeoff, capsys):
     before = set(paths.root.rglob("*"))
     for step in STEPS:
         evaluate_checkpoint(takeoff, paths, named=str(step))

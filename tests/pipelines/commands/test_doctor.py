@@ -85,7 +85,7 @@ def closed_port() -> int:
         ("s3://bucket/a?endpoint_url=http://127.0.0.1:{port}", "wrong", "can't be reached"),
     ],
 )
-def test_the_storage_of_a_cluster_is_tried(tmp_path, monkeypatch, address, state, said):
+def test_the_storage_of_a_cluster_is_checked(tmp_path, monkeypatch, address, state, said):
     (tmp_path / "file").touch()
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")

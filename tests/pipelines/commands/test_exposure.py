@@ -32,7 +32,7 @@ def _own_home(folder, monkeypatch):
     monkeypatch.setenv("HOME", str(folder / "home"))
     for name in ("RAY_AUTH_TOKEN_PATH", "HEADRACE_PORTS", "HEADRACE_ALLOW_OPEN_RAY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(folder / "site"))  # else dvc is asked
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(folder / "site"))  # else dvc is called
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_a_process_that_other_machines_reach_is_named(project):
     assert "docs/security.md" in fix
 
 
-def test_ports_that_a_person_has_allowed_are_in_order(project, monkeypatch):
+def test_ports_that_a_user_has_allowed_are_in_order(project, monkeypatch):
     with listening(project, "0.0.0.0") as port:
         monkeypatch.setenv("HEADRACE_PORTS", f"{port}-{port}")
         [(state, what, _)] = said(exposure.sockets(project))

@@ -96,9 +96,9 @@ def test_predictions_are_what_follows_each_letter(hello, model, tmp_path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "asked", "message"),
+    ("name", "options", "message"),
     [
-        ("hello_rnn", GenerateOptions(), r"hello_rnn writes text: say what it begins with, --prompt TEXT"),
+        ("hello_rnn", GenerateOptions(), r"hello_rnn writes text: give its first words, --prompt TEXT"),
         ("hello_rnn", GenerateOptions(prompt="h", count=3), r"hello_rnn writes text: leave --count out"),
         ("mnist_gan", GenerateOptions(), r"mnist_gan makes images: say where to, --output FILE\.png"),
         (
@@ -109,8 +109,8 @@ def test_predictions_are_what_follows_each_letter(hello, model, tmp_path) -> Non
         ("mnist_gan", GenerateOptions(output=Path("a.jpg")), r"can't write a\.jpg: its name must end in \.png"),
     ],
 )
-def test_options_of_the_other_kind_of_model_are_refused(repository, tmp_path, name, asked, message) -> None:
+def test_options_of_the_other_kind_of_model_are_refused(repository, tmp_path, name, options, message) -> None:
     content = yaml.safe_load((repository / "params.yaml").read_text(encoding="utf-8"))[name]
     pipeline = Pipeline.model_validate({"name": name, **content})
     with pytest.raises(ParamsError, match=message):
-        generate(pipeline, PipelinePaths(tmp_path, name), asked, seed=0, alias="champion")
+        generate(pipeline, PipelinePaths(tmp_path, name), options, seed=0, alias="champion")

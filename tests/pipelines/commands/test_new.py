@@ -207,7 +207,7 @@ def test_any_table_gives_a_section_that_loads_and_takes_every_row(tmp_path_facto
 @pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_a_new_pipeline_runs_at_once(tmp_path, copy_repository, headrace) -> None:
+def test_a_new_pipeline_runs_immediately(tmp_path, copy_repository, headrace) -> None:
     root = copy_repository(tmp_path / "a project")
     (tmp_path / "passengers.csv").write_text(passengers(200).replace("Sex", "Sex (of a passenger)"))
     headrace(root, "new", "passengers", "--csv", "../passengers.csv", "--target", "Survived")

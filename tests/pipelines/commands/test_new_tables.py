@@ -1,4 +1,4 @@
-"""`headrace new` on tables as people have them, and then the stages: what it guesses must work, and be said."""
+"""`headrace new` on tables as users have them, and then the stages: what it guesses must work, and be said."""
 
 import csv
 import json

@@ -36,7 +36,7 @@ def digits(repository: Path) -> Pipeline:
 
 @pytest.fixture(scope="module")
 def women_survive(tmp_path_factory: pytest.TempPathFactory, titanic: Pipeline) -> Path:
-    """A model that looks at Sex only, with all of Titanic's inputs: probability 0.9 for women, 0.1 for men."""
+    """A model that reads Sex only, with all of Titanic's inputs: probability 0.9 for women, 0.1 for men."""
     file = tmp_path_factory.mktemp("model") / "model.keras"
     types = {name: titanic.ingest.features[name].type for name in titanic.normalize.transforms}
     inputs = {

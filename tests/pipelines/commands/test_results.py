@@ -55,8 +55,8 @@ def test_no_result_is_of_other_settings(repository, pipelines):
 
 def test_a_row_has_mean_and_range_and_says_when_nothing_was_held_out(pipelines):
     name = "study_hours"
-    figures = [({"train.seed": seed}, {"at_8_hours": value}) for seed, value in ((1, 82.0), (2, 82.06), (3, 81.97))]
-    shown = row(render(pipelines, {name: measured(name, *figures)}, pictures=()), name)
+    runs = [({"train.seed": seed}, {"at_8_hours": value}) for seed, value in ((1, 82.0), (2, 82.06), (3, 81.97))]
+    shown = row(render(pipelines, {name: measured(name, *runs)}, pictures=()), name)
     assert "82.01 (81.97 to 82.06)<br>on the training rows: nothing was held out" in shown
     assert "| yes |" in shown
     assert "| seeds 1, 2, 3 |" in shown
@@ -97,7 +97,7 @@ def test_pipelines_are_measured_in_folders_of_their_own_that_go(pipelines, tmp_p
     """MLflow holds the file of a store open for as long as the process lives: made again, it is read-only."""
     roots = []
 
-    def run(asked, paths, values):
+    def run(pipeline, paths, values):
         assert paths.root.is_dir()
         roots.append(paths.root)
         return Run(values=dict(values), seconds=1, figures={})
@@ -109,7 +109,7 @@ def test_pipelines_are_measured_in_folders_of_their_own_that_go(pipelines, tmp_p
     assert not ProjectPaths(tmp_path).measuring.exists()
 
 
-def test_only_what_decides_the_figures_makes_a_result_an_old_one(pipelines):
+def test_only_what_decides_the_metrics_makes_a_result_an_old_one(pipelines):
     linear = pipelines["linear"]
     same = linear.model_copy(update={"description": "another"})
     assert settings_digest(same) == settings_digest(linear)
@@ -131,10 +131,10 @@ def test_a_row_says_which_code_was_measured_and_where_it_is_older(pipelines):
         assert shown.endswith(expected), shown
 
 
-def test_a_figure_near_its_bound_is_said_to_be_noise(pipelines):
+def test_a_metric_near_its_bound_is_said_to_be_noise(pipelines):
     def verdict(*accuracies: float, examples: float = 10_000.0) -> str:
-        figures = [({"train.seed": 1}, {"accuracy": value, "examples": examples}) for value in accuracies]
-        return row(render(pipelines, {"mnist_cnn": measured("mnist_cnn", *figures)}, pictures=()), "mnist_cnn")
+        runs = [({"train.seed": 1}, {"accuracy": value, "examples": examples}) for value in accuracies]
+        return row(render(pipelines, {"mnist_cnn": measured("mnist_cnn", *runs)}, pictures=()), "mnist_cnn")
 
     assert "| yes, within noise |" in verdict(0.9935)  # the bound is 0.993, a standard error of one seed 0.0008
     assert "| no, within noise |" in verdict(0.9925)

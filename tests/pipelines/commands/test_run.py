@@ -82,7 +82,7 @@ def test_a_stage_that_says_what_to_fix_ends_with_2(project):
         ("kill -KILL $$", "killed by SIGKILL: out of memory, or somebody killed it"),
     ],
 )
-def test_what_may_go_well_when_tried_again_ends_with_75(project, train, reason):
+def test_what_may_go_well_when_retried_ends_with_75(project, train, reason):
     project.write_stages(train=train)
     *_, last = project.output_of("run", "digits", code=75).splitlines()
     assert last.startswith("error: stage train failed with exit code ")

@@ -33,7 +33,7 @@ def test_integers_include_both_bounds():
     assert {values["train.a"] for values in trials("train.a=integer:1:3", draws=50)} == {1, 2, 3}
 
 
-def test_each_draw_is_tried_with_every_combination_of_the_grids():
+def test_each_draw_is_used_with_every_combination_of_the_grids():
     found = trials("train.seed=grid:1,2", "train.a=uniform:0:1", "train.b=grid:x,y", draws=3)
     assert len(found) == 12
     assert len({values["train.a"] for values in found}) == 3

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from headrace.components.errors import DataError, ParamsError, TrainingError
-from headrace.pipelines.commands.search_plan import keep_outcome, kept_figures, known_outcomes, plan_search
-from headrace.pipelines.commands.tune import TrialError, _best, asked
+from headrace.pipelines.commands.search_plan import keep_outcome, kept_metrics, known_outcomes, plan_search
+from headrace.pipelines.commands.tune import TrialError, _best, parse_search
 from headrace.pipelines.params import load_pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.ray_tune.trials import Outcome
@@ -50,7 +50,7 @@ def project(ready_project, tmp_path) -> Path:
 
 def planned(root: Path, *searched: str, **options):
     pipeline, paths = load_pipeline(root / "params.yaml", "digits"), PipelinePaths(root, "digits")
-    search = asked(pipeline, searched, **{**OPTIONS, **options})
+    search = parse_search(pipeline, searched, **{**OPTIONS, **options})
     return plan_search(pipeline, paths, search)
 
 
@@ -64,7 +64,7 @@ def finished(*losses: float) -> Outcome:
     [
         ([], {}, "nothing to search"),
         (["train.seed=grid:1,2"], {"workers": 2}, "--workers 2: a trial trains on one worker"),
-        (["train.seed=grid:1,2"], {"metric": "test_loss"}, "--metric test_loss: no figure of that name"),
+        (["train.seed=grid:1,2"], {"metric": "test_loss"}, "--metric test_loss: no metric of that name"),
         (["train.seed=grid:1,2"], {"metric": "validation_los"}, "did you mean 'validation_loss'"),
         (["train.optimizer.kind=choice:sgd,adam", "train.optimizer.beta_1=grid:0.5"], {}, "beta_1"),
     ],
@@ -110,20 +110,20 @@ def test_only_trials_with_the_same_data_and_settings_are_known(project):
     assert known_outcomes(planned(project, *searched)) == {}
 
 
-def test_the_figure_that_counts_is_that_of_the_weights_that_are_kept(ready_project):
+def test_the_metric_that_counts_is_that_of_the_weights_that_are_kept(ready_project):
     one = planned(ready_project, "train.seed=grid:1")[0]
-    assert kept_figures(one.trial, finished(3.0, 1.0, 1.0, 2.0))["epoch"] == 2
+    assert kept_metrics(one.trial, finished(3.0, 1.0, 1.0, 2.0))["epoch"] == 2
 
 
-def test_where_the_last_epoch_is_the_best_its_figures_count_and_a_metric_must_be_named(project):
+def test_where_the_last_epoch_is_the_best_its_metrics_count_and_a_metric_must_be_named(project):
     params = project / "params.yaml"
     content = yaml.safe_load(params.read_text())
     content["digits"]["train"]["best_by"] = "last"
     params.write_text(yaml.safe_dump(content))
-    with pytest.raises(ParamsError, match=r"train\.best_by is last, so say by which figure .*: --metric loss"):
-        asked(load_pipeline(params, "digits"), ["train.seed=grid:1"], **OPTIONS)
+    with pytest.raises(ParamsError, match=r"train\.best_by is last, so say by which metric .*: --metric loss"):
+        parse_search(load_pipeline(params, "digits"), ["train.seed=grid:1"], **OPTIONS)
     one = planned(project, "train.seed=grid:1", metric="validation_loss")[0]
-    assert kept_figures(one.trial, finished(3.0, 1.0, 2.0))["epoch"] == 3
+    assert kept_metrics(one.trial, finished(3.0, 1.0, 2.0))["epoch"] == 3
 
 
 def test_the_best_of_the_finished_trials_wins(ready_project):
@@ -171,7 +171,7 @@ def runs(root: Path) -> dict[str, list]:
 
 
 @pytest.mark.slow
-def test_the_best_trial_is_shown_as_a_diff_and_written_when_asked_for(project, monkeypatch):
+def test_the_best_trial_is_shown_as_a_diff_and_written_when_requested(project, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     params = project / "params.yaml"
     before = params.read_text()
@@ -203,7 +203,7 @@ def test_the_best_trial_is_shown_as_a_diff_and_written_when_asked_for(project, m
     assert search.data.tags["headrace.best.train.optimizer.learning_rate"] == "0.03"
 
     lines = output_of(project, *searched, "--at-once", "1", "--apply")  # all is known: no cluster is started
-    assert lines[0].endswith(": 2 trials; 2 done from before")
+    assert lines[0].endswith(": 2 trials; 2 done before")
     assert lines[-1] == "written to params.yaml"
     assert params.read_text() == before.replace("epochs: 2", "epochs: 3").replace("rate: 0.004", "rate: 0.03")
 
@@ -228,7 +228,7 @@ def test_a_search_that_is_killed_leaves_no_process_and_loses_no_trial(project, m
     assert {verdict.status for verdict in swept} == {"KILLED"}
 
     lines = output_of(project, *arguments)
-    assert lines[0].endswith(": 2 trials; 1 done from before")
+    assert lines[0].endswith(": 2 trials; 1 done before")
     assert {name: [one.info.status for one in group] for name, group in runs(project).items()} == {
         name: ["FINISHED"] for name in ("search", "00001", "00002")
     }
@@ -260,7 +260,7 @@ def test_an_interrupted_search_leaves_no_process_and_goes_on_with_what_is_not_do
     assert runs(project)["search"][0].info.status == "KILLED"
 
     lines = output_of(project, *arguments)
-    assert lines[0].endswith(": 2 trials; 1 done from before")
+    assert lines[0].endswith(": 2 trials; 1 done before")
     assert lines[1].startswith("trial 2/2  finished")
     found = runs(project)
     assert {name: [one.info.status for one in group] for name, group in found.items()} == {

@@ -8,7 +8,7 @@ import yaml
 from headrace.components.errors import ParamsError
 from headrace.components.numerics import HISTORY, NUMERICS
 from headrace.pipelines.commands.upgrade import upgrade
-from headrace.pipelines.identity import lock_text
+from headrace.pipelines.headrace_lock import lock_text
 from headrace.pipelines.paths import ProjectPaths
 
 

@@ -66,10 +66,10 @@ def serving(content=CONTENT, *, etag='"1"', breaks_after=None, status=200, **hea
     """An answer of a server that knows ranges and conditions, and may break off after some bytes."""
 
     def answer(handler: Handler) -> None:
-        asked, known = handler.headers.get("Range"), handler.headers.get("If-None-Match")
+        requested, known = handler.headers.get("Range"), handler.headers.get("If-None-Match")
         if known and known == etag:
             return handler.answer(304, {"ETag": etag})
-        start = int(asked[6:-1]) if asked and handler.headers["If-Range"] == etag else 0
+        start = int(requested[6:-1]) if requested and handler.headers["If-Range"] == etag else 0
         described = {"Content-Length": len(content) - start, "ETag": etag} if etag else {"Content-Length": len(content)}
         described |= {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if start else {}
         described |= {name.replace("_", "-"): value for name, value in headers.items()}
@@ -130,7 +130,7 @@ def test_a_file_is_downloaded_as_it_is(server, fetch_file, tmp_path, pinned):
 
 
 @pytest.mark.parametrize("first", [500, 503, 429, 408, CONTENT[:100]])
-def test_what_may_pass_is_tried_again(server, fetch_file, first):
+def test_what_may_pass_is_retried(server, fetch_file, first):
     server.answers = [first, first, CONTENT]
     assert fetch_file(**PINNED).read_bytes() == CONTENT
     assert len(server.requests) == 3
@@ -164,7 +164,7 @@ def test_a_wrong_checksum_keeps_the_file_aside_and_the_one_before(server, fetch_
     assert fetch_file(**PINNED).read_bytes() == CONTENT
 
 
-def test_a_pinned_file_that_is_there_is_not_asked_for(server, fetch_file):
+def test_a_pinned_file_that_is_there_is_not_requested(server, fetch_file):
     for _ in range(2):
         fetch_file(**PINNED)
     assert len(server.requests) == 1
@@ -187,8 +187,8 @@ def test_an_unpinned_file_is_sent_again_only_if_it_changed(server, fetch_file, v
     assert [entry["event"] for entry in logs] == ["fetched", "unchanged", "fetched", "changed since the last ingest"]
     assert logs[0] | {"name": "data.csv", "bytes": 80_000, "sha256": sha256(CONTENT)} == logs[0]
     assert logs[3] | {"before": sha256(CONTENT), "sha256": sha256(OTHER), "log_level": "warning"} == logs[3]
-    asked = server.requests[1]
-    assert (asked["If-None-Match"] or asked["If-Modified-Since"]) == validator.get("Last_Modified", '"1"')
+    request = server.requests[1]
+    assert (request["If-None-Match"] or request["If-Modified-Since"]) == validator.get("Last_Modified", '"1"')
 
 
 def test_a_weak_etag_is_not_relied_on(server, fetch_file):
@@ -208,7 +208,7 @@ def test_another_url_is_another_file(server, fetch_file):
 def test_a_broken_download_goes_on_where_it_broke(server, fetch_file):
     server.answers = [serving(breaks_after=20_000), serving(breaks_after=50_000), serving()]
     assert fetch_file().read_bytes() == CONTENT
-    assert [asked["Range"] for asked in server.requests] == [None, "bytes=20000-", "bytes=50000-"]
+    assert [request["Range"] for request in server.requests] == [None, "bytes=20000-", "bytes=50000-"]
     assert server.requests[1]["If-Range"] == '"1"'
 
 
@@ -275,7 +275,7 @@ WRONG_RANGES = {
 
 
 @pytest.mark.parametrize("headers", WRONG_RANGES.values(), ids=WRONG_RANGES)
-def test_a_range_that_was_not_asked_for_is_not_trusted(server, fetch_file, headers):
+def test_a_range_that_was_not_requested_is_not_trusted(server, fetch_file, headers):
     wrong = plain(206, OTHER[20_000:], Content_Length=60_000, **headers)
     server.answers = [serving(breaks_after=20_000), wrong, serving()]
     assert fetch_file().read_bytes() == CONTENT
@@ -288,7 +288,7 @@ def test_a_range_that_is_not_there_starts_over(server, fetch_file):
     assert server.requests[2]["Range"] is None
 
 
-def test_a_shorter_range_than_asked_for_is_gone_on_with(server, fetch_file):
+def test_a_shorter_range_than_requested_is_gone_on_with(server, fetch_file):
     half = plain(
         206, CONTENT[20_000:50_000], ETag='"1"', Content_Length=30_000, Content_Range="bytes 20000-49999/80000"
     )
@@ -490,7 +490,7 @@ def self_signed(folder):
     return path
 
 
-def test_what_a_server_compresses_unasked_is_kept_as_sent(server, fetch_file):
+def test_what_a_server_compresses_unrequested_is_kept_as_sent(server, fetch_file):
     packed = gzip.compress(CONTENT)
     server.answers = [plain(200, packed, Content_Encoding="gzip", Content_Length=len(packed))]
     assert fetch_file().read_bytes() == packed
@@ -568,7 +568,7 @@ def test_a_path_that_is_no_file_is_an_error(fetch_file, tmp_path):
 
 
 @pytest.mark.parametrize("is_linked", [False, True])
-def test_what_is_no_file_is_refused_at_once(fetch_file, tmp_path, is_linked):
+def test_what_is_no_file_is_refused_immediately(fetch_file, tmp_path, is_linked):
     os.mkfifo(tmp_path / "pipe")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(os.path.relpath(tmp_path / "socket"))

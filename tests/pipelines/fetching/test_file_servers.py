@@ -103,11 +103,11 @@ def test_an_object_is_sent_again_only_if_it_changed(bucket, fetch_file):
         assert fetch_file().read_bytes() == VERSIONS["1"]
     bucket.newest = "2"
     assert fetch_file().read_bytes() == VERSIONS["2"]
-    assert [asked["If-None-Match"] is None for asked in bucket.requests] == [True, False, False]
+    assert [request["If-None-Match"] is None for request in bucket.requests] == [True, False, False]
 
 
 @pytest.mark.parametrize("fault", [503, 500, 429, "break", "flip"])
-def test_what_may_pass_is_tried_again(bucket, fetch_file, fault):
+def test_what_may_pass_is_retried(bucket, fetch_file, fault):
     bucket.faults = [fault, fault]
     sha256 = hashlib.sha256(VERSIONS["2"]).hexdigest()
     assert fetch_file(sha256=sha256).read_bytes() == VERSIONS["2"]
@@ -126,7 +126,7 @@ def test_an_object_that_changed_between_attempts_starts_over(bucket, fetch_file)
         fetch_file()
     bucket.newest, bucket.faults = "1", []
     assert fetch_file().read_bytes() == VERSIONS["1"]
-    assert [bool(asked["Range"]) for asked in bucket.requests] == [False, True, True, False]
+    assert [bool(request["Range"]) for request in bucket.requests] == [False, True, True, False]
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_only_what_changed_is_copied_again(root, tmp_path, monkeypatch) -> None:
         files = copied_files(FileSet(root=str(root), pattern="**/*.csv"), folder=tmp_path / "raw")
         copies = write_copies(files, aside=tmp_path)
         assert [path.read_text() for path in copies] == [(root / key).read_text() for key in sorted(originals)]
-        return sorted(copied)  # several are copied at once
+        return sorted(copied)  # several are copied in parallel
 
     originals = ["a.csv", "b.csv", "in/c.csv", "in/deep/d.csv"]
     assert copy() == originals
@@ -156,7 +156,7 @@ def test_packed_bytes_stay_what_they_were(tmp_path) -> None:
 
 @pytest.mark.parametrize("patience_seconds", [-1.0, 0.005])
 def test_images_that_take_long_to_read_are_packed_in_the_same_order(tmp_path, monkeypatch, patience_seconds) -> None:
-    """Several at once, from the first one on, or from where it was found that they take long."""
+    """Several in parallel, from the first one on, or from where it was found that they take long."""
     names = [f"{number:02d}.png" for number in range(50)]
     (tmp_path / "root").mkdir()
     for name in names:

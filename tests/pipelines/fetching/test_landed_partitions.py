@@ -1,4 +1,4 @@
-"""Partitions in a folder and in a bucket, which is a small server here: boto3 is real, what it asks is counted."""
+"""Partitions in a folder and in a bucket, which is a small server here: boto3 is real, its requests are counted."""
 
 import threading
 from collections.abc import Iterator

@@ -56,7 +56,7 @@ def test_another_users_folder_in_its_place_is_refused(tmp_path, monkeypatch):
         temporary_folder()
 
 
-def test_a_persons_own_dvc_keeps_its_notes_in_the_project(repository, tmp_path):
+def test_a_users_own_dvc_keeps_its_notes_in_the_project(repository, tmp_path):
     subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", repository, tmp_path / "clone"], check=True)
     environment = {name: value for name, value in os.environ.items() if name != "DVC_SITE_CACHE_DIR"}
     command = [Path(sys.executable).with_name("dvc"), "status", "ingest@digits"]

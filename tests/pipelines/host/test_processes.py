@@ -1,4 +1,4 @@
-"""What a process has started, after it was killed or asked to end."""
+"""What a process has started, after it was killed or received SIGTERM."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-# A grandchild in a session of its own, whose parent ends at once: nothing but the mark leads to it.
+# A grandchild in a session of its own, whose parent ends immediately: nothing but the mark leads to it.
 CHILDREN = """
 import subprocess, time
 from headrace.pipelines.host.processes import guarded_children

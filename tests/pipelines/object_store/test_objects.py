@@ -52,14 +52,14 @@ def test_what_cannot_be_read_is_reported_and_a_link_to_nothing_is_no_object(stor
     (tmp_path / "a shared folder" / "a" / "folder").mkdir()
     assert storage.keys("") == list(storage.versions("")) == ["a/b"]
     (tmp_path / "a shared folder" / "a" / "loop").symlink_to("loop")
-    for look in (storage.keys, storage.versions):
-        with pytest.raises(ServiceError, match=r"storage can't look into .*/a/: .*Too many levels of symbolic links"):
-            look("a/")
+    for listing in (storage.keys, storage.versions):
+        with pytest.raises(ServiceError, match=r"storage can't list .*/a/: .*Too many levels of symbolic links"):
+            listing("a/")
 
 
 def test_a_file_where_a_folder_should_be_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ServiceError, match=r"storage can't look into .*file/: .*Not a directory"):
+    with pytest.raises(ServiceError, match=r"storage can't list .*file/: .*Not a directory"):
         open_storage(str(tmp_path / "file")).keys("")
 
 

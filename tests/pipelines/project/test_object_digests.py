@@ -1,4 +1,4 @@
-"""Damage in DVC's cache and remote, which DVC itself does not look for."""
+"""Damage in DVC's cache and remote, which DVC itself does not check."""
 
 import os
 import shutil

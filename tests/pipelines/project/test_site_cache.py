@@ -1,4 +1,4 @@
-"""DVC's notes: one folder for a `dvc` by hand, wherever in the project it runs."""
+"""DVC's notes: one folder for a user's own `dvc`, wherever in the project it runs."""
 
 import os
 import stat

@@ -152,8 +152,8 @@ def test_a_revision_that_is_not_there_leaves_nothing(project, folder, revision, 
     assert list(folder.iterdir()) == []
 
 
-def test_two_runs_at_once_share_the_cache_and_not_their_files(project, folder):
-    (project / "examples").write_text("changed by a person\n")
+def test_two_concurrent_runs_share_the_cache_and_not_their_files(project, folder):
+    (project / "examples").write_text("changed by a user\n")
     before = sorted(path for path in project.rglob("*") if ".git/" not in str(path))
     repro = """
 workspace = open_workspace(Path(sys.argv[1]), Path(sys.argv[2]), name=sys.argv[3])
@@ -176,7 +176,7 @@ dvc(workspace, "repro", f"train@{sys.argv[3]}")
 
 @pytest.mark.long
 def test_a_backfill_beside_the_schedule_has_one_writer_for_each_day(project, folder):
-    """Three runs of one pipeline at once, two of which are one run that was started twice."""
+    """Three concurrent runs of one pipeline, two of which are one run that was started twice."""
     names = ["scheduled__2026-11-21", "backfill__2026-11-20", "backfill__2026-11-20"]
     repro = """
 from headrace.pipelines.project.dvc import repro
@@ -196,7 +196,7 @@ sys.exit(process.wait())
         assert (workspace / "log").read_text() == "ran\n"
 
 
-def test_many_may_open_one_workspace_at_once(project, folder):
+def test_many_may_open_one_workspace_concurrently(project, folder):
     opened: list[Path] = []
     threads = [
         threading.Thread(target=lambda: opened.append(open_workspace(project, folder, name=RUN))) for _ in range(2)

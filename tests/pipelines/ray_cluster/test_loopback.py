@@ -55,7 +55,7 @@ def session(repository: Path, home: Path, *arguments: str, **variables: str) -> 
 
 
 def test_it_listens_on_loopback_alone_and_leaves_nothing(repository, tmp_path):
-    """Not even a person who has switched Ray's tokens off gets a session that is open to the machine."""
+    """Not even a user who has switched Ray's tokens off gets a session that is open to the machine."""
     found = session(repository, tmp_path, RAY_AUTH_MODE="disabled")
     assert set(found["listening"]) == {"127.0.0.1", "::ffff:127.0.0.1"}
     assert found["worker"] == "127.0.0.1"

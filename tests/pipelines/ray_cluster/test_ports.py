@@ -54,7 +54,7 @@ def test_ports_in_use_are_passed_over_and_a_full_range_is_named(monkeypatch, fre
             assert port < other.getsockname()[1] <= port + 3
 
 
-def test_an_address_of_another_machine_is_an_error_at_once():
+def test_an_address_of_another_machine_is_an_immediate_error():
     with pytest.raises(OSError, match="assign"):
         bind_in_range("203.0.113.77")
 

@@ -18,7 +18,7 @@ from headrace.pipelines.ray_jobs.submit import job_id
 TOKEN = "0123456789abcdef" * 4
 TICKS = "for i in 0 1 2 3 4 5 6 7 8 9; do echo tick $i; sleep 0.5; done; printf 'no line end'"
 LEAVES_SLOWLY = (
-    "trap 'echo asked to leave; sleep 5; echo left; exit 0' TERM; echo ready; while true; do sleep 0.1; done"
+    "trap 'echo stop requested; sleep 5; echo left; exit 0' TERM; echo ready; while true; do sleep 0.1; done"
 )
 
 
@@ -113,8 +113,8 @@ def test_a_job_that_is_stopped_has_the_time_it_was_given(head):
             stops = [server.stop(name, grace_seconds=20) for name in ("patient", "hasty")]
             patient, hasty = await asyncio.gather(*stops)
             assert patient.status == hasty.status == "STOPPED"
-            assert (await read(server, "patient"))[-2:] == ["asked to leave", "left"]
-            assert (await read(server, "hasty"))[-1] == "asked to leave"  # Ray's own three seconds are not enough
+            assert (await read(server, "patient"))[-2:] == ["stop requested", "left"]
+            assert (await read(server, "hasty"))[-1] == "stop requested"  # Ray's own three seconds are not enough
             assert patient.end_seconds - hasty.end_seconds > 1
 
     asyncio.run(scenario())
@@ -247,7 +247,7 @@ def test_an_answer_that_is_lost_makes_no_second_job(failing, behaviour):
 @pytest.mark.parametrize(
     ("behaviour", "message"),
     [
-        ("proxy", "it answered 404: no route"),  # must not look like a job that is gone
+        ("proxy", "it answered 404: no route"),  # must not be taken for a job that is gone
         ("redirect", "it answered 302"),  # a token follows nobody
         ("broken", r"it answered 503: down, \.\.\."),  # and no error repeats it
         ("page", "did not answer with JSON"),
@@ -349,7 +349,7 @@ def test_a_server_that_is_not_there_is_reported_soon(failing):
 
     started = time.monotonic()
     asyncio.run(scenario())
-    assert time.monotonic() - started < 2  # and the pauses between four tries, 3.5 s
+    assert time.monotonic() - started < 2  # and the pauses between four attempts, 3.5 s
 
 
 @pytest.mark.parametrize(
@@ -460,7 +460,7 @@ def test_a_job_whose_node_died_with_the_head_has_failed_although_ray_says_that_i
 
 
 def test_a_job_is_named_by_training_owner_and_generation():
-    """Two owners that submit the same at once must not get each other's job."""
+    """Two owners that submit the same concurrently must not get each other's job."""
     names = {job_id(run, owner=owner, generation=n) for run in "ab" for owner in ("hand", "dag") for n in (1, 2)}
     assert len(names) == 8
     assert job_id("a", owner="hand", generation=1) == job_id("a", owner="hand", generation=1)

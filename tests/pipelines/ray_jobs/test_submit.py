@@ -1,4 +1,4 @@
-"""Which job trains: one for each training, for all callers and however often they ask."""
+"""Which job trains: one for each training, for all callers and however often they call."""
 
 import asyncio
 from typing import Any
@@ -81,7 +81,7 @@ def test_the_job_of_another_owner_is_joined_while_it_lives_and_never_called_ours
         assert jobs.submitted == [own]
 
 
-def test_of_two_owners_who_submit_at_once_the_later_gives_way():
+def test_of_two_owners_who_submit_concurrently_the_later_gives_way():
     own, others = (job_id(NAME, owner=owner, generation=1) for owner in ("hand", "airflow"))
     for start_seconds, expected, stopped in ((99.0, others, [own]), (101.0, own, [])):
         jobs = Jobs(arrives=job("RUNNING", others, owner="airflow", start_seconds=start_seconds))

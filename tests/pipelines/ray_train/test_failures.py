@@ -14,7 +14,7 @@ from headrace.components.errors import ServiceError, TrainingError
 from headrace.pipelines.params import Train
 from headrace.pipelines.ray_train import failures
 from headrace.pipelines.ray_train.failures import Failures, out_of_memory_kills
-from headrace.pipelines.ray_train.fit import WorkerError, _error
+from headrace.pipelines.ray_train.ray_trainer import WorkerError, _error
 from headrace.pipelines.ray_train.training_job import OUT_OF_MEMORY, Failure, TrainJob
 
 TRAIN = Train.model_validate(

@@ -72,7 +72,7 @@ def test_what_is_kept_moves_with_the_first_worker_and_the_others_fetch_the_newes
 
 
 def test_a_checkpoint_that_never_came_to_the_storage_is_not_continued_from(job, monkeypatch):
-    """No other node has it, and all workers begin from the same one."""
+    """No other node has it, and all workers start from the same one."""
     one = on_machine(job, "one", monkeypatch)
     train(one, range(1, 4))
     withdraw(

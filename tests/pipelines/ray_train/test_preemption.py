@@ -27,7 +27,7 @@ print(heard)
 """
 
 
-def test_sigterm_is_heard_again_at_once_on_whatever_thread(repository):
+def test_sigterm_is_heard_again_immediately_on_whatever_thread(repository):
     ended = subprocess.run(
         [sys.executable, "-c", WORKER], cwd=repository, capture_output=True, text=True, timeout=60, check=False
     )

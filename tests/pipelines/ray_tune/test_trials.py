@@ -24,7 +24,7 @@ def followed():
     said = []
     watcher = Watcher(
         lambda number: said.append(("start", number)),
-        lambda number, figures: said.append((number, figures["epoch"])),
+        lambda number, metrics: said.append((number, metrics["epoch"])),
         lambda number, outcome: said.append((number, outcome)),
     )
     follower = trials._Follower({7: 3}, watcher)
@@ -38,7 +38,7 @@ def report(follower, tune_trial, *results) -> None:
 
 
 def epoch(number: int) -> dict:
-    return {"epoch": number, "figures": {"epoch": number, "loss": 1.0}}
+    return {"epoch": number, "metrics": {"epoch": number, "loss": 1.0}}
 
 
 # what is reported, how it then ended
@@ -62,7 +62,7 @@ def test_the_end_of_a_trial_is_reported_as_it_was(followed, results, status):
     *before, (number, outcome) = said
     assert before == [(7, number) for number in epochs]
     assert (number, outcome.status) == (7, status)
-    assert [figures["epoch"] for figures in outcome.history] == epochs
+    assert [metrics["epoch"] for metrics in outcome.history] == epochs
 
 
 def test_a_trial_whose_worker_is_lost_has_failed(followed):
@@ -115,7 +115,7 @@ def test_the_worse_half_is_stopped_after_a_quarter_of_the_epochs(trial, metric, 
     assert [milestone for milestone, _ in scheduler._brackets[0]._rungs] == [12, 6, 3]
 
 
-def test_a_gpu_that_is_not_there_is_missed_at_once(monkeypatch):
+def test_a_gpu_that_is_not_there_is_missed_immediately(monkeypatch):
     monkeypatch.setattr(trials.ray, "cluster_resources", lambda: {"CPU": 2.0})
     trials._require_gpu(False)
     with pytest.raises(TrainingError, match=r"set train\.use_gpu: false"):

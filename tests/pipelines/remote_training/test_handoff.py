@@ -29,7 +29,7 @@ def test_a_job_on_a_cluster_of_another_python_ends_before_any_work(tmp_path, mon
         read_handoff(tmp_path)
 
 
-def test_a_project_is_dirty_by_what_people_change_not_by_what_commands_write(tmp_path):
+def test_a_project_is_dirty_by_what_users_change_not_by_what_commands_write(tmp_path):
     assert git_state(tmp_path) == ("unknown", None)
     for name in (
         "params.yaml",

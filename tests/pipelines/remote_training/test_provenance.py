@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from headrace.components.numerics import PACKAGES
-from headrace.pipelines import identity
+from headrace.pipelines import headrace_lock
 from headrace.pipelines.artifacts.artifact import write_artifact
 from headrace.pipelines.artifacts.split_manifest import OverlapCounts, SplitManifest, SplitSummary
 from headrace.pipelines.params import Train, load_pipeline
@@ -83,25 +83,25 @@ def test_a_setting_that_decides_weights_changes_the_name(project, setting):
 
 
 @pytest.mark.parametrize("setting", UNCHANGED)
-def test_a_setting_that_decides_no_weight_leaves_the_name(project, setting):
+def test_a_setting_that_decides_no_weight_keeps_the_name(project, setting):
     pipeline, paths = project
     assert name(with_train(pipeline, **{setting: UNCHANGED[setting]}), paths) == name(pipeline, paths)
 
 
 @pytest.mark.parametrize("package", PACKAGES["train"])
 def test_another_version_of_a_package_changes_the_name(project, monkeypatch, package):
-    before, real = name(*project), identity.version
-    monkeypatch.setattr(identity, "version", lambda one: "99.0" if one == package else real(one))
+    before, real = name(*project), headrace_lock.version
+    monkeypatch.setattr(headrace_lock, "version", lambda one: "99.0" if one == package else real(one))
     assert name(*project) != before
 
 
 def test_other_numerics_and_another_python_change_the_name(project, monkeypatch):
     names = {name(*project)}
-    monkeypatch.setattr(identity, "NUMERICS", {**identity.NUMERICS, "train": 99})
+    monkeypatch.setattr(headrace_lock, "NUMERICS", {**headrace_lock.NUMERICS, "train": 99})
     names.add(name(*project))
-    monkeypatch.setattr(identity.platform, "python_version_tuple", lambda: ("3", "99", "0"))
+    monkeypatch.setattr(headrace_lock.platform, "python_version_tuple", lambda: ("3", "99", "0"))
     names.add(name(*project))
-    monkeypatch.setattr(identity, "mixing_digest", lambda: "0" * 12)
+    monkeypatch.setattr(headrace_lock, "mixing_digest", lambda: "0" * 12)
     names.add(name(*project))
     assert len(names) == 4
 
@@ -119,7 +119,7 @@ def test_other_data_statistics_and_first_weights_change_the_name(project):
     assert len(set(names)) == len(names) - 1  # a folder of one file is that file
 
 
-def test_what_other_stages_are_asked_for_leaves_the_name(project):
+def test_settings_of_other_stages_keep_the_name(project):
     pipeline, paths = project
     with warnings.catch_warnings():
         other = pipeline.model_copy(update={"description": "another", "name": "another"})

@@ -82,7 +82,7 @@ class Project:
         return client, client.search_runs([experiment.experiment_id])
 
     def assert_as_undisturbed(self, undisturbed: "Project", *, tolerance: float = 1e-6) -> None:
-        """The same weights and figures, each epoch once in one MLflow run, which is FINISHED."""
+        """The same weights and metrics, each epoch once in one MLflow run, which is FINISHED."""
         from headrace.components.training import checkpoints
 
         one, other = (checkpoints.load(project.paths.checkpoint) for project in (self, undisturbed))

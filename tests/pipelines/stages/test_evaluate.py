@@ -1,4 +1,4 @@
-"""The evaluate stage, on files as the stages before it leave them."""
+"""The evaluate stage, on files as the stages before it write them."""
 
 import json
 from pathlib import Path
@@ -68,7 +68,7 @@ def _pipeline(name: str, *, features: dict[str, Any], label: dict[str, Any], tra
 
 
 def _leave_files(paths: PipelinePaths, examples: pl.DataFrame, model: keras.Model, *, metric: str, run_id: str) -> None:
-    """Write what ingest, split and train leave: the second half of the examples is the test split."""
+    """Write what ingest, split and train would write: the second half of the examples is the test split."""
     label = examples.columns[-1]
     labels = examples[label]
     indices = labels.cast(pl.Int32) if labels.dtype == pl.String else labels.cast(pl.Float32)

@@ -23,8 +23,8 @@ from headrace.components.training.restored_model import restored_model
 from headrace.components.transforms.fitted_transforms import FittedTable
 from headrace.pipelines.artifacts.artifact import write_artifact
 from headrace.pipelines.artifacts.run_record import RunFile, result_digests
-from headrace.pipelines.commands.export import export
 from headrace.pipelines.commands.export_formats import Form
+from headrace.pipelines.commands.export_model import export
 from headrace.pipelines.commands.generate import GenerateOptions, generate
 from headrace.pipelines.commands.predict import predict
 from headrace.pipelines.params import Pipeline
@@ -68,7 +68,7 @@ def paths(project_root, pipeline) -> PipelinePaths:
 
 
 def leave_model(pipeline: Pipeline, paths: PipelinePaths, *, seed: int) -> None:
-    """What train leaves, with random weights."""
+    """What train writes, with random weights."""
     fitted = FittedTable.model_validate_json(paths.statistics.read_text(encoding="utf-8"))
     keras.utils.set_random_seed(seed)
     core = build(pipeline.train.model, input_shape=(8, 8, 1), output=task_of(fitted.label).output(None))

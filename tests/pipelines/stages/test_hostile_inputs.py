@@ -119,7 +119,7 @@ COLUMNS = [
     Case("columns in another order", b"kind,size,id\nbig,1.5,1\n", accepted="they go by name", rows=[(1.5, "big")]),
     Case("a column twice", b"id,size,size,kind\n1,1,2,big\n", "column 'size' occurs 2 times; found id, size, size"),
     Case(
-        "a column twice that nobody asks for",
+        "a column twice that is no feature",
         b"id,x,x,size,kind\n1,7,8,1.5,big\n",
         accepted="read",
         rows=[(1.5, "big")],
@@ -141,7 +141,7 @@ COLUMNS = [
         accepted="left out",
         rows=[(1.5, "big")],
     ),
-    Case("5,000 columns, none of which is asked for", MANY + b"\n", "c39 and 4960 more"),
+    Case("5,000 columns, none of which is a feature", MANY + b"\n", "c39 and 4960 more"),
     Case("an empty file", b"", "rows.csv: expected a header line with column names, found none"),
     Case("line ends only", b"\n\n", "rows.csv: expected a header line with column names, found none"),
     Case("a byte order mark only", b"\xef\xbb\xbf", "rows.csv: expected a header line with column names, found none"),
@@ -183,9 +183,9 @@ TEXT = [
     Case("Latin-1", CSV.replace(b"2,,", b"caf\xe9,,"), "rows.csv, row 2: expected UTF-8 text, found other bytes"),
     Case("Latin-1 in the header line", CSV.replace(b"size", b"gr\xf6\xdfe"), "its header line is not delimited UTF-8"),
     Case(
-        "Latin-1 in a column that nobody asks for",
+        "Latin-1 in a column that is no feature",
         b"id,note,size,kind\n1,caf\xe9,1.5,big\n",
-        accepted="not looked at",
+        accepted="not read",
         rows=[(1.5, "big")],
     ),
     Case("a NUL in a number", size("1\0005"), not_a_number(r"1\x005")),
@@ -819,7 +819,7 @@ class Project:
         (self.root / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
 
     def published(self) -> dict[str, bytes]:
-        """All that later stages and people read of the last version."""
+        """All that later stages and users read of the last version."""
         files = [*(self.root / "data").rglob("*"), *(self.root / "reports").rglob("*")]
         return {str(file): file.read_bytes() for file in files if file.is_file() and self.paths.raw not in file.parents}
 

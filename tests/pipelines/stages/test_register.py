@@ -92,7 +92,7 @@ def paths(project_root, models):
 
 
 def train(paths, model, *, accuracy: float, test_digest: str = "a" * 64, known: bool = True) -> None:
-    """Put in place what train and evaluate would have left."""
+    """Put in place what train and evaluate would have written."""
     run_id = "f" * 32
     if known:
         run_id = open_run(paths.root, experiment="headrace/coins", run_name="coins-1", tags={}, params={})
@@ -246,7 +246,7 @@ def test_on_other_test_data_the_champion_is_evaluated_again(paths, models, first
     assert alias_version(paths.root, "coins", "champion").number == champion
 
 
-def test_a_champion_that_takes_other_features_is_not_replaced_without_a_person(paths, models):
+def test_a_champion_that_takes_other_features_is_not_replaced_without_a_user(paths, models):
     train(paths, models / "other.keras", accuracy=0.6)
     register(a_pipeline(), paths)
     train(paths, models / "good.keras", accuracy=0.9, test_digest="b" * 64)
@@ -312,7 +312,7 @@ def change(file, **changed) -> None:
             r"reads models/coins/model\.keras, which is not there; run",
         ),
         (lambda paths, models: paths.history.write_text("epoch\n"), r"history\.csv is not .*`headrace train coins`"),
-        # train without evaluate: the figures are those of the model before
+        # train without evaluate: the metrics are those of the model before
         (
             lambda paths, models: change(paths.metrics, weights_digest="0" * 64, model_sha256="0" * 64),
             "metrics.json is of another model: .*`headrace evaluate coins`",

@@ -145,7 +145,7 @@ def _classified(repository, kind, path) -> Pipeline:
 
 
 def _leave_model(pipeline: Pipeline, paths: PipelinePaths, *, seed: int) -> str:
-    """What train leaves, with random weights; return the MLflow run."""
+    """What train writes, with random weights; return the MLflow run."""
     fitted = FittedTable.model_validate_json(paths.statistics.read_text(encoding="utf-8"))
     keras.utils.set_random_seed(seed)
     from headrace.components.models.build import build

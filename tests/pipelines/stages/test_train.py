@@ -1,4 +1,4 @@
-"""The train stage on real Ray clusters: what it leaves, and what it says of how it ended."""
+"""The train stage on real Ray clusters: what it writes, and how it reports its end."""
 
 import csv
 import json
@@ -95,9 +95,9 @@ def test_a_signal_ends_a_training_with_no_process_and_a_killed_run(project, sess
             if "epoch 2/" in line:
                 break
         os.kill(process.pid, number)
-        asked = time.monotonic()
+        stopped = time.monotonic()
         process.communicate(timeout=30)
-        took_seconds = time.monotonic() - asked
+        took_seconds = time.monotonic() - stopped
     finally:
         process.kill()
     assert took_seconds < 10
@@ -157,7 +157,7 @@ def test_the_probe_above_finds_a_tensorflow_server(free_ports):
     assert serves_tensorflow(port)
 
 
-def test_an_error_of_a_workers_own_ends_the_training_at_once_with_its_traceback(project):
+def test_an_error_of_a_workers_own_ends_the_training_without_a_retry_with_its_traceback(project):
     [table] = project.paths.splits.glob("train/*.parquet")
     table.write_bytes(table.read_bytes()[:1000])
     code, output = project.train()

@@ -69,7 +69,7 @@ def test_a_lost_node_is_replaced_by_a_spare_one(undisturbed, disturbed, cluster)
 
 
 def test_a_drained_node_is_left_after_a_checkpoint_and_the_failure_budget_stays(project, tmp_path, cluster):
-    project.change_train(epochs=60, global_batch_size=8)  # Ray looks for drained nodes every five seconds
+    project.change_train(epochs=60, global_batch_size=8)  # Ray polls for drained nodes every five seconds
     undisturbed, disturbed = (project.copy(tmp_path / name) for name in ("undisturbed", "disturbed"))
     code, output = undisturbed.train()
     assert code == 0, output
@@ -79,7 +79,7 @@ def test_a_drained_node_is_left_after_a_checkpoint_and_the_failure_budget_stays(
     used = [node for node in nodes if any("RayTrainWorker" in " ".join(one.cmdline()) for one in node.children())]
     cluster.drain(used[0], deadline_seconds=120)
     drained_seconds = time.monotonic()
-    output += read_until(process, "workers were asked to leave and did after")
+    output += read_until(process, "workers were preempted and stopped after")
     assert time.monotonic() - drained_seconds < 60  # Ray's five, a step, and two shared cores
     output += process.communicate(timeout=240)[0]
     assert process.returncode == 0, output
@@ -103,7 +103,7 @@ def test_a_lost_node_without_a_spare_one_is_waited_for_and_then_missed(undisturb
     disturbed.change_train(capacity_timeout_seconds=600)
     code, output = disturbed.train(**cluster.environment)
     assert code == 0, output
-    assert "an earlier try of the same training goes on" in output
+    assert "an earlier attempt at the same training goes on" in output
     disturbed.assert_as_undisturbed(undisturbed)
 
 
@@ -117,7 +117,7 @@ def test_two_workers_and_one_slot_end_with_a_clear_line(project, cluster):
 
 
 def test_a_lost_node_shrinks_the_group_and_a_new_one_lets_it_grow(project, tmp_path, cluster):
-    """A training without end, because nobody knows when Ray looks for nodes; its first epochs are compared."""
+    """A training without end, because nobody knows when Ray polls for nodes; its first epochs are compared."""
     sgd = {"kind": "sgd", "learning_rate": 0.01}
     project.change_train(num_workers=1, epochs=16, global_batch_size=4, optimizer=sgd)
     undisturbed = project.copy(tmp_path / "undisturbed")

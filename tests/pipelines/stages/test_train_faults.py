@@ -1,4 +1,4 @@
-"""What may happen to a training, and that its weights, figures and MLflow run end as if it had not."""
+"""What may happen to a training, and that its weights, metrics and MLflow run end as if it had not."""
 
 import json
 import os
@@ -49,11 +49,11 @@ def test_a_worker_that_hangs_is_found_within_a_minute(
     disturbed.assert_as_undisturbed(undisturbed)
 
 
-def test_a_worker_is_asked_to_leave_and_the_failure_budget_stays(undisturbed, disturbed, session_processes):
+def test_a_worker_is_preempted_and_the_failure_budget_stays(undisturbed, disturbed, session_processes):
     disturbed.change_train(max_failures=0)
     process, _ = disturbed.start_until("epoch 2/6")
     os.kill(session_processes(process.pid, WORKER)[1], signal.SIGTERM)
-    assert "workers were asked to leave and did after" in end(process)
+    assert "workers were preempted and stopped after" in end(process)
     disturbed.assert_as_undisturbed(undisturbed)
 
 
@@ -73,7 +73,7 @@ def test_the_driver_is_killed_and_checkpoint_and_rays_notes_are_truncated(undist
         notes.write_bytes(notes.read_bytes()[:20])
     code, output = disturbed.train()
     assert code == 0, output
-    assert "an earlier try of the same training goes on" in output
+    assert "an earlier attempt at the same training goes on" in output
     assert f"damaged checkpoint in {newest}: weights.npz" in " ".join(output.split())
     disturbed.assert_as_undisturbed(undisturbed)
 
@@ -141,7 +141,7 @@ def test_a_worker_without_memory_is_followed_by_one_more_and_no_third(project, s
     process, output, limited = project.start(), "", 0
     for line in process.stdout:
         output += line
-        if "a group of workers begins" in line and limited < times:
+        if "a group of workers starts" in line and limited < times:
             limit_memory(process, session_processes(process.pid, WORKER))
             limited += 1
     process.wait(60)
@@ -167,7 +167,7 @@ def test_a_training_with_other_settings_never_gives_the_old_result(project):
         project.change_train(optimizer={"kind": "adam", "learning_rate": rate})
         code, output = project.train()
         assert code == 0, output
-        assert "a group of workers begins" in output
+        assert "a group of workers starts" in output
         run = json.loads(project.paths.run.read_text())["run_name"]
         found.setdefault(rate, []).append((run, project.paths.history.read_text().splitlines()[-1].split(",")[1]))
     (first, again), (other,) = found[0.001], found[0.01]
@@ -192,8 +192,8 @@ def test_of_a_driver_that_is_killed_nothing_lives_on(disturbed, session_processe
 
 
 @pytest.mark.long
-def test_two_trainings_of_one_pipeline_at_once_have_one_writer(undisturbed, disturbed):
-    first, _ = disturbed.start_until("a group of workers begins")
+def test_two_concurrent_trainings_of_one_pipeline_have_one_writer(undisturbed, disturbed):
+    first, _ = disturbed.start_until("a group of workers starts")
     second = disturbed.start()
     outputs = [process.communicate(timeout=240)[0] for process in (first, second)]
     assert [first.returncode, second.returncode] == [0, 0], outputs

@@ -65,7 +65,7 @@ def server(ray_nodes, free_ports):
 
 @pytest.fixture
 def away(server, tmp_path, monkeypatch):
-    """The environment by which a training goes to the cluster, and by which this process asks MLflow."""
+    """The environment by which a training goes to the cluster, and by which this process calls MLflow."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     return {
         "RAY_ADDRESS": server.address,
@@ -79,22 +79,22 @@ def away(server, tmp_path, monkeypatch):
 def jobs_of(away) -> list:
     """The jobs of this test, oldest first."""
 
-    async def ask() -> list:
+    async def query() -> list:
         async with RayJobs(Cluster(away["RAY_ADDRESS"], TOKEN)) as jobs:
             return list(await jobs.list())
 
     owned = [
-        job for job in asyncio.run(ask()) if job.metadata.get("headrace.owner", "").startswith(away["HEADRACE_OWNER"])
+        job for job in asyncio.run(query()) if job.metadata.get("headrace.owner", "").startswith(away["HEADRACE_OWNER"])
     ]
     return sorted(owned, key=lambda job: job.start_seconds)
 
 
 def stop(away, submission_id: str):
-    async def ask():
+    async def query():
         async with RayJobs(Cluster(away["RAY_ADDRESS"], TOKEN)) as jobs:
             return await jobs.stop(submission_id, grace_seconds=30)
 
-    return asyncio.run(ask())
+    return asyncio.run(query())
 
 
 def run_name(output: str) -> str:
@@ -130,7 +130,7 @@ def test_a_job_that_was_stopped_or_killed_is_followed_by_one_that_goes_on(undist
     _, [run] = disturbed.runs()
     assert run.info.status == "KILLED"
 
-    process, output = disturbed.start_until("an earlier try of the same training goes on", **away)
+    process, output = disturbed.start_until("an earlier attempt at the same training goes on", **away)
     [driver] = server.drivers()
     driver.kill()
     output += process.communicate(timeout=60)[0]
@@ -168,20 +168,20 @@ def test_ctrl_c_asks_whether_to_stop_the_job_or_to_leave_it(disturbed, away):
 
 
 def interrupted(project, away, *, answer: str) -> tuple[int, str]:
-    """A training that a person at a terminal interrupts, and what it says until its end."""
-    person, terminal = pty.openpty()
+    """A training that a user at a terminal interrupts, and what it says until its end."""
+    keyboard, terminal = pty.openpty()
     try:
-        process, output = project.start_until("a group of workers begins", stdin=terminal, **away)
+        process, output = project.start_until("a group of workers starts", stdin=terminal, **away)
         process.send_signal(signal.SIGINT)
-        os.write(person, answer.encode())
+        os.write(keyboard, answer.encode())
         output += process.communicate(timeout=60)[0]
         return process.returncode, output
     finally:
-        os.close(person)
+        os.close(keyboard)
         os.close(terminal)
 
 
-def test_a_job_that_a_person_submits_fetches_its_data_from_the_dvc_remote(server, prepared, tmp_path, away):
+def test_a_job_that_a_user_submits_fetches_its_data_from_the_dvc_remote(server, prepared, tmp_path, away):
     """As docs/cluster.md shows it: the project's folder without what git ignores, and DVC's remote."""
     project = prepared.copy(tmp_path / "a project")
     for name in ("dvc.yaml", "headrace.lock"):

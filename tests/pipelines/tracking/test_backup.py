@@ -66,7 +66,7 @@ def test_a_lost_store_is_restored_as_its_message_says(project, tmp_path, damage)
     assert model_of(project) == "first"
 
 
-def test_nothing_is_replaced_unless_asked_for_and_then_it_is_kept(project, tmp_path, register):
+def test_nothing_is_replaced_unless_requested_and_then_it_is_kept(project, tmp_path, register):
     backup(project, tmp_path / "a.backup")
     register(project, "second")
     set_champion(project, "small", 2, why="it was better")

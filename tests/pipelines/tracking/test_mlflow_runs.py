@@ -86,7 +86,7 @@ def test_a_process_that_ends_leaves_the_status_to_the_process_that_closes_the_ru
     assert close_run(root, run, status="FAILED") is True
 
 
-def test_figures_and_files_are_added_to_a_closed_run(root, run, tmp_path):
+def test_metrics_and_files_are_added_to_a_closed_run(root, run, tmp_path):
     close_run(root, run, status="FINISHED")
     (tmp_path / "plots").mkdir()
     (tmp_path / "plots" / "a.txt").write_text("a")
@@ -110,7 +110,7 @@ def test_adding_to_an_unknown_or_deleted_run_is_not_an_error(root, run):
         assert knows_run(root, run_id) is False
 
 
-def test_a_server_that_is_away_is_an_error_that_says_what_was_tried(root, monkeypatch):
+def test_a_server_that_is_away_is_an_error_that_states_the_attempt(root, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(ServiceError, match="open a run in experiment 'x'"):
@@ -119,7 +119,7 @@ def test_a_server_that_is_away_is_an_error_that_says_what_was_tried(root, monkey
         log_epoch(root, "0" * 32, epoch=3, metrics={"loss": 1.0})
     with pytest.raises(ServiceError, match="as KILLED"):
         close_run(root, "0" * 32, status="KILLED")
-    with pytest.raises(ServiceError, match="look up run"):
+    with pytest.raises(ServiceError, match="read run"):
         knows_run(root, "0" * 32)
     assert add_to_run(root, "0" * 32, metrics={"a": 1}, artifacts=[], artifact_path="e") is False
 

@@ -19,7 +19,7 @@ def opened(root):
     return runs
 
 
-def figures(epoch: int) -> dict[str, float]:
+def metrics(epoch: int) -> dict[str, float]:
     return {"epoch": float(epoch), "validation_loss": 1 / epoch, "loss": 2 / epoch}
 
 
@@ -33,7 +33,7 @@ def test_each_run_is_closed_by_how_it_ended(project_root):
     runs = opened(project_root)
     for number, status in ((1, "FINISHED"), (2, "KILLED"), (3, "FAILED")):
         runs.begin_trial(number, {"train.seed": number})
-        runs.add(number, figures(1))
+        runs.add(number, metrics(1))
         runs.end_trial(number, status, "because")
     runs.end("FINISHED", metrics={"validation_loss": 0.5, "trials": 3}, tags={"best.train.seed": "1"})
     _, by_name = found(project_root)
@@ -51,14 +51,14 @@ def test_each_run_is_closed_by_how_it_ended(project_root):
 def test_an_interrupted_search_goes_on_in_its_own_runs_each_epoch_once(project_root):
     runs = opened(project_root)
     runs.begin_trial(1, {"train.seed": 1})
-    runs.add(1, figures(1))
+    runs.add(1, metrics(1))
     runs.end("KILLED", "interrupted")
     assert {run.info.status for run in found(project_root)[1].values()} == {"KILLED"}
 
     runs = opened(project_root)
     runs.begin_trial(1, {"train.seed": 1})
     for epoch in (1, 2):
-        runs.add(1, figures(epoch))
+        runs.add(1, metrics(epoch))
     runs.end_trial(1, "FINISHED")
     runs.end("FINISHED")
     client, by_name = found(project_root)
@@ -79,7 +79,7 @@ def test_without_mlflow_nothing_fails_and_it_is_updated_when_it_is_back(project_
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{unused.getsockname()[1]}")
         runs = opened(project_root)
         runs.begin_trial(1, {"train.seed": 1})
-        runs.add(1, figures(1))
+        runs.add(1, metrics(1))
         if is_back:
             monkeypatch.delenv("MLFLOW_TRACKING_URI")
         runs.end("KILLED", "interrupted")

@@ -32,7 +32,7 @@ def test_a_sqlite_store_is_made_in_the_project_and_used_again(root):
 
 
 @pytest.mark.slow
-def test_six_processes_that_open_one_fresh_store_at_once_all_succeed(root):
+def test_six_processes_that_open_one_fresh_store_together_all_succeed(root):
     code = (
         "import sys; from pathlib import Path\n"
         "from headrace.pipelines.tracking.mlflow_runs import open_run, close_run\n"
@@ -61,7 +61,7 @@ def test_a_store_whose_making_was_cut_off_leaves_nothing_that_the_next_client_wo
 
 
 @pytest.mark.parametrize("content", [b"not a database", b"", None])
-def test_a_file_that_is_no_mlflow_database_is_an_error_at_once(root, content):
+def test_a_file_that_is_no_mlflow_database_is_an_immediate_error(root, content):
     if content is None:
         with sqlite3.connect(root / "mlflow.db") as connection:
             connection.execute("CREATE TABLE other (a)")
@@ -91,10 +91,10 @@ def test_a_server_that_is_away_is_an_error_within_seconds_that_shows_no_password
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ann:secret@127.0.0.1:9")
     started = time.monotonic()
     client = server.connect(root)
-    with pytest.raises(ServiceError) as caught, server.asking(client.tracking_uri, "look"):
+    with pytest.raises(ServiceError) as caught, server.mlflow_request(client.tracking_uri, "read"):
         client.get_run("0" * 32)
     assert time.monotonic() - started < 20
-    assert "could not look" in str(caught.value)
+    assert "could not read" in str(caught.value)
     assert "127.0.0.1:9" in str(caught.value)
     assert "secret" not in str(caught.value)
 

@@ -33,7 +33,7 @@ def tags(root, run_id):
 
 
 def never_asked(address, job):
-    raise AssertionError(f"Ray was asked for {job}")
+    raise AssertionError(f"Ray was queried for {job}")
 
 
 def swept(root, status_of=never_asked, **settings):
@@ -47,7 +47,7 @@ def root(project_root):
 
 @pytest.fixture
 def dead():
-    """The tags of a process that was killed: what a training leaves after SIGKILL."""
+    """The tags of a process that was killed: those of a training after SIGKILL."""
     code = (
         "import time; from headrace.pipelines.tracking.sweep import owner_tags\n"
         "print(*owner_tags().values(), flush=True); time.sleep(60)"
@@ -103,14 +103,14 @@ def test_a_run_of_a_ray_job_becomes_what_ray_says(root, dead, state, expected, r
     run = opened(root, {**dead, **JOB}, params={"epochs": 3})
     for epoch in (1, 2):
         log_epoch(root, run, epoch=epoch, metrics={"loss": 1.0})
-    asked = []
+    queried = []
 
     def status_of(address, job):
-        asked.append((address, job))
+        queried.append((address, job))
         return state
 
     verdict = swept(root, status_of)[run]
-    assert asked == [("http://***@127.0.0.1:8265", JOB["headrace.ray_submission_id"])]
+    assert queried == [("http://***@127.0.0.1:8265", JOB["headrace.ray_submission_id"])]
     assert "secret" not in str(connect(root).get_run(run).data.tags)
     assert verdict.status == expected
     assert status(root, run) == (expected or "RUNNING")
@@ -131,18 +131,18 @@ def test_a_job_that_its_living_process_has_not_submitted_yet_has_not_vanished(ro
     assert swept(root, lambda address, job: None)[run].status is None
 
 
-def test_a_cluster_that_is_away_is_asked_once_and_its_runs_are_left_for_a_while(root, dead):
+def test_a_cluster_that_is_away_is_queried_once_and_its_runs_are_left_for_a_while(root, dead):
     runs = [opened(root, {**dead, **JOB}) for _ in range(3)]
-    asked = []
+    queried = []
 
     def away(address, job):
-        asked.append(job)
+        queried.append(job)
         raise ServiceError("no answer from the cluster")
 
     assert {verdict.reason for verdict in swept(root, away).values()} == {
         "its cluster does not answer: no answer from the cluster"
     }
-    assert len(asked) == 1
+    assert len(queried) == 1
     found = swept(root, away, unreachable_after_hours=0.0)
     assert {status(root, run) for run in runs} == {"FAILED"}
     assert "no sign of life for 0 hours" in found[runs[0]].reason
@@ -189,7 +189,7 @@ def test_a_dry_run_changes_nothing(root, dead):
     assert status(root, run) == "RUNNING"
 
 
-def test_a_run_that_ends_or_goes_on_while_ray_is_asked_is_not_touched(root, dead):
+def test_a_run_that_ends_or_goes_on_while_ray_is_queried_is_not_touched(root, dead):
     ends, goes_on = (opened(root, {**dead, **JOB, "headrace.ray_submission_id": name}) for name in ("a", "b"))
 
     def status_of(address, job):

@@ -33,7 +33,7 @@ def begun(root, **params):
     return begin(root, experiment="headrace/digits", run_name=NAME, tags={"a": "b"}, params=params, epochs=9)
 
 
-def figures(epoch: int) -> dict[str, float]:
+def metrics(epoch: int) -> dict[str, float]:
     return {"epoch": float(epoch), "loss": 1 / epoch, "seconds": 0.1}
 
 
@@ -53,7 +53,7 @@ def assert_one_run(root, *, status: str, epochs: list[int]) -> None:
 def test_epochs_that_are_reported_twice_are_sent_once(project_root):
     run = begun(project_root)
     for epoch in (1, 2, 2, 1, 3):
-        run.add(figures(epoch))
+        run.add(metrics(epoch))
     run.close("FINISHED")
     assert_one_run(project_root, status="FINISHED", epochs=[1, 2, 3])
     assert run_id_of(project_root, NAME) == run.run_id
@@ -62,22 +62,22 @@ def test_epochs_that_are_reported_twice_are_sent_once(project_root):
 def test_mlflow_that_is_away_at_the_start_is_updated_as_soon_as_it_answers(project_root, away):
     away(True)
     run = begun(project_root)
-    run.add(figures(1))
+    run.add(metrics(1))
     assert run.run_id is None
     away(False)
-    run.add(figures(2))
+    run.add(metrics(2))
     run.close("FINISHED")
     assert_one_run(project_root, status="FINISHED", epochs=[1, 2])
 
 
 def test_mlflow_that_is_away_in_the_middle_gets_each_epoch_once(project_root, away):
     run = begun(project_root)
-    run.add(figures(1))
+    run.add(metrics(1))
     away(True)
-    run.add(figures(2))
-    run.add(figures(3))
+    run.add(metrics(2))
+    run.add(metrics(3))
     away(False)
-    run.add(figures(4))
+    run.add(metrics(4))
     run.close("FAILED", "because")
     assert_one_run(project_root, status="FAILED", epochs=[1, 2, 3, 4])
 
@@ -85,7 +85,7 @@ def test_mlflow_that_is_away_in_the_middle_gets_each_epoch_once(project_root, aw
 def test_mlflow_that_never_came_is_updated_later_and_once(project_root, away):
     away(True)
     run = begun(project_root)
-    run.add(figures(1))
+    run.add(metrics(1))
     run.close("KILLED", "interrupted")
     deliver(project_root)  # still away
     away(False)
@@ -97,22 +97,22 @@ def test_mlflow_that_never_came_is_updated_later_and_once(project_root, away):
 
 def test_an_unfinished_training_goes_on_in_its_own_run(project_root, away):
     first = begun(project_root)
-    first.add(figures(1))
+    first.add(metrics(1))
     away(True)
-    first.add(figures(2))
+    first.add(metrics(2))
     first.close("KILLED", "interrupted")
     away(False)
     second = begun(project_root)
     for epoch in (1, 2, 3):
-        second.add(figures(epoch))
+        second.add(metrics(epoch))
     second.close("FINISHED")
     assert_one_run(project_root, status="FINISHED", epochs=[1, 2, 3])
 
 
 def test_a_finished_training_that_is_made_again_has_a_run_of_its_own(project_root):
-    """With its own params: some, such as the number of workers, leave the training's name as it is."""
+    """With its own params: some, such as the number of workers, do not change the training's name."""
     for num_workers in (1, 2):
         run = begun(project_root, num_workers=num_workers)
-        run.add(figures(1))
+        run.add(metrics(1))
         run.close("FINISHED")
     assert {found.data.params["num_workers"] for found in found_runs(project_root)[1]} == {"1", "2"}

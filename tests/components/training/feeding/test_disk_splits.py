@@ -179,7 +179,7 @@ print(json.dumps({"total": total, "peak_mib": int(re.search(r"VmHWM:\\s*(\\d+)",
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux for a process's peak memory")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads a process's peak memory from Linux")
 def test_memory_does_not_grow_with_the_set(tmp_path, repository):
     # Windows of 8 MiB; sets of 64 and 320 MiB.
     of = FittedFeature(feature=NumberFeature(), transforms=(), shape=(256,))

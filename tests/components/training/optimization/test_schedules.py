@@ -46,7 +46,7 @@ def test_a_cosine_falls_to_its_final_share_at_the_last_update():
     "settings", [{"kind": "cosine", "final_share": 0.1}, {"kind": "one_cycle", "final_share": 0.1}]
 )
 def test_after_its_last_update_a_falling_rate_stays(settings):
-    """Updates per epoch may be a fraction, so that there is one more than was reckoned with."""
+    """Updates per epoch may be a fraction, so that there is one more than the schedule has."""
     rate = ADAPTER.validate_python({**settings, "peak": 0.1})
     built = build_learning_rate(rate, updates_per_epoch=2.5, epochs=3)
     assert [float(built(step)) for step in (7, 8, 20)] == pytest.approx([0.01] * 3)

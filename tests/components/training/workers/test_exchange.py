@@ -26,8 +26,8 @@ own = tf.constant([rank + 1.0, 0.1])
 
 def total(exchange):
     gradients = list(map(tf.constant, workers[rank]))
-    sums, figures = tf.function(lambda: sum_over_workers(gradients, own, exchange=exchange))()
-    return [one.numpy() for one in [*sums, figures]]
+    sums, metrics = tf.function(lambda: sum_over_workers(gradients, own, exchange=exchange))()
+    return [one.numpy() for one in [*sums, metrics]]
 
 
 def join(compression):

@@ -46,7 +46,7 @@ def test_the_time_before_the_exchange_shows_the_slow_worker(results_by_workers):
     assert all(result["compute_seconds_again"] is None for _, result in workers(results_by_workers))
 
 
-def test_every_worker_gets_the_figures_of_all_in_the_order_of_ranks(results_by_workers):
+def test_every_worker_gets_the_metrics_of_all_in_the_order_of_ranks(results_by_workers):
     for num_workers, result in workers(results_by_workers):
         expected = [[rank + 0.25, *FIGURES] for rank in range(num_workers)]
         np.testing.assert_array_equal(np.array(result["gathered"], dtype=np.float64), np.array(expected))
@@ -63,7 +63,7 @@ def test_weights_that_differ_in_one_bit_stop_all_workers_and_say_whose(results_b
         assert "middle/bias; start again" in result["difference"]
 
 
-def test_an_epoch_continued_on_any_number_of_workers_ends_with_the_figures_of_an_undisturbed_one(results_by_workers):
+def test_an_epoch_continued_on_any_number_of_workers_ends_with_the_metrics_of_an_undisturbed_one(results_by_workers):
     undisturbed = results_by_workers[2][0]["undisturbed"]
     for _, result in workers(results_by_workers):
         for name, values in undisturbed.items():

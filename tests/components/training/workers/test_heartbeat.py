@@ -49,7 +49,7 @@ def test_so_many_silent_beats_are_borne_and_not_one_more(start_timeout_seconds, 
         assert one.lost(+1) is None
 
 
-def test_a_neighbour_that_has_ended_is_lost_at_once():
+def test_a_neighbour_that_has_ended_is_lost_immediately():
     mine, theirs = pair()
     one = Heartbeat({+1: mine}, beat_seconds=BEAT_SECONDS)
     with mine, one.beating():

@@ -39,7 +39,7 @@ def test_what_is_masked_does_not_count():
     np.testing.assert_allclose(mean, inputs[mask].mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(variance, inputs[mask].var(axis=0), rtol=1e-4)
     nothing = moments(keras.layers.BatchNormalization(synchronized=True), inputs, np.zeros_like(mask))
-    assert [figures.tolist() for figures in nothing] == [[0, 0, 0], [0, 0, 0]]
+    assert [metrics.tolist() for metrics in nothing] == [[0, 0, 0], [0, 0, 0]]
 
 
 def test_a_small_variance_far_from_zero_is_exact_once_the_moving_mean_is_near():

@@ -1,4 +1,4 @@
-"""A model in another form, where it is asked to be."""
+"""A model in another form, at the requested place."""
 
 import keras
 import pytest
@@ -7,8 +7,8 @@ import tensorflow as tf
 from headrace.components.errors import DataError, ParamsError
 from headrace.pipelines.artifacts.artifact import write_artifact
 from headrace.pipelines.artifacts.run_record import RunFile, result_digests
-from headrace.pipelines.commands.export import default_place, export
 from headrace.pipelines.commands.export_formats import Form
+from headrace.pipelines.commands.export_model import default_place, export
 from headrace.pipelines.params import load_pipeline
 from headrace.pipelines.paths import PipelinePaths
 

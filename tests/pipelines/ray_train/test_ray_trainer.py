@@ -1,9 +1,9 @@
-"""What Ray Train is asked for."""
+"""Resources that are requested of Ray Train."""
 
 import pytest
 
 from headrace.pipelines.params import Train
-from headrace.pipelines.ray_train.fit import has_results, scaling
+from headrace.pipelines.ray_train.ray_trainer import has_results, scaling
 from headrace.pipelines.ray_train.training_job import TrainJob
 
 TRAIN = {
@@ -14,14 +14,14 @@ TRAIN = {
 }
 
 
-@pytest.mark.parametrize(("num_workers", "asked"), [(3, 3), ({"max": 4}, (1, 4)), ({"min": 2, "max": 4}, (2, 4))])
-def test_a_number_or_a_range_of_workers_is_asked_for(num_workers, asked):
+@pytest.mark.parametrize(("num_workers", "requested"), [(3, 3), ({"max": 4}, (1, 4)), ({"min": 2, "max": 4}, (2, 4))])
+def test_a_number_or_a_range_of_workers_is_requested(num_workers, requested):
     found = scaling(Train.model_validate({**TRAIN, "num_workers": num_workers}))
-    assert found.num_workers == asked
+    assert found.num_workers == requested
     assert found._resources_per_worker_not_none == {"CPU": 1}
 
 
-def test_each_worker_gets_one_gpu_if_asked_for():
+def test_each_worker_gets_one_gpu_if_requested():
     found = scaling(Train.model_validate({**TRAIN, "num_workers": 3, "use_gpu": True}))
     assert found._resources_per_worker_not_none["GPU"] == 1
 

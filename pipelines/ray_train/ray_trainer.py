@@ -31,7 +31,7 @@ from headrace.pipelines.ray_train.training_job import OUT_OF_MEMORY, Failure, Tr
 from headrace.pipelines.ray_train.worker import train_on_worker
 
 POLL_SECONDS = 0.2
-LEAVE_SECONDS = 20.0  # for a step and its checkpoint
+LAST_CHECKPOINT_SECONDS = 20.0  # for a step and its checkpoint
 WAITING_SECONDS = 60.0
 RESIZE_INTERVAL_SECONDS = 10.0  # between checks of the cluster; the group restarts only where it has changed
 
@@ -44,9 +44,9 @@ def fit(job: TrainJob, *, on_event: Callable[[Event], None]) -> None:
     """Train until all epochs are done and the results are in `job.results`.
 
     `on_event` is called with each event as it comes. A lost worker or node is replaced,
-    `train.max_failures` times; workers that are asked to leave, by SIGTERM or a drain, are replaced however often;
-    where memory ran out there is one more attempt. Raises TrainingError for what a user can fix, ServiceError where a
-    cluster has no room for the workers or was lost, and WorkerError with a worker's traceback for a bug.
+    `train.max_failures` times. Workers that are preempted, by SIGTERM or a drain, are replaced however often. Where
+    memory ran out there is one more attempt. Raises TrainingError for what a user can fix, and WorkerError with a
+    worker's traceback for a bug. Raises ServiceError where a cluster has no room for the workers or was lost.
     """
     require_gpus(job.train)
     with mailbox(job):
@@ -56,19 +56,19 @@ def fit(job: TrainJob, *, on_event: Callable[[Event], None]) -> None:
 
 
 def _fit(job: TrainJob, on_event: Callable[[Event], None]) -> None:
-    shown = follow(job.progress, 0, on_event)  # of an earlier try
+    shown = follow(job.progress, 0, on_event)  # of an earlier attempt
     waiting, was_out_of_memory = _Waiting(job.train, on_event), False
 
-    def look() -> bool:
+    def poll() -> bool:
         nonlocal shown
         shown = follow(job.progress, shown, waiting.pass_on)
-        waiting.look()
+        waiting.poll()
         # Not where another group follows: Ray takes its time to stop this one, and then gives its resources back.
         return has_results(job) or (job.failure.is_file() and _read_failure(job).kind != OUT_OF_MEMORY)
 
     while True:
         job.preempted.unlink(missing_ok=True)
-        _fit_one_group(job, look)
+        _fit_one_group(job, poll)
         waiting.begin()
         if job.failure.is_file():
             failure = _read_failure(job)
@@ -82,27 +82,27 @@ def _fit(job: TrainJob, on_event: Callable[[Event], None]) -> None:
             return
         if not job.preempted.exists():
             raise TrainingError(f"training ended without results in {job.results}")
-        on_event(NoteEvent(note=f"workers were asked to leave and did {_read(job.preempted)}; others go on"))
+        on_event(NoteEvent(note=f"workers were preempted and stopped {_read(job.preempted)}; others go on"))
 
 
 def has_results(job: TrainJob) -> bool:
-    """Return whether the workers have left their results, here or in the storage."""
+    """Whether the workers have written their results, here or in the storage."""
     return job.results.is_dir() or job.published.exists()
 
 
-def _fit_one_group(job: TrainJob, look: Callable[[], bool]) -> None:
-    """Train until the group of workers has left results, a failure, or a note that it was asked to leave."""
+def _fit_one_group(job: TrainJob, poll: Callable[[], bool]) -> None:
+    """Train until the group of workers has written results, a failure, or a note that it was preempted."""
     try:
-        _Trainer(job, look).fit()
+        _Trainer(job, poll).fit()
     except TrainingFailedError as error:
-        if not (look() or job.failure.exists() or job.preempted.exists()):
+        if not (poll() or job.failure.exists() or job.preempted.exists()):
             lost = f"the group of workers was lost more than {job.train.max_failures} times (train.max_failures)"
             raise ServiceError(f"{lost}; the last reason: {' '.join(str(error).split())[:500]}") from error
-    look()
+    poll()
 
 
 def require_gpus(train: Train) -> None:
-    """Raise ParamsError where the Ray of this process has too few GPUs; a cluster may grow, and is not asked."""
+    """Raise ParamsError where the Ray of this process has too few GPUs; a cluster is not checked: it may grow."""
     gpus = int(ray.cluster_resources().get("GPU", 0))
     if train.use_gpu and not is_remote() and gpus < train.min_workers:
         raise ParamsError(
@@ -112,7 +112,7 @@ def require_gpus(train: Train) -> None:
 
 
 class _Waiting:
-    """Reports, once a minute, that no workers begin because the cluster has no room for them; gives up in the end."""
+    """Reports, once a minute, that no workers start because the cluster has no room for them; gives up in the end."""
 
     def __init__(self, train: Train, on_event: Callable[[Event], None]) -> None:
         self._train, self._on_event = train, on_event
@@ -131,7 +131,7 @@ class _Waiting:
             self._since_seconds = None
         self._on_event(event)
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Report what is waited for; raise ServiceError after `train.capacity_timeout_seconds`."""
         now_seconds = time.monotonic()
         if self._since_seconds is None:
@@ -155,7 +155,7 @@ class _Waiting:
 
 
 def scaling(train: Train) -> ScalingConfig:
-    """Return how many workers Ray starts, and what each of them gets: one core, and one GPU if asked for."""
+    """Number of workers that Ray starts, and the resources of each: one core, and one GPU if requested."""
     workers = train.num_workers if isinstance(train.num_workers, int) else (train.min_workers, train.max_workers)
     return ScalingConfig(
         num_workers=workers, use_gpu=train.use_gpu, elastic_resize_monitor_interval_s=RESIZE_INTERVAL_SECONDS
@@ -165,9 +165,9 @@ def scaling(train: Train) -> ScalingConfig:
 class _Trainer(DataParallelTrainer):  # type: ignore[misc]  # ray carries no types
     """Ray Train, followed from the main thread, so that a Ctrl-C is an ordinary KeyboardInterrupt.
 
-    It leaves out Ray's dataset manager, because the feed is ours, and, embedded, what outlives a driver: each is an
-    actor that has nothing to do here and costs two seconds of a core while the workers start. And it does not wait the
-    six seconds that Ray takes to stop workers that have done all their work.
+    It leaves out Ray's dataset manager, because the feed is ours, and, embedded, what outlives a driver. Each is an
+    actor that has nothing to do here, and slows the workers' start. And it does not wait until Ray has
+    stopped workers that have done all their work, which takes seconds.
     """
 
     def __init__(self, job: TrainJob, is_done: Callable[[], bool]) -> None:
@@ -202,18 +202,18 @@ class _Trainer(DataParallelTrainer):  # type: ignore[misc]  # ray carries no typ
             ray.get(running)
             return ray.get(controller.get_result.remote())
         except KeyboardInterrupt:
-            _let_leave(self._job)
+            _await_last_checkpoint(self._job)
             raise
         finally:
             ray.kill(controller)  # its workers and its placement group go with it
 
 
-def _let_leave(job: TrainJob) -> None:
-    """Give workers that can be asked the time to write a checkpoint; the others have the one of their last epoch."""
+def _await_last_checkpoint(job: TrainJob) -> None:
+    """Wait until workers that read `job.stop` have written a checkpoint; others keep that of their last epoch."""
     if not job.mailbox:
         return
     job.stop.touch()
-    deadline_seconds = time.monotonic() + LEAVE_SECONDS
+    deadline_seconds = time.monotonic() + LAST_CHECKPOINT_SECONDS
     while not (job.preempted.exists() or has_results(job)) and time.monotonic() < deadline_seconds:
         time.sleep(POLL_SECONDS)
 

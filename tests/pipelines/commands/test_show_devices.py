@@ -5,7 +5,7 @@ import json
 import pytest
 
 from headrace.components.devices import Device, convolution_seconds, find_devices
-from headrace.pipelines.commands.devices import EXIT_NO_GPU, described, devices, lines
+from headrace.pipelines.commands.show_devices import EXIT_NO_GPU, described, devices, lines
 
 CPU, GPU = Device("CPU:0", "2 cores"), Device("GPU:0", "NVIDIA H200")
 HAS_GPU = any(device.is_gpu for device in find_devices())

@@ -39,7 +39,7 @@ def devices(*, require_gpu: bool, as_json: bool) -> int:
 
 
 def described(found: Sequence["Device"], seconds: Sequence[float]) -> dict[str, Any]:
-    """Return what was found and timed, with the ratio of the first CPU's time to each GPU's; ready for JSON."""
+    """Devices and their times in seconds, with the ratio of the first CPU's time to each GPU's; ready for JSON."""
     from headrace.components.devices import OPERATION, RUNS
 
     timed = [
@@ -52,7 +52,7 @@ def described(found: Sequence["Device"], seconds: Sequence[float]) -> dict[str, 
 
 
 def lines(found: Sequence["Device"], seconds: Sequence[float]) -> list[str]:
-    """Return the same to be read: one line per device."""
+    """`described` as text: one line per device."""
     shown = described(found, seconds)
     width = max(len(device.description) for device in found)
     table = [f"{shown['runs']} runs of: {shown['operation']}"]

@@ -16,8 +16,8 @@ from headrace.pipelines.paths import PipelinePaths
 HOST = "127.0.0.1"  # TensorBoard asks nobody for a password
 
 
-def show_training(paths: PipelinePaths, *, port: int) -> None:
-    """Show the figures, weights, graph and pictures of the last training until Ctrl-C; a `port` of 0 is any free one.
+def start_tensorboard(paths: PipelinePaths, *, port: int) -> None:
+    """Show the metrics, weights, graph and pictures of the last training until Ctrl-C; a `port` of 0 is any free one.
 
     Raises DataError where there is no training to show, ParamsError where the port is taken.
     """
@@ -27,7 +27,7 @@ def show_training(paths: PipelinePaths, *, port: int) -> None:
 
 
 def _serve(folder: Path, *, what: str, port: int) -> None:
-    """TensorBoard in this process, so that none is left whichever way this one ends."""
+    """TensorBoard in this process, so that none outlives this one, however it ends."""
     _require_free(port)
     import_tensorflow()  # TensorBoard reads with it, and would greet with lines of its own
     from tensorboard import program

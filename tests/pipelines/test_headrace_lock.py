@@ -7,8 +7,8 @@ import pytest
 from headrace.components import numerics
 from headrace.components.errors import ParamsError
 from headrace.components.numerics import NUMERICS, PACKAGES
-from headrace.pipelines import identity
-from headrace.pipelines.identity import installed, pinned, require_lock, write_lock
+from headrace.pipelines import headrace_lock
+from headrace.pipelines.headrace_lock import installed, pinned, require_lock, write_lock
 
 
 def test_a_lock_that_was_just_written_is_true(tmp_path):
@@ -22,8 +22,8 @@ def test_a_lock_that_was_just_written_is_true(tmp_path):
 @pytest.mark.parametrize(("stage", "package"), [(stage, name) for stage in PACKAGES for name in PACKAGES[stage]])
 def test_another_version_of_a_package_is_refused_where_it_decides_something(tmp_path, monkeypatch, stage, package):
     write_lock(tmp_path)
-    real = identity.version
-    monkeypatch.setattr(identity, "version", lambda name: "99.0" if name == package else real(name))
+    real = headrace_lock.version
+    monkeypatch.setattr(headrace_lock, "version", lambda name: "99.0" if name == package else real(name))
     with pytest.raises(
         ParamsError, match=rf"for {stage}: {package} {real(package)}, found 99\.0\. .*`headrace upgrade`"
     ):
@@ -32,7 +32,7 @@ def test_another_version_of_a_package_is_refused_where_it_decides_something(tmp_
 
 def test_other_numerics_are_refused(tmp_path, monkeypatch):
     write_lock(tmp_path)
-    monkeypatch.setattr(identity, "NUMERICS", {**NUMERICS, "train": 99})
+    monkeypatch.setattr(headrace_lock, "NUMERICS", {**NUMERICS, "train": 99})
     require_lock(tmp_path, ["split"])
     with pytest.raises(ParamsError, match="for train: numerics 1, found 99"):
         require_lock(tmp_path, ["train"])

@@ -1,4 +1,4 @@
-"""TensorBoard as a person starts and ends it."""
+"""TensorBoard as a user starts and ends it."""
 
 import re
 import shutil
@@ -13,7 +13,7 @@ import pytest
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.pipelines.commands.tensorboard import show_training
+from headrace.pipelines.commands.start_tensorboard import start_tensorboard
 from headrace.pipelines.paths import PipelinePaths
 
 
@@ -51,9 +51,9 @@ def test_a_port_that_is_taken_is_said(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(ParamsError, match=f"--port {port}: Address already in use"):
-            show_training(paths, port=port)
+            start_tensorboard(paths, port=port)
 
 
 def test_without_a_training_there_is_nothing_to_show(tmp_path):
     with pytest.raises(DataError, match="`headrace train digits` writes them"):
-        show_training(PipelinePaths(tmp_path, "digits"), port=0)
+        start_tensorboard(PipelinePaths(tmp_path, "digits"), port=0)

@@ -1,4 +1,4 @@
-"""What `headrace profile` prints of a profile that ingest left."""
+"""What `headrace profile` prints of a profile that ingest wrote."""
 
 import json
 
@@ -11,7 +11,7 @@ from headrace.components.evaluation.drift import VersionProfile, compare
 from headrace.components.evaluation.profile import profile_of, summarize_table
 from headrace.components.evaluation.settings import DriftLimits
 from headrace.components.examples.settings import CategoryFeature, ImageFeature, NumberFeature
-from headrace.pipelines.commands.profile import show_profile
+from headrace.pipelines.commands.show_profile import show_profile
 from headrace.pipelines.params import load_pipeline
 from headrace.pipelines.paths import PipelinePaths
 

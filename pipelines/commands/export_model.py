@@ -75,7 +75,7 @@ _WRITERS = {Form.SAVED_MODEL: _write_saved_model, Form.TFLITE: _write_tflite}
 
 
 def default_place(paths: PipelinePaths, form: Form) -> Path:
-    """Return where an export goes: a SavedModel as version 1 below a folder that a server can be given."""
+    """Default path of an export; a SavedModel is version 1 in a folder that a model server can watch."""
     return paths.export / ("saved_model/1" if form is Form.SAVED_MODEL else "model.tflite")
 
 

@@ -1,4 +1,4 @@
-"""What `headrace run` shows when it has ended: what ran, how good the model is, and where to look."""
+"""What `headrace run` shows when it has ended: what ran, how good the model is, and commands that show more."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from headrace.pipelines.tracking.server import address_of, tracking_uri
 
 
 def summary(pipeline: Pipeline, paths: PipelinePaths, stages: Sequence[StageProgress], *, seconds: float) -> str:
-    """Return a short text: stages and seconds, the metric that decides, where the results are, commands to look."""
+    """A short text: stages and seconds, the metric that decides, the results' paths, commands that show them."""
     metrics, run, registration = (_read(file) for file in (paths.metrics, paths.run, paths.registration))
     metric = pipeline.register_.compare_by
     # Of a model restored from DVC's cache, the run in this MLflow, not the one where it was trained.
@@ -31,7 +31,7 @@ def summary(pipeline: Pipeline, paths: PipelinePaths, stages: Sequence[StageProg
         "report": _relative(paths.report),
         "MLflow run": f"{run_id} in experiment {run.get('mlflow_experiment', '-')}",
     }
-    look = [_mlflow(paths.root), f"{program('dvc')} plots show", f"{program('headrace')} --help"]
+    commands = [_mlflow(paths.root), f"{program('dvc')} plots show", f"{program('headrace')} --help"]
     return "\n".join(
         [
             "",
@@ -43,14 +43,14 @@ def summary(pipeline: Pipeline, paths: PipelinePaths, stages: Sequence[StageProg
             "",
             *_aligned(results),
             "",
-            "to look:",
-            *(f"  {command}" for command in look),
+            "see also:",
+            *(f"  {command}" for command in commands),
         ]
     )
 
 
 def program(name: str) -> str:
-    """Return how to call a program of this environment from here, as a person would type it."""
+    """A program of this environment, as a user would type it in the current folder."""
     beside_python = Path(sys.executable).with_name(name)
     found = shutil.which(name)
     return name if found and Path(found) == beside_python else shlex.quote(_relative(beside_python))

@@ -46,9 +46,9 @@ def _columns(version: VersionProfile) -> Table:
     table.add_column("distribution")  # the only one that gives way on a narrow terminal
     for name, column in version.profile.columns.items():
         deciles = [column.deciles[place] for place in (0, 4, 8)] if column.deciles else [None] * 3
-        figures = [column.minimum, *deciles, column.maximum, column.mean, column.standard_deviation]
+        numbers = [column.minimum, *deciles, column.maximum, column.mean, column.standard_deviation]
         missing = f"{column.missing_fraction:.1%}"
-        table.add_row(_plain(name), column.type, missing, *map(_figure, figures), _distribution(column))
+        table.add_row(_plain(name), column.type, missing, *map(_number, numbers), _distribution(column))
     return table
 
 
@@ -70,15 +70,15 @@ def _shifts(drift: Drift) -> Table:
         table.add_column(name, justify="right" if name in ("value", "limit") else "left", no_wrap=True)
     for shift in drift.foremost():
         place, verdict = _plain(shift.column or ""), Text(shift.verdict, style=STYLES[shift.verdict])
-        table.add_row(verdict, place, shift.measure, _figure(shift.value), _figure(shift.limit), _plain(shift.detail))
+        table.add_row(verdict, place, shift.measure, _number(shift.value), _number(shift.limit), _plain(shift.detail))
     return table
 
 
-def _figure(value: float | None) -> str:
+def _number(value: float | None) -> str:
     return "" if value is None else f"{value:,.4g}"
 
 
 def _plain(text: str) -> Text:
-    """Text of other people's data: no markup, and nothing that a terminal would obey."""
+    """Text of the user's data: no markup, and nothing that a terminal would obey."""
     safe = "".join(letter if letter.isprintable() else "?" for letter in text)
     return Text(safe, no_wrap=True, overflow="ellipsis")
