@@ -29,7 +29,10 @@ REPEATED_NAMES = {"__init__", "settings"}  # one in every room
 SHARED_NAMES = {
     "images": "components/sources reads archives of them, components/evaluation makes rows of files",
     "normalization": "components/models has the layers, components/training/workers their synchronization",
+    "reader": "components/sources/delimited and parquet: a format that is more than one file has the same files",
+    "source": "components/sources has the protocol, and its formats of several files their settings",
     "split": "pipelines/stages has the stage of that name, components/guess proposes its settings",
+    "variants": "components/tasks and components/transforms list theirs",
 }
 
 

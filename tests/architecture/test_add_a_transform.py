@@ -13,7 +13,9 @@ import yaml
 def with_log1p(tmp_path_factory, repository, copy_repository):
     """A copy of the repository with the diff, and the files that the diff names."""
     (diff,) = re.findall(
-        r"^```diff\n(.*?)^```$", (repository / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+        r"^## Add a transform\n.*?^```diff\n(.*?)^```$",
+        (repository / "CONTRIBUTING.md").read_text(encoding="utf-8"),
+        re.MULTILINE | re.DOTALL,
     )
     root = copy_repository(tmp_path_factory.mktemp("contributing") / "project")
     subprocess.run(["git", "apply", "-"], input=diff, cwd=root, text=True, check=True)
