@@ -57,30 +57,30 @@ def repro(
     It waits for any process that runs the same pipeline: a second `dvc repro` of a stage would fail. Others
     wait for each other only while DVC reads and writes dvc.lock.
     """
-    _discard_damaged_lock_notes(root)
     check_lock_file(root)
-    _release_dead_holders(root)
     options = [*(["--single-item"] if single_item else []), *(["--pull"] if pull else [])]
-    with (
-        locked(PipelinePaths(root, pipeline).repro_lock) as lock,
-        subprocess.Popen(
-            [_dvc(), "--wait-for-lock", "repro", *options, *targets],
-            cwd=root,
-            env={**environment(), **(extra or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            start_new_session=True,
-        ) as process,
-        guarded_session(process.pid, keep_open=[lock]),  # the next caller waits until what we started has ended
-    ):
-        try:
-            yield process
-        finally:
-            end_session(process.pid, on_poll=process.poll)
+    with locked(PipelinePaths(root, pipeline).repro_lock) as lock:
+        _discard_damaged_lock_notes(root)
+        _release_dead_holders(root)  # with the lock: who had it before may have been killed just now
+        with (
+            subprocess.Popen(
+                [_dvc(), "--wait-for-lock", "repro", *options, *targets],
+                cwd=root,
+                env={**environment(), **(extra or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                start_new_session=True,
+            ) as process,
+            guarded_session(process.pid, keep_open=[lock]),  # the next caller waits until what we started has ended
+        ):
+            try:
+                yield process
+            finally:
+                end_session(process.pid, on_poll=process.poll)
 
 
 def _release_dead_holders(root: Path) -> None:
