@@ -3,9 +3,8 @@
 from collections import Counter
 from pathlib import Path
 
-import yaml
-
 from headrace.pipelines.params import Pipeline, list_pipelines, load_classifier, load_pipeline
+from headrace.pipelines.yaml_dialect import read_yaml_file
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGE = REPOSITORY / "docs" / "pipelines.md"
@@ -54,7 +53,7 @@ Predict Kaggle's file for the Titanic with
 def page(params: Path = REPOSITORY / "params.yaml") -> str:
     """The page as Markdown: a row for each pipeline in the order of params.yaml, then one for each network."""
     rows = "".join(_row(load_pipeline(params, name)) for name in list_pipelines(params))
-    networks = "".join(_network(params, name) for name in yaml.safe_load(params.read_text("utf-8"))["classifiers"])
+    networks = "".join(_network(params, name) for name in read_yaml_file(params)["classifiers"])
     return f"{_HEAD}{rows}{_NETWORKS}{networks}{_TAIL}"
 
 

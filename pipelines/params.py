@@ -201,7 +201,7 @@ class Pipeline(Settings):
             raise ValueError(str(error)) from error
         names = (*task_of(self.ingest.label).epoch_metric_names, LAST)
         if self.train.best_by not in names:
-            raise ValueError(f"train.best_by: no figure {self.train.best_by!r}{nearest(self.train.best_by, names)}")
+            raise ValueError(f"train.best_by: no metric {self.train.best_by!r}{nearest(self.train.best_by, names)}")
         given_test = "test" in self.ingest.source.given_splits
         if given_test and self.split.test_fraction:
             raise ValueError("split.test_fraction: the source gives its own test set; leave test_fraction out")

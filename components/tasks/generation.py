@@ -59,7 +59,7 @@ class Generation:
             )
         if "validation" in sections.split.names_held_out:
             raise ValueError(
-                "split.held_out: no figure of generated images is made by validation; set it to test or none"
+                "split.held_out: validation computes no metric of generated images; set it to test or none"
             )
         if sections.best_by != LAST:
             raise ValueError(
