@@ -21,7 +21,7 @@ from headrace.pipelines.airflow.retry_policy import StageFailed, stage_failed
 from headrace.pipelines.host.processes import end_session
 from headrace.pipelines.paths import ProjectPaths
 from headrace.pipelines.project import dvc
-from headrace.pipelines.project.stage_graph import dvc_target
+from headrace.pipelines.project.stage_graph import dvc_target, lost_outputs
 from headrace.pipelines.ray_jobs.submit import Submitted
 from headrace.pipelines.ray_jobs.watch import Outcome
 
@@ -67,8 +67,9 @@ class StageOperator(BaseOperator):  # type: ignore[misc]  # mypy does not follow
         target = dvc_target(ProjectPaths(run.workspace).dvc, self.stage, pipeline=self.pipeline)
         lines: deque[str] = deque(maxlen=KEPT_LINES)
         given = {**run.environment, **environment}
+        is_lost = bool(lost_outputs(run.workspace, self.stage, pipeline=self.pipeline))
         with dvc.repro(
-            run.workspace, target, pipeline=self.pipeline, single_item=True, pull=True, extra=given
+            run.workspace, target, pipeline=self.pipeline, single_item=True, pull=True, force=is_lost, extra=given
         ) as self._process:
             for line in filter(None, (redacted(line.rstrip()) for line in self._process.stdout or ())):
                 lines.append(line)

@@ -46,19 +46,22 @@ def repro(
     pipeline: str,
     single_item: bool = False,
     pull: bool = False,
+    force: bool = False,
     extra: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[str]]:
     """Yield a started `dvc repro TARGET...` of stages of a pipeline; its output and theirs is read from `stdout`.
 
     With `single_item` only these stages are checked, not those before them; with `pull` what ran elsewhere is fetched
-    from DVC's remote; `extra` are environment variables. However the block ends, also by SIGKILL, nothing that was
-    started lives 10 s after it. A Ctrl-C in the terminal reaches only the caller: the processes have their own session.
+    from DVC's remote; with `force` they run although they are up to date; `extra` are environment variables. However
+    the block ends, also by SIGKILL, nothing that was started lives 10 s after it. A Ctrl-C in the terminal reaches only
+    the caller: the processes have their own session.
 
     It waits for any process that runs the same pipeline: a second `dvc repro` of a stage would fail. Others
     wait for each other only while DVC reads and writes dvc.lock.
     """
     check_lock_file(root)
     options = [*(["--single-item"] if single_item else []), *(["--pull"] if pull else [])]
+    options += ["--force"] if force else []
     with locked(PipelinePaths(root, pipeline).repro_lock) as lock:
         _discard_damaged_lock_notes(root)
         _release_dead_holders(root)  # with the lock: who had it before may have been killed just now

@@ -67,6 +67,23 @@ def missing_inputs(root: Path, stage: str, *, pipeline: str) -> list[str]:
     ]
 
 
+def lost_outputs(root: Path, stage: str, *, pipeline: str) -> list[str]:
+    """Outputs of a stage that are not there and that DVC keeps nowhere: `cache: false` and `persist: true`.
+
+    `dvc repro --pull` takes such a stage for up to date, although it can't fetch them.
+    """
+    entries = [entry for key in _WRITTEN for entry in _stages(root / "dvc.yaml").get(stage, {}).get(key) or ()]
+    kept_nowhere = [
+        path
+        for entry in entries
+        if isinstance(entry, dict)
+        for path, options in entry.items()
+        if isinstance(options, dict) and options.get("cache") is False and options.get("persist") is True
+    ]
+    paths = (_resolve(path, pipeline, f"stages.{stage}") for path in kept_nowhere)
+    return [path for path in paths if path is not None and not (root / path).exists()]
+
+
 def _stages_of(dvc_file: Path, pipeline: str) -> dict[str, _Stage]:
     content = _stages(dvc_file)
     own: dict[str, _Stage] = {}

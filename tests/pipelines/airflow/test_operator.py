@@ -77,6 +77,19 @@ def test_a_task_runs_its_stage_and_no_other_in_a_workspace_of_its_run(root):
     assert kept["experiment"] in shown.stdout
 
 
+def test_a_stage_runs_although_it_is_up_to_date_if_what_it_wrote_is_kept_nowhere(root):
+    write_stages(root, train="cp examples model")
+    content = yaml.safe_load((root / "dvc.yaml").read_text())
+    content["stages"]["train"]["outs"] = [{"model": {"cache": False, "persist": True}}]
+    (root / "dvc.yaml").write_text(yaml.safe_dump(content))
+    (root / ".gitignore").write_text("/model\n/.headrace/\n")
+    dvc = Path(sys.executable).with_name("dvc")
+    subprocess.run([dvc, "repro", "--quiet", "train@digits"], cwd=root, check=True)
+    commit(root)  # dvc.lock says that it is up to date, and git has no model
+    run(task_of(root))
+    assert (workspace(root) / "model").read_text() == "1\n"
+
+
 def test_parameters_of_one_run_are_in_its_workspace_only(root):
     run(task_of(root), {"train.epochs": 3})
     assert yaml.safe_load((workspace(root) / "params.yaml").read_text())["digits"]["train"]["epochs"] == 3

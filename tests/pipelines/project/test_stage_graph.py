@@ -4,10 +4,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from headrace.components.errors import ParamsError
 from headrace.pipelines.params import list_pipelines
-from headrace.pipelines.project.stage_graph import dvc_target, last_targets, missing_inputs, stage_graph
+from headrace.pipelines.project.stage_graph import dvc_target, last_targets, lost_outputs, missing_inputs, stage_graph
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +107,13 @@ def test_a_stage_without_a_matrix_has_its_plain_name_for_dvc(tmp_path: Path) -> 
     assert last_targets(file, "q") == ["train@q"]
     assert missing_inputs(tmp_path, "ingest", pipeline="p") == ["clean"]
     assert missing_inputs(tmp_path, "upload", pipeline="p") == ["train@p"]
+
+
+def test_lost_outputs_are_those_that_neither_dvc_nor_the_folder_has(tmp_path):
+    nowhere = {"cache": False, "persist": True}
+    outs = ["a", {"b": {"cache": False}}, {"${item.pipeline}/c": nowhere}, {"${item.pipeline}/d": nowhere}]
+    stages = {"register": {"matrix": {"pipeline": ["p"]}, "cmd": "x", "outs": outs}}
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "d").touch()
+    assert lost_outputs(tmp_path, "register", pipeline="p") == ["p/c"]
