@@ -52,7 +52,7 @@ mutate: setup ## Change important lines one at a time and see that tests notice;
 golden: setup ## Write the golden outputs of stages whose version of numerics was raised
 	@WRITE_GOLDEN=1 $(BIN)/pytest tests/golden
 
-audit: setup ## Ask an advisory database about the locked packages; 1: something is known, 69: nobody could be asked
+audit: setup ## Check the locked packages against an advisory database; 1: something is known, 69: no database answers
 	@$(BIN)/python -m infra.audit $(AUDIT)
 
 results: setup ## Measure all pipelines, or PIPELINES='linear sine', and write docs/results.md: hours

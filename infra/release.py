@@ -34,7 +34,7 @@ def release(version: str, *, root: Path = REPOSITORY) -> tuple[Path, Path]:
 
 
 def check(version: str, *, root: Path) -> str:
-    """The changelog's section of the version. Raises ReleaseError for all that a person has to put right first."""
+    """The changelog's section of the version. Raises ReleaseError for all that must be fixed first."""
     if not _VERSION.fullmatch(version):
         raise ReleaseError(f"VERSION is {version!r}, expected a version such as 1.2.3 or 1.2.3rc1")
     if changed := _git(root, "status", "--porcelain"):
@@ -99,7 +99,7 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def main() -> None:
-    """Run the command line; what a person has to put right is one message and exit code 2."""
+    """Run the command line; what must be fixed is one message and exit code 2."""
     version = sys.argv[1] if len(sys.argv) > 1 else ""
     try:
         wheel, sdist = release(version)

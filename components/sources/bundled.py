@@ -33,7 +33,7 @@ class BundledSource(Source):
         return [MadeFile("part-00000.parquet", partial(_write, schema))]
 
     def open_parts(self, found: Sequence[FoundFiles], schema: ExampleSchema) -> list[SourcePart]:
-        """All rows at once."""
+        """One part with all rows."""
         [file] = found
         return [SourcePart(file.paths, self.kind, partial(_read, schema))]
 

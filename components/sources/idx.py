@@ -66,7 +66,7 @@ class IdxSource(Source):
         return [PinnedFiles((part.images, part.labels), self.dataset) for part in self.parts]
 
     def open_parts(self, found: Sequence[FoundFiles], schema: ExampleSchema) -> list[SourcePart]:
-        """A part for each pair, which is read at once."""
+        """One part for each pair of files, read whole."""
         parts = []
         for files, part in zip(found, self.parts, strict=True):
             read = partial(_read_pair, files.paths, schema, part.given_split)

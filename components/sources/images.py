@@ -179,7 +179,7 @@ class ImageBlock:
 
 
 def read_labels(path: Path, file: LabelsFile, schema: ExampleSchema) -> Labels:
-    """The columns that the schema asks for, by image; raise DataError for an image that is named twice."""
+    """The columns of the schema, by image; raise DataError for an image that is named twice."""
     from headrace.components.sources.delimited.reader import read_delimited_file
 
     columns = _other_columns(schema)

@@ -77,7 +77,7 @@ class Interval(Settings):
 
 
 def files_by_partition(keys: Iterable[str], *, partitions: Partitions) -> Files:
-    """Files of each partition by when it begins (UTC), both sorted; those without success_file left out."""
+    """Files of each partition by its start (UTC), both sorted; those without success_file are excluded."""
     present = set(keys)
     files = defaultdict(list)
     expression = re.compile(regular_expression(partitions.pattern))
@@ -89,7 +89,7 @@ def files_by_partition(keys: Iterable[str], *, partitions: Partitions) -> Files:
 
 
 def expected_partitions(partitions: Partitions, interval: Interval) -> list[datetime]:
-    """Begin of each partition of the interval; raise ParamsError if none begins in it."""
+    """Start of each partition of the interval; raise ParamsError if none starts in it."""
     length = timedelta(hours=1) if partitions.is_hourly else timedelta(days=1)
     first = interval.start + (_EPOCH - interval.start) % length
     count = max(0, -((first - interval.end) // length))

@@ -1,7 +1,6 @@
 """Text in chunks of equal length, cut out of long files as they are read.
 
-Each chunk's last character is the next one's first: so of every character but a file's first it can be asked what comes
-before it, once.
+The last character of a chunk is the first of the next: each character but a file's first is once what follows a text.
 """
 
 import codecs

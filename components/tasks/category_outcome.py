@@ -23,7 +23,7 @@ _SMALLEST_PROBABILITY = 1e-7  # as in Keras: a certain mistake costs 16.1 nats, 
 def category_outcome(
     labels: np.ndarray, probabilities: np.ndarray, *, label: CategoryLabel, worst_examples: int
 ) -> Outcome:
-    """Return metrics, confusion matrix, curves and the examples with the highest loss.
+    """Metrics, confusion matrix, curves and the examples with the highest loss.
 
     `labels` is int[examples], `probabilities` float[examples, classes]; raises TrainingError if one is not finite.
     """

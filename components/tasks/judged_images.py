@@ -16,7 +16,7 @@ _ROWS, _COLUMNS = 10, 10  # of the sheet
 
 
 def generated_outcome(model: Any, judge: Judge, examples: pl.DataFrame) -> Outcome:
-    """Return metrics, a sheet of samples, and how often each class is among them and among `examples`.
+    """Metrics, a sheet of samples, and how often each class is among them and among `examples`.
 
     `examples` are the rows on which the judge itself is measured. Raises DataError for a model that makes no images,
     TrainingError for pixels that are no finite numbers.
@@ -33,5 +33,5 @@ def generated_outcome(model: Any, judge: Judge, examples: pl.DataFrame) -> Outco
 
 
 def development(samples: Mapping[int, NDArray[np.uint8]]) -> dict[str, Figure]:
-    """Return a figure of samples by epoch, under its name; nothing without samples."""
+    """Figure of samples by epoch, under its name; nothing without samples."""
     return {"development": image_sheets.development(samples, columns=_COLUMNS)} if samples else {}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def number_outcome(labels: np.ndarray, predictions: np.ndarray, *, label: NumberLabel, worst_examples: int) -> Outcome:
-    """Return metrics, residuals and the examples with the largest error.
+    """Metrics, residuals and the examples with the largest error.
 
     `labels` and `predictions` are float[examples], in the label's unit; raises TrainingError if one is not finite.
     """
@@ -34,7 +34,7 @@ def number_outcome(labels: np.ndarray, predictions: np.ndarray, *, label: Number
 def numbers_outcome(
     labels: np.ndarray, predictions: np.ndarray, *, label: NumbersLabel, worst_examples: int
 ) -> Outcome:
-    """Return metrics, figures of each number, and the examples with the largest error in standard deviations.
+    """Metrics, figures of each number, and the examples with the largest error in standard deviations.
 
     `labels` and `predictions` are float[examples, numbers]; raises TrainingError if one is not finite.
     """

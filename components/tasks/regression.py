@@ -1,4 +1,4 @@
-"""A number, or several at once."""
+"""Regression: one number, or several numbers of one model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

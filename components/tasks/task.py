@@ -107,7 +107,7 @@ class Outcome:
 
 
 class Task(Protocol):
-    """What one kind of label asks of training, evaluation, prediction and the report.
+    """One kind of label: what training, evaluation, prediction and the report need to know of it.
 
     The names of metrics say their direction: `metric_names.lower_is_better`.
     """

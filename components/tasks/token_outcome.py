@@ -11,7 +11,7 @@ from headrace.components.tasks.task import Mistake, Outcome
 
 
 def token_outcome(predictions: NextTokens, *, model: TextModel, worst_examples: int) -> Outcome:
-    """Return metrics, cross-entropy by place, and the texts with the highest cross-entropy a token.
+    """Metrics, cross-entropy by place, and the texts with the highest cross-entropy a token.
 
     Raises TrainingError if a loss is not finite.
     """

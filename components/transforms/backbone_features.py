@@ -28,7 +28,7 @@ _lock = Lock()
 
 
 class _Seer(NamedTuple):
-    """A network that looks at images, float32[images, height, width, channels] of raw pixels."""
+    """A network over images, float32[images, height, width, channels] of raw pixels."""
 
     feature: ImageFeature
     backbone: FittedBackbone

@@ -112,7 +112,7 @@ def _load_weights(network: keras.Model, weights: bytes, *, name: str) -> None:
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise DataError(
                 f"these are not the weights of {name} as params.yaml has it: {reason[0]}; give the file of this "
-                "network, of its alpha, with or without its top as is asked for"
+                "network, of its alpha, with or without its top as requested"
             ) from error
 
 

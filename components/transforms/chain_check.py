@@ -1,4 +1,4 @@
-"""Which transforms may follow which; asked before any data is read."""
+"""Which transforms may follow which; checked before any data is read."""
 
 from collections.abc import Mapping, Sequence
 

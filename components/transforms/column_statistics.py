@@ -15,7 +15,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class ColumnStatistics:
-    """The summary that a transform asks for in `statistics`, of the values that the transforms before it give."""
+    """The summary that a transform requests by `statistics`, of the values that the transforms before it give."""
 
     name: str
     feature: Feature

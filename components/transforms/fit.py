@@ -94,7 +94,7 @@ def _fit_chains(
 
 
 def _is_answered(statistics: Statistics, summary: Summary | None) -> bool:
-    """Whether a summary, of what the transform before gives, is what this transform asks for."""
+    """Whether a summary, of what the transform before gives, is what this transform requests."""
     match statistics:
         case "numbers":
             return isinstance(summary, NumberSummary)
@@ -119,8 +119,10 @@ def _medians(
     if not ranks:
         return {}
     bins = {name: frozenset(sketches[name].bins_at(middle)) for name, middle in ranks.items()}
-    asked = {name: columns[name] for name in bins}
-    counts = reduce(_merge_all_counts, map_files(partial(count_shard, split=split, columns=asked, bins=bins), files))
+    with_bins = {name: columns[name] for name in bins}
+    counts = reduce(
+        _merge_all_counts, map_files(partial(count_shard, split=split, columns=with_bins, bins=bins), files)
+    )
     return {
         name: _median([value_at(rank, sketches[name], counts[name]) for rank in middle])
         for name, middle in ranks.items()

@@ -38,7 +38,7 @@ class FittedFeature(Settings):
         """How many ids there are, padding and the unknown token among them; None for what is no text."""
         return FIRST + len(self.vocabulary.tokens) if self.vocabulary else None
 
-    # The two variants that others know by name: a network's weights are a file, and tokens are what a label asks for.
+    # Two variants are known by name: a network's weights are a file, and the tokens of a text are its labels, too.
 
     @property
     def backbone(self) -> FittedBackbone | None:

@@ -50,7 +50,7 @@ def count_shard(
 
 
 def _training_rows(file: Path | bytes, *, split: Split, columns: Mapping[str, Column]) -> pl.DataFrame:
-    """The columns' values in training rows, after a column that is there even if nothing else is asked."""
+    """The columns' values in training rows, after a column that is there even if no other is requested."""
     rows = scan_files(file)
     is_training = assign_split(split, columns=rows.collect_schema().names()) == "train"
     values = [

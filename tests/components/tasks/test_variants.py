@@ -138,7 +138,7 @@ def test_a_new_task_checks_its_sections(pipeline) -> None:
     assert isinstance(pipeline.ingest.label, CountLabel)
     with pytest.raises(ValueError, match=r"normalize\.label: a count is not transformed"):
         Pipeline.model_validate(sections(label={"kind": "standardize"}))
-    with pytest.raises(ValueError, match=r"train\.best_by: no figure 'accuracy'"):
+    with pytest.raises(ValueError, match=r"train\.best_by: no metric 'accuracy'"):
         Pipeline.model_validate({**sections(), "train": {**sections()["train"], "best_by": "accuracy"}})
 
 
