@@ -181,7 +181,8 @@ print(json.dumps({"total": total, "peak_mib": int(re.search(r"VmHWM:\\s*(\\d+)",
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads a process's peak memory from Linux")
 def test_memory_does_not_grow_with_the_set(tmp_path, repository):
-    # Windows of 8 MiB; sets of 64 and 320 MiB.
+    # Windows of 8 MiB; sets of 64 and 320 MiB. Beside other processes the peaks of two equal runs were 40 MiB apart,
+    # because the kernel maps more or fewer pages of TensorFlow's libraries; a set kept in memory would add 256.
     of = FittedFeature(feature=NumberFeature(), transforms=(), shape=(256,))
     fitted = FittedTable(features={"x": of}, label=NumberLabel(name="z"), training_examples=1)
     peaks = []
@@ -196,4 +197,4 @@ def test_memory_does_not_grow_with_the_set(tmp_path, repository):
         result = json.loads(process.stdout)
         assert result["total"] == examples / 1024 * 1023 * 512
         peaks.append(result["peak_mib"])
-    assert peaks[1] - peaks[0] < 40, peaks
+    assert peaks[1] - peaks[0] < 100, peaks
