@@ -34,6 +34,7 @@ _CONTENTS = {
     "README": {
         "Use it": [
             "docs/your-data",
+            "docs/own-code",
             "docs/projects",
             "docs/pipelines",
             "docs/tuning",

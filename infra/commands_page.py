@@ -45,6 +45,8 @@ def page() -> str:
 def _commands(name: str, group: Any, panel: str | None = None) -> Iterator[tuple[str, Any]]:
     """The commands of a group by their full names, those of groups in it included, in the order of the code."""
     for word, command in group.commands.items():
+        if command.hidden:
+            continue
         command.rich_help_panel = panel or command.rich_help_panel
         if hasattr(command, "commands"):
             yield from _commands(f"{name} {word}", command, command.rich_help_panel)

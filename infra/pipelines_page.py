@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+from headrace.components.models.settings import OwnModel
 from headrace.pipelines.params import Pipeline, list_pipelines, load_classifier, load_pipeline
 from headrace.pipelines.yaml_dialect import read_yaml_file
 
@@ -85,8 +86,10 @@ def _target(pipeline: Pipeline) -> str:
 
 
 def _model(pipeline: Pipeline) -> str:
-    """The architecture, or how many layers there are of each kind before the output layer."""
+    """The file or the architecture, or how many layers there are of each kind before the output layer."""
     model = pipeline.train.model
+    if isinstance(model, OwnModel):
+        return f"`{model.file}`"
     if model.architecture is not None:
         return str(model.architecture.kind)
     kinds = Counter(layer.kind for layer in model.layers or ())

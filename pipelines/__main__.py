@@ -110,6 +110,14 @@ def register(pipeline: PipelineName) -> None:
         stage(settings, paths)
 
 
+@app.command(hidden=True)
+def own_code() -> None:
+    """Write digests of the project's own code for DVC, which runs this before its stages."""
+    from headrace.pipelines.project.code_digests import write_digests
+
+    write_digests(ProjectPaths(project_root()))
+
+
 @app.command(rich_help_panel="Commands")
 def run(pipeline: PipelineName) -> None:
     """Run every stage that is out of date, from the raw data to the registered model, and show the progress."""

@@ -14,6 +14,8 @@ from headrace.components.evaluation.settings import DriftLimits, Evaluate, Regis
 from headrace.components.examples.settings import ExampleSchema, Fraction, ImageFeature, TextFeature
 from headrace.components.examples.split_settings import Split
 from headrace.components.models.classifier_settings import Classifier
+from headrace.components.models.own_model_code import model_code
+from headrace.components.models.settings import Model, OwnModel
 from headrace.components.models.shapes import Shape, check_input, check_text
 from headrace.components.nearest_name import nearest
 from headrace.components.settings import Settings
@@ -200,7 +202,8 @@ class Pipeline(Settings):
         except ParamsError as error:
             raise ValueError(str(error)) from error
         names = (*task_of(self.ingest.label).epoch_metric_names, LAST)
-        if self.train.best_by not in names:
+        has_own_metrics = isinstance(self.train.model, OwnModel)  # of its file, or of a train_step of its own
+        if self.train.best_by not in names and not has_own_metrics:
             raise ValueError(f"train.best_by: no metric {self.train.best_by!r}{nearest(self.train.best_by, names)}")
         given_test = "test" in self.ingest.source.given_splits
         if given_test and self.split.test_fraction:
@@ -220,11 +223,13 @@ class Pipeline(Settings):
     @model_validator(mode="after")
     def _inputs_fit_together(self) -> Self:
         used = [self.ingest.features[name] for name in self.normalize.transforms]
-        if any(isinstance(feature, ImageFeature | TextFeature) for feature in used) and len(used) > 1:
-            raise ValueError("normalize.transforms: an image or a text must be the only input of a model")
         task_of(self.ingest.label).check(_sections(self))
+        if not isinstance(self.train.model, Model):
+            return self  # its file says what it takes
+        if any(isinstance(feature, ImageFeature | TextFeature) for feature in used) and len(used) > 1:
+            raise ValueError("normalize.transforms: an image or a text must be the only input of a model of layers")
         if isinstance(used[0], TextFeature):
-            _check_text(self, used[0])
+            _check_text(self, used[0], self.train.model)
             return self
         takes_pixels = isinstance(used[0], ImageFeature) and self.normalize.backbone is None
         shape: Shape = used[0].shape if isinstance(used[0], ImageFeature) and takes_pixels else (None,)
@@ -249,12 +254,12 @@ def _sections(pipeline: Pipeline) -> Sections:
     )
 
 
-def _check_text(pipeline: Pipeline, text: TextFeature) -> None:
+def _check_text(pipeline: Pipeline, text: TextFeature, model: Model) -> None:
     """Raise ValueError where source, text and model do not fit together."""
     source = pipeline.ingest.source
     if isinstance(source, TextSource) and text.unit == "character" and text.length != source.length:
         raise ValueError(f"ingest: the source's length is {source.length}, the text's {text.length}; make them equal")
-    check_text(pipeline.train.model, length=text.length, each_token=False)
+    check_text(model, length=text.length, each_token=False)
 
 
 def _check_points(pipeline: Pipeline) -> None:
@@ -295,9 +300,15 @@ def load_pipeline(params_file: Path, pipeline: str) -> Pipeline:
     if "name" in section:
         raise ParamsError(f"{params_file.name}: {pipeline}.name: unknown name; a pipeline is named by its section")
     try:
-        return validated(Pipeline, {"name": pipeline, **section})
+        found = validated(Pipeline, {"name": pipeline, **section})
     except ValidationError as error:
         raise ParamsError("\n".join(explain(params_file, pipeline, error, model=Pipeline))) from error
+    if isinstance(found.train.model, OwnModel):
+        try:
+            model_code(params_file.parent, found.train.model)
+        except ParamsError as error:
+            raise ParamsError(f"{params_file.name}: {pipeline}.train.model: {error}") from error
+    return found
 
 
 def load_classifier(params_file: Path, name: str) -> Classifier | None:

@@ -188,6 +188,16 @@ class ProjectPaths:
         return self.root / ".headrace"
 
     @property
+    def code_digests(self) -> Path:
+        """Digests of the project's own code by pipeline and stage, which DVC reads as parameters."""
+        return self.state / "code.json"
+
+    @property
+    def trained_code(self) -> Path:
+        """Own code that was trained here, by digest: models that hold it may be loaded."""
+        return self.state / "trained_code"
+
+    @property
     def ray_storage(self) -> Path:
         """Checkpoints in flight, one folder per run name."""
         return self.state / "ray"

@@ -109,15 +109,16 @@ def _keras(train: tuple[Any, Any], validation: tuple[Any, Any]) -> None:
 def _ours(train: tuple[Any, Any], validation: tuple[Any, Any], *, rank: int, ports: list[int]) -> None:
     from headrace.components.examples.settings import CategoryLabel
     from headrace.components.training.feeding.split_arrays import Columns
-    from headrace.components.training.loop import Worker, train_worker
+    from headrace.components.training.loop import Worker
     from headrace.components.training.observer import Observer
+    from headrace.components.training.pipeline_trainee import train_pipeline
     from headrace.components.training.workers.rendezvous import listen
 
     addresses = [("127.0.0.1", port) for port in ports]
     rendezvous = listen(addresses, rank=rank, secret=SECRET) if ports else None
     with tempfile.TemporaryDirectory() as folder:
         try:
-            train_worker(
+            train_pipeline(
                 Columns(*train),
                 Columns(*validation),
                 label=CategoryLabel(name="digit", classes=tuple(map(str, range(CLASSES)))),

@@ -1,8 +1,9 @@
 """The .keras file: the same bytes for the same model, and checked before Keras reads it.
 
 Keras's format is a zip archive of stored (uncompressed) members: config.json, metadata.json, model.weights.h5, and
-sometimes assets/. A file may come from a registry, so its author is not trusted: sizes are checked before anything is
-extracted or built, and no link in it is followed.
+sometimes assets/, where code of the project's own that the model needs is kept, as text. A file may come from a
+registry, so its author is not trusted: sizes are checked before anything is extracted or built, and no link in it is
+followed.
 """
 
 import hashlib
@@ -11,11 +12,12 @@ import json
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import h5py
@@ -24,6 +26,7 @@ import numpy as np
 from headrace.components.errors import DataError
 
 CONFIG, METADATA, WEIGHTS, ASSETS = "config.json", "metadata.json", "model.weights.h5", "assets"
+OWN_CODE = f"{ASSETS}/own_code/"  # files of the project's own that make the model's classes
 MOST_CONFIG_BYTES = 1 << 26
 _MOST_REASON_CHARACTERS = 300
 _ZIP, _HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
@@ -35,10 +38,11 @@ class KerasFile:
 
     config: dict[str, Any]
     weights: bytes  # an HDF5 file
+    sources: Mapping[str, str] = field(default_factory=dict)  # of the project's own code, by path
 
 
-def write_keras_file(model: Any, path: Path) -> None:
-    """Save a Keras model so that equal models give equal files: no dates, no memory addresses.
+def write_keras_file(model: Any, path: Path, *, sources: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Save a Keras model, with the `sources` it needs, so that equal models give equal files: no dates, no addresses.
 
     Names that Keras generates, such as dense_3, count the layers of a process; build the model after
     `keras.utils.clear_session()` where the names have to be equal, too.
@@ -58,6 +62,10 @@ def write_keras_file(model: Any, path: Path) -> None:
                 ).file_size  # so that the archive knows whether 32 bits are enough
                 with source.open(name) as content, archive.open(member, "w") as target:
                     shutil.copyfileobj(content, target)
+            for name, text in sorted(sources.items()):
+                member = zipfile.ZipInfo(f"{OWN_CODE}{name}")
+                member.create_system = 3
+                archive.writestr(member, text.encode())
 
 
 def read_keras_file(path: Path) -> KerasFile:
@@ -69,7 +77,9 @@ def read_keras_file(path: Path) -> KerasFile:
             config = json.loads(archive.read(CONFIG), object_hook=_allowed)
             if not isinstance(config, dict):
                 raise ValueError(f"expected an object in {CONFIG}, found {type(config).__name__}")
-            return KerasFile(config, archive.read(WEIGHTS))
+            own = [name for name in archive.namelist() if name.startswith(OWN_CODE)]
+            sources = {name.removeprefix(OWN_CODE): archive.read(name).decode() for name in own}
+            return KerasFile(config, archive.read(WEIGHTS), sources)
 
 
 def weights_digest(path: Path) -> str:

@@ -14,6 +14,7 @@ from headrace.components.errors import DataError
 from headrace.components.examples.settings import Feature, ImageFeature
 from headrace.components.models.keras_file import read_keras_file, refusing, stored_arrays
 from headrace.components.models.model_inputs import model_inputs
+from headrace.components.own_code.importable_code import OwnCode, import_file
 
 Model = Callable[..., Any]
 _MOST_PIXELS = 1 << 22  # of a batch
@@ -21,16 +22,33 @@ _ALWAYS_ALLOWED_BYTES = 1 << 26
 _MOST_TIMES_STORED = 4  # a layer that is in a model twice is counted twice
 
 
-def load_model(path: Path) -> Model:
+MayRun = Callable[[Mapping[str, str]], bool]
+
+
+def refuse(sources: Mapping[str, str]) -> bool:  # noqa: ARG001 - whatever it is
+    """Accepts no code."""
+    return False
+
+
+def load_model(path: Path, *, may_run: MayRun = refuse) -> Model:
     """The model of a .keras file, ready to be called; code hidden in the file is refused (Keras's safe mode).
 
-    Raises DataError where there is no such file, or no model that Keras wrote is in it. Memory is bounded by the
-    file's size: what the layers declare is compared with what the file stores before anything is built.
+    A model of a file of the project holds its code as text, by path. It is run only where `may_run` accepts it, given
+    the texts: a model may come from somebody who must not run code here. Raises DataError where it is not accepted,
+    there is no such file, or no model that Keras wrote is in it. Memory is bounded by the file's size: what the layers
+    declare is compared with what the file stores before anything is built.
     """
     if not path.is_file():
         raise DataError(f"no model at {path}; `headrace train` makes it")
     file = read_keras_file(path)
-    with refusing(path):
+    if file.sources and not may_run(file.sources):
+        raise DataError(
+            f"{path} holds code of a project, {', '.join(file.sources)}, which is not code of this project: a model's "
+            "code is run where the project has the same, in its folder or in its git history; look at it, and commit it"
+        )
+    with OwnCode(file.sources).importable(), refusing(path):
+        for source in file.sources:
+            import_file(source)
         stored_bytes = sum(array.nbytes for _, array in stored_arrays(file.weights))
         declared_bytes = _declared_bytes(file.config)
         if declared_bytes > max(_MOST_TIMES_STORED * stored_bytes, _ALWAYS_ALLOWED_BYTES):

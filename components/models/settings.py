@@ -1,8 +1,9 @@
 """Models as a list of layers or a named architecture, checked before anything starts."""
 
-from typing import Annotated, Literal, Self
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Discriminator, Field, JsonValue, Tag, model_validator
 
 from headrace.components.settings import Settings
 from headrace.components.transforms.augment import Augment
@@ -326,3 +327,73 @@ class Model(Settings):
         if isinstance(self.architecture, Gan) and self.augment is not None:
             raise ValueError("a generator would learn to make changed images; leave augment out")
         return self
+
+
+def _python_file(path: str) -> str:
+    place = PurePosixPath(path)
+    if place.is_absolute() or ".." in place.parts or place.suffix != ".py" or place.as_posix() != path:
+        raise ValueError(
+            f"expected the path of a Python file inside the project, such as models/churn.py, found {path!r}"
+        )
+    if not all(part.isidentifier() for part in place.with_suffix("").parts):
+        raise ValueError(f"expected a path of names that Python can import, such as models/churn.py, found {path!r}")
+    return path
+
+
+PythonFile = Annotated[str, AfterValidator(_python_file)]
+FunctionName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+class OwnModel(Settings):
+    """A Keras model that a file of the project makes, and what else that file gives its training."""
+
+    file: PythonFile
+    """Path of a Python file in the project. What it imports inside the project belongs to it."""
+
+    function: FunctionName = "build_model"
+    """Function `(inputs, label, **arguments)` of that file that returns a `keras.Model` of logits or numbers."""
+
+    arguments: dict[FunctionName, JsonValue] = Field(default={})
+    """Arguments of the function by name, checked against its annotations."""
+
+    inputs: dict[FunctionName, Annotated[tuple[str, ...], Field(min_length=1)]] | None = None
+    """The model's inputs by name, each of some features side by side. By default each image and each text is an input
+    of its own name, and all numbers and categories together are the input `features`.
+    """
+
+    loss: FunctionName | None = None
+    """Function `(label)` of the file that returns a `keras.losses.Loss`; `null` for that of the label."""
+
+    metrics: FunctionName | None = None
+    """Function `(label)` of the file that returns a list of `keras.metrics.Metric`; `null` for those of the label."""
+
+    optimizer: FunctionName | None = None
+    """Function `(*, steps_per_epoch, epochs)` of the file that returns a `keras.optimizers.Optimizer`, instead of
+    `train.optimizer`.
+    """
+
+    callbacks: FunctionName | None = None
+    """Function `()` of the file that returns a list of `keras.callbacks.Callback`, which act on every worker."""
+
+    @property
+    def noise(self) -> None:
+        """No noise: a model of a file is no generator."""
+        return
+
+    @property
+    def functions(self) -> dict[str, tuple[str, ...]]:
+        """Each function of the file that is called, with the names of what it is called with."""
+        called: dict[str, tuple[str, ...]] = {self.function: ("inputs", "label")}
+        called |= {name: ("label",) for name in (self.loss, self.metrics) if name}
+        return called | {name: () for name in (self.optimizer, self.callbacks) if name}
+
+
+def _kind(value: Any) -> str:
+    is_file = isinstance(value, OwnModel) or (isinstance(value, dict) and "file" in value)
+    return "(file)" if is_file else "(layers)"
+
+
+AnyModel = Annotated[
+    Annotated[Model, Tag("(layers)")] | Annotated[OwnModel, Tag("(file)")],
+    Discriminator(_kind),
+]

@@ -1,6 +1,6 @@
 """One of several classes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -105,13 +105,18 @@ class Classification:
         return by_class.astype(np.float32)[labels]
 
     def saved_model(
-        self, core: "keras.Model", fitted: "FittedTable", *, backbone_weights: bytes | None = None
+        self,
+        core: "keras.Model",
+        fitted: "FittedTable",
+        *,
+        inputs: "Mapping[str, Sequence[str]] | None" = None,
+        backbone_weights: bytes | None = None,
     ) -> "keras.Model":
         """Raw rows to probabilities float32[batch, classes]."""
         from headrace.components.models.build import with_probabilities
         from headrace.components.transforms.layers import raw_model
 
-        return raw_model(with_probabilities(core), fitted, backbone_weights=backbone_weights)
+        return raw_model(with_probabilities(core), fitted, inputs=inputs, backbone_weights=backbone_weights)
 
     def output_shape(self, features: Mapping[str, Feature]) -> tuple[int, ...]:
         """A probability for each class."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from headrace.components.errors import DataError
 from headrace.components.examples.settings import CategoryFeature, Feature, GeneratedLabel, ImageFeature
 from headrace.components.models.output import Output
-from headrace.components.models.settings import Gan
+from headrace.components.models.settings import Gan, Model
 from headrace.components.nearest_name import nearest
 from headrace.components.tasks.classification import class_indices
 from headrace.components.tasks.metric_names import LAST
@@ -49,7 +49,7 @@ class Generation:
         if sections.class_weights is not None:  # label_smoothing is the discriminator's
             refuse_class_weights(sections)
         refuse_points(sections)
-        if not isinstance(sections.model.architecture, Gan):
+        if not isinstance(sections.model, Model) or not isinstance(sections.model.architecture, Gan):
             raise ValueError("train.model: the label generated needs an architecture of kind gan")
         name, transforms = self.label.name, sections.transforms
         if list(transforms) != [name] or not _is_scaled(transforms[name]):
@@ -103,6 +103,7 @@ class Generation:
         core: "keras.Model",
         fitted: "FittedTable",
         *,
+        inputs: Mapping[str, Sequence[str]] | None = None,
         backbone_weights: bytes | None = None,
     ) -> "keras.Model":
         """Noise to pixels float32[batch, height, width, channel], from 0 to the image's maximum."""

@@ -1,11 +1,12 @@
 """After each token of a text, the one that follows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from headrace.components.examples.settings import Feature, NextTokenLabel, TextFeature
 from headrace.components.models.output import Output
+from headrace.components.models.settings import Model
 from headrace.components.models.shapes import check_text
 from headrace.components.tasks.metric_names import with_validation
 from headrace.components.tasks.section_checks import (
@@ -55,7 +56,7 @@ class NextToken:
         name, text = self.label.name, sections.schema.features[self.label.name]
         if name not in sections.transforms:
             raise ValueError(f"normalize.transforms: the label is the next token of {name!r}, so that is the input")
-        if isinstance(text, TextFeature):
+        if isinstance(text, TextFeature) and isinstance(sections.model, Model):
             check_text(sections.model, length=text.length, each_token=True)
 
     def label_values(self, fitted: "FittedTable") -> "pl.Expr":
@@ -98,13 +99,18 @@ class NextToken:
         return None
 
     def saved_model(
-        self, core: "keras.Model", fitted: "FittedTable", *, backbone_weights: bytes | None = None
+        self,
+        core: "keras.Model",
+        fitted: "FittedTable",
+        *,
+        inputs: "Mapping[str, Sequence[str]] | None" = None,
+        backbone_weights: bytes | None = None,
     ) -> "keras.Model":
         """Texts to probabilities float32[batch, length, tokens]."""
         from headrace.components.models.build import with_probabilities
         from headrace.components.transforms.layers import raw_model
 
-        return raw_model(with_probabilities(core), fitted, backbone_weights=backbone_weights)
+        return raw_model(with_probabilities(core), fitted, inputs=inputs, backbone_weights=backbone_weights)
 
     def output_shape(self, features: Mapping[str, Feature]) -> tuple[int, ...]:
         """Length and number of ids, which the training rows decide."""

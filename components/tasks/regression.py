@@ -1,6 +1,6 @@
 """Regression: one number, or several numbers of one model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -106,7 +106,12 @@ class OneNumber(_Regression):
         return values if transform is None else transform.scaled(values)
 
     def saved_model(
-        self, core: "keras.Model", fitted: "FittedTable", *, backbone_weights: bytes | None = None
+        self,
+        core: "keras.Model",
+        fitted: "FittedTable",
+        *,
+        inputs: "Mapping[str, Sequence[str]] | None" = None,
+        backbone_weights: bytes | None = None,
     ) -> "keras.Model":
         """Raw rows to float32[batch, 1] in the label's own unit."""
         from headrace.components.transforms.layers import raw_model
@@ -115,7 +120,7 @@ class OneNumber(_Regression):
             transform = fitted.label_transform
             return outputs if transform is None else transform.inverse(outputs)
 
-        return raw_model(core, fitted, in_label_unit=in_label_unit, backbone_weights=backbone_weights)
+        return raw_model(core, fitted, inputs=inputs, in_label_unit=in_label_unit, backbone_weights=backbone_weights)
 
     def metrics(self, measurement: Measurement) -> dict[str, float]:
         """Errors in the label's own unit, and R2."""
@@ -211,7 +216,12 @@ class SeveralNumbers(_Regression):
         return pl.concat_arr([one.scaled(pl.col(name).cast(pl.Float32)) for name, one in columns])
 
     def saved_model(
-        self, core: "keras.Model", fitted: "FittedTable", *, backbone_weights: bytes | None = None
+        self,
+        core: "keras.Model",
+        fitted: "FittedTable",
+        *,
+        inputs: "Mapping[str, Sequence[str]] | None" = None,
+        backbone_weights: bytes | None = None,
     ) -> "keras.Model":
         """Raw rows to float32[batch, numbers], each in its own unit."""
         import keras
@@ -222,7 +232,7 @@ class SeveralNumbers(_Regression):
             scales, shifts = zip(*((one.scale, one.shift) for one in fitted.label_transforms), strict=True)
             return keras.layers.Rescaling(list(scales), list(shifts))(outputs)
 
-        return raw_model(core, fitted, in_label_unit=in_their_units, backbone_weights=backbone_weights)
+        return raw_model(core, fitted, inputs=inputs, in_label_unit=in_their_units, backbone_weights=backbone_weights)
 
     def metrics(self, measurement: Measurement) -> dict[str, float]:
         """Metrics of all together, and of each in its own unit."""

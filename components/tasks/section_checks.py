@@ -1,6 +1,6 @@
 """What several tasks refuse of a pipeline's sections."""
 
-from headrace.components.models.settings import Gan
+from headrace.components.models.settings import Gan, Model
 from headrace.components.tasks.task import Sections
 
 
@@ -25,7 +25,7 @@ def refuse_label_transform(sections: Sections) -> None:
 def refuse_images(sections: Sections) -> None:
     """Raise ValueError for sections that make images, where the label is predicted."""
     kind = sections.schema.label.type
-    if isinstance(sections.model.architecture, Gan):
+    if isinstance(sections.model, Model) and isinstance(sections.model.architecture, Gan):
         raise ValueError(f"train.model.architecture: gan makes images; ingest.label is a {kind}, not generated")
     if sections.judge is not None:
         raise ValueError(f"evaluate.judge: it is for images that are generated, and ingest.label is a {kind}")

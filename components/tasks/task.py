@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from headrace.components.examples.settings import ExampleSchema, Feature
 from headrace.components.examples.split_settings import Split
 from headrace.components.models.output import Output
-from headrace.components.models.settings import Model
+from headrace.components.models.settings import AnyModel
 from headrace.components.tasks.judge_settings import JudgeSettings
 from headrace.components.transforms.transform import Transform
 
@@ -34,7 +34,7 @@ class Sections:
     transforms: Mapping[str, Sequence[Transform]]
     label_transform: Transform | None
     split: Split
-    model: Model
+    model: AnyModel
     best_by: str
     class_weights: ClassWeights
     label_smoothing: float
@@ -177,9 +177,17 @@ class Task(Protocol):
         """How much each example counts in the loss, float32[examples]; None where all count alike."""
 
     def saved_model(
-        self, core: "keras.Model", fitted: "FittedTable", *, backbone_weights: bytes | None = None
+        self,
+        core: "keras.Model",
+        fitted: "FittedTable",
+        *,
+        inputs: "Mapping[str, Sequence[str]] | None" = None,
+        backbone_weights: bytes | None = None,
     ) -> "keras.Model":
-        """The model to save, from raw rows to probabilities, numbers in their own units, or pixels; shares weights."""
+        """The model to save, from raw rows to probabilities, numbers in their own units, or pixels; shares weights.
+
+        `core` takes all features side by side or, with `inputs`, a dict of those that each input is made of.
+        """
 
     # Evaluation and prediction.
 

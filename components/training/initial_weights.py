@@ -9,21 +9,24 @@ from headrace.components.errors import TrainingError
 from headrace.components.models.gan import AdversarialNetworks
 from headrace.components.models.heads import WithAuxiliaryHeads
 from headrace.components.models.saved_model import load_model
+from headrace.components.own_code.importable_code import OwnCode
 from headrace.components.training import checkpoints
 from headrace.components.training.checkpoints import Arrays
 
 
-def read_start_weights(path: Path) -> Arrays:
+def read_start_weights(path: Path, code: OwnCode | None = None) -> Arrays:
     """Return the best weights of a checkpoint (a folder), or those of a saved model (a .keras file).
 
-    In the order of Keras's `model.weights`. Raises DataError where there is no whole checkpoint or model at `path`.
+    A saved model may hold the code that is being trained, `code`, and no other. The weights are in the order of Keras's
+    `model.weights`. Raises DataError where there is no whole checkpoint or model at `path`.
     """
     if path.is_dir():
         try:
             return checkpoints.load(path).best_weights
         except ValueError as error:
             raise TrainingError(f"train.start_from: {error}") from error
-    model: Any = load_model(path)
+    known = code.sources if code else {}
+    model: Any = load_model(path, may_run=lambda sources: sources.items() <= known.items())
     # What was trained is a layer of the model that takes raw rows.
     [core] = [layer for layer in model.layers if layer.name in ("core", "core_probabilities")] or [model]
     return list(core.get_weights())

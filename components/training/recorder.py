@@ -17,7 +17,7 @@ from headrace.components.training.checkpoints import Checkpoint
 from headrace.components.training.generated_samples import write_samples
 from headrace.components.training.histograms import write_histograms
 from headrace.components.training.observer import Observer, Stopped
-from headrace.components.training.settings import Training
+from headrace.components.training.plan import Plan
 from headrace.components.training.state import TrainingState, after_epoch, is_finished
 from headrace.components.training.workers.exchange import Exchange
 from headrace.components.training.workers.group import Group, metric_state, require_equal_weights, restore_metric_state
@@ -40,7 +40,7 @@ class Recorder(keras.callbacks.Callback):
         start: Checkpoint,
         exchange: Exchange,
         *,
-        training: Training,
+        plan: Plan,
         windows: Windows,
         folder: Path,
         observer: Observer,
@@ -48,8 +48,8 @@ class Recorder(keras.callbacks.Callback):
         super().__init__()
         self.state, self._best_weights, self._metrics = start.state, start.best_weights, start.metrics
         self.group: Group | None = None  # set before `fit`
-        self._training, self._examples_per_step = training, windows.examples / windows.steps
-        self._steps_per_epoch = training.steps_per_epoch or windows.steps
+        self._plan, self._examples_per_step = plan, windows.examples / windows.steps
+        self._steps_per_epoch = plan.steps_per_epoch or windows.steps
         self._exchange, self._folder, self._observer = exchange, folder, observer
         self._is_first = exchange.rank == 0
         self._first_step = 0  # of the present `fit`, within its first epoch
@@ -81,7 +81,7 @@ class Recorder(keras.callbacks.Callback):
         self._report_progress(done)
         if done == self._steps_per_epoch:
             return  # the epoch's own checkpoint comes with its figures
-        every = self._training.checkpoints.every_steps
+        every = self._plan.checkpoints.every_steps
         is_stopped = self.group is not None and self.group.asked_to_stop
         if is_stopped or (every and done // every > before // every):
             self._save(within_epoch=True)
@@ -101,11 +101,11 @@ class Recorder(keras.callbacks.Callback):
         figures = self._figures(logs or {})
         _require_finite(epoch + 1, figures)
         require_equal_weights(self.model, self._exchange, step=self.state.step)
-        self.state = after_epoch(self.state, figures, training=self._training, steps_per_epoch=self._steps_per_epoch)
+        self.state = after_epoch(self.state, figures, plan=self._plan, steps_per_epoch=self._steps_per_epoch)
         if self.state.best_epoch == epoch + 1:
             with moving_averages.swapped(self.model):
                 self._best_weights = self.model.get_weights()
-        self.model.stop_training = is_finished(self.state, training=self._training)
+        self.model.stop_training = is_finished(self.state, plan=self._plan)
         compute_seconds = self.group.compute_seconds() if self.group is not None else math.nan
         gathered = self._exchange.gather(np.array([[*self._meter.read(), compute_seconds]]))
         if self._is_first:
@@ -135,7 +135,7 @@ class Recorder(keras.callbacks.Callback):
             return
         try:
             saved = checkpoints.save(checkpoints.step_folder(self._folder, self.state.step), checkpoint)
-            best_step, wanted = self.state.best_epoch * self._steps_per_epoch, self._training.checkpoints
+            best_step, wanted = self.state.best_epoch * self._steps_per_epoch, self._plan.checkpoints
             checkpoints.keep(
                 self._folder, last=wanted.keep_last, best_step=best_step, every_hours=wanted.keep_every_hours
             )
@@ -154,7 +154,7 @@ class Recorder(keras.callbacks.Callback):
             return
         self._reported_seconds = now
         step_seconds = (now - self._started_seconds) / (done - self._first_step)
-        steps_left = self._training.epochs * self._steps_per_epoch - self.state.step
+        steps_left = self._plan.epochs * self._steps_per_epoch - self.state.step
         self._observer.on_progress(
             {
                 "epoch": self.state.epoch + 1,

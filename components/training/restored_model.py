@@ -1,12 +1,17 @@
 """A training's weights in models that run anywhere."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
 
 from headrace.components.errors import DataError
 from headrace.components.models.build import build
-from headrace.components.models.settings import Model
+from headrace.components.models.own_inputs import input_groups
+from headrace.components.models.own_model import build_own_model, model_label, taken_by
+from headrace.components.models.settings import AnyModel, OwnModel
+from headrace.components.own_code.importable_code import OwnCode
+from headrace.components.tasks.task import Task
 from headrace.components.tasks.variants import task_of
 from headrace.components.training.checkpoints import Arrays
 from headrace.components.training.feeding.split_arrays import core_shape
@@ -14,15 +19,19 @@ from headrace.components.transforms.fitted_transforms import FittedTable
 
 
 def restored_model(
-    weights: Arrays, *, model: Model, fitted: FittedTable, statistics: Path
+    weights: Arrays, *, model: AnyModel, fitted: FittedTable, statistics: Path, code: OwnCode | None = None
 ) -> tuple[keras.Model, keras.Model]:
     """Return the model that takes raw rows, with these weights in it, and its core, which gives logits.
 
-    `statistics` is the file that `fitted` is from: the weights of a backbone lie beside it. Raises DataError where the
-    weights are those of another model, or of another backbone.
+    `statistics` is the file that `fitted` is from: the weights of a backbone lie beside it. A model of a file needs its
+    `code`, importable. Raises DataError where the weights are those of another model, or of another backbone.
     """
     task, tokens = task_of(fitted.label), fitted.tokens
-    core = build(model, input_shape=core_shape(fitted), output=task.output(tokens), tokens=tokens)
+    inputs: Mapping[str, Sequence[str]] | None = None
+    if isinstance(model, OwnModel):
+        core, inputs = _own_core(model, code or OwnCode({}), fitted, task)
+    else:
+        core = build(model, input_shape=core_shape(fitted), output=task.output(tokens), tokens=tokens)
     own = weights[: len(core.weights)]  # after them come those of heads that only training has
     expected, found = [tuple(weight.shape) for weight in core.weights], [array.shape for array in own]
     if found != expected:
@@ -32,4 +41,17 @@ def restored_model(
         )
     core.set_weights(own)
     backbone_weights = fitted.backbone.read_weights(statistics.parent) if fitted.backbone else None
-    return task.saved_model(core, fitted, backbone_weights=backbone_weights), core
+    return task.saved_model(core, fitted, inputs=inputs, backbone_weights=backbone_weights), core
+
+
+def _own_core(
+    settings: OwnModel, code: OwnCode, fitted: FittedTable, task: Task
+) -> tuple[keras.Model, dict[str, tuple[str, ...]]]:
+    """A model of a file behind a dict of its inputs by name, and the features of each."""
+    groups = input_groups(fitted, settings.inputs)
+    shapes = {name: group.shape for name, group in groups.items()}
+    label = model_label(fitted.label, task.output(fitted.tokens), task.classes)
+    model = build_own_model(settings, code, inputs=shapes, label=label)
+    tensors = {name: keras.Input(shape, dtype="float32", name=name) for name, shape in shapes.items()}
+    core = keras.Model(tensors, model(taken_by(model, shapes)(tensors)), name="core")
+    return core, {name: group.features for name, group in groups.items()}

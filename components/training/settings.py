@@ -4,9 +4,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from headrace.components.models.settings import BatchNormalization, Model
+from headrace.components.models.settings import AnyModel, BatchNormalization, Model, OwnModel
 from headrace.components.settings import Settings
-from headrace.components.tasks.metric_names import LAST
+from headrace.components.training.plan import Plan
 
 Rate = Annotated[float, Field(gt=0, le=10)]
 Epochs = Annotated[float, Field(ge=0, le=100_000)]
@@ -193,63 +193,14 @@ class Lion(_Optimizer):
 Optimizer = Annotated[Sgd | Adam | RmsProp | Adagrad | Lion, Field(discriminator="kind")]
 
 
-class EarlyStopping(Settings):
-    """Training ends when `best_by` has not improved by more than `minimum_improvement` for `patience_epochs`."""
-
-    patience_epochs: Annotated[int, Field(ge=1, le=100_000)]
-    """Number of epochs without an improvement after which training ends."""
-
-    minimum_improvement: Annotated[float, Field(ge=0)] = 0.0
-    """Smallest change of `best_by` that counts as an improvement."""
-
-
-class Checkpoints(Settings):
-    """When the training state is written, and which checkpoints are kept."""
-
-    every_steps: Annotated[int, Field(ge=1)] | None = None
-    """Also write a checkpoint after so many steps of an epoch. `null` for the end of each epoch only."""
-
-    keep_last: Annotated[int, Field(ge=2, le=1000)] = 5  # the newest may be damaged: there is always one more
-    """Number of the newest checkpoints that are kept. That of the best epoch is kept too."""
-
-    keep_every_hours: Annotated[float, Field(gt=0, le=10_000)] | None = None
-    """Also keep the first checkpoint of every so many hours of training. Time between two attempts does not count."""
-
-
-class Training(Settings):
+class Training(Plan):
     """The model and how it is trained: everything that decides the weights besides the data."""
 
-    model: Model
-    """The layers or the architecture."""
+    model: AnyModel
+    """The layers, the architecture, or a file of the project's own that makes the model."""
 
-    optimizer: Optimizer
-    """The optimizer; its `kind` decides the keys."""
-
-    global_batch_size: Annotated[int, Field(ge=1, le=1_048_576)]
-    """Largest number of examples per step over all workers, at least twice their number. An epoch's examples are
-    divided evenly over the fewest steps, so batches differ by at most one.
-    """
-
-    epochs: Annotated[int, Field(ge=1, le=100_000)]
-    """Largest number of passes over the training examples. The best epoch by `best_by` is published."""
-
-    steps_per_epoch: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    """Number of steps that count as an epoch, after which metrics are logged and a checkpoint is written. `null` for
-    one pass over the examples.
-    """
-
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """Seed of the initial weights, of dropout and of the order of examples."""
-
-    best_by: str = "validation_loss"
-    """The metric that chooses the best epoch: `loss`, `accuracy` (category and next tokens), `perplexity` (next
-    tokens), `root_mean_squared_error`, `mean_absolute_error` (number), each also with `validation_` in front.
-    `generator_loss` and `discriminator_loss` are only logged. `last` publishes the last epoch, which generated images
-    need.
-    """
-
-    early_stopping: EarlyStopping | None = None
-    """Ends training when `best_by` no longer improves."""
+    optimizer: Optimizer | None = None
+    """The optimizer; its `kind` decides the keys. `null` where the model's file gives one."""
 
     class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(ge=0)]] | None = None
     """Weight of each class in the training loss; a class that is not named has weight 1. `balanced` gives all classes
@@ -261,21 +212,11 @@ class Training(Settings):
     is subtracted from the label 1 of real ones.
     """
 
-    window_examples: Annotated[int, Field(ge=16)] | None = None
-    """Number of examples that are shuffled together; `null` for all, which must fit into memory. A worker needs memory
-    for about two windows.
-    """
-
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     """Type that the layers compute in; weights and the output are float32."""
 
     jit_compile: bool = False
     """Whether to compile the step with XLA."""
-
-    gradient_compression: Literal["none", "bfloat16"] = "none"
-    """`bfloat16` halves the network traffic of gradients between workers without GPUs. It pays where the network, and
-    not the processor, is the limit.
-    """
 
     steps_per_execution: Annotated[int, Field(ge=1, le=65_536)] = 1
     """Number of steps that run without returning to Python; more is faster for small models."""
@@ -285,35 +226,12 @@ class Training(Settings):
     model (`@champion`, `mnist@champion`). The layers must be the same.
     """
 
-    checkpoints: Checkpoints = Checkpoints()
-    """How often the training state is saved."""
-
-    allow_untested_keras: bool = False
-    """Whether to train with a version of Keras that is not in `TESTED_VERSIONS` of
-    `components/training/multiworker.py`.
-    """
-
-    @model_validator(mode="after")
-    def _early_stopping_has_a_figure(self) -> Self:
-        if self.best_by == LAST and self.early_stopping is not None:
-            raise ValueError("early_stopping: with best_by: last no metric shows when to stop; leave one of them out")
-        return self
-
-    @model_validator(mode="after")
-    def _a_window_is_more_than_a_batch(self) -> Self:
-        if self.window_examples is not None and self.window_examples < 2 * self.global_batch_size:
-            raise ValueError(
-                f"window_examples {self.window_examples} is too small for global_batch_size {self.global_batch_size}; "
-                f"raise it to {2 * self.global_batch_size} or, better, a hundred times that"
-            )
-        return self
-
     @model_validator(mode="after")
     def _statistics_are_averaged_as_long_as_weights(self) -> Self:
         # Averaged weights give smaller activations than those whose moments were taken: a classifier that is right for
         # 97% of its training batches was right for 11% of the validation set, at 0.9 and 0.998.
-        ema = self.optimizer.ema_momentum
-        for place, layer in enumerate(self.model.layers or ()):
+        ema = self.optimizer.ema_momentum if self.optimizer else None
+        for place, layer in enumerate(self.model.layers or () if isinstance(self.model, Model) else ()):
             if ema is not None and isinstance(layer, BatchNormalization) and layer.momentum < ema:
                 raise ValueError(
                     f"model.layers.{place} (batch_normalization): momentum {layer.momentum} is below the optimizer's "
@@ -323,8 +241,16 @@ class Training(Settings):
 
     @model_validator(mode="after")
     def _xla_can_compile_it(self) -> Self:
-        if self.jit_compile and self.model.augment is not None:
+        if self.jit_compile and isinstance(self.model, Model) and self.model.augment is not None:
             raise ValueError(
                 "jit_compile: XLA has no resampling of images, as model.augment needs; leave one of them out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _there_is_one_optimizer(self) -> Self:
+        gives_one = isinstance(self.model, OwnModel) and self.model.optimizer is not None
+        if gives_one == (self.optimizer is not None):
+            found = "both" if gives_one else "neither"
+            raise ValueError(f"give either optimizer or, for a model of a file, model.optimizer, found {found}")
         return self

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 
+from headrace.components.errors import TrainingError
+from headrace.components.nearest_name import nearest
 from headrace.components.settings import Settings
 from headrace.components.tasks.metric_names import LAST, lower_is_better
-from headrace.components.training.settings import Training
+from headrace.components.training.plan import Plan
 
 
 class TrainingState(Settings):
@@ -31,15 +33,17 @@ class TrainingState(Settings):
 
 
 def after_epoch(
-    state: TrainingState, figures: Mapping[str, float], *, training: Training, steps_per_epoch: int
+    state: TrainingState, figures: Mapping[str, float], *, plan: Plan, steps_per_epoch: int
 ) -> TrainingState:
     """Return the state after one more epoch with these figures, `train.best_by` among them unless it is "last"."""
     epoch = state.epoch + 1
-    if training.best_by == LAST:
+    if plan.best_by == LAST:
         return _done(state, figures, steps_per_epoch, best_epoch=epoch)
-    value = figures[training.best_by]
-    sign = -1 if lower_is_better(training.best_by) else 1
-    wanted = training.early_stopping.minimum_improvement if training.early_stopping else 0.0
+    if plan.best_by not in figures:
+        raise TrainingError(f"train.best_by: no metric {plan.best_by!r}{nearest(plan.best_by, figures)}")
+    value = figures[plan.best_by]
+    sign = -1 if lower_is_better(plan.best_by) else 1
+    wanted = plan.early_stopping.minimum_improvement if plan.early_stopping else 0.0
     is_best = state.best_value is None or sign * (value - state.best_value) > 0
     has_improved = state.improved_value is None or sign * (value - state.improved_value) > wanted
     return _done(
@@ -53,10 +57,10 @@ def after_epoch(
     )
 
 
-def is_finished(state: TrainingState, *, training: Training) -> bool:
+def is_finished(state: TrainingState, *, plan: Plan) -> bool:
     """Return whether all epochs are done, or early stopping ends the training before that."""
-    patience = training.early_stopping.patience_epochs if training.early_stopping else None
-    return state.epoch >= training.epochs or (patience is not None and state.stalled_epochs >= patience)
+    patience = plan.early_stopping.patience_epochs if plan.early_stopping else None
+    return state.epoch >= plan.epochs or (patience is not None and state.stalled_epochs >= patience)
 
 
 def _done(

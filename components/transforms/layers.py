@@ -1,6 +1,6 @@
 """Fitted transforms as the first and last layers of a Keras model, so that a saved model takes raw values."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -17,9 +17,10 @@ from headrace.components.transforms.transform import InvertibleTransform, ModelC
 
 
 def raw_model(
-    core: keras.Model,
+    core: Callable[[Any], Any],
     fitted: FittedTable,
     *,
+    inputs: Mapping[str, Sequence[str]] | None = None,
     in_label_unit: Callable[[Any], Any] = lambda outputs: outputs,
     backbone_weights: bytes | None = None,
 ) -> keras.Model:
@@ -27,12 +28,20 @@ def raw_model(
 
     Takes a dict by feature name: image float32[batch, height, width, channel], number float32[batch, 1] with NaN for
     missing, category string[batch, 1] with "" for missing, text string[batch, 1]. Gives core's outputs, which
-    `in_label_unit` gives in the label's own unit. With a backbone, `backbone_weights` is the content of its file.
+    `in_label_unit` gives in the label's own unit. `core` takes all transformed features side by side or, with `inputs`,
+    a dict of those that each input is made of. With a backbone, `backbone_weights` is the content of its file.
     """
-    inputs = {name: _input(name, of.feature) for name, of in fitted.features.items()}
-    transformed = [_transform(inputs[name], of, backbone_weights or b"") for name, of in fitted.features.items()]
-    values = transformed[0] if len(transformed) == 1 else keras.layers.Concatenate()(transformed)
-    return keras.Model(inputs, in_label_unit(core(values)))
+    raw = {name: _input(name, of.feature) for name, of in fitted.features.items()}
+    transformed = {name: _transform(raw[name], of, backbone_weights or b"") for name, of in fitted.features.items()}
+    if inputs is None:
+        values = _joined(list(transformed.values()))
+    else:
+        values = {name: _joined([transformed[one] for one in features]) for name, features in inputs.items()}
+    return keras.Model(raw, in_label_unit(core(values)))
+
+
+def _joined(values: Sequence[Any]) -> Any:
+    return values[0] if len(values) == 1 else keras.layers.Concatenate()(values)
 
 
 def raw_generator(core: keras.Model, image: FittedFeature) -> keras.Model:

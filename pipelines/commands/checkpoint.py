@@ -13,6 +13,7 @@ from headrace.components.transforms.fitted_transforms import FittedTable
 from headrace.pipelines.artifacts.run_record import read_run, require_same_data
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.project.code_digests import own_code
 
 
 def evaluate_checkpoint(pipeline: Pipeline, paths: PipelinePaths, *, named: str) -> None:
@@ -51,7 +52,9 @@ def checkpoint_model(pipeline: Pipeline, paths: PipelinePaths, checkpoint: Check
     from headrace.components.training.restored_model import restored_model
 
     fitted = FittedTable.model_validate_json(paths.statistics.read_text(encoding="utf-8"))
-    model: Model = restored_model(
-        checkpoint.weights, model=pipeline.train.model, fitted=fitted, statistics=paths.statistics
-    )[0]
+    code = own_code(paths.root, pipeline)
+    with code.importable():
+        model: Model = restored_model(
+            checkpoint.weights, model=pipeline.train.model, fitted=fitted, statistics=paths.statistics, code=code
+        )[0]
     return model

@@ -18,6 +18,7 @@ from headrace.pipelines.commands.export_formats import Form
 from headrace.pipelines.commands.tensorflow_import import quiet
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.project.trusted_code import code_of_project
 
 log = structlog.get_logger()
 
@@ -38,7 +39,7 @@ def export(pipeline: Pipeline, paths: PipelinePaths, *, form: Form, output: Path
         bound_run(paths)
     file = paths.model if alias is None else model_file(paths.root, pipeline.name, alias)
     with quiet():
-        model = load_model(file)
+        model = load_model(file, may_run=code_of_project(paths.root))
         _WRITERS[form](model, place)
     _show_names(model)
     log.info("exported", pipeline=pipeline.name, model=f"@{alias}" if alias else "of the last training", to=str(place))

@@ -13,6 +13,7 @@ from headrace.components.tasks.variants import task_of
 from headrace.pipelines.commands.tensorflow_import import import_tensorflow
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.project.trusted_code import code_of_project
 
 _LENGTH, _TEMPERATURE, _COUNT = 400, 0.8, 100
 _OF_TEXT, _OF_IMAGES = ("prompt", "length", "temperature"), ("count", "output")
@@ -79,7 +80,7 @@ def write_text(
     from headrace.components.models.saved_model import load_model
     from headrace.pipelines.tracking.registry import model_file
 
-    model = text_model(load_model(model_file(paths.root, pipeline.name, alias)))
+    model = text_model(load_model(model_file(paths.root, pipeline.name, alias), may_run=code_of_project(paths.root)))
     between = "" if model.unit == "character" else " "
     written = prompt
     for token in tokens_after(model, prompt, length=length, temperature=temperature, seed=seed):

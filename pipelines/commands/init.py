@@ -132,7 +132,7 @@ def _lacks_stages(text: str) -> str:
     stages = content.get("stages") if isinstance(content, dict) else None
     found = stages if isinstance(stages, dict) else {}
     missing = [name for name in ours if name not in found]
-    other = [name for name in ours if name in found and f"headrace {name} " not in str(found[name])]
+    other = [name for name in ours if name in found and ours[name]["cmd"].partition(" $")[0] not in str(found[name])]
     renamed = f"Rename your own {', '.join(other)}, and add" if other else "Add"
     return f"{renamed} {', '.join([*other, *missing])} under its `stages`, from" if missing or other else ""
 

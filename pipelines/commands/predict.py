@@ -28,6 +28,7 @@ from headrace.pipelines.commands.checkpoint import checkpoint_model, read_checkp
 from headrace.pipelines.commands.tensorflow_import import import_tensorflow
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.project.trusted_code import code_of_project
 
 _WRITERS: dict[str, Callable[[pl.DataFrame, Path], None]] = {
     ".csv": pl.DataFrame.write_csv,
@@ -126,7 +127,7 @@ def _model(pipeline: Pipeline, paths: PipelinePaths, *, alias: str, checkpoint: 
         return checkpoint_model(pipeline, paths, read_checkpoint(paths, checkpoint))
     from headrace.pipelines.tracking.registry import model_file
 
-    return load_model(model_file(paths.root, pipeline.name, alias))
+    return load_model(model_file(paths.root, pipeline.name, alias), may_run=code_of_project(paths.root))
 
 
 def predictions_of(pipeline: Pipeline, origin: pl.DataFrame, examples: pl.DataFrame, *, model: Model) -> pl.DataFrame:

@@ -20,6 +20,7 @@ from headrace.pipelines.host.file_lock import locked
 from headrace.pipelines.host.host_problems import READ_ONLY, is_read_only
 from headrace.pipelines.host.processes import end_session, guarded_session
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
+from headrace.pipelines.project.code_digests import write_digests
 from headrace.pipelines.yaml_dialect import read_yaml
 
 LIMIT_SECONDS = 3600  # for a pull of all that a pipeline has; everything else takes seconds
@@ -60,6 +61,7 @@ def repro(
     wait for each other only while DVC reads and writes dvc.lock.
     """
     check_lock_file(root)
+    write_digests(ProjectPaths(root))  # a single stage is checked without the one that does so
     options = [*(["--single-item"] if single_item else []), *(["--pull"] if pull else [])]
     options += ["--force"] if force else []
     with locked(PipelinePaths(root, pipeline).repro_lock) as lock:
@@ -148,10 +150,14 @@ def check_lock_file(root: Path) -> None:
 
 
 def status(root: Path, *targets: str) -> dict[str, Any]:
-    """Changes by stage (`train@digits`); a stage that is not named is up to date."""
+    """Changes by stage (`train@digits`); a stage that is not named is up to date.
+
+    Without the stage that writes digests of own code: it always runs, and has just been done here.
+    """
     check_lock_file(root)
+    write_digests(ProjectPaths(root))
     changed: dict[str, Any] = json.loads(_output(root, "status", "--json", *targets))
-    return changed
+    return {stage: changes for stage, changes in changed.items() if stage != "own_code"}
 
 
 def config(root: Path) -> dict[str, str]:

@@ -37,6 +37,7 @@ class TrainJob(Settings):
     start_weights: Path | None = None
     storage: str | None = None
     inputs: str | None = None  # the storage's key of splits, statistics and initial weights
+    sources: dict[str, str] = Field(default_factory=dict)  # of code of the user's own: what this training runs
 
     @property
     def checkpoints(self) -> Path:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from headrace.components.compatibility.keras_import import import_keras
 from headrace.components.errors import TrainingError, UserError
 from headrace.components.files.atomic import replace_folder
+from headrace.components.models.settings import OwnModel
+from headrace.components.own_code.importable_code import OwnCode
 from headrace.pipelines.headrace_lock import installed
 from headrace.pipelines.host.host_problems import host_problem, is_out_of_memory
 from headrace.pipelines.params import Train
@@ -36,6 +38,9 @@ ROOM_POLL_SECONDS = 5.0
 ROOM_TIMEOUT_SECONDS = 3600.0
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from headrace.components.models.own_inputs import InputGroup
     from headrace.components.training.checkpoints import Checkpoint
     from headrace.components.training.observer import Figures, Observer
     from headrace.components.transforms.fitted_transforms import FittedTable
@@ -74,29 +79,43 @@ def train_on_worker(config: dict[str, str]) -> None:
 
 def _train(job: TrainJob, *, rank: int, num_workers: int, threads: int) -> None:
     from headrace.components.training.initial_weights import read_start_weights
-    from headrace.components.training.loop import Worker, train_worker
+    from headrace.components.training.loop import Worker
+    from headrace.components.training.pipeline_trainee import train_pipeline
     from headrace.components.transforms.fitted_transforms import FittedTable
 
     fitted = FittedTable.model_validate_json(job.statistics.read_text(encoding="utf-8"))
-    train, validation = split_columns(job, "train", fitted=fitted), validation_columns(job, fitted=fitted)
+    inputs, code = own_inputs(job, fitted), OwnCode(job.sources)
+    train = split_columns(job, "train", fitted=fitted, inputs=inputs)
+    validation = validation_columns(job, fitted=fitted, inputs=inputs)
     if rank == 0:
         pass_on_stop(job, STOP)
         fetch_earlier_checkpoints(job)
     group = GroupEvent(num_workers=num_workers, threads_per_worker=threads)
-    final = train_worker(
-        train,
-        validation,
-        label=fitted.label,
-        tokens=fitted.tokens,
-        training=job.train,
-        worker=Worker(rank, num_workers, job.train.start_timeout_seconds, rendezvous()),
-        folder=job.checkpoints,
-        observer=_observer(job, fitted, rank=rank, group=group),
-        start_weights=lambda: read_start_weights(job.start_weights) if job.start_weights else None,
-    )
-    remove_columns(job)  # every worker has its last batch: all have made the last step
-    if rank == 0:
-        _write_results_when_there_is_room(job, fitted, final)
+    with code.importable():
+        final = train_pipeline(
+            train,
+            validation,
+            label=fitted.label,
+            tokens=fitted.tokens,
+            training=job.train,
+            inputs=None if inputs is None else {name: group.shape for name, group in inputs.items()},
+            code=code,
+            worker=Worker(rank, num_workers, job.train.start_timeout_seconds, rendezvous()),
+            folder=job.checkpoints,
+            observer=_observer(job, fitted, rank=rank, group=group),
+            start_weights=lambda: read_start_weights(job.start_weights, code) if job.start_weights else None,
+        )
+        remove_columns(job)  # every worker has its last batch: all have made the last step
+        if rank == 0:
+            _write_results_when_there_is_room(job, fitted, final)
+
+
+def own_inputs(job: TrainJob, fitted: "FittedTable") -> "Mapping[str, InputGroup] | None":
+    """The inputs of a model of a file by name; None for layers and architectures, which take one."""
+    from headrace.components.models.own_inputs import input_groups
+
+    model = job.train.model
+    return input_groups(fitted, model.inputs) if isinstance(model, OwnModel) else None
 
 
 def _require_versions(job: TrainJob) -> None:
@@ -238,8 +257,14 @@ def _save_model(path: Path, job: TrainJob, fitted: "FittedTable", final: "Checkp
 
     keras.utils.clear_session()  # names such as dense_3 would count the layers that were built before
     keras.config.set_dtype_policy("float32")  # whatever it was trained in: it runs anywhere
-    model, core = restored_model(final.best_weights, model=job.train.model, fitted=fitted, statistics=job.statistics)
-    write_keras_file(model, path)
+    model, core = restored_model(
+        final.best_weights,
+        model=job.train.model,
+        fitted=fitted,
+        statistics=job.statistics,
+        code=OwnCode(job.sources),
+    )
+    write_keras_file(model, path, sources=job.sources)
     return core
 
 

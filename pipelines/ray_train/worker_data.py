@@ -12,7 +12,13 @@ from headrace.components.examples.shards import scan
 from headrace.components.tasks.variants import task_of
 from headrace.components.training.batches import Windows
 from headrace.components.training.feeding.disk_splits import StoredColumns, write_columns
-from headrace.components.training.feeding.split_arrays import Columns, has_encoded_images, label_array, load_split
+from headrace.components.training.feeding.split_arrays import (
+    Columns,
+    Inputs,
+    has_encoded_images,
+    label_array,
+    load_split,
+)
 from headrace.pipelines.ray_train.node import scratch_folder
 from headrace.pipelines.ray_train.training_job import TrainJob
 
@@ -25,25 +31,31 @@ if TYPE_CHECKING:
 Split = Literal["train", "validation"]
 
 
-def split_columns(job: TrainJob, split: Split, *, fitted: "FittedTable") -> Columns | StoredColumns:
+def split_columns(
+    job: TrainJob, split: Split, *, fitted: "FittedTable", inputs: Inputs | None = None
+) -> Columns | StoredColumns:
     """A split in memory, or in files where it has more examples than `train.window_examples`, or encoded images.
 
-    Training examples have weights where `train.class_weights` gives them. The files are written once on each node; its
-    other workers wait for that.
+    Of a model with several `inputs`, the features are by their names. Training examples have weights where
+    `train.class_weights` gives them. The files are written once on each node; its other workers wait for that.
     """
     folder, window_examples = job.splits / split, job.train.window_examples
     is_large = window_examples is not None and _examples(folder) > window_examples
     columns: Columns | StoredColumns = (
-        _stored(job, split, fitted=fitted)
+        _stored(job, split, fitted=fitted, inputs=inputs)
         if is_large or has_encoded_images(fitted)
-        else Columns(*load_split(folder, fitted=fitted))
+        else load_split(folder, fitted=fitted, inputs=inputs)
     )
     return replace(columns, weights=_weights(job, fitted=fitted)) if split == "train" else columns
 
 
-def validation_columns(job: TrainJob, *, fitted: "FittedTable") -> Columns | StoredColumns | None:
+def validation_columns(
+    job: TrainJob, *, fitted: "FittedTable", inputs: Inputs | None = None
+) -> Columns | StoredColumns | None:
     """The validation split; None where nothing is held out, so that it has no rows."""
-    return split_columns(job, "validation", fitted=fitted) if _examples(job.splits / "validation") else None
+    return (
+        split_columns(job, "validation", fitted=fitted, inputs=inputs) if _examples(job.splits / "validation") else None
+    )
 
 
 def remove_columns(job: TrainJob) -> None:
@@ -51,13 +63,15 @@ def remove_columns(job: TrainJob) -> None:
     shutil.rmtree(scratch_folder(job) / "columns", ignore_errors=True)
 
 
-def _stored(job: TrainJob, split: Split, *, fitted: "FittedTable") -> StoredColumns:
+def _stored(job: TrainJob, split: Split, *, fitted: "FittedTable", inputs: Inputs | None) -> StoredColumns:
     folder, scratch = job.splits / split, scratch_folder(job) / "columns"
     scratch.mkdir(parents=True, exist_ok=True)
     windows = Windows(_examples(folder), job.train.global_batch_size, job.train.window_examples)
     with (scratch / f"{split}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # given back by the system, however its holder ends
-        return write_columns(folder, scratch / split, fitted=fitted, block_examples=windows.block_examples)
+        return write_columns(
+            folder, scratch / split, fitted=fitted, inputs=inputs, block_examples=windows.block_examples
+        )
 
 
 def _weights(job: TrainJob, *, fitted: "FittedTable") -> "NDArray[np.float32] | None":

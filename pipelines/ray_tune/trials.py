@@ -16,13 +16,15 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from headrace.components.errors import TrainingError, UserError
+from headrace.components.own_code.importable_code import OwnCode
 from headrace.components.settings import Settings
 from headrace.components.tasks.metric_names import lower_is_better
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.project.code_digests import own_code
 from headrace.pipelines.ray_cluster.connect import is_remote
 from headrace.pipelines.ray_train.training_job import TrainJob
-from headrace.pipelines.ray_train.worker import in_label_unit, prepare_devices
+from headrace.pipelines.ray_train.worker import in_label_unit, own_inputs, prepare_devices
 from headrace.pipelines.ray_train.worker_data import remove_columns, split_columns, validation_columns
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ class Trial(Settings):
             statistics=paths.statistics,
             train=self.pipeline.train.model_copy(update={"num_workers": 1}),
             start_weights=self.start_weights,
+            sources=own_code(self.project, self.pipeline).sources,
         )
 
 
@@ -223,8 +226,9 @@ def _train(trial: Trial, make_data: Callable[[Trial], None]) -> None:
     prepare_devices(job.train, workers_on_node=trial.trials_on_node)
 
     from headrace.components.training.initial_weights import read_start_weights
-    from headrace.components.training.loop import Worker, train_worker
+    from headrace.components.training.loop import Worker
     from headrace.components.training.observer import Observer
+    from headrace.components.training.pipeline_trainee import train_pipeline
     from headrace.components.transforms.fitted_transforms import FittedTable
 
     fitted = FittedTable.model_validate_json(job.statistics.read_text(encoding="utf-8"))
@@ -233,13 +237,17 @@ def _train(trial: Trial, make_data: Callable[[Trial], None]) -> None:
         shown = {"epoch": epoch, **in_label_unit(metrics, fitted), **system}
         tune.report({**shown, "metrics": shown})
 
-    train_worker(
-        split_columns(job, "train", fitted=fitted),
-        validation_columns(job, fitted=fitted),
-        label=fitted.label,
-        training=job.train,
-        worker=Worker(0, 1),
-        folder=job.checkpoints,
-        observer=Observer(on_epoch),
-        start_weights=lambda: read_start_weights(job.start_weights) if job.start_weights else None,
-    )
+    inputs, code = own_inputs(job, fitted), OwnCode(job.sources)
+    with code.importable():
+        train_pipeline(
+            split_columns(job, "train", fitted=fitted, inputs=inputs),
+            validation_columns(job, fitted=fitted, inputs=inputs),
+            label=fitted.label,
+            training=job.train,
+            inputs=None if inputs is None else {name: group.shape for name, group in inputs.items()},
+            code=code,
+            worker=Worker(0, 1),
+            folder=job.checkpoints,
+            observer=Observer(on_epoch),
+            start_weights=lambda: read_start_weights(job.start_weights, code) if job.start_weights else None,
+        )

@@ -12,6 +12,7 @@ from headrace.pipelines.artifacts.split_manifest import read_manifest
 from headrace.pipelines.headrace_lock import installed
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.project.code_digests import own_code
 from headrace.pipelines.remote_training.handoff import Handoff, git_state, owner, submission_id
 from headrace.pipelines.tracking.sweep import owner_tags
 
@@ -29,14 +30,16 @@ IGNORED_BY_TRIALS = (*WITHOUT_EFFECT, "num_workers")  # a trial trains on one wo
 
 
 def training_identity(pipeline: Pipeline, paths: PipelinePaths, start_weights: Path | None) -> dict[str, Any]:
-    """Everything that decides the weights of a training: versions, kind of device, settings, and digests of its inputs.
+    """Everything that decides the weights of a training: versions, kind of device, settings, code, and its inputs.
 
-    Digests are SHA-256, in hexadecimal digits.
+    Files are there by their SHA-256, in hexadecimal digits. Settings that have their default are left out: a setting
+    that is added to Headrace renames no training, and a default is never changed without raising the numerics.
     """
     return {
         "versions": installed("train"),
         "device": "gpu" if pipeline.train.use_gpu else "cpu",
-        "train": pipeline.train.model_dump(mode="json", exclude=set(WITHOUT_EFFECT)),
+        "train": pipeline.train.model_dump(mode="json", exclude=set(WITHOUT_EFFECT), exclude_defaults=True),
+        "code": own_code(paths.root, pipeline).digests,
         "data": read_manifest(paths).digest,
         "statistics": hashlib.sha256(paths.statistics.read_bytes()).hexdigest(),
         "start_weights": _digest_of_files(start_weights) if start_weights else None,

@@ -30,6 +30,7 @@ from headrace.pipelines.artifacts.split_manifest import SplitManifest, read_mani
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.project.stage_inputs import require_inputs
+from headrace.pipelines.project.trusted_code import code_of_project
 
 log = structlog.get_logger()
 
@@ -44,7 +45,7 @@ def evaluate(pipeline: Pipeline, paths: PipelinePaths) -> None:
     manifest = read_manifest(paths)
     examples, measured_on = measured(pipeline, paths), pipeline.split.measured_on
     features = {name: pipeline.ingest.features[name] for name in pipeline.normalize.transforms}
-    model = load_model(paths.model)
+    model = load_model(paths.model, may_run=code_of_project(paths.root))
     outcome = outcome_of(examples, model, pipeline, paths)
     outcome = replace(outcome, metrics=outcome.metrics | answers(model, pipeline))
     shown = {} if task_of(pipeline.ingest.label).generates else features  # a text is its own label

@@ -25,6 +25,7 @@ from headrace.pipelines.artifacts.split_manifest import read_manifest
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.project.stage_inputs import require_inputs
+from headrace.pipelines.project.trusted_code import code_of_project
 from headrace.pipelines.tracking.mlflow_runs import knows_run
 from headrace.pipelines.tracking.registry import (
     CHAMPION,
@@ -153,7 +154,7 @@ def _reevaluated(pipeline: Pipeline, paths: PipelinePaths, champion: Version) ->
     """The champion's metrics on the present data; DataError where it can't be compared."""
     examples, split = scan(paths.examples), pipeline.split
     measurement = Measurement(
-        model=load_model(version_file(paths.root, pipeline.name, champion)),
+        model=load_model(version_file(paths.root, pipeline.name, champion), may_run=code_of_project(paths.root)),
         rows=measured_examples(examples, scan(paths.splits / split.measured_on), split=split),
         features=pipeline.ingest.features,
         examples=examples,

@@ -18,7 +18,9 @@ from headrace.pipelines.artifacts.artifact import write_artifact
 from headrace.pipelines.artifacts.run_record import RunFile, bound_run, result_digests
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
+from headrace.pipelines.project.code_digests import own_code
 from headrace.pipelines.project.stage_inputs import require_inputs
+from headrace.pipelines.project.trusted_code import remember
 from headrace.pipelines.ray_cluster.connect import ray_session
 from headrace.pipelines.ray_train.progress_files import follow
 from headrace.pipelines.ray_train.ray_trainer import fit
@@ -133,7 +135,9 @@ def _train_here(
         start_weights=start,
         storage=handoff.storage if handoff else None,
         inputs=handoff.inputs if handoff else None,
+        sources=own_code(paths.root, pipeline).sources,
     )
+    remember(paths.root, job.sources)
     job.folder.mkdir(parents=True, exist_ok=True)
     fetch_earlier(job, record_file(paths.root, run_name))
     origin = origin_of(pipeline, paths, run_name=run_name, identity=identity, handoff=handoff)

@@ -16,6 +16,7 @@ from headrace.pipelines.paths import PipelinePaths
 
 ROOT = Path(__file__).parents[2]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+OWN_CODE = {"own_code": STAGES.pop("own_code")}  # digests for DVC alone, whose output is read as parameters
 # Services that hold copies, and how files are written: what a stage reads is not decided there.
 PLUMBING = {
     "components/mapping.py",
@@ -39,7 +40,8 @@ def stage(request) -> str:
 def entries(stage: str, *keys: str) -> list[str]:
     """The names under some keys; parameters that are in another file than params.yaml are left out."""
     found = [entry for key in keys for entry in STAGES[stage].get(key, [])]
-    found = [entry for entry in found if not (isinstance(entry, dict) and "headrace.lock" in entry)]
+    elsewhere = {"headrace.lock", ".headrace/code.json"}
+    found = [entry for entry in found if not (isinstance(entry, dict) and elsewhere & entry.keys())]
     return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in found]
 
 
@@ -118,11 +120,14 @@ def test_another_version_makes_the_stages_stale_that_it_decides(tmp_path, change
         if not file.exists():  # as a folder is once what lies in it was written
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(path, encoding="utf-8")
+    (tmp_path / ".headrace").mkdir()
+    (tmp_path / ".headrace" / "code.json").write_text('{"linear": {"train": {}}}', encoding="utf-8")
     dvc(tmp_path, "init", "--no-scm", "--quiet")
     dvc(tmp_path, "commit", "--force", "--quiet")
-    assert json.loads(dvc(tmp_path, "status", "--json")) == {}
+    assert json.loads(dvc(tmp_path, "status", "--json")).keys() == OWN_CODE.keys()
     (tmp_path / "headrace.lock").write_text(re.sub(rf"(\b{changed}: ).*", r"\g<1>99", lock), encoding="utf-8")
-    assert json.loads(dvc(tmp_path, "status", "--json")).keys() == {f"{stage}@linear" for stage in stale}
+    found = json.loads(dvc(tmp_path, "status", "--json")).keys()
+    assert found - OWN_CODE.keys() == {f"{stage}@linear" for stage in stale}
 
 
 def dvc(folder: Path, *arguments: str) -> str:

@@ -2,8 +2,8 @@
 
 A folder holds, for each block of examples, `features-000000.bin` and `labels-000000.bin`: the values one after
 another, little-endian. The last block is filled up with zeros, so that all are of one length. Images kept encoded are
-their files' bytes one after another, beside `lengths-000000.bin`: int64, how many bytes each has. `columns.json`
-describes it all.
+their files' bytes one after another, beside `lengths-000000.bin`: int64, how many bytes each has. A model with several
+inputs has `features-NAME-000000.bin` for each. `columns.json` describes it all.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from headrace.components.examples import shards
 from headrace.components.examples.settings import ImageFeature
 from headrace.components.settings import Settings
 from headrace.components.tasks.variants import task_of
-from headrace.components.training.feeding.split_arrays import feature_array, input_shape, label_array
+from headrace.components.training.feeding.split_arrays import Inputs, input_shape, label_array, split_features
 from headrace.components.transforms.fitted_transforms import FittedTable
 
 DESCRIPTION = "columns.json"
@@ -55,6 +55,7 @@ class Description(Settings):
     examples: int
     block_examples: int
     shape: tuple[int, ...]
+    shapes: dict[str, tuple[int, ...]] | None = None  # of several inputs by name, instead of `shape`
     label_dtype: Literal["int32", "float32"]
     label_shape: tuple[int, ...] = ()
     image_divisor: float | None
@@ -80,14 +81,19 @@ class StoredColumns:
         return self.description.shape
 
 
-def write_columns(split_folder: Path, destination: Path, *, fitted: FittedTable, block_examples: int) -> StoredColumns:
+def write_columns(
+    split_folder: Path, destination: Path, *, fitted: FittedTable, block_examples: int, inputs: Inputs | None = None
+) -> StoredColumns:
     """Return the split in a folder of Parquet files as raw values in `destination`, where it appears whole or not.
 
     Memory is needed for one block and some rows of Parquet. What is there already is kept if it was made from the same
     split, `fitted` and block length (`Windows.block_examples`). Raises DataError for a split without files, and for
     encoded images that are neither JPEG nor PNG.
     """
+    several = inputs if inputs is not None and len(inputs) > 1 else None
     source = {"split": shards.digest(split_folder), "fitted": fitted.model_dump_json(), "block": block_examples}
+    if several:
+        source["inputs"] = repr(several)
     key = hashlib.sha256(repr(source).encode()).hexdigest()
     with suppress(DataError):  # nothing there, or damaged: written again
         stored = open_columns(destination)
@@ -97,7 +103,9 @@ def write_columns(split_folder: Path, destination: Path, *, fitted: FittedTable,
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        description = _write(split_folder, temporary, fitted=fitted, block_examples=block_examples, key=key)
+        description = _write(
+            split_folder, temporary, fitted=fitted, inputs=several, block_examples=block_examples, key=key
+        )
         (temporary / DESCRIPTION).write_text(description.model_dump_json(indent=1) + "\n", encoding="utf-8")
         shutil.rmtree(destination, ignore_errors=True)
         temporary.rename(destination)
@@ -128,7 +136,9 @@ def open_columns(folder: Path, *, check_content: bool = False) -> StoredColumns:
     return StoredColumns(folder, description)
 
 
-def _write(split_folder: Path, folder: Path, *, fitted: FittedTable, block_examples: int, key: str) -> Description:
+def _write(
+    split_folder: Path, folder: Path, *, fitted: FittedTable, inputs: Inputs | None, block_examples: int, key: str
+) -> Description:
     files = sorted(split_folder.glob("*.parquet"))
     divisor = _image_divisor(files[0], fitted)
     examples, label_shape = 0, ()
@@ -137,7 +147,9 @@ def _write(split_folder: Path, folder: Path, *, fitted: FittedTable, block_examp
         columns: dict[str, Any] = {"labels": label_array(block, fitted=fitted)}
         label_shape = columns["labels"].shape[1:]
         if divisor is None:
-            columns["features"] = feature_array(block, fitted=fitted)
+            features = split_features(block, fitted=fitted, inputs=inputs)
+            by_input = features if isinstance(features, dict) else {"": features}
+            columns |= {f"features-{name}".removesuffix("-"): values for name, values in by_input.items()}
         else:
             images = _checked_images(block, *fitted.features)
             columns["lengths"] = images.bin.size().to_numpy().astype(np.int64)
@@ -148,7 +160,8 @@ def _write(split_folder: Path, folder: Path, *, fitted: FittedTable, block_examp
         key=key,
         examples=examples,
         block_examples=block_examples,
-        shape=input_shape(fitted),
+        shape=() if inputs else input_shape(fitted),
+        shapes={name: group.shape for name, group in inputs.items()} if inputs else None,
         label_dtype=task_of(fitted.label).label_dtype,
         label_shape=label_shape,
         image_divisor=divisor,

@@ -18,9 +18,12 @@ class EncodedImages(NamedTuple):
 
 
 class Examples(NamedTuple):
-    """Some examples in memory: features float32[examples, ...] or EncodedImages, labels int32 or float32[examples]."""
+    """Some examples in memory: features float32[examples, ...] or EncodedImages, labels int32 or float32[examples].
 
-    features: tf.Tensor | EncodedImages
+    Of several inputs, the features are tensors by their names.
+    """
+
+    features: tf.Tensor | EncodedImages | dict[str, tf.Tensor]
     labels: tf.Tensor
 
 
@@ -28,7 +31,7 @@ def all_examples(columns: Columns | StoredColumns) -> Examples:
     """Return a whole set in the host's memory."""
     with tf.device("CPU"):  # batches go to the GPU, not the set
         if isinstance(columns, Columns):
-            return Examples(tf.constant(columns.features), tf.constant(columns.labels))
+            return Examples(tf.nest.map_structure(tf.constant, columns.features), tf.constant(columns.labels))
         blocks = -(-columns.examples // columns.description.block_examples)
         return read_blocks(columns, tf.range(blocks, dtype=tf.int64))
 
@@ -38,6 +41,12 @@ def read_blocks(stored: StoredColumns, blocks: tf.Tensor) -> Examples:
     described = stored.description
     label_type = tf.as_dtype(described.label_dtype)
     labels = _read_values(stored, "labels", blocks, shape=described.label_shape, dtype=label_type)
+    if described.shapes is not None:
+        features = {
+            name: _read_values(stored, f"features-{name}", blocks, shape=shape, dtype=tf.float32)
+            for name, shape in described.shapes.items()
+        }
+        return Examples(features, labels)
     if described.image_divisor is None:
         return Examples(_read_values(stored, "features", blocks, shape=stored.shape, dtype=tf.float32), labels)
     lengths = _read_values(stored, "lengths", blocks, shape=(), dtype=tf.int64)
@@ -45,11 +54,11 @@ def read_blocks(stored: StoredColumns, blocks: tf.Tensor) -> Examples:
     return Examples(EncodedImages(tf.strings.reduce_join(files), tf.cumsum(lengths, exclusive=True), lengths), labels)
 
 
-def take(examples: Examples, places: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def take(examples: Examples, places: tf.Tensor) -> tuple[tf.Tensor | dict[str, tf.Tensor], tf.Tensor]:
     """Return features float32[places, ...], or images still encoded as string[places], and labels."""
     features, labels = examples.features, tf.gather(examples.labels, places)
     if not isinstance(features, EncodedImages):
-        return tf.gather(features, places), labels
+        return tf.nest.map_structure(lambda values: tf.gather(values, places), features), labels
     # One by one: with many places at once, TensorFlow first copies all bytes for every place.
     images = tf.map_fn(
         lambda place: tf.strings.substr(features.bytes, features.starts[place], features.lengths[place]),

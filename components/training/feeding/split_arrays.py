@@ -1,5 +1,6 @@
 """Splits as arrays, in the form that the model takes."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,29 +11,35 @@ from numpy.typing import NDArray
 
 from headrace.components.examples.settings import ImageFeature
 from headrace.components.examples.shards import scan
+from headrace.components.models.own_inputs import InputGroup
 from headrace.components.tasks.variants import task_of
 from headrace.components.transforms.fitted_transforms import FittedTable
+
+Inputs = Mapping[str, InputGroup]
 
 
 @dataclass(frozen=True)
 class Columns:
     """A split in memory: features float32[examples, ...], labels int32 or float32[examples, ...].
 
-    `weights`, float32[examples], say how much each example counts; None: all alike.
+    Of a model with several inputs, `features` are arrays by their names. `weights`, float32[examples], say how much
+    each example counts; None: all alike.
     """
 
-    features: NDArray[np.float32]
+    features: NDArray[np.float32] | Mapping[str, NDArray[np.float32]]
     labels: NDArray[Any]
     weights: NDArray[np.float32] | None = None
 
     @property
     def examples(self) -> int:
         """Number of examples."""
-        return len(self.features)
+        return len(self.labels)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one example's features."""
+        """Shape of one example's features, where they are one array."""
+        if isinstance(self.features, Mapping):
+            raise TypeError(f"received several inputs, {', '.join(self.features)}, which have no shape in common")
         return self.features.shape[1:]
 
 
@@ -42,18 +49,32 @@ def has_encoded_images(fitted: FittedTable) -> bool:
     return any(isinstance(feature, ImageFeature) and feature.encoding == "encoded" for feature in features)
 
 
-def load_split(folder: Path, *, fitted: FittedTable) -> tuple[NDArray[np.float32], NDArray[Any]]:
-    """Return features float32[examples, *input_shape(fitted)] and labels, as `label_array` has them."""
+def load_split(folder: Path, *, fitted: FittedTable, inputs: Inputs | None = None) -> Columns:
+    """A split in memory, its features in the form of `split_features`, labels in that of `label_array`."""
     table = scan(folder).collect()
-    return feature_array(table, fitted=fitted), label_array(table, fitted=fitted)
+    return Columns(split_features(table, fitted=fitted, inputs=inputs), label_array(table, fitted=fitted))
+
+
+def split_features(
+    table: pl.DataFrame, *, fitted: FittedTable, inputs: Inputs | None
+) -> NDArray[np.float32] | dict[str, NDArray[np.float32]]:
+    """Features of a split's rows: `feature_array` or, where a model has several inputs, an array for each by name."""
+    if inputs is None or len(inputs) == 1:
+        return feature_array(table, fitted=fitted)
+    return {
+        name: _side_by_side(table, group.features).reshape(len(table), *group.shape) for name, group in inputs.items()
+    }
 
 
 def feature_array(table: pl.DataFrame, *, fitted: FittedTable) -> NDArray[np.float32]:
     """Return float32[rows, *input_shape(fitted)] from a split's rows."""
-    columns = [table[name].to_numpy().astype(np.float32, copy=False) for name in fitted.features]
+    return _side_by_side(table, fitted.features).reshape(len(table), *input_shape(fitted))
+
+
+def _side_by_side(table: pl.DataFrame, features: Iterable[str]) -> NDArray[np.float32]:
+    columns = [table[name].to_numpy().astype(np.float32, copy=False) for name in features]
     flat = [column.reshape(len(table), -1) for column in columns]
-    features = flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)
-    return np.ascontiguousarray(features).reshape(len(table), *input_shape(fitted))
+    return np.ascontiguousarray(flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1))
 
 
 def label_array(table: pl.DataFrame, *, fitted: FittedTable) -> NDArray[Any]:

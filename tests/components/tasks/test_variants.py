@@ -18,8 +18,9 @@ from headrace.components.tasks.regression import OneNumber
 from headrace.components.tasks.task import Measurement, Sections
 from headrace.components.tasks.variants import TASKS, task_of
 from headrace.components.training.feeding.split_arrays import Columns, feature_array, label_array
-from headrace.components.training.loop import Worker, train_worker
+from headrace.components.training.loop import Worker
 from headrace.components.training.observer import Observer
+from headrace.components.training.pipeline_trainee import train_pipeline
 from headrace.components.training.restored_model import restored_model
 from headrace.components.transforms.apply import apply
 from headrace.components.transforms.fit import fit
@@ -59,10 +60,12 @@ class Counting(OneNumber):
     def epoch_metrics(self) -> list[keras.metrics.Metric]:
         return []
 
-    def saved_model(self, core: keras.Model, fitted: Any, *, backbone_weights: bytes | None = None) -> keras.Model:
+    def saved_model(
+        self, core: keras.Model, fitted: Any, *, inputs: Any = None, backbone_weights: bytes | None = None
+    ) -> keras.Model:
         from headrace.components.transforms.layers import raw_model
 
-        return raw_model(core, fitted, in_label_unit=keras.ops.exp, backbone_weights=backbone_weights)
+        return raw_model(core, fitted, inputs=inputs, in_label_unit=keras.ops.exp, backbone_weights=backbone_weights)
 
 
 @pytest.fixture
@@ -158,7 +161,7 @@ def test_a_new_task_is_trained_measured_and_predicted(pipeline, tmp_path) -> Non
     )
     table = apply(examples.lazy(), fitted, label=task.label_values(fitted)).collect()
     columns = Columns(feature_array(table, fitted=fitted), label_array(table, fitted=fitted))
-    final = train_worker(
+    final = train_pipeline(
         columns,
         None,
         label=label,

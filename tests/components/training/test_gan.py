@@ -16,14 +16,15 @@ import numpy as np
 from headrace.components.examples.settings import GeneratedLabel
 from headrace.components.training import checkpoints
 from headrace.components.training.feeding.split_arrays import Columns
-from headrace.components.training.loop import Worker, train_worker
+from headrace.components.training.loop import Worker
 from headrace.components.training.observer import Observer
+from headrace.components.training.pipeline_trainee import train_pipeline
 from headrace.components.training.settings import Training
 from headrace.components.training.workers.rendezvous import listen
 
 place = listen([("127.0.0.1", port) for port in ports], rank=rank, secret=bytes(32)) if len(ports) > 1 else None
 features = np.random.default_rng(0).uniform(size=(257, 6, 6, 1)).astype(np.float32) ** 3
-final = train_worker(
+final = train_pipeline(
     Columns(features, np.arange(257, dtype=np.int32) % 3),
     None,
     label=GeneratedLabel(name="image", by="kind", classes=("a", "b", "c")),

@@ -23,8 +23,9 @@ import numpy as np
 from headrace.components.examples.settings import CategoryLabel
 from headrace.components.training import checkpoints
 from headrace.components.training.feeding.split_arrays import Columns
-from headrace.components.training.loop import Worker, train_worker
+from headrace.components.training.loop import Worker
 from headrace.components.training.observer import Observer
+from headrace.components.training.pipeline_trainee import train_pipeline
 from headrace.components.training.settings import Training
 from headrace.components.training.workers.rendezvous import listen
 
@@ -33,7 +34,7 @@ generator = np.random.default_rng(0)
 features = generator.normal(size=(257, 6, 6, 1)).astype(np.float32)
 labels = (features[:, 2, 2, 0] + features[:, 3, 3, 0] > 0).astype(np.int32) + (features[:, 0, 0, 0] > 1)
 labels = labels.astype(np.int32)
-final = train_worker(
+final = train_pipeline(
     Columns(features, labels),
     Columns(features[:97], labels[:97]),
     label=CategoryLabel(name="kind", classes=("a", "b", "c")),

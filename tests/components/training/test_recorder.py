@@ -10,6 +10,7 @@ from headrace.components.errors import TrainingError
 from headrace.components.training import checkpoints
 from headrace.components.training.checkpoints import Checkpoint
 from headrace.components.training.observer import Observer, Stopped
+from headrace.components.training.pipeline_trainee import train_pipeline
 
 EXAMPLES, STEPS = 65, 5  # of an epoch: batches of 13
 
@@ -18,7 +19,7 @@ def train(folder: Path, *, observer: Observer | None = None, scale: float = 1.0,
     """The last state of a training on few examples, whose batches and masks differ from step to step."""
     from headrace.components.examples.settings import CategoryLabel
     from headrace.components.training.feeding.split_arrays import Columns
-    from headrace.components.training.loop import Worker, train_worker
+    from headrace.components.training.loop import Worker
     from headrace.components.training.settings import Training
 
     settings = {
@@ -31,7 +32,7 @@ def train(folder: Path, *, observer: Observer | None = None, scale: float = 1.0,
     generator = np.random.default_rng(0)
     features = (scale * generator.normal(size=(EXAMPLES, 3))).astype(np.float32)
     columns = Columns(features, generator.integers(0, 2, EXAMPLES).astype(np.int32))
-    return train_worker(
+    return train_pipeline(
         columns,
         columns,
         label=CategoryLabel(name="kind", classes=("a", "b")),

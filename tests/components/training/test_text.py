@@ -21,8 +21,9 @@ import numpy as np
 from headrace.components.examples.settings import NextTokenLabel
 from headrace.components.training import checkpoints
 from headrace.components.training.feeding.split_arrays import Columns
-from headrace.components.training.loop import Worker, train_worker
+from headrace.components.training.loop import Worker
 from headrace.components.training.observer import Observer
+from headrace.components.training.pipeline_trainee import train_pipeline
 from headrace.components.training.settings import Training
 from headrace.components.training.workers.rendezvous import listen
 
@@ -38,7 +39,7 @@ layers = [
     {"kind": "recurrent", "cell": "lstm", "units": 8},
 ]
 training = {"model": {"layers": layers}, "optimizer": {"kind": "adam", "learning_rate": 0.02}}
-final = train_worker(
+final = train_pipeline(
     columns,
     Columns(columns.features[:17], columns.labels[:17]),
     label=NextTokenLabel(name="text"),

@@ -69,7 +69,9 @@ def test_what_is_in_the_way_stays_and_is_named(tmp_path, capsys):
     assert {name: (tmp_path / name).read_text() for name in own} == own
     said = capsys.readouterr().err
     assert "params.yaml is there already and was not changed. Add the list `pipelines`" in said
-    assert "dvc.yaml is there already and was not changed. Rename your own train, and add train, ingest" in said
+    assert (
+        "dvc.yaml is there already and was not changed. Rename your own train, and add train, own_code, ingest" in said
+    )
     assert ".gitignore is there already and was not changed. Add .headrace/, /data/*/raw/" in said
     assert "Call project_dags as in: .headrace/init/dags/headrace_pipelines.py" in said
     assert "README" not in said

@@ -17,7 +17,8 @@ def edges_by_dvc(repository: Path) -> set[tuple[str, str]]:
     command = [Path(sys.executable).with_name("dvc"), "dag", "--dot"]
     lines = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True).stdout.splitlines()
     pairs = [line.strip(" ;").replace('"', "").split(" -> ") for line in lines if "->" in line]
-    return {(before, after) for before, after in pairs}
+    # Digests of own code, which `headrace` itself writes before it calls DVC, are no stage of a pipeline.
+    return {(before, after) for before, after in pairs if before != "own_code"}
 
 
 def test_edges_are_those_that_dvc_sees(repository: Path, edges_by_dvc: set[tuple[str, str]]) -> None:

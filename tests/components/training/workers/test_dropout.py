@@ -17,8 +17,9 @@ import sys, numpy as np
 from pathlib import Path
 from headrace.components.examples.settings import CategoryLabel
 from headrace.components.training.feeding.split_arrays import Columns
-from headrace.components.training.loop import Worker, train_worker
+from headrace.components.training.loop import Worker
 from headrace.components.training.observer import Observer
+from headrace.components.training.pipeline_trainee import train_pipeline
 from headrace.components.training.settings import Training
 
 layers = [{"kind": "dense", "units": 8}, {"kind": "dropout", "rate": 0.5}, {"kind": "drop_connect", "units": 4}]
@@ -28,7 +29,7 @@ training = Training.model_validate({
 })
 columns = Columns(np.random.default_rng(0).random((65, 12), np.float32), (np.arange(65) % 2).astype(np.int32))
 label = CategoryLabel(name="kind", classes=("a", "b"))
-last = train_worker(columns, columns, label=label, training=training, worker=Worker(0, 1), folder=Path(sys.argv[1]),
+last = train_pipeline(columns, columns, label=label, training=training, worker=Worker(0, 1), folder=Path(sys.argv[1]),
                     observer=Observer())
 assert last.state.step == 12
 """

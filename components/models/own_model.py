@@ -1,0 +1,137 @@
+"""A Keras model that a file of the project's own makes, checked before anything is trained."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import keras
+import numpy as np
+
+from headrace.components.errors import ParamsError
+from headrace.components.models.output import Output
+from headrace.components.models.settings import OwnModel
+from headrace.components.own_code.importable_code import OwnCode
+from headrace.components.own_code.signature import checked_arguments
+
+Shape = tuple[int, ...]
+Inputs = Mapping[str, Shape]  # shape of one example by the name of the input, without the batch axis
+
+
+@dataclass(frozen=True)
+class ModelLabel:
+    """What a model of one's own has to predict.
+
+    `outputs` is the size of its last axis: a logit for each of `classes` or tokens, or one value for each number.
+    `each_token` asks for outputs after each token of the text: float32[batch, length, outputs]. Otherwise the model
+    gives float32[batch, outputs]. `unit` is that of a number, which may be transformed (`normalize.label`).
+    """
+
+    name: str
+    type: Literal["category", "number", "numbers", "next_token"]
+    outputs: int
+    classes: tuple[str, ...] = ()
+    unit: str = ""
+    each_token: bool = False
+
+
+def model_label(label: Any, output: Output, classes: Sequence[str]) -> ModelLabel:
+    """What a label's settings and the output of its task say to a model of one's own."""
+    return ModelLabel(
+        label.name, label.type, output.units, tuple(classes), getattr(label, "unit", ""), each_token=output.per_token
+    )
+
+
+def build_own_model(settings: OwnModel, code: OwnCode, *, inputs: Inputs, label: ModelLabel) -> keras.Model:
+    """The model that `settings.function` makes, built, from inputs float32[batch, *shape].
+
+    To be called within `code.importable()`. Raises ParamsError, with file and line, for arguments that the function
+    does not take, what it raises, and a model with other outputs than the label needs.
+    """
+    tensors = {name: keras.Input(shape, dtype="float32", name=name) for name, shape in inputs.items()}
+    place = f"{settings.file}: {settings.function}"
+    function = code.function(settings.file, settings.function)
+    arguments = checked_arguments(function, settings.arguments, given=2, place=place)
+    with code.errors_named():
+        model = function(tensors, label, **arguments)
+    if not isinstance(model, keras.Model):
+        raise ParamsError(f"{place} returned {type(model).__name__}, expected a keras.Model")
+    takes = taken_by(model, inputs)
+    try:
+        with code.errors_named():
+            output = model(takes(tensors))
+    except ParamsError:
+        raise
+    except Exception as error:  # of a layer of Keras's own, such as one that gets a wrong shape
+        arrays = {name: np.zeros((2, *shape), np.float32) for name, shape in inputs.items()}
+        reason = _error_of_call(model, takes(arrays)) or error
+        said = f"{type(reason).__name__}: {' '.join(str(reason).split())[:500]}"
+        raise ParamsError(f"{code.place_of(reason) or place}: the model can't take its inputs: {said}") from error
+    _require_output(output, inputs=inputs, label=label, place=place)
+    return model
+
+
+def taken_by(model: keras.Model, inputs: Inputs) -> Callable[[Mapping[str, Any]], Any]:
+    """How a model takes its inputs by name: a Functional one that was made of them, in the structure it has.
+
+    Another model takes the only input as it is, or several as a dict. Raises ParamsError where it can't.
+    """
+    is_sequential = isinstance(model, keras.Sequential)
+    names = [] if is_sequential else [tensor.name for tensor in getattr(model, "inputs", None) or ()]
+    if names and set(names) <= set(inputs):
+        structure = model.input
+        return lambda values: keras.tree.map_structure(lambda tensor: values[tensor.name], structure)
+    if len(inputs) == 1:
+        return lambda values: next(iter(values.values()))
+    if names or is_sequential:
+        takes = f"takes {', '.join(names)}" if names else "is Sequential, which takes one"
+        raise ParamsError(f"the inputs are {', '.join(inputs)}, and the model {takes}; make it of `inputs` by name")
+    return dict
+
+
+def _error_of_call(model: keras.Model, values: Any) -> Exception | None:
+    """What a model's `call` raises, which Keras hides where it builds a model by tracing it."""
+    try:
+        model.call(values)
+    except Exception as error:  # noqa: BLE001 - reported with its place
+        return error
+    return None
+
+
+def own_part(
+    settings: OwnModel, code: OwnCode, name: str, *values: Any, returns: type | tuple[type, ...], **keywords: Any
+) -> Any:
+    """What another function of the model's file returns, such as its loss; raises ParamsError where it is none."""
+    function = code.function(settings.file, name)
+    with code.errors_named():
+        found = function(*values, **keywords)
+    items = found if isinstance(found, list | tuple) else [found]
+    if not all(isinstance(item, returns) for item in items):
+        kinds = returns if isinstance(returns, tuple) else (returns,)
+        expected = " or ".join(f"{kind.__module__.partition('.')[0]} {kind.__name__}" for kind in kinds)
+        raise ParamsError(f"{settings.file}: {name} returned {found!r:.80}, expected {expected}")
+    return found
+
+
+def _require_output(output: Any, *, inputs: Inputs, label: ModelLabel, place: str) -> None:
+    length = (next(iter(inputs.values()))[0],) if label.each_token else ()
+    expected = (None, *length, label.outputs)
+    if not isinstance(output, keras.KerasTensor):
+        raise ParamsError(f"{place}: expected a model with one output, found {type(output).__name__}")
+    if tuple(output.shape) != expected:
+        raise ParamsError(
+            f"{place}: expected outputs of shape {_shown(expected)}, {_meaning(label)}, found {_shown(output.shape)}"
+        )
+    if output.dtype != "float32":
+        raise ParamsError(
+            f'{place}: expected outputs of float32, found {output.dtype}; give the last layer dtype="float32"'
+        )
+
+
+def _shown(shape: Sequence[int | None]) -> str:
+    return f"({', '.join('batch' if size is None else str(size) for size in shape)})"
+
+
+def _meaning(label: ModelLabel) -> str:
+    if label.classes:
+        return f"a logit for each of the classes {', '.join(label.classes)[:80]}"
+    return "a logit for each token" if label.each_token else "a value for each number"

@@ -1,0 +1,76 @@
+"""What a function of the user's own takes: by its text before any work, by its annotations once it is imported."""
+
+import ast
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pydantic import ConfigDict, Field, ValidationError, create_model
+
+from headrace.components.errors import ParamsError
+from headrace.components.nearest_name import nearest
+from headrace.components.own_code.imported_files import parsed
+
+
+def require_function(
+    sources: Mapping[str, str], file: str, name: str, *, given: Sequence[str], arguments: Sequence[str]
+) -> None:
+    """Raise ParamsError unless a file defines a function that can be called so, without running the file.
+
+    It is called with as many positional values as `given` names, and with `arguments` by keyword. A name that the file
+    only imports is accepted.
+    """
+    tree = parsed(sources[file], file)
+    defined = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    if name not in defined:
+        others = {
+            alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
+        }
+        others |= {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
+        if name in others:
+            return
+        raise ParamsError(f"{file}: no function {name!r}{nearest(name, defined) if defined else ''}")
+    function = defined[name].args
+    place, call = f"{file}:{defined[name].lineno}: {name}", ", ".join(given)
+    positional = [*function.posonlyargs, *function.args]
+    required = len(positional) - len(function.defaults)
+    if len(positional) < len(given) and function.vararg is None:
+        raise ParamsError(f"{place}: expected the arguments ({call}), found {len(positional)} positional ones")
+    by_keyword = {one.arg for one in [*function.args[len(given) :], *function.kwonlyargs]}
+    if function.kwarg is None:
+        for argument in arguments:
+            if argument not in by_keyword:
+                raise ParamsError(f"{place}: takes no argument {argument!r}{nearest(argument, by_keyword)}")
+    needed = {one.arg for one in positional[len(given) : required]}
+    needed |= {one.arg for one, value in zip(function.kwonlyargs, function.kw_defaults, strict=True) if value is None}
+    if missing := sorted(needed - set(arguments)):
+        raise ParamsError(f"{place}: needs the argument {missing[0]!r}; give it under `arguments`")
+
+
+def checked_arguments(
+    function: Callable[..., Any], arguments: Mapping[str, Any], *, given: int, place: str
+) -> dict[str, Any]:
+    """The arguments as the function's annotations have them, checked by pydantic.
+
+    The first `given` parameters are passed by Headrace. Raises ParamsError that names the argument, what it expects and
+    what was found.
+    """
+    parameters = list(inspect.signature(function, eval_str=True).parameters.values())[given:]
+    fields: dict[str, Any] = {
+        one.name: (
+            Any if one.annotation is one.empty else one.annotation,
+            Field(... if one.default is one.empty else one.default),
+        )
+        for one in parameters
+        if one.kind in (one.KEYWORD_ONLY, one.POSITIONAL_OR_KEYWORD)
+    }
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters)
+    config = ConfigDict(extra="allow" if takes_any else "forbid", arbitrary_types_allowed=True, strict=True)
+    model = create_model("Arguments", __config__=config, **fields)
+    try:
+        checked = model.model_validate(dict(arguments), strict=False)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise ParamsError(f"{place}: argument {name!r}: {first['msg']}, found {first['input']!r:.60}") from error
+    return {name: getattr(checked, name) for name in arguments}

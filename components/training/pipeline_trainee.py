@@ -1,0 +1,157 @@
+"""What a pipeline trains: its layers, its architecture, or a model of its own file; compiled."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Unpack
+
+import keras
+from keras.optimizers import Optimizer
+
+from headrace.components.examples.settings import Label
+from headrace.components.models.build import build_for_training, build_networks
+from headrace.components.models.output import Output
+from headrace.components.models.own_model import build_own_model, model_label, own_part, taken_by
+from headrace.components.models.settings import Gan, Model, OwnModel
+from headrace.components.own_code.importable_code import OwnCode
+from headrace.components.tasks.variants import task_of
+from headrace.components.training.checkpoints import Checkpoint
+from headrace.components.training.loop import Split, Trainee, WorkerArguments, train_worker
+from headrace.components.training.optimization.optimizers import build_optimizer
+from headrace.components.training.settings import Training
+from headrace.components.training.workers.dropout import GlobalBatch
+
+Shape = tuple[int, ...]
+
+
+def train_pipeline(
+    train: Split,
+    validation: Split | None,
+    *,
+    training: Training,
+    label: Label,
+    tokens: int | None = None,
+    inputs: Mapping[str, Shape] | None = None,
+    code: OwnCode | None = None,
+    **worker: Unpack[WorkerArguments],
+) -> Checkpoint:
+    """Train the model of a pipeline as `train_worker` does, which takes `worker`.
+
+    `tokens` counts the ids of a text. A model of a file needs `inputs`, the shape of one example of each by name, and
+    `code`, the file with what it imports; it must be importable throughout the training.
+    """
+    make = (
+        _Own(training, training.model, label, tokens, inputs, code).make
+        if isinstance(training.model, OwnModel)
+        else _Layers(training, training.model, label, tokens, train.shape).make
+    )
+    return train_worker(train, validation, make=make, plan=training, **worker)
+
+
+@dataclass(frozen=True)
+class _Layers:
+    """A model of layers or of an architecture, on one example's features of `shape`."""
+
+    training: Training
+    model: Model
+    label: Label
+    tokens: int | None
+    shape: Shape
+
+    def make(self, batch: GlobalBatch, steps_per_epoch: int) -> Trainee:
+        keras.config.set_dtype_policy(self.training.precision)
+        task = task_of(self.label)
+        return _compiled(
+            self._built(batch, task.output(self.tokens)),
+            self.training,
+            optimizer=_optimizer(self.training, steps_per_epoch),
+            loss=task.loss(label_smoothing=self.training.label_smoothing),
+            metrics=task.epoch_metrics(),
+        )
+
+    def _built(self, batch: GlobalBatch, output: Output) -> keras.Model:
+        if isinstance(gan := self.model.architecture, Gan):
+            return build_networks(
+                gan,
+                image_shape=self.shape,
+                classes=output.units,
+                dropout=batch.dropout,
+                drop_connect=batch.drop_connect,
+                noise=batch.noise(gan.noise),
+                label_smoothing=self.training.label_smoothing,
+            )
+        return build_for_training(
+            self.model,
+            input_shape=self.shape,
+            output=output,
+            tokens=self.tokens,
+            dropout=batch.dropout,
+            drop_connect=batch.drop_connect,
+            first=self._first_layer(batch),
+        )
+
+    def _first_layer(self, batch: GlobalBatch) -> keras.layers.Layer | None:
+        if len(self.shape) == 2:  # copies of each example
+            return batch.choose()
+        return None if self.model.augment is None else batch.augment(self.model.augment)
+
+
+@dataclass(frozen=True)
+class _Own:
+    """A model of a file of the project's own, on its inputs."""
+
+    training: Training
+    model: OwnModel
+    label: Label
+    tokens: int | None
+    inputs: Mapping[str, Shape] | None
+    code: OwnCode | None
+
+    def make(self, batch: GlobalBatch, steps_per_epoch: int) -> Trainee:  # noqa: ARG002 - its layers draw by themselves
+        if self.inputs is None or self.code is None:
+            raise TypeError(f"{self.model.file}: received no inputs or no code, expected both")
+        keras.config.set_dtype_policy(self.training.precision)
+        task, own = task_of(self.label), partial(own_part, self.model, self.code)
+        label = model_label(self.label, task.output(self.tokens), task.classes)
+        model = build_own_model(self.model, self.code, inputs=self.inputs, label=label)
+        taken, [*names] = taken_by(model, self.inputs), self.inputs
+        names_of = self.model
+        trainee = _compiled(
+            model,
+            self.training,
+            optimizer=(
+                own(names_of.optimizer, steps_per_epoch=steps_per_epoch, epochs=self.training.epochs, returns=Optimizer)
+                if names_of.optimizer
+                else _optimizer(self.training, steps_per_epoch)
+            ),
+            loss=(
+                own(names_of.loss, label, returns=keras.losses.Loss)
+                if names_of.loss
+                else task.loss(label_smoothing=self.training.label_smoothing)
+            ),
+            metrics=(
+                own(names_of.metrics, label, returns=keras.metrics.Metric) if names_of.metrics else task.epoch_metrics()
+            ),
+        )
+        return replace(
+            trainee,
+            takes=taken if len(names) > 1 else lambda features: taken({names[0]: features}),
+            callbacks=own(names_of.callbacks, returns=keras.callbacks.Callback) if names_of.callbacks else (),
+        )
+
+
+def _compiled(model: keras.Model, training: Training, *, optimizer: Optimizer, loss: Any, metrics: Any) -> Trainee:
+    model.compile(
+        optimizer,
+        loss,
+        metrics=metrics,
+        steps_per_execution=training.steps_per_execution,
+        jit_compile=training.jit_compile,
+    )
+    return Trainee(model)
+
+
+def _optimizer(training: Training, steps_per_epoch: int) -> Optimizer:
+    if training.optimizer is None:
+        raise TypeError("train.optimizer is null, which only a model of a file with one of its own allows")
+    return build_optimizer(training.optimizer, steps_per_epoch=steps_per_epoch, epochs=training.epochs)

@@ -1,0 +1,60 @@
+"""Code of the user's own that a pipeline names, by stage, and its digests for DVC."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headrace.components.errors import ParamsError
+from headrace.components.files.atomic import replace_file
+from headrace.components.models.own_model_code import model_code
+from headrace.components.models.settings import OwnModel
+from headrace.components.own_code.importable_code import OwnCode
+from headrace.pipelines.host.private import make_private
+from headrace.pipelines.paths import ProjectPaths
+from headrace.pipelines.yaml_dialect import read_yaml_file
+
+if TYPE_CHECKING:
+    from headrace.pipelines.params import Pipeline
+
+
+def own_code(root: Path, pipeline: "Pipeline") -> OwnCode:
+    """The file of a pipeline's model with what it imports inside the project; nothing where there is none.
+
+    Raises ParamsError as `model_code` does.
+    """
+    model = pipeline.train.model
+    return model_code(root, model) if isinstance(model, OwnModel) else OwnCode({})
+
+
+def write_digests(project: ProjectPaths) -> None:
+    """Write `.headrace/code.json`: by pipeline and stage, the SHA-256 of each file of its own code.
+
+    DVC reads it as parameters, so a stage is stale once its code changes. params.yaml is not checked here; code that
+    can't be read is there by its error, so that its stage runs and reports it.
+    """
+    content = read_yaml_file(project.params) if project.params.is_file() else {}
+    sections = content if isinstance(content, dict) else {}
+    names = sections.get("pipelines")
+    digests = {
+        name: {"train": _digests(project.root, _model_file(sections.get(name)))}
+        for name in (names if isinstance(names, list) else ())
+        if isinstance(name, str)
+    }
+    text = json.dumps(digests, indent=1) + "\n"
+    if not project.code_digests.is_file() or project.code_digests.read_text(encoding="utf-8") != text:
+        make_private(project.state)
+        with replace_file(project.code_digests) as file:
+            file.write_text(text, encoding="utf-8")
+
+
+def _model_file(section: Any) -> str | None:
+    for key in ("train", "model", "file"):
+        section = section.get(key) if isinstance(section, dict) else None
+    return section if isinstance(section, str) else None
+
+
+def _digests(root: Path, file: str | None) -> dict[str, str]:
+    try:
+        return OwnCode.of(root, [file]).digests if file else {}
+    except ParamsError as error:
+        return {str(file): str(error)}
