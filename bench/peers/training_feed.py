@@ -68,7 +68,8 @@ def rows_of(folder: Path) -> int:
 
 def ours(folder: Path) -> Iterator[int]:
     """The rows of one batch after the other, without end."""
-    from headrace.components.examples.settings import CategoryLabel, ImageFeature
+    from headrace.components.schema.features import ImageFeature
+    from headrace.components.schema.labels import CategoryLabel
     from headrace.components.training.batches import Windows
     from headrace.components.training.feeding.feed import serve_training
     from headrace.components.training.feeding.split_arrays import Columns, load_split

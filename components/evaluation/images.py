@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from headrace.components.errors import DataError
-from headrace.components.examples.settings import ImageFeature
+from headrace.components.schema.features import ImageFeature
 from headrace.components.sources.decoding import OTHER_SIZE, ImageError, decode_image
 
 

@@ -6,7 +6,7 @@ import polars as pl
 
 from headrace.components.evaluation.prediction_rows import Warn, fitting, warn_of, without_limits
 from headrace.components.examples.example_blocks import check_rows
-from headrace.components.examples.settings import RowSchema
+from headrace.components.schema.example_schema import RowSchema
 from headrace.components.sources.raw_part import RowError
 from headrace.components.sources.source import Block
 

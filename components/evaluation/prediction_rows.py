@@ -7,15 +7,9 @@ from typing import Any
 import polars as pl
 
 from headrace.components.errors import DataError
-from headrace.components.examples.settings import (
-    CategoryFeature,
-    Feature,
-    ImageFeature,
-    NumberFeature,
-    RowSchema,
-    read_from,
-)
 from headrace.components.examples.validation import CheckedPart, check_part, describe
+from headrace.components.schema.example_schema import RowSchema
+from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature, read_from
 from headrace.components.sources.decoding import ImageError, pixels_of
 from headrace.components.sources.raw_part import RawPart, require_columns
 

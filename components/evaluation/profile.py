@@ -9,7 +9,6 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from headrace.components.examples.settings import CategoryFeature, Feature, ImageFeature, NumberFeature, TextFeature
 from headrace.components.examples.sketch import Sketch, values_of_bins
 from headrace.components.examples.summary import (
     CategorySummary,
@@ -22,7 +21,8 @@ from headrace.components.examples.summary import (
     summarize_images,
     summarize_numbers,
 )
-from headrace.components.settings import Settings
+from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature, TextFeature
+from headrace.components.schema.settings import Settings
 from headrace.components.sources.decoding import pixels_of
 from headrace.components.transforms.apply import raw_values
 from headrace.components.transforms.tokens import summarize_tokens

@@ -11,7 +11,7 @@ import polars as pl
 from PIL import Image
 
 from headrace.components.examples.mixing import mix
-from headrace.components.examples.settings import Feature, ImageFeature
+from headrace.components.schema.features import Feature, ImageFeature
 from headrace.components.sources.decoding import decode_image
 from headrace.components.tasks.task import Mistake
 

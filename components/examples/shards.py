@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from headrace.components.errors import DataError
-from headrace.components.examples.settings import Feature, ImageFeature, TextFeature
+from headrace.components.schema.features import Feature, ImageFeature, TextFeature
 
 SHARD_BYTES = 1 << 27
 _ROWS_PER_GROUP = 1 << 17

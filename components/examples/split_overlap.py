@@ -14,8 +14,8 @@ import polars as pl
 
 from headrace.components.examples.mixing import Words
 from headrace.components.examples.shards import scan_files
-from headrace.components.examples.split_settings import Split
 from headrace.components.examples.splits import assign_split
+from headrace.components.schema.split_settings import Split
 
 
 @dataclass(frozen=True)

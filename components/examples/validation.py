@@ -9,16 +9,16 @@ import polars as pl
 from headrace.components.errors import DataError
 from headrace.components.examples.derive import with_derived
 from headrace.components.examples.numbers import as_number, plain
-from headrace.components.examples.settings import (
+from headrace.components.examples.times import MICROSECONDS_A_DAY, parse_time, written
+from headrace.components.schema.example_schema import RowSchema
+from headrace.components.schema.features import (
     CategoryFeature,
     Feature,
     ImageFeature,
     NumberFeature,
-    RowSchema,
     TextFeature,
     read_from,
 )
-from headrace.components.examples.times import MICROSECONDS_A_DAY, parse_time, written
 from headrace.components.sources.raw_part import RawPart, printable
 
 _FAILURES_SHOWN = 5

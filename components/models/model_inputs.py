@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
-from headrace.components.examples.settings import CategoryFeature, Feature, ImageFeature, NumberFeature, TextFeature
+from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature, TextFeature
 from headrace.components.sources.decoding import pixels_of
 
 

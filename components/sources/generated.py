@@ -9,8 +9,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from headrace.components.errors import ParamsError
-from headrace.components.examples.settings import ExampleSchema
-from headrace.components.settings import Settings
+from headrace.components.schema.example_schema import ExampleSchema
+from headrace.components.schema.settings import Settings
 from headrace.components.sources.made_rows import MadeRowsSource
 from headrace.components.sources.raw_part import GivenSplit
 

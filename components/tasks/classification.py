@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from headrace.components.examples.settings import CategoryLabel, Feature
 from headrace.components.models.output import Output
 from headrace.components.nearest_name import nearest
+from headrace.components.schema.features import Feature
+from headrace.components.schema.labels import CategoryLabel
 from headrace.components.tasks.metric_names import with_validation
 from headrace.components.tasks.section_checks import refuse_images, refuse_label_transform, refuse_points
 from headrace.components.tasks.task import ClassWeights, Measurement, Outcome, Sections

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from headrace.components.errors import DataError
-from headrace.components.examples.settings import CategoryFeature, Feature, GeneratedLabel, ImageFeature
 from headrace.components.models.output import Output
 from headrace.components.models.settings import Gan
 from headrace.components.nearest_name import nearest
+from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature
+from headrace.components.schema.labels import GeneratedLabel
 from headrace.components.tasks.classification import class_indices
 from headrace.components.tasks.metric_names import LAST
 from headrace.components.tasks.section_checks import refuse_class_weights, refuse_label_transform, refuse_points

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from headrace.components.examples.settings import Feature, NextTokenLabel, TextFeature
 from headrace.components.models.output import Output
 from headrace.components.models.shapes import check_text
+from headrace.components.schema.features import Feature, TextFeature
+from headrace.components.schema.labels import NextTokenLabel
 from headrace.components.tasks.metric_names import with_validation
 from headrace.components.tasks.section_checks import (
     refuse_class_weights,

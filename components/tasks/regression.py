@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from headrace.components.examples.settings import Feature, NumberFeature, NumberLabel, NumbersLabel, label_column
 from headrace.components.models.output import Output
+from headrace.components.schema.features import Feature, NumberFeature
+from headrace.components.schema.labels import NumberLabel, NumbersLabel, label_column
 from headrace.components.tasks.metric_names import metric_prefixes, with_validation
 from headrace.components.tasks.section_checks import refuse_class_weights, refuse_images, refuse_points
 from headrace.components.tasks.task import ClassWeights, Measurement, Outcome, Sections

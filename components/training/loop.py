@@ -8,9 +8,9 @@ from typing import Any
 import keras
 
 from headrace.components.errors import DataError, TrainingError
-from headrace.components.examples.settings import Label
 from headrace.components.models.build import build_for_training, build_networks
 from headrace.components.models.settings import Gan
+from headrace.components.schema.labels import Label
 from headrace.components.tasks.variants import task_of
 from headrace.components.training import checkpoints, moving_averages
 from headrace.components.training.batches import Windows

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from headrace.components.models.settings import BatchNormalization, Model
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
 from headrace.components.tasks.metric_names import LAST
 
 Rate = Annotated[float, Field(gt=0, le=10)]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
 from headrace.components.tasks.metric_names import LAST, lower_is_better
 from headrace.components.training.settings import Training
 

@@ -4,14 +4,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from headrace.components.examples.settings import (
-    ADDED_COLUMNS,
-    CategoryFeature,
-    Feature,
-    ImageFeature,
-    NumberFeature,
-    TextFeature,
-)
+from headrace.components.schema.example_schema import ADDED_COLUMNS
+from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature, TextFeature
 from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
 from headrace.components.transforms.transform import FittedTransform, TableColumn
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from headrace.components.errors import DataError
-from headrace.components.examples.settings import Feature, ImageFeature
+from headrace.components.schema.features import Feature, ImageFeature
 
 if TYPE_CHECKING:
     from headrace.components.examples.summary import NumberSummary, Summary

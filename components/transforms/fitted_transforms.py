@@ -5,8 +5,9 @@ from typing import Annotated, TypeVar
 
 from pydantic import Field
 
-from headrace.components.examples.settings import Feature, Label
-from headrace.components.settings import Settings
+from headrace.components.schema.features import Feature
+from headrace.components.schema.labels import Label
+from headrace.components.schema.settings import Settings
 from headrace.components.transforms.backbone import FittedBackbone
 from headrace.components.transforms.transform import FittedTransform
 from headrace.components.transforms.variants import AnyFitted, FittedLabelTransform

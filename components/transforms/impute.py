@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.examples.settings import Feature, NumberFeature
+from headrace.components.schema.features import Feature, NumberFeature
 from headrace.components.transforms.column_statistics import ColumnStatistics
 from headrace.components.transforms.transform import (
     FittedTransform,

@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from headrace.components.examples.settings import TextFeature
 from headrace.components.examples.summary import CategorySummary, summarize_categories
+from headrace.components.schema.features import TextFeature
 from headrace.components.transforms.vocabulary import FIRST, PADDING, UNKNOWN
 
 Unit = Literal["character", "word"]

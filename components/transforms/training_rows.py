@@ -6,10 +6,8 @@ from pathlib import Path
 
 import polars as pl
 
-from headrace.components.examples.settings import Feature, TextFeature
 from headrace.components.examples.shards import scan_files
 from headrace.components.examples.sketch import count_in_bins
-from headrace.components.examples.split_settings import Split
 from headrace.components.examples.splits import assign_split
 from headrace.components.examples.summary import (
     Summary,
@@ -18,6 +16,8 @@ from headrace.components.examples.summary import (
     summarize_categories,
     summarize_numbers,
 )
+from headrace.components.schema.features import Feature, TextFeature
+from headrace.components.schema.split_settings import Split
 from headrace.components.transforms.apply import raw_values, transformed
 from headrace.components.transforms.tokens import summarize_tokens
 from headrace.components.transforms.transform import FittedTransform, Statistics

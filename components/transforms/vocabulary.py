@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from headrace.components.examples.settings import Feature, TextFeature
+from headrace.components.schema.features import Feature, TextFeature
 from headrace.components.transforms.column_statistics import ColumnStatistics
 from headrace.components.transforms.transform import FittedTransform, ModelColumn, Statistics, TableColumn, Transform
 

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 
 from headrace.components.errors import DataError
 from headrace.components.files.atomic import replace_file
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
 
 T = TypeVar("T")
 Omittable = Annotated[T | None, Field(exclude_if=lambda value: value is None)]  # not in the file where there is none

@@ -7,8 +7,8 @@ import structlog
 import typer
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.examples.settings import ImageFeature
 from headrace.components.files.atomic import replace_file
+from headrace.components.schema.features import ImageFeature
 from headrace.components.tasks.variants import task_of
 from headrace.pipelines.commands.tensorflow_import import import_tensorflow
 from headrace.pipelines.params import Pipeline

@@ -16,13 +16,13 @@ from pydantic import Field
 
 from headrace.components.examples.example_blocks import Prepared, prepare
 from headrace.components.examples.mixing import Words
-from headrace.components.examples.settings import ExampleSchema
 from headrace.components.examples.shards import scan_files
 from headrace.components.examples.sorted_runs import RANGES
 from headrace.components.examples.validation import REJECTED
 from headrace.components.files.atomic import replace_file
 from headrace.components.mapping import Map, map_to_files
-from headrace.components.settings import Settings
+from headrace.components.schema.example_schema import ExampleSchema
+from headrace.components.schema.settings import Settings
 from headrace.components.sources.raw_part import RowError
 from headrace.components.sources.source import Block, SourcePart
 from headrace.pipelines.fetching.fetch import sha256_of

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from headrace.components.errors import ServiceError
 from headrace.components.files.atomic import replace_folder
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
 from headrace.pipelines.object_store.objects import Storage
 
 MANIFEST = "published.json"

@@ -16,7 +16,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from headrace.components.errors import TrainingError, UserError
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
 from headrace.components.tasks.metric_names import lower_is_better
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from headrace.components.errors import ParamsError, ServiceError
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
 from headrace.components.transforms.fitted_transforms import FittedTable
 from headrace.pipelines.object_store.objects import open_storage
 from headrace.pipelines.object_store.published import fetch, publish, withdraw

@@ -18,13 +18,13 @@ from headrace.components.evaluation.profile import decoded_of, profile_of, summa
 from headrace.components.examples import shards
 from headrace.components.examples.identity import example_ids
 from headrace.components.examples.mixing import Words
-from headrace.components.examples.schema import arrow_schema
 from headrace.components.examples.sorted_runs import open_run, plan_shards, read_column, read_ranges
 from headrace.components.examples.summary import TableSummary, merge_all
 from headrace.components.examples.table import RepeatedError, merge_examples, repeated_words
 from headrace.components.examples.validation import count_by_reason, require_few_failures
 from headrace.components.files.atomic import replace_file, replace_folder
 from headrace.components.mapping import Map, map_in_threads, map_to_files
+from headrace.components.schema.arrow_schema import arrow_schema
 from headrace.components.sources.other_files import should_report
 from headrace.components.sources.raw_part import printable
 from headrace.components.sources.source import SourcePart

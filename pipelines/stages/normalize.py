@@ -6,9 +6,9 @@ from pathlib import Path
 import structlog
 
 from headrace.components.examples import shards
-from headrace.components.examples.split_settings import Split
 from headrace.components.files.atomic import replace_folder
 from headrace.components.mapping import Map, map_in_threads, map_to_files
+from headrace.components.schema.split_settings import Split
 from headrace.components.tasks.variants import task_of
 from headrace.components.transforms.apply import apply
 from headrace.components.transforms.chain_check import check

@@ -14,12 +14,14 @@ import structlog
 from headrace.components.errors import DataError
 from headrace.components.examples import shards
 from headrace.components.examples.mixing import Words
-from headrace.components.examples.settings import ADDED_COLUMNS, Feature, Label
 from headrace.components.examples.split_overlap import Overlap, can_overlap, held_out_content, training_content_among
-from headrace.components.examples.split_settings import Split
 from headrace.components.examples.splits import SPLITS, assign_split
 from headrace.components.files.atomic import replace_folder
 from headrace.components.mapping import Map, map_in_threads, map_to_files
+from headrace.components.schema.example_schema import ADDED_COLUMNS
+from headrace.components.schema.features import Feature
+from headrace.components.schema.labels import Label
+from headrace.components.schema.split_settings import Split
 from headrace.components.tasks.variants import task_of
 from headrace.pipelines.artifacts.artifact import write_artifact
 from headrace.pipelines.artifacts.split_manifest import OverlapCounts, SplitManifest, SplitSummary

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from headrace.components.errors import DataError, ParamsError, StoreError
 from headrace.components.files.atomic import replace_file
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
 from headrace.pipelines.tracking.alias_journal import Move, keep_move, move_of, moves
 from headrace.pipelines.tracking.packaging import MODEL_FILE
 from headrace.pipelines.tracking.server import address_of, database_of, home_of, tracking_uri

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from headrace.components.examples.settings import ExampleSchema, RowSchema
+from headrace.components.schema.example_schema import ExampleSchema, RowSchema
 from headrace.components.sources.raw_part import GivenSplit
 from headrace.components.sources.source import Block, Source
 from headrace.components.sources.table_file import TableFile, suffix_of

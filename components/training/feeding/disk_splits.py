@@ -24,8 +24,8 @@ from pydantic import ValidationError
 
 from headrace.components.errors import DataError
 from headrace.components.examples import shards
-from headrace.components.examples.settings import ImageFeature
-from headrace.components.settings import Settings
+from headrace.components.schema.features import ImageFeature
+from headrace.components.schema.settings import Settings
 from headrace.components.tasks.variants import task_of
 from headrace.components.training.feeding.split_arrays import feature_array, input_shape, label_array
 from headrace.components.transforms.fitted_transforms import FittedTable

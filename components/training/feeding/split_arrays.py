@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from headrace.components.examples.settings import ImageFeature
 from headrace.components.examples.shards import scan
+from headrace.components.schema.features import ImageFeature
 from headrace.components.tasks.variants import task_of
 from headrace.components.transforms.fitted_transforms import FittedTable
 

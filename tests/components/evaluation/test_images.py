@@ -8,7 +8,7 @@ from PIL import Image
 
 from headrace.components.errors import DataError
 from headrace.components.evaluation.images import read_images
-from headrace.components.examples.settings import ImageFeature
+from headrace.components.schema.features import ImageFeature
 
 
 def _read(file: Path, feature: ImageFeature) -> tuple[list[int], list[str]]:

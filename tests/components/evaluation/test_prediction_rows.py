@@ -8,7 +8,8 @@ import pytest
 from headrace.components.errors import DataError
 from headrace.components.evaluation.prediction_files import read_rows
 from headrace.components.evaluation.prediction_rows import as_known, image_rows, rows_of
-from headrace.components.examples.settings import CategoryFeature, Feature, ImageFeature, NumberFeature, RowSchema
+from headrace.components.schema.example_schema import RowSchema
+from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature
 from headrace.components.sources.json_lines import json_blocks
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from headrace.components.evaluation.profile import Bar, Profile, profile, profile_of, summarize_table
-from headrace.components.examples.settings import CategoryFeature, ImageFeature, NumberFeature
+from headrace.components.schema.features import CategoryFeature, ImageFeature, NumberFeature
 
 
 def profile_one(values, feature, *, dtype=None):

@@ -8,7 +8,8 @@ import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.components.examples.settings import CategoryLabel, NumberFeature
+from headrace.components.schema.features import NumberFeature
+from headrace.components.schema.labels import CategoryLabel
 from headrace.components.tasks.category_outcome import (
     category_metrics,
     class_scores,

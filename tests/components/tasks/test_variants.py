@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from headrace.components.examples.settings import Label, NumberLabel
 from headrace.components.models.saved_model import load_model
+from headrace.components.schema.labels import Label, NumberLabel
 from headrace.components.tasks.metric_names import LAST, lower_is_better, with_validation
 from headrace.components.tasks.regression import OneNumber
 from headrace.components.tasks.task import Measurement, Sections

@@ -5,7 +5,8 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from headrace.components.examples.settings import CategoryLabel, ImageFeature, NumberFeature
+from headrace.components.schema.features import ImageFeature, NumberFeature
+from headrace.components.schema.labels import CategoryLabel
 from headrace.components.training.first_images import first_pictures
 from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
 from headrace.components.transforms.scale_pixels import FittedScalePixels

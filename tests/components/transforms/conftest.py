@@ -12,14 +12,9 @@ from hypothesis import assume
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from headrace.components.examples.settings import (
-    CategoryFeature,
-    CategoryLabel,
-    Feature,
-    ImageFeature,
-    NumberFeature,
-)
-from headrace.components.examples.split_settings import Split
+from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature
+from headrace.components.schema.labels import CategoryLabel
+from headrace.components.schema.split_settings import Split
 from headrace.components.transforms.apply import apply
 from headrace.components.transforms.chain_check import check
 from headrace.components.transforms.fit import fit

@@ -2,10 +2,8 @@
 
 import polars as pl
 
-from headrace.components.examples.settings import (
-    CategoryLabel,
-    NumberFeature,
-)
+from headrace.components.schema.features import NumberFeature
+from headrace.components.schema.labels import CategoryLabel
 from headrace.components.transforms.apply import apply
 from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
 

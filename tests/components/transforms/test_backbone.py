@@ -7,8 +7,9 @@ import pytest
 from pydantic import ValidationError
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.examples.settings import CategoryLabel, ImageFeature
-from headrace.components.examples.split_settings import Split
+from headrace.components.schema.features import ImageFeature
+from headrace.components.schema.labels import CategoryLabel
+from headrace.components.schema.split_settings import Split
 from headrace.components.transforms.apply import apply
 from headrace.components.transforms.backbone import Backbone
 from headrace.components.transforms.backbone_features import with_features

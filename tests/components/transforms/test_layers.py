@@ -5,10 +5,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.components.examples.settings import (
-    CategoryLabel,
-    ImageFeature,
-)
+from headrace.components.schema.features import ImageFeature
+from headrace.components.schema.labels import CategoryLabel
 from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
 from headrace.components.transforms.layers import raw_model
 from headrace.components.transforms.scale_pixels import FittedScalePixels

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.examples.settings import CategoryLabel, NumberFeature, TextFeature
-from headrace.components.examples.split_settings import Split
 from headrace.components.examples.splits import assign_split
+from headrace.components.schema.features import NumberFeature, TextFeature
+from headrace.components.schema.labels import CategoryLabel
+from headrace.components.schema.split_settings import Split
 from headrace.components.transforms import tokens
 from headrace.components.transforms.apply import apply
 from headrace.components.transforms.chain_check import check

@@ -15,7 +15,8 @@ from PIL import Image
 
 from headrace.components.errors import DataError
 from headrace.components.examples import shards
-from headrace.components.examples.settings import CategoryLabel, ImageFeature, NumberFeature, NumberLabel
+from headrace.components.schema.features import ImageFeature, NumberFeature
+from headrace.components.schema.labels import CategoryLabel, NumberLabel
 from headrace.components.sources.decoding import decode_image
 from headrace.components.training.batches import Windows
 from headrace.components.training.feeding.disk_splits import open_columns, write_columns

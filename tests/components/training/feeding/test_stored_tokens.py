@@ -5,7 +5,8 @@ import polars as pl
 import pytest
 
 from headrace.components.examples import shards
-from headrace.components.examples.settings import NextTokenLabel, TextFeature
+from headrace.components.schema.features import TextFeature
+from headrace.components.schema.labels import NextTokenLabel
 from headrace.components.training.batches import Windows
 from headrace.components.training.feeding.disk_splits import write_columns
 from headrace.components.training.feeding.feed import serve_evaluation, serve_training

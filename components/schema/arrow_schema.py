@@ -2,14 +2,8 @@
 
 import pyarrow as pa
 
-from headrace.components.examples.settings import (
-    CategoryFeature,
-    ExampleSchema,
-    Feature,
-    ImageFeature,
-    NumberFeature,
-    TextFeature,
-)
+from headrace.components.schema.example_schema import ExampleSchema
+from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature, TextFeature
 
 
 def arrow_schema(schema: ExampleSchema, *, given_split: bool) -> pa.Schema:

@@ -1,15 +1,9 @@
 import pyarrow as pa
 
-from headrace.components.examples.schema import arrow_schema
-from headrace.components.examples.settings import (
-    CategoryFeature,
-    CategoryLabel,
-    ExampleSchema,
-    ImageFeature,
-    NumberFeature,
-    NumberLabel,
-    TimeColumn,
-)
+from headrace.components.schema.arrow_schema import arrow_schema
+from headrace.components.schema.example_schema import ExampleSchema, TimeColumn
+from headrace.components.schema.features import CategoryFeature, ImageFeature, NumberFeature
+from headrace.components.schema.labels import CategoryLabel, NumberLabel
 
 
 def test_schema_has_id_features_label_and_given_split_in_order() -> None:

@@ -4,8 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from headrace.components.examples.settings import Fraction, Moment
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Fraction, Moment, Settings
 
 
 class Split(Settings):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field, ValidationError
 
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
 
 
 class Inner(Settings):
@@ -78,7 +78,7 @@ def test_every_scalar_of_params_yaml_is_strict():
 
 
 DESCRIBED = '''
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
 
 class First(Settings):
     """A class."""

@@ -2,6 +2,9 @@
 
 import re
 from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 _DIRECTIVE = re.compile(r"%(.?)", re.DOTALL)
 _KNOWN = frozenset("aAbBcdfGHIjmMpSuUVwWxXyYzZ%")
@@ -28,6 +31,9 @@ def checked_date_format(date_format: str) -> str:
     except (ValueError, re.error, LookupError) as error:
         raise ValueError(f"{date_format!r} is no format of strptime: {error}") from error
     return date_format
+
+
+DateFormat = Annotated[str, Field(pattern=r"^(iso|.*%.*)$"), AfterValidator(checked_date_format)]
 
 
 def moment_of(text: str, date_format: str) -> datetime | None:

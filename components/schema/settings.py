@@ -6,9 +6,9 @@ import sys
 from datetime import UTC, datetime
 from functools import cache
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import core_schema
 
@@ -94,3 +94,7 @@ class Settings(BaseModel):
 def in_utc(moment: datetime) -> datetime:
     """Return the moment in UTC; one without a zone is taken to be in UTC."""
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Moment = Annotated[datetime, AfterValidator(in_utc)]
