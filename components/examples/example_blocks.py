@@ -5,10 +5,10 @@ from pathlib import Path
 
 import polars as pl
 
-from headrace.components.examples.mixing import Words
 from headrace.components.examples.sorted_runs import write_run
 from headrace.components.examples.table import example_table, unique_words
 from headrace.components.examples.validation import CheckedPart, check_part
+from headrace.components.mixing import Words
 from headrace.components.schema.example_schema import ExampleSchema, RowSchema
 from headrace.components.schema.features import NumberFeature
 from headrace.components.sources.source import Block, EncodedBlock

@@ -20,18 +20,9 @@ from headrace.components.schema.features import (
     read_from,
 )
 from headrace.components.sources.raw_part import RawPart, printable
+from headrace.components.sources.rejected_rows import REJECTED
 
 _FAILURES_SHOWN = 5
-
-REJECTED = {
-    "file": pl.String,
-    "row": pl.Int64,
-    "column": pl.String,
-    "reason": pl.String,
-    "expected": pl.String,
-    "found": pl.String,
-    "values": pl.String,
-}
 
 
 @dataclass(frozen=True)

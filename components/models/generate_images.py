@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.components.errors import DataError
-from headrace.components.examples.mixing import mix
+from headrace.components.mixing import mix
 
 NOISE = "noise"  # the name of the model's input
 _MOST_IMAGES = 1000  # at once

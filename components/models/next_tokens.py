@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from headrace.components.errors import DataError
-from headrace.components.examples.mixing import mix
+from headrace.components.mixing import mix
 from headrace.components.transforms.tokens import Unit, token_ids, tokens_of
 from headrace.components.transforms.vocabulary import FIRST, PADDING
 

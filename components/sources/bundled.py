@@ -40,7 +40,7 @@ class BundledSource(Source):
 
 
 def _write(schema: ExampleSchema, file: Path) -> None:
-    from headrace.components.examples.shards import write_file
+    from headrace.components.files.tables import write_file
 
     write_file(_digits(schema), file)
 

@@ -144,7 +144,7 @@ def _draws(count: int, *, seed: int, stream: int) -> list[float]:
     """Uniform numbers between 0 and 1, neither of which is one of them."""
     import numpy as np
 
-    from headrace.components.examples.mixing import mix
+    from headrace.components.mixing import mix
 
     stream_seed = int(mix(np.array([stream], dtype=np.uint64), seed)[0] >> np.uint64(1))
     words = mix(np.arange(count, dtype=np.uint64), stream_seed) >> np.uint64(11)

@@ -168,7 +168,7 @@ class ImageBlock:
     def _rejected(self, problems: Mapping[int, tuple[str, str, str]], *, column: str) -> "pl.DataFrame":
         import polars as pl
 
-        from headrace.components.examples.validation import REJECTED
+        from headrace.components.sources.rejected_rows import REJECTED
 
         rows = self.rows[list(problems)]
         values = rows.select(pl.struct(pl.all()).struct.json_encode()).to_series()

@@ -36,7 +36,7 @@ class EncodedBlock(Block, Protocol):
     """Rows that have to be decoded: images."""
 
     def decode(self, schema: ExampleSchema) -> "tuple[RawPart, pl.DataFrame]":
-        """Rows that can be used, and the others as `headrace.components.examples.validation.REJECTED` has them."""
+        """Rows that can be used, and the others as `headrace.components.sources.rejected_rows.REJECTED` has them."""
 
 
 @dataclass(frozen=True)

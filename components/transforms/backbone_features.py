@@ -10,8 +10,8 @@ import polars as pl
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from headrace.components.examples.mixing import Words, mix
 from headrace.components.examples.splits import assign_split
+from headrace.components.mixing import Words, mix
 from headrace.components.schema.features import ImageFeature
 from headrace.components.schema.split_settings import Split
 from headrace.components.sources.decoding import pixels_of

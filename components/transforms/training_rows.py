@@ -6,7 +6,6 @@ from pathlib import Path
 
 import polars as pl
 
-from headrace.components.examples.shards import scan_files
 from headrace.components.examples.sketch import count_in_bins
 from headrace.components.examples.splits import assign_split
 from headrace.components.examples.summary import (
@@ -16,6 +15,7 @@ from headrace.components.examples.summary import (
     summarize_categories,
     summarize_numbers,
 )
+from headrace.components.files.tables import scan_files
 from headrace.components.schema.features import Feature, TextFeature
 from headrace.components.schema.split_settings import Split
 from headrace.components.transforms.apply import raw_values, transformed

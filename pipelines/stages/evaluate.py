@@ -14,8 +14,9 @@ from headrace.components.evaluation.profile import profile
 from headrace.components.evaluation.report import Report, render
 from headrace.components.evaluation.worst_examples import WorstExample, drawn_examples, worst_examples
 from headrace.components.examples.held_out import measured_examples
-from headrace.components.examples.shards import read_csv, scan
+from headrace.components.examples.shards import scan
 from headrace.components.files.atomic import replace_file, replace_folder
+from headrace.components.files.tables import read_csv
 from headrace.components.models.saved_model import load_model, predict
 from headrace.components.numerics import NUMERICS
 from headrace.components.plots import figures

@@ -49,6 +49,6 @@ class ParquetTable(TableFile):
 
     def read_nested(self, columns: Sequence[str]) -> "pl.DataFrame":
         """All columns, in their own types."""
-        from headrace.components.examples.shards import read_file
+        from headrace.components.files.tables import read_file
 
         return read_file(self.path)

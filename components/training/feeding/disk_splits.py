@@ -24,6 +24,7 @@ from pydantic import ValidationError
 
 from headrace.components.errors import DataError
 from headrace.components.examples import shards
+from headrace.components.files.tables import scan_files
 from headrace.components.schema.features import ImageFeature
 from headrace.components.schema.settings import Settings
 from headrace.components.tasks.variants import task_of
@@ -185,7 +186,7 @@ def _filled_up(values: NDArray[Any], length: int) -> NDArray[Any]:
 
 def _image_divisor(file: Path, fitted: FittedTable) -> float | None:
     """What a decoded image, 0 to 255, is divided by to be what the model takes; None if images are not encoded."""
-    columns = shards.scan_files(file).collect_schema()
+    columns = scan_files(file).collect_schema()
     encoded = [name for name in fitted.features if columns[name] == pl.Binary]
     if not encoded:
         return None
