@@ -9,8 +9,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from headrace.components.errors import DataError
+from headrace.components.examples.tokens import Unit, tokens_of
 from headrace.components.mixing import mix
-from headrace.components.transforms.tokens import Unit, token_ids, tokens_of
+from headrace.components.transforms.token_ids import token_ids
 from headrace.components.transforms.vocabulary import FIRST, PADDING
 
 _SMALLEST_PROBABILITY = 1e-7  # as in Keras: a certain mistake costs 16.1 nats, not infinity

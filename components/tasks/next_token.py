@@ -134,8 +134,8 @@ class NextToken:
         """After each token of each text, the one that the model holds most probable."""
         import polars as pl
 
+        from headrace.components.examples.tokens import tokens_of
         from headrace.components.models.next_tokens import predict_tokens, text_model, text_of
-        from headrace.components.transforms.tokens import tokens_of
 
         of_text, texts = text_model(model), examples[self.label.name]
         counts = tokens_of(texts, unit=of_text.unit).list.len()

@@ -13,7 +13,7 @@ from headrace.components.schema.settings import Settings
 if TYPE_CHECKING:
     import polars as pl
 
-    from headrace.components.examples.summary import Summary
+    from headrace.components.statistics.summary import Summary
     from headrace.components.transforms.column_statistics import ColumnStatistics
 
 Values = Literal["image", "number", "category", "text"]

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 
 from headrace.components.evaluation.drift import Drift, VersionProfile
 from headrace.components.evaluation.prediction_rows import rows_of
-from headrace.components.evaluation.profile import profile
 from headrace.components.evaluation.report import Report, render
 from headrace.components.evaluation.worst_examples import WorstExample, drawn_examples, worst_examples
 from headrace.components.examples.held_out import measured_examples
@@ -21,6 +20,7 @@ from headrace.components.models.saved_model import load_model, predict
 from headrace.components.numerics import NUMERICS
 from headrace.components.plots import figures
 from headrace.components.schema.labels import label_column
+from headrace.components.statistics.profile import profile
 from headrace.components.tasks.task import Measurement, Mistake, Outcome
 from headrace.components.tasks.variants import task_of
 from headrace.components.training.generated_samples import kept_samples

@@ -14,11 +14,9 @@ import structlog
 
 from headrace.components.errors import DataError
 from headrace.components.evaluation.drift import VersionProfile, compare
-from headrace.components.evaluation.profile import decoded_of, profile_of, summarize_table
 from headrace.components.examples import shards
 from headrace.components.examples.identity import example_ids
 from headrace.components.examples.sorted_runs import open_run, plan_shards, read_column, read_ranges
-from headrace.components.examples.summary import TableSummary, merge_all
 from headrace.components.examples.table import RepeatedError, merge_examples, repeated_words
 from headrace.components.examples.validation import count_by_reason, require_few_failures
 from headrace.components.files.atomic import replace_file, replace_folder
@@ -29,6 +27,8 @@ from headrace.components.schema.arrow_schema import arrow_schema
 from headrace.components.sources.other_files import should_report
 from headrace.components.sources.raw_part import printable
 from headrace.components.sources.source import SourcePart
+from headrace.components.statistics.profile import decoded_of, profile_of, summarize_table
+from headrace.components.statistics.summary import TableSummary, merge_all
 from headrace.pipelines.artifacts.artifact import write_artifact
 from headrace.pipelines.artifacts.ingest_report import FileRecord, IngestReport
 from headrace.pipelines.fetching.fetch import sha256_of

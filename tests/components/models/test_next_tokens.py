@@ -16,7 +16,7 @@ from headrace.components.schema.features import TextFeature
 from headrace.components.schema.labels import CategoryLabel, NextTokenLabel
 from headrace.components.tasks.variants import task_of
 from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
-from headrace.components.transforms.tokens import token_ids
+from headrace.components.transforms.token_ids import token_ids
 from headrace.components.transforms.vocabulary import FittedVocabulary
 
 NEXT = NextTokenLabel(name="line")

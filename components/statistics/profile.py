@@ -9,8 +9,12 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from headrace.components.examples.sketch import Sketch, values_of_bins
-from headrace.components.examples.summary import (
+from headrace.components.examples.raw_values import raw_values
+from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature, TextFeature
+from headrace.components.schema.settings import Settings
+from headrace.components.sources.decoding import pixels_of
+from headrace.components.statistics.sketch import Sketch, values_of_bins
+from headrace.components.statistics.summary import (
     CategorySummary,
     ImageSummary,
     NumberSummary,
@@ -20,12 +24,8 @@ from headrace.components.examples.summary import (
     summarize_categories,
     summarize_images,
     summarize_numbers,
+    summarize_tokens,
 )
-from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature, TextFeature
-from headrace.components.schema.settings import Settings
-from headrace.components.sources.decoding import pixels_of
-from headrace.components.transforms.apply import raw_values
-from headrace.components.transforms.tokens import summarize_tokens
 
 DECILES = tuple(tenth / 10 for tenth in range(1, 10))
 MOST_CATEGORIES = 10_000  # that are counted one by one; of more, it is only known that there are more

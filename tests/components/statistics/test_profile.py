@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from headrace.components.evaluation.profile import Bar, Profile, profile, profile_of, summarize_table
 from headrace.components.schema.features import CategoryFeature, ImageFeature, NumberFeature
+from headrace.components.statistics.profile import Bar, Profile, profile, profile_of, summarize_table
 
 
 def profile_one(values, feature, *, dtype=None):
@@ -84,7 +84,7 @@ def test_a_profile_of_parts_is_that_of_the_whole_and_comes_back_from_json():
 
 
 def test_of_many_encoded_images_some_are_decoded_the_same_however_they_are_divided(monkeypatch):
-    monkeypatch.setattr("headrace.components.evaluation.profile._DECODED_IMAGES", 8)
+    monkeypatch.setattr("headrace.components.statistics.profile._DECODED_IMAGES", 8)
     columns = {"photo": ImageFeature(height=1, width=2, encoding="encoded")}
     files = []
     for number in range(40):

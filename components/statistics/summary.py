@@ -10,8 +10,10 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
-from headrace.components.examples.exact_sums import FLOAT32_EXPONENT, exact_sums
-from headrace.components.examples.sketch import Sketch, merge_counts, sketch_of, value_of_bin
+from headrace.components.examples.tokens import blocks_of, joined, tokens_of
+from headrace.components.schema.features import TextFeature
+from headrace.components.statistics.exact_sums import FLOAT32_EXPONENT, exact_sums
+from headrace.components.statistics.sketch import Sketch, merge_counts, sketch_of, value_of_bin
 
 
 @dataclass(frozen=True)
@@ -207,6 +209,12 @@ def summarize_categories(values: pl.Series, *, limit: int) -> CategorySummary:
     found = present.alias("value").value_counts()
     counts = dict(found.iter_rows()) if found.height <= limit else None
     return CategorySummary(len(values), len(values) - len(present), counts, limit)
+
+
+def summarize_tokens(texts: pl.Series, feature: TextFeature, *, limit: int) -> CategorySummary:
+    """Counts of the tokens of all texts, as if each token were a row."""
+    tokens = (joined(tokens_of(block, unit=feature.unit)) for block in blocks_of(texts, feature.length))
+    return reduce(CategorySummary.merge, (summarize_categories(one, limit=limit) for one in tokens))
 
 
 def summarize_images(images: pl.Series) -> ImageSummary:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from headrace.components.examples.sketch import count_in_bins, value_at
-from headrace.components.examples.summary import (
+from headrace.components.statistics.sketch import count_in_bins, value_at
+from headrace.components.statistics.summary import (
     CategorySummary,
     TableSummary,
     merge_all,
