@@ -110,7 +110,7 @@ class Classification:
     ) -> "keras.Model":
         """Raw rows to probabilities float32[batch, classes]."""
         from headrace.components.models.build import with_probabilities
-        from headrace.components.transforms.layers import raw_model
+        from headrace.components.serving_model.raw_model import raw_model
 
         return raw_model(with_probabilities(core), fitted, backbone_weights=backbone_weights)
 
@@ -153,7 +153,7 @@ class Classification:
     def _labels_and_probabilities(self, measurement: Measurement) -> "tuple[np.ndarray, np.ndarray]":
         import polars as pl
 
-        from headrace.components.models.saved_model import predict
+        from headrace.components.serving_model.saved_model import predict
 
         outputs = predict(measurement.model, measurement.rows, features=measurement.inputs)
         indices = {name: index for index, name in enumerate(self.classes)}

@@ -107,7 +107,7 @@ class Generation:
         backbone_weights: bytes | None = None,
     ) -> "keras.Model":
         """Noise to pixels float32[batch, height, width, channel], from 0 to the image's maximum."""
-        from headrace.components.transforms.layers import raw_generator
+        from headrace.components.serving_model.raw_model import raw_generator
 
         return raw_generator(core, fitted.features[self.label.name])
 
@@ -137,7 +137,7 @@ class Generation:
         raise TypeError("a model that generates images predicts nothing")
 
     def _check_model(self, measurement: Measurement) -> None:
-        from headrace.components.models.generate_images import require_generator
+        from headrace.components.serving_model.generate_images import require_generator
 
         require_generator(measurement.model)
         made, image = tuple(measurement.model.output.shape[1:]), measurement.features[self.label.name]

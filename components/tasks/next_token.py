@@ -103,7 +103,7 @@ class NextToken:
     ) -> "keras.Model":
         """Texts to probabilities float32[batch, length, tokens]."""
         from headrace.components.models.build import with_probabilities
-        from headrace.components.transforms.layers import raw_model
+        from headrace.components.serving_model.raw_model import raw_model
 
         return raw_model(with_probabilities(core), fitted, backbone_weights=backbone_weights)
 
@@ -113,7 +113,7 @@ class NextToken:
 
     def metrics(self, measurement: Measurement) -> dict[str, float]:
         """Cross-entropy, perplexity and accuracy of tokens."""
-        from headrace.components.models.next_tokens import predict_tokens, text_model
+        from headrace.components.serving_model.next_tokens import predict_tokens, text_model
         from headrace.components.tasks.model_outputs import check_inputs
         from headrace.components.tasks.token_outcome import token_metrics
 
@@ -123,7 +123,7 @@ class NextToken:
 
     def outcome(self, measurement: Measurement) -> Outcome:
         """Cross-entropy by place, and the texts with the highest cross-entropy a token."""
-        from headrace.components.models.next_tokens import predict_tokens, text_model
+        from headrace.components.serving_model.next_tokens import predict_tokens, text_model
         from headrace.components.tasks.token_outcome import token_outcome
 
         model = text_model(measurement.model)
@@ -135,7 +135,7 @@ class NextToken:
         import polars as pl
 
         from headrace.components.examples.tokens import tokens_of
-        from headrace.components.models.next_tokens import predict_tokens, text_model, text_of
+        from headrace.components.serving_model.next_tokens import predict_tokens, text_model, text_of
 
         of_text, texts = text_model(model), examples[self.label.name]
         counts = tokens_of(texts, unit=of_text.unit).list.len()

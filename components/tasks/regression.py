@@ -110,7 +110,7 @@ class OneNumber(_Regression):
         self, core: "keras.Model", fitted: "FittedTable", *, backbone_weights: bytes | None = None
     ) -> "keras.Model":
         """Raw rows to float32[batch, 1] in the label's own unit."""
-        from headrace.components.transforms.layers import raw_model
+        from headrace.components.serving_model.raw_model import raw_model
 
         def in_label_unit(outputs: Any) -> Any:
             transform = fitted.label_transform
@@ -145,7 +145,7 @@ class OneNumber(_Regression):
     def _labels_and_predictions(self, measurement: Measurement) -> "tuple[np.ndarray, np.ndarray]":
         import numpy as np
 
-        from headrace.components.models.saved_model import predict
+        from headrace.components.serving_model.saved_model import predict
 
         outputs = predict(measurement.model, measurement.rows, features=measurement.inputs)
         return measurement.rows[self.label.name].to_numpy(), outputs[:, 0].astype(np.float64)
@@ -156,8 +156,8 @@ class OneNumber(_Regression):
         import polars as pl
 
         from headrace.components.examples.splits import SPLITS
-        from headrace.components.models.saved_model import predict
         from headrace.components.plots import figures
+        from headrace.components.serving_model.saved_model import predict
 
         [name, *others] = measurement.inputs
         feature = measurement.features[name]
@@ -217,7 +217,7 @@ class SeveralNumbers(_Regression):
         """Raw rows to float32[batch, numbers], each in its own unit."""
         import keras
 
-        from headrace.components.transforms.layers import raw_model
+        from headrace.components.serving_model.raw_model import raw_model
 
         def in_their_units(outputs: Any) -> Any:
             scales, shifts = zip(*((one.scale, one.shift) for one in fitted.label_transforms), strict=True)
@@ -253,7 +253,7 @@ class SeveralNumbers(_Regression):
     def _labels_and_predictions(self, measurement: Measurement) -> "tuple[np.ndarray, np.ndarray]":
         import numpy as np
 
-        from headrace.components.models.saved_model import predict
+        from headrace.components.serving_model.saved_model import predict
 
         outputs = predict(measurement.model, measurement.rows, features=measurement.inputs)
         return measurement.rows.select(list(self.label.targets)).to_numpy(), outputs.astype(np.float64)

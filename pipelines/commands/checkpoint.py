@@ -6,7 +6,7 @@ from pathlib import Path
 import typer
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.models.saved_model import Model
+from headrace.components.serving_model.saved_model import Model
 from headrace.components.training import checkpoints
 from headrace.components.training.checkpoints import Checkpoint
 from headrace.components.transforms.fitted_transforms import FittedTable

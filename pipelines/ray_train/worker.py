@@ -233,7 +233,7 @@ def _save_model(path: Path, job: TrainJob, fitted: "FittedTable", final: "Checkp
     """The best weights in a model of their own, outside the strategy, with the normalization in front."""
     import keras
 
-    from headrace.components.models.keras_file import write_keras_file
+    from headrace.components.serving_model.keras_file import write_keras_file
     from headrace.components.training.restored_model import restored_model
 
     keras.utils.clear_session()  # names such as dense_3 would count the layers that were built before

@@ -15,7 +15,7 @@ from headrace.components.evaluation.gate import decide
 from headrace.components.evaluation.settings import Threshold
 from headrace.components.examples.shards import scan
 from headrace.components.examples.splits import SPLITS
-from headrace.components.models.saved_model import load_model
+from headrace.components.serving_model.saved_model import load_model
 from headrace.components.training.checkpoints import Checkpoint
 from headrace.components.training.loop import Worker, train_worker
 from headrace.components.training.observer import Observer

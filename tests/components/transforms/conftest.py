@@ -94,7 +94,7 @@ def reloaded() -> Callable:
 
     import keras  # here, as most tests of a transform need no TensorFlow
 
-    from headrace.components.transforms.layers import raw_model
+    from headrace.components.serving_model.raw_model import raw_model
 
     def saved_and_loaded(fitted) -> keras.Model:
         with TemporaryDirectory() as folder:

@@ -19,12 +19,12 @@ from headrace.components.examples.splits import assign_split
 from headrace.components.schema.features import NumberFeature, TextFeature
 from headrace.components.schema.labels import CategoryLabel
 from headrace.components.schema.split_settings import Split
+from headrace.components.serving_model.raw_model import raw_model
 from headrace.components.statistics.summary import summarize_tokens
 from headrace.components.transforms.apply import apply
 from headrace.components.transforms.chain_check import check
 from headrace.components.transforms.fit import fit
 from headrace.components.transforms.impute import Impute
-from headrace.components.transforms.layers import raw_model
 from headrace.components.transforms.one_hot import OneHot
 from headrace.components.transforms.standardize import Standardize
 from headrace.components.transforms.token_ids import token_ids

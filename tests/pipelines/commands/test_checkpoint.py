@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.models.saved_model import load_model
-from headrace.components.models.saved_model import predict as outputs_of
 from headrace.components.models.settings import Dense, Model
+from headrace.components.serving_model.saved_model import load_model
+from headrace.components.serving_model.saved_model import predict as outputs_of
 from headrace.components.training import checkpoints
 from headrace.components.training.checkpoints import Checkpoint
 from headrace.components.training.restored_model import restored_model

@@ -13,8 +13,8 @@ from PIL import Image
 from headrace.components.errors import DataError, ParamsError
 from headrace.components.examples import shards
 from headrace.components.models.build import build
-from headrace.components.models.generate_images import generate_images
-from headrace.components.models.saved_model import load_model
+from headrace.components.serving_model.generate_images import generate_images
+from headrace.components.serving_model.saved_model import load_model
 from headrace.components.tasks.judge import train_judge
 from headrace.components.tasks.task import Measurement
 from headrace.components.tasks.variants import task_of

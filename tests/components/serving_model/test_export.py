@@ -9,10 +9,10 @@ import tensorflow as tf
 
 from headrace.components.errors import DataError
 from headrace.components.models.build import build
-from headrace.components.models.export import export_saved_model, export_tflite
 from headrace.components.models.settings import Model
 from headrace.components.schema.features import CategoryFeature, ImageFeature, NumberFeature
 from headrace.components.schema.labels import CategoryLabel, NumberLabel
+from headrace.components.serving_model.export import export_saved_model, export_tflite
 from headrace.components.tasks.variants import task_of
 from headrace.components.training.feeding.split_arrays import input_shape
 from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable

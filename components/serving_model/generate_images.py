@@ -1,6 +1,5 @@
 """Images that a saved model makes of noise."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -35,23 +34,3 @@ def generate_images(model: Any, *, count: int, seed: int) -> NDArray[np.float32]
     noise = normal_noise(count, model.input[NOISE].shape[-1], seed=seed)
     parts = [noise[begin : begin + _MOST_IMAGES] for begin in range(0, count, _MOST_IMAGES)]
     return np.concatenate([np.asarray(model({NOISE: part}, training=False), dtype=np.float32) for part in parts])
-
-
-def square_columns(count: int) -> int:
-    """Return how many columns make a sheet of so many images as high as it is wide.
-
-    >>> square_columns(100), square_columns(90)
-    (10, 10)
-    """
-    return math.isqrt(count - 1) + 1
-
-
-def sheet(images: NDArray[Any], *, columns: int) -> NDArray[np.uint8]:
-    """Return uint8[height, width(, channels)]: images from 0 to 255 in rows, on black, one pixel between them."""
-    count, height, width, channels = images.shape
-    rows = -(-count // columns)
-    cells = np.zeros((rows * columns, height + 1, width + 1, channels), np.uint8)
-    cells[:count, :-1, :-1] = np.rint(np.clip(images, 0, 255))
-    lines = cells.reshape(rows, columns, height + 1, width + 1, channels).swapaxes(1, 2)
-    whole = lines.reshape(rows * (height + 1), columns * (width + 1), channels)[:-1, :-1]
-    return whole[..., 0] if channels == 1 else whole

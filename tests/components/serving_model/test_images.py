@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from headrace.components.errors import DataError
-from headrace.components.evaluation.images import read_images
 from headrace.components.schema.features import ImageFeature
+from headrace.components.serving_model.images import read_images
 
 
 def _read(file: Path, feature: ImageFeature) -> tuple[list[int], list[str]]:

@@ -6,10 +6,10 @@ import polars as pl
 import pytest
 
 from headrace.components.errors import DataError
-from headrace.components.evaluation.prediction_files import read_rows
-from headrace.components.evaluation.prediction_rows import as_known, image_rows, rows_of
 from headrace.components.schema.example_schema import RowSchema
 from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature
+from headrace.components.serving_model.prediction_files import read_rows
+from headrace.components.serving_model.prediction_rows import as_known, image_rows, rows_of
 from headrace.components.sources.json_lines import json_blocks
 
 

@@ -1,26 +1,15 @@
-"""The Keras form of fitted transforms equals the table form, and survives being saved."""
+"""A core behind the layers of its transforms, saved and loaded."""
 
 import keras
 import numpy as np
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from headrace.components.schema.features import ImageFeature
 from headrace.components.schema.labels import CategoryLabel
+from headrace.components.serving_model.raw_model import raw_model
 from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
-from headrace.components.transforms.layers import raw_model
 from headrace.components.transforms.scale_pixels import FittedScalePixels
 
 LABEL = CategoryLabel(name="answer", classes=("no", "yes"))
-MEDIAN = {"kind": "impute", "strategy": "median", "indicator": True}
-MOST_FREQUENT = {"kind": "impute", "strategy": "most_frequent", "indicator": True}
-
-
-@settings(deadline=None, max_examples=6)
-@given(data=st.data())
-def test_both_forms_agree_on_features_with_and_without_transforms(data, assert_chains_agree):
-    numbers, categories = [[], [MEDIAN, {"kind": "standardize"}]], [[MOST_FREQUENT, {"kind": "one_hot"}]]
-    assert_chains_agree(data, numbers=numbers, categories=categories)
 
 
 def test_the_core_keeps_its_weights_and_an_image_its_shape(tmp_path):

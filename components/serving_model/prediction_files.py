@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 import polars as pl
 
-from headrace.components.evaluation.prediction_rows import Warn, fitting, warn_of, without_limits
 from headrace.components.examples.example_blocks import check_rows
 from headrace.components.schema.example_schema import RowSchema
+from headrace.components.serving_model.prediction_rows import Warn, fitting, warn_of, without_limits
 from headrace.components.sources.raw_part import RowError
 from headrace.components.sources.source import Block
 

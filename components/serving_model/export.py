@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow.lite.python.convert_phase import ConverterError
 
 from headrace.components.errors import DataError
-from headrace.components.models.input_names import input_names
+from headrace.components.serving_model.input_names import input_names
 
 Model = Any  # keras.Model, which has no types
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from headrace.components.models.input_names import input_names
+from headrace.components.serving_model.input_names import input_names
 
 COLUMNS = [
     (["speed", "Sepal_Length", "_x1"], ["speed", "Sepal_Length", "_x1"]),

@@ -11,9 +11,9 @@ import numpy as np
 import polars as pl
 
 from headrace.components.errors import DataError
-from headrace.components.models.keras_file import read_keras_file, refusing, stored_arrays
-from headrace.components.models.model_inputs import model_inputs
 from headrace.components.schema.features import Feature, ImageFeature
+from headrace.components.serving_model.keras_file import read_keras_file, refusing, stored_arrays
+from headrace.components.serving_model.model_inputs import model_inputs
 
 Model = Callable[..., Any]
 _MOST_PIXELS = 1 << 22  # of a batch

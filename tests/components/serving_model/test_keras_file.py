@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from headrace.components.errors import DataError
-from headrace.components.models.keras_file import CONFIG, WEIGHTS, weights_digest, write_keras_file
-from headrace.components.models.saved_model import load_model
+from headrace.components.serving_model.keras_file import CONFIG, WEIGHTS, weights_digest, write_keras_file
+from headrace.components.serving_model.saved_model import load_model
 
 MOST_EXTRA_BYTES = 1 << 28  # what refusing any of the files below may take
 BUILD = """
@@ -61,7 +61,8 @@ def test_equal_models_are_equal_files_in_every_process(saved: Path, tmp_path: Pa
     keras.layers.Dense(1)  # names that Keras generates go on counting
     write_keras_file(build(), tmp_path / "again.keras")
     code = BUILD + (
-        "import sys; from pathlib import Path; from headrace.components.models.keras_file import write_keras_file\n"
+        "import sys; from pathlib import Path\n"
+        "from headrace.components.serving_model.keras_file import write_keras_file\n"
         "write_keras_file(build(), Path(sys.argv[1]))"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "1", "TZ": "UTC+1"}  # this process's own seed is random

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from headrace.components.evaluation.spreadsheet_formulas import count_formulas, escape_formulas
+from headrace.components.serving_model.spreadsheet_formulas import count_formulas, escape_formulas
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ import polars as pl
 import pytest
 
 from headrace.components.errors import DataError
-from headrace.components.models import next_tokens
 from headrace.components.models.build import build
-from headrace.components.models.next_tokens import generate, predict_tokens, text_model, text_of
 from headrace.components.models.settings import Embedding, Model, Recurrent
 from headrace.components.schema.features import TextFeature
 from headrace.components.schema.labels import CategoryLabel, NextTokenLabel
+from headrace.components.serving_model import next_tokens
+from headrace.components.serving_model.next_tokens import generate, predict_tokens, text_model, text_of
 from headrace.components.tasks.variants import task_of
 from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
 from headrace.components.transforms.token_ids import token_ids

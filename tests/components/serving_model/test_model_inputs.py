@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 from headrace.components.errors import DataError
-from headrace.components.models.model_inputs import model_inputs
-from headrace.components.models.saved_model import load_model, predict
 from headrace.components.schema.features import CategoryFeature, ImageFeature, NumberFeature
+from headrace.components.serving_model.model_inputs import model_inputs
+from headrace.components.serving_model.saved_model import load_model, predict
 
 
 def test_an_image_keeps_its_rows_and_raw_values() -> None:
