@@ -25,7 +25,7 @@ def ours(folder: Path) -> None:
 
     from headrace.components.schema.features import NumberFeature
     from headrace.components.schema.labels import NumberLabel
-    from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
+    from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
     from headrace.pipelines.params import Train
     from headrace.pipelines.ray_cluster.connect import ray_session
     from headrace.pipelines.ray_train.ray_trainer import fit

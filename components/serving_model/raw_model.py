@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature, TextFeature
-from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
+from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 from headrace.components.transforms.transform import InvertibleTransform, ModelColumn
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from headrace.components.transforms.fitted_transforms import FittedTable
+    from headrace.components.transforms.fitted_table import FittedTable
 
 _METRICS = ("loss", "root_mean_squared_error", "mean_absolute_error", "r2")
 _LINE_POINTS = 400

@@ -7,7 +7,7 @@ import polars as pl
 from headrace.components.examples.raw_values import raw_values
 from headrace.components.schema.example_schema import ADDED_COLUMNS
 from headrace.components.schema.features import Feature, ImageFeature
-from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
+from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 from headrace.components.transforms.transform import FittedTransform, TableColumn
 
 

@@ -19,7 +19,7 @@ from headrace.components.transforms.augment import Augment
 from headrace.components.transforms.augmented_images import DRAWS, augmented
 from headrace.components.transforms.backbone import FittedBackbone
 from headrace.components.transforms.backbone_network import backbone_model
-from headrace.components.transforms.fitted_transforms import FittedTable
+from headrace.components.transforms.fitted_table import FittedTable
 
 Network = Callable[[tf.Tensor], tf.Tensor]
 

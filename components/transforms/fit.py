@@ -14,7 +14,7 @@ from headrace.components.schema.split_settings import Split
 from headrace.components.statistics.sketch import merge_counts, value_at
 from headrace.components.statistics.summary import CategorySummary, NumberSummary, Summary, merge_all
 from headrace.components.transforms.column_statistics import ColumnStatistics
-from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
+from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 from headrace.components.transforms.scaling import FittedScaling
 from headrace.components.transforms.training_rows import Column, count_shard, summarize_shard
 from headrace.components.transforms.transform import FittedTransform, Statistics, Transform

@@ -38,7 +38,7 @@ ROOM_TIMEOUT_SECONDS = 3600.0
 if TYPE_CHECKING:
     from headrace.components.training.checkpoints import Checkpoint
     from headrace.components.training.observer import Figures, Observer
-    from headrace.components.transforms.fitted_transforms import FittedTable
+    from headrace.components.transforms.fitted_table import FittedTable
 
 
 def train_on_worker(config: dict[str, str]) -> None:
@@ -75,7 +75,7 @@ def train_on_worker(config: dict[str, str]) -> None:
 def _train(job: TrainJob, *, rank: int, num_workers: int, threads: int) -> None:
     from headrace.components.training.initial_weights import read_start_weights
     from headrace.components.training.loop import Worker, train_worker
-    from headrace.components.transforms.fitted_transforms import FittedTable
+    from headrace.components.transforms.fitted_table import FittedTable
 
     fitted = FittedTable.model_validate_json(job.statistics.read_text(encoding="utf-8"))
     train, validation = split_columns(job, "train", fitted=fitted), validation_columns(job, fitted=fitted)

@@ -225,7 +225,7 @@ def _train(trial: Trial, make_data: Callable[[Trial], None]) -> None:
     from headrace.components.training.initial_weights import read_start_weights
     from headrace.components.training.loop import Worker, train_worker
     from headrace.components.training.observer import Observer
-    from headrace.components.transforms.fitted_transforms import FittedTable
+    from headrace.components.transforms.fitted_table import FittedTable
 
     fitted = FittedTable.model_validate_json(job.statistics.read_text(encoding="utf-8"))
 

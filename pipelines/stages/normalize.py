@@ -14,7 +14,7 @@ from headrace.components.tasks.variants import task_of
 from headrace.components.transforms.apply import apply
 from headrace.components.transforms.chain_check import check
 from headrace.components.transforms.fit import fit
-from headrace.components.transforms.fitted_transforms import FittedTable
+from headrace.components.transforms.fitted_table import FittedTable
 from headrace.pipelines.fetching.fetch import fetch
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths

@@ -19,7 +19,7 @@ from headrace.components.serving_model.saved_model import load_model
 from headrace.components.training.checkpoints import Checkpoint
 from headrace.components.training.loop import Worker, train_worker
 from headrace.components.training.observer import Observer
-from headrace.components.transforms.fitted_transforms import FittedTable
+from headrace.components.transforms.fitted_table import FittedTable
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.ray_train.training_job import TrainJob

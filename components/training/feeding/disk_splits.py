@@ -29,7 +29,7 @@ from headrace.components.schema.features import ImageFeature
 from headrace.components.schema.settings import Settings
 from headrace.components.tasks.variants import task_of
 from headrace.components.training.feeding.split_arrays import feature_array, input_shape, label_array
-from headrace.components.transforms.fitted_transforms import FittedTable
+from headrace.components.transforms.fitted_table import FittedTable
 
 DESCRIPTION = "columns.json"
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"

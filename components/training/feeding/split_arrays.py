@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from headrace.components.examples.shards import scan
 from headrace.components.schema.features import ImageFeature
 from headrace.components.tasks.variants import task_of
-from headrace.components.transforms.fitted_transforms import FittedTable
+from headrace.components.transforms.fitted_table import FittedTable
 
 
 @dataclass(frozen=True)

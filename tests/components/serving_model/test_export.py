@@ -15,7 +15,7 @@ from headrace.components.schema.labels import CategoryLabel, NumberLabel
 from headrace.components.serving_model.export import export_saved_model, export_tflite
 from headrace.components.tasks.variants import task_of
 from headrace.components.training.feeding.split_arrays import input_shape
-from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
+from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 from headrace.components.transforms.impute import FittedImpute
 from headrace.components.transforms.one_hot import FittedOneHot
 from headrace.components.transforms.scale_pixels import FittedScalePixels

@@ -15,7 +15,7 @@ from headrace.components.schema.labels import CategoryLabel, NextTokenLabel
 from headrace.components.serving_model import next_tokens
 from headrace.components.serving_model.next_tokens import generate, predict_tokens, text_model, text_of
 from headrace.components.tasks.variants import task_of
-from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
+from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 from headrace.components.transforms.token_ids import token_ids
 from headrace.components.transforms.vocabulary import FittedVocabulary
 

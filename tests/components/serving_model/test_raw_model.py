@@ -6,7 +6,7 @@ import numpy as np
 from headrace.components.schema.features import ImageFeature
 from headrace.components.schema.labels import CategoryLabel
 from headrace.components.serving_model.raw_model import raw_model
-from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
+from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 from headrace.components.transforms.scale_pixels import FittedScalePixels
 
 LABEL = CategoryLabel(name="answer", classes=("no", "yes"))

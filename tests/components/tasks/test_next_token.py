@@ -15,7 +15,7 @@ from headrace.components.tasks.metric_names import lower_is_better
 from headrace.components.tasks.token_outcome import token_metrics, token_outcome
 from headrace.components.tasks.variants import task_of
 from headrace.components.transforms.apply import apply
-from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable, FittedVocabulary
+from headrace.components.transforms.fitted_table import FittedFeature, FittedTable, FittedVocabulary
 
 LABEL = NextTokenLabel(name="text")
 TASK = task_of(LABEL)

@@ -20,7 +20,7 @@ from headrace.components.tasks.variants import task_of
 from headrace.components.training.feeding.split_arrays import label_array
 from headrace.components.transforms.apply import apply
 from headrace.components.transforms.fit import fit
-from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
+from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 from headrace.components.transforms.min_max import FittedMinMax, MinMax
 from headrace.components.transforms.standardize import FittedStandardize, Standardize
 

@@ -16,7 +16,7 @@ from headrace.components.training import checkpoints
 from headrace.components.training.checkpoints import Checkpoint
 from headrace.components.training.initial_weights import read_start_weights, set_start_weights
 from headrace.components.training.state import TrainingState
-from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
+from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 
 LABEL = CategoryLabel(name="kind", classes=("a", "b", "c"))
 

@@ -18,7 +18,7 @@ from headrace.components.schema.split_settings import Split
 from headrace.components.transforms.apply import apply
 from headrace.components.transforms.chain_check import check
 from headrace.components.transforms.fit import fit
-from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
+from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 from headrace.components.transforms.variants import AnyTransform
 
 LABEL = CategoryLabel(name="answer", classes=("no", "yes"))

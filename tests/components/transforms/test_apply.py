@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from headrace.components.schema.features import NumberFeature
 from headrace.components.schema.labels import CategoryLabel
 from headrace.components.transforms.apply import apply
-from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
+from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 
 LABEL = CategoryLabel(name="answer", classes=("no", "yes"))
 CODES = pl.lit(0, pl.Int32)  # the label as its task has it

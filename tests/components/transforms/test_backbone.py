@@ -16,7 +16,7 @@ from headrace.components.transforms.backbone import Backbone
 from headrace.components.transforms.backbone_features import with_features
 from headrace.components.transforms.backbone_network import backbone_model, scaling
 from headrace.components.transforms.column_statistics import ColumnStatistics
-from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
+from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 
 IMAGE = ImageFeature(height=32, width=32, channels=3)
 LABEL = CategoryLabel(name="flower", classes=("daisy", "tulip"))

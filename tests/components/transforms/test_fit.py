@@ -18,7 +18,7 @@ from headrace.components.schema.labels import CategoryLabel, NumberLabel
 from headrace.components.schema.split_settings import Split
 from headrace.components.statistics.sketch import value_at
 from headrace.components.transforms.fit import fit
-from headrace.components.transforms.fitted_transforms import FittedTable
+from headrace.components.transforms.fitted_table import FittedTable
 from headrace.components.transforms.impute import FittedImpute, Impute
 from headrace.components.transforms.min_max import FittedMinMax, MinMax
 from headrace.components.transforms.standardize import Standardize

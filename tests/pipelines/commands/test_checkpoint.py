@@ -15,7 +15,7 @@ from headrace.components.training import checkpoints
 from headrace.components.training.checkpoints import Checkpoint
 from headrace.components.training.restored_model import restored_model
 from headrace.components.training.state import TrainingState
-from headrace.components.transforms.fitted_transforms import FittedTable
+from headrace.components.transforms.fitted_table import FittedTable
 from headrace.pipelines.artifacts.artifact import write_artifact
 from headrace.pipelines.artifacts.run_record import RunFile
 from headrace.pipelines.artifacts.split_manifest import OverlapCounts, SplitManifest, SplitSummary

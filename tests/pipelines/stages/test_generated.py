@@ -20,7 +20,7 @@ from headrace.components.tasks.task import Measurement
 from headrace.components.tasks.variants import task_of
 from headrace.components.training.generated_samples import COUNT
 from headrace.components.training.restored_model import restored_model
-from headrace.components.transforms.fitted_transforms import FittedTable
+from headrace.components.transforms.fitted_table import FittedTable
 from headrace.pipelines.artifacts.artifact import write_artifact
 from headrace.pipelines.artifacts.run_record import RunFile, result_digests
 from headrace.pipelines.commands.export_formats import Form

@@ -11,7 +11,7 @@ from headrace.components.training.batches import Windows
 from headrace.components.training.feeding.disk_splits import write_columns
 from headrace.components.training.feeding.feed import serve_evaluation, serve_training
 from headrace.components.training.feeding.split_arrays import Columns, load_split
-from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
+from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 from headrace.components.transforms.vocabulary import FittedVocabulary
 
 TEXT = FittedFeature(feature=TextFeature(length=3), transforms=(FittedVocabulary(tokens=("a", "b")),), shape=(3,))
