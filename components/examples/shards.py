@@ -9,6 +9,7 @@ import polars as pl
 import pyarrow as pa
 
 from headrace.components.errors import DataError
+from headrace.components.files.digests import file_digest
 from headrace.components.files.tables import parquet_settings, scan_files
 from headrace.components.schema.features import Feature, ImageFeature, TextFeature
 
@@ -76,11 +77,6 @@ def digest(folder_or_files: Path | Iterable[Path]) -> str:
     """Return the SHA-256 (hex) over the names and content of a folder's Parquet files, or of the files given."""
     paths = files(folder_or_files) if isinstance(folder_or_files, Path) else sorted(folder_or_files)
     with ThreadPoolExecutor() as pool:
-        digests = pool.map(_digest, paths)
+        digests = pool.map(file_digest, paths)
     lines = [f"{content} {file.name}\n" for file, content in zip(paths, digests, strict=True)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

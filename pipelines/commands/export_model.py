@@ -10,9 +10,9 @@ from rich.text import Text
 
 from headrace.components.errors import ParamsError
 from headrace.components.files.atomic import replace_file, replace_folder
+from headrace.components.printable import printable
 from headrace.components.serving_model.input_names import input_names
 from headrace.components.serving_model.saved_model import Model, load_model
-from headrace.components.sources.raw_part import printable
 from headrace.pipelines.artifacts.run_record import bound_run
 from headrace.pipelines.commands.export_formats import Form
 from headrace.pipelines.commands.tensorflow_import import quiet

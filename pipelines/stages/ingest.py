@@ -23,9 +23,9 @@ from headrace.components.files.atomic import replace_file, replace_folder
 from headrace.components.files.tables import write_file
 from headrace.components.mapping import Map, map_in_threads, map_to_files
 from headrace.components.mixing import Words
+from headrace.components.printable import printable
 from headrace.components.schema.arrow_schema import arrow_schema
 from headrace.components.sources.other_files import should_report
-from headrace.components.sources.raw_part import printable
 from headrace.components.sources.source import SourcePart
 from headrace.components.statistics.profile import decoded_of, profile_of, summarize_table
 from headrace.components.statistics.summary import TableSummary, merge_all

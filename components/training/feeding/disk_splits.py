@@ -24,6 +24,7 @@ from pydantic import ValidationError
 
 from headrace.components.errors import DataError
 from headrace.components.examples import shards
+from headrace.components.files.digests import file_digest
 from headrace.components.files.tables import scan_files
 from headrace.components.schema.features import ImageFeature
 from headrace.components.schema.settings import Settings
@@ -124,7 +125,7 @@ def open_columns(folder: Path, *, check_content: bool = False) -> StoredColumns:
             raise DataError(
                 f"{path}: expected {expected.bytes} bytes, found {'no file' if found is None else found}; {fix}"
             )
-        if check_content and _sha256(path) != expected.sha256:
+        if check_content and file_digest(path) != expected.sha256:
             raise DataError(f"{path} is not what was written: its SHA-256 differs; {fix}")
     return StoredColumns(folder, description)
 
@@ -154,7 +155,8 @@ def _write(split_folder: Path, folder: Path, *, fitted: FittedTable, block_examp
         label_shape=label_shape,
         image_divisor=divisor,
         files={
-            path.name: StoredFile(bytes=path.stat().st_size, sha256=_sha256(path)) for path in sorted(folder.iterdir())
+            path.name: StoredFile(bytes=path.stat().st_size, sha256=file_digest(path))
+            for path in sorted(folder.iterdir())
         },
     )
 
@@ -209,8 +211,3 @@ def _checked_images(block: pl.DataFrame, name: str) -> pl.Series:
             f"begin with ff d8 ff or 89 50 4e 47; found {begin}"
         )
     return block[name]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
