@@ -44,7 +44,7 @@ def mixing_digest() -> str:
 
     import numpy as np
 
-    from headrace.components.examples.mixing import mix
+    from headrace.components.mixing import mix
     from headrace.components.training.batches import Windows, epoch_order
 
     orders = [epoch_order(Windows(64, 8, window), seed=1, epoch=epoch) for window in (None, 16) for epoch in range(2)]

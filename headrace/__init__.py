@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headrace.components.errors import DataError, ParamsError, ServiceError, TrainingError, UserError
-    from headrace.components.models.saved_model import load_model
+    from headrace.components.serving_model.saved_model import load_model
     from headrace.pipelines.airflow.dags import project_dags
     from headrace.pipelines.airflow.ray_job import RayJobOperator
     from headrace.pipelines.params import Pipeline, load_pipeline
@@ -46,7 +46,7 @@ __all__ = [
 
 _MODULES = {
     "components.errors": ("DataError", "ParamsError", "ServiceError", "TrainingError", "UserError"),
-    "components.models.saved_model": ("load_model",),
+    "components.serving_model.saved_model": ("load_model",),
     "pipelines.airflow.dags": ("project_dags",),
     "pipelines.airflow.ray_job": ("RayJobOperator",),
     "pipelines.params": ("Pipeline", "load_pipeline"),

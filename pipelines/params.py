@@ -11,14 +11,15 @@ from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 from headrace.components.errors import ParamsError
 from headrace.components.evaluation.gate import check_metrics
 from headrace.components.evaluation.settings import DriftLimits, Evaluate, Register, Results
-from headrace.components.examples.settings import ExampleSchema, Fraction, ImageFeature, TextFeature
-from headrace.components.examples.split_settings import Split
 from headrace.components.models.classifier_settings import Classifier
 from headrace.components.models.own_model_code import model_code
 from headrace.components.models.settings import Model, OwnModel
 from headrace.components.models.shapes import Shape, check_input, check_text
 from headrace.components.nearest_name import nearest
-from headrace.components.settings import Settings
+from headrace.components.schema.example_schema import ExampleSchema
+from headrace.components.schema.features import ImageFeature, TextFeature
+from headrace.components.schema.settings import Fraction, Settings
+from headrace.components.schema.split_settings import Split
 from headrace.components.sources.any_source import AnySource
 from headrace.components.sources.text import TextSource
 from headrace.components.tasks.metric_names import LAST

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from headrace.components.nearest_name import nearest
+from headrace.components.printable import printable
 from headrace.components.redaction import redacted
 
 MAX_SHOWN_CHARACTERS = 200
@@ -34,7 +35,7 @@ def explain(params_file: Path, pipeline: str, error: ValidationError, *, model: 
         elif not isinstance(problem["input"], dict):
             message = f"{message}, found {shown(problem['input'])}"
         message = message[0].lower() + message[1:]
-        lines.append(_printable(f"{params_file.name}: {place}: {message}"))
+        lines.append(printable(f"{params_file.name}: {place}: {message}"))
     return lines
 
 
@@ -42,11 +43,6 @@ def shown(value: Any) -> str:
     """The value that was found, without secrets and then shortened: half an address may be half a password."""
     text = redacted(repr(value))
     return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}..."
-
-
-def _printable(line: str) -> str:
-    """The line with control characters of somebody's names escaped, so that a terminal does not obey them."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
 
 
 def _is_misspelt(missing: ErrorDetails, error: ValidationError) -> bool:

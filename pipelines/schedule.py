@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field
 
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
 
 _OF_AIRFLOW = {"@quarterly": "0 0 1 */3 *"}  # a name that croniter alone does not know
 

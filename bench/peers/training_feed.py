@@ -68,11 +68,12 @@ def rows_of(folder: Path) -> int:
 
 def ours(folder: Path) -> Iterator[int]:
     """The rows of one batch after the other, without end."""
-    from headrace.components.examples.settings import CategoryLabel, ImageFeature
+    from headrace.components.schema.features import ImageFeature
+    from headrace.components.schema.labels import CategoryLabel
     from headrace.components.training.batches import Windows
     from headrace.components.training.feeding.feed import serve_training
     from headrace.components.training.feeding.split_arrays import Columns, load_split
-    from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
+    from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 
     image = FittedFeature(feature=ImageFeature(height=28, width=28), transforms=(), shape=(28, 28, 1))
     label = CategoryLabel(name="digit", classes=tuple(map(str, range(10))))

@@ -23,8 +23,9 @@ def main() -> None:
 def ours(folder: Path) -> None:
     import polars as pl
 
-    from headrace.components.examples.settings import NumberFeature, NumberLabel
-    from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
+    from headrace.components.schema.features import NumberFeature
+    from headrace.components.schema.labels import NumberLabel
+    from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
     from headrace.pipelines.params import Train
     from headrace.pipelines.ray_cluster.connect import ray_session
     from headrace.pipelines.ray_train.ray_trainer import fit

@@ -107,7 +107,7 @@ def _keras(train: tuple[Any, Any], validation: tuple[Any, Any]) -> None:
 
 
 def _ours(train: tuple[Any, Any], validation: tuple[Any, Any], *, rank: int, ports: list[int]) -> None:
-    from headrace.components.examples.settings import CategoryLabel
+    from headrace.components.schema.labels import CategoryLabel
     from headrace.components.training.feeding.split_arrays import Columns
     from headrace.components.training.loop import Worker
     from headrace.components.training.observer import Observer

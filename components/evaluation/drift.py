@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, get_args
 
-from headrace.components.evaluation.profile import DECILES, ColumnProfile, Profile, counts_between, finite, pixel_counts
 from headrace.components.evaluation.settings import DriftLimits
-from headrace.components.examples.summary import CategorySummary, ImageSummary, NumberSummary, Summary, TableSummary
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
+from headrace.components.statistics.profile import DECILES, ColumnProfile, Profile, counts_between, finite, pixel_counts
+from headrace.components.statistics.summary import CategorySummary, ImageSummary, NumberSummary, Summary, TableSummary
 
 Measure = Literal["columns", "rows", "missing", "mean", "quantile", "psi", "label_psi", "new_categories"]
 Verdict = Literal["ok", "warn", "fail"]

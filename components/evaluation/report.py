@@ -10,10 +10,10 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, Te
 from matplotlib.figure import Figure
 
 from headrace.components.evaluation.drift import Drift
-from headrace.components.evaluation.profile import ColumnProfile
 from headrace.components.evaluation.worst_examples import DrawnExample, WorstExample, data_uri
-from headrace.components.examples.settings import Label
 from headrace.components.plots.figures import svg
+from headrace.components.schema.labels import Label
+from headrace.components.statistics.profile import ColumnProfile
 from headrace.components.tasks.task import Outcome, Task
 from headrace.components.tasks.variants import task_of
 

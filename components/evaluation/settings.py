@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
 from headrace.components.tasks.judge_settings import JudgeSettings
 
 Bound = Annotated[float, Field(ge=0)]

@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
-from headrace.components.examples.mixing import mix
-from headrace.components.examples.settings import Feature, ImageFeature
+from headrace.components.mixing import mix
+from headrace.components.schema.features import Feature, ImageFeature
 from headrace.components.sources.decoding import decode_image
 from headrace.components.tasks.task import Mistake
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from headrace.components.examples.numbers import as_number
-from headrace.components.examples.settings import CategoryFeature, Feature, NumberFeature, read_from
+from headrace.components.schema.features import CategoryFeature, Feature, NumberFeature, read_from
 
 
 def with_derived(table: pl.DataFrame, features: Mapping[str, Feature]) -> pl.DataFrame:

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import polars as pl
 
-from headrace.components.examples.mixing import Words
-from headrace.components.examples.settings import ExampleSchema, NumberFeature, RowSchema
 from headrace.components.examples.sorted_runs import write_run
 from headrace.components.examples.table import example_table, unique_words
 from headrace.components.examples.validation import CheckedPart, check_part
+from headrace.components.mixing import Words
+from headrace.components.schema.example_schema import ExampleSchema, RowSchema
+from headrace.components.schema.features import NumberFeature
 from headrace.components.sources.source import Block, EncodedBlock
 
 _EXACT_INTEGERS = 2.0**53  # float64 has all whole numbers up to here

@@ -3,8 +3,8 @@
 import polars as pl
 
 from headrace.components.errors import DataError
-from headrace.components.examples.split_settings import Split
 from headrace.components.examples.splits import assign_split
+from headrace.components.schema.split_settings import Split
 
 
 def measured_examples(examples: pl.LazyFrame, rows: pl.LazyFrame, *, split: Split) -> pl.DataFrame:

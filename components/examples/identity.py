@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from headrace.components.examples.mixing import GOLDEN, Words, mix, scramble
+from headrace.components.mixing import GOLDEN, Words, mix, scramble
 
 _MISSING = np.uint64(0x5851F42D4C957F2D)
 _BLOCK_ROWS = 1 << 15  # 256 KiB of ids: all passes over a block stay in the processor's cache

@@ -4,7 +4,7 @@ import re
 
 import polars as pl
 
-from headrace.components.examples.number_format import NumberFormat
+from headrace.components.schema.number_format import NumberFormat
 
 MINUS = "[-\N{MINUS SIGN}]"
 _SPACES = " \N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}"

@@ -1,19 +1,19 @@
 """Tables of examples on disk: a few large Parquet files in a folder."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
 from headrace.components.errors import DataError
-from headrace.components.examples.settings import Feature, ImageFeature, TextFeature
+from headrace.components.files.digests import file_digest
+from headrace.components.files.tables import parquet_settings, scan_files
+from headrace.components.schema.features import Feature, ImageFeature, TextFeature
 
 SHARD_BYTES = 1 << 27
-_ROWS_PER_GROUP = 1 << 17
 
 
 def files(folder: Path) -> list[Path]:
@@ -27,26 +27,6 @@ def files(folder: Path) -> list[Path]:
 def scan(*folders: Path) -> pl.LazyFrame:
     """Return the table in some folders' Parquet files, in the order of their names; raise DataError if one has none."""
     return scan_files([file for folder in folders for file in files(folder)])
-
-
-# Polars takes a path for a pattern unless `glob` says otherwise, and then reads `batch[1].parquet` as batch1.parquet.
-# So the next three are the only ones that open a file with Polars.
-
-
-def scan_files(source: Path | bytes | list[Path]) -> pl.LazyFrame:
-    """Query over one Parquet file, its content, or several files, one after the other."""
-    return pl.scan_parquet(source, glob=False, hive_partitioning=False)
-
-
-def read_file(source: Path | bytes, *, columns: Sequence[str] | None = None) -> pl.DataFrame:
-    """All columns of a Parquet file, or of its content, or only some of them."""
-    rows = scan_files(source)
-    return (rows if columns is None else rows.select(columns)).collect()
-
-
-def read_csv(path: Path) -> pl.DataFrame:
-    """A CSV file that Headrace wrote; those of a user are read by `headrace.components.sources`."""
-    return pl.read_csv(path, glob=False)
 
 
 def write(
@@ -71,24 +51,7 @@ def sink(
         max_rows_per_file=rows_per_file,
     )
     query = frame.lazy()
-    return query.sink_parquet(target, **_settings(query.collect_schema()), arrow_schema=schema, lazy=True)
-
-
-def _settings(schema: pl.Schema) -> dict[str, Any]:
-    """How a table is written. Encoded images become 3 % smaller by compression, and take twice as long."""
-    if pl.Binary in schema.dtypes():
-        return {"compression": "uncompressed", "row_group_size": _ROWS_PER_GROUP}
-    # Level 1 takes 60 % of the time of level 3, and 4 % more room.
-    return {"compression": "zstd", "compression_level": 1, "row_group_size": _ROWS_PER_GROUP}
-
-
-def write_file(table: pl.DataFrame, file: Path, *, schema: pa.Schema | None = None) -> None:
-    """Write a table as one Parquet file; equal tables give equal bytes.
-
-    With `schema`, the table must have its columns, and their types.
-    """
-    names = table.columns if schema is None else schema.names
-    table.lazy().select(names).sink_parquet(file, **_settings(table.schema), arrow_schema=schema)
+    return query.sink_parquet(target, **parquet_settings(query.collect_schema()), arrow_schema=schema, lazy=True)
 
 
 def file_name(number: int) -> str:
@@ -114,11 +77,6 @@ def digest(folder_or_files: Path | Iterable[Path]) -> str:
     """Return the SHA-256 (hex) over the names and content of a folder's Parquet files, or of the files given."""
     paths = files(folder_or_files) if isinstance(folder_or_files, Path) else sorted(folder_or_files)
     with ThreadPoolExecutor() as pool:
-        digests = pool.map(_digest, paths)
+        digests = pool.map(file_digest, paths)
     lines = [f"{content} {file.name}\n" for file, content in zip(paths, digests, strict=True)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from headrace.components.examples.mixing import Words
+from headrace.components.mixing import Words
 
 RANGES = 256
 

@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 
 from headrace.components.errors import DataError
-from headrace.components.examples.mixing import mix
-from headrace.components.examples.split_settings import Split
+from headrace.components.mixing import mix
+from headrace.components.schema.split_settings import Split
 
 SPLITS = pl.Enum(["train", "validation", "test"])
 

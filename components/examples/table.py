@@ -8,10 +8,10 @@ import pyarrow as pa
 
 from headrace.components.errors import DataError
 from headrace.components.examples.identity import example_ids
-from headrace.components.examples.mixing import Words
-from headrace.components.examples.settings import ExampleSchema
 from headrace.components.examples.times import parse_time
 from headrace.components.examples.validation import CheckedPart
+from headrace.components.mixing import Words
+from headrace.components.schema.example_schema import ExampleSchema
 
 
 def example_table(part: CheckedPart, schema: ExampleSchema) -> pl.DataFrame:

@@ -7,7 +7,7 @@ from functools import partial
 
 import polars as pl
 
-from headrace.components.examples.date_formats import iso_moment_of, moment_of
+from headrace.components.schema.date_formats import iso_moment_of, moment_of
 
 MICROSECONDS_A_DAY = 86_400_000_000
 _DTYPE = pl.Datetime("us", "UTC")

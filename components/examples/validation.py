@@ -9,29 +9,21 @@ import polars as pl
 from headrace.components.errors import DataError
 from headrace.components.examples.derive import with_derived
 from headrace.components.examples.numbers import as_number, plain
-from headrace.components.examples.settings import (
+from headrace.components.examples.times import MICROSECONDS_A_DAY, parse_time, written
+from headrace.components.printable import printable
+from headrace.components.schema.example_schema import RowSchema
+from headrace.components.schema.features import (
     CategoryFeature,
     Feature,
     ImageFeature,
     NumberFeature,
-    RowSchema,
     TextFeature,
     read_from,
 )
-from headrace.components.examples.times import MICROSECONDS_A_DAY, parse_time, written
-from headrace.components.sources.raw_part import RawPart, printable
+from headrace.components.sources.raw_part import RawPart
+from headrace.components.sources.rejected_rows import REJECTED
 
 _FAILURES_SHOWN = 5
-
-REJECTED = {
-    "file": pl.String,
-    "row": pl.Int64,
-    "column": pl.String,
-    "reason": pl.String,
-    "expected": pl.String,
-    "found": pl.String,
-    "values": pl.String,
-}
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,6 @@ import numpy as np
 import polars as pl
 
 from headrace.components.errors import DataError
-from headrace.components.examples.number_format import NumberFormat
-from headrace.components.examples.settings import ADDED_COLUMNS, ExampleSchema
 from headrace.components.examples.validation import check_part
 from headrace.components.guess.findings import Finding, Guess, Section
 from headrace.components.guess.guess_warnings import ambiguous, few, rejected_rows, totals_among, unusable
@@ -17,6 +15,8 @@ from headrace.components.guess.text_column import TEXT, with_text
 from headrace.components.guess.texts import as_numbers
 from headrace.components.guess.total_rows import find_totals, is_sum
 from headrace.components.guess.value_formats import Written, how_written, in_plain_notation, number_formats
+from headrace.components.schema.example_schema import ADDED_COLUMNS, ExampleSchema
+from headrace.components.schema.number_format import NumberFormat
 from headrace.components.sources.raw_part import RawPart
 
 LEAST_ROWS = 10  # with fewer, no split has any

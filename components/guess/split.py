@@ -2,13 +2,13 @@
 
 import polars as pl
 
-from headrace.components.examples.settings import ExampleSchema
-from headrace.components.examples.split_settings import Split
 from headrace.components.examples.splits import assign_split
 from headrace.components.examples.table import example_table
 from headrace.components.examples.validation import check_part
 from headrace.components.guess.findings import Guess, Section
 from headrace.components.guess.guess_warnings import FEW_ROWS
+from headrace.components.schema.example_schema import ExampleSchema
+from headrace.components.schema.split_settings import Split
 from headrace.components.sources.raw_part import RawPart
 
 SEED = 1

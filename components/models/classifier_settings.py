@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
 from headrace.components.sources.file import SourceFile
 from headrace.components.transforms.backbone import BackboneName
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from headrace.components.errors import ParamsError
 from headrace.components.nearest_name import nearest
-from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
+from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 
 FEATURES = "features"  # all numbers and categories side by side
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Discriminator, Field, JsonValue, Tag, model_validator
 
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
 from headrace.components.transforms.augment import Augment
 
 Activation = Literal[

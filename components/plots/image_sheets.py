@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from headrace.components.models.generate_images import sheet
+from headrace.components.plots.sheet import sheet
 
 _INCHES = 0.52  # of one image
 

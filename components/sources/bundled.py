@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from headrace.components.errors import DataError
-from headrace.components.examples.settings import ExampleSchema, ImageFeature
+from headrace.components.schema.example_schema import ExampleSchema
+from headrace.components.schema.features import ImageFeature
 from headrace.components.sources.raw_files import FoundFiles, MadeFile, RawFiles
 from headrace.components.sources.raw_part import RawPart
 from headrace.components.sources.schema_checks import image_and_class, require_known
@@ -39,7 +40,7 @@ class BundledSource(Source):
 
 
 def _write(schema: ExampleSchema, file: Path) -> None:
-    from headrace.components.examples.shards import write_file
+    from headrace.components.files.tables import write_file
 
     write_file(_digits(schema), file)
 

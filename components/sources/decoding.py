@@ -12,7 +12,7 @@ import polars as pl
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ExifTags import Base
 
-from headrace.components.examples.settings import ImageFeature
+from headrace.components.schema.features import ImageFeature
 
 OTHER_SIZE = "other size"
 _JPEG = ("JPEG", "MPO")  # cameras put a second, small picture behind the first

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self, cast
 
 from pydantic import Field, model_validator
 
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
 
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Scheme = Literal["https", "http", "s3", "path"]

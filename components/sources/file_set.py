@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
 
 _EXPRESSIONS = {
     "{date}": "(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})",

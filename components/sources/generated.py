@@ -9,8 +9,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from headrace.components.errors import ParamsError
-from headrace.components.examples.settings import ExampleSchema
-from headrace.components.settings import Settings
+from headrace.components.schema.example_schema import ExampleSchema
+from headrace.components.schema.settings import Settings
 from headrace.components.sources.made_rows import MadeRowsSource
 from headrace.components.sources.raw_part import GivenSplit
 
@@ -144,7 +144,7 @@ def _draws(count: int, *, seed: int, stream: int) -> list[float]:
     """Uniform numbers between 0 and 1, neither of which is one of them."""
     import numpy as np
 
-    from headrace.components.examples.mixing import mix
+    from headrace.components.mixing import mix
 
     stream_seed = int(mix(np.array([stream], dtype=np.uint64), seed)[0] >> np.uint64(1))
     words = mix(np.arange(count, dtype=np.uint64), stream_seed) >> np.uint64(11)

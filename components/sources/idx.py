@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal
 from pydantic import Field
 
 from headrace.components.errors import DataError
-from headrace.components.examples.settings import ExampleSchema, ImageFeature
-from headrace.components.settings import Settings
+from headrace.components.schema.example_schema import ExampleSchema
+from headrace.components.schema.features import ImageFeature
+from headrace.components.schema.settings import Settings
 from headrace.components.sources.compressed import open_plain
 from headrace.components.sources.file import FileName, SourceFile
 from headrace.components.sources.raw_files import FoundFiles, PinnedFiles, RawFiles

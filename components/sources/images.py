@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.examples.settings import ExampleSchema, ImageFeature
-from headrace.components.settings import Settings
+from headrace.components.schema.example_schema import ExampleSchema
+from headrace.components.schema.features import ImageFeature
+from headrace.components.schema.settings import Settings
 from headrace.components.sources.file import IMAGE_SUFFIXES, FileName, SourceFile
 from headrace.components.sources.file_set import FileSet
 from headrace.components.sources.other_files import OtherFiles, should_report
@@ -167,7 +168,7 @@ class ImageBlock:
     def _rejected(self, problems: Mapping[int, tuple[str, str, str]], *, column: str) -> "pl.DataFrame":
         import polars as pl
 
-        from headrace.components.examples.validation import REJECTED
+        from headrace.components.sources.rejected_rows import REJECTED
 
         rows = self.rows[list(problems)]
         values = rows.select(pl.struct(pl.all()).struct.json_encode()).to_series()

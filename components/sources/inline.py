@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from headrace.components.examples.settings import ExampleSchema
+from headrace.components.schema.example_schema import ExampleSchema
 from headrace.components.sources.made_rows import MadeRowsSource
 from headrace.components.sources.raw_part import GivenSplit
 from headrace.components.sources.schema_checks import require_no_images

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from headrace.components.errors import DataError
-from headrace.components.examples.settings import ExampleSchema, RowSchema
+from headrace.components.schema.example_schema import ExampleSchema, RowSchema
 from headrace.components.sources.compressed import open_plain
 from headrace.components.sources.raw_part import GivenSplit, RawPart, RowError
 from headrace.components.sources.source import BLOCK_BYTES, LONGEST_ROW_BYTES, Block, Source

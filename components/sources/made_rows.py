@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from headrace.components.examples.settings import ExampleSchema
+from headrace.components.schema.example_schema import ExampleSchema
 from headrace.components.sources.json_lines import json_blocks
 from headrace.components.sources.raw_files import FoundFiles, MadeFile, RawFiles
 from headrace.components.sources.raw_part import GivenSplit

@@ -14,8 +14,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from headrace.components.errors import ParamsError
-from headrace.components.examples.settings import Moment
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Moment, Settings
 from headrace.components.sources.file_set import regular_expression, require_below_root
 
 Root = Annotated[str, Field(pattern=r"^(s3:/)?/.")]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from headrace.components.errors import DataError
+from headrace.components.printable import printable
 
 if TYPE_CHECKING:
     import polars as pl
@@ -55,11 +56,6 @@ def require_columns(columns: Sequence[str], headers: Sequence[Sequence[str]], *,
             raise DataError(f"{files}: column {column!r} occurs {found.count(column)} times; found {_listed(found)}")
         if column not in found:
             raise DataError(f"{files}: no column {column!r}; found {_listed(found)}{_nearest(column, found)}")
-
-
-def printable(text: str) -> str:
-    """Text from a file as it can be shown: no line ends, no control characters, nothing that is not seen."""
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 def _listed(names: Sequence[str]) -> str:

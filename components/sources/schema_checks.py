@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from headrace.components.errors import ParamsError
-from headrace.components.examples.settings import CategoryFeature, ExampleSchema, Feature, GeneratedLabel, ImageFeature
+from headrace.components.schema.example_schema import ExampleSchema
+from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature
+from headrace.components.schema.labels import GeneratedLabel
 
 
 def require_no_images(schema: ExampleSchema, *, kind: str) -> None:

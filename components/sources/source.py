@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from headrace.components.examples.settings import ExampleSchema
-from headrace.components.settings import Settings
+from headrace.components.schema.example_schema import ExampleSchema
+from headrace.components.schema.settings import Settings
 from headrace.components.sources.other_files import OtherFiles
 from headrace.components.sources.raw_files import FoundFiles, RawFiles
 from headrace.components.sources.raw_part import GivenSplit, RawPart
@@ -36,7 +36,7 @@ class EncodedBlock(Block, Protocol):
     """Rows that have to be decoded: images."""
 
     def decode(self, schema: ExampleSchema) -> "tuple[RawPart, pl.DataFrame]":
-        """Rows that can be used, and the others as `headrace.components.examples.validation.REJECTED` has them."""
+        """Rows that can be used, and the others as `headrace.components.sources.rejected_rows.REJECTED` has them."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headrace.components.errors import ParamsError
-from headrace.components.examples.settings import RowSchema
+from headrace.components.schema.example_schema import RowSchema
 from headrace.components.sources.source import Block
 
 if TYPE_CHECKING:

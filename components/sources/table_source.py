@@ -8,8 +8,8 @@ from typing import Self
 
 from pydantic import model_validator
 
-from headrace.components.examples.settings import ExampleSchema
-from headrace.components.settings import Settings
+from headrace.components.schema.example_schema import ExampleSchema
+from headrace.components.schema.settings import Settings
 from headrace.components.sources.file import FileName, SourceFile
 from headrace.components.sources.file_set import FileSet
 from headrace.components.sources.partitions import Interval, Partitions

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.examples.settings import ExampleSchema
+from headrace.components.schema.example_schema import ExampleSchema
 from headrace.components.sources.compressed import open_plain
 from headrace.components.sources.raw_part import GivenSplit, RawPart
 from headrace.components.sources.source import BLOCK_BYTES, Block

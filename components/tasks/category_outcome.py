@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from headrace.components.examples.settings import CategoryLabel
 from headrace.components.plots.curve import Curve
+from headrace.components.schema.labels import CategoryLabel
 from headrace.components.tasks.model_outputs import check_finite
 from headrace.components.tasks.task import ClassScore, Mistake, Outcome
 

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from headrace.components.examples.settings import CategoryLabel, Feature
 from headrace.components.models.output import Output
 from headrace.components.nearest_name import nearest
+from headrace.components.schema.features import Feature
+from headrace.components.schema.labels import CategoryLabel
 from headrace.components.tasks.metric_names import with_validation
 from headrace.components.tasks.section_checks import refuse_images, refuse_label_transform, refuse_points
 from headrace.components.tasks.task import ClassWeights, Measurement, Outcome, Sections
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-    from headrace.components.transforms.fitted_transforms import FittedTable
+    from headrace.components.transforms.fitted_table import FittedTable
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class Classification:
     ) -> "keras.Model":
         """Raw rows to probabilities float32[batch, classes]."""
         from headrace.components.models.build import with_probabilities
-        from headrace.components.transforms.layers import raw_model
+        from headrace.components.serving_model.raw_model import raw_model
 
         return raw_model(with_probabilities(core), fitted, inputs=inputs, backbone_weights=backbone_weights)
 
@@ -157,7 +158,7 @@ class Classification:
     def _labels_and_probabilities(self, measurement: Measurement) -> "tuple[np.ndarray, np.ndarray]":
         import polars as pl
 
-        from headrace.components.models.saved_model import predict
+        from headrace.components.serving_model.saved_model import predict
 
         outputs = predict(measurement.model, measurement.rows, features=measurement.inputs)
         indices = {name: index for index, name in enumerate(self.classes)}

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from headrace.components.errors import DataError
-from headrace.components.examples.settings import CategoryFeature, Feature, GeneratedLabel, ImageFeature
 from headrace.components.models.output import Output
 from headrace.components.models.settings import Gan, Model
 from headrace.components.nearest_name import nearest
+from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature
+from headrace.components.schema.labels import GeneratedLabel
 from headrace.components.tasks.classification import class_indices
 from headrace.components.tasks.metric_names import LAST
 from headrace.components.tasks.section_checks import refuse_class_weights, refuse_label_transform, refuse_points
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from headrace.components.tasks.judge import Judge
-    from headrace.components.transforms.fitted_transforms import FittedTable
+    from headrace.components.transforms.fitted_table import FittedTable
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class Generation:
         backbone_weights: bytes | None = None,
     ) -> "keras.Model":
         """Noise to pixels float32[batch, height, width, channel], from 0 to the image's maximum."""
-        from headrace.components.transforms.layers import raw_generator
+        from headrace.components.serving_model.raw_model import raw_generator
 
         return raw_generator(core, fitted.features[self.label.name])
 
@@ -137,7 +138,7 @@ class Generation:
         raise TypeError("a model that generates images predicts nothing")
 
     def _check_model(self, measurement: Measurement) -> None:
-        from headrace.components.models.generate_images import require_generator
+        from headrace.components.serving_model.generate_images import require_generator
 
         require_generator(measurement.model)
         made, image = tuple(measurement.model.output.shape[1:]), measurement.features[self.label.name]

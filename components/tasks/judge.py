@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from headrace.components.errors import DataError, TrainingError
 from headrace.components.examples.held_out import examples_of
-from headrace.components.examples.settings import CategoryFeature, Feature, ImageFeature
-from headrace.components.examples.split_settings import Split
-from headrace.components.models.generate_images import generate_images, require_generator
-from headrace.components.models.model_inputs import model_inputs
+from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature
+from headrace.components.schema.split_settings import Split
+from headrace.components.serving_model.generate_images import generate_images, require_generator
+from headrace.components.serving_model.model_inputs import model_inputs
 from headrace.components.tasks.judge_settings import JudgeSettings
 
 _BATCH, _LEARNING_RATE = 128, 0.003

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
 
 
 class JudgeSettings(Settings):

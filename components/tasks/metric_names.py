@@ -1,7 +1,7 @@
 """What the names of metrics say, without loading Keras: params.yaml is checked where Airflow parses DAGs."""
 
-from headrace.components.examples.settings import NumbersLabel
-from headrace.components.models.input_names import input_names
+from headrace.components.schema.labels import NumbersLabel
+from headrace.components.serving_model.input_names import input_names
 
 LAST = "last"  # instead of a metric's name: the last epoch is the best
 _LOWER_IS_BETTER = ("loss", "error", "cross_entropy", "perplexity")

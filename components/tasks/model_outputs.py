@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 
 from headrace.components.errors import DataError, TrainingError
-from headrace.components.examples.settings import Feature, ImageFeature
-from headrace.components.models.saved_model import predict
+from headrace.components.schema.features import Feature, ImageFeature
+from headrace.components.serving_model.saved_model import predict
 
 
 def check_finite(predictions: np.ndarray) -> None:

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from headrace.components.examples.settings import Feature, NextTokenLabel, TextFeature
 from headrace.components.models.output import Output
 from headrace.components.models.settings import Model
 from headrace.components.models.shapes import check_text
+from headrace.components.schema.features import Feature, TextFeature
+from headrace.components.schema.labels import NextTokenLabel
 from headrace.components.tasks.metric_names import with_validation
 from headrace.components.tasks.section_checks import (
     refuse_class_weights,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-    from headrace.components.transforms.fitted_transforms import FittedTable
+    from headrace.components.transforms.fitted_table import FittedTable
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class NextToken:
     ) -> "keras.Model":
         """Texts to probabilities float32[batch, length, tokens]."""
         from headrace.components.models.build import with_probabilities
-        from headrace.components.transforms.layers import raw_model
+        from headrace.components.serving_model.raw_model import raw_model
 
         return raw_model(with_probabilities(core), fitted, inputs=inputs, backbone_weights=backbone_weights)
 
@@ -118,7 +119,7 @@ class NextToken:
 
     def metrics(self, measurement: Measurement) -> dict[str, float]:
         """Cross-entropy, perplexity and accuracy of tokens."""
-        from headrace.components.models.next_tokens import predict_tokens, text_model
+        from headrace.components.serving_model.next_tokens import predict_tokens, text_model
         from headrace.components.tasks.model_outputs import check_inputs
         from headrace.components.tasks.token_outcome import token_metrics
 
@@ -128,7 +129,7 @@ class NextToken:
 
     def outcome(self, measurement: Measurement) -> Outcome:
         """Cross-entropy by place, and the texts with the highest cross-entropy a token."""
-        from headrace.components.models.next_tokens import predict_tokens, text_model
+        from headrace.components.serving_model.next_tokens import predict_tokens, text_model
         from headrace.components.tasks.token_outcome import token_outcome
 
         model = text_model(measurement.model)
@@ -139,8 +140,8 @@ class NextToken:
         """After each token of each text, the one that the model holds most probable."""
         import polars as pl
 
-        from headrace.components.models.next_tokens import predict_tokens, text_model, text_of
-        from headrace.components.transforms.tokens import tokens_of
+        from headrace.components.examples.tokens import tokens_of
+        from headrace.components.serving_model.next_tokens import predict_tokens, text_model, text_of
 
         of_text, texts = text_model(model), examples[self.label.name]
         counts = tokens_of(texts, unit=of_text.unit).list.len()

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from headrace.components.examples.settings import NumberLabel, NumbersLabel
+from headrace.components.schema.labels import NumberLabel, NumbersLabel
 from headrace.components.tasks.metric_names import metric_prefixes
 from headrace.components.tasks.model_outputs import check_finite
 from headrace.components.tasks.task import Mistake, Outcome

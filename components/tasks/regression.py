@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from headrace.components.examples.settings import Feature, NumberFeature, NumberLabel, NumbersLabel, label_column
 from headrace.components.models.output import Output
+from headrace.components.schema.features import Feature, NumberFeature
+from headrace.components.schema.labels import NumberLabel, NumbersLabel, label_column
 from headrace.components.tasks.metric_names import metric_prefixes, with_validation
 from headrace.components.tasks.section_checks import refuse_class_weights, refuse_images, refuse_points
 from headrace.components.tasks.task import ClassWeights, Measurement, Outcome, Sections
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from headrace.components.transforms.fitted_transforms import FittedTable
+    from headrace.components.transforms.fitted_table import FittedTable
 
 _METRICS = ("loss", "root_mean_squared_error", "mean_absolute_error", "r2")
 _LINE_POINTS = 400
@@ -114,7 +115,7 @@ class OneNumber(_Regression):
         backbone_weights: bytes | None = None,
     ) -> "keras.Model":
         """Raw rows to float32[batch, 1] in the label's own unit."""
-        from headrace.components.transforms.layers import raw_model
+        from headrace.components.serving_model.raw_model import raw_model
 
         def in_label_unit(outputs: Any) -> Any:
             transform = fitted.label_transform
@@ -149,7 +150,7 @@ class OneNumber(_Regression):
     def _labels_and_predictions(self, measurement: Measurement) -> "tuple[np.ndarray, np.ndarray]":
         import numpy as np
 
-        from headrace.components.models.saved_model import predict
+        from headrace.components.serving_model.saved_model import predict
 
         outputs = predict(measurement.model, measurement.rows, features=measurement.inputs)
         return measurement.rows[self.label.name].to_numpy(), outputs[:, 0].astype(np.float64)
@@ -160,8 +161,8 @@ class OneNumber(_Regression):
         import polars as pl
 
         from headrace.components.examples.splits import SPLITS
-        from headrace.components.models.saved_model import predict
         from headrace.components.plots import figures
+        from headrace.components.serving_model.saved_model import predict
 
         [name, *others] = measurement.inputs
         feature = measurement.features[name]
@@ -226,7 +227,7 @@ class SeveralNumbers(_Regression):
         """Raw rows to float32[batch, numbers], each in its own unit."""
         import keras
 
-        from headrace.components.transforms.layers import raw_model
+        from headrace.components.serving_model.raw_model import raw_model
 
         def in_their_units(outputs: Any) -> Any:
             scales, shifts = zip(*((one.scale, one.shift) for one in fitted.label_transforms), strict=True)
@@ -262,7 +263,7 @@ class SeveralNumbers(_Regression):
     def _labels_and_predictions(self, measurement: Measurement) -> "tuple[np.ndarray, np.ndarray]":
         import numpy as np
 
-        from headrace.components.models.saved_model import predict
+        from headrace.components.serving_model.saved_model import predict
 
         outputs = predict(measurement.model, measurement.rows, features=measurement.inputs)
         return measurement.rows.select(list(self.label.targets)).to_numpy(), outputs.astype(np.float64)

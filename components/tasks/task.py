@@ -7,10 +7,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from headrace.components.examples.settings import ExampleSchema, Feature
-from headrace.components.examples.split_settings import Split
 from headrace.components.models.output import Output
 from headrace.components.models.settings import AnyModel
+from headrace.components.schema.example_schema import ExampleSchema
+from headrace.components.schema.features import Feature
+from headrace.components.schema.split_settings import Split
 from headrace.components.tasks.judge_settings import JudgeSettings
 from headrace.components.transforms.transform import Transform
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from headrace.components.transforms.fitted_transforms import FittedTable
+    from headrace.components.transforms.fitted_table import FittedTable
 
 ClassWeights = Literal["balanced"] | Mapping[str, float] | None
 

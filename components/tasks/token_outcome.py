@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from headrace.components.errors import DataError
-from headrace.components.models.next_tokens import NextTokens, TextModel, text_of
+from headrace.components.serving_model.next_tokens import NextTokens, TextModel, text_of
 from headrace.components.tasks.model_outputs import check_finite
 from headrace.components.tasks.task import Mistake, Outcome
 

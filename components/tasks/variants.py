@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from headrace.components.examples.settings import (
+from headrace.components.schema.labels import (
     CategoryLabel,
     GeneratedLabel,
     Label,
@@ -11,7 +11,7 @@ from headrace.components.examples.settings import (
     NumberLabel,
     NumbersLabel,
 )
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
 from headrace.components.tasks.classification import Classification
 from headrace.components.tasks.generation import Generation
 from headrace.components.tasks.next_token import NextToken

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.components.errors import DataError
-from headrace.components.examples.mixing import mix
+from headrace.components.mixing import mix
 
 BLOCKS_PER_WINDOW = 16  # fewer mix the examples less from epoch to epoch, more read smaller pieces
 

@@ -5,7 +5,6 @@ A checkpoint is a folder: `weights.npz`, `best_weights.npz`, `optimizer.npz`, `m
 as a checkpoint. Each stands on its own: files shared between checkpoints would be damaged together.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.components.files.digests import file_digest
 from headrace.components.training.state import TrainingState
 
 MANIFEST = "manifest.json"
@@ -48,7 +48,7 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
         for name in ARRAYS:
             _save_arrays(temporary / f"{name}.npz", getattr(checkpoint, name))
         (temporary / "state.json").write_text(checkpoint.state.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        digests = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
+        digests = {path.name: file_digest(path) for path in sorted(temporary.iterdir())}
         (temporary / MANIFEST).write_text(json.dumps(digests, indent=1) + "\n", encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
@@ -61,7 +61,7 @@ def load(folder: Path) -> Checkpoint:
     """Return the checkpoint in `folder`; raise ValueError, saying what is wrong, if a file is missing or damaged."""
     try:
         digests = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        damaged = [name for name, digest in digests.items() if _sha256(folder / name) != digest]
+        damaged = [name for name, digest in digests.items() if file_digest(folder / name) != digest]
         missing = {"state.json", *(f"{name}.npz" for name in ARRAYS)} - digests.keys()
     except (OSError, ValueError, AttributeError) as error:
         raise ValueError(f"no whole checkpoint in {folder}: {error}") from error
@@ -124,8 +124,3 @@ def _save_arrays(path: Path, arrays: Arrays) -> None:
 def _load_arrays(path: Path) -> list[NDArray[Any]]:
     with np.load(path, allow_pickle=False) as arrays:
         return [arrays[name] for name in sorted(arrays.files)]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

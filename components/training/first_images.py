@@ -7,10 +7,10 @@ import polars as pl
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from headrace.components.examples.settings import ImageFeature
 from headrace.components.examples.shards import scan
+from headrace.components.schema.features import ImageFeature
 from headrace.components.training.feeding.example_tensors import decode_images
-from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
+from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 
 COUNT = 16
 COLORS = (1, 3, 4)  # channels that a PNG can have

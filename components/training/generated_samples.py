@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.components.models.generate_images import normal_noise
+from headrace.components.serving_model.generate_images import normal_noise
 
 COUNT = 64
 KEPT_EPOCHS = 10

@@ -8,8 +8,8 @@ import keras
 from headrace.components.errors import TrainingError
 from headrace.components.models.gan import AdversarialNetworks
 from headrace.components.models.heads import WithAuxiliaryHeads
-from headrace.components.models.saved_model import load_model
 from headrace.components.own_code.importable_code import OwnCode
+from headrace.components.serving_model.saved_model import load_model
 from headrace.components.training import checkpoints
 from headrace.components.training.checkpoints import Arrays
 

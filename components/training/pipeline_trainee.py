@@ -8,12 +8,12 @@ from typing import Any, Unpack
 import keras
 from keras.optimizers import Optimizer
 
-from headrace.components.examples.settings import Label
 from headrace.components.models.build import build_for_training, build_networks
 from headrace.components.models.output import Output
 from headrace.components.models.own_model import build_own_model, model_label, own_part, taken_by
 from headrace.components.models.settings import Gan, Model, OwnModel
 from headrace.components.own_code.importable_code import OwnCode
+from headrace.components.schema.labels import Label
 from headrace.components.tasks.variants import task_of
 from headrace.components.training.checkpoints import Checkpoint
 from headrace.components.training.loop import Split, Trainee, WorkerArguments, train_worker

@@ -15,7 +15,7 @@ from headrace.components.tasks.task import Task
 from headrace.components.tasks.variants import task_of
 from headrace.components.training.checkpoints import Arrays
 from headrace.components.training.feeding.split_arrays import core_shape
-from headrace.components.transforms.fitted_transforms import FittedTable
+from headrace.components.transforms.fitted_table import FittedTable
 
 
 def restored_model(

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from headrace.components.models.settings import AnyModel, BatchNormalization, Model, OwnModel
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
 from headrace.components.training.plan import Plan
 
 Rate = Annotated[float, Field(gt=0, le=10)]

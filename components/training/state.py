@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from headrace.components.errors import TrainingError
 from headrace.components.nearest_name import nearest
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
 from headrace.components.tasks.metric_names import LAST, lower_is_better
 from headrace.components.training.plan import Plan
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tensorboard.plugins.histogram import metadata
 
-from headrace.components.models.generate_images import sheet, square_columns
+from headrace.components.plots.sheet import sheet, square_columns
 from headrace.components.training.first_images import COLORS
 from headrace.components.training.generated_samples import read_samples
 from headrace.components.training.histograms import histogram_file, read_histograms

@@ -4,15 +4,10 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from headrace.components.examples.settings import (
-    ADDED_COLUMNS,
-    CategoryFeature,
-    Feature,
-    ImageFeature,
-    NumberFeature,
-    TextFeature,
-)
-from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
+from headrace.components.examples.raw_values import raw_values
+from headrace.components.schema.example_schema import ADDED_COLUMNS
+from headrace.components.schema.features import Feature, ImageFeature
+from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 from headrace.components.transforms.transform import FittedTransform, TableColumn
 
 
@@ -28,20 +23,6 @@ def apply(examples: pl.LazyFrame, fitted: FittedTable, *, label: pl.Expr) -> pl.
         label.alias("label"),
         *kept,
     )
-
-
-def raw_values(name: str, feature: Feature) -> pl.Expr:
-    """A feature's values as the transforms take them: Float32, Array(Float32, size), or String, "" as null."""
-    column = pl.col(name)
-    match feature:
-        case ImageFeature():
-            return column.cast(pl.Array(pl.Float32, feature.size))
-        case NumberFeature():
-            return column.cast(pl.Float32)  # first of all, because a Keras model gets no more than that
-        case CategoryFeature():
-            return pl.when(column != "").then(column)
-        case TextFeature():
-            return column
 
 
 def transformed(raw: pl.Expr, feature: Feature, transforms: Sequence[FittedTransform]) -> pl.Expr:

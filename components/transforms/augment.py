@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
 
 
 class Augment(Settings):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.examples.settings import ImageFeature
-from headrace.components.settings import Settings
+from headrace.components.schema.features import ImageFeature
+from headrace.components.schema.settings import Settings
 from headrace.components.sources.file import SourceFile
 from headrace.components.transforms.augment import Augment
 from headrace.components.transforms.column_statistics import ColumnStatistics

@@ -10,16 +10,16 @@ import polars as pl
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from headrace.components.examples.mixing import Words, mix
-from headrace.components.examples.settings import ImageFeature
-from headrace.components.examples.split_settings import Split
 from headrace.components.examples.splits import assign_split
+from headrace.components.mixing import Words, mix
+from headrace.components.schema.features import ImageFeature
+from headrace.components.schema.split_settings import Split
 from headrace.components.sources.decoding import pixels_of
 from headrace.components.transforms.augment import Augment
 from headrace.components.transforms.augmented_images import DRAWS, augmented
 from headrace.components.transforms.backbone import FittedBackbone
 from headrace.components.transforms.backbone_network import backbone_model
-from headrace.components.transforms.fitted_transforms import FittedTable
+from headrace.components.transforms.fitted_table import FittedTable
 
 Network = Callable[[tf.Tensor], tf.Tensor]
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from headrace.components.errors import ParamsError
-from headrace.components.examples.settings import Feature, ImageFeature, NumberFeature
+from headrace.components.schema.features import Feature, ImageFeature, NumberFeature
 from headrace.components.transforms.transform import Position, Transform
 from headrace.components.transforms.variants import TRANSFORMS
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from headrace.components.errors import DataError
-from headrace.components.examples.settings import Feature, ImageFeature
+from headrace.components.schema.features import Feature, ImageFeature
 
 if TYPE_CHECKING:
-    from headrace.components.examples.summary import NumberSummary, Summary
+    from headrace.components.statistics.summary import NumberSummary, Summary
 
 Value = TypeVar("Value")
 
@@ -33,7 +33,7 @@ class ColumnStatistics:
     @property
     def numbers(self) -> "NumberSummary":
         """The summary as one of numbers. Raises TypeError if it is none, which `check` would have refused."""
-        from headrace.components.examples.summary import NumberSummary
+        from headrace.components.statistics.summary import NumberSummary
 
         if not isinstance(self.summary, NumberSummary):
             raise TypeError(f"{self.name}: expected numbers, found a {self.feature.type}")
@@ -41,7 +41,7 @@ class ColumnStatistics:
 
     def counts(self) -> Mapping[Any, int]:
         """How often each value occurs; raise DataError if there is none, or too many different ones."""
-        from headrace.components.examples.summary import CategorySummary
+        from headrace.components.statistics.summary import CategorySummary
 
         if not isinstance(self.summary, CategorySummary):
             raise TypeError(f"{self.name}: expected counts, found a {self.feature.type}")

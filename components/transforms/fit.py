@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from headrace.components.errors import DataError
-from headrace.components.examples.settings import Feature, ImageFeature, Label, NumberFeature, TextFeature, label_column
-from headrace.components.examples.sketch import merge_counts, value_at
-from headrace.components.examples.split_settings import Split
-from headrace.components.examples.summary import CategorySummary, NumberSummary, Summary, merge_all
 from headrace.components.mapping import Map, map_in_threads
+from headrace.components.schema.features import Feature, ImageFeature, NumberFeature, TextFeature
+from headrace.components.schema.labels import Label, label_column
+from headrace.components.schema.split_settings import Split
+from headrace.components.statistics.sketch import merge_counts, value_at
+from headrace.components.statistics.summary import CategorySummary, NumberSummary, Summary, merge_all
 from headrace.components.transforms.column_statistics import ColumnStatistics
-from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
+from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 from headrace.components.transforms.scaling import FittedScaling
 from headrace.components.transforms.training_rows import Column, count_shard, summarize_shard
 from headrace.components.transforms.transform import FittedTransform, Statistics, Transform

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.examples.settings import Feature, NumberFeature
+from headrace.components.schema.features import Feature, NumberFeature
 from headrace.components.transforms.column_statistics import ColumnStatistics
 from headrace.components.transforms.transform import (
     FittedTransform,
@@ -19,7 +19,7 @@ from headrace.components.transforms.transform import (
 if TYPE_CHECKING:
     import polars as pl
 
-    from headrace.components.examples.summary import Summary
+    from headrace.components.statistics.summary import Summary
 
 
 class FittedImpute(FittedTransform):
@@ -63,8 +63,8 @@ class FittedImpute(FittedTransform):
 
     def summary_after(self, summary: "Summary | None") -> "Summary | None":
         """Summary with the value in place of what is missing."""
-        from headrace.components.examples.sketch import merge_counts
-        from headrace.components.examples.summary import CategorySummary, NumberSummary, number_summary
+        from headrace.components.statistics.sketch import merge_counts
+        from headrace.components.statistics.summary import CategorySummary, NumberSummary, number_summary
 
         match self.value, summary:
             case float(value), NumberSummary():

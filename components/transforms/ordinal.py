@@ -7,7 +7,7 @@ from headrace.components.transforms.ranks import Categories, FittedRanks
 from headrace.components.transforms.transform import Statistics, Transform
 
 if TYPE_CHECKING:
-    from headrace.components.examples.summary import Summary
+    from headrace.components.statistics.summary import Summary
 
 
 class FittedOrdinal(FittedRanks):
@@ -17,7 +17,7 @@ class FittedOrdinal(FittedRanks):
 
     def summary_after(self, summary: "Summary | None") -> "Summary | None":
         """Summary of the ranks, from the counts of the categories."""
-        from headrace.components.examples.summary import CategorySummary, number_summary
+        from headrace.components.statistics.summary import CategorySummary, number_summary
 
         if not isinstance(summary, CategorySummary) or summary.counts is None:
             return None

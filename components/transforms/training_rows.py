@@ -6,20 +6,21 @@ from pathlib import Path
 
 import polars as pl
 
-from headrace.components.examples.settings import Feature, TextFeature
-from headrace.components.examples.shards import scan_files
-from headrace.components.examples.sketch import count_in_bins
-from headrace.components.examples.split_settings import Split
+from headrace.components.examples.raw_values import raw_values
 from headrace.components.examples.splits import assign_split
-from headrace.components.examples.summary import (
+from headrace.components.files.tables import scan_files
+from headrace.components.schema.features import Feature, TextFeature
+from headrace.components.schema.split_settings import Split
+from headrace.components.statistics.sketch import count_in_bins
+from headrace.components.statistics.summary import (
     Summary,
     TableSummary,
     present_numbers,
     summarize_categories,
     summarize_numbers,
+    summarize_tokens,
 )
-from headrace.components.transforms.apply import raw_values, transformed
-from headrace.components.transforms.tokens import summarize_tokens
+from headrace.components.transforms.apply import transformed
 from headrace.components.transforms.transform import FittedTransform, Statistics
 
 MOST_CATEGORIES = 100_000

@@ -7,13 +7,13 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
-from headrace.components.examples.settings import Feature
-from headrace.components.settings import Settings
+from headrace.components.schema.features import Feature
+from headrace.components.schema.settings import Settings
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from headrace.components.examples.summary import Summary
+    from headrace.components.statistics.summary import Summary
     from headrace.components.transforms.column_statistics import ColumnStatistics
 
 Values = Literal["image", "number", "category", "text"]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from headrace.components.examples.settings import Feature, TextFeature
+from headrace.components.schema.features import Feature, TextFeature
 from headrace.components.transforms.column_statistics import ColumnStatistics
 from headrace.components.transforms.transform import FittedTransform, ModelColumn, Statistics, TableColumn, Transform
 
@@ -31,7 +31,7 @@ class FittedVocabulary(FittedTransform):
         """Ids of so many first tokens, Array(Float32, length)."""
         import polars as pl
 
-        from headrace.components.transforms.tokens import token_ids
+        from headrace.components.transforms.token_ids import token_ids
 
         dtype = pl.Array(pl.Float32, length)
 
@@ -74,7 +74,7 @@ class Vocabulary(Transform):
 
     def fit(self, column: ColumnStatistics) -> FittedVocabulary:
         """Take the most frequent tokens that a vocabulary can have, of equally frequent ones the smaller first."""
-        from headrace.components.transforms.tokens import can_be_known
+        from headrace.components.transforms.token_ids import can_be_known
 
         counts = column.counts()
         known = sorted(filter(can_be_known, counts), key=lambda token: (-counts[token], token))

@@ -18,7 +18,7 @@ from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
 from headrace.components.errors import ServiceError
 from headrace.components.redaction import redacted
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
 from headrace.pipelines.airflow.retry_policy import Cause, StageFailed, cause_of
 from headrace.pipelines.schedule import Alerts
 

@@ -1,6 +1,5 @@
 """What the JSON files of the artifact tree have in common: a format version, reading, writing, and file digests."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Annotated, ClassVar, TypeVar
@@ -8,8 +7,9 @@ from typing import Annotated, ClassVar, TypeVar
 from pydantic import Field, ValidationError
 
 from headrace.components.errors import DataError
+from headrace.components.files import digests
 from headrace.components.files.atomic import replace_file
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
 
 T = TypeVar("T")
 Omittable = Annotated[T | None, Field(exclude_if=lambda value: value is None)]  # not in the file where there is none
@@ -67,7 +67,6 @@ def file_digest(file: Path, algorithm: str = "sha256") -> str:
     Read whole each time, unlike `sha256_of` in `fetching/fetch.py`: who swaps a file may keep its size and time.
     """
     try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+        return digests.file_digest(file, algorithm)
     except OSError as error:
         raise DataError(f"can't read {file}: {error.strerror}") from error

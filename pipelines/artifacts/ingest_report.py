@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
 from headrace.pipelines.artifacts.artifact import Artifact, Omittable
 
 

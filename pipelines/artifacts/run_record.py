@@ -37,7 +37,7 @@ class RunFile(Artifact):
 
 def result_digests(paths: PipelinePaths) -> dict[str, str]:
     """Digests of what a training has written, under the names of their fields."""
-    from headrace.components.models.keras_file import weights_digest  # NumPy and HDF5, half a second
+    from headrace.components.serving_model.keras_file import weights_digest  # NumPy and HDF5, half a second
 
     return {
         "weights_digest": weights_digest(paths.model),

@@ -6,10 +6,10 @@ from pathlib import Path
 import typer
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.models.saved_model import Model
+from headrace.components.serving_model.saved_model import Model
 from headrace.components.training import checkpoints
 from headrace.components.training.checkpoints import Checkpoint
-from headrace.components.transforms.fitted_transforms import FittedTable
+from headrace.components.transforms.fitted_table import FittedTable
 from headrace.pipelines.artifacts.run_record import read_run, require_same_data
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths

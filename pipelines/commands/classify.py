@@ -6,9 +6,9 @@ from pathlib import Path
 import structlog
 
 from headrace.components.errors import ParamsError
-from headrace.components.evaluation.images import read_images
-from headrace.components.examples.settings import ImageFeature
 from headrace.components.models.classifier_settings import Classifier
+from headrace.components.schema.features import ImageFeature
+from headrace.components.serving_model.images import read_images
 from headrace.pipelines.commands.predict import check_output, deliver, image_files
 from headrace.pipelines.commands.tensorflow_import import import_tensorflow
 from headrace.pipelines.fetching.fetch import fetch

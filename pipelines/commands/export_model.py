@@ -10,9 +10,9 @@ from rich.text import Text
 
 from headrace.components.errors import ParamsError
 from headrace.components.files.atomic import replace_file, replace_folder
-from headrace.components.models.input_names import input_names
-from headrace.components.models.saved_model import Model, load_model
-from headrace.components.sources.raw_part import printable
+from headrace.components.printable import printable
+from headrace.components.serving_model.input_names import input_names
+from headrace.components.serving_model.saved_model import Model, load_model
 from headrace.pipelines.artifacts.run_record import bound_run
 from headrace.pipelines.commands.export_formats import Form
 from headrace.pipelines.commands.tensorflow_import import quiet
@@ -46,14 +46,14 @@ def export(pipeline: Pipeline, paths: PipelinePaths, *, form: Form, output: Path
 
 
 def _write_saved_model(model: Model, place: Path) -> None:
-    from headrace.components.models.export import export_saved_model
+    from headrace.components.serving_model.export import export_saved_model
 
     with replace_folder(place) as folder:
         export_saved_model(model, folder)
 
 
 def _write_tflite(model: Model, place: Path) -> None:
-    from headrace.components.models.export import export_tflite, write_names
+    from headrace.components.serving_model.export import export_tflite, write_names
 
     with replace_file(place) as file:
         export_tflite(model, file)

@@ -7,8 +7,8 @@ import structlog
 import typer
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.examples.settings import ImageFeature
 from headrace.components.files.atomic import replace_file
+from headrace.components.schema.features import ImageFeature
 from headrace.components.tasks.variants import task_of
 from headrace.pipelines.commands.tensorflow_import import import_tensorflow
 from headrace.pipelines.params import Pipeline
@@ -75,9 +75,9 @@ def write_text(
     Raises DataError for a prompt that the model can't go on from, and ServiceError where there is no such model.
     """
     import_tensorflow()
-    from headrace.components.models.next_tokens import generate as tokens_after
-    from headrace.components.models.next_tokens import text_model
-    from headrace.components.models.saved_model import load_model
+    from headrace.components.serving_model.next_tokens import generate as tokens_after
+    from headrace.components.serving_model.next_tokens import text_model
+    from headrace.components.serving_model.saved_model import load_model
     from headrace.pipelines.tracking.registry import model_file
 
     model = text_model(load_model(model_file(paths.root, pipeline.name, alias), may_run=code_of_project(paths.root)))
@@ -100,8 +100,9 @@ def write_images(pipeline: Pipeline, paths: PipelinePaths, *, count: int, output
     import_tensorflow()
     from PIL import Image
 
-    from headrace.components.models.generate_images import generate_images, require_generator, sheet, square_columns
-    from headrace.components.models.saved_model import load_model
+    from headrace.components.plots.sheet import sheet, square_columns
+    from headrace.components.serving_model.generate_images import generate_images, require_generator
+    from headrace.components.serving_model.saved_model import load_model
     from headrace.pipelines.tracking.registry import model_file
 
     model = load_model(model_file(paths.root, pipeline.name, alias))

@@ -11,14 +11,15 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.evaluation import spreadsheet_formulas
-from headrace.components.evaluation.images import read_images
-from headrace.components.evaluation.prediction_files import read_rows
-from headrace.components.evaluation.prediction_rows import as_known, image_rows
-from headrace.components.examples.settings import Feature, ImageFeature, RowSchema
 from headrace.components.files.atomic import replace_file
 from headrace.components.files.regular_files import require_regular
-from headrace.components.models.saved_model import Model, known_categories, load_model
+from headrace.components.schema.example_schema import RowSchema
+from headrace.components.schema.features import Feature, ImageFeature
+from headrace.components.serving_model import spreadsheet_formulas
+from headrace.components.serving_model.images import read_images
+from headrace.components.serving_model.prediction_files import read_rows
+from headrace.components.serving_model.prediction_rows import as_known, image_rows
+from headrace.components.serving_model.saved_model import Model, known_categories, load_model
 from headrace.components.sources.any_source import open_table
 from headrace.components.sources.file import IMAGE_SUFFIXES, is_image
 from headrace.components.sources.other_files import OtherFiles, should_report

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from headrace.components.errors import ParamsError
 from headrace.components.evaluation.settings import Comparison, Threshold
 from headrace.components.numerics import NUMERICS
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
 from headrace.components.tasks.variants import task_of
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.project.edit_params import with_values

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from headrace.components.examples.settings import Label
+from headrace.components.schema.labels import Label
 from headrace.components.tasks.variants import task_of
 from headrace.pipelines.commands.repro_progress import StageProgress
 from headrace.pipelines.params import Pipeline

@@ -12,7 +12,7 @@ from headrace.components.examples.shards import digest
 from headrace.components.files.atomic import replace_file
 from headrace.components.files.records import read_record
 from headrace.components.nearest_name import nearest
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
 from headrace.components.tasks.metric_names import LAST, lower_is_better
 from headrace.components.tasks.variants import task_of
 from headrace.pipelines.artifacts.split_manifest import read_manifest

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from headrace.components.errors import DataError
 from headrace.components.evaluation.drift import Drift, VersionProfile
-from headrace.components.evaluation.profile import ColumnProfile
+from headrace.components.statistics.profile import ColumnProfile
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from headrace.components.errors import DataError, ServiceError
 from headrace.components.files.atomic import replace_file
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
 from headrace.components.sources.file import SourceFile
 from headrace.pipelines.fetching.file_servers import REMEDY, Answer, Damaged, Interrupted, SendRequest, origin_of
 

@@ -10,6 +10,7 @@ from typing import BinaryIO, NamedTuple
 import structlog
 
 from headrace.components.errors import DataError, ServiceError
+from headrace.components.files.digests import stream_digest
 from headrace.components.files.regular_files import open_regular
 from headrace.components.sources.file import SourceFile
 from headrace.components.sources.file_set import FileSet
@@ -64,7 +65,7 @@ def sha256_of(path: Path) -> str:
         state = _state(stream)
         if (known := _known_sums.get(state)) is not None:
             return known
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        sha256 = stream_digest(stream)
         # Times are of a clock that ticks: who writes twice within a tick leaves the same one.
         if time.time_ns() - state.modified_ns > _TICK_NS and _state(stream) == state:
             _known_sums[state] = sha256

@@ -15,15 +15,15 @@ import structlog
 from pydantic import Field
 
 from headrace.components.examples.example_blocks import Prepared, prepare
-from headrace.components.examples.mixing import Words
-from headrace.components.examples.settings import ExampleSchema
-from headrace.components.examples.shards import scan_files
 from headrace.components.examples.sorted_runs import RANGES
-from headrace.components.examples.validation import REJECTED
 from headrace.components.files.atomic import replace_file
+from headrace.components.files.tables import scan_files
 from headrace.components.mapping import Map, map_to_files
-from headrace.components.settings import Settings
+from headrace.components.mixing import Words
+from headrace.components.schema.example_schema import ExampleSchema
+from headrace.components.schema.settings import Settings
 from headrace.components.sources.raw_part import RowError
+from headrace.components.sources.rejected_rows import REJECTED
 from headrace.components.sources.source import Block, SourcePart
 from headrace.pipelines.fetching.fetch import sha256_of
 
@@ -76,7 +76,7 @@ class Runs:
 
     @property
     def rejected(self) -> pl.LazyFrame:
-        """The rows that do not fit the schema; see `headrace.components.examples.validation.REJECTED`."""
+        """The rows that do not fit the schema; see `headrace.components.sources.rejected_rows.REJECTED`."""
         files = [file for folder in self._folders for file in sorted(folder.glob("rejected-*.parquet"))]
         return scan_files(files) if files else pl.LazyFrame(schema=REJECTED)
 

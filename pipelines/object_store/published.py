@@ -1,6 +1,5 @@
 """Files and folders published together: whole and verified where they arrive, or not there."""
 
-import hashlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
@@ -9,7 +8,8 @@ from pydantic import ValidationError
 
 from headrace.components.errors import ServiceError
 from headrace.components.files.atomic import replace_folder
-from headrace.components.settings import Settings
+from headrace.components.files.digests import file_digest
+from headrace.components.schema.settings import Settings
 from headrace.pipelines.object_store.objects import Storage
 
 MANIFEST = "published.json"
@@ -106,6 +106,4 @@ def _files(sources: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def _described(file: Path) -> _File:
-    with file.open("rb") as content:
-        digest = hashlib.file_digest(content, "sha256").hexdigest()
-    return _File(size_bytes=file.stat().st_size, sha256=digest)
+    return _File(size_bytes=file.stat().st_size, sha256=file_digest(file))

@@ -12,7 +12,7 @@ from headrace.pipelines.paths import ProjectPaths
 from headrace.pipelines.project.command_lines import git
 
 if TYPE_CHECKING:
-    from headrace.components.models.saved_model import MayRun
+    from headrace.components.serving_model.saved_model import MayRun
 
 
 def code_of_project(root: Path) -> "MayRun":

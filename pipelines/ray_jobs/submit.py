@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
 from headrace.pipelines.ray_jobs.jobs import STOP_GRACE_VARIABLE, Job, RayJobs
 
 STOP_GRACE_SECONDS = 30.0  # a step, its checkpoint and Ray's own end

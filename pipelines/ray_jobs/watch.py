@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from headrace.components.errors import ServiceError
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
 from headrace.pipelines.ray_jobs.jobs import TERMINAL, RayJobs, last_error
 
 KEPT_LINES = 200  # of the log, to find the job's last error in

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
 
 
 class _Event(Settings):

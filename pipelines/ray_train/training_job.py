@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
 from headrace.pipelines.params import Train
 
 PROGRESS, STOP = "progress.jsonl", "stop"  # files of a training's folder

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from headrace.components.models.own_inputs import InputGroup
     from headrace.components.training.checkpoints import Checkpoint
     from headrace.components.training.observer import Figures, Observer
-    from headrace.components.transforms.fitted_transforms import FittedTable
+    from headrace.components.transforms.fitted_table import FittedTable
 
 
 def train_on_worker(config: dict[str, str]) -> None:
@@ -81,7 +81,7 @@ def _train(job: TrainJob, *, rank: int, num_workers: int, threads: int) -> None:
     from headrace.components.training.initial_weights import read_start_weights
     from headrace.components.training.loop import Worker
     from headrace.components.training.pipeline_trainee import train_pipeline
-    from headrace.components.transforms.fitted_transforms import FittedTable
+    from headrace.components.transforms.fitted_table import FittedTable
 
     fitted = FittedTable.model_validate_json(job.statistics.read_text(encoding="utf-8"))
     inputs, code = own_inputs(job, fitted), OwnCode(job.sources)
@@ -252,7 +252,7 @@ def _save_model(path: Path, job: TrainJob, fitted: "FittedTable", final: "Checkp
     """The best weights in a model of their own, outside the strategy, with the normalization in front."""
     import keras
 
-    from headrace.components.models.keras_file import write_keras_file
+    from headrace.components.serving_model.keras_file import write_keras_file
     from headrace.components.training.restored_model import restored_model
 
     keras.utils.clear_session()  # names such as dense_3 would count the layers that were built before

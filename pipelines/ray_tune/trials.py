@@ -17,7 +17,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from headrace.components.errors import TrainingError, UserError
 from headrace.components.own_code.importable_code import OwnCode
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
 from headrace.components.tasks.metric_names import lower_is_better
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
@@ -229,7 +229,7 @@ def _train(trial: Trial, make_data: Callable[[Trial], None]) -> None:
     from headrace.components.training.loop import Worker
     from headrace.components.training.observer import Observer
     from headrace.components.training.pipeline_trainee import train_pipeline
-    from headrace.components.transforms.fitted_transforms import FittedTable
+    from headrace.components.transforms.fitted_table import FittedTable
 
     fitted = FittedTable.model_validate_json(job.statistics.read_text(encoding="utf-8"))
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from headrace.components.errors import ParamsError, ServiceError
-from headrace.components.settings import Settings
-from headrace.components.transforms.fitted_transforms import FittedTable
+from headrace.components.schema.settings import Settings
+from headrace.components.transforms.fitted_table import FittedTable
 from headrace.pipelines.object_store.objects import open_storage
 from headrace.pipelines.object_store.published import fetch, publish, withdraw
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths

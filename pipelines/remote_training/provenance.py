@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from headrace.components.files.digests import file_digest
 from headrace.pipelines.artifacts.split_manifest import read_manifest
 from headrace.pipelines.headrace_lock import installed
 from headrace.pipelines.params import Pipeline
@@ -41,7 +42,7 @@ def training_identity(pipeline: Pipeline, paths: PipelinePaths, start_weights: P
         "train": pipeline.train.model_dump(mode="json", exclude=set(WITHOUT_EFFECT), exclude_defaults=True),
         "code": own_code(paths.root, pipeline).digests,
         "data": read_manifest(paths).digest,
-        "statistics": hashlib.sha256(paths.statistics.read_bytes()).hexdigest(),
+        "statistics": file_digest(paths.statistics),
         "start_weights": _digest_of_files(start_weights) if start_weights else None,
     }
 

@@ -9,17 +9,18 @@ import structlog
 from matplotlib.figure import Figure
 
 from headrace.components.evaluation.drift import Drift, VersionProfile
-from headrace.components.evaluation.prediction_rows import rows_of
-from headrace.components.evaluation.profile import profile
 from headrace.components.evaluation.report import Report, render
 from headrace.components.evaluation.worst_examples import WorstExample, drawn_examples, worst_examples
 from headrace.components.examples.held_out import measured_examples
-from headrace.components.examples.settings import label_column
-from headrace.components.examples.shards import read_csv, scan
+from headrace.components.examples.shards import scan
 from headrace.components.files.atomic import replace_file, replace_folder
-from headrace.components.models.saved_model import load_model, predict
+from headrace.components.files.tables import read_csv
 from headrace.components.numerics import NUMERICS
 from headrace.components.plots import figures
+from headrace.components.schema.labels import label_column
+from headrace.components.serving_model.prediction_rows import rows_of
+from headrace.components.serving_model.saved_model import load_model, predict
+from headrace.components.statistics.profile import profile
 from headrace.components.tasks.task import Measurement, Mistake, Outcome
 from headrace.components.tasks.variants import task_of
 from headrace.components.training.generated_samples import kept_samples

@@ -14,20 +14,21 @@ import structlog
 
 from headrace.components.errors import DataError
 from headrace.components.evaluation.drift import VersionProfile, compare
-from headrace.components.evaluation.profile import decoded_of, profile_of, summarize_table
 from headrace.components.examples import shards
 from headrace.components.examples.identity import example_ids
-from headrace.components.examples.mixing import Words
-from headrace.components.examples.schema import arrow_schema
 from headrace.components.examples.sorted_runs import open_run, plan_shards, read_column, read_ranges
-from headrace.components.examples.summary import TableSummary, merge_all
 from headrace.components.examples.table import RepeatedError, merge_examples, repeated_words
 from headrace.components.examples.validation import count_by_reason, require_few_failures
 from headrace.components.files.atomic import replace_file, replace_folder
+from headrace.components.files.tables import write_file
 from headrace.components.mapping import Map, map_in_threads, map_to_files
+from headrace.components.mixing import Words
+from headrace.components.printable import printable
+from headrace.components.schema.arrow_schema import arrow_schema
 from headrace.components.sources.other_files import should_report
-from headrace.components.sources.raw_part import printable
 from headrace.components.sources.source import SourcePart
+from headrace.components.statistics.profile import decoded_of, profile_of, summarize_table
+from headrace.components.statistics.summary import TableSummary, merge_all
 from headrace.pipelines.artifacts.artifact import write_artifact
 from headrace.pipelines.artifacts.ingest_report import FileRecord, IngestReport
 from headrace.pipelines.fetching.fetch import sha256_of
@@ -138,7 +139,7 @@ def _write_shard(found: pa.Table | None, file: Path, *, settings: Ingest, schema
     counts = Counter(rows_kept=table.height, rows_left_out=left_out, duplicate_rows=again)
     if "given_split" in table.columns:
         counts.update({f"{split}_rows": rows for split, rows in table["given_split"].value_counts().iter_rows()})
-    shards.write_file(table, file, schema=schema)
+    write_file(table, file, schema=schema)
     return _Shard(counts, summarize_table(table, columns=settings.columns, decoded_of=decoded_of))
 
 

@@ -6,14 +6,15 @@ from pathlib import Path
 import structlog
 
 from headrace.components.examples import shards
-from headrace.components.examples.split_settings import Split
 from headrace.components.files.atomic import replace_folder
+from headrace.components.files.tables import read_file, write_file
 from headrace.components.mapping import Map, map_in_threads, map_to_files
+from headrace.components.schema.split_settings import Split
 from headrace.components.tasks.variants import task_of
 from headrace.components.transforms.apply import apply
 from headrace.components.transforms.chain_check import check
 from headrace.components.transforms.fit import fit
-from headrace.components.transforms.fitted_transforms import FittedTable
+from headrace.components.transforms.fitted_table import FittedTable
 from headrace.pipelines.fetching.fetch import fetch
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
@@ -62,10 +63,10 @@ def _backbone_weights(pipeline: Pipeline, paths: PipelinePaths) -> bytes:
 
 
 def _write_normalized(shard: Path | bytes, file: Path, *, fitted: FittedTable, split: Split, weights: bytes) -> None:
-    examples = shards.read_file(shard)
+    examples = read_file(shard)
     if weights:
         from headrace.components.transforms.backbone_features import with_features
 
         examples = with_features(examples, fitted, split=split, weights=weights)
     label = task_of(fitted.label).label_values(fitted)
-    shards.write_file(apply(examples.lazy(), fitted, label=label).collect(), file)
+    write_file(apply(examples.lazy(), fitted, label=label).collect(), file)

@@ -13,8 +13,8 @@ from headrace.components.evaluation.gate import Decision, check_metrics, decide
 from headrace.components.examples.held_out import measured_examples
 from headrace.components.examples.shards import scan
 from headrace.components.files.atomic import replace_file
-from headrace.components.models.saved_model import load_model
 from headrace.components.numerics import NUMERICS
+from headrace.components.serving_model.saved_model import load_model
 from headrace.components.tasks.task import Measurement
 from headrace.components.tasks.variants import task_of
 from headrace.pipelines.artifacts.artifact import file_digest, text_of

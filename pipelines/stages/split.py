@@ -13,13 +13,16 @@ import structlog
 
 from headrace.components.errors import DataError
 from headrace.components.examples import shards
-from headrace.components.examples.mixing import Words
-from headrace.components.examples.settings import ADDED_COLUMNS, Feature, Label
 from headrace.components.examples.split_overlap import Overlap, can_overlap, held_out_content, training_content_among
-from headrace.components.examples.split_settings import Split
 from headrace.components.examples.splits import SPLITS, assign_split
 from headrace.components.files.atomic import replace_folder
+from headrace.components.files.tables import read_file, scan_files, write_file
 from headrace.components.mapping import Map, map_in_threads, map_to_files
+from headrace.components.mixing import Words
+from headrace.components.schema.example_schema import ADDED_COLUMNS
+from headrace.components.schema.features import Feature
+from headrace.components.schema.labels import Label
+from headrace.components.schema.split_settings import Split
 from headrace.components.tasks.variants import task_of
 from headrace.pipelines.artifacts.artifact import write_artifact
 from headrace.pipelines.artifacts.split_manifest import OverlapCounts, SplitManifest, SplitSummary
@@ -53,7 +56,7 @@ def split(pipeline: Pipeline, paths: PipelinePaths, *, map_: Map = map_in_thread
             (folder / name).mkdir()
         pieces = _shards(shares, overlapping, features=pipeline.ingest.features)
         targets = ((table, folder / name / shards.file_name(number)) for name, number, table in pieces)
-        list(map_to_files(map_, shards.write_file, targets))
+        list(map_to_files(map_, write_file, targets))
         if pipeline.split.overlap == "refuse" and overlapping.total():
             raise DataError(
                 f"split: rows whose content is also in another split: {dict(overlapping)}; fix the data, or let "
@@ -66,7 +69,7 @@ def split(pipeline: Pipeline, paths: PipelinePaths, *, map_: Map = map_in_thread
 
 def _find_overlap(files: Sequence[Path], split: Split, map_: Map) -> Overlap:
     """Find content that is in more than one split. Only ids are read; those of held-out rows are held in memory."""
-    columns = shards.scan_files(files[0]).collect_schema()
+    columns = scan_files(files[0]).collect_schema()
     if not can_overlap(columns):
         return Overlap.none()
     held_out = list(map_(partial(held_out_content, split=split), files))
@@ -77,7 +80,7 @@ def _find_overlap(files: Sequence[Path], split: Split, map_: Map) -> Overlap:
 
 def _share_out(shard: Path | bytes, *, split: Split, overlap: Overlap) -> Shares:
     """Rows of one shard by split, and how many were left out or, where they are kept, overlap."""
-    table = shards.read_file(shard)
+    table = read_file(shard)
     assigned = table.select(assign_split(split, columns=table.columns)).to_series()
     rows: dict[str, pl.DataFrame] = {}
     overlapping: Counter[str] = Counter()
@@ -136,7 +139,7 @@ def _overlap(folder: Path, split: Split, overlapping: Counter[str]) -> OverlapCo
 
 def _rows_among(shard: Path, *, held_out: Words) -> int:
     """Count of a shard's rows with an id of `held_out`, uint64[n], sorted: only those in the shard's range can be."""
-    ids = shards.read_file(shard, columns=["example_id"])["example_id"]
+    ids = read_file(shard, columns=["example_id"])["example_id"]
     if ids.is_empty():
         return 0
     first, last = np.array([ids.min(), ids.max()], np.uint64)

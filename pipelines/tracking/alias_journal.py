@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
 from headrace.pipelines.tracking.server import home_of
 
 _TAG = "headrace.alias."  # and the time: of the version that the alias moved to

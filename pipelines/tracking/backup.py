@@ -3,7 +3,6 @@
 A backup is a tar archive whose last member, manifest.json, has the digest of every other.
 """
 
-import hashlib
 import shutil
 import sqlite3
 import tarfile
@@ -12,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
 from urllib.parse import unquote, urlsplit
 
 import structlog
@@ -20,7 +18,8 @@ from pydantic import ValidationError
 
 from headrace.components.errors import DataError, ParamsError, StoreError
 from headrace.components.files.atomic import replace_file
-from headrace.components.settings import Settings
+from headrace.components.files.digests import file_digest, stream_digest
+from headrace.components.schema.settings import Settings
 from headrace.pipelines.tracking.alias_journal import Move, keep_move, move_of, moves
 from headrace.pipelines.tracking.packaging import MODEL_FILE
 from headrace.pipelines.tracking.server import address_of, database_of, home_of, tracking_uri
@@ -180,10 +179,7 @@ def _extracted(file: Path, staging: Path) -> Manifest:
         differing = sorted(names ^ {_MANIFEST, *manifest.files})[:5]
         raise DataError(f"{file} is not a whole backup: its manifest and its content differ in {', '.join(differing)}")
     for name, expected in manifest.files.items():
-        with (staging / name).open("rb") as content:
-            found = Member(
-                size_bytes=(staging / name).stat().st_size, sha256=hashlib.file_digest(content, "sha256").hexdigest()
-            )
+        found = Member(size_bytes=(staging / name).stat().st_size, sha256=file_digest(staging / name))
         if found != expected:
             raise DataError(
                 f"{file} is damaged: {name} has {found.size_bytes} bytes with SHA-256 {found.sha256[:12]}, expected "
@@ -207,17 +203,14 @@ def _add(archive: tarfile.TarFile, name: str, path: Path) -> Member:
     """Add a file as it is at one moment: it may grow or be replaced while it is read."""
     with path.open("rb") as source, tempfile.TemporaryFile() as copy:
         shutil.copyfileobj(source, copy)
-        member = Member(size_bytes=copy.tell(), sha256=_sha256(copy))
+        size_bytes = copy.tell()
+        copy.seek(0)
+        member = Member(size_bytes=size_bytes, sha256=stream_digest(copy))
         copy.seek(0)
         entry = tarfile.TarInfo(name)
         entry.size = member.size_bytes
         archive.addfile(entry, copy)
     return member
-
-
-def _sha256(stream: IO[bytes]) -> str:
-    stream.seek(0)
-    return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def _versions_without_file(database: Path, files: dict[str, Member]) -> list[str]:

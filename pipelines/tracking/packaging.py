@@ -10,15 +10,10 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import yaml
 
-from headrace.components.examples.settings import (
-    CategoryFeature,
-    Feature,
-    ImageFeature,
-    Label,
-    TextFeature,
-)
-from headrace.components.models.generate_images import NOISE, normal_noise
-from headrace.components.models.model_inputs import model_inputs
+from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, TextFeature
+from headrace.components.schema.labels import Label
+from headrace.components.serving_model.generate_images import NOISE, normal_noise
+from headrace.components.serving_model.model_inputs import model_inputs
 from headrace.components.tasks.variants import task_of
 from headrace.pipelines.artifacts.artifact import file_digest
 

@@ -13,8 +13,9 @@ from urllib.parse import unquote, urlsplit
 import polars as pl
 
 from headrace.components.errors import DataError, ParamsError, StoreError
-from headrace.components.examples.settings import Feature, Label
 from headrace.components.files.atomic import replace_file
+from headrace.components.schema.features import Feature
+from headrace.components.schema.labels import Label
 from headrace.pipelines.artifacts.artifact import file_digest
 from headrace.pipelines.paths import ProjectPaths
 from headrace.pipelines.tracking.alias_journal import keep_move, move_of

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import structlog
 
-from headrace.components.examples.shards import read_csv
+from headrace.components.files.tables import read_csv
 from headrace.pipelines.artifacts.run_record import RunFile
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.tracking.mlflow_runs import add_to_run, close_run, log_epoch, open_run

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from headrace.components.errors import ServiceError, StoreError
 from headrace.components.files.atomic import replace_file
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
 
 _LONGEST_PATH_BYTES = 504  # SQLite's 512 without "-journal"
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from headrace.components.errors import ServiceError
 from headrace.components.files.atomic import replace_file
 from headrace.components.files.records import read_record
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
 from headrace.pipelines.paths import ProjectPaths
 from headrace.pipelines.tracking.mlflow_runs import Status, close_run, continue_run, log_epoch, open_run, tag_run
 

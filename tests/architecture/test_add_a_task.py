@@ -34,7 +34,7 @@ import sys
 from pathlib import Path
 import headrace
 from headrace.pipelines.params import load_pipeline
-from headrace.components.examples.settings import label_column
+from headrace.components.schema.labels import label_column
 from headrace.components.tasks.variants import task_of
 from headrace.components.errors import ParamsError
 
@@ -85,7 +85,7 @@ def test_the_task_of_the_page_is_one_file_and_its_label(patched: Path) -> None:
 
 
 def test_the_code_of_the_page_is_formatted_as_all_other(patched: Path, repository: Path) -> None:
-    files = ["components/tasks/robust_regression.py", "components/tasks/variants.py", "components/examples/settings.py"]
+    files = ["components/tasks/robust_regression.py", "components/tasks/variants.py", "components/schema/labels.py"]
     for command in (["check", "--no-cache"], ["format", "--no-cache", "--check"]):
         ruff = [str(Path(sys.executable).with_name("ruff")), *command, "--config", str(repository / "pyproject.toml")]
         ended = subprocess.run([*ruff, *files], cwd=patched, capture_output=True, text=True, check=False)

@@ -27,7 +27,7 @@ HEAVY = [
 FORBIDDEN_NAMES = {"utils", "common", "helpers", "base", "constants", "misc"}
 REPEATED_NAMES = {"__init__", "settings"}  # one in every room
 SHARED_NAMES = {
-    "images": "components/sources reads archives of them, components/evaluation makes rows of files",
+    "images": "components/sources reads archives of them, components/serving_model makes rows of files",
     "normalization": "components/models has the layers, components/training/workers their synchronization",
     "reader": "components/sources/delimited and parquet: a format that is more than one file has the same files",
     "source": "components/sources has the protocol, and its formats of several files their settings",

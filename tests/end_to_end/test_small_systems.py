@@ -38,7 +38,7 @@ from headrace.components.training.loop import Worker
 from headrace.components.training.observer import Observer
 from headrace.components.training.pipeline_trainee import train_pipeline
 from headrace.components.training.restored_model import restored_model
-from headrace.components.transforms.fitted_transforms import FittedTable
+from headrace.components.transforms.fitted_table import FittedTable
 from headrace.pipelines.params import load_pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.stages.evaluate import answers, measured, outcome_of

@@ -15,12 +15,12 @@ from headrace.components.evaluation.gate import decide
 from headrace.components.evaluation.settings import Threshold
 from headrace.components.examples.shards import scan
 from headrace.components.examples.splits import SPLITS
-from headrace.components.models.saved_model import load_model
+from headrace.components.serving_model.saved_model import load_model
 from headrace.components.training.checkpoints import Checkpoint
 from headrace.components.training.loop import Worker
 from headrace.components.training.observer import Observer
 from headrace.components.training.pipeline_trainee import train_pipeline
-from headrace.components.transforms.fitted_transforms import FittedTable
+from headrace.components.transforms.fitted_table import FittedTable
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.ray_train.training_job import TrainJob

@@ -40,7 +40,7 @@ def test_other_numerics_are_refused(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("constant", ["GOLDEN", "MULTIPLIERS", "SHIFTS"])
 def test_a_changed_constant_of_the_mixing_is_refused_by_every_stage(tmp_path, monkeypatch, constant):
-    from headrace.components.examples import mixing
+    from headrace.components import mixing
 
     write_lock(tmp_path)
     present = getattr(mixing, constant)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field
 
-from headrace.components.settings import Settings
+from headrace.components.schema.settings import Settings
 from headrace.pipelines.reference import definitions, values
 
 

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from headrace.components.errors import DataError
-from headrace.components.examples.settings import ExampleSchema, RowSchema
-from headrace.components.settings import Settings
+from headrace.components.schema.example_schema import ExampleSchema, RowSchema
+from headrace.components.schema.settings import Settings
 from headrace.components.sources.file import SourceFile
 from headrace.components.sources.raw_files import FoundFiles
 from headrace.components.sources.raw_part import GivenSplit

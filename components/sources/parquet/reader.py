@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from pyarrow import types
 
 from headrace.components.errors import DataError
-from headrace.components.examples.settings import NumberFeature, RowSchema
+from headrace.components.schema.example_schema import RowSchema
+from headrace.components.schema.features import NumberFeature
 from headrace.components.sources.raw_part import GivenSplit, RawPart, require_columns
 
 _BLOCK_BYTES = 1 << 26

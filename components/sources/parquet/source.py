@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from headrace.components.examples.settings import ExampleSchema, RowSchema
+from headrace.components.schema.example_schema import ExampleSchema, RowSchema
 from headrace.components.sources.raw_part import GivenSplit
 from headrace.components.sources.source import Block, Source
 from headrace.components.sources.table_file import TableFile, suffix_of
@@ -49,6 +49,6 @@ class ParquetTable(TableFile):
 
     def read_nested(self, columns: Sequence[str]) -> "pl.DataFrame":
         """All columns, in their own types."""
-        from headrace.components.examples.shards import read_file
+        from headrace.components.files.tables import read_file
 
         return read_file(self.path)

@@ -24,11 +24,13 @@ from pydantic import ValidationError
 
 from headrace.components.errors import DataError
 from headrace.components.examples import shards
-from headrace.components.examples.settings import ImageFeature
-from headrace.components.settings import Settings
+from headrace.components.files.digests import file_digest
+from headrace.components.files.tables import scan_files
+from headrace.components.schema.features import ImageFeature
+from headrace.components.schema.settings import Settings
 from headrace.components.tasks.variants import task_of
 from headrace.components.training.feeding.split_arrays import Inputs, input_shape, label_array, split_features
-from headrace.components.transforms.fitted_transforms import FittedTable
+from headrace.components.transforms.fitted_table import FittedTable
 
 DESCRIPTION = "columns.json"
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
@@ -131,7 +133,7 @@ def open_columns(folder: Path, *, check_content: bool = False) -> StoredColumns:
             raise DataError(
                 f"{path}: expected {expected.bytes} bytes, found {'no file' if found is None else found}; {fix}"
             )
-        if check_content and _sha256(path) != expected.sha256:
+        if check_content and file_digest(path) != expected.sha256:
             raise DataError(f"{path} is not what was written: its SHA-256 differs; {fix}")
     return StoredColumns(folder, description)
 
@@ -166,7 +168,8 @@ def _write(
         label_shape=label_shape,
         image_divisor=divisor,
         files={
-            path.name: StoredFile(bytes=path.stat().st_size, sha256=_sha256(path)) for path in sorted(folder.iterdir())
+            path.name: StoredFile(bytes=path.stat().st_size, sha256=file_digest(path))
+            for path in sorted(folder.iterdir())
         },
     )
 
@@ -198,7 +201,7 @@ def _filled_up(values: NDArray[Any], length: int) -> NDArray[Any]:
 
 def _image_divisor(file: Path, fitted: FittedTable) -> float | None:
     """What a decoded image, 0 to 255, is divided by to be what the model takes; None if images are not encoded."""
-    columns = shards.scan_files(file).collect_schema()
+    columns = scan_files(file).collect_schema()
     encoded = [name for name in fitted.features if columns[name] == pl.Binary]
     if not encoded:
         return None
@@ -221,8 +224,3 @@ def _checked_images(block: pl.DataFrame, name: str) -> pl.Series:
             f"begin with ff d8 ff or 89 50 4e 47; found {begin}"
         )
     return block[name]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

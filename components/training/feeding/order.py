@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from headrace.components.examples.mixing import GOLDEN, MULTIPLIERS, SHIFTS
+from headrace.components.mixing import GOLDEN, MULTIPLIERS, SHIFTS
 from headrace.components.training.batches import Windows, batch_slice
 
 _BLOCK_STREAM = np.uint64(1 << 63)  # added to the epoch, it seeds the order of blocks

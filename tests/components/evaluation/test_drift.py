@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.components.evaluation.drift import Drift, VersionProfile, compare, population_stability_index
-from headrace.components.evaluation.profile import profile_of, summarize_table
 from headrace.components.evaluation.settings import DriftLimits
-from headrace.components.examples.settings import CategoryFeature, ImageFeature, NumberFeature
+from headrace.components.schema.features import CategoryFeature, ImageFeature, NumberFeature
+from headrace.components.statistics.profile import profile_of, summarize_table
 
 COLUMNS = {"x": NumberFeature(nullable=True), "c": CategoryFeature(nullable=True), "y": CategoryFeature()}
 

@@ -13,22 +13,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from headrace.components.evaluation.drift import Drift, compare
-from headrace.components.evaluation.profile import profile, profile_of, summarize_table
 from headrace.components.evaluation.report import Report, render
 from headrace.components.evaluation.settings import DriftLimits
 from headrace.components.evaluation.worst_examples import drawn_examples, worst_examples
-from headrace.components.examples.settings import (
-    CategoryFeature,
-    CategoryLabel,
-    Feature,
-    ImageFeature,
-    NumberFeature,
-    NumberLabel,
-    NumbersLabel,
-    NumberTarget,
-    TextFeature,
-)
 from headrace.components.plots import figures
+from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature, TextFeature
+from headrace.components.schema.labels import CategoryLabel, NumberLabel, NumbersLabel, NumberTarget
+from headrace.components.statistics.profile import profile, profile_of, summarize_table
 from headrace.components.tasks.category_outcome import category_outcome
 from headrace.components.tasks.number_outcome import number_outcome, numbers_outcome
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.components.examples.settings import ExampleSchema
 from headrace.components.examples.table import example_table
 from headrace.components.examples.validation import check_part
+from headrace.components.schema.example_schema import ExampleSchema
 from headrace.components.sources.delimited.reader import delimited_blocks, read_layout
 from headrace.components.sources.json_lines import json_blocks
 from headrace.components.sources.parquet.reader import parquet_blocks

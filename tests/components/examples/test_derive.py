@@ -4,9 +4,11 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
-from headrace.components.evaluation.prediction_rows import rows_of
-from headrace.components.examples.settings import CategoryFeature, ExampleSchema, NumberFeature, NumberLabel
 from headrace.components.examples.validation import check_part
+from headrace.components.schema.example_schema import ExampleSchema
+from headrace.components.schema.features import CategoryFeature, NumberFeature
+from headrace.components.schema.labels import NumberLabel
+from headrace.components.serving_model.prediction_rows import rows_of
 from headrace.components.sources.raw_part import RawPart
 
 FEATURES = {

@@ -3,7 +3,7 @@ import pytest
 
 from headrace.components.errors import DataError
 from headrace.components.examples.held_out import measured_examples
-from headrace.components.examples.split_settings import Split
+from headrace.components.schema.split_settings import Split
 
 ALL_TEST = Split(validation_fraction=0.0, test_fraction=0.999999999)
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.components.examples.identity import example_ids
-from headrace.components.examples.mixing import mix
+from headrace.components.mixing import mix
 
 numbers = st.none() | st.floats(allow_nan=False)
 texts = st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=40)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from headrace.components.errors import DataError
-from headrace.components.examples.split_settings import Split
 from headrace.components.examples.splits import assign_split
+from headrace.components.schema.split_settings import Split
 
 ids_of_rows = st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=50)
 PINNED_SPLITS = "rreeeraerreeaeearaaeaerarrrrrrraearareee"  # second letters: r train, a validation, e test

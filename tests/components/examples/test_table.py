@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.components.examples.settings import CategoryLabel, ExampleSchema, NumberFeature, TimeColumn
 from headrace.components.examples.table import (
     RepeatedError,
     example_table,
@@ -14,6 +13,9 @@ from headrace.components.examples.table import (
     unique_words,
 )
 from headrace.components.examples.validation import check_part
+from headrace.components.schema.example_schema import ExampleSchema, TimeColumn
+from headrace.components.schema.features import NumberFeature
+from headrace.components.schema.labels import CategoryLabel
 from headrace.components.sources.raw_part import RawPart
 
 SCHEMA = ExampleSchema(features={"x": NumberFeature(nullable=True)}, label=CategoryLabel(name="y", classes=("a", "b")))

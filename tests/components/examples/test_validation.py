@@ -4,16 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.components.errors import DataError
-from headrace.components.examples.settings import (
-    CategoryFeature,
-    CategoryLabel,
-    ExampleSchema,
-    ImageFeature,
-    NumberFeature,
-    NumberLabel,
-    TimeColumn,
-)
 from headrace.components.examples.validation import check_part, count_by_reason, describe, require_few_failures
+from headrace.components.schema.example_schema import ExampleSchema, TimeColumn
+from headrace.components.schema.features import CategoryFeature, ImageFeature, NumberFeature
+from headrace.components.schema.labels import CategoryLabel, NumberLabel
 from headrace.components.sources.raw_part import RawPart
 
 LABEL = CategoryLabel(name="label", classes=("no", "yes"))

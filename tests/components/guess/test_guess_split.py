@@ -3,14 +3,14 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from headrace.components.examples.settings import ExampleSchema
-from headrace.components.examples.split_settings import Split
 from headrace.components.examples.splits import assign_split
 from headrace.components.examples.table import example_table
 from headrace.components.examples.validation import check_part
 from headrace.components.guess.columns import guess_table
 from headrace.components.guess.findings import Guess
 from headrace.components.guess.split import guess_split
+from headrace.components.schema.example_schema import ExampleSchema
+from headrace.components.schema.split_settings import Split
 from headrace.components.sources.raw_part import RawPart
 
 

@@ -8,10 +8,10 @@ from pydantic import ValidationError
 
 from headrace.components.models.build import build, build_networks
 from headrace.components.models.gan import AdversarialNetworks, classes_of
-from headrace.components.models.generate_images import normal_noise
 from headrace.components.models.output import Output
 from headrace.components.models.settings import Model
 from headrace.components.models.shapes import check_input
+from headrace.components.serving_model.generate_images import normal_noise
 
 RATE, SMOOTHING = 0.1, 0.2
 DENSE = {"kind": "dense", "units": 8, "activation": "relu"}

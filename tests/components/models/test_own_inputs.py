@@ -1,9 +1,10 @@
 import pytest
 
 from headrace.components.errors import ParamsError
-from headrace.components.examples.settings import ImageFeature, NumberFeature, NumberLabel, TextFeature
 from headrace.components.models.own_inputs import input_groups
-from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
+from headrace.components.schema.features import ImageFeature, NumberFeature, TextFeature
+from headrace.components.schema.labels import NumberLabel
+from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 from headrace.components.transforms.vocabulary import FittedVocabulary
 
 FITTED = FittedTable(

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.models.keras_file import write_keras_file
 from headrace.components.models.own_model import ModelLabel, build_own_model, own_part, taken_by
-from headrace.components.models.saved_model import load_model
 from headrace.components.models.settings import OwnModel
 from headrace.components.own_code.importable_code import OwnCode
+from headrace.components.serving_model.keras_file import write_keras_file
+from headrace.components.serving_model.saved_model import load_model
 
 FILE = "models/own.py"
 LABEL = ModelLabel(name="kind", type="category", outputs=3, classes=("a", "b", "c"))

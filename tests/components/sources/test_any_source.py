@@ -7,7 +7,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from headrace.components.errors import ParamsError
-from headrace.components.examples.settings import ExampleSchema
+from headrace.components.schema.example_schema import ExampleSchema
 from headrace.components.sources.any_source import SOURCES, AnySource, open_table
 from headrace.components.sources.raw_files import (
     CopiedFiles,

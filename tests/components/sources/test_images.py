@@ -14,7 +14,7 @@ from PIL import Image
 
 from headrace.components.errors import DataError, ParamsError
 from headrace.components.examples.example_blocks import prepare
-from headrace.components.examples.settings import ExampleSchema
+from headrace.components.schema.example_schema import ExampleSchema
 from headrace.components.sources import images
 from headrace.components.sources.images import (
     ImageSource,

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from headrace.components.errors import ParamsError
-from headrace.components.examples.settings import ExampleSchema
+from headrace.components.schema.example_schema import ExampleSchema
 from headrace.components.sources.inline import InlineSource
 from headrace.components.sources.raw_files import FoundFiles
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from headrace.components.errors import DataError
 from headrace.components.examples.example_blocks import prepare
-from headrace.components.examples.settings import ExampleSchema
+from headrace.components.schema.example_schema import ExampleSchema
 from headrace.components.sources import json_lines
 from headrace.components.sources.json_lines import JsonBlock, json_blocks
 from headrace.components.sources.raw_part import RowError

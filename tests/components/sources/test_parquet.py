@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from headrace.components.errors import DataError
 from headrace.components.examples.example_blocks import prepare
-from headrace.components.examples.settings import ExampleSchema
 from headrace.components.examples.table import example_table
 from headrace.components.examples.validation import check_part
+from headrace.components.schema.example_schema import ExampleSchema
 from headrace.components.sources.parquet.reader import parquet_blocks
 
 NUMBER, CATEGORY = {"type": "number"}, {"type": "category"}

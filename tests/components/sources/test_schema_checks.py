@@ -1,14 +1,9 @@
 import pytest
 
 from headrace.components.errors import ParamsError
-from headrace.components.examples.settings import (
-    CategoryFeature,
-    ExampleSchema,
-    GeneratedLabel,
-    ImageFeature,
-    NumberFeature,
-    NumberLabel,
-)
+from headrace.components.schema.example_schema import ExampleSchema
+from headrace.components.schema.features import CategoryFeature, ImageFeature, NumberFeature
+from headrace.components.schema.labels import GeneratedLabel, NumberLabel
 from headrace.components.sources.schema_checks import image_and_class, only_image
 
 IMAGE = ImageFeature(height=8, width=8)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from headrace.components.errors import DataError, ParamsError
 from headrace.components.examples.example_blocks import prepare
-from headrace.components.examples.settings import ExampleSchema
+from headrace.components.schema.example_schema import ExampleSchema
 from headrace.components.sources.text import TextSource, text_blocks
 
 SCHEMA = ExampleSchema.model_validate(

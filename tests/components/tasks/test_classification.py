@@ -8,7 +8,8 @@ import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.components.examples.settings import CategoryLabel, NumberFeature
+from headrace.components.schema.features import NumberFeature
+from headrace.components.schema.labels import CategoryLabel
 from headrace.components.tasks.category_outcome import (
     category_metrics,
     class_scores,
@@ -17,7 +18,7 @@ from headrace.components.tasks.category_outcome import (
     roc_curve,
 )
 from headrace.components.tasks.variants import task_of
-from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
+from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 
 LABEL = CategoryLabel(name="kind", classes=("a", "b", "c"))
 LOGITS = np.array([[2.0, -1.0, 0.5], [0.1, 0.2, 3.0]], np.float32)

@@ -8,13 +8,14 @@ import polars as pl
 import pytest
 
 from headrace.components.errors import DataError, TrainingError
-from headrace.components.examples.settings import NextTokenLabel, TextFeature
-from headrace.components.models.next_tokens import NextTokens, TextModel
+from headrace.components.schema.features import TextFeature
+from headrace.components.schema.labels import NextTokenLabel
+from headrace.components.serving_model.next_tokens import NextTokens, TextModel
 from headrace.components.tasks.metric_names import lower_is_better
 from headrace.components.tasks.token_outcome import token_metrics, token_outcome
 from headrace.components.tasks.variants import task_of
 from headrace.components.transforms.apply import apply
-from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable, FittedVocabulary
+from headrace.components.transforms.fitted_table import FittedFeature, FittedTable, FittedVocabulary
 
 LABEL = NextTokenLabel(name="text")
 TASK = task_of(LABEL)

@@ -9,17 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.components.errors import TrainingError
-from headrace.components.examples.settings import NumberFeature, NumberLabel, NumbersLabel, NumberTarget
-from headrace.components.examples.split_settings import Split
 from headrace.components.models.build import build
 from headrace.components.models.settings import Model
+from headrace.components.schema.features import NumberFeature
+from headrace.components.schema.labels import NumberLabel, NumbersLabel, NumberTarget
+from headrace.components.schema.split_settings import Split
 from headrace.components.tasks.metric_names import lower_is_better
 from headrace.components.tasks.number_outcome import number_metrics, number_outcome, numbers_metrics
 from headrace.components.tasks.variants import task_of
 from headrace.components.training.feeding.split_arrays import label_array
 from headrace.components.transforms.apply import apply
 from headrace.components.transforms.fit import fit
-from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
+from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 from headrace.components.transforms.min_max import FittedMinMax, MinMax
 from headrace.components.transforms.standardize import FittedStandardize, Standardize
 

@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from headrace.components.examples.settings import Label, NumberLabel
-from headrace.components.models.saved_model import load_model
+from headrace.components.schema.labels import Label, NumberLabel
+from headrace.components.serving_model.saved_model import load_model
 from headrace.components.tasks.metric_names import LAST, lower_is_better, with_validation
 from headrace.components.tasks.regression import OneNumber
 from headrace.components.tasks.task import Measurement, Sections
@@ -63,7 +63,7 @@ class Counting(OneNumber):
     def saved_model(
         self, core: keras.Model, fitted: Any, *, inputs: Any = None, backbone_weights: bytes | None = None
     ) -> keras.Model:
-        from headrace.components.transforms.layers import raw_model
+        from headrace.components.serving_model.raw_model import raw_model
 
         return raw_model(core, fitted, inputs=inputs, in_label_unit=keras.ops.exp, backbone_weights=backbone_weights)
 

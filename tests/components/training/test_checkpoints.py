@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from headrace.components.files.digests import file_digest
 from headrace.components.training import checkpoints
 from headrace.components.training.checkpoints import Checkpoint
 from headrace.components.training.state import TrainingState
@@ -56,7 +57,7 @@ def test_a_pickle_is_never_loaded(tmp_path):
     folder = make(tmp_path, 1)
     np.savez(folder / "weights.npz", np.array([{"a": 1}], dtype=object))
     digests = json.loads((folder / checkpoints.MANIFEST).read_text(encoding="utf-8"))
-    digests["weights.npz"] = checkpoints._sha256(folder / "weights.npz")
+    digests["weights.npz"] = file_digest(folder / "weights.npz")
     (folder / checkpoints.MANIFEST).write_text(json.dumps(digests), encoding="utf-8")
     with pytest.raises(ValueError, match="allow_pickle=False"):
         checkpoints.load(folder)

@@ -5,9 +5,10 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from headrace.components.examples.settings import CategoryLabel, ImageFeature, NumberFeature
+from headrace.components.schema.features import ImageFeature, NumberFeature
+from headrace.components.schema.labels import CategoryLabel
 from headrace.components.training.first_images import first_pictures
-from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
+from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 from headrace.components.transforms.scale_pixels import FittedScalePixels
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (20, 4, 6, 3)).astype(np.uint8)

@@ -5,17 +5,18 @@ import numpy as np
 import pytest
 
 from headrace.components.errors import TrainingError
-from headrace.components.examples.settings import CategoryLabel, NumberFeature
 from headrace.components.models.build import build, build_networks
 from headrace.components.models.heads import WithAuxiliaryHeads
 from headrace.components.models.output import Output
 from headrace.components.models.settings import Gan, Model
+from headrace.components.schema.features import NumberFeature
+from headrace.components.schema.labels import CategoryLabel
 from headrace.components.tasks.variants import task_of
 from headrace.components.training import checkpoints
 from headrace.components.training.checkpoints import Checkpoint
 from headrace.components.training.initial_weights import read_start_weights, set_start_weights
 from headrace.components.training.state import TrainingState
-from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
+from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 
 LABEL = CategoryLabel(name="kind", classes=("a", "b", "c"))
 

@@ -20,7 +20,7 @@ rank, ports, folder, training = int(sys.argv[1]), json.loads(sys.argv[2]), sys.a
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 from pathlib import Path
 import numpy as np
-from headrace.components.examples.settings import CategoryLabel
+from headrace.components.schema.labels import CategoryLabel
 from headrace.components.training import checkpoints
 from headrace.components.training.feeding.split_arrays import Columns
 from headrace.components.training.loop import Worker

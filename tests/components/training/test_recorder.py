@@ -17,7 +17,7 @@ EXAMPLES, STEPS = 65, 5  # of an epoch: batches of 13
 
 def train(folder: Path, *, observer: Observer | None = None, scale: float = 1.0, **changes: Any) -> Checkpoint:
     """The last state of a training on few examples, whose batches and masks differ from step to step."""
-    from headrace.components.examples.settings import CategoryLabel
+    from headrace.components.schema.labels import CategoryLabel
     from headrace.components.training.feeding.split_arrays import Columns
     from headrace.components.training.loop import Worker
     from headrace.components.training.settings import Training

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from headrace.components.examples.settings import NextTokenLabel
 from headrace.components.models.build import build
 from headrace.components.models.settings import Model, OneHotTokens, Recurrent
+from headrace.components.schema.labels import NextTokenLabel
 from headrace.components.tasks.variants import task_of
 from headrace.components.training import checkpoints
 from headrace.components.training.optimization.optimizers import build_optimizer
@@ -18,7 +18,7 @@ rank, ports, folder = int(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 from pathlib import Path
 import numpy as np
-from headrace.components.examples.settings import NextTokenLabel
+from headrace.components.schema.labels import NextTokenLabel
 from headrace.components.training import checkpoints
 from headrace.components.training.feeding.split_arrays import Columns
 from headrace.components.training.loop import Worker

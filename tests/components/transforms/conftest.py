@@ -12,18 +12,13 @@ from hypothesis import assume
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from headrace.components.examples.settings import (
-    CategoryFeature,
-    CategoryLabel,
-    Feature,
-    ImageFeature,
-    NumberFeature,
-)
-from headrace.components.examples.split_settings import Split
+from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature
+from headrace.components.schema.labels import CategoryLabel
+from headrace.components.schema.split_settings import Split
 from headrace.components.transforms.apply import apply
 from headrace.components.transforms.chain_check import check
 from headrace.components.transforms.fit import fit
-from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
+from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 from headrace.components.transforms.variants import AnyTransform
 
 LABEL = CategoryLabel(name="answer", classes=("no", "yes"))
@@ -99,7 +94,7 @@ def reloaded() -> Callable:
 
     import keras  # here, as most tests of a transform need no TensorFlow
 
-    from headrace.components.transforms.layers import raw_model
+    from headrace.components.serving_model.raw_model import raw_model
 
     def saved_and_loaded(fitted) -> keras.Model:
         with TemporaryDirectory() as folder:

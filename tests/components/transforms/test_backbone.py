@@ -7,15 +7,16 @@ import pytest
 from pydantic import ValidationError
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.examples.settings import CategoryLabel, ImageFeature
-from headrace.components.examples.split_settings import Split
+from headrace.components.schema.features import ImageFeature
+from headrace.components.schema.labels import CategoryLabel
+from headrace.components.schema.split_settings import Split
+from headrace.components.serving_model.raw_model import raw_model
 from headrace.components.transforms.apply import apply
 from headrace.components.transforms.backbone import Backbone
 from headrace.components.transforms.backbone_features import with_features
 from headrace.components.transforms.backbone_network import backbone_model, scaling
 from headrace.components.transforms.column_statistics import ColumnStatistics
-from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
-from headrace.components.transforms.layers import raw_model
+from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 
 IMAGE = ImageFeature(height=32, width=32, channels=3)
 LABEL = CategoryLabel(name="flower", classes=("daisy", "tulip"))

@@ -12,17 +12,13 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from headrace.components.errors import DataError
-from headrace.components.examples.settings import (
-    CategoryFeature,
-    CategoryLabel,
-    NumberFeature,
-    NumberLabel,
-)
-from headrace.components.examples.sketch import value_at
-from headrace.components.examples.split_settings import Split
 from headrace.components.examples.splits import assign_split
+from headrace.components.schema.features import CategoryFeature, NumberFeature
+from headrace.components.schema.labels import CategoryLabel, NumberLabel
+from headrace.components.schema.split_settings import Split
+from headrace.components.statistics.sketch import value_at
 from headrace.components.transforms.fit import fit
-from headrace.components.transforms.fitted_transforms import FittedTable
+from headrace.components.transforms.fitted_table import FittedTable
 from headrace.components.transforms.impute import FittedImpute, Impute
 from headrace.components.transforms.min_max import FittedMinMax, MinMax
 from headrace.components.transforms.standardize import Standardize

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.components.errors import DataError
-from headrace.components.examples.settings import CategoryFeature, NumberFeature
+from headrace.components.schema.features import CategoryFeature, NumberFeature
 from headrace.components.transforms.standardize import FittedStandardize
 
 STANDARDIZE = {"kind": "standardize"}

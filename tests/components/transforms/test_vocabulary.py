@@ -14,18 +14,20 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.examples.settings import CategoryLabel, NumberFeature, TextFeature
-from headrace.components.examples.split_settings import Split
+from headrace.components.examples import tokens
 from headrace.components.examples.splits import assign_split
-from headrace.components.transforms import tokens
+from headrace.components.schema.features import NumberFeature, TextFeature
+from headrace.components.schema.labels import CategoryLabel
+from headrace.components.schema.split_settings import Split
+from headrace.components.serving_model.raw_model import raw_model
+from headrace.components.statistics.summary import summarize_tokens
 from headrace.components.transforms.apply import apply
 from headrace.components.transforms.chain_check import check
 from headrace.components.transforms.fit import fit
 from headrace.components.transforms.impute import Impute
-from headrace.components.transforms.layers import raw_model
 from headrace.components.transforms.one_hot import OneHot
 from headrace.components.transforms.standardize import Standardize
-from headrace.components.transforms.tokens import summarize_tokens, token_ids
+from headrace.components.transforms.token_ids import token_ids
 from headrace.components.transforms.vocabulary import Vocabulary
 
 LABEL = CategoryLabel(name="kind", classes=("a", "b"))

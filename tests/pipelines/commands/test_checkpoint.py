@@ -8,14 +8,14 @@ import polars as pl
 import pytest
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.models.saved_model import load_model
-from headrace.components.models.saved_model import predict as outputs_of
 from headrace.components.models.settings import Dense, Model
+from headrace.components.serving_model.saved_model import load_model
+from headrace.components.serving_model.saved_model import predict as outputs_of
 from headrace.components.training import checkpoints
 from headrace.components.training.checkpoints import Checkpoint
 from headrace.components.training.restored_model import restored_model
 from headrace.components.training.state import TrainingState
-from headrace.components.transforms.fitted_transforms import FittedTable
+from headrace.components.transforms.fitted_table import FittedTable
 from headrace.pipelines.artifacts.artifact import write_artifact
 from headrace.pipelines.artifacts.run_record import RunFile
 from headrace.pipelines.artifacts.split_manifest import OverlapCounts, SplitManifest, SplitSummary

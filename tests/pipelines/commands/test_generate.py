@@ -8,11 +8,11 @@ import pytest
 import yaml
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.examples.settings import NextTokenLabel
 from headrace.components.models.build import build
 from headrace.components.models.output import Output
+from headrace.components.schema.labels import NextTokenLabel
 from headrace.components.training.restored_model import restored_model
-from headrace.components.transforms.fitted_transforms import FittedTable
+from headrace.components.transforms.fitted_table import FittedTable
 from headrace.components.transforms.vocabulary import FittedVocabulary
 from headrace.pipelines.commands.generate import GenerateOptions, generate, write_text
 from headrace.pipelines.commands.predict import predictions_of, read_input

@@ -15,7 +15,7 @@ from PIL import Image
 
 from headrace.components.errors import DataError, ParamsError
 from headrace.components.examples.derive import with_derived
-from headrace.components.models.saved_model import load_model
+from headrace.components.serving_model.saved_model import load_model
 from headrace.pipelines.artifacts.artifact import file_digest
 from headrace.pipelines.commands.predict import deliver, predict, predictions_of, read_input, show
 from headrace.pipelines.params import Pipeline, load_pipeline

@@ -8,9 +8,9 @@ import pytest
 
 from headrace.components.errors import DataError
 from headrace.components.evaluation.drift import VersionProfile, compare
-from headrace.components.evaluation.profile import profile_of, summarize_table
 from headrace.components.evaluation.settings import DriftLimits
-from headrace.components.examples.settings import CategoryFeature, ImageFeature, NumberFeature
+from headrace.components.schema.features import CategoryFeature, ImageFeature, NumberFeature
+from headrace.components.statistics.profile import profile_of, summarize_table
 from headrace.pipelines.commands.show_profile import show_profile
 from headrace.pipelines.params import load_pipeline
 from headrace.pipelines.paths import PipelinePaths

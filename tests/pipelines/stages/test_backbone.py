@@ -12,10 +12,10 @@ from pydantic import ValidationError
 
 from headrace.components.errors import DataError, ServiceError
 from headrace.components.examples.shards import scan, write
-from headrace.components.models.model_inputs import model_inputs
+from headrace.components.serving_model.model_inputs import model_inputs
 from headrace.components.training.feeding.split_arrays import core_shape, has_encoded_images, input_shape
 from headrace.components.training.restored_model import restored_model
-from headrace.components.transforms.fitted_transforms import FittedTable
+from headrace.components.transforms.fitted_table import FittedTable
 from headrace.pipelines.params import Pipeline, load_pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.remote_training.handoff import Handoff, fetch_inputs, publish_inputs

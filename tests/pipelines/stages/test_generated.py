@@ -13,14 +13,14 @@ from PIL import Image
 from headrace.components.errors import DataError, ParamsError
 from headrace.components.examples import shards
 from headrace.components.models.build import build
-from headrace.components.models.generate_images import generate_images
-from headrace.components.models.saved_model import load_model
+from headrace.components.serving_model.generate_images import generate_images
+from headrace.components.serving_model.saved_model import load_model
 from headrace.components.tasks.judge import train_judge
 from headrace.components.tasks.task import Measurement
 from headrace.components.tasks.variants import task_of
 from headrace.components.training.generated_samples import COUNT
 from headrace.components.training.restored_model import restored_model
-from headrace.components.transforms.fitted_transforms import FittedTable
+from headrace.components.transforms.fitted_table import FittedTable
 from headrace.pipelines.artifacts.artifact import write_artifact
 from headrace.pipelines.artifacts.run_record import RunFile, result_digests
 from headrace.pipelines.commands.export_formats import Form

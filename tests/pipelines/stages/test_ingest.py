@@ -9,7 +9,7 @@ import yaml
 
 from headrace.components.errors import DataError, ParamsError
 from headrace.components.examples import shards
-from headrace.components.examples.schema import arrow_schema
+from headrace.components.schema.arrow_schema import arrow_schema
 from headrace.pipelines.params import Pipeline, load_pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.stages.ingest import ingest

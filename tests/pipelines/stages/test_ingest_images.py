@@ -19,7 +19,7 @@ from headrace.components.examples import shards
 from headrace.components.training.batches import Windows
 from headrace.components.training.feeding.disk_splits import write_columns
 from headrace.components.training.feeding.split_arrays import load_split
-from headrace.components.transforms.fitted_transforms import FittedTable
+from headrace.components.transforms.fitted_table import FittedTable
 from headrace.pipelines.object_store import objects
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from headrace.components.errors import DataError
 from headrace.components.examples.shards import scan, write
 from headrace.components.examples.splits import assign_split
-from headrace.components.transforms.fitted_transforms import FittedTable
+from headrace.components.transforms.fitted_table import FittedTable
 from headrace.pipelines.params import Pipeline, load_pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.stages.ingest import ingest

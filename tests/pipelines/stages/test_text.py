@@ -11,11 +11,11 @@ import yaml
 from structlog.testing import capture_logs
 
 from headrace.components.examples import shards
-from headrace.components.models.saved_model import load_model
+from headrace.components.serving_model.saved_model import load_model
 from headrace.components.tasks.task import Measurement
 from headrace.components.tasks.variants import task_of
 from headrace.components.training.restored_model import restored_model
-from headrace.components.transforms.fitted_transforms import FittedTable
+from headrace.components.transforms.fitted_table import FittedTable
 from headrace.pipelines.artifacts.artifact import write_artifact
 from headrace.pipelines.artifacts.run_record import RunFile, result_digests
 from headrace.pipelines.params import Pipeline

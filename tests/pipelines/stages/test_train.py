@@ -10,7 +10,7 @@ import grpc
 import psutil
 import pytest
 
-from headrace.components.models.keras_file import weights_digest
+from headrace.components.serving_model.keras_file import weights_digest
 
 pytestmark = pytest.mark.slow
 

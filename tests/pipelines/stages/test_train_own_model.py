@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from headrace.components.errors import DataError
-from headrace.components.models.saved_model import load_model
+from headrace.components.serving_model.saved_model import load_model
 from headrace.pipelines.project.trusted_code import code_of_project
 
 pytestmark = pytest.mark.slow

@@ -4,13 +4,8 @@ import polars as pl
 import pytest
 import yaml
 
-from headrace.components.examples.settings import (
-    CategoryFeature,
-    CategoryLabel,
-    ImageFeature,
-    NumberFeature,
-    NumberLabel,
-)
+from headrace.components.schema.features import CategoryFeature, ImageFeature, NumberFeature
+from headrace.components.schema.labels import CategoryLabel, NumberLabel
 from headrace.pipelines.tracking.packaging import package, signature
 
 DIGIT = CategoryLabel(name="digit", classes=("0", "1", "2"))

@@ -15,7 +15,8 @@ import polars as pl
 import pytest
 
 from headrace.components.errors import DataError, ServiceError, StoreError
-from headrace.components.examples.settings import CategoryFeature, NumberFeature, NumberLabel
+from headrace.components.schema.features import CategoryFeature, NumberFeature
+from headrace.components.schema.labels import NumberLabel
 from headrace.pipelines.artifacts.artifact import file_digest
 from headrace.pipelines.tracking.mlflow_runs import add_to_run, close_run, knows_run, log_epoch, open_run
 from headrace.pipelines.tracking.registry import (

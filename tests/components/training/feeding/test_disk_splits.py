@@ -15,14 +15,15 @@ from PIL import Image
 
 from headrace.components.errors import DataError
 from headrace.components.examples import shards
-from headrace.components.examples.settings import CategoryLabel, ImageFeature, NumberFeature, NumberLabel
+from headrace.components.schema.features import ImageFeature, NumberFeature
+from headrace.components.schema.labels import CategoryLabel, NumberLabel
 from headrace.components.sources.decoding import decode_image
 from headrace.components.training.batches import Windows
 from headrace.components.training.feeding.disk_splits import open_columns, write_columns
 from headrace.components.training.feeding.example_tensors import decode_images
 from headrace.components.training.feeding.feed import serve_evaluation, serve_training
 from headrace.components.training.feeding.split_arrays import Columns, load_split
-from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
+from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 from headrace.components.transforms.scale_pixels import FittedScalePixels
 
 IMAGE = FittedFeature(
@@ -164,7 +165,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 from headrace.components.training.batches import Windows
 from headrace.components.training.feeding.feed import serve_training
 from headrace.components.training.feeding.disk_splits import write_columns
-from headrace.components.transforms.fitted_transforms import FittedTable
+from headrace.components.transforms.fitted_table import FittedTable
 
 folder, examples = Path(sys.argv[1]), int(sys.argv[2])
 windows = Windows(examples, 256, window_examples=8192)

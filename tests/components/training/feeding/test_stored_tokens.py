@@ -5,12 +5,13 @@ import polars as pl
 import pytest
 
 from headrace.components.examples import shards
-from headrace.components.examples.settings import NextTokenLabel, TextFeature
+from headrace.components.schema.features import TextFeature
+from headrace.components.schema.labels import NextTokenLabel
 from headrace.components.training.batches import Windows
 from headrace.components.training.feeding.disk_splits import write_columns
 from headrace.components.training.feeding.feed import serve_evaluation, serve_training
 from headrace.components.training.feeding.split_arrays import Columns, load_split
-from headrace.components.transforms.fitted_transforms import FittedFeature, FittedTable
+from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 from headrace.components.transforms.vocabulary import FittedVocabulary
 
 TEXT = FittedFeature(feature=TextFeature(length=3), transforms=(FittedVocabulary(tokens=("a", "b")),), shape=(3,))

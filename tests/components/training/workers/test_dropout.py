@@ -15,7 +15,7 @@ WINDOWS = Windows(65, 32)  # batches of 21, 22 and 22
 TRAINING = """
 import sys, numpy as np
 from pathlib import Path
-from headrace.components.examples.settings import CategoryLabel
+from headrace.components.schema.labels import CategoryLabel
 from headrace.components.training.feeding.split_arrays import Columns
 from headrace.components.training.loop import Worker
 from headrace.components.training.observer import Observer

@@ -1,0 +1,37 @@
+"""The columns of the example table, as Arrow types."""
+
+import pyarrow as pa
+
+from headrace.components.schema.example_schema import ExampleSchema
+from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature, TextFeature
+
+
+def arrow_schema(schema: ExampleSchema, *, given_split: bool) -> pa.Schema:
+    """Return the columns of the example table, in order.
+
+    `example_id`; where there is a key `content_id`, where there are groups `group_id`, where there is a time `time`;
+    the features and the label under their names; `given_split` if the source has one.
+    """
+    fields = [pa.field("example_id", pa.uint64(), nullable=False)]
+    fields += [pa.field("content_id", pa.uint64(), nullable=False)] if schema.key else []
+    fields += [pa.field("group_id", pa.uint64(), nullable=False)] if schema.group else []
+    fields += [pa.field("time", pa.timestamp("us", tz="UTC"), nullable=False)] if schema.time else []
+    for name, feature in schema.columns.items():
+        nullable = getattr(feature, "nullable", False)
+        fields.append(pa.field(name, _arrow_type(feature), nullable=nullable))
+    if given_split:
+        fields.append(pa.field("given_split", pa.large_string(), nullable=False))
+    return pa.schema(fields)
+
+
+def _arrow_type(feature: Feature) -> pa.DataType:
+    match feature:
+        case ImageFeature(encoding="encoded"):
+            return pa.large_binary()
+        case ImageFeature():
+            # Nullable, because Parquet's reader gives the values of a list so.
+            return pa.list_(pa.field("item", pa.uint8(), nullable=True), feature.size)
+        case NumberFeature():
+            return pa.float64()
+        case CategoryFeature() | TextFeature():
+            return pa.large_string()

@@ -1,0 +1,67 @@
+"""A saved model in the forms that other programs load: a SavedModel for servers, a TensorFlow Lite file for devices."""
+
+import json
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tensorflow.lite.python.convert_phase import ConverterError
+
+from headrace.components.errors import DataError
+from headrace.components.serving_model.input_names import input_names
+
+Model = Any  # keras.Model, which has no types
+
+
+def export_saved_model(model: Model, folder: Path) -> None:
+    """Write a SavedModel whose signature `serving_default` takes the model's inputs by name, one row or many.
+
+    The names are those of `input_names`; assets.extra/inputs.json has them by column. It gives `output_0`, what the
+    model gives. Tables of categories are in it: it needs neither Keras nor Headrace.
+    """
+    _renamed(model).export(str(folder), format="tf_saved_model", verbose=False)
+    extra = folder / "assets.extra"  # which TensorFlow's servers leave alone
+    extra.mkdir()
+    write_names(model, extra / "inputs.json")
+
+
+def write_names(model: Model, file: Path) -> None:
+    """Write what each of the model's columns is called in its exported signature, as a JSON object."""
+    text = json.dumps(input_names(list(model.input)), ensure_ascii=False, indent=2)
+    file.write_text(text + "\n", encoding="utf-8")
+
+
+def _renamed(model: Model) -> Model:
+    """The same model, and weights, with the inputs' names for other programs: TensorFlow refuses others."""
+    names = input_names(list(model.input))
+    if all(name == column for column, name in names.items()):
+        return model
+    inputs = {
+        column: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=names[column])
+        for column, tensor in model.input.items()
+    }
+    return keras.Model({names[column]: one for column, one in inputs.items()}, model(inputs))
+
+
+def export_tflite(model: Model, file: Path) -> None:
+    """Write a TensorFlow Lite file with the same signature, in float32 and of built-in operations only.
+
+    Text goes in as bytes: its tables are built-in operations too. Raises DataError for a model with an operation that
+    TensorFlow Lite lacks.
+    """
+    with tempfile.TemporaryDirectory(prefix="headrace-export-") as folder:
+        export_saved_model(model, Path(folder))
+        try:
+            content = tf.lite.TFLiteConverter.from_saved_model(folder).convert()
+        except ConverterError as error:
+            raise DataError(f"TensorFlow Lite can't run this model: {_reason(error)}; export a saved_model") from error
+    file.write_bytes(content)
+
+
+def _reason(error: ConverterError) -> str:
+    """What is lacking, out of a page of notes for compiler writers."""
+    lacking = sorted(set(re.findall(r"'tf\.(\w+)' op is neither", str(error))))
+    return f"it has no {', '.join(lacking)}" if lacking else " ".join(str(error).split())[:300]
