@@ -1,4 +1,4 @@
-"""Digests of what files hold, in hexadecimal digits: by them, what was written is known again."""
+"""Digests of what files hold, in hexadecimal digits."""
 
 import hashlib
 from pathlib import Path
