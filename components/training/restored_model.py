@@ -19,12 +19,13 @@ from headrace.components.transforms.fitted_table import FittedTable
 
 
 def restored_model(
-    weights: Arrays, *, model: AnyModel, fitted: FittedTable, statistics: Path, code: OwnCode | None = None
+    weights: Arrays | None, *, model: AnyModel, fitted: FittedTable, statistics: Path, code: OwnCode | None = None
 ) -> tuple[keras.Model, keras.Model]:
     """Return the model that takes raw rows, with these weights in it, and its core, which gives logits.
 
-    `statistics` is the file that `fitted` is from: the weights of a backbone lie beside it. A model of a file needs its
-    `code`, importable. Raises DataError where the weights are those of another model, or of another backbone.
+    Without `weights` it has random ones. `statistics` is the file that `fitted` is from: the weights of a backbone lie
+    beside it. A model of a file needs its `code`, importable. Raises DataError where the weights are those of another
+    model, or of another backbone.
     """
     task, tokens = task_of(fitted.label), fitted.tokens
     inputs: Mapping[str, Sequence[str]] | None = None
@@ -32,6 +33,13 @@ def restored_model(
         core, inputs = _own_core(model, code or OwnCode({}), fitted, task)
     else:
         core = build(model, input_shape=core_shape(fitted), output=task.output(tokens), tokens=tokens)
+    if weights is not None:
+        _set_weights(core, weights)
+    backbone_weights = fitted.backbone.read_weights(statistics.parent) if fitted.backbone else None
+    return task.saved_model(core, fitted, inputs=inputs, backbone_weights=backbone_weights), core
+
+
+def _set_weights(core: keras.Model, weights: Arrays) -> None:
     own = weights[: len(core.weights)]  # after them come those of heads that only training has
     expected, found = [tuple(weight.shape) for weight in core.weights], [array.shape for array in own]
     if found != expected:
@@ -40,8 +48,6 @@ def restored_model(
             "give params.yaml the model, and the transforms, that they were trained with"
         )
     core.set_weights(own)
-    backbone_weights = fitted.backbone.read_weights(statistics.parent) if fitted.backbone else None
-    return task.saved_model(core, fitted, inputs=inputs, backbone_weights=backbone_weights), core
 
 
 def _own_core(

@@ -80,6 +80,7 @@ def train_on_worker(config: dict[str, str]) -> None:
 def _train(job: TrainJob, *, rank: int, num_workers: int, threads: int) -> None:
     from headrace.components.training.initial_weights import read_start_weights
     from headrace.components.training.loop import Worker
+    from headrace.components.training.own_model_check import require_saveable
     from headrace.components.training.pipeline_trainee import train_pipeline
     from headrace.components.transforms.fitted_table import FittedTable
 
@@ -92,6 +93,8 @@ def _train(job: TrainJob, *, rank: int, num_workers: int, threads: int) -> None:
         fetch_earlier_checkpoints(job)
     group = GroupEvent(num_workers=num_workers, threads_per_worker=threads)
     with code.importable():
+        if rank == 0 and isinstance(job.train.model, OwnModel):
+            require_saveable(job.train.model, code, fitted=fitted, statistics=job.statistics)
         final = train_pipeline(
             train,
             validation,

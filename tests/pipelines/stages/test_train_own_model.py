@@ -130,6 +130,24 @@ def test_a_model_of_a_file_is_trained_by_two_workers_and_kept_with_its_code(own)
 
 
 @pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            MODEL.replace('@keras.saving.register_keras_serializable(package="own")\nclass Network', "class Network"),
+            "can't be saved and loaded again: Could not locate class 'Network'",
+        ),
+        (MODEL.replace('"filters": self.filters', '"filters": 4'), "models/network.py: build_model: "),
+    ],
+)
+def test_a_model_that_can_not_be_loaded_again_is_refused_before_its_first_step(own, text, said):
+    write(own.root, network=text)
+    code, output = own.train()
+    assert code == 2, output
+    assert said in output
+    assert "epoch 1" not in output
+
+
+@pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"file": "models/none.py"}, "params.yaml: digits.train.model: models/none.py: no such file in the project"),

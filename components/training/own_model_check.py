@@ -1,0 +1,53 @@
+"""What would end a training of a model of a file after hours, tried before its first step."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from headrace.components.errors import DataError, ParamsError
+from headrace.components.models.settings import OwnModel
+from headrace.components.own_code.importable_code import OwnCode
+from headrace.components.serving_model.keras_file import write_keras_file
+from headrace.components.serving_model.saved_model import load_model
+from headrace.components.training.restored_model import restored_model
+from headrace.components.transforms.fitted_table import FittedTable
+
+
+def require_saveable(settings: OwnModel, code: OwnCode, *, fitted: FittedTable, statistics: Path) -> keras.Model:
+    """Save the model with random weights, load it again, and return it once both give the same outputs.
+
+    To be called within `code.importable()`. Raises ParamsError as `build_own_model` does, and for a model that can't be
+    saved or loaded, or that is another one then.
+    """
+    place = f"{settings.file}: {settings.function}"
+    model, _ = restored_model(None, model=settings, fitted=fitted, statistics=statistics, code=code)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        try:
+            with code.errors_named():
+                write_keras_file(model, path, sources=code.sources)
+            loaded = load_model(path, may_run=lambda sources: dict(sources) == code.sources)
+        except ParamsError:
+            raise
+        except Exception as error:
+            reason = str(error).partition(f"{path}: ")[2] if isinstance(error, DataError) else str(error)
+            raise ParamsError(
+                f"{place}: the model can't be saved and loaded again: {' '.join(reason.split())[:500]}"
+            ) from error
+    rows = {name: _two_rows(tensor) for name, tensor in model.input.items()}
+    before, after = (np.asarray(one(rows, training=False)) for one in (model, loaded))
+    if not np.allclose(before, after, rtol=1e-5, atol=1e-6, equal_nan=True):
+        raise ParamsError(
+            f"{place}: a model that was saved and loaded again gives other outputs, by up to "
+            f"{np.nanmax(np.abs(before - after)):.3g}; give each of its classes a get_config of all that it needs, and "
+            "keep what it learns in weights of layers"
+        )
+    return model
+
+
+def _two_rows(tensor: Any) -> Any:
+    shape = (2, *tensor.shape[1:])
+    return np.full(shape, "a", object) if tensor.dtype == "string" else np.ones(shape, np.float32)
