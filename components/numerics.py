@@ -15,7 +15,7 @@ HISTORY: Mapping[str, tuple[str, ...]] = {
     ),
     "normalize": ("first version",),
     "split": ("first version",),
-    "train": ("first version",),
+    "train": ("first version", "gradients of embeddings are applied as plain Keras applies them"),
     "evaluate": ("first version",),
     "register": ("first version",),
 }

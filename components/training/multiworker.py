@@ -9,7 +9,8 @@ patched. Keras calls `model.train_function` where one is set, and `optimizer.app
 more are set on the very objects and removed again.
 
 How each figure is averaged:
-- gradients: one sum over all workers, weighted by each worker's count of examples, divided by the global count;
+- gradients: one sum over all workers, weighted by each worker's count of examples, divided by the global count; sparse
+  ones, of embeddings, are gathered instead of summed, as plain Keras leaves ids that occur several times;
 - loss and metrics of an epoch: each worker keeps totals and counts, and both are summed before they are divided;
 - loss and metrics of a step, as callbacks see them: this worker's own running figures (no exchange, so no cost).
 
@@ -31,6 +32,7 @@ from headrace.components.errors import TrainingError
 from headrace.components.training.workers import equality
 from headrace.components.training.workers.attribute_override import overridden
 from headrace.components.training.workers.collectives import strategy_overrides
+from headrace.components.training.workers.embedding import lookup_overrides
 from headrace.components.training.workers.exchange import Exchange
 from headrace.components.training.workers.group import Group, metric_overrides
 from headrace.components.training.workers.normalization import moments_overrides
@@ -67,6 +69,7 @@ def trained_by_all_workers(
         *metric_overrides(model, exchange),
         *optimizer_overrides(model.optimizer, step),
         *moments_overrides(model, exchange),
+        *lookup_overrides(model),
         *strategy_overrides(model),
     ):
         yield step.group

@@ -4,6 +4,7 @@ On each worker it starts a server that listens on all interfaces and obeys every
 all packets from outside the machines of the group: see `server_filter.py`.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -28,6 +29,14 @@ class Collectives:
     def sum(self, vector: tf.Tensor, *, exact: bool = False) -> tf.Tensor:  # noqa: ARG002
         """The sums over all workers, never rounded."""
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, vector)
+
+    def gather_rows(self, tensors: Sequence[tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """The rows of all workers of each tensor, and where this worker's begin; TensorFlow pads them on their way."""
+        replica = tf.distribute.get_replica_context()
+        own_counts = tf.stack([tf.shape(tensor, tf.int64)[0] for tensor in tensors])
+        counts = replica.all_gather(own_counts[tf.newaxis], axis=0)
+        gathered = [replica.all_gather(tensor, axis=0) for tensor in tensors]
+        return gathered, tf.reduce_sum(counts[: self.rank], axis=0)
 
     def gather(self, rows: NDArray[Any]) -> NDArray[Any]:
         """The rows of all workers, in the order of ranks."""

@@ -1,8 +1,8 @@
 """The exchange of a step: what every worker adds, and all get the sum of."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +15,8 @@ from headrace.components.training.workers.ring import Compression, ring_of
 
 # What is larger goes alone: it would cost a copy into a common vector and one out of it, more than one more round trip.
 PACKED_BYTES = 1 << 20
+
+Gradient: TypeAlias = tf.Tensor | tf.IndexedSlices
 
 
 class Exchange(Protocol):
@@ -30,6 +32,12 @@ class Exchange(Protocol):
         What is not to be `exact` may be rounded on its way.
         """
 
+    def gather_rows(self, tensors: Sequence[tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """The rows of all workers of each tensor, in the order of ranks, within a step, never rounded.
+
+        They may differ in number alone. Also where this worker's own rows begin, int64[tensors]. It has no gradient.
+        """
+
     def gather(self, rows: NDArray[Any]) -> NDArray[Any]:
         """The rows of all workers, in the order of ranks, between steps; they may differ in number alone."""
 
@@ -43,6 +51,10 @@ class Alone:
     def sum(self, vector: tf.Tensor, *, exact: bool = False) -> tf.Tensor:  # noqa: ARG002
         """The vector itself."""
         return vector
+
+    def gather_rows(self, tensors: Sequence[tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """The rows themselves."""
+        return list(tensors), tf.zeros([len(tensors)], tf.int64)
 
     def gather(self, rows: NDArray[Any]) -> NDArray[Any]:
         """The rows themselves."""
@@ -76,28 +88,43 @@ def joined(
 
 
 def sum_over_workers(
-    gradients: Sequence[tf.Tensor], figures: tf.Tensor, *, exchange: Exchange
-) -> tuple[list[tf.Tensor], tf.Tensor]:
+    gradients: Sequence[Gradient], figures: tf.Tensor, *, exchange: Exchange
+) -> tuple[list[Gradient], tf.Tensor]:
     """Return the sums over all workers of `gradients`, of any shapes, and of `figures`, float32[n]; all float32.
 
-    Called by every worker within a step. A ring that compresses rounds large gradients alone, never figures.
+    A sparse gradient stays sparse: it has the rows of all workers in the order of ranks, an id as often as they have
+    it. Called by every worker within a step. A ring that compresses rounds large dense gradients alone, never figures.
     """
+    gradients = [map_values(lambda values: tf.cast(values, tf.float32), gradient) for gradient in gradients]
     if exchange.num_workers == 1:
-        return [tf.cast(gradient, tf.float32) for gradient in gradients], figures
-    flat = [tf.reshape(tf.cast(gradient, tf.float32), [-1]) for gradient in gradients]
-    sums: dict[int, tf.Tensor] = {}
+        return gradients, figures
+    sparse = {place: one for place, one in enumerate(gradients) if isinstance(one, tf.IndexedSlices)}
+    flat = {place: tf.reshape(one, [-1]) for place, one in enumerate(gradients) if place not in sparse}
+    sums: dict[int, Gradient] = {}
     # The last layers' first: they are there first, and travel while the backward pass goes on. One after the other, in
     # an order that is the same on all workers, or they would wait for each other.
-    for place in reversed(range(len(flat))):
+    for place in reversed(flat):
         if (flat[place].shape[0] or 0) * 4 > PACKED_BYTES:
             sums[place] = _summed(flat[place], exchange, after=list(sums.values()))
-    rest = [place for place in range(len(flat)) if place not in sums]
+    if sparse:
+        sums.update(zip(sparse, _gathered(list(sparse.values()), exchange, after=list(sums.values())), strict=True))
+    rest = [place for place in flat if place not in sums]
     vectors = [*(flat[place] for place in rest), figures]
     packed = _summed(tf.concat(vectors, axis=0), exchange, after=list(sums.values()), exact=True)
     *parts, figure_sums = tf.split(packed, [tf.size(vector) for vector in vectors], num=len(vectors))
     sums.update(zip(rest, parts, strict=True))
-    shaped = [tf.reshape(sums[place], tf.shape(gradient)) for place, gradient in enumerate(gradients)]
+    shaped = [
+        sums[place] if place in sparse else tf.reshape(sums[place], tf.shape(gradient))
+        for place, gradient in enumerate(gradients)
+    ]
     return shaped, tf.ensure_shape(figure_sums, figures.shape)
+
+
+def map_values(function: Callable[[tf.Tensor], tf.Tensor], gradient: Gradient) -> Gradient:
+    """Apply `function` to all numbers of a gradient: of a sparse one, to its rows."""
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.IndexedSlices(function(gradient.values), gradient.indices, gradient.dense_shape)
+    return function(gradient)
 
 
 def sum_with_gradient(values: tf.Tensor, *, exchange: Exchange) -> tf.Tensor:
@@ -115,3 +142,13 @@ def sum_with_gradient(values: tf.Tensor, *, exchange: Exchange) -> tf.Tensor:
 def _summed(vector: tf.Tensor, exchange: Exchange, *, after: Sequence[tf.Tensor], exact: bool = False) -> tf.Tensor:
     with tf.control_dependencies(after):
         return exchange.sum(vector, exact=exact)
+
+
+def _gathered(
+    slices: Sequence[tf.IndexedSlices], exchange: Exchange, *, after: Sequence[tf.Tensor]
+) -> list[tf.IndexedSlices]:
+    tensors = [tensor for one in slices for tensor in (one.indices, one.values)]
+    with tf.control_dependencies(after):
+        gathered, _ = exchange.gather_rows(tensors)
+    ids, rows = gathered[::2], gathered[1::2]
+    return [tf.IndexedSlices(*of_all, one.dense_shape) for one, *of_all in zip(slices, rows, ids, strict=True)]

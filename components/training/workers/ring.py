@@ -58,19 +58,36 @@ class Ring:
 
         return summed(vector)
 
+    def gather_rows(self, tensors: Sequence[tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """The rows of all workers of each tensor, within a step, and where this worker's begin, int64[tensors]."""
+        types = [*(tensor.dtype for tensor in tensors), tf.int64]
+        *gathered, first_rows = tf.numpy_function(self._gather_each, tensors, types)
+        shaped = [
+            tf.ensure_shape(rows, [None, *tensor.shape[1:]]) for rows, tensor in zip(gathered, tensors, strict=True)
+        ]
+        return shaped, tf.ensure_shape(first_rows, [len(tensors)])
+
     def gather(self, rows: NDArray[Any]) -> NDArray[Any]:
         """The rows of all workers, in the order of ranks; they may differ in number, not in shape or type.
 
         Raises ConnectionError as `add` does.
         """
-        counts = np.zeros((self.num_workers, 1), np.int64)
-        counts[self.rank] = len(rows)
-        self._pass_round(counts)
-        gathered = np.empty((counts.sum(), *rows.shape[1:]), rows.dtype)
-        parts = np.split(gathered, np.cumsum(counts)[:-1])
-        parts[self.rank][...] = rows
-        self._pass_round(parts)
+        gathered, _ = self._gather_each(rows)
         return gathered
+
+    def _gather_each(self, *own: NDArray[Any]) -> list[NDArray[Any]]:
+        """The rows of all workers of each array, and last where this worker's begin."""
+        counts = np.zeros((self.num_workers, len(own)), np.int64)
+        counts[self.rank] = [len(rows) for rows in own]
+        self._pass_round(counts)
+        gathered = []
+        for rows, of_each_worker in zip(own, counts.T, strict=True):
+            room = np.empty((of_each_worker.sum(), *rows.shape[1:]), rows.dtype)
+            parts = np.split(room, np.cumsum(of_each_worker)[:-1])
+            parts[self.rank][...] = rows
+            self._pass_round(parts)
+            gathered.append(room)
+        return [*gathered, counts[: self.rank].sum(axis=0)]
 
     def _pass_round(self, parts: Sequence[NDArray[Any]] | NDArray[Any]) -> None:
         """Fill the parts of the other workers; each has its own."""

@@ -10,7 +10,13 @@ import tensorflow as tf
 from headrace.components.compatibility.keras_internals import loss_trackers
 from headrace.components.errors import TrainingError
 from headrace.components.training.workers.attribute_override import Override, overridden
-from headrace.components.training.workers.exchange import Exchange, sum_over_workers, sum_with_gradient
+from headrace.components.training.workers.exchange import (
+    Exchange,
+    Gradient,
+    map_values,
+    sum_over_workers,
+    sum_with_gradient,
+)
 from headrace.components.training.workers.group import Group
 
 StepFunction = Callable[[Any], Any]
@@ -120,17 +126,24 @@ def _tracker_overrides(model: keras.Model, data: Any) -> list[Override]:
     return [(tracker, "update_state", weighted(tracker.update_state)) for tracker in loss_trackers(model)]
 
 
-def _global_gradients(gradients: Sequence[tf.Tensor | None], step: Step) -> list[tf.Tensor | None]:
-    """The gradients of the mean loss over the global batch; weights and requests to stop travel with them."""
+def _global_gradients(gradients: Sequence[Gradient | None], step: Step) -> list[Gradient | None]:
+    """The gradients of the mean loss over the global batch; weights and requests to stop travel with them.
+
+    Those of embeddings stay sparse: Keras's optimizers treat an id that occurs twice otherwise than a dense gradient.
+    """
     # A custom train_step may not call optimizer.scale_loss; then its gradients are weighted here.
     weight = 1.0 if step.loss_is_weighted else _loss_weight(step)
-    present = [tf.convert_to_tensor(gradient) for gradient in gradients if gradient is not None]
-    weighted = [tf.cast(gradient, tf.float32) * weight for gradient in present]
+    present = [gradient for gradient in gradients if gradient is not None]
+    weighted = [map_values(lambda values: tf.cast(values, tf.float32) * weight, gradient) for gradient in present]
     with tf.control_dependencies(weighted):
         seconds = tf.timestamp() - step.began
     with tf.device("CPU"):
         own_figures = tf.stack([step.weight, step.request])
     sums, figures = sum_over_workers(weighted, own_figures, exchange=step.exchange)
     step.group.record(seconds=seconds, requests=figures[1])
-    reduced = iter(tf.cast(part / figures[0], gradient.dtype) for part, gradient in zip(sums, present, strict=True))
+
+    def mean(part: Gradient, own: Gradient) -> Gradient:
+        return map_values(lambda values: tf.cast(values / figures[0], own.dtype), part)
+
+    reduced = iter(map(mean, sums, present))
     return [None if gradient is None else next(reduced) for gradient in gradients]

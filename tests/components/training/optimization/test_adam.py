@@ -40,3 +40,15 @@ def test_equals_keras_after_each_of_several_steps(settings):
             np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-5, atol=1e-6)
     names = [[variable.name for variable in optimizer.variables] for optimizer in optimizers]
     assert names[0] == names[1]
+
+
+def test_squares_each_row_of_a_sparse_gradient_as_keras_does():
+    optimizers = [keras.optimizers.Adam(0.02), FusedAdam(0.02)]
+    tables = [keras.Variable(np.ones((5, 2), np.float32), name="table") for _ in optimizers]
+    for optimizer, table in zip(optimizers, tables, strict=True):
+        optimizer.build([table])
+        update = _update(optimizer, [table])
+        for number in (1.0, -2.0):
+            rows = tf.constant([[1.0, number], [3.0, 0.5], [0.1, 0.2]])
+            update([tf.IndexedSlices(rows, tf.constant([3, 0, 3]), tf.constant([5, 2]))])
+    np.testing.assert_allclose(tables[1].numpy(), tables[0].numpy(), rtol=1e-6)

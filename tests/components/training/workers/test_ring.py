@@ -164,6 +164,29 @@ def test_rows_of_all_workers_are_gathered_in_the_order_of_ranks_bit_for_bit(coun
         close(rings)
 
 
+def test_rows_of_several_tensors_are_gathered_within_a_step_and_each_worker_knows_its_own():
+    import tensorflow as tf
+
+    rings = rings_of(3, compression="bfloat16")
+    ids = [[2**52 + 1], [], [7, 8]]
+    rows = [np.full((2 * rank, 2), 1 / 3 + rank, np.float32) for rank in range(3)]
+
+    def gathered_by(rank: int) -> list[np.ndarray]:
+        found, first_rows = rings[rank].gather_rows([tf.constant(ids[rank], tf.int64), tf.constant(rows[rank])])
+        return [one.numpy() for one in (*found, first_rows)]
+
+    try:
+        with ThreadPoolExecutor(3) as threads:
+            for (found_ids, found_rows, first_rows), first in zip(
+                threads.map(gathered_by, range(3)), ([0, 0], [1, 0], [1, 2]), strict=True
+            ):
+                assert found_ids.tolist() == [2**52 + 1, 7, 8]
+                np.testing.assert_array_equal(found_rows, np.concatenate(rows))
+                assert first_rows.tolist() == first
+    finally:
+        close(rings)
+
+
 def test_what_is_not_a_number_is_gathered_as_it_is():
     rings, rows = rings_of(2), [np.array([-0.0, np.nan, np.inf]), np.array([2.0**52 + 1])]
     try:
