@@ -4,7 +4,7 @@ A version is raised where the same data, settings and packages give another outp
 tests/golden show when that is so. A comment, a faster loop or a new file raises nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 
 # What each version of a stage computes otherwise than the one before, oldest first.
@@ -20,6 +20,8 @@ HISTORY: Mapping[str, tuple[str, ...]] = {
     "register": ("first version",),
 }
 NUMERICS: Mapping[str, int] = {stage: len(versions) for stage, versions in HISTORY.items()}
+# Versions that changed the output of models with this kind of layer alone. A stage runs again for all models even so.
+_ONLY_WITH_LAYER: Mapping[tuple[str, int], str] = {("train", 2): "embedding"}
 
 _TABLES = ("numpy", "polars", "pyarrow")
 _MODELS = ("keras", "numpy", "tensorflow")
@@ -32,6 +34,12 @@ PACKAGES: Mapping[str, tuple[str, ...]] = {
     "evaluate": (*_MODELS, "pillow", "polars"),
     "register": (),
 }
+
+
+def has_changed(stage: str, since: int, *, layers: Collection[str]) -> bool:
+    """Whether a stage gives another output than its version `since` did, for a model with these kinds of layers."""
+    later = range(since + 1, NUMERICS[stage] + 1)
+    return since > NUMERICS[stage] or any(_ONLY_WITH_LAYER.get((stage, one)) in (None, *layers) for one in later)
 
 
 @cache

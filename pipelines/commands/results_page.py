@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from headrace.components.errors import ParamsError
 from headrace.components.evaluation.settings import Comparison, Threshold
-from headrace.components.numerics import NUMERICS
+from headrace.components.models.settings import Model
+from headrace.components.numerics import has_changed
 from headrace.components.schema.settings import Settings
 from headrace.components.tasks.variants import task_of
 from headrace.pipelines.params import Pipeline
@@ -97,7 +98,7 @@ def _row(pipeline: Pipeline, measured: Measured | None) -> str:
         found,
         next(verdict for verdict in _FROM_WORST if verdict in verdicts),
         f"{statistics.fmean(run.seconds for run in runs):.0f}",
-        _code(measured),
+        _code(measured, pipeline),
     )
     return f"| {' | '.join(cells)} |\n"
 
@@ -165,11 +166,13 @@ def _examples(metric: str, runs: Sequence[Run]) -> float | None:
     return runs[0].figures.get("examples") if metric == "accuracy" else None
 
 
-def _code(measured: Measured) -> str:
+def _code(measured: Measured, pipeline: Pipeline) -> str:
     commit = measured.git_commit[:7] + ("+" if measured.git_dirty else "")
     if measured.numerics is None:
         return f"{commit}, older numerics"
-    older = [stage for stage in MEASURED_STAGES if measured.numerics.get(stage) != NUMERICS[stage]]
+    model = pipeline.train.model
+    layers = {layer.kind for layer in model.layers or ()} if isinstance(model, Model) else set()
+    older = [one for one in MEASURED_STAGES if has_changed(one, measured.numerics.get(one, 0), layers=layers)]
     return f"{commit}, older numerics of {', '.join(older)}" if older else commit
 
 
