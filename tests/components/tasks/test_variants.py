@@ -23,7 +23,7 @@ from headrace.components.training.observer import Observer
 from headrace.components.training.restored_model import restored_model
 from headrace.components.transforms.apply import apply
 from headrace.components.transforms.fit import fit
-from headrace.pipelines.commands.predict import predictions_of
+from headrace.pipelines.commands.inference.predictions import predictions_of
 from headrace.pipelines.params import Pipeline
 
 HEAVY = {"numpy", "polars", "pyarrow", "keras", "tensorflow", "matplotlib"}
