@@ -1,277 +1,90 @@
-"""The command line: parse, configure logging, call, exit code."""
+"""The command line: its commands, logging, exit codes."""
 
 import logging
 import os
 import sys
 import traceback
 from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
-from typing import Annotated, NoReturn
+from typing import NoReturn
 
 import structlog
 import typer
 
 from headrace.components.errors import EXIT_SERVICE, ParamsError, UserError
 from headrace.components.redaction import redacted
-from headrace.pipelines.commands.arguments import CheckpointOption, EngineOption, PipelineName, load, load_stage
-from headrace.pipelines.commands.engine import open_map
-from headrace.pipelines.commands.init import Example
-from headrace.pipelines.commands.models_group import models
-from headrace.pipelines.commands.runs_group import runs
-from headrace.pipelines.commands.store_group import store
-from headrace.pipelines.commands.tensorflow_import import import_tensorflow
-from headrace.pipelines.host.file_lock import locked
+from headrace.pipelines.commands.backup import backup
+from headrace.pipelines.commands.check import check
+from headrace.pipelines.commands.devices import devices
+from headrace.pipelines.commands.doctor import doctor
+from headrace.pipelines.commands.evaluate import evaluate
+from headrace.pipelines.commands.export import export
+from headrace.pipelines.commands.generate import generate
+from headrace.pipelines.commands.ingest import ingest
+from headrace.pipelines.commands.init import init
+from headrace.pipelines.commands.list import list_
+from headrace.pipelines.commands.models import models
+from headrace.pipelines.commands.new import new
+from headrace.pipelines.commands.normalize import normalize
+from headrace.pipelines.commands.own_code import own_code
+from headrace.pipelines.commands.predict import predict
+from headrace.pipelines.commands.profile import profile
+from headrace.pipelines.commands.promote import promote
+from headrace.pipelines.commands.register import register
+from headrace.pipelines.commands.restore import restore
+from headrace.pipelines.commands.results import results
+from headrace.pipelines.commands.rollback import rollback
+from headrace.pipelines.commands.run import run
+from headrace.pipelines.commands.runs import runs
+from headrace.pipelines.commands.split import split
+from headrace.pipelines.commands.tensorboard import tensorboard
+from headrace.pipelines.commands.train import train
+from headrace.pipelines.commands.tune import tune
+from headrace.pipelines.commands.upgrade import upgrade
+from headrace.pipelines.commands.verify import verify
 from headrace.pipelines.host.host_problems import host_problem, is_out_of_memory
 from headrace.pipelines.host.private import make_private
 from headrace.pipelines.host.processes import signals_as_errors
-from headrace.pipelines.params import with_workers
 from headrace.pipelines.paths import ProjectPaths, project_root
 from headrace.pipelines.project.site_cache import name_site_cache
 
-# Nothing heavy may be imported above: `headrace --help` and DVC's calls pay for it. Commands import what they need.
+# Nothing heavy may be imported above: `headrace --help` and DVC's calls pay for it. Commands import it
+# in their functions.
+
+# In the order of `headrace --help`.
+PANELS = {
+    "Stages": (ingest, normalize, split, train, evaluate, register),
+    "Commands": (
+        run,
+        init,
+        new,
+        list_,
+        check,
+        upgrade,
+        doctor,
+        profile,
+        tensorboard,
+        devices,
+        tune,
+        results,
+        predict,
+        export,
+        generate,
+        models,
+        promote,
+        rollback,
+        backup,
+        restore,
+        verify,
+    ),
+}
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-
-
-@app.command(rich_help_panel="Stages")
-def ingest(pipeline: PipelineName, engine: EngineOption = None) -> None:
-    """Fetch the source, check it against its schema, write typed examples."""
-    from headrace.pipelines.stages.ingest import ingest as stage
-
-    settings, paths = load_stage("ingest", pipeline)
-    with open_map(engine) as map_, locked(paths.lock):
-        stage(settings, paths, map_=map_)
-
-
-@app.command(rich_help_panel="Stages")
-def normalize(pipeline: PipelineName, engine: EngineOption = None) -> None:
-    """Fit the transforms on training examples only, apply them to all."""
-    from headrace.pipelines.stages.normalize import normalize as stage
-
-    settings, paths = load_stage("normalize", pipeline)
-    if settings.normalize.backbone:
-        import_tensorflow()
-    with open_map(engine) as map_, locked(paths.lock):
-        stage(settings, paths, map_=map_)
-
-
-@app.command(rich_help_panel="Stages")
-def split(pipeline: PipelineName, engine: EngineOption = None) -> None:
-    """Write train, validation and test by example id."""
-    from headrace.pipelines.stages.split import split as stage
-
-    settings, paths = load_stage("split", pipeline)
-    with open_map(engine) as map_, locked(paths.lock):
-        stage(settings, paths, map_=map_)
-
-
-@app.command(rich_help_panel="Stages")
-def train(
-    pipeline: PipelineName,
-    workers: Annotated[
-        str | None, typer.Option(metavar="N|MIN:MAX", help="How many workers, instead of train.num_workers.")
-    ] = None,
-    *,
-    force: Annotated[
-        bool, typer.Option("--force", help="Train from the first step, although the same was trained before.")
-    ] = False,
-) -> None:
-    """Train on Ray with multi-worker TensorFlow."""
-    from headrace.pipelines.stages.train import train as stage
-
-    settings, paths = load_stage("train", pipeline)
-    with locked(paths.lock):
-        stage(settings if workers is None else with_workers(settings, workers), paths, force=force)
-
-
-@app.command(rich_help_panel="Stages")
-def evaluate(pipeline: PipelineName, checkpoint: CheckpointOption = None) -> None:
-    """Metrics, figures and one report page on the test split; of a checkpoint, only its metrics as JSON."""
-    arguments = load_stage("evaluate", pipeline)  # before TensorFlow's import, which takes seconds
-    import_tensorflow()
-    from headrace.pipelines.commands.checkpoint import evaluate_checkpoint
-    from headrace.pipelines.stages.evaluate import evaluate as stage
-
-    if checkpoint is None:
-        with locked(arguments[1].lock):
-            stage(*arguments)
-    else:
-        evaluate_checkpoint(*arguments, named=checkpoint)
-
-
-@app.command(rich_help_panel="Stages")
-def register(pipeline: PipelineName) -> None:
-    """Register the model; make it champion if it passes and beats the present one."""
-    from headrace.pipelines.stages.register import register as stage
-
-    settings, paths = load_stage("register", pipeline)
-    with locked(paths.lock):
-        stage(settings, paths)
-
-
-@app.command(hidden=True)
-def own_code() -> None:
-    """Write digests of the project's own code for DVC, which runs this before its stages."""
-    from headrace.pipelines.project.code_digests import write_digests
-
-    write_digests(ProjectPaths(project_root()))
-
-
-@app.command(rich_help_panel="Commands")
-def run(pipeline: PipelineName) -> None:
-    """Run every stage that is out of date, from the raw data to the registered model, and show the progress."""
-    from headrace.pipelines.commands.run import run as command
-
-    raise typer.Exit(command(*load(pipeline)))
-
-
-@app.command(rich_help_panel="Commands")
-def init(
-    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Without it, this one.")] = Path(),
-    example: Annotated[Example, typer.Option(help="The pipeline that the project starts with.")] = Example.DIGITS,
-) -> None:
-    """Make a project in a folder, or in a repository that exists: no file that is there is changed."""
-    from headrace.pipelines.commands.init import init as command
-
-    raise typer.Exit(command(folder, example))
-
-
-@app.command(rich_help_panel="Commands")
-def new(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What the pipeline is to be called.")],
-    *,
-    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="A table: CSV, TSV, also compressed.")] = None,
-    target: Annotated[
-        list[str] | None, typer.Option(metavar="COLUMN", help="The table's column to predict; again for more.")
-    ] = None,
-    images: Annotated[Path | None, typer.Option(metavar="DIR", help="Images, in a folder for each class.")] = None,
-    idx: Annotated[Path | None, typer.Option(metavar="DIR", help="Pairs of idx files, as MNIST's are.")] = None,
-    text: Annotated[Path | None, typer.Option(metavar="FILE", help="A text, to predict its next characters.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the section.")] = False,
-) -> None:
-    """Inspect a data set, print what it seems to be, and add a pipeline for it to params.yaml."""
-    from headrace.pipelines.commands.inspect_data import Data
-    from headrace.pipelines.commands.new import new as command
-
-    command(ProjectPaths(project_root()), name, Data(csv, tuple(target or ()), images, idx, text), dry_run=dry_run)
-
-
-@app.command("list", rich_help_panel="Commands")
-def list_() -> None:
-    """Show the pipelines, and which of their stages are up to date."""
-    from headrace.pipelines.commands.list import show_pipelines
-
-    show_pipelines(ProjectPaths(project_root()))
-
-
-@app.command(rich_help_panel="Commands")
-def upgrade(
-    requirements: Annotated[
-        Path | None, typer.Option("--from", metavar="FILE", help="Take versions from a file of name==version lines.")
-    ] = None,
-) -> None:
-    """Write headrace.lock from what is installed, and show which stages become stale, and why."""
-    from headrace.pipelines.commands.upgrade import upgrade as command
-
-    command(ProjectPaths(project_root()), requirements)
-
-
-@app.command(rich_help_panel="Commands")
-def doctor() -> None:
-    """Check this installation and its services, and say how to fix each problem."""
-    from headrace.pipelines.commands.doctor import doctor as command
-
-    raise typer.Exit(command(ProjectPaths(project_root())))
-
-
-@app.command(rich_help_panel="Commands")
-def profile(
-    pipeline: PipelineName,
-    *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the profile as it is kept.")] = False,
-) -> None:
-    """Show what the examples look like, and how they differ from the version before."""
-    from headrace.pipelines.commands.show_profile import show_profile
-
-    show_profile(*load(pipeline), as_json=as_json)
-
-
-@app.command(rich_help_panel="Commands")
-def tensorboard(
-    pipeline: PipelineName,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="On which port; 0 is any free one.")] = 0,
-) -> None:
-    """Show a training's metrics, weights, graph and pictures in TensorBoard, on this machine only."""
-    from headrace.pipelines.commands.start_tensorboard import start_tensorboard
-
-    start_tensorboard(load(pipeline)[1], port=port)
-
-
-@app.command(rich_help_panel="Commands")
-def devices(
-    *,
-    require_gpu: Annotated[bool, typer.Option("--require-gpu", help="Fail, with exit code 69, without a GPU.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was found and timed as JSON.")] = False,
-) -> None:
-    """Show the CPU and GPUs that TensorFlow sees, and how fast each is."""
-    from headrace.pipelines.commands.show_devices import devices as command
-
-    raise typer.Exit(command(require_gpu=require_gpu, as_json=as_json))
-
-
-@app.command(rich_help_panel="Commands")
-def tune(  # noqa: PLR0913 - each is an option
-    pipeline: PipelineName,
-    *,
-    search: Annotated[
-        list[str],
-        typer.Option(metavar="PLACE=KIND:VALUES", help="log:L:H, uniform:L:H, integer:L:H, choice:A,B or grid:A,B."),
-    ],
-    trials: Annotated[int, typer.Option(min=1, help="How often values are drawn, each for all of the grids.")] = 10,
-    metric: Annotated[str | None, typer.Option(help="What is compared; without it, train.best_by.")] = None,
-    at_once: Annotated[int, typer.Option(min=1, help="How many trials train side by side, one core each.")] = 2,
-    workers: Annotated[int, typer.Option(min=1, help="How many workers a trial trains on: 1.")] = 1,
-    seed: Annotated[int, typer.Option(help="Of the values that are drawn.")] = 1,
-    early_stop: Annotated[bool, typer.Option("--early-stop/--no-early-stop", help="Stop poor trials early.")] = True,
-    apply: Annotated[bool, typer.Option("--apply", help="Write the best values into params.yaml.")] = False,
-) -> None:
-    """Search values of params.yaml with Ray Tune, and show the best as a diff."""
-    settings, paths = load(pipeline)
-    from headrace.pipelines.commands.tune import parse_search
-    from headrace.pipelines.commands.tune import tune as command
-
-    wanted = parse_search(
-        settings,
-        search,
-        metric=metric,
-        trials=trials,
-        seed=seed,
-        early_stop=early_stop,
-        at_once=at_once,
-        workers=workers,
-    )
-    raise typer.Exit(command(settings, paths, wanted, apply=apply))
-
-
-@app.command(rich_help_panel="Commands")
-def results(
-    pipelines: Annotated[list[str] | None, typer.Argument(metavar="[PIPELINE]...", help="Without it, all.")] = None,
-    *,
-    workers: Annotated[
-        str | None, typer.Option(metavar="N|MIN:MAX", help="How many workers, instead of train.num_workers.")
-    ] = None,
-    page_only: Annotated[bool, typer.Option("--page-only", help="Measure nothing; write the page again.")] = False,
-) -> None:
-    """Measure pipelines over several seeds or folds, and write docs/results.md."""
-    from headrace.pipelines.commands.results import results as command
-
-    command(ProjectPaths(project_root()), pipelines or (), workers=workers, page_only=page_only)
-
-
-app.add_typer(models)
-app.add_typer(store)
+for panel, commands in PANELS.items():
+    for command in commands:
+        app.command(command.__name__.rstrip("_"), rich_help_panel=panel)(command)  # list_: `list` is Python's own
 app.add_typer(runs, name="runs", rich_help_panel="Commands")
+app.command("own-code", hidden=True)(own_code)
 
 
 def configure_logging() -> None:

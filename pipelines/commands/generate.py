@@ -1,7 +1,8 @@
-"""Generate: a prompt in, the text with which a registered model goes on; or a sheet of images that one makes."""
+"""`headrace generate`: the text with which a registered model goes on, or a sheet of images that one makes."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import structlog
 import typer
@@ -10,7 +11,8 @@ from headrace.components.errors import DataError, ParamsError
 from headrace.components.files.atomic import replace_file
 from headrace.components.schema.features import ImageFeature
 from headrace.components.tasks.variants import task_of
-from headrace.pipelines.commands.tensorflow_import import import_tensorflow
+from headrace.pipelines.commands.arguments import AliasOption, PipelineName, load
+from headrace.pipelines.compatibility.tensorflow_import import import_tensorflow
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.project.trusted_code import code_of_project
@@ -19,6 +21,25 @@ _LENGTH, _TEMPERATURE, _COUNT = 400, 0.8, 100
 _OF_TEXT, _OF_IMAGES = ("prompt", "length", "temperature"), ("count", "output")
 
 log = structlog.get_logger()
+
+
+def generate(  # noqa: PLR0913 - each is an option
+    pipeline: PipelineName,
+    *,
+    prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="The first words of a text.")] = None,
+    length: Annotated[int | None, typer.Option(min=1, help="How many tokens follow it: 400.")] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(min=0, max=100, help="How freely they are drawn: 0.8; at 0 always the most probable."),
+    ] = None,
+    count: Annotated[int | None, typer.Option(min=1, max=10_000, help="How many images: 100.")] = None,
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Where images go: a PNG file.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    alias: AliasOption = "champion",
+) -> None:
+    """Write text with a registered model of next tokens, or a sheet of images with one that makes them."""
+    options = GenerateOptions(prompt, length, temperature, count, output)
+    write_generated(*load(pipeline), options, seed=seed, alias=alias)
 
 
 @dataclass(frozen=True)
@@ -32,7 +53,9 @@ class GenerateOptions:
     output: Path | None = None
 
 
-def generate(pipeline: Pipeline, paths: PipelinePaths, options: GenerateOptions, *, seed: int, alias: str) -> None:
+def write_generated(
+    pipeline: Pipeline, paths: PipelinePaths, options: GenerateOptions, *, seed: int, alias: str
+) -> None:
     """Print text, or write a sheet of images, as the label says.
 
     Raises ParamsError for a pipeline of another label, and for an option of the other kind or one that is missing.

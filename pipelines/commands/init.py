@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -43,7 +44,15 @@ class _File:
     """What is to be added by hand to a text that is there; empty if nothing."""
 
 
-def init(folder: Path, example: Example) -> int:
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Without it, this one.")] = Path(),
+    example: Annotated[Example, typer.Option(help="The pipeline that the project starts with.")] = Example.DIGITS,
+) -> None:
+    """Make a project in a folder, or in a repository that exists: no file that is there is changed."""
+    raise typer.Exit(make_project(folder, example))
+
+
+def make_project(folder: Path, example: Example) -> int:
     """Write what `folder` lacks of a project, and print it; 0 if it is one now, 2 if something must be added by hand.
 
     No file that exists is changed. What can't be written where it belongs is written below .headrace/init. Raises

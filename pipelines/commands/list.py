@@ -1,21 +1,27 @@
 """`headrace list`: the pipelines, and which of their stages are up to date."""
 
 import sys
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from headrace.pipelines.params import list_pipelines, load_pipeline
-from headrace.pipelines.paths import ProjectPaths
+from headrace.pipelines.paths import ProjectPaths, project_root
 from headrace.pipelines.project import dvc
-from headrace.pipelines.project.stage_graph import StageGraph, dvc_target, stage_graph
+
+if TYPE_CHECKING:
+    from headrace.pipelines.project.stage_graph import StageGraph
 
 PLAIN_WIDTH = 200
 
 
-def show_pipelines(project: ProjectPaths) -> None:
-    """Print a table: pipeline, "fresh" or "stale" by stage, description."""
+def list_() -> None:
+    """Show the pipelines, and which of their stages are up to date."""
+    from headrace.pipelines.project.stage_graph import dvc_target, stage_graph
+
+    project = ProjectPaths(project_root())
     changed = dvc.status(project.root)
     names = list_pipelines(project.params)
     graphs = {name: stage_graph(project.dvc, name) for name in names}
@@ -34,7 +40,7 @@ def show_pipelines(project: ProjectPaths) -> None:
     Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(table)
 
 
-def fresh_stages(graph: StageGraph, changed: set[str]) -> set[str]:
+def fresh_stages(graph: "StageGraph", changed: set[str]) -> set[str]:
     """Stages that would not run: unchanged, as are all that they wait for."""
     fresh: set[str] = set()
     for stage, upstream in graph.items():  # in an order in which they can run

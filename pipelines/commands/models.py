@@ -2,21 +2,33 @@
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from headrace.pipelines.commands.arguments import PipelineOrAll
 from headrace.pipelines.params import list_pipelines, load_pipeline
-from headrace.pipelines.paths import ProjectPaths
-from headrace.pipelines.tracking.alias_journal import Move, moves
-from headrace.pipelines.tracking.registry import CHAMPION, Version, aliases, versions
+from headrace.pipelines.paths import ProjectPaths, project_root
+
+if TYPE_CHECKING:
+    from headrace.pipelines.tracking.alias_journal import Move
+    from headrace.pipelines.tracking.registry import Version
 
 PLAIN_WIDTH = 200
 
 
+def models(pipeline: PipelineOrAll = None) -> None:
+    """Show the registered versions, which is champion, and who made it that, when and why."""
+    show_models(ProjectPaths(project_root()), pipeline)
+
+
 def show_models(project: ProjectPaths, pipeline: str | None) -> None:
     """Print a table of versions for each pipeline that has some, or for the one named, and the moves of its aliases."""
+    from headrace.pipelines.tracking.alias_journal import moves
+    from headrace.pipelines.tracking.registry import aliases, versions
+
     names = [load_pipeline(project.params, pipeline).name] if pipeline else list_pipelines(project.params)
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     is_empty = True
@@ -27,12 +39,12 @@ def show_models(project: ProjectPaths, pipeline: str | None) -> None:
             present = aliases(project.root, name)
             console.print(_versions(name, found, present))
             history = moves(project.root, name, [version.tags for version in found])
-            console.print(_moves(history, champion=present.get(CHAMPION)))
+            console.print(_moves(history, present))
     if is_empty:
         console.print("no registered model")
 
 
-def _versions(name: str, found: Sequence[Version], aliases: dict[str, int]) -> Table:
+def _versions(name: str, found: Sequence["Version"], aliases: dict[str, int]) -> Table:
     table = _table("model", "version", "alias", "training", "commit")
     for version in found:
         held = ", ".join(alias for alias, number in sorted(aliases.items()) if number == version.number)
@@ -42,7 +54,10 @@ def _versions(name: str, found: Sequence[Version], aliases: dict[str, int]) -> T
     return table
 
 
-def _moves(history: Sequence[Move], *, champion: int | None) -> Table:
+def _moves(history: Sequence["Move"], aliases: dict[str, int]) -> Table:
+    from headrace.pipelines.tracking.registry import CHAMPION
+
+    champion = aliases.get(CHAMPION)
     table = _table("when", "alias", "from", "to", "by", "why")
     for move in history:
         before = "none" if move.from_version is None else str(move.from_version)

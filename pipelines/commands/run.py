@@ -5,24 +5,23 @@ import os
 import signal
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import structlog
 import typer
 
 from headrace.components.errors import EXIT_MISTAKE, EXIT_SERVICE
 from headrace.components.numerics import NUMERICS
-from headrace.pipelines.commands import run_display
-from headrace.pipelines.commands.repro_progress import Progress
-from headrace.pipelines.commands.run_summary import summary
+from headrace.pipelines.commands.arguments import PipelineName, load
 from headrace.pipelines.headrace_lock import require_lock
 from headrace.pipelines.host.host_problems import NO_ROOM, host_problem_in, is_full
 from headrace.pipelines.host.processes import Stopped
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
 from headrace.pipelines.project import dvc
-from headrace.pipelines.project.stage_graph import last_targets, stage_graph
-from headrace.pipelines.tracking.server import check, database_of
-from headrace.pipelines.tracking.store import check_store
+
+if TYPE_CHECKING:
+    from headrace.pipelines.commands.progress.repro_progress import Progress
 
 log = structlog.get_logger()
 
@@ -30,12 +29,23 @@ INTERRUPTED = 128 + signal.SIGINT
 _WITHOUT_MEMORY = (signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS)
 
 
-def run(pipeline: Pipeline, paths: PipelinePaths) -> int:
+def run(pipeline: PipelineName) -> None:
+    """Run every stage that is out of date, from the raw data to the registered model, and show the progress."""
+    raise typer.Exit(run_stages(*load(pipeline)))
+
+
+def run_stages(pipeline: Pipeline, paths: PipelinePaths) -> int:
     """Run the pipeline's stages; exit code 0 if it is up to date, else that of `failure`, 128 + number after a signal.
 
     Raises StoreError, before any work, where the registry is gone or damaged: DVC only reads files, and would answer
     that all is up to date.
     """
+    from headrace.pipelines.commands.progress import run_display
+    from headrace.pipelines.commands.progress.repro_progress import Progress
+    from headrace.pipelines.commands.progress.run_summary import summary
+    from headrace.pipelines.project.stage_graph import last_targets, stage_graph
+    from headrace.pipelines.tracking.server import check
+
     require_lock(paths.root, NUMERICS)
     check(paths.root)
     _forget_other_registration(paths)
@@ -62,7 +72,7 @@ def run(pipeline: Pipeline, paths: PipelinePaths) -> int:
     return 0
 
 
-def _explain(progress: Progress, *, lines_were_shown: bool, disk_is_full: bool) -> int:
+def _explain(progress: "Progress", *, lines_were_shown: bool, disk_is_full: bool) -> int:
     """Print what failed, after its last lines if nobody has seen them, and return the exit code."""
     lines = (progress.current or progress).lines
     if process_id := dvc.blocking_process(lines):
@@ -77,7 +87,7 @@ def _explain(progress: Progress, *, lines_were_shown: bool, disk_is_full: bool) 
     return exit_code
 
 
-def failure(progress: Progress, *, disk_is_full: bool = False) -> tuple[int, str]:
+def failure(progress: "Progress", *, disk_is_full: bool = False) -> tuple[int, str]:
     """Exit code and reason of a `dvc repro` that failed.
 
     A stage's own 2 or 75 is passed on, with its reason. 75 is also for what DVC says that the machine lacks, and for a
@@ -108,6 +118,9 @@ def _signal_of(exit_code: int) -> signal.Signals | None:
 
 def _forget_other_registration(paths: PipelinePaths) -> None:
     """Remove a registration.json that names a version which this registry does not have: register then runs again."""
+    from headrace.pipelines.tracking.server import database_of
+    from headrace.pipelines.tracking.store import check_store
+
     registration = json.loads(paths.registration.read_text(encoding="utf-8")) if paths.registration.is_file() else {}
     number = registration.get("version")
     database = database_of(paths.root)

@@ -6,32 +6,63 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from headrace.components.errors import ParamsError, ServiceError
-from headrace.pipelines.paths import ProjectPaths
-from headrace.pipelines.ray_jobs.jobs import Cluster, RayJobs, cluster_from_environment, last_error
-from headrace.pipelines.tracking.sweep import HOST_TAG, JOB_TAG, JobState, Verdict, find_runs, sweep
-from headrace.pipelines.tracking.sweep_models import sweep_models
-from headrace.pipelines.tracking.training_run import deliver
+from headrace.pipelines.paths import ProjectPaths, project_root
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
+
+    from headrace.pipelines.ray_jobs.jobs import Cluster
+    from headrace.pipelines.tracking.sweep import JobState, Verdict
 
 PLAIN_WIDTH = 200
 RAY_SECONDS = 10.0
 STYLES = {"FINISHED": "green", "RUNNING": "bold cyan", "FAILED": "bold red", "KILLED": "yellow"}
 
+AnyPipeline = Annotated[str | None, typer.Argument(metavar="[PIPELINE]", help="Without it, all pipelines.")]
+
+runs = typer.Typer(no_args_is_help=True, help="MLflow's runs: list them, close those that nobody trains any more.")
+
+
+@runs.command("list")
+def list_(
+    pipeline: AnyPipeline = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many.")] = 30,
+) -> None:
+    """Show the newest runs and how they ended."""
+    list_runs(ProjectPaths(project_root()), pipeline, limit=limit)
+
+
+@runs.command()
+def sweep(
+    pipeline: AnyPipeline = None,
+    *,
+    unreachable_after_hours: Annotated[
+        float, typer.Option(min=0, help="When a run whose owner can't be reached counts as lost.")
+    ] = 24.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
+) -> None:
+    """Close the runs that are RUNNING although nobody trains."""
+    project = ProjectPaths(project_root())
+    sweep_runs(project, pipeline, unreachable_after_hours=unreachable_after_hours, dry_run=dry_run)
+
 
 def sweep_runs(project: ProjectPaths, pipeline: str | None, *, unreachable_after_hours: float, dry_run: bool) -> None:
     """Close the runs that nobody trains any more, and print a table of all that were RUNNING."""
+    from headrace.pipelines.tracking.sweep import sweep as close_lost_runs
+    from headrace.pipelines.tracking.sweep_models import sweep_models
+    from headrace.pipelines.tracking.training_run import deliver
+
     if not dry_run:
         deliver(project.root)  # what earlier trainings could not send to MLflow is truer than what is found out here
-    verdicts = sweep(
+    verdicts = close_lost_runs(
         project.root,
         status_of=job_state,
         pipeline=pipeline,
@@ -55,6 +86,8 @@ def sweep_runs(project: ProjectPaths, pipeline: str | None, *, unreachable_after
 
 def list_runs(project: ProjectPaths, pipeline: str | None, *, limit: int = 30) -> None:
     """Print a table of the newest runs: status, since when, how long, on what, and why it ended so."""
+    from headrace.pipelines.tracking.sweep import find_runs
+
     table = _table("run", "status", "started", "took", "where", "reason")
     newest = sorted(find_runs(project.root, pipeline), key=lambda run: -run.info.start_time)
     for run in islice(newest, limit):
@@ -69,11 +102,13 @@ def list_runs(project: ProjectPaths, pipeline: str | None, *, limit: int = 30) -
     _console().print(table if table.row_count else "no runs")
 
 
-def job_state(address: str, submission_id: str) -> JobState | None:
+def job_state(address: str, submission_id: str) -> "JobState | None":
     """State of a job by the cluster at `address`; None if it has none of that id. Raises ServiceError if it is away.
 
     The token goes only to the cluster that RAY_ADDRESS names: anybody who may write to MLflow may write an address.
     """
+    from headrace.pipelines.ray_jobs.jobs import RayJobs, last_error
+    from headrace.pipelines.tracking.sweep import JobState
 
     async def query() -> JobState | None:
         async with RayJobs(_cluster(address), timeout_seconds=RAY_SECONDS) as jobs:
@@ -86,12 +121,14 @@ def job_state(address: str, submission_id: str) -> JobState | None:
         raise ServiceError(str(error)) from error
 
 
-def _cluster(address: str) -> Cluster:
+def _cluster(address: str) -> "Cluster":
+    from headrace.pipelines.ray_jobs.jobs import Cluster, cluster_from_environment
+
     is_ours = os.environ.get("RAY_ADDRESS", "").rstrip("/") == address.rstrip("/")
     return cluster_from_environment() if is_ours else Cluster(address)
 
 
-def _swept(verdicts: Sequence[Verdict]) -> Table:
+def _swept(verdicts: Sequence["Verdict"]) -> Table:
     table = _table("run", "becomes", "why")
     for verdict in verdicts:
         table.add_row(Text(verdict.run_name), _status(verdict.status or "RUNNING"), Text(verdict.reason))
@@ -120,6 +157,8 @@ def _took(run: "Run") -> str:
 
 def _where(tags: Mapping[str, str]) -> str:
     """The Ray job or machine, and the DAG run."""
+    from headrace.pipelines.tracking.sweep import HOST_TAG, JOB_TAG
+
     job, host = tags.get(JOB_TAG), tags.get(HOST_TAG)
     dag_run = tags.get("headrace.dag_run")
     return ", ".join(part for part in (f"Ray job {job}" if job else host, dag_run) if part)

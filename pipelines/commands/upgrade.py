@@ -1,18 +1,27 @@
 """`headrace upgrade`: headrace.lock as it is installed, and what follows for results that are there."""
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from headrace.components.numerics import HISTORY
 from headrace.pipelines.headrace_lock import Differences, write_lock
 from headrace.pipelines.params import list_pipelines
-from headrace.pipelines.paths import ProjectPaths
-from headrace.pipelines.project.stage_graph import dvc_target, stage_graph
+from headrace.pipelines.paths import ProjectPaths, project_root
 from headrace.pipelines.yaml_dialect import read_yaml_file
 
 
-def upgrade(project: ProjectPaths, requirements: Path | None) -> None:
+def upgrade(
+    requirements: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE", help="Take versions from a file of name==version lines.")
+    ] = None,
+) -> None:
+    """Write headrace.lock from what is installed, and show which stages become stale, and why."""
+    upgrade_lock(ProjectPaths(project_root()), requirements)
+
+
+def upgrade_lock(project: ProjectPaths, requirements: Path | None) -> None:
     """Write headrace.lock and print what has changed in it, and the stages that run again because of that."""
     changes = write_lock(project.root, requirements)
     if not changes:
@@ -41,6 +50,8 @@ def _described(stage: str, differences: Differences) -> list[str]:
 
 def _stale(project: ProjectPaths, pipeline: str, changed: set[str]) -> list[str]:
     """The stages of a pipeline that have run and run again: those that changed, and all after them."""
+    from headrace.pipelines.project.stage_graph import dvc_target, stage_graph
+
     graph, has_run = stage_graph(project.dvc, pipeline), _stages_that_ran(project)
     found: set[str] = set()
     for stage, upstream in graph.items():  # in an order in which they can run

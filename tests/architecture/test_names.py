@@ -1,4 +1,4 @@
-"""A stage has one name, everywhere: dvc.yaml, its module, its command, its section of params.yaml."""
+"""A stage has one name, everywhere: dvc.yaml, its module, its command, its section of params.yaml; so has a command."""
 
 from pathlib import Path
 
@@ -25,6 +25,15 @@ def test_every_stage_is_a_module_with_a_function_of_its_name(repository: Path) -
 def test_every_stage_is_a_command() -> None:
     group = typer.main.get_group(app)
     assert {name for name, command in group.commands.items() if command.rich_help_panel == "Stages"} == set(STAGES)
+
+
+def test_every_command_is_a_file_of_its_name(repository: Path) -> None:
+    commands = typer.main.get_group(app).commands
+    files = {file.stem for file in (repository / "pipelines" / "commands").glob("*.py")}
+    assert files - {"__init__", "arguments"} == set(commands)
+    for name, command in commands.items():
+        functions = [one.callback for one in getattr(command, "commands", {name: command}).values()]
+        assert {function.__module__ for function in functions} == {f"headrace.pipelines.commands.{name}"}
 
 
 def test_every_stage_has_its_section_in_params_yaml() -> None:

@@ -85,7 +85,7 @@ def test_what_is_found_is_shortened_after_its_secrets_are_out(tmp_path, reposito
 
 
 def test_doctor_hides_those_of_the_environment(tmp_path, monkeypatch, capsys):
-    from headrace.pipelines.commands import checks
+    from headrace.pipelines.commands.diagnosis import checks
     from headrace.pipelines.commands.doctor import _print
     from headrace.pipelines.paths import ProjectPaths
 

@@ -7,7 +7,7 @@ import pytest
 
 from headrace.components.errors import DataError
 from headrace.components.files.regular_files import open_regular, require_regular
-from headrace.pipelines.commands.predict import read_input
+from headrace.pipelines.commands.inference.predictions import read_input
 from headrace.pipelines.params import load_pipeline
 
 

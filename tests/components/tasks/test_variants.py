@@ -24,7 +24,7 @@ from headrace.components.training.pipeline_trainee import train_pipeline
 from headrace.components.training.restored_model import restored_model
 from headrace.components.transforms.apply import apply
 from headrace.components.transforms.fit import fit
-from headrace.pipelines.commands.predict import predictions_of
+from headrace.pipelines.commands.inference.predictions import predictions_of
 from headrace.pipelines.params import Pipeline
 
 HEAVY = {"numpy", "polars", "pyarrow", "keras", "tensorflow", "matplotlib"}

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from headrace.pipelines.commands import checks
+from headrace.pipelines.commands.diagnosis import checks
 from headrace.pipelines.paths import ProjectPaths
 
 
@@ -100,7 +100,7 @@ def test_the_storage_of_a_cluster_is_checked(tmp_path, monkeypatch, address, sta
 
 def test_few_files_and_little_memory_are_found(repository):
     code = (
-        "from headrace.pipelines.commands import checks\n"
+        "from headrace.pipelines.commands.diagnosis import checks\n"
         "for one in checks.limits(None): print(one.state, one.what, one.fix)"
     )
     ended = subprocess.run(

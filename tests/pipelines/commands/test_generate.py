@@ -14,8 +14,8 @@ from headrace.components.schema.labels import NextTokenLabel
 from headrace.components.training.restored_model import restored_model
 from headrace.components.transforms.fitted_table import FittedTable
 from headrace.components.transforms.vocabulary import FittedVocabulary
-from headrace.pipelines.commands.generate import GenerateOptions, generate, write_text
-from headrace.pipelines.commands.predict import predictions_of, read_input
+from headrace.pipelines.commands.generate import GenerateOptions, write_generated, write_text
+from headrace.pipelines.commands.inference.predictions import predictions_of, read_input
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.tracking import registry
@@ -79,7 +79,9 @@ def test_a_pipeline_that_writes_no_text_is_refused(repository, tmp_path) -> None
     content = yaml.safe_load((repository / "params.yaml").read_text(encoding="utf-8"))["digits"]
     digits = Pipeline.model_validate({"name": "digits", **content})
     with pytest.raises(ParamsError, match=r"digits predicts digit .a category., and only a model of next tokens"):
-        generate(digits, PipelinePaths(tmp_path, "digits"), GenerateOptions(prompt="h"), seed=0, alias="champion")
+        write_generated(
+            digits, PipelinePaths(tmp_path, "digits"), GenerateOptions(prompt="h"), seed=0, alias="champion"
+        )
 
 
 def test_without_a_champion_it_is_said_how_to_get_one(hello, project_root) -> None:
@@ -113,4 +115,4 @@ def test_options_of_the_other_kind_of_model_are_refused(repository, tmp_path, na
     content = yaml.safe_load((repository / "params.yaml").read_text(encoding="utf-8"))[name]
     pipeline = Pipeline.model_validate({"name": name, **content})
     with pytest.raises(ParamsError, match=message):
-        generate(pipeline, PipelinePaths(tmp_path, name), options, seed=0, alias="champion")
+        write_generated(pipeline, PipelinePaths(tmp_path, name), options, seed=0, alias="champion")

@@ -8,7 +8,7 @@ import yaml
 
 from headrace.components.errors import ParamsError
 from headrace.pipelines.commands import init as module
-from headrace.pipelines.commands.init import Example, init
+from headrace.pipelines.commands.init import Example, make_project
 from headrace.pipelines.params import list_pipelines, load_pipeline
 from headrace.pipelines.project import dvc
 from headrace.pipelines.project.stage_graph import stage_graph
@@ -28,7 +28,7 @@ def contents(root: Path) -> dict[str, bytes]:
 
 def test_an_empty_folder_becomes_a_project(tmp_path, capsys):
     root = tmp_path / "a new one"
-    assert init(root, Example.DIGITS) == 0
+    assert make_project(root, Example.DIGITS) == 0
     assert [name for name in FILES if not (root / name).is_file()] == []
     assert load_pipeline(root / "params.yaml", "digits").name == "digits"
     assert list(stage_graph(root / "dvc.yaml", "digits"))[-1] == "register"
@@ -38,15 +38,15 @@ def test_an_empty_folder_becomes_a_project(tmp_path, capsys):
 
 
 def test_once_more_changes_nothing(tmp_path, capsys):
-    init(tmp_path, Example.TITANIC)
+    make_project(tmp_path, Example.TITANIC)
     before = contents(tmp_path)
-    assert init(tmp_path, Example.DIGITS) == 0
+    assert make_project(tmp_path, Example.DIGITS) == 0
     assert contents(tmp_path) == before
     assert "nothing was missing" in capsys.readouterr().out
 
 
 def test_without_an_example_there_is_no_pipeline_and_dvc_can_read_it(tmp_path):
-    assert init(tmp_path, Example.NONE) == 0
+    assert make_project(tmp_path, Example.NONE) == 0
     assert list_pipelines(tmp_path / "params.yaml") == ()
     assert dvc.status(tmp_path) == {}
 
@@ -65,7 +65,7 @@ def test_what_is_in_the_way_stays_and_is_named(tmp_path, capsys):
     for name, text in own.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert init(tmp_path, Example.DIGITS) == 2
+    assert make_project(tmp_path, Example.DIGITS) == 2
     assert {name: (tmp_path / name).read_text() for name in own} == own
     said = capsys.readouterr().err
     assert "params.yaml is there already and was not changed. Add the list `pipelines`" in said
@@ -76,7 +76,7 @@ def test_what_is_in_the_way_stays_and_is_named(tmp_path, capsys):
     assert "Call project_dags as in: .headrace/init/dags/headrace_pipelines.py" in said
     assert "README" not in said
     _add_by_hand(tmp_path, own)
-    assert init(tmp_path, Example.DIGITS) == 0
+    assert make_project(tmp_path, Example.DIGITS) == 0
 
 
 def _add_by_hand(root: Path, own: dict[str, str]) -> None:
@@ -92,19 +92,19 @@ def _add_by_hand(root: Path, own: dict[str, str]) -> None:
 def test_a_folder_within_a_repository_is_refused(tmp_path):
     git(tmp_path, "init", "--quiet")
     with pytest.raises(ParamsError, match="a project is the top of its repository"):
-        init(tmp_path / "within", Example.DIGITS)
+        make_project(tmp_path / "within", Example.DIGITS)
     assert list((tmp_path / "within").iterdir()) == []
 
 
 def test_a_remote_that_is_missing_is_named(tmp_path, capsys):
     git(tmp_path, "init", "--quiet")
     subprocess.run([dvc._dvc(), "init", "--quiet"], cwd=tmp_path, check=True)
-    assert init(tmp_path, Example.DIGITS) == 2
+    assert make_project(tmp_path, Example.DIGITS) == 2
     assert "DVC has no default remote" in capsys.readouterr().err
 
 
 def test_code_of_ones_own_beside_models_is_not_ignored(tmp_path):
-    init(tmp_path, Example.DIGITS)
+    make_project(tmp_path, Example.DIGITS)
     for name in ("models/churn.py", "data/mapping.csv", "models/digits/model.keras", "data/digits/splits/x"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")

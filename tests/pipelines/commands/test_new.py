@@ -15,8 +15,8 @@ from PIL import Image
 from headrace.components.errors import DataError, ParamsError
 from headrace.components.examples.example_blocks import prepare
 from headrace.components.sources.delimited.reader import delimited_blocks, read_layout
-from headrace.pipelines.commands.inspect_data import Data
-from headrace.pipelines.commands.new import new
+from headrace.pipelines.commands.new_pipeline.add_pipeline import add_pipeline
+from headrace.pipelines.commands.new_pipeline.inspect_data import Data
 from headrace.pipelines.params import Pipeline, list_pipelines, load_pipeline
 from headrace.pipelines.paths import ProjectPaths
 from headrace.pipelines.stages.ingest import ingest
@@ -49,7 +49,7 @@ def passengers(rows: int = 400) -> str:
 
 def test_a_table_becomes_a_pipeline_and_the_guesses_are_shown(project, capsys) -> None:
     (project.root / "train.csv").write_text(passengers())
-    new(project, "passengers", Data(csv=project.root / "train.csv", targets=("Survived",)), dry_run=False)
+    add_pipeline(project, "passengers", Data(csv=project.root / "train.csv", targets=("Survived",)), dry_run=False)
     text = project.params.read_text()
     assert text.startswith("# numbers\npipelines: [passengers]  # all\n\n# Guessed by `headrace new` from train.csv.")
     pipeline = load_pipeline(project.params, "passengers")
@@ -71,14 +71,14 @@ def test_a_table_becomes_a_pipeline_and_the_guesses_are_shown(project, capsys) -
 
 def test_a_dry_run_prints_the_section_only(project, capsys) -> None:
     (project.root / "train.csv").write_text(passengers())
-    new(project, "passengers", Data(csv=project.root / "train.csv", targets=("Survived",)), dry_run=True)
+    add_pipeline(project, "passengers", Data(csv=project.root / "train.csv", targets=("Survived",)), dry_run=True)
     assert project.params.read_text() == PARAMS
     section = yaml.safe_load(capsys.readouterr().out)
     assert Pipeline.model_validate({"name": "passengers", **section["passengers"]})
 
 
 def test_the_titanic_s_own_table_is_read_as_its_pipeline_says(project, shared_data, repository) -> None:
-    new(project, "own", Data(csv=shared_data / "titanic" / "train.csv", targets=("Survived",)), dry_run=False)
+    add_pipeline(project, "own", Data(csv=shared_data / "titanic" / "train.csv", targets=("Survived",)), dry_run=False)
     own, known = load_pipeline(project.params, "own"), load_pipeline(repository / "params.yaml", "titanic")
     assert own.ingest.key == known.ingest.key
     assert own.ingest.label == known.ingest.label
@@ -95,7 +95,7 @@ def test_a_folder_of_images_becomes_a_pipeline(project) -> None:
         path = project.root / "flowers" / ("rose", "daisy")[number % 2] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (20 + number % 3, 20), (number, 0, 0)).save(path)
-    new(project, "flowers", Data(images=project.root / "flowers"), dry_run=False)
+    add_pipeline(project, "flowers", Data(images=project.root / "flowers"), dry_run=False)
     pipeline = load_pipeline(project.params, "flowers")
     ingest(pipeline, project.of("flowers"))
     report = json.loads(project.of("flowers").ingest_metrics.read_text())
@@ -109,7 +109,7 @@ def test_idx_files_become_a_pipeline(project) -> None:
         labels = bytes([0, 0, 8, 1]) + struct.pack(">I", count) + bytes(row % 3 for row in range(count))
         (project.root / "digits" / f"{name}-images-idx3-ubyte").write_bytes(images)
         (project.root / "digits" / f"{name}-labels-idx1-ubyte").write_bytes(labels)
-    new(project, "squares", Data(idx=project.root / "digits"), dry_run=False)
+    add_pipeline(project, "squares", Data(idx=project.root / "digits"), dry_run=False)
     pipeline = load_pipeline(project.params, "squares")
     assert pipeline.split.test_fraction == 0
     ingest(pipeline, project.of("squares"))
@@ -119,7 +119,7 @@ def test_idx_files_become_a_pipeline(project) -> None:
 
 def test_a_text_becomes_a_pipeline(project) -> None:
     (project.root / "some.txt").write_text("\ufeff" + "To be, or not to be: ä.\n" * 100, encoding="utf-8")
-    new(project, "some", Data(text=project.root / "some.txt"), dry_run=False)
+    add_pipeline(project, "some", Data(text=project.root / "some.txt"), dry_run=False)
     pipeline = load_pipeline(project.params, "some")
     assert (pipeline.ingest.source.length, pipeline.ingest.source.passage_chunks) == (4, 5)
     ingest(pipeline, project.of("some"))
@@ -154,7 +154,7 @@ def test_what_can_t_be_a_pipeline_is_refused_and_nothing_written(project, name, 
     files = {key: project.root / one for key, one in options.items() if key != "target"}
     data = Data(**files, targets=(options["target"],) if "target" in options else ())
     with pytest.raises(error, match=message):
-        new(project, name, data, dry_run=False)
+        add_pipeline(project, name, data, dry_run=False)
     assert project.params.read_text() == PARAMS
     assert sorted(path.name for path in project.root.iterdir()) == ["empty.csv", "params.yaml", "rows.csv"]
 
@@ -189,7 +189,7 @@ def test_any_table_gives_a_section_that_loads_and_takes_every_row(tmp_path_facto
         writer.writeheader()
         writer.writerows(rows)
     try:
-        new(project, "any", Data(csv=project.root / "any.csv", targets=("target",)), dry_run=False)
+        add_pipeline(project, "any", Data(csv=project.root / "any.csv", targets=("target",)), dry_run=False)
     except DataError as error:
         assert "target" in str(error)  # of one class, or missing in most rows
         return

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.pipelines.commands.inspect_data import Data
-from headrace.pipelines.commands.new import new
+from headrace.pipelines.commands.new_pipeline.add_pipeline import add_pipeline
+from headrace.pipelines.commands.new_pipeline.inspect_data import Data
 from headrace.pipelines.params import Pipeline, load_pipeline
 from headrace.pipelines.paths import ProjectPaths
 from headrace.pipelines.stages.ingest import ingest
@@ -29,7 +29,7 @@ def project(tmp_path) -> ProjectPaths:
 
 def prepared(project: ProjectPaths, file: Path, *targets: str) -> tuple[Pipeline, dict[str, object]]:
     """The pipeline that `new` proposes, and the report of its ingest, after the stages that need no TensorFlow."""
-    new(project, "own", Data(csv=file, targets=targets), dry_run=False)
+    add_pipeline(project, "own", Data(csv=file, targets=targets), dry_run=False)
     pipeline, paths = load_pipeline(project.params, "own"), project.of("own")
     ingest(pipeline, paths)
     normalize(pipeline, paths)
@@ -112,10 +112,10 @@ def test_a_row_of_totals_is_said_and_left_out(project, capsys) -> None:
 
 def test_columns_of_one_name_are_named_as_the_cause(project, capsys) -> None:
     with pytest.raises(DataError, match="preis: 2 columns are called so; rename all but one"):
-        new(project, "own", Data(csv=CASES / "n_dupcol.csv", targets=("klasse",)), dry_run=False)
+        add_pipeline(project, "own", Data(csv=CASES / "n_dupcol.csv", targets=("klasse",)), dry_run=False)
     rows = (CASES / "n_dupcol.csv").read_text().splitlines()
     (project.root / "more.csv").write_text("\n".join(f"{row},{number % 7}" for number, row in enumerate(rows)))
-    new(project, "own", Data(csv=project.root / "more.csv", targets=("klasse",)), dry_run=False)
+    add_pipeline(project, "own", Data(csv=project.root / "more.csv", targets=("klasse",)), dry_run=False)
     assert "check: 'preis' is left out: 2 columns are called so" in capsys.readouterr().out
 
 
@@ -141,7 +141,9 @@ def test_several_targets_become_a_label_of_several_numbers(project, capsys) -> N
 
 def test_several_targets_must_be_numbers(project) -> None:
     with pytest.raises(DataError, match="several targets must all be numbers, and 'species' is a class"):
-        new(project, "own", Data(csv=CASES / "penguins_semi.csv", targets=("body_mass_g", "species")), dry_run=False)
+        add_pipeline(
+            project, "own", Data(csv=CASES / "penguins_semi.csv", targets=("body_mass_g", "species")), dry_run=False
+        )
 
 
 def test_numbers_of_which_one_could_outweigh_the_others_are_refused(project) -> None:
@@ -196,7 +198,7 @@ def test_the_cases_of_others_are_taken_too(project, repository) -> None:
     money = {"thousands": ",", "unit": "$"}
     assert formats(pipeline) == {"Production Budget": money, "label": money}
     assert (report["rows_kept"], report["rows_rejected"]) == (199, 0)
-    new(project, "texts", Data(csv=folder / "reuters_head.csv", targets=("Category",)), dry_run=True)
+    add_pipeline(project, "texts", Data(csv=folder / "reuters_head.csv", targets=("Category",)), dry_run=True)
 
 
 @pytest.mark.slow

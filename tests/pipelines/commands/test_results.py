@@ -6,9 +6,9 @@ import pytest
 
 from headrace.components.errors import ParamsError
 from headrace.components.numerics import NUMERICS
-from headrace.pipelines.commands import results
-from headrace.pipelines.commands.results import measure, page, settings_digest, variations
-from headrace.pipelines.commands.results_page import MEASURED_STAGES, Measured, Run, render
+from headrace.pipelines.commands.measurement import measured_runs
+from headrace.pipelines.commands.measurement.measured_runs import measure, settings_digest, variations
+from headrace.pipelines.commands.measurement.results_page import MEASURED_STAGES, Measured, Run, page, render
 from headrace.pipelines.params import Pipeline, list_pipelines, load_pipeline
 from headrace.pipelines.paths import ProjectPaths
 from headrace.pipelines.project.edit_params import with_values
@@ -102,7 +102,7 @@ def test_pipelines_are_measured_in_folders_of_their_own_that_go(pipelines, tmp_p
         roots.append(paths.root)
         return Run(values=dict(values), seconds=1, figures={})
 
-    monkeypatch.setattr(results, "_run", run)
+    monkeypatch.setattr(measured_runs, "_run", run)
     for name in ("linear", "study_hours"):
         measure(pipelines[name], ProjectPaths(tmp_path), workers=None)
     assert len(set(roots)) == 2

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from headrace.components.errors import DataError, ParamsError, TrainingError
-from headrace.pipelines.commands.search_plan import keep_outcome, kept_metrics, known_outcomes, plan_search
-from headrace.pipelines.commands.tune import TrialError, _best, parse_search
+from headrace.pipelines.commands.search.search_plan import keep_outcome, kept_metrics, known_outcomes, plan_search
+from headrace.pipelines.commands.search.trial_search import TrialError, _best, parse_search
 from headrace.pipelines.params import load_pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.ray_tune.trials import Outcome

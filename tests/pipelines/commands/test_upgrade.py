@@ -7,7 +7,7 @@ import yaml
 
 from headrace.components.errors import ParamsError
 from headrace.components.numerics import HISTORY, NUMERICS
-from headrace.pipelines.commands.upgrade import upgrade
+from headrace.pipelines.commands.upgrade import upgrade_lock
 from headrace.pipelines.headrace_lock import lock_text
 from headrace.pipelines.paths import ProjectPaths
 
@@ -33,14 +33,14 @@ def write_lock_with(project: ProjectPaths, stage: str, name: str, value: object)
 
 def test_what_is_installed_makes_nothing_stale(project, capsys):
     project.lock.write_text(lock_text())
-    upgrade(project, None)
+    upgrade_lock(project, None)
     assert capsys.readouterr().out == "headrace.lock holds what is installed; nothing becomes stale\n"
 
 
 def test_another_package_is_named_with_the_stages_that_run_again(project, capsys):
     installed = yaml.safe_load(lock_text())["train"]["tensorflow"]
     write_lock_with(project, "train", "tensorflow", "2.20.0")
-    upgrade(project, None)
+    upgrade_lock(project, None)
     said = capsys.readouterr().out.splitlines()
     assert said == [f"train: tensorflow 2.20.0 -> {installed}", "stale in digits: train, evaluate"]
     assert project.lock.read_text() == lock_text()
@@ -48,7 +48,7 @@ def test_another_package_is_named_with_the_stages_that_run_again(project, capsys
 
 def test_other_numerics_are_named_with_what_they_compute_otherwise(project, capsys):
     write_lock_with(project, "ingest", "numerics", 1)
-    upgrade(project, None)
+    upgrade_lock(project, None)
     said = capsys.readouterr().out
     assert f"ingest: numerics 1 -> 2; {HISTORY['ingest'][1]}" in said
     assert "stale in digits: ingest, normalize, split, train, evaluate" in said
@@ -57,7 +57,7 @@ def test_other_numerics_are_named_with_what_they_compute_otherwise(project, caps
 
 def test_a_first_lock_says_what_it_holds_and_that_nothing_is_stale(project, capsys):
     project.dvc_lock.unlink()
-    upgrade(project, None)
+    upgrade_lock(project, None)
     assert capsys.readouterr().out.endswith("no pipeline has results that become stale\n")
     assert project.lock.read_text() == lock_text()
 
@@ -65,7 +65,7 @@ def test_a_first_lock_says_what_it_holds_and_that_nothing_is_stale(project, caps
 def test_a_file_that_leaves_a_package_out_changes_nothing(project, tmp_path):
     (tmp_path / "requirements.txt").write_text("numpy==2.0.0\n")
     with pytest.raises(ParamsError, match="expected a line polars==VERSION, found none"):
-        upgrade(project, tmp_path / "requirements.txt")
+        upgrade_lock(project, tmp_path / "requirements.txt")
     assert not project.lock.exists()
 
 

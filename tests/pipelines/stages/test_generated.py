@@ -23,10 +23,9 @@ from headrace.components.training.restored_model import restored_model
 from headrace.components.transforms.fitted_table import FittedTable
 from headrace.pipelines.artifacts.artifact import write_artifact
 from headrace.pipelines.artifacts.run_record import RunFile, result_digests
-from headrace.pipelines.commands.export_formats import Form
-from headrace.pipelines.commands.export_model import export
-from headrace.pipelines.commands.generate import GenerateOptions, generate
-from headrace.pipelines.commands.predict import predict
+from headrace.pipelines.commands.export import Form, export_model
+from headrace.pipelines.commands.generate import GenerateOptions, write_generated
+from headrace.pipelines.commands.inference.predictions import write_predictions
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.stages.evaluate import evaluate, measured
@@ -165,8 +164,12 @@ def test_a_champion_is_judged_by_the_judge_of_the_present(paths, pipeline):
     assert registration["reasons"][0].startswith("the champion, version 1, was judged again")
     assert "named" in registration["reasons"][-1]
 
-    generate(lenient, paths, GenerateOptions(count=12, output=paths.root / "digits.png"), seed=0, alias="champion")
-    generate(lenient, paths, GenerateOptions(count=12, output=paths.root / "again.png"), seed=0, alias="champion")
+    write_generated(
+        lenient, paths, GenerateOptions(count=12, output=paths.root / "digits.png"), seed=0, alias="champion"
+    )
+    write_generated(
+        lenient, paths, GenerateOptions(count=12, output=paths.root / "again.png"), seed=0, alias="champion"
+    )
     with Image.open(paths.root / "digits.png") as image:
         assert (image.mode, image.size) == ("L", (4 * 9 - 1, 3 * 9 - 1))
     assert (paths.root / "digits.png").read_bytes() == (paths.root / "again.png").read_bytes()
@@ -185,7 +188,7 @@ def test_an_exported_generator_makes_the_same_images(paths, pipeline, form, tmp_
     import tensorflow as tf
 
     place = tmp_path / "export" / form.value
-    export(pipeline, paths, form=form, output=place, alias=None)
+    export_model(pipeline, paths, form=form, output=place, alias=None)
     noise = np.random.default_rng(0).normal(size=(1, 100)).astype(np.float32)
     if form is Form.SAVED_MODEL:
         found = tf.saved_model.load(str(place)).signatures["serving_default"](noise=tf.constant(noise))["output_0"]
@@ -198,4 +201,4 @@ def test_an_exported_generator_makes_the_same_images(paths, pipeline, form, tmp_
 
 def test_a_generator_predicts_nothing(paths, pipeline, tmp_path):
     with pytest.raises(ParamsError, match=r"predicts nothing; `headrace generate digits_gan --output images\.png`"):
-        predict(pipeline, paths, input_file=tmp_path / "rows.csv", output_file=None, alias="champion")
+        write_predictions(pipeline, paths, input_file=tmp_path / "rows.csv", output_file=None, alias="champion")

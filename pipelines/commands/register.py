@@ -1,0 +1,13 @@
+"""`headrace register`: the stage."""
+
+from headrace.pipelines.commands.arguments import PipelineName, load_stage
+from headrace.pipelines.host.file_lock import locked
+
+
+def register(pipeline: PipelineName) -> None:
+    """Register the model; make it champion if it passes and beats the present one."""
+    from headrace.pipelines.stages.register import register as stage
+
+    settings, paths = load_stage("register", pipeline)
+    with locked(paths.lock):
+        stage(settings, paths)
