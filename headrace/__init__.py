@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headrace.components.errors import DataError, ParamsError, ServiceError, TrainingError, UserError
     from headrace.components.serving_model.saved_model import load_model
+    from headrace.components.training.workers.gather_batch import gather_batch
     from headrace.pipelines.airflow.dags import project_dags
     from headrace.pipelines.airflow.ray_job import RayJobOperator
     from headrace.pipelines.params import Pipeline, load_pipeline
@@ -32,6 +33,7 @@ __all__ = [
     "TrainingError",
     "UserError",
     "evaluate",
+    "gather_batch",
     "ingest",
     "load_model",
     "load_pipeline",
@@ -47,6 +49,7 @@ __all__ = [
 _MODULES = {
     "components.errors": ("DataError", "ParamsError", "ServiceError", "TrainingError", "UserError"),
     "components.serving_model.saved_model": ("load_model",),
+    "components.training.workers.gather_batch": ("gather_batch",),
     "pipelines.airflow.dags": ("project_dags",),
     "pipelines.airflow.ray_job": ("RayJobOperator",),
     "pipelines.params": ("Pipeline", "load_pipeline"),

@@ -13,6 +13,7 @@ _GROUPS = {
     "A project": ("project_root", "load_pipeline", "Pipeline", "PipelinePaths"),
     "The stages": ("ingest", "normalize", "split", "train", "evaluate", "register"),
     "Models": ("load_model", "model_file"),
+    "Losses": ("gather_batch",),
     "Airflow, with `headrace[airflow]`": ("project_dags", "RayJobOperator"),
     "Errors": ("UserError", "ParamsError", "DataError", "TrainingError", "ServiceError"),
 }

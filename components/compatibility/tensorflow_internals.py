@@ -5,6 +5,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
 from tensorflow.python.eager import context
+from tensorflow.python.ops.control_flow_v2_func_graphs import WhileBodyFuncGraph
 
 TESTED_VERSIONS = ("2.21",)
 
@@ -29,3 +30,11 @@ def batch_specification(iterator: Any) -> Any:
     """Shapes and types of the batches of the iterator that Keras trains from."""
     specification = iterator._distributed_dataset.element_spec
     return tf.nest.pack_sequence_as(specification, tf.nest.flatten(specification, expand_composites=True))
+
+
+def within_while_loop() -> bool:
+    """Whether what is traced now is the body of a `tf.while_loop`, or within one."""
+    graph = tf.compat.v1.get_default_graph()
+    while graph is not None and not isinstance(graph, WhileBodyFuncGraph):
+        graph = getattr(graph, "outer_graph", None)
+    return graph is not None

@@ -13,6 +13,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from headrace.components.compatibility import keras_internals, tensorflow_internals
+from headrace.components.errors import TrainingError
 from headrace.components.training.workers.attribute_override import Override
 from headrace.components.training.workers.coordination import limit_waiting
 from headrace.components.training.workers.rendezvous import Rendezvous
@@ -31,7 +32,15 @@ class Collectives:
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, vector)
 
     def gather_rows(self, tensors: Sequence[tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """The rows of all workers of each tensor, and where this worker's begin; TensorFlow pads them on their way."""
+        """The rows of all workers of each tensor, and where this worker's begin; TensorFlow pads them on their way.
+
+        Raises TrainingError in a loop of several steps, where TensorFlow's collectives take one shape for all of them.
+        """
+        if tensorflow_internals.within_while_loop():
+            raise TrainingError(
+                "a gradient of an embedding, or gather_batch, exchanges rows, whose number may change from step to "
+                "step; on several GPUs, compile the model with steps_per_execution=1 (train.steps_per_execution)"
+            )
         replica = tf.distribute.get_replica_context()
         own_counts = tf.stack([tf.shape(tensor, tf.int64)[0] for tensor in tensors])
         counts = replica.all_gather(own_counts[tf.newaxis], axis=0)

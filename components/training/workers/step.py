@@ -1,6 +1,8 @@
 """One step as each worker runs it: its own passes, then the update by the gradients of the global batch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,12 +41,29 @@ class Step:
     updates: list[tuple[list[Any], Any]] | None = None
 
 
+_CURRENT: ContextVar[Step | None] = ContextVar("current_step", default=None)
+
+
+def current_step() -> Step | None:
+    """The step that is being traced, for what a loss or layer exchanges; None outside of a training of Headrace's."""
+    return _CURRENT.get()
+
+
+@contextmanager
+def _current(step: Step) -> Iterator[None]:
+    token = _CURRENT.set(step)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
+
+
 def plain(model: keras.Model, step_function: StepFunction, step: Step) -> StepFunction:
     """Return `step_function`, Keras's or one's own, within the global batch."""
 
     def passes(data: Any) -> Any:
         step.weight, step.loss_is_weighted = _weight(model.optimizer, data, step.exchange), False
-        with overridden(*_tracker_overrides(model, data)):
+        with _current(step), overridden(*_tracker_overrides(model, data)):
             return step_function(data)
 
     return passes
@@ -61,7 +80,8 @@ def compiled(model: keras.Model, step_function: StepFunction, step: Step) -> Ste
     def passes(data: Any, weight: tf.Tensor, steps_done: tf.Tensor) -> Any:
         nonlocal variables
         step.weight, step.loss_is_weighted, step.updates = weight, False, []
-        with overridden((step.group, "steps_given", steps_done), *_tracker_overrides(model, data)):
+        given = (step.group, "steps_given", steps_done)
+        with _current(step), overridden(given, *_tracker_overrides(model, data)):
             logs = step_function(data)
         updates, step.updates = step.updates, None
         if len(updates) > 1:

@@ -1,4 +1,4 @@
-"""Tables of embeddings are trained on one, two and three processes as plain Keras trains them.
+"""Tables of embeddings, and losses over pairs, train on one, two and three processes as under plain Keras.
 
 Each process trains all cases in turn, as in `test_multiworker.py`. The processes run this very file.
 """
@@ -30,7 +30,8 @@ OPTIMIZERS = {
     "Adagrad": ("Adagrad", {"learning_rate": 0.1}),
 }
 MODELS = ("loss scaling", "compiled by XLA", "ids from the end", "one table, used twice", "Transformer")
-CASES = (*OPTIMIZERS, *MODELS)
+TOWERS = ("two towers", "two towers, their own train_step", "two towers, loss scaling, several steps per execution")
+CASES = (*OPTIMIZERS, *MODELS, *TOWERS)
 TABLE_ROWS = (10_000, 1_000_000)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # the first test waits for all processes of all cases
@@ -54,7 +55,8 @@ def trained(tmp_path_factory, run_workers) -> dict[int, list[dict[str, Any]]]:
 def test_any_number_of_workers_gives_the_losses_and_weights_of_plain_keras(trained, case):
     plain = trained[0][0][case]
     for result in (result[case] for num_workers in trained if num_workers for result in trained[num_workers]):
-        np.testing.assert_allclose(result["loss"], plain["loss"], rtol=1e-5)
+        for name in ("loss", "val_loss"):
+            np.testing.assert_allclose(result["history"][name], plain["history"][name], rtol=1e-5)
         for one, other in zip(plain["weights"], result["weights"], strict=True):
             np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-5)
 
@@ -64,6 +66,7 @@ def test_tensorflows_own_exchange_gives_the_same(trained, tmp_path, run_workers)
     run_workers(__file__, num_workers=2, arguments=(str(tmp_path), "collectives"))
     for rank in range(2):
         found = json.loads((tmp_path / f"2-{rank}.json").read_text())
+        assert "steps_per_execution=1" in found["refused"]
         for case in CASES:
             for one, other in zip(trained[0][0][case]["weights"], found[case]["weights"], strict=True):
                 np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-5, err_msg=case)
@@ -103,7 +106,9 @@ def work(rank: int, ports: list[int], folder: Path, kind: str = "") -> None:
         results: dict[str, Any] = {case: train(case, exchange) for case in CASES}
         if len(ports) == 1:
             (folder / "0-0.json").write_text(json.dumps({case: train(case, None) for case in CASES}))
-        if len(ports) == 2 and not kind:
+        if kind:
+            results["refused"] = refusal(exchange)
+        elif len(ports) == 2:
             results["tables"] = {rows: of_a_table(rows, exchange) for rows in TABLE_ROWS}
     (folder / f"{len(ports)}-{rank}.json").write_text(json.dumps(results))
 
@@ -113,21 +118,39 @@ def train(case: str, exchange: Any) -> dict[str, Any]:
     from headrace.components.training.workers.group import require_equal_weights
 
     batches = serve(example_data(), *((exchange.rank, exchange.num_workers) if exchange else (0, 1)))
-    settings = {"steps_per_epoch": STEPS, "epochs": EPOCHS, "verbose": 0, "shuffle": False}
+    settings = {"steps_per_epoch": STEPS, "epochs": EPOCHS, "validation_steps": 3, "verbose": 0, "shuffle": False}
     if exchange is None:
         model = build(case, plain=True)
-        history = model.fit(batches, **settings)
+        history = model.fit(batches, validation_data=batches, **settings)
     else:
         with exchange.strategy.scope():
             model = build(case, plain=False)
-        with trained_by_all_workers(model, exchange, steps_per_epoch=STEPS, validation_steps=1):
-            history = model.fit(worker_dataset(batches), **settings)
+        own = worker_dataset(batches)
+        with trained_by_all_workers(model, exchange, steps_per_epoch=STEPS, validation_steps=3):
+            history = model.fit(own, validation_data=own, **settings)
         assert not any("call" in vars(layer) for layer in model._flatten_layers())
         require_equal_weights(model, exchange, step=EPOCHS * STEPS)
     return {
-        "loss": history.history["loss"],
+        "history": history.history,
         "weights": [np.asarray(weights, dtype=np.float64).tolist() for weights in model.get_weights()],
     }
+
+
+def refusal(exchange: Any) -> str:
+    """The message of the TrainingError that several steps in a loop of TensorFlow's own exchange raise."""
+    from headrace.components.errors import TrainingError
+    from headrace.components.training.multiworker import trained_by_all_workers, worker_dataset
+
+    with exchange.strategy.scope():
+        model = build("Adam", plain=False)
+        model.steps_per_execution = 3
+    batches = worker_dataset(serve(example_data(), exchange.rank, exchange.num_workers))
+    try:
+        with trained_by_all_workers(model, exchange, steps_per_epoch=STEPS, validation_steps=1):
+            model.fit(batches, steps_per_epoch=STEPS, verbose=0)
+    except TrainingError as error:
+        return str(error)
+    return "nothing"
 
 
 def build(case: str, *, plain: bool) -> Any:
@@ -136,6 +159,8 @@ def build(case: str, *, plain: bool) -> Any:
     from headrace.components.training.optimization.adam import FusedAdam
 
     keras.utils.set_random_seed(3)
+    if case in TOWERS:
+        return two_towers(case, plain=plain)
     layers, optimizers = keras.layers, keras.optimizers
     kind, settings = OPTIMIZERS.get(case, ("Adam", {"learning_rate": 0.03}))
     optimizer = (FusedAdam if kind == "Adam" and not plain else getattr(optimizers, kind))(**settings)
@@ -167,6 +192,49 @@ def transformer(ids: Any) -> Any:
     tensor = layers.LayerNormalization()(tensor + layers.MultiHeadAttention(2, width // 2)(tensor, tensor))
     tensor = layers.LayerNormalization()(tensor + layers.Dense(width)(layers.Dense(16, "gelu")(tensor)))
     return layers.GlobalAveragePooling1D()(tensor)
+
+
+def two_towers(case: str, *, plain: bool) -> Any:
+    """Queries and documents, and a loss over each query and all documents of the batch."""
+    import keras
+    import tensorflow as tf
+
+    import headrace
+
+    class OwnTrainStep(keras.Model):
+        """Updates its weights without `scale_loss`."""
+
+        def train_step(self, data: Any) -> Any:
+            ids, labels = data
+            with tf.GradientTape() as tape:
+                loss = self.compute_loss(ids, labels, self(ids, training=True))
+            self.optimizer.apply(tape.gradient(loss, self.trainable_variables), self.trainable_variables)
+            replicas = tf.distribute.get_strategy().num_replicas_in_sync
+            self._loss_tracker.update_state(loss * replicas, sample_weight=tf.shape(ids)[0])
+            return self.compute_metrics(ids, labels, None)
+
+    def in_batch_softmax(labels: Any, towers: Any) -> Any:
+        queries, documents = keras.ops.unstack(towers, axis=1)
+        candidates, own = headrace.gather_batch(documents)
+        kinds, _ = headrace.gather_batch(keras.ops.cast(labels, "int32"))
+        logits = 3 * queries @ keras.ops.transpose(candidates)
+        others = keras.ops.cast(kinds[None] != tf.gather(kinds, own)[:, None], "float32")  # are harder by 1
+        return keras.losses.sparse_categorical_crossentropy(own, logits + others, from_logits=True)
+
+    layers, ids = keras.layers, keras.Input((LENGTH,), dtype="int32")
+    table = layers.Embedding(TOKENS, 8)
+    towers = [
+        layers.Dense(4, use_bias=False)(layers.GlobalAveragePooling1D()(table(part)))
+        for part in (ids[:, :3], ids[:, 3:])
+    ]
+    optimizer: Any = keras.optimizers.Adam(0.03)
+    if "loss scaling" in case:
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer, dynamic_growth_steps=5)
+    model = (OwnTrainStep if "train_step" in case else keras.Model)(ids, keras.ops.stack(towers, axis=1))
+    looped = "several steps" in case and not plain and tf.distribute.get_strategy().num_replicas_in_sync == 1
+    steps = 3 if looped else 1
+    model.compile(optimizer, in_batch_softmax, jit_compile=False, steps_per_execution=steps)
+    return model
 
 
 def example_data() -> Any:
