@@ -67,7 +67,10 @@ def read_members(path: Path, *, limits: Limits = _LIMITS) -> Iterator[Member]:
     for count, (raw, content) in enumerate(entries, start=1):
         if count > limits.members:
             raise DataError(f"{path.name} has more than {limits.members} members; divide it into several archives")
-        name = _checked_name(raw, path)
+        try:
+            name = relative_name(raw)
+        except ValueError as error:
+            raise _refusal(path, raw, error) from error
         if content is None or _is_litter(name):
             continue
         if not name:
@@ -79,17 +82,17 @@ def read_members(path: Path, *, limits: Limits = _LIMITS) -> Iterator[Member]:
         yield Member(name, content)
 
 
-def _checked_name(raw: str, path: Path) -> str:
-    """The name without `.` and repeated `/`; raise DataError for one that could lead elsewhere."""
+def relative_name(raw: str) -> str:
+    """The name without `.` and repeated `/`; raise ValueError, which says why, for one that could lead elsewhere."""
     try:
         raw.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise _refusal(path, raw, "has a name that is not UTF-8") from error
+        raise ValueError("has a name that is not UTF-8") from error
     if len(raw) > _LONGEST_NAME or re.search(r"[\0-\x1f\x7f]", raw):
-        raise _refusal(path, raw, f"has a name with a control character, or one of more than {_LONGEST_NAME}")
+        raise ValueError(f"has a name with a control character, or one of more than {_LONGEST_NAME}")
     parts = raw.split("/")
     if raw.startswith("/") or ".." in parts or "\\" in raw or re.match(r"[A-Za-z]:", raw):
-        raise _refusal(path, raw, "has a name that leads elsewhere: absolute, with .., a backslash or a drive")
+        raise ValueError("has a name that leads elsewhere: absolute, with .., a backslash or a drive")
     return "/".join(part for part in parts if part not in ("", "."))
 
 
@@ -98,7 +101,7 @@ def _is_litter(name: str) -> bool:
     return parts[0] == "__MACOSX" or parts[-1] == ".DS_Store" or parts[-1].startswith("._")
 
 
-def _refusal(path: Path, member: str, problem: str) -> DataError:
+def _refusal(path: Path, member: str, problem: object) -> DataError:
     shown = f"{member[:100]}..." if len(member) > 100 else member
     return DataError(f"{path.name}: member {shown!r} {problem}; recreate the archive from regular files only")
 

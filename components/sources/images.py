@@ -1,8 +1,9 @@
-"""Images in archives, in blocks that are decoded wherever there is room."""
+"""Images in archives or packed folders, in blocks that are decoded wherever there is room."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -14,7 +15,7 @@ from headrace.components.schema.features import ImageFeature
 from headrace.components.schema.settings import Settings
 from headrace.components.sources.file import IMAGE_SUFFIXES, FileName, SourceFile
 from headrace.components.sources.file_set import FileSet
-from headrace.components.sources.other_files import OtherFiles, should_report
+from headrace.components.sources.other_files import OtherFiles, folder_name, should_report
 from headrace.components.sources.raw_files import FoundFiles, PackedImages, PinnedFiles, RawFiles
 from headrace.components.sources.raw_part import GivenSplit, RawPart
 from headrace.components.sources.schema_checks import image_and_class
@@ -22,6 +23,8 @@ from headrace.components.sources.source import BLOCK_BYTES, Source, SourcePart
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from headrace.components.sources.archives import Member
 
 NAME = "file"  # the column that has each image's path; a key may ask for it
 _PIXEL_BYTES = 1 << 26  # of all images of a block, decoded
@@ -49,7 +52,7 @@ class ImagePart(Settings):
     """Archives of images: tar (plain, gzip, bzip2, xz, zstd) or zip."""
 
     files: FileSet | None = None
-    """All images of a folder or bucket, instead of `archives`. They are packed, one archive for each of its folders."""
+    """All images of a folder or bucket, instead of `archives`. They are packed: a Parquet file for each folder."""
 
     labels: LabelsFile | None = None
     """A table with the label of each image; `null` takes the name of the image's folder as its label."""
@@ -85,7 +88,7 @@ class ImageSource(Source):
             raise ParamsError(f"ingest: no column {min(others)!r}; without a labels file, there is only {NAME!r}")
 
     def raw_files(self, schema: ExampleSchema) -> Sequence[RawFiles]:
-        """For each part its archives, and after them its labels file, if it has one."""
+        """For each part its archives or packed folders, and after them its labels file, if it has one."""
         several = len([part for part in self.parts if part.files]) > 1
         needed: list[RawFiles] = []
         for number, part in enumerate(self.parts, start=1):
@@ -97,11 +100,12 @@ class ImageSource(Source):
         return needed
 
     def open_parts(self, found: Sequence[FoundFiles], schema: ExampleSchema) -> list[SourcePart]:
-        """A part for each archive; one for all archives that have a labels file together."""
+        """A part for each archive or packed folder; one for all that have a labels file together."""
         parts = []
         for part, archives, labels in zip(self.parts, found[::2], found[1::2], strict=True):
             how = f"images {part.given_split}"
-            read = partial(image_blocks, schema=schema, given_split=part.given_split)
+            packed = part.files is not None
+            read = partial(image_blocks, packed=packed, schema=schema, given_split=part.given_split)
             if part.labels is None:
                 archives.not_fetched.require_images(class_names(schema))
                 for number, archive in enumerate(archives.paths):
@@ -111,17 +115,16 @@ class ImageSource(Source):
             else:
                 others, files = OtherFiles(), (*archives.paths, *labels.paths)
                 how = f"{how} {part.labels.name_column!r} {part.labels.separator!r}"
-                read_all = partial(_read_with_labels, files, part.labels, schema, part.given_split, others)
+                read_all = partial(_read_with_labels, files, part.labels, schema, partial(read, others=others))
                 parts.append(SourcePart(files, how, read_all, others, archives.not_fetched))
         return parts
 
 
 def _read_with_labels(
-    files: Sequence[Path], labels: LabelsFile, schema: ExampleSchema, given_split: GivenSplit | None, others: OtherFiles
+    files: Sequence[Path], labels: LabelsFile, schema: ExampleSchema, read: "Callable[..., Iterable[ImageBlock]]"
 ) -> "Iterable[ImageBlock]":
     *archives, file = files
-    found = read_labels(file, labels, schema)
-    return image_blocks(archives, schema=schema, labels=found, given_split=given_split, others=others)
+    return read(archives, labels=read_labels(file, labels, schema))
 
 
 @dataclass(frozen=True)
@@ -198,12 +201,15 @@ def read_labels(path: Path, file: LabelsFile, schema: ExampleSchema) -> Labels:
 def image_blocks(
     archives: Sequence[Path],
     *,
+    packed: bool = False,
     schema: ExampleSchema,
     labels: Labels | None = None,
     given_split: GivenSplit | None = None,
     others: OtherFiles | None = None,
 ) -> Iterator[ImageBlock]:
     """Yield the images of some archives, about 16 MiB at a time; `others` counts files that are none by their names.
+
+    With `packed`, the files are no archives but folders as ingest packs them, in Parquet.
 
     An image's row is that of `labels`, under its path, its name, or its name without the suffix; without labels, its
     label is the name of its folder. An image that is only in `labels` comes without content. Raises DataError if there
@@ -215,7 +221,7 @@ def image_blocks(
     batch: list[_Image] = []
     before, content_bytes = 0, 0
     others = others if others is not None else OtherFiles()
-    for image in _images(archives, schema, labels, others):
+    for image in _images(_members(archives, packed=packed), schema, labels, others):
         batch.append(image)
         content_bytes += len(image.content or b"")
         if content_bytes >= BLOCK_BYTES or len(batch) == most:
@@ -245,29 +251,32 @@ class _Image:
     row: Mapping[str, str | None]
 
 
-def _images(
-    archives: Sequence[Path], schema: ExampleSchema, labels: Labels | None, others: OtherFiles
-) -> Iterator[_Image]:
+def _members(archives: Sequence[Path], *, packed: bool) -> "Iterator[Member]":
     from headrace.components.sources.archives import read_members
+    from headrace.components.sources.packed_images import read_packed_images
 
+    return chain.from_iterable(map(read_packed_images if packed else read_members, archives))
+
+
+def _images(
+    members: "Iterable[Member]", schema: ExampleSchema, labels: Labels | None, others: OtherFiles
+) -> Iterator[_Image]:
     owners: dict[str, str] = {}
     _, _, label = image_and_class(schema, kind="images")
-    for archive in archives:
-        for member in read_members(archive):
-            if not others.meet(member.name):
-                continue
-            if labels is None:
-                folder = PurePosixPath(member.name).parent.name
-                yield _Image(member.name, member.content, {label: folder or None})
-                continue
-            found = next((name for name in _names(member.name) if name in labels), None)
-            if found is None:
-                yield _Image(member.name, member.content, {})
-            elif found in owners:
-                raise DataError(f"{owners[found]} and {member.name} are both {found!r} in the labels file; give paths")
-            else:
-                owners[found] = member.name
-                yield _Image(member.name, member.content, labels[found])
+    for member in members:
+        if not others.meet(member.name):
+            continue
+        if labels is None:
+            yield _Image(member.name, member.content, {label: folder_name(member.name) or None})
+            continue
+        found = next((name for name in _names(member.name) if name in labels), None)
+        if found is None:
+            yield _Image(member.name, member.content, {})
+        elif found in owners:
+            raise DataError(f"{owners[found]} and {member.name} are both {found!r} in the labels file; give paths")
+        else:
+            owners[found] = member.name
+            yield _Image(member.name, member.content, labels[found])
     if labels is None:
         others.require_images(class_names(schema))
     for name, row in (labels or {}).items():

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 from headrace.components.errors import DataError
@@ -20,15 +21,14 @@ class OtherFiles:
     def meet(self, path: str) -> bool:
         """Whether a file is an image by its name; one that is none is counted."""
         if is_image(path):
-            self._with_images.add(PurePosixPath(path).parent.name)
+            self._with_images.add(folder_name(path))
             return True
         self.count(path)
         return False
 
     def count(self, path: str) -> None:
         """Count a file that is left out."""
-        pure = PurePosixPath(path)
-        self._others[pure.parent.name][_kind(pure.name)] += 1
+        self._others[folder_name(path)][_kind(PurePosixPath(path).name)] += 1
 
     @property
     def counts(self) -> Counter[str]:
@@ -43,6 +43,16 @@ class OtherFiles:
                     f"the folder of class {folder!r} has no image, but {noted}; expected names that end in "
                     f"{', '.join(IMAGE_SUFFIXES)}: convert the files, or take the class away"
                 )
+
+
+def folder_name(path: str) -> str:
+    """Name of the folder that a file is in; "" for none."""
+    return _last_name(path.rpartition("/")[0])
+
+
+@lru_cache(maxsize=64)  # files of a folder come one after the other, and pathlib takes microseconds for each
+def _last_name(folder: str) -> str:
+    return PurePosixPath(folder).name
 
 
 def should_report(counts: Mapping[str, int]) -> str:

@@ -28,7 +28,7 @@ class CopiedFiles:
 
 @dataclass(frozen=True)
 class PackedImages:
-    """All images of a set, packed: one tar for each folder, whose name begins with `prefix`."""
+    """All images of a set, packed: one Parquet file for each folder, whose name begins with `prefix`."""
 
     files: FileSet
     dataset: str

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import tarfile
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import partial
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from headrace.components.errors import DataError, ServiceError
 from headrace.components.mapping import map_in_threads
+from headrace.components.sources.archives import Limits, Member, relative_name
 from headrace.components.sources.file import IMAGE_SUFFIXES
 from headrace.components.sources.file_set import FileSet, matching_files
 from headrace.components.sources.other_files import OtherFiles, should_report
@@ -20,7 +20,6 @@ from headrace.pipelines.object_store.objects import Storage, open_storage
 _FAST_SECONDS = 0.0002  # for an object, written too: readers that wait for Python's lock would take longer
 _PATIENCE_SECONDS = 0.1
 _READERS = 8  # concurrent, because a bucket's latency is longer than a small object's transfer
-_BUFFER_BYTES = 1 << 20  # with a write for each member, the readers wait for each other longer
 _READ_AT_ONCE = 8  # files that a reader returns: to wake it up takes longer than to read a small one
 
 
@@ -48,9 +47,9 @@ def copied(root: str, keys: Sequence[str], *, folder: Path) -> list[Copy]:
 
 
 def packed_images(files: FileSet, *, folder: Path, others: OtherFiles, prefix: str = "") -> list[Copy]:
-    """Plan to pack a set's images in `folder`: one tar for each folder of the set, in order.
+    """Plan to pack a set's images in `folder`: one Parquet file for each folder of the set, in order.
 
-    DVC keeps few large files, not many small. Equal images make equal archives; their names start with `prefix`. Raises
+    DVC keeps few large files, not many small. Equal images make equal files; their names start with `prefix`. Raises
     DataError if no file is an image by its name; `others` counts those that are none.
     """
     storage = open_storage(files.root)
@@ -69,7 +68,7 @@ def packed_images(files: FileSet, *, folder: Path, others: OtherFiles, prefix: s
         members = {key: versions[key] for key in group}
         content = hashlib.sha256(repr((files.root, members)).encode()).hexdigest()
         origin = None if None in members.values() else content
-        path = folder / f"{prefix}{parent.replace('/', '_') or 'images'}.tar"
+        path = folder / f"{prefix}{parent.replace('/', '_') or 'images'}.parquet"
         copies.append(Copy(path, origin, partial(_pack, storage, list(members), root=files.root)))
     return copies
 
@@ -110,18 +109,25 @@ def _download(storage: Storage, key: str, target: Path, *, root: str) -> None:
 
 
 def _pack(storage: Storage, keys: Sequence[str], target: Path, *, root: str) -> None:
-    """Write the archive that `tarfile` would, which keeps the header of every member in memory."""
-    with target.open("wb", buffering=_BUFFER_BYTES) as archive:
-        for key, content in zip(keys, _contents(storage, keys), strict=True):
-            if content is None:
-                raise _removed(root, key)
-            member = tarfile.TarInfo(key)  # of no owner and no time
-            member.size = len(content)
-            archive.write(member.tobuf(tarfile.PAX_FORMAT))
-            archive.write(content)
-            archive.write(bytes(-len(content) % tarfile.BLOCKSIZE))
-        archive.write(bytes(2 * tarfile.BLOCKSIZE))
-        archive.write(bytes(-archive.tell() % tarfile.RECORDSIZE))
+    # Imported here: Airflow parses DAGs with this module, and Arrow takes a second.
+    from headrace.components.sources.packed_images import write_packed_images
+
+    write_packed_images(_members(storage, keys, root=root), target)
+
+
+def _members(storage: Storage, keys: Sequence[str], *, root: str) -> Iterator[Member]:
+    """Read images; raise DataError for one that an archive could not have either: by its name, or too large."""
+    for key, content in zip(keys, _contents(storage, keys), strict=True):
+        if content is None:
+            raise _removed(root, key)
+        if len(content) > Limits.member_bytes:
+            size = f"has {len(content)} bytes, more than {Limits.member_bytes}"
+            raise DataError(f"{root}: {key!r} {size}; make the image smaller, or remove it")
+        try:
+            name = relative_name(key)
+        except ValueError as error:
+            raise DataError(f"{root}: {key!r} {error}; rename it") from error
+        yield Member(name, content)
 
 
 def _contents(storage: Storage, keys: Sequence[str]) -> Iterator[bytes | None]:

@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 
+import structlog
+
 from headrace.components.errors import DataError, ParamsError
 from headrace.components.files.atomic import replace_file
 from headrace.components.sources.other_files import OtherFiles
@@ -22,6 +24,8 @@ from headrace.pipelines.fetching.fetch import fetch, located
 from headrace.pipelines.fetching.file_sets import copied_files, packed_images
 from headrace.pipelines.fetching.landed_partitions import partition_copies
 from headrace.pipelines.paths import PipelinePaths
+
+log = structlog.get_logger()
 
 
 def fetch_raw_files(needed: Sequence[RawFiles], paths: PipelinePaths) -> list[FoundFiles]:
@@ -105,6 +109,8 @@ def _last_sums(paths: PipelinePaths) -> dict[str, str]:
 
 def _remove_others(found: Sequence[FoundFiles], paths: PipelinePaths) -> None:
     kept = {path for files in found for path in files.paths}
-    for path in paths.raw.iterdir() if paths.raw.exists() else ():
-        if path.is_file() and path not in kept:
-            path.unlink()
+    others = [path for path in paths.raw.glob("*") if path.is_file() and path not in kept]
+    for path in others:
+        path.unlink()
+    if others:
+        log.info("removed what an earlier ingest left in raw", files=len(others), such_as=min(others).name)

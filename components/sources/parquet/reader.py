@@ -35,8 +35,8 @@ def parquet_blocks(path: Path, *, schema: RowSchema, given_split: GivenSplit | N
     them. Raises DataError for a column that is missing or has another type than the schema can take, and for a file
     that is damaged or has no rows.
     """
-    file = _opened(path)
-    with _damage_reported(path):
+    file = open_parquet(path)
+    with damage_reported(path):
         found = file.schema_arrow
     with file:
         names = schema.source_columns
@@ -47,7 +47,7 @@ def parquet_blocks(path: Path, *, schema: RowSchema, given_split: GivenSplit | N
         rows = 0
         batches = _batches(path, file, names)
         while True:
-            with _damage_reported(path):
+            with damage_reported(path):
                 if (batch := next(batches, None)) is None:
                     return
                 columns = [_converted(batch[field.name], field.type) for field in converted]
@@ -60,14 +60,14 @@ def parquet_blocks(path: Path, *, schema: RowSchema, given_split: GivenSplit | N
 
 def parquet_columns(path: Path) -> list[str]:
     """Names of a file's columns; raise DataError if it is damaged."""
-    with _damage_reported(path), _opened(path) as file:
+    with damage_reported(path), open_parquet(path) as file:
         names: list[str] = file.schema_arrow.names
         return names
 
 
-def _opened(path: Path, *, int96_unit: Literal["s", "us"] = "us") -> pq.ParquetFile:
+def open_parquet(path: Path, *, int96_unit: Literal["s", "us"] = "us") -> pq.ParquetFile:
     """The file; times as INT96, which Spark and Impala write, wrap around outside of 1677 to 2262 by default (ns)."""
-    with _damage_reported(path):
+    with damage_reported(path):
         return pq.ParquetFile(
             path,
             page_checksum_verification=True,
@@ -86,7 +86,7 @@ def _batches(path: Path, file: pq.ParquetFile, names: Sequence[str]) -> Iterator
     if not wide:
         yield from batches
         return
-    with _opened(path, int96_unit="s") as in_seconds:
+    with open_parquet(path, int96_unit="s") as in_seconds:
         for batch, seconds in zip(batches, in_seconds.iter_batches(size, columns=wide, use_threads=False), strict=True):
             columns = dict(zip(batch.schema.names, batch.columns, strict=True))
             for name in wide:
@@ -96,7 +96,8 @@ def _batches(path: Path, file: pq.ParquetFile, names: Sequence[str]) -> Iterator
 
 
 @contextmanager
-def _damage_reported(path: Path) -> Iterator[None]:
+def damage_reported(path: Path) -> Iterator[None]:
+    """Make one DataError, which names the file, of what Arrow raises for a damaged one."""
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: names of columns

@@ -1,9 +1,11 @@
 """What lies among images and is none."""
 
+from pathlib import PurePosixPath
+
 import pytest
 
 from headrace.components.errors import DataError
-from headrace.components.sources.other_files import OtherFiles, should_report
+from headrace.components.sources.other_files import OtherFiles, folder_name, should_report
 
 
 def _met(*paths: str) -> OtherFiles:
@@ -34,3 +36,8 @@ def test_a_class_of_other_files_only_is_refused() -> None:
     ):
         others.require_images(["bird", "cat", "dog"])
     others.require_images(["bird", "cat"])
+
+
+@pytest.mark.parametrize("path", ["a/b.png", "b.png", "a//b.png", "a/./b.png", "/b.png", "x/y/.b.png", "a.b/c/d"])
+def test_the_name_of_a_folder_is_that_of_its_path(path) -> None:
+    assert folder_name(path) == PurePosixPath(path).parent.name

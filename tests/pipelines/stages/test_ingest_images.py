@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import shutil
 import tarfile
 import zipfile
 from collections.abc import Mapping
@@ -13,6 +15,7 @@ import polars as pl
 import pytest
 import yaml
 from PIL import Image
+from structlog.testing import capture_logs
 
 from headrace.components.errors import DataError
 from headrace.components.examples import shards
@@ -102,6 +105,7 @@ def test_folder_tar_zip_and_labels_give_the_same_examples(digits, files, tmp_pat
         "zip": zipped(tmp_path / "all.zip", files),
         "labels": labelled(tmp_path / "labelled.zip", files),
     }
+    parts["folder and labels"] = parts["folder"] | {"labels": parts["labels"]["labels"]}
     found = {}
     for name, part in parts.items():
         paths = PipelinePaths(tmp_path / "projects" / name, "pets")
@@ -160,13 +164,44 @@ def test_of_one_changed_file_only_its_folder_is_read_again(digits, files, tmp_pa
     monkeypatch.setattr(objects, "_CLOCK_TICK_NS", 0)
     pipeline, paths = pipeline_of(digits, folder(tmp_path / "pets", files)), PipelinePaths(tmp_path, "pets")
     ingest(pipeline, paths)
-    archives = {path.name: path.stat().st_ino for path in paths.raw.iterdir()}
+    packed = {path.name: path.stat().st_ino for path in paths.raw.iterdir()}
     runs = {path.name for path in paths.runs.iterdir()}
-    assert set(archives) == {"cat.tar", "dog.tar"}
+    assert set(packed) == {"cat.parquet", "dog.parquet"}
     (tmp_path / "pets" / "dog" / "03.jpg").write_bytes(photo(999))
     ingest(pipeline, paths)
-    assert [name for name in archives if (paths.raw / name).stat().st_ino != archives[name]] == ["dog.tar"]
+    assert [name for name in packed if (paths.raw / name).stat().st_ino != packed[name]] == ["dog.parquet"]
     assert len({path.name for path in paths.runs.iterdir()} & runs) == 1
+
+
+def test_folders_that_were_packed_as_tar_before_are_packed_again(digits, files, tmp_path) -> None:
+    pipeline, paths = pipeline_of(digits, folder(tmp_path / "pets", files)), PipelinePaths(tmp_path, "pets")
+    ingest(pipeline, paths)
+    [expected] = [shard.read_bytes() for shard in shards.files(paths.examples)]
+    shutil.rmtree(paths.raw)
+    paths.raw.mkdir()
+    for name in ("cat", "dog"):  # of other images: none of them may be read
+        tar(paths.raw / f"{name}.tar", {f"{name}/old.jpg": photo(7)})
+    with capture_logs() as logs:
+        ingest(pipeline, paths)
+    assert sorted(path.name for path in paths.raw.iterdir()) == ["cat.parquet", "dog.parquet"]
+    assert [shard.read_bytes() for shard in shards.files(paths.examples)] == [expected]
+    log = {"event": "removed what an earlier ingest left in raw", "files": 2, "such_as": "cat.tar", "log_level": "info"}
+    assert log in logs
+
+
+def test_a_damaged_packed_folder_is_refused_until_it_is_packed_again(digits, files, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(objects, "_CLOCK_TICK_NS", 0)
+    pipeline, paths = pipeline_of(digits, folder(tmp_path / "pets", files)), PipelinePaths(tmp_path, "pets")
+    ingest(pipeline, paths)
+    packed = paths.raw / "cat.parquet"
+    before, content = packed.stat(), packed.read_bytes()
+    packed.write_bytes(content.replace(files["cat/00.jpg"], bytes(len(files["cat/00.jpg"]))))
+    os.utime(packed, ns=(before.st_atime_ns, before.st_mtime_ns))  # a disk changes no times
+    with pytest.raises(DataError, match=r"cat\.parquet is a damaged Parquet file, or none \(.*CRC.*write or fetch it"):
+        ingest(pipeline, paths)
+    packed.unlink()
+    ingest(pipeline, paths)
+    assert packed.read_bytes() == content
 
 
 @pytest.mark.parametrize("encoding", ["tensor", "encoded"])
