@@ -34,7 +34,7 @@ def test_other_numerics_are_refused(tmp_path, monkeypatch):
     write_lock(tmp_path)
     monkeypatch.setattr(headrace_lock, "NUMERICS", {**NUMERICS, "train": 99})
     require_lock(tmp_path, ["split"])
-    with pytest.raises(ParamsError, match="for train: numerics 1, found 99"):
+    with pytest.raises(ParamsError, match=f"for train: numerics {NUMERICS['train']}, found 99"):
         require_lock(tmp_path, ["train"])
 
 
