@@ -23,7 +23,7 @@ def definitions(*models: type[BaseModel]) -> dict[str, Schema]:
     """JSON schema of these settings classes and of all that they consist of, by the name of the class."""
     _, schema = models_json_schema([(model, "validation") for model in models])
     found: dict[str, Schema] = schema["$defs"]
-    return {name: one for name, one in found.items() if "properties" in one}  # JsonValue, for one, is anything
+    return found
 
 
 def values(schema: Schema) -> str:
@@ -38,7 +38,9 @@ def values(schema: Schema) -> str:
 
 def _type(schema: Schema) -> str:
     if "$ref" in schema:
-        return "any value" if schema["$ref"].endswith("/JsonValue") else "section"
+        return "section"
+    if not schema.keys() & {"type", "format", "items"}:
+        return "any value"
     if "items" in schema:
         return f"list of {values(schema['items'])}"
     if schema["type"] == "object":

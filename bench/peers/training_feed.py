@@ -72,13 +72,13 @@ def ours(folder: Path) -> Iterator[int]:
     from headrace.components.schema.labels import CategoryLabel
     from headrace.components.training.batches import Windows
     from headrace.components.training.feeding.feed import serve_training
-    from headrace.components.training.feeding.split_arrays import Columns, load_split
+    from headrace.components.training.feeding.split_arrays import load_split
     from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 
     image = FittedFeature(feature=ImageFeature(height=28, width=28), transforms=(), shape=(28, 28, 1))
     label = CategoryLabel(name="digit", classes=tuple(map(str, range(10))))
     fitted = FittedTable(features={"image": image}, label=label, training_examples=1)
-    columns = Columns(*load_split(folder / "train", fitted=fitted))
+    columns = load_split(folder / "train", fitted=fitted)
     windows = Windows(columns.examples, BATCH_SIZE)
     batches = serve_training(columns, windows, seed=1, rank=0, num_workers=1, first_epoch=0, first_step=0)
     return (len(batch[0]) for batch in batches)

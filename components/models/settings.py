@@ -3,7 +3,7 @@
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Discriminator, Field, JsonValue, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from headrace.components.schema.settings import Settings
 from headrace.components.transforms.augment import Augment
@@ -353,7 +353,7 @@ class OwnModel(Settings):
     function: FunctionName = "build_model"
     """Function `(inputs, label, **arguments)` of that file that returns a `keras.Model` of logits or numbers."""
 
-    arguments: dict[FunctionName, JsonValue] = Field(default={})
+    arguments: dict[FunctionName, Any] = Field(default={})
     """Arguments of the function by name, checked against its annotations."""
 
     inputs: dict[FunctionName, Annotated[tuple[str, ...], Field(min_length=1)]] | None = None

@@ -33,7 +33,7 @@ RUN = """
 import json, os, sys
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 from pathlib import Path
-from headrace.components.training.feeding.split_arrays import Columns, load_split
+from headrace.components.training.feeding.split_arrays import load_split
 from headrace.components.training.loop import Worker
 from headrace.components.training.observer import Observer
 from headrace.components.training.pipeline_trainee import train_pipeline
@@ -55,7 +55,7 @@ for name, values in json.loads(sys.argv[2]).items():
         stage(pipeline, paths)
     fitted = FittedTable.model_validate_json(paths.statistics.read_text())
     names = ["train", *(name for name in pipeline.split.names_held_out if name == "validation")]
-    train, *validation = (Columns(*load_split(paths.splits / part, fitted=fitted)) for part in names)
+    train, *validation = (load_split(paths.splits / part, fitted=fitted) for part in names)
     final = train_pipeline(
         train, validation[0] if validation else None, label=fitted.label, training=pipeline.train,
         worker=Worker(0, 1), folder=Path.cwd() / "checkpoints" / name, observer=Observer(),

@@ -130,7 +130,8 @@ def test_kept_encoded_the_model_is_fed_the_same(digits, files, tmp_path) -> None
     paths, fitted = prepared(pipeline_of(digits, part), tmp_path / "tensor")
     encoded, fitted_encoded = prepared(pipeline_of(digits, part, photo={"encoding": "encoded"}), tmp_path / "encoded")
     for name in ("train", "validation"):
-        images, labels = load_split(paths.splits / name, fitted=fitted)
+        found = load_split(paths.splits / name, fitted=fitted)
+        images, labels = found.features, found.labels
         windows = Windows(len(labels), 8)
         columns = write_columns(
             encoded.splits / name, tmp_path / name, fitted=fitted_encoded, block_examples=windows.block_examples

@@ -5,6 +5,7 @@ import itertools
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ def write_images(folder: Path, images: list[bytes]) -> Path:
 @pytest.mark.parametrize("window_examples", [None, 32])
 def test_on_disk_and_in_memory_serve_the_same_batches(tmp_path, window_examples):
     split, windows = write_numbers(tmp_path / "split", 201), Windows(201, 12, window_examples)
-    memory = Columns(*load_split(split, fitted=NUMBERS), np.arange(201, dtype=np.float32))
+    memory = replace(load_split(split, fitted=NUMBERS), weights=np.arange(201, dtype=np.float32))
     written = write_columns(split, tmp_path / "columns", fitted=NUMBERS, block_examples=windows.block_examples)
     stored = type(written)(written.folder, written.description, memory.weights)
     assert (stored.examples, stored.shape) == (memory.examples, memory.shape) == (201, (4,))

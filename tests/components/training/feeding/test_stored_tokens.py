@@ -10,7 +10,7 @@ from headrace.components.schema.labels import NextTokenLabel
 from headrace.components.training.batches import Windows
 from headrace.components.training.feeding.disk_splits import write_columns
 from headrace.components.training.feeding.feed import serve_evaluation, serve_training
-from headrace.components.training.feeding.split_arrays import Columns, load_split
+from headrace.components.training.feeding.split_arrays import load_split
 from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 from headrace.components.transforms.vocabulary import FittedVocabulary
 
@@ -25,7 +25,7 @@ def test_tokens_on_disk_and_in_memory_serve_the_same_batches(tmp_path, window_ex
     label = pl.Series("label", ids[:, 1:].astype(np.int32), dtype=pl.Array(pl.Int32, 3))
     shards.write(pl.DataFrame([text, label]), tmp_path / "split", rows_per_file=40)
     windows = Windows(101, 12, window_examples)
-    memory = Columns(*load_split(tmp_path / "split", fitted=FITTED))
+    memory = load_split(tmp_path / "split", fitted=FITTED)
     assert (memory.labels.dtype, memory.labels.shape) == (np.int32, (101, 3))
     stored = write_columns(
         tmp_path / "split", tmp_path / "columns", fitted=FITTED, block_examples=windows.block_examples
