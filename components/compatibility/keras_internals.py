@@ -20,6 +20,11 @@ def flat_layers(model: keras.Model) -> list[keras.Layer]:
     return list(model._flatten_layers())
 
 
+def layers_that_draw(model: keras.Model) -> list[keras.Layer]:
+    """Layers with a random generator of Keras's, such as Dropout."""
+    return [layer for layer in flat_layers(model) if layer._seed_generators]
+
+
 def build_from_batch(model: keras.Model, batch: Any) -> None:
     """Build model, metrics and losses from the shapes and types of a batch."""
     model._symbolic_build(data_batch=batch)
