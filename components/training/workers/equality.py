@@ -46,7 +46,7 @@ def note_on_draws(model: keras.Model, *, num_workers: int) -> str | None:
     layers = layers_that_draw(model)
     if not layers or num_workers == 1:
         return None
-    named = ", ".join(f"{layer.path} ({type(layer).__name__})" for layer in layers[:5])
+    named = ", ".join(f"{layer.path or layer.name} ({type(layer).__name__})" for layer in layers[:5])
     return (
         f"{named}{' and more' if len(layers) > 5 else ''} draw at random for each worker's own part of a batch: with "
         f"{num_workers} workers the draws are others than with one"
