@@ -16,6 +16,8 @@ from headrace.pipelines.yaml_dialect import read_yaml_file
 if TYPE_CHECKING:
     from headrace.pipelines.params import Pipeline
 
+OWN_CODE_STAGE = "own_code"  # of dvc.yaml: it writes digests before the stages, and belongs to no pipeline
+
 
 def own_code(root: Path, pipeline: "Pipeline") -> OwnCode:
     """The file of a pipeline's model with what it imports inside the project; nothing where there is none.

@@ -20,7 +20,7 @@ from headrace.pipelines.host.file_lock import locked
 from headrace.pipelines.host.host_problems import READ_ONLY, is_read_only
 from headrace.pipelines.host.processes import end_session, guarded_session
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
-from headrace.pipelines.project.code_digests import write_digests
+from headrace.pipelines.project.code_digests import OWN_CODE_STAGE, write_digests
 from headrace.pipelines.yaml_dialect import read_yaml
 
 LIMIT_SECONDS = 3600  # for a pull of all that a pipeline has; everything else takes seconds
@@ -157,7 +157,7 @@ def status(root: Path, *targets: str) -> dict[str, Any]:
     check_lock_file(root)
     write_digests(ProjectPaths(root))
     changed: dict[str, Any] = json.loads(_output(root, "status", "--json", *targets))
-    return {stage: changes for stage, changes in changed.items() if stage != "own_code"}
+    return {stage: changes for stage, changes in changed.items() if stage != OWN_CODE_STAGE}
 
 
 def config(root: Path) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from headrace.components.redaction import redacted
 from headrace.pipelines.compatibility.dvc_messages import CHATTER, FAILED, STAGE
+from headrace.pipelines.project.code_digests import OWN_CODE_STAGE
 
 State = Literal["waiting", "running", "done", "unchanged", "restored", "failed"]
 LAST_LINES = 20
@@ -73,6 +74,9 @@ class Progress:
 
     def _move_to(self, found: re.Match[str]) -> None:
         self.end(failed=False)
+        if found["name"] == OWN_CODE_STAGE:
+            self.current = None
+            return
         self.current = self.stages.setdefault(found["name"], StageProgress(found["name"]))
         self.current.started_seconds = time.monotonic()
         if found["running"]:

@@ -29,3 +29,12 @@ def test_a_stage_that_dvc_refuses_to_start_has_failed_and_the_one_before_it_has_
         "train": "done",
         "evaluate": "failed",
     }
+
+
+def test_digests_of_own_code_are_no_stage_of_the_pipeline():
+    lines = (
+        "Stage 'ingest@digits' didn't change, skipping",
+        "Running stage 'own_code':",
+        "Running stage 'train@digits':",
+    )
+    assert states(*lines) == {"ingest": "unchanged", "train": "failed", "evaluate": "waiting"}
