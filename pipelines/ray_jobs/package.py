@@ -79,7 +79,10 @@ def _names(root: Path) -> Iterable[str]:
 def _walk(root: Path) -> Iterator[str]:
     for folder, folders, names in os.walk(root):
         place = Path(folder).relative_to(root)
-        folders[:] = [name for name in folders if name == ".dvc" or _belongs((place / name).as_posix())]
+        may_have_code = (".dvc", "models")
+        folders[:] = [
+            name for name in folders if (place / name).parts[0] in may_have_code or _belongs((place / name).as_posix())
+        ]
         yield from ((place / name).as_posix() for name in names)
 
 
@@ -87,7 +90,10 @@ def _belongs(name: str) -> bool:
     path = PurePosixPath(name)
     if name in _HIDDEN_BUT_NEEDED:
         return True
-    if path.parts[0] in _FOLDERS_LEFT_OUT or any(part.startswith(".") or part == "__pycache__" for part in path.parts):
+    is_model_code = path.parts[0] == "models" and path.suffix == ".py"  # beside what trainings write there
+    if (path.parts[0] in _FOLDERS_LEFT_OUT and not is_model_code) or any(
+        part.startswith(".") or part == "__pycache__" for part in path.parts
+    ):
         return False
     patterns = _FILES_LEFT_OUT if path.suffix == ".py" else (*_FILES_LEFT_OUT, *_SECRETS)
     return not any(fnmatch(path.name.lower(), pattern.lower()) for pattern in patterns)

@@ -14,7 +14,16 @@ from headrace.components.errors import ParamsError
 from headrace.pipelines.ray_jobs import package as module
 from headrace.pipelines.ray_jobs.package import package, package_digest
 
-SENT = ["components/a.py", "components/credentials.py", "dvc.yaml", "params.yaml", ".dvc/config", "pipelines/data/b.py"]
+SENT = [
+    "components/a.py",
+    "components/credentials.py",
+    "dvc.yaml",
+    "params.yaml",
+    ".dvc/config",
+    "models/churn.py",
+    "models/parts/gates.py",
+    "pipelines/data/b.py",
+]
 # Each for a reason of its own; tracked by git or not, it stays here.
 KEPT = [
     "data/digits/raw/x.csv",
