@@ -32,7 +32,7 @@ def find_devices() -> list[Device]:
 
 
 def convolution_seconds(device: Device, *, runs: int = RUNS) -> float:
-    """Return how long `runs` of `OPERATION` take, one after the other, after a first one that is not counted.
+    """Seconds of each of `runs` of `OPERATION`, one after the other, after a first one that is not counted.
 
     The first allocates memory and chooses the kernels. Each run's sum is fetched: a GPU only queues what it is given.
     """

@@ -42,11 +42,11 @@ class Drift(Settings):
     shifts: tuple[Shift, ...]
 
     def above(self, verdict: Literal["warn", "fail"]) -> list[str]:
-        """Return what is above a kind of limit, a sentence each."""
+        """Findings above a kind of limit, a sentence each."""
         return [shift.sentence for shift in self.shifts if shift.verdict == verdict]
 
     def foremost(self, most: int = 40) -> list[Shift]:
-        """Return what is above a limit and then what is nearest to one; no more than a page has room for."""
+        """Findings above a limit, then those nearest to one; no more than a page has room for."""
 
         def rank(shift: Shift) -> tuple[int, float]:
             nearness = 0.0 if shift.limit is None else shift.value / max(shift.limit, _SMALLEST_SHARE)
@@ -67,7 +67,7 @@ class VersionProfile(Settings):
 
 
 def compare(previous: Profile, present: TableSummary, *, label: str, limits: DriftLimits) -> Drift:
-    """Return how `present` differs from `previous`, column by column; `label` is the name of the label's column.
+    """Difference of `present` from `previous`, column by column; `label` is the name of the label's column.
 
     The present version comes as its summary, because its values are counted within the deciles of the previous one.
     """

@@ -55,12 +55,12 @@ def sink(
 
 
 def file_name(number: int) -> str:
-    """Return what the shard of that number is called."""
+    """File name of the shard of that number."""
     return f"part-{number:05d}.parquet"
 
 
 def rows_per_shard(schema: pa.Schema, *, features: Mapping[str, Feature]) -> int:
-    """Return how many examples a shard has: about 64 to 256 MiB of them, and as much once pixels are float32."""
+    """Number of examples in a shard: about 64 to 256 MiB of them, and as much once pixels are float32."""
     row_bytes: int = sum(_value_bytes(field.type, features.get(field.name)) for field in schema)
     return max(1, SHARD_BYTES // row_bytes)
 

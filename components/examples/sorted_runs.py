@@ -32,7 +32,7 @@ class Run:
 
 
 def write_run(table: pl.DataFrame, file: Path) -> list[int]:
-    """Return how many examples are in each range, after writing all, sorted by id, as an Arrow file of one batch."""
+    """Write all examples, sorted by id, as an Arrow file of one batch; return the number of examples in each range."""
     arrow = table.to_arrow().combine_chunks()
     with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, arrow.schema) as writer:
         writer.write_table(arrow)
@@ -40,7 +40,7 @@ def write_run(table: pl.DataFrame, file: Path) -> list[int]:
 
 
 def open_run(file: Path) -> Run:
-    """Return what `read_ranges` must know of a run."""
+    """Description of a run, which `read_ranges` needs."""
     with _mapped(file) as table:
         columns = zip(table.schema, table.columns, strict=True)
         whole = [field for field, column in columns if _is_number(field.type) and not column.null_count]
@@ -55,7 +55,7 @@ def read_column(file: Path, name: str) -> pl.Series:
 
 
 def plan_shards(counts: Sequence[int], *, rows_per_shard: int) -> list[range]:
-    """Return which ranges each shard holds: as many as fit into it, and one at least. Shards may be empty of rows."""
+    """Ranges that each shard holds: as many as fit into it, and one at least. Shards may be empty of rows."""
     shards, begin, rows = [], 0, 0
     for number, count in enumerate(counts):
         if rows + count > rows_per_shard and rows:
@@ -66,7 +66,7 @@ def plan_shards(counts: Sequence[int], *, rows_per_shard: int) -> list[range]:
 
 
 def read_ranges(runs: Sequence[Run], ranges: range) -> pa.Table | None:
-    """Return what the runs have in some ranges, in the order of the runs; None if that is nothing."""
+    """Rows that the runs have in some ranges, in the order of the runs; None where there are none."""
     cuts = [(run, run.places[ranges.start], run.places[ranges.stop]) for run in runs]
     cuts = [(run, begin, end) for run, begin, end in cuts if begin < end]
     if not cuts:

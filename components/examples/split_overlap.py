@@ -59,7 +59,7 @@ def held_out_content(shard: Path | bytes, *, split: Split) -> tuple[Words, Words
 
 
 def training_content_among(shard: Path | bytes, *, split: Split, held_out: Words) -> Words:
-    """Return which of the held-out contents a shard's training rows have too."""
+    """Held-out contents that a shard's training rows have too."""
     training = _contents(shard, split).filter(split="train")["content"].to_numpy()
     return np.intersect1d(training, held_out)
 

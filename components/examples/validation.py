@@ -102,14 +102,14 @@ def require_few_failures(
 
 
 def describe(row: Mapping[str, object]) -> str:
-    """Return what is wrong with a rejected row, in one line."""
+    """Reason for which a row was rejected, in one line."""
     found = "nothing" if row["found"] is None else row["found"]
     place = f"{row['file']}, row {row['row']}, column {row['column']!r}"
     return printable(f"{place}: expected {row['expected']}, found {found}")
 
 
 def count_by_reason(rejected: pl.LazyFrame) -> dict[str, int]:
-    """Return how many rows were rejected, by column and reason."""
+    """Number of rejected rows, by column and reason."""
     counts = rejected.group_by(reason=pl.format("{}: {}", "column", "reason")).len().sort("reason")
     return dict(counts.collect().iter_rows())
 

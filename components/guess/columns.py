@@ -38,7 +38,7 @@ def guess_table(
     separator: str = ",",
     left_out: tuple[Finding, ...] = (),
 ) -> Guess:
-    """Return what each column of a table of String seems to be; null is where nothing stands.
+    """Probable kind of each column of a table of String; null is an empty cell.
 
     If the table is not whole but the first rows of more, later rows may lack any value and have any category.
     `left_out` are columns of the file that are not in the table. Raises DataError for a target that can't be learned,

@@ -12,7 +12,7 @@ FEW_ROWS = 200
 
 
 def few(rows: int) -> list[str]:
-    """Return what to know of a small data set."""
+    """Warnings about a small data set."""
     if rows >= FEW_ROWS:
         return []
     return [
@@ -22,7 +22,7 @@ def few(rows: int) -> list[str]:
 
 
 def ambiguous(written: Mapping[str, Written], ingest: Section) -> list[str]:
-    """Return what else the numbers and dates that are used could mean."""
+    """Other meanings that the numbers and dates in use could have."""
     label = ingest["label"]
     targets = {name: f"ingest.label.targets.{name}" for name in label.get("targets", ())}
     places = {name: f"ingest.features.{name}" for name in ingest["features"]}
@@ -42,7 +42,7 @@ def ambiguous(written: Mapping[str, Written], ingest: Section) -> list[str]:
 
 
 def totals_among(totals: Mapping[int, str], rejected: pl.DataFrame, *, rows: int) -> list[str]:
-    """Return what becomes of rows that seem to be totals, given by number from 0 and what says so."""
+    """What happens to rows that seem to be totals, given by number from 0 and the reason."""
     refused = set(rejected["row"])
     return [
         f"row {row + 1} of {rows} looks like a total ({why}): "
@@ -56,11 +56,11 @@ def totals_among(totals: Mapping[int, str], rejected: pl.DataFrame, *, rows: int
 
 
 def rejected_rows(rejected: pl.DataFrame, *, rows: int) -> list[str]:
-    """Return how many rows ingest will reject, and why."""
+    """Number of rows that ingest will reject, with the reasons."""
     reasons = ", ".join(f"{reason} ({count})" for reason, count in count_by_reason(rejected.lazy()).items())
     return [f"ingest will reject {rejected.height} of {rows} rows: {reasons}"] if rejected.height else []
 
 
 def unusable(left_out: Sequence[Finding]) -> list[str]:
-    """Return what to do about columns whose name is not theirs alone."""
+    """Advice on columns that share a name."""
     return [f"{one.name!r} is left out: {one.why}" for one in left_out if one.name]

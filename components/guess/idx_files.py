@@ -47,7 +47,7 @@ def find_pairs(folder: Path) -> list[IdxPair]:
 
 
 def guess_idx(pairs: Sequence[IdxPair]) -> Guess:
-    """Return what the images and labels are; raise DataError for images of several shapes, and for one class only."""
+    """Description of the images and labels; raises DataError for images of several shapes, and for one class only."""
     shapes = {pair.images.name: read_idx_shape(pair.images) for pair in pairs}
     sizes = {shape[1:] for shape in shapes.values()}
     if len(sizes) > 1:

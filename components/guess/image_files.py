@@ -53,7 +53,7 @@ def find_classes(keys: Sequence[str], *, folder: Path) -> ImageFiles:
 
 
 def guess_images(folder: Path, files: ImageFiles, *, most_images: int = MOST_IMAGES) -> Guess:
-    """Return what the images are, after a look at the headers of `most_images` of them, evenly spread."""
+    """Description of the images, from the headers of `most_images` of them, evenly spread."""
     paths = [path for one in files.classes.values() for path in one]
     looked_at = paths[:: -(-len(paths) // most_images)]
     seen = [header for path in looked_at if (header := _header(folder / path)) is not None]

@@ -15,7 +15,7 @@ _PASSAGE_CHUNKS = 20
 
 
 def guess_text(path: Path, *, most_bytes: int = MOST_BYTES) -> Guess:
-    """Return how a file's text can be cut into chunks, after a look at its first characters.
+    """How a file's text can be cut into chunks, from its first characters.
 
     Raises DataError for a file that is not UTF-8, and for a text that is too short or always the same.
     """

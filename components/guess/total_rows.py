@@ -15,7 +15,7 @@ _WORDS = re.compile(
 
 
 def find_totals(table: pl.DataFrame) -> dict[int, str]:
-    """Return which of the last rows of a table of texts seem to be totals, by number from 0, and what says so."""
+    """Last rows of a table of texts that seem to be totals, by number from 0, with the reason."""
     first = table.height - _LAST
     if first < _LEAST:
         return {}

@@ -46,7 +46,7 @@ class Written:
 
 
 def how_written(table: pl.DataFrame, *, separator: str = ",") -> dict[str, Written]:
-    """Return how each column of numbers that are not plain, or of dates, is written. Null is where nothing stands.
+    """Format of each column of numbers that are not plain, or of dates. Null is an empty cell.
 
     What fits in two ways is read like the columns of the table that fit in one.
     """

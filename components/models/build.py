@@ -221,5 +221,5 @@ def _flat(tensor: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def parameter_count(model: keras.Model) -> int:
-    """Return how many trainable numbers a model has."""
+    """Number of trainable values of a model."""
     return sum(math.prod(variable.shape) for variable in model.trainable_variables)

@@ -219,7 +219,7 @@ class _Scalable(Settings):
     """Dropout rate after each fully connected layer."""
 
     def scaled(self, size: int) -> int:
-        """Return how many filters or units a layer has that has `size` in the paper; an even number."""
+        """Number of filters or units of a layer that has `size` in the paper; an even number."""
         return max(2, 2 * round(size * self.width / 2))
 
 

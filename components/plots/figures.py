@@ -191,7 +191,7 @@ def data_and_fit(data: Mapping[str, Points], fit: Points, *, feature: str, label
 
 @mpl.rc_context(_STYLE)
 def cross_entropy_by_place(nats: np.ndarray, *, unit: str) -> Figure:
-    """Return how well the model predicts after 1, 2, ... tokens of a text: mean cross-entropy, float64[length]."""
+    """Mean cross-entropy after 1, 2, ... tokens of a text, float64[length]."""
     figure = Figure(figsize=(9.2, 3.1), layout="constrained")
     axes = figure.subplots()
     axes.plot(np.arange(1, len(nats) + 1), nats, color=BLUE, marker=_marker(len(nats)))
@@ -284,7 +284,7 @@ def _slant(classes: Sequence[str]) -> dict[str, Any]:
 
 
 def with_unit(name: str, unit: str) -> str:
-    """Return what an axis is called."""
+    """Label of an axis."""
     return f"{name} ({unit})" if unit else name
 
 

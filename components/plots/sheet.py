@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 def square_columns(count: int) -> int:
-    """Return how many columns make a sheet of so many images as high as it is wide.
+    """Number of columns that make a sheet of so many images as high as it is wide.
 
     >>> square_columns(100), square_columns(90)
     (10, 10)

@@ -127,7 +127,7 @@ def label_column(label: Label) -> dict[str, Feature]:
 
 
 def label_width(label: Label) -> int:
-    """Return how many values a model gives for an example: one for each class, or each number."""
+    """Number of values that a model gives for an example: one for each class, or each number."""
     match label:
         case CategoryLabel():
             return len(label.classes)

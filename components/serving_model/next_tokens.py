@@ -65,7 +65,7 @@ def text_model(model: Any) -> TextModel:
 
 
 def predict_tokens(model: TextModel, texts: pl.Series) -> NextTokens:
-    """Return what the model makes of each text's tokens after the first; what has no place in it is left out.
+    """Predictions of each text's tokens after the first; tokens beyond the model's length are left out.
 
     Memory holds the probabilities of some texts at a time.
     """

@@ -10,7 +10,7 @@ _NUMBER = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
 
 
 def count_formulas(table: pl.DataFrame) -> int:
-    """Return how many cells of text, names of columns among them, begin like a formula."""
+    """Number of cells of text, names of columns included, that begin like a formula."""
     texts = table.select(pl.col(pl.String))
     return sum(int(column.filter(_is_formula(column)).len()) for column in [*texts, _names(table)])
 

@@ -82,7 +82,7 @@ class Profile(Settings):
 
 
 def summarize_table(table: pl.DataFrame, *, columns: Mapping[str, Feature], decoded_of: int = 1) -> TableSummary:
-    """Return what a profile is made of; summaries of parts of a table merge to that of the whole.
+    """Summary that a profile is made of; summaries of parts of a table merge to that of the whole.
 
     A text counts as its tokens: a column of categories with a row for each. Of `decoded_of` encoded images about one is
     decoded, by `example_id`.
@@ -181,7 +181,7 @@ def _number(summary: NumberSummary) -> ColumnProfile:
 
 
 def counts_between(sketch: Sketch, ends: tuple[float, ...]) -> tuple[int, ...]:
-    """Return how many values lie up to the first of `ends`, from there up to the second, ..., above the last."""
+    """Number of values up to the first of `ends`, from there up to the second, ..., above the last."""
     sums = [0, *sketch.count_up_to(ends), sketch.total]
     return tuple(after - before for before, after in pairwise(sums))
 

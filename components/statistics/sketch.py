@@ -31,7 +31,7 @@ class Sketch:
     counts: np.ndarray  # int64
 
     def __eq__(self, other: object) -> bool:
-        """Return whether both counted the same."""
+        """Whether both counted the same."""
         if not isinstance(other, Sketch):
             return NotImplemented
         return np.array_equal(self.bins, other.bins) and np.array_equal(self.counts, other.counts)
@@ -57,7 +57,7 @@ class Sketch:
         return [int(place) for place in self.bins[places]]
 
     def count_up_to(self, values: Sequence[float]) -> list[int]:
-        """Return how many values lie in the bin of each of `values` or in a lower one."""
+        """Number of values in the bin of each of `values` or in a lower one."""
         sums = np.concatenate([[0], np.cumsum(self.counts)])
         ends = _keys(np.array(values, dtype=np.float32) + np.float32(0)) >> np.uint32(16)
         return [int(count) for count in sums[np.searchsorted(self.bins, ends, side="right")]]

@@ -98,7 +98,7 @@ class Judgement:
 
 
 def judgement(model: Any, judge: Judge) -> Judgement:
-    """Return what the judge says of images that a saved model makes of noise from the judge's seed.
+    """Judgement of images that a saved model makes of noise from the judge's seed.
 
     Raises DataError for a model that makes no images, TrainingError for pixels that are no finite numbers.
     """

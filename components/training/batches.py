@@ -14,12 +14,12 @@ BLOCKS_PER_WINDOW = 16  # fewer mix the examples less from epoch to epoch, more 
 
 
 def steps_per_epoch(examples: int, *, global_batch_size: int) -> int:
-    """Return how many global batches an epoch has: the fewest with at most `global_batch_size` examples each."""
+    """Number of global batches in an epoch: the fewest with at most `global_batch_size` examples each."""
     return -(-examples // global_batch_size)
 
 
 def batch_slice(step: Any, *, examples: Any, steps: Any) -> slice:
-    """Return which places of an epoch's order are the global batch of `step` (0 is the first).
+    """Places in an epoch's order of the global batch of `step` (0 is the first).
 
     The examples are dealt evenly: batches differ by at most one. Were all full but the last, that one could be of a
     few examples, with a noisy gradient as heavy as the others', and of fewer than there are workers.
@@ -99,7 +99,7 @@ class Windows:
         return int(np.searchsorted(self.first_steps, step, side="right")) - 1
 
     def batch_slice(self, step: int) -> slice:
-        """Return which places of `epoch_order` are the global batch of `step`."""
+        """Places in `epoch_order` of the global batch of `step`."""
         window = self.window_of(step)
         first, last = self.edges[window : window + 2].tolist()
         first_step, end_step = self.first_steps[window : window + 2].tolist()

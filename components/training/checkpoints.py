@@ -113,7 +113,7 @@ def _first_of_each(found: Sequence[Path], *, hours: float) -> Iterator[Path]:
 
 
 def step_folder(folder: Path, step: int) -> Path:
-    """Return where the checkpoint after `step` steps goes; names sort by step."""
+    """Folder of the checkpoint after `step` steps; names sort by step."""
     return folder / f"step-{step:012d}"
 
 

@@ -23,7 +23,7 @@ def histogram(values: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def histogram_file(folder: Path, epoch: int) -> Path:
-    """Return where the histograms after `epoch` are."""
+    """File of the histograms after `epoch`."""
     return folder / f"histograms-{epoch:06d}.npz"
 
 

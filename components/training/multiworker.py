@@ -109,7 +109,7 @@ def _build(model: keras.Model, exchange: Exchange, iterator: Any) -> None:
 def _function(
     model: keras.Model, step_function: Callable[[Any], Any], step: Step, *, steps: int
 ) -> Callable[[Any], Any]:
-    """Return what Keras calls once per execution: it runs one or more steps and gives this worker's metrics."""
+    """Function that Keras calls once per execution: it runs one or more steps and gives this worker's metrics."""
     strategy = step.exchange.strategy
     passes = (compiled if model.jit_compile else plain)(model, step_function, step)
 

@@ -58,7 +58,7 @@ def after_epoch(
 
 
 def is_finished(state: TrainingState, *, plan: Plan) -> bool:
-    """Return whether all epochs are done, or early stopping ends the training before that."""
+    """Whether all epochs are done, or early stopping ends the training before that."""
     patience = plan.early_stopping.patience_epochs if plan.early_stopping else None
     return state.epoch >= plan.epochs or (patience is not None and state.stalled_epochs >= patience)
 

@@ -49,7 +49,7 @@ class GlobalBatch:
         return _GlobalDropConnect(layer, self, layer=self._layers)
 
     def noise(self, width: int) -> Callable[[tf.Tensor], tf.Tensor]:
-        """Return what gives float32[rows, width] of a standard normal distribution: others for each example and step.
+        """Source of float32[rows, width] of a standard normal distribution: other values for each example and step.
 
         It is given int32[], how many examples this worker has: the rows are its own of what is drawn for the global
         batch.

@@ -16,7 +16,7 @@ from headrace.components.training.workers.attribute_override import Override
 
 
 def lookup_overrides(model: keras.Model) -> list[Override]:
-    """Return what makes the model's `keras.layers.Embedding` look up rows without reading the table."""
+    """Overrides that make the model's `keras.layers.Embedding` look up rows without reading the table."""
     layers = [layer for layer in flat_layers(model) if type(layer).call is keras.layers.Embedding.call]
     return [(layer, "call", partial(_rows, layer, layer.call)) for layer in layers]
 

@@ -139,7 +139,7 @@ def metric_overrides(model: keras.Model, exchange: Exchange) -> list[Override]:
 
 
 def predict(model: keras.Model, features: Any, exchange: Exchange, *, batch_size: int) -> Any:
-    """Return what `model.predict` gives for all rows of `features`, in their order, on every worker.
+    """Predictions of `model.predict` for all rows of `features`, in their order, on every worker.
 
     `features` is an array, or a structure of arrays with as many rows each, the same on every worker, which computes
     its own part of the rows. Raises DataError if there are fewer rows than workers.

@@ -15,7 +15,7 @@ from headrace.components.training.workers.exchange import Exchange, sum_with_gra
 
 
 def moments_overrides(model: keras.Model, exchange: Exchange) -> list[Override]:
-    """Return what makes the synchronized layers of a model take their moments from here."""
+    """Overrides that make the synchronized layers of a model take their moments from here."""
     layers = [layer for layer in flat_layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
     return [(layer, MOMENTS, partial(_moments, layer, exchange)) for layer in layers if layer.synchronized]
 

@@ -101,7 +101,7 @@ def compiled(model: keras.Model, step_function: StepFunction, step: Step) -> Ste
 
 
 def optimizer_overrides(optimizer: keras.optimizers.Optimizer, step: Step) -> list[Override]:
-    """Return what makes an optimizer see the loss and the gradients of the global batch."""
+    """Overrides that make an optimizer see the loss and the gradients of the global batch."""
     plain_scale_loss, plain_apply = optimizer.scale_loss, optimizer.apply
 
     def scale_loss(loss: tf.Tensor) -> tf.Tensor:
