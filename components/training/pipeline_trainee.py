@@ -1,6 +1,6 @@
 """What a pipeline trains: its layers, its architecture, or a model of its own file; compiled."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Unpack
@@ -111,33 +111,39 @@ class _Own:
         if self.inputs is None or self.code is None:
             raise TypeError(f"{self.model.file}: received no inputs or no code, expected both")
         keras.config.set_dtype_policy(self.training.precision)
-        task, own = task_of(self.label), partial(own_part, self.model, self.code)
+        settings, task = self.model, task_of(self.label)
+        own = partial(own_part, settings, self.code)
         label = model_label(self.label, task.output(self.tokens), task.classes)
-        model = build_own_model(self.model, self.code, inputs=self.inputs, label=label)
-        taken, [*names] = taken_by(model, self.inputs), self.inputs
-        names_of = self.model
+        model = build_own_model(settings, self.code, inputs=self.inputs, label=label)
+        plan = {"steps_per_epoch": steps_per_epoch, "epochs": self.training.epochs}
         trainee = _compiled(
             model,
             self.training,
             optimizer=(
-                own(names_of.optimizer, steps_per_epoch=steps_per_epoch, epochs=self.training.epochs, returns=Optimizer)
-                if names_of.optimizer
+                own(settings.optimizer, returns=Optimizer, **plan)
+                if settings.optimizer
                 else _optimizer(self.training, steps_per_epoch)
             ),
             loss=(
-                own(names_of.loss, label, returns=keras.losses.Loss)
-                if names_of.loss
+                own(settings.loss, label, returns=keras.losses.Loss)
+                if settings.loss
                 else task.loss(label_smoothing=self.training.label_smoothing)
             ),
             metrics=(
-                own(names_of.metrics, label, returns=keras.metrics.Metric) if names_of.metrics else task.epoch_metrics()
+                own(settings.metrics, label, returns=keras.metrics.Metric) if settings.metrics else task.epoch_metrics()
             ),
         )
-        return replace(
-            trainee,
-            takes=taken if len(names) > 1 else lambda features: taken({names[0]: features}),
-            callbacks=own(names_of.callbacks, returns=keras.callbacks.Callback) if names_of.callbacks else (),
-        )
+        callbacks = own(settings.callbacks, returns=keras.callbacks.Callback) if settings.callbacks else ()
+        return replace(trainee, takes=_takes(model, self.inputs), callbacks=callbacks)
+
+
+def _takes(model: keras.Model, inputs: Mapping[str, Shape]) -> Callable[[Any], Any]:
+    """How the model takes the features of a batch, which have no name where there is one input."""
+    by_name = taken_by(model, inputs)
+    if len(inputs) > 1:
+        return by_name
+    [only] = inputs
+    return lambda features: by_name({only: features})
 
 
 def _compiled(model: keras.Model, training: Training, *, optimizer: Optimizer, loss: Any, metrics: Any) -> Trainee:
