@@ -1,4 +1,4 @@
-"""`headrace generate`: the text with which a registered model goes on, or a sheet of images that one makes."""
+"""`headrace generate`: text that a registered model writes after a prompt, or a sheet of images that one makes."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path

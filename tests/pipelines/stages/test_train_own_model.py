@@ -114,7 +114,7 @@ def test_a_model_of_a_file_is_trained_by_two_workers_and_kept_with_its_code(own)
     assert code == 0, output
     assert "trained before" in output
 
-    # The project goes on: the model that is there is still that of the code it holds, and another is trained.
+    # The file changes: the saved model still runs the code that it holds, and another one is trained.
     write(own.root, gates=GATES.replace('"sigmoid"', '"relu"'))
     loaded = load_model(own.paths.model, may_run=code_of_project(own.root))
     np.testing.assert_array_equal(np.asarray(loaded({"image": images})), expected)

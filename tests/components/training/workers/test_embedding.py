@@ -5,7 +5,6 @@ Each process trains all cases in turn, as in `test_multiworker.py`. The processe
 
 import json
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,14 +71,12 @@ def test_tensorflows_own_exchange_gives_the_same(trained, tmp_path, run_workers)
                 np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-5, err_msg=case)
 
 
-def test_what_is_sent_and_how_long_a_step_takes_do_not_grow_with_the_table(trained):
+def test_what_is_sent_in_a_step_does_not_grow_with_the_table(trained):
     if 2 not in trained:
         pytest.skip("needs two GPUs where there are any")
     for result in trained[2]:
         small, large = (result["tables"][str(rows)] for rows in TABLE_ROWS)
         assert large["bytes"] == small["bytes"] < 1 << 20
-        # A copy of the large table takes 20 ms and more.
-        assert large["seconds"] < small["seconds"] + 0.01
 
 
 @contextmanager
@@ -259,7 +256,7 @@ def serve(data: Any, rank: int, num_workers: int) -> Any:
 
 
 def of_a_table(rows: int, exchange: Any) -> dict[str, float]:
-    """The bytes that this worker sends in a step over 256 ids, and the shortest of its steps."""
+    """The bytes that this worker sends in a step over 256 ids."""
     import keras
     import tensorflow as tf
 
@@ -279,14 +276,11 @@ def of_a_table(rows: int, exchange: Any) -> dict[str, float]:
         return count
 
     exchange._send = send
-    note = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda batch, logs: ended.append((time.monotonic(), sent[0]))
-    )
+    note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: ended.append(sent[0]))
     with trained_by_all_workers(model, exchange, steps_per_epoch=steps, validation_steps=1):
         model.fit(worker_dataset(batches), steps_per_epoch=steps, verbose=0, callbacks=[note])
     del exchange._send
-    seconds, counts = np.diff(ended, axis=0).T
-    return {"bytes": float(counts.max()), "seconds": float(seconds.min())}
+    return {"bytes": float(np.diff(ended).max())}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a user is told of a model that several workers can't train as one does."""
+"""Warnings about models that several workers can't train as one does."""
 
 import keras
 
