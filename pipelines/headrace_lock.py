@@ -16,7 +16,7 @@ from headrace.components.errors import ParamsError
 from headrace.components.files.atomic import replace_file
 from headrace.components.numerics import NUMERICS, PACKAGES, mixing_digest
 from headrace.pipelines.paths import ProjectPaths
-from headrace.pipelines.yaml_dialect import read_yaml_file
+from headrace.pipelines.yaml_dialect import read_text, read_yaml_file
 
 Version = int | str | None
 Versions = dict[str, int | str]
@@ -65,7 +65,7 @@ def pinned(requirements: Path) -> dict[str, str]:
     from packaging.requirements import InvalidRequirement, Requirement
 
     found = {}
-    for line in requirements.read_text(encoding="utf-8").splitlines():
+    for line in read_text(requirements).splitlines():
         try:
             requirement = Requirement(line.removesuffix("\\").strip())
         except InvalidRequirement:

@@ -9,9 +9,54 @@ from typing import Annotated
 
 import typer
 
+from headrace.components.errors import ParamsError
 from headrace.components.mapping import Map, map_in_threads
 from headrace.pipelines.params import Pipeline, load_pipeline
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths, project_root
+
+
+def existing_file(option: typer.CallbackParam, path: Path | None) -> Path | None:
+    """The path of an argument or option that names a file to read; raises ParamsError where there is none."""
+    if path is not None and path.is_dir():
+        raise ParamsError(f"{_shown(option)} {path}: expected a file, found a folder; give the path of a file in it")
+    return existing_path(option, path)
+
+
+def existing_path(option: typer.CallbackParam, path: Path | None) -> Path | None:
+    """The path of one that names a file or a folder to read; raises ParamsError where there is nothing."""
+    if path is not None and not path.exists():
+        raise ParamsError(f"{_shown(option)} {path}: there is nothing; give a path that exists")
+    return path
+
+
+def writable_file(option: typer.CallbackParam, path: Path | None) -> Path | None:
+    """The path of one that names a file to write; raises ParamsError where a folder is, or none can be."""
+    if path is not None and path.is_dir():
+        raise ParamsError(f"{_shown(option)} {path}: expected a file, found a folder; give the path of a file in it")
+    return _below_folders(option, path)
+
+
+def writable_folder(option: typer.CallbackParam, path: Path | None) -> Path | None:
+    """The path of one that names a folder to write; raises ParamsError where a file is, or none can be."""
+    if path is not None and path.exists() and not path.is_dir():
+        raise ParamsError(f"{_shown(option)} {path}: expected a folder, found a file; give another path")
+    return _below_folders(option, path)
+
+
+def writable_path(option: typer.CallbackParam, path: Path | None) -> Path | None:
+    """The path of one that names a file or a folder to write; raises ParamsError where none can be."""
+    return _below_folders(option, path)
+
+
+def _below_folders(option: typer.CallbackParam, path: Path | None) -> Path | None:
+    for parent in path.parents if path is not None else ():
+        if parent.exists() and not parent.is_dir():
+            raise ParamsError(f"{_shown(option)} {path}: {parent} is a file, expected a folder; give another path")
+    return path
+
+
+def _shown(option: typer.CallbackParam) -> str:
+    return option.opts[0] if option.param_type_name == "option" else str(option.metavar or option.name)
 
 
 class Engine(StrEnum):
@@ -34,7 +79,6 @@ CheckpointOption = Annotated[
     str | None, typer.Option(metavar="STEP|FOLDER", help="Of the last training by its step; any other by its folder.")
 ]
 AliasOption = Annotated[str, typer.Option(help="Which registered model.")]
-BackupFile = Annotated[Path, typer.Argument(metavar="FILE", help="A tar archive.")]
 
 
 def load_stage(stage: str, name: str) -> tuple[Pipeline, PipelinePaths]:

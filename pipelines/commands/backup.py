@@ -1,15 +1,16 @@
 """`headrace backup`: MLflow's store and artifacts in one file."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from headrace.pipelines.commands.arguments import BackupFile
+from headrace.pipelines.commands.arguments import writable_file
 from headrace.pipelines.paths import project_root
 
 
 def backup(
-    file: BackupFile,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A tar archive.", callback=writable_file)],
     *,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:

@@ -14,7 +14,7 @@ from headrace.components.errors import ParamsError
 from headrace.components.files.atomic import replace_file, replace_folder
 from headrace.components.printable import printable
 from headrace.components.serving_model.input_names import input_names
-from headrace.pipelines.commands.arguments import PipelineName, load
+from headrace.pipelines.commands.arguments import PipelineName, load, writable_path
 from headrace.pipelines.compatibility.tensorflow_import import quiet
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
@@ -38,7 +38,8 @@ def export(
     *,
     form: Annotated[Form, typer.Option("--format", metavar="saved_model|tflite", help="For a server or a device.")],
     output: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Where to; by default below models/PIPELINE/export.")
+        Path | None,
+        typer.Option(metavar="PATH", help="Where to; by default below models/PIPELINE/export.", callback=writable_path),
     ] = None,
     alias: Annotated[
         str | None, typer.Option(help="Which registered model; without it, that of the last training.")

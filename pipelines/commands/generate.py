@@ -11,7 +11,7 @@ from headrace.components.errors import DataError, ParamsError
 from headrace.components.files.atomic import replace_file
 from headrace.components.schema.features import ImageFeature
 from headrace.components.tasks.variants import task_of
-from headrace.pipelines.commands.arguments import AliasOption, PipelineName, load
+from headrace.pipelines.commands.arguments import AliasOption, PipelineName, load, writable_file
 from headrace.pipelines.compatibility.tensorflow_import import import_tensorflow
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
@@ -33,7 +33,9 @@ def generate(  # noqa: PLR0913 - each is an option
         typer.Option(min=0, max=100, help="How freely they are drawn: 0.8; at 0 always the most probable."),
     ] = None,
     count: Annotated[int | None, typer.Option(min=1, max=10_000, help="How many images: 100.")] = None,
-    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Where images go: a PNG file.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where images go: a PNG file.", callback=writable_file)
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
     alias: AliasOption = "champion",
 ) -> None:

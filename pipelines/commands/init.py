@@ -1,6 +1,6 @@
 """`headrace init`: a project in an empty folder, or beside what a repository has already."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.resources import files
@@ -11,6 +11,7 @@ import typer
 
 from headrace.components.errors import ParamsError, ServiceError
 from headrace.components.files.atomic import replace_file
+from headrace.pipelines.commands.arguments import writable_folder
 from headrace.pipelines.headrace_lock import write_lock
 from headrace.pipelines.host.private import make_private
 from headrace.pipelines.paths import ProjectPaths
@@ -45,7 +46,9 @@ class _File:
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Without it, this one.")] = Path(),
+    folder: Annotated[
+        Path, typer.Argument(metavar="[FOLDER]", help="Without it, this one.", callback=writable_folder)
+    ] = Path(),
     example: Annotated[Example, typer.Option(help="The pipeline that the project starts with.")] = Example.DIGITS,
 ) -> None:
     """Make a project in a folder, or in a repository that exists: no file that is there is changed."""
@@ -56,16 +59,18 @@ def make_project(folder: Path, example: Example) -> int:
     """Write what `folder` lacks of a project, and print it; 0 if it is one now, 2 if something must be added by hand.
 
     No file that exists is changed. What can't be written where it belongs is written below .headrace/init. Raises
-    ParamsError for a folder within another git repository.
+    ParamsError for a folder within another git repository, or with folders where files belong.
     """
     folder.mkdir(parents=True, exist_ok=True)
     root = folder.resolve()
     _require_top(root)
+    wanted = _files(root, example)
+    _require_places(root / file.path for file in wanted)
     project = ProjectPaths(root)
     make_private(project.state)
     written = [*_repositories(root)]
     by_hand = []
-    for file in _files(root, example):
+    for file in wanted:
         place = root / file.path
         if not place.exists():
             _write(place, file.content)
@@ -91,6 +96,14 @@ def _require_top(root: Path) -> None:
             f"{root} lies in the git repository {top}; a project is the top of its repository: run `headrace init` "
             f"there, or choose a folder outside of it"
         )
+
+
+def _require_places(places: Iterable[Path]) -> None:
+    for place in places:
+        if place.is_dir():
+            raise ParamsError(f"{place}: expected a file, found a folder; rename it, or choose another folder")
+        if place.parent.exists() and not place.parent.is_dir():
+            raise ParamsError(f"{place.parent}: expected a folder, found a file; rename it, or choose another folder")
 
 
 def _repositories(root: Path) -> list[str]:

@@ -5,7 +5,14 @@ from typing import Annotated
 
 import typer
 
-from headrace.pipelines.commands.arguments import AliasOption, CheckpointOption, PipelineName, load
+from headrace.pipelines.commands.arguments import (
+    AliasOption,
+    CheckpointOption,
+    PipelineName,
+    existing_path,
+    load,
+    writable_file,
+)
 from headrace.pipelines.params import load_classifier
 from headrace.pipelines.paths import ProjectPaths, project_root
 
@@ -15,10 +22,18 @@ def predict(  # noqa: PLR0913 - each is an option
     *,
     input_file: Annotated[
         Path,
-        typer.Option("--input", metavar="FILE", help="Raw rows (CSV, Parquet, JSON lines) or images.", exists=True),
+        typer.Option(
+            "--input", metavar="FILE", help="Raw rows (CSV, Parquet, JSON lines) or images.", callback=existing_path
+        ),
     ],
     output_file: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE", help="CSV or Parquet; without it, a table is shown.")
+        Path | None,
+        typer.Option(
+            "--output",
+            metavar="FILE",
+            help="CSV or Parquet; without it, a table is shown.",
+            callback=writable_file,
+        ),
     ] = None,
     alias: AliasOption = "champion",
     checkpoint: CheckpointOption = None,

@@ -1,15 +1,16 @@
 """`headrace restore`: what `headrace backup` wrote, put back."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from headrace.pipelines.commands.arguments import BackupFile
+from headrace.pipelines.commands.arguments import existing_file
 from headrace.pipelines.paths import project_root
 
 
 def restore(
-    file: BackupFile,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A tar archive.", callback=existing_file)],
     *,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there; it is kept aside.")] = False,
 ) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from headrace.components.numerics import HISTORY
+from headrace.pipelines.commands.arguments import existing_file
 from headrace.pipelines.headrace_lock import Differences, write_lock
 from headrace.pipelines.params import list_pipelines
 from headrace.pipelines.paths import ProjectPaths, project_root
@@ -14,7 +15,10 @@ from headrace.pipelines.yaml_dialect import read_yaml_file
 
 def upgrade(
     requirements: Annotated[
-        Path | None, typer.Option("--from", metavar="FILE", help="Take versions from a file of name==version lines.")
+        Path | None,
+        typer.Option(
+            "--from", metavar="FILE", help="Take versions from a file of name==version lines.", callback=existing_file
+        ),
     ] = None,
 ) -> None:
     """Write headrace.lock from what is installed, and show which stages become stale, and why."""
