@@ -219,18 +219,6 @@ def dvc_key(md5: str) -> str:
     return f"dvc/files/md5/{md5[:2]}/{md5[2:]}"
 
 
-def clone(repository: Path, root: Path) -> None:
-    """What git would keep, changes and new files too, as a repository of its own."""
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    files = subprocess.run(listed, cwd=repository, capture_output=True, text=True, check=True).stdout.split("\0")
-    for file in filter(None, files):
-        if (repository / file).is_file():
-            (root / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(repository / file, root / file)
-    for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "Copy"]):
-        subprocess.run([*GIT, *command], cwd=root, check=True)
-
-
 def environment_of(folder: Path) -> dict[str, str]:
     """What a shell makes of the file `environment`."""
     command = ["env", "-i", "bash", "-c", f". '{folder}/environment' && env -0"]
@@ -249,7 +237,7 @@ def use_s3(stack: RunningStack) -> None:
 
 
 @pytest.fixture(scope="session")
-def stack(repository: Path) -> Iterator[RunningStack]:
+def stack(repository: Path, copy_repository: Callable[[Path], Path]) -> Iterator[RunningStack]:
     if given := os.environ.get("HEADRACE_STACK"):
         running = RunningStack(Path(given), environment_of(Path(given) / ".stack"))
         use_s3(running)
@@ -259,7 +247,9 @@ def stack(repository: Path) -> Iterator[RunningStack]:
     parent.chmod(0o711)  # PostgreSQL's user has to pass where the tests run as root
     root = parent / "clone"
     root.mkdir()
-    clone(repository, root)
+    copy_repository(root)
+    for command in (["add", "--all"], ["commit", "--quiet", "--message", "Copy"]):
+        subprocess.run([*GIT, *command], cwd=root, check=True)
     up = [sys.executable, "-m", "infra.stack", "up"]
     given = {**os.environ, "HEADRACE_MIRROR": str(repository.parent / "shared" / "data")}
     done = subprocess.run(up, cwd=root, env=given, capture_output=True, text=True, timeout=600, check=False)
