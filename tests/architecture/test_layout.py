@@ -1,8 +1,10 @@
 """The rules of the code base that no linter knows."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -44,6 +46,27 @@ def test_modules_import_only_what_lies_below_them(repository: Path) -> None:
     command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache", "--no-logo"]
     checked = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize("package", ["components", "pipelines"])
+def test_the_page_of_the_architecture_names_every_room_at_its_height(repository: Path, package: str) -> None:
+    contracts = tomllib.loads((repository / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    [layers] = [one["layers"] for one in contracts if one.get("containers") == [f"headrace.{package}"]]
+    page = (repository / "docs" / "architecture.md").read_text()
+    [table] = re.findall(rf"^The rooms of `{package}/`.*\n\n((?:\|.*\n)+)", page, re.MULTILINE)
+    rooms = [re.findall(r"`(\w+)`", line.split("|")[1]) for line in table.splitlines()[2:]]
+    assert rooms == [layer.split(" | ") for layer in layers]
+    there = {one.stem for one in (repository / package).iterdir()} - {"__init__", "__pycache__"}
+    assert {room for line in rooms for room in line} == there
+
+
+def test_paths_on_the_page_of_the_architecture_are_there(repository: Path) -> None:
+    named = re.findall(
+        r"`((?:components|pipelines|infra|docs|tests|dags)/[\w/.*]*)`",
+        (repository / "docs" / "architecture.md").read_text(),
+    )
+    assert len(named) > 60
+    assert [path for path in named if not list(repository.glob(path.rstrip("/")))] == []
 
 
 def test_dags_know_only_airflow_and_its_room(repository: Path) -> None:
