@@ -21,6 +21,7 @@ STOP_SIGNALS_SECONDS = ((signal.SIGINT, 7.0), (signal.SIGTERM, 0.7), (signal.SIG
 END_SIGNALS_SECONDS = ((signal.SIGTERM, 2.0), (signal.SIGKILL, 1.0))
 
 ENDING_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+_received: list[int] = []  # the signal that ended the last block of signals_as_errors; handlers are the process's, too
 _MARK = "GUARDED_BY"  # an environment variable: processes that are started inherit it, whatever session they make
 
 
@@ -38,12 +39,12 @@ def signals_as_errors() -> Iterator[list[int]]:
 
     For the main thread. A second signal does not cut the ending short. Yields a list of the signal that was received.
     """
-    received: list[int] = []
+    _received.clear()
 
     def stop(number: int, _frame: FrameType | None) -> None:
         for other in previous:
             signal.signal(other, signal.SIG_IGN)
-        received.append(number)
+        _received.append(number)
         raise Stopped(number)
 
     previous = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
@@ -52,10 +53,18 @@ def signals_as_errors() -> Iterator[list[int]]:
     try:
         for number in previous:
             signal.signal(number, stop)
-        yield received
+        yield _received
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def why_interrupted(error: KeyboardInterrupt) -> str:
+    """The signal by its name.
+
+    Within a call such as `ray.get`, Ray catches Stopped and raises a KeyboardInterrupt of its own, without a word.
+    """
+    return str(Stopped(_received[0]) if _received else error) or "interrupted"
 
 
 @contextmanager

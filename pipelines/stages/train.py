@@ -16,6 +16,7 @@ from headrace.components.errors import DataError, TrainingError
 from headrace.components.files.atomic import replace_file, replace_folder
 from headrace.pipelines.artifacts.artifact import write_artifact
 from headrace.pipelines.artifacts.run_record import RunFile, bound_run, result_digests
+from headrace.pipelines.host.processes import why_interrupted
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
 from headrace.pipelines.project.code_digests import own_code
@@ -266,7 +267,7 @@ def _truthful_status(run: TrainingRun) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stopped:
-        run.close("KILLED", str(stopped) or "interrupted")
+        run.close("KILLED", why_interrupted(stopped))
         raise
     except BaseException as error:
         run.close("FAILED", f"{type(error).__name__}: {error}"[:500])

@@ -20,7 +20,7 @@ from headrace.pipelines.commands.search.search_plan import (
 )
 from headrace.pipelines.commands.search.search_space import parse_axis, values_text
 from headrace.pipelines.commands.search.trial_table import TrialTable
-from headrace.pipelines.host.processes import Stopped
+from headrace.pipelines.host.processes import Stopped, why_interrupted
 from headrace.pipelines.params import Pipeline, load_pipeline
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
 from headrace.pipelines.project.edit_params import difference, edited, with_values, write
@@ -159,7 +159,7 @@ def _truthful_status(runs: SearchRuns) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stopped:
-        runs.end("KILLED", str(stopped) or "interrupted")
+        runs.end("KILLED", why_interrupted(stopped))
         raise
     except BaseException as error:
         runs.end("FAILED", f"{type(error).__name__}: {error}"[:500])

@@ -1,4 +1,4 @@
-"""Ray as it is found: a cluster of another version."""
+"""Ray as it is found: a cluster of another version, and what it makes of a signal."""
 
 import os
 import subprocess
@@ -48,6 +48,29 @@ def test_a_cluster_of_another_ray_is_refused_before_any_work(tmp_path, free_port
     assert last.startswith("headrace.components.errors.ParamsError: the Ray cluster at RAY_ADDRESS=127.0.0.1:")
     assert "started with: Ray: 2.59.0 " in last
     assert "connected" not in ended.stdout
+
+
+SIGNALLED_IN_RAY = """
+import os, signal, threading, time, ray
+from headrace.pipelines.host.processes import signals_as_errors, why_interrupted
+from headrace.pipelines.ray_cluster.connect import ray_session
+with ray_session(num_workers=1):
+    result = ray.remote(lambda: time.sleep(100)).remote()
+    with signals_as_errors():
+        threading.Timer(2, os.kill, (os.getpid(), signal.SIGHUP)).start()
+        try:
+            ray.get(result)
+        except KeyboardInterrupt as error:
+            print(why_interrupted(error))
+"""
+
+
+@pytest.mark.slow
+def test_a_signal_keeps_its_name_where_ray_raises_an_error_of_its_own():
+    own = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    command = [sys.executable, "-c", SIGNALLED_IN_RAY]
+    ended = subprocess.run(command, env=own, capture_output=True, text=True, timeout=120, check=False)
+    assert "ended by SIGHUP\n" in ended.stdout, ended.stdout + ended.stderr
 
 
 SLOW_RAY = """
