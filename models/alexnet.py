@@ -1,11 +1,12 @@
 """AlexNet: Krizhevsky, Sutskever and Hinton, "ImageNet classification with deep convolutional networks", 2012.
 
-In one tower, as on one GPU. Batch normalization stands where the paper normalizes over neighbouring channels: from
-random weights it learns a small data set in a fraction of the epochs.
+In one tower, as on one GPU. Batch normalization stands where the paper normalizes over neighbouring channels.
 """
 
 import keras
 from keras import layers
+
+from models.augmentation import augmented
 
 
 def build_model(inputs, label, *, width: float = 1.0, dropout: float = 0.5):
@@ -21,7 +22,7 @@ def build_model(inputs, label, *, width: float = 1.0, dropout: float = 0.5):
     def pooled(tensor):
         return layers.MaxPooling2D(3, strides=2)(tensor)  # windows overlap: section 3.4
 
-    maps = layers.RandomFlip("horizontal")(images)
+    maps = augmented(images)
     maps = layers.Conv2D(scaled(96), 11, strides=4, activation="relu")(maps)
     maps = pooled(layers.BatchNormalization(synchronized=True, momentum=0.9)(maps))
     maps = convolution(maps, 256, 5)

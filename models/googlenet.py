@@ -7,6 +7,8 @@ that of the paper's normalization over neighbouring channels.
 import keras
 from keras import layers
 
+from models.augmentation import augmented
+
 # Table 1 of the paper: filters of the 1 x 1, 3 x 3 (reduced, then convolved), 5 x 5 (likewise) and pooled branches.
 MODULES = {
     "3a": (64, 96, 128, 16, 32, 32),
@@ -46,7 +48,7 @@ def build_model(inputs, label, *, width: float = 1.0, dropout: float = 0.4):
         ]
         return normalized(layers.Concatenate()(branches))
 
-    maps = layers.RandomFlip("horizontal")(images)
+    maps = augmented(images)
     maps = normalized(pooled(convolution(maps, 64, 7, strides=2)))
     maps = pooled(normalized(convolution(convolution(maps, 64, 1), 192, 3)))
     for name, filters in MODULES.items():

@@ -5,6 +5,8 @@ from typing import Literal
 import keras
 from keras import layers
 
+from models.augmentation import augmented
+
 # Table 1 of the paper: how many convolutions each block has.
 CONVOLUTIONS = {"A": (1, 1, 2, 2, 2), "B": (2, 2, 2, 2, 2), "D": (2, 2, 3, 3, 3), "E": (2, 2, 4, 4, 4)}
 FILTERS = (64, 128, 256, 512, 512)
@@ -15,7 +17,7 @@ def build_model(
 ):
     """A logit for each class from one image; the paper has 224 x 224 x 3 and `width` 1, D is VGG-16, E VGG-19."""
     [images] = inputs.values()
-    maps = layers.RandomFlip("horizontal")(images)
+    maps = augmented(images)
     for filters, convolutions in zip(FILTERS, CONVOLUTIONS[configuration], strict=True):
         for _ in range(convolutions):
             maps = layers.Conv2D(

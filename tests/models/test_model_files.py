@@ -13,6 +13,7 @@ from headrace.components.models.own_model import ModelLabel, build_own_model
 from headrace.components.models.own_model_code import model_code
 from headrace.components.models.settings import OwnModel
 from headrace.pipelines.params import list_pipelines, load_pipeline
+from headrace.pipelines.project.code_digests import own_code
 
 # Without batch normalization. Where the numbers are from: tests/components/models/test_architectures.py.
 PUBLISHED = [
@@ -71,8 +72,8 @@ def test_it_learns_a_small_set_and_is_saved_and_loaded(repository, tmp_path, nam
     assert np.mean(np.argmax(loaded({"image": pixels}), axis=-1) == labels) >= 0.9  # by guessing: 0.25
 
 
-def test_every_model_file_has_a_pipeline(repository):
+def test_every_model_file_belongs_to_a_pipeline(repository):
     params = repository / "params.yaml"
-    models = [load_pipeline(params, name).train.model for name in list_pipelines(params)]
-    used = {model.file for model in models if isinstance(model, OwnModel)}
+    codes = [own_code(repository, load_pipeline(params, name)) for name in list_pipelines(params)]
+    used = {path for code in codes for path in code.sources}
     assert used == {f"models/{file.name}" for file in (repository / "models").glob("*.py")}
