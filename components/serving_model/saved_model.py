@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 
 from headrace.components.errors import DataError
-from headrace.components.own_code.importable_code import OwnCode, import_file
+from headrace.components.own_code.importable_code import OwnCode
+from headrace.components.own_code.text_modules import import_file
 from headrace.components.schema.features import Feature, ImageFeature
 from headrace.components.serving_model.keras_file import read_keras_file, refusing, stored_arrays
 from headrace.components.serving_model.model_inputs import model_inputs

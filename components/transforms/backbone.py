@@ -136,6 +136,7 @@ class Backbone(Transform, BackboneFeatures):
     takes = ("image",)
     gives = "a backbone's features"
     fitted = FittedBackbone
+    shape_follows_from_data = True
     takes_encoded = True
 
     @model_validator(mode="after")

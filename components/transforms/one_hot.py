@@ -43,6 +43,7 @@ class OneHot(Transform):
     takes = ("category",)
     gives = "one_hot's columns"
     fitted = FittedOneHot
+    shape_follows_from_data = True
 
     @property
     def statistics(self) -> Statistics:

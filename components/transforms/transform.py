@@ -116,6 +116,9 @@ class Transform(Settings):
     fills: ClassVar[bool] = False
     """Whether no value is missing after it. It must then be a feature's first transform."""
 
+    shape_follows_from_data: ClassVar[bool] = False
+    """Whether the shape of what comes out is known only once it is fitted."""
+
     takes_encoded: ClassVar[bool] = False
     """Whether it can be applied to images that are stored as JPEG or PNG, which training decodes."""
 

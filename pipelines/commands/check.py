@@ -1,13 +1,20 @@
 """`headrace check`: what would end a run later, tried now."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import typer
 
 from headrace.components.models.settings import OwnModel
+from headrace.pipelines.artifacts.run_record import read_run
 from headrace.pipelines.commands.arguments import PipelineName, load
 from headrace.pipelines.compatibility.tensorflow_import import import_tensorflow
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.project.code_digests import own_code
+
+if TYPE_CHECKING:
+    from headrace.components.transforms.fitted_table import FittedTable
 
 
 def check(pipeline: PipelineName) -> None:
@@ -15,21 +22,70 @@ def check(pipeline: PipelineName) -> None:
     settings, paths = load(pipeline)
     typer.echo(f"params.yaml: {pipeline} fits together")
     if isinstance(settings.train.model, OwnModel):
-        _check_own_model(settings, settings.train.model, paths)
+        typer.echo(f"code: {', '.join(own_code(paths.root, settings).sources)}")
+        weights = build_own_model_early(settings, settings.train.model, paths)
+        if weights is None:
+            typer.echo(f"model: not built, its inputs are known after `headrace normalize {pipeline}`")
+        else:
+            typer.echo(f"model: {weights:,} weights, gives the same after it was saved and loaded again")
 
 
-def _check_own_model(pipeline: Pipeline, model: OwnModel, paths: PipelinePaths) -> None:
-    code = own_code(paths.root, pipeline)
-    typer.echo(f"code: {', '.join(code.sources)}")
-    if not paths.statistics.is_file():
-        typer.echo(f"model: not built, its inputs are known after `headrace normalize {pipeline.name}`")
-        return
+def require_own_model(pipeline: Pipeline, paths: PipelinePaths) -> None:
+    """Build a model of a file before any work, if it was not trained before and its inputs are known already.
+
+    Raises ParamsError as `require_saveable` does.
+    """
+    model = pipeline.train.model
+    if isinstance(model, OwnModel) and not _was_trained(pipeline, paths):
+        typer.echo(f"{model.file}: the model is built, saved and loaded before any work", err=True)
+        build_own_model_early(pipeline, model, paths)
+
+
+def build_own_model_early(pipeline: Pipeline, model: OwnModel, paths: PipelinePaths) -> int | None:
+    """Number of weights of the model, which was built, saved and loaded; None where its inputs are not known yet.
+
+    The shapes of its inputs are those of `headrace normalize`, if that has run with these settings, else those that
+    follow from the schema. Raises ParamsError as `require_saveable` does.
+    """
+    from headrace.components.transforms.schema_table import table_of_schema
+
+    fitted = _fitted_before(pipeline, paths.statistics) or table_of_schema(
+        pipeline.ingest.features,
+        transforms=pipeline.normalize.transforms,
+        label=pipeline.ingest.label,
+        label_transform=pipeline.normalize.label,
+    )
+    if fitted is None:
+        return None
     import_tensorflow()  # takes seconds, which a mistake above should not cost
     from headrace.components.models.build import parameter_count
     from headrace.components.training.own_model_check import require_saveable
+
+    code = own_code(paths.root, pipeline)
+    with code.importable():
+        return parameter_count(require_saveable(model, code, fitted=fitted, statistics=paths.statistics))
+
+
+def _fitted_before(pipeline: Pipeline, statistics: Path) -> "FittedTable | None":
+    """What `headrace normalize` has fitted, if it was of these features, transforms and label."""
     from headrace.components.transforms.fitted_table import FittedTable
 
-    fitted = FittedTable.model_validate_json(paths.statistics.read_text(encoding="utf-8"))
-    with code.importable():
-        built = require_saveable(model, code, fitted=fitted, statistics=paths.statistics)
-    typer.echo(f"model: {parameter_count(built):,} weights, gives the same after it was saved and loaded again")
+    if not statistics.is_file():
+        return None
+    fitted = FittedTable.model_validate_json(statistics.read_text(encoding="utf-8"))
+    transforms = pipeline.normalize.transforms
+    wanted = {
+        name: (pipeline.ingest.features[name], [step.kind for step in steps]) for name, steps in transforms.items()
+    }
+    found = {name: (one.feature, [step.kind for step in one.transforms]) for name, one in fitted.features.items()}
+    return fitted if found == wanted and fitted.label == pipeline.ingest.label else None
+
+
+def _was_trained(pipeline: Pipeline, paths: PipelinePaths) -> bool:
+    """Whether the last training was of this model and this code; it checked them before its first step."""
+    if not paths.run.is_file():
+        return False
+    identity = read_run(paths).identity
+    settings = pipeline.train.model_dump(mode="json", include={"model"}, exclude_defaults=True)
+    trained = {"model": identity["train"]["model"]}
+    return trained == settings and identity["code"] == own_code(paths.root, pipeline).digests

@@ -13,6 +13,7 @@ import typer
 from headrace.components.errors import EXIT_MISTAKE, EXIT_SERVICE
 from headrace.components.numerics import NUMERICS
 from headrace.pipelines.commands.arguments import PipelineName, load
+from headrace.pipelines.commands.check import require_own_model
 from headrace.pipelines.headrace_lock import require_lock
 from headrace.pipelines.host.host_problems import NO_ROOM, host_problem_in, is_full
 from headrace.pipelines.host.processes import Stopped
@@ -37,8 +38,8 @@ def run(pipeline: PipelineName) -> None:
 def run_stages(pipeline: Pipeline, paths: PipelinePaths) -> int:
     """Run the pipeline's stages; exit code 0 if it is up to date, else that of `failure`, 128 + number after a signal.
 
-    Raises StoreError, before any work, where the registry is gone or damaged: DVC only reads files, and would answer
-    that all is up to date.
+    Before any work it raises ParamsError for a model of a file that can't be built, as `headrace check` does, and
+    StoreError where the registry is gone or damaged: DVC only reads files, and would answer that all is up to date.
     """
     from headrace.pipelines.commands.progress import run_display
     from headrace.pipelines.commands.progress.repro_progress import Progress
@@ -48,6 +49,7 @@ def run_stages(pipeline: Pipeline, paths: PipelinePaths) -> int:
 
     require_lock(paths.root, NUMERICS)
     check(paths.root)
+    require_own_model(pipeline, paths)
     _forget_other_registration(paths)
     started_seconds = time.monotonic()
     dvc_file = ProjectPaths(paths.root).dvc

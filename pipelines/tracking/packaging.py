@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import yaml
 
+from headrace.components.own_code import text_modules
 from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, TextFeature
 from headrace.components.schema.labels import Label
 from headrace.components.serving_model.generate_images import NOISE, normal_noise
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 MODEL_FILE = "data/model.keras"  # where mlflow.keras.load_model reads it
 
 _SERVING = "headrace_serving"
+_TEXT_MODULES = "headrace_text_modules"
 
 
 def package(
@@ -49,6 +51,7 @@ def package(
     shutil.copyfile(model_file, folder / MODEL_FILE)
     (folder / "data" / "keras_module.txt").write_text("keras", encoding="utf-8")
     shutil.copyfile(Path(__file__).with_name("serving.py"), folder / "code" / f"{_SERVING}.py")
+    shutil.copyfile(text_modules.__file__, folder / "code" / f"{_TEXT_MODULES}.py")
     (folder / "code" / "model.sha256").write_text(file_digest(folder / MODEL_FILE) + "\n", encoding="utf-8")
     _write_environment(folder)
 

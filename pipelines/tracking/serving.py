@@ -5,6 +5,8 @@
 """
 
 import hashlib
+import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,9 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
+
+PERMISSION = "HEADRACE_SERVE_OWN_CODE"
+_OWN_CODE = "assets/own_code/"  # in model.keras: files of a project that make the model's classes, as text
 
 
 class RawModel:
@@ -46,7 +51,8 @@ def _array(values: Any, *, text: bool, shape: tuple[int | None, ...]) -> np.ndar
 def _load_pyfunc(path: str) -> RawModel:
     """Load the model in an MLflow model's data folder; the name and the argument are MLflow's.
 
-    Raises ValueError where the file is not the one that was packaged.
+    Raises ValueError where the file is not the one that was packaged, and where it needs code that it holds and the
+    environment does not permit. Code that a model of Keras's own layers holds is not run.
     """
     file = Path(path) / "model.keras"
     # Not beside __file__: a process that serves two models has imported this module once, from the first.
@@ -55,4 +61,35 @@ def _load_pyfunc(path: str) -> RawModel:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != expected:
         raise ValueError(f"{file} was changed after it was packaged: expected SHA-256 {expected}, found {found}")
-    return RawModel(keras.saving.load_model(file))
+    try:
+        return RawModel(_load(file))
+    except TypeError:  # Keras, of a class that it can't locate
+        sources = _sources(file)
+        if not sources:
+            raise
+    if os.environ.get(PERMISSION) != "1":
+        raise ValueError(
+            f"the model needs code of a project that it holds, {', '.join(sources)}, which would run with your rights: "
+            f"set {PERMISSION}=1 to run it, if you trust all who may write to this registry"
+        )
+    return RawModel(_load_with_code(file, sources))
+
+
+def _load(file: Path) -> Any:
+    return keras.saving.load_model(file, compile=False, safe_mode=True)
+
+
+def _sources(file: Path) -> dict[str, str]:
+    """The code that a model holds, by path in its project."""
+    with zipfile.ZipFile(file) as archive:
+        found = sorted(name for name in archive.namelist() if name.startswith(_OWN_CODE))
+        return {name.removeprefix(_OWN_CODE): archive.read(name).decode() for name in found}
+
+
+def _load_with_code(file: Path, sources: Mapping[str, str]) -> Any:
+    from headrace_text_modules import import_file, importable_texts  # copied beside this file
+
+    with importable_texts(sources):
+        for source in sources:
+            import_file(source)
+        return _load(file)

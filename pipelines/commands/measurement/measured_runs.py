@@ -8,15 +8,18 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
+from pathlib import Path
 
 from headrace.components.files.atomic import replace_file
 from headrace.components.numerics import NUMERICS
+from headrace.components.own_code.importable_code import OwnCode
 from headrace.pipelines.artifacts.metrics_record import read_metrics
 from headrace.pipelines.artifacts.run_record import read_run
 from headrace.pipelines.commands.measurement.results_page import MEASURED_STAGES, Measured, Run
 from headrace.pipelines.compatibility.tensorflow_import import import_tensorflow
 from headrace.pipelines.params import Pipeline, with_workers
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
+from headrace.pipelines.project.code_digests import own_code
 from headrace.pipelines.project.edit_params import with_values
 from headrace.pipelines.remote_training.handoff import git_state
 
@@ -30,7 +33,9 @@ def measure(pipeline: Pipeline, project: ProjectPaths, *, workers: str | None) -
     paths = PipelinePaths(project.measuring / pipeline.name, pipeline.name)
     shutil.rmtree(project.measuring, ignore_errors=True)
     paths.root.mkdir(parents=True)
+    code = own_code(project.root, pipeline)
     try:
+        _write_code(code, paths.root)
         runs = [_run(scaled, paths, values) for values in variations(pipeline)]
         if not pipeline.results.compare:
             _keep_picture(paths, project)
@@ -38,7 +43,7 @@ def measure(pipeline: Pipeline, project: ProjectPaths, *, workers: str | None) -
         shutil.rmtree(project.measuring, ignore_errors=True)
     return Measured(
         pipeline=pipeline.name,
-        settings_sha256=settings_digest(pipeline),
+        settings_sha256=settings_digest(pipeline, code),
         **git_state(project.root)._asdict(),
         numerics={stage: NUMERICS[stage] for stage in MEASURED_STAGES},
         versions={name: version(name) for name in _PACKAGES},
@@ -46,6 +51,13 @@ def measure(pipeline: Pipeline, project: ProjectPaths, *, workers: str | None) -
         workers=scaled.train.max_workers,
         runs=tuple(runs),
     )
+
+
+def _write_code(code: OwnCode, root: Path) -> None:
+    """Write the own code into the folder of the run, where the stages look for it."""
+    for path, text in code.sources.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text, encoding="utf-8")
 
 
 def variations(pipeline: Pipeline) -> Iterator[dict[str, int | float | str]]:
@@ -56,12 +68,17 @@ def variations(pipeline: Pipeline) -> Iterator[dict[str, int | float | str]]:
         yield from ({place: number, **compared} for number in numbers)
 
 
-def settings_digest(pipeline: Pipeline) -> str:
-    """SHA-256 of the settings that decide a pipeline's metrics; a result with another digest is out of date."""
+def settings_digest(pipeline: Pipeline, code: OwnCode) -> str:
+    """SHA-256 of the settings and the own code that decide a pipeline's metrics.
+
+    A result with another digest is out of date.
+    """
     parts = {"description", "schedule", "register_"}
     settings = pipeline.model_dump(mode="json", exclude_unset=True, exclude=parts)
     settings.get("results", {}).pop("reach", None)  # bounds change how metrics are read, not the metrics
     settings["train"].pop("num_workers", None)
+    if code.sources:
+        settings["code"] = code.digests
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,4 +1,5 @@
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
@@ -67,6 +68,16 @@ def test_code_runs_as_it_was_read_although_its_file_changes(tmp_path):
         with code.importable():
             assert code.function("models/size.py", "size")() == expected
     assert old.digest != new.digest
+    assert not {"models", "models.size", "models.units"} & sys.modules.keys()
+
+
+def test_what_a_function_imports_as_it_is_called_is_of_its_own_version():
+    text = "def units():\n    from models.units import UNITS\n    import math\n    return math.floor(UNITS)"
+    codes = [OwnCode({"models/size.py": text, "models/units.py": f"UNITS = {number}"}) for number in (1, 2)]
+    functions = [code.function("models/size.py", "units") for code in codes]
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda place: functions[place % 2](), range(400)))
+    assert found == [1, 2] * 200
     assert not {"models", "models.size", "models.units"} & sys.modules.keys()
 
 

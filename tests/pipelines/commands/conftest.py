@@ -49,7 +49,7 @@ class SmallProject:
 
     def output_of(self, *arguments: str, code: int = 0) -> str:
         process = self.headrace(*arguments)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=180)
         assert process.returncode == code, output
         return output
 

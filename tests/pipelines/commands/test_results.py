@@ -1,16 +1,19 @@
 """docs/results.md: made of what was measured, and of nothing else."""
 
+import shutil
 import subprocess
 
 import pytest
 
 from headrace.components.errors import ParamsError
 from headrace.components.numerics import NUMERICS
+from headrace.components.own_code.importable_code import OwnCode
 from headrace.pipelines.commands.measurement import measured_runs
 from headrace.pipelines.commands.measurement.measured_runs import measure, settings_digest, variations
 from headrace.pipelines.commands.measurement.results_page import MEASURED_STAGES, Measured, Run, page, render
 from headrace.pipelines.params import Pipeline, list_pipelines, load_pipeline
 from headrace.pipelines.paths import ProjectPaths
+from headrace.pipelines.project.code_digests import own_code
 from headrace.pipelines.project.edit_params import with_values
 
 
@@ -48,7 +51,8 @@ def test_no_result_is_of_other_settings(repository, pipelines):
     old = []
     for file in sorted((repository / "docs" / "results").glob("*.json")):
         one = Measured.model_validate_json(file.read_text(encoding="utf-8"))
-        if one.settings_sha256 != settings_digest(pipelines[one.pipeline]):
+        pipeline = pipelines[one.pipeline]
+        if one.settings_sha256 != settings_digest(pipeline, own_code(repository, pipeline)):
             old.append(one.pipeline)
     assert old == [], "params.yaml has changed since: run `headrace results` for these"
 
@@ -110,11 +114,30 @@ def test_pipelines_are_measured_in_folders_of_their_own_that_go(pipelines, tmp_p
 
 
 def test_only_what_decides_the_metrics_makes_a_result_an_old_one(pipelines):
-    linear = pipelines["linear"]
-    same = linear.model_copy(update={"description": "another"})
-    assert settings_digest(same) == settings_digest(linear)
-    assert settings_digest(with_values(linear, {"train.num_workers": 1})) == settings_digest(linear)
-    assert settings_digest(with_values(linear, {"train.epochs": 11})) != settings_digest(linear)
+    linear, none = pipelines["linear"], OwnCode({})
+    digest = settings_digest(linear, none)
+    assert settings_digest(linear.model_copy(update={"description": "another"}), none) == digest
+    assert settings_digest(with_values(linear, {"train.num_workers": 1}), none) == digest
+    assert settings_digest(with_values(linear, {"train.epochs": 11}), none) != digest
+    digests = {settings_digest(linear, OwnCode({"models/line.py": text})) for text in ("a = 1", "a = 2")}
+    assert len({digest, *digests}) == 3
+
+
+def test_own_code_is_measured_as_the_project_has_it(pipelines, repository, tmp_path, monkeypatch):
+    (tmp_path / "models").mkdir()
+    shutil.copy(repository / "models" / "lenet.py", tmp_path / "models")
+    found = []
+
+    def run(pipeline, paths, values):
+        found.append(own_code(paths.root, pipeline).digests)
+        return Run(values=dict(values), seconds=1, figures={})
+
+    monkeypatch.setattr(measured_runs, "_run", run)
+    lenet = pipelines["lenet"]
+    measured = measure(lenet, ProjectPaths(tmp_path), workers=None)
+    code = own_code(repository, lenet)
+    assert found == [code.digests] * 3
+    assert measured.settings_sha256 == settings_digest(lenet, code)
 
 
 def test_a_row_says_which_code_was_measured_and_where_it_is_older(pipelines):

@@ -36,6 +36,33 @@ def wait_for(process, text: str) -> None:
     pytest.fail(f"ended without {text!r}")
 
 
+OWN = """\
+import keras
+
+def build_model(inputs, label):
+    outputs = keras.layers.Dense({units})(keras.layers.Flatten()(inputs["image"]))
+    return keras.Model(inputs, outputs)
+"""
+
+
+@pytest.mark.slow
+def test_a_model_of_a_file_is_built_before_any_work(project):
+    """Its inputs follow from the schema: nothing was ingested, nor fitted."""
+    params = yaml.safe_load((project.root / "params.yaml").read_text())
+    params["digits"]["train"]["model"] = {"file": "models/net.py"}
+    (project.root / "params.yaml").write_text(yaml.safe_dump(params))
+    (project.root / "data" / "digits" / "examples" / "part").unlink()  # ingest is due
+    file = project.root / "models" / "net.py"
+    file.write_text(OWN.format(units=3))
+    output = project.output_of("run", "digits", code=2)
+    assert "expected outputs of shape (batch, 10)" in output
+    assert "found (batch, 3)" in output
+    assert "ingest" not in output
+    file.write_text(OWN.format(units="label.outputs"))
+    output = project.output_of("run", "digits")
+    assert output.index("built, saved and loaded before any work") < output.index("ingest   | running")
+
+
 def test_a_change_runs_what_depends_on_it_and_ends_with_the_result(project):
     project.write_stages(
         train=SLOW_TRAIN.replace("sleep 1000", "cp data/digits/examples/part models/digits/model.keras")

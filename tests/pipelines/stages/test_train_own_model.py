@@ -9,6 +9,8 @@ import pytest
 
 from headrace.components.errors import DataError
 from headrace.components.serving_model.saved_model import load_model
+from headrace.pipelines.commands.check import require_own_model
+from headrace.pipelines.params import load_pipeline
 from headrace.pipelines.project.trusted_code import code_of_project
 
 pytestmark = pytest.mark.slow
@@ -97,7 +99,7 @@ def own(project):
     return project
 
 
-def test_a_model_of_a_file_is_trained_by_two_workers_and_kept_with_its_code(own):
+def test_a_model_of_a_file_is_trained_by_two_workers_and_kept_with_its_code(own, capsys):
     code, output = own.train()
     assert code == 0, output
     with own.paths.history.open() as file:
@@ -114,8 +116,13 @@ def test_a_model_of_a_file_is_trained_by_two_workers_and_kept_with_its_code(own)
     assert code == 0, output
     assert "trained before" in output
 
+    require_own_model(load_pipeline(own.root / "params.yaml", "digits"), own.paths)
+    assert "before any work" not in capsys.readouterr().err
+
     # The file changes: the saved model still runs the code that it holds, and another one is trained.
     write(own.root, gates=GATES.replace('"sigmoid"', '"relu"'))
+    require_own_model(load_pipeline(own.root / "params.yaml", "digits"), own.paths)
+    assert "models/network.py: the model is built, saved and loaded before any work" in capsys.readouterr().err
     loaded = load_model(own.paths.model, may_run=code_of_project(own.root))
     np.testing.assert_array_equal(np.asarray(loaded({"image": images})), expected)
     code, output = own.train()

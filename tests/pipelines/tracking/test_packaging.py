@@ -6,6 +6,7 @@ import yaml
 
 from headrace.components.schema.features import CategoryFeature, ImageFeature, NumberFeature
 from headrace.components.schema.labels import CategoryLabel, NumberLabel
+from headrace.components.serving_model.keras_file import write_keras_file
 from headrace.pipelines.tracking.packaging import package, signature
 
 DIGIT = CategoryLabel(name="digit", classes=("0", "1", "2"))
@@ -47,6 +48,20 @@ def test_the_keras_flavour_is_the_one_that_mlflow_keras_writes(packaged, image_m
     assert flavour(packaged) == flavour(theirs)
     assert files(packaged) == files(theirs)
     assert (packaged / "data/keras_module.txt").read_bytes() == (theirs / "data/keras_module.txt").read_bytes()
+
+
+def test_code_that_a_model_does_not_need_is_not_run(tmp_path, image_model):
+    import mlflow.pyfunc
+    from mlflow.models import Model
+
+    file = tmp_path / "model.keras"
+    write_keras_file(keras.saving.load_model(image_model), file, sources={"models/net.py": "raise SystemExit"})
+    folder = tmp_path / "a model"
+    folder.mkdir()
+    example = pl.DataFrame({"image": [[0, 1, 2, 3, 4, 5]]}, schema={"image": pl.Array(pl.UInt8, 6)})
+    features = {"image": ImageFeature(height=2, width=3)}
+    package(folder, model=Model(), model_file=file, features=features, label=DIGIT, example=example)
+    assert mlflow.pyfunc.load_model(str(folder)).predict({"image": np.ones((1, 2, 3, 1), np.float32)}).shape == (1, 3)
 
 
 def test_an_image_model_is_served_from_arrays(packaged, image_model):

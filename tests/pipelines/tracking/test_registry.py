@@ -15,8 +15,10 @@ import polars as pl
 import pytest
 
 from headrace.components.errors import DataError, ServiceError, StoreError
+from headrace.components.own_code.importable_code import OwnCode
 from headrace.components.schema.features import CategoryFeature, NumberFeature
 from headrace.components.schema.labels import NumberLabel
+from headrace.components.serving_model.keras_file import write_keras_file
 from headrace.pipelines.artifacts.artifact import file_digest
 from headrace.pipelines.tracking.mlflow_runs import add_to_run, close_run, knows_run, log_epoch, open_run
 from headrace.pipelines.tracking.registry import (
@@ -179,6 +181,67 @@ def test_everything_works_with_a_real_server_and_fails_readably_once_it_is_away(
     with pytest.raises(ServiceError, match="See that the server is up"):
         alias_version(root, "plane", "champion")
     assert time.monotonic() - started < 30
+
+
+OWN_LAYER = """\
+import keras
+
+from models.factors import FACTOR
+
+
+@keras.saving.register_keras_serializable(package="own")
+class Times(keras.layers.Layer):
+    def call(self, values):
+        from models.late import one
+
+        return values * FACTOR * one()
+"""
+
+
+@pytest.fixture(scope="module")
+def own_model(tmp_path_factory):
+    """A model with a layer of a project's own, which imports as it is imported and as it runs."""
+    sources = {"models/times.py": OWN_LAYER, "models/factors.py": "FACTOR = 3.0\n"}
+    code = OwnCode({**sources, "models/late.py": "def one():\n    return 1.0\n"})
+    path = tmp_path_factory.mktemp("own") / "model.keras"
+    layer = code.function("models/times.py", "Times")
+    with code.importable():
+        number, text = keras.Input((1,), name="speed"), keras.Input((1,), name="kind", dtype="string")
+        index = keras.layers.StringLookup(vocabulary=["jet"], output_mode="one_hot")(text)
+        model = keras.Model({"speed": number, "kind": text}, layer()(number) + index[:, 1:])
+        write_keras_file(model, path, sources=code.sources)
+    return path
+
+
+@pytest.mark.slow
+def test_own_code_of_a_champion_is_run_elsewhere_where_it_is_permitted(project_root, own_model, tmp_path):
+    """Loaded by MLflow in a fresh process, in a folder without a project, and without Headrace."""
+    set_champion(project_root, "plane", register(project_root, own_model).number)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    program = (
+        "import sys, mlflow.pyfunc, pandas as pd\n"
+        "rows = pd.DataFrame({'speed': [10.0, 10.5], 'kind': ['jet', None]})\n"
+        "for _ in range(2):\n"
+        "    print(mlflow.pyfunc.load_model('models:/plane@champion').predict(rows).ravel().tolist())\n"
+        "print(any(name.partition('.')[0] in ('headrace', 'models') for name in sys.modules))\n"
+    )
+
+    def served(**environment: str) -> subprocess.CompletedProcess[str]:
+        variables = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{project_root}/mlflow.db", **environment}
+        command = [sys.executable, "-c", program]
+        return subprocess.run(command, cwd=elsewhere, env=variables, capture_output=True, text=True, check=False)
+
+    refused = served()
+    assert refused.returncode == 1
+    assert refused.stderr.strip().splitlines()[-1] == (
+        "ValueError: the model needs code of a project that it holds, models/factors.py, models/late.py, "
+        "models/times.py, which would run with your rights: set HEADRACE_SERVE_OWN_CODE=1 to run it, if you trust all "
+        "who may write to this registry"
+    )
+    permitted = served(HEADRACE_SERVE_OWN_CODE="1")
+    assert permitted.returncode == 0, permitted.stderr
+    assert permitted.stdout.splitlines() == ["[31.0, 31.5]", "[31.0, 31.5]", "False"]
 
 
 @pytest.mark.slow

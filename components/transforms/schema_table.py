@@ -1,0 +1,53 @@
+"""The transforms as they are before there is data: fitted to made-up rows, where all shapes follow from the schema."""
+
+import io
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature, TextFeature
+from headrace.components.schema.labels import Label, NextTokenLabel, label_column
+from headrace.components.schema.split_settings import Split
+from headrace.components.transforms.fit import fit
+from headrace.components.transforms.fitted_table import FittedTable
+from headrace.components.transforms.transform import Transform
+
+
+def table_of_schema(
+    features: Mapping[str, Feature],
+    *,
+    transforms: Mapping[str, Sequence[Transform]],
+    label: Label,
+    label_transform: Transform | None = None,
+) -> FittedTable | None:
+    """A table of the shapes that the data will give, whose means, categories and tokens are made up.
+
+    None where a shape follows from the data: columns of one-hot, a backbone's features, the tokens to predict.
+    """
+    follow = any(step.shape_follows_from_data for steps in transforms.values() for step in steps)
+    if follow or isinstance(label, NextTokenLabel):
+        return None
+    used = {name: features[name] for name in transforms} | label_column(label)
+    columns = {name: _made_up(feature) for name, feature in used.items() if not isinstance(feature, ImageFeature)}
+    shard = io.BytesIO()
+    pl.DataFrame({"example_id": pl.Series([1, 2], dtype=pl.UInt64), **columns}).write_parquet(shard)
+    return fit(
+        [shard.getvalue()],
+        split=Split(held_out="none"),
+        features=features,
+        transforms=transforms,
+        label=label,
+        label_transform=label_transform,
+    )
+
+
+def _made_up(feature: Feature) -> Sequence[float] | Sequence[str]:
+    """Two values, which differ: a range or a deviation of 0 can't be scaled by."""
+    match feature:
+        case NumberFeature():
+            return [1.0, 2.0]
+        case CategoryFeature():
+            return ["a", "b"]
+        case TextFeature():
+            return ["a", "b"]
+    raise TypeError(f"no values of a {feature.type} are made up")
