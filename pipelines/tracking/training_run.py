@@ -2,7 +2,8 @@
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -224,3 +225,17 @@ def _read(file: Path) -> Record | None:
 def _write(root: Path, record: Record) -> None:
     with replace_file(record_file(root, record.run_name)) as file:
         file.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def truthful_status(run: TrainingRun) -> Iterator[None]:
+    """Close the MLflow run as FINISHED, FAILED or KILLED by how the block ends."""
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        run.close("KILLED", str(stopped) or "interrupted")
+        raise
+    except BaseException as error:
+        run.close("FAILED", f"{type(error).__name__}: {error}"[:500])
+        raise
+    run.close("FINISHED")
