@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from headrace.components.errors import DataError, ParamsError
@@ -102,6 +103,9 @@ class Scale(keras.layers.Layer):
 """
 
 
+LAUNCHER = (str(Path(sys.executable).with_name("headrace")), "launch", "-n", "2")
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     (tmp_path / "program.py").write_text(PROGRAM, encoding="utf-8")
@@ -132,7 +136,20 @@ def outcome(output: str) -> list:
     return json.loads(output.splitlines()[-1])
 
 
+def launched_outcomes(output: str) -> list[list]:
+    return [json.loads(line[4:]) for line in output.splitlines() if line[4:].startswith("[{")]
+
+
+def wait_for_a_checkpoint(home: Path, folder: str, process: subprocess.Popen) -> None:
+    checkpoints = home / folder / ".fit" / "training" / "checkpoints"
+    deadline_seconds = time.monotonic() + 200
+    while not list(checkpoints.glob("step-*")) and process.poll() is None:
+        assert time.monotonic() < deadline_seconds
+        time.sleep(0.02)
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_two_workers_train_what_plain_keras_trains_and_the_same_call_trains_nothing(home):
     history, best_epoch, run_id, weights, expected = outcome(run(home, "runs/a"))
 
@@ -159,38 +176,13 @@ def test_two_workers_train_what_plain_keras_trains_and_the_same_call_trains_noth
 
 
 @pytest.mark.slow
-def test_a_program_that_was_killed_continues_with_the_next_batch(home):
-    settings = {"epochs": 40, "global_batch_size": 8}
-    whole = outcome(run(home, "runs/whole", **settings))
-    process = start(home, "runs/killed", **settings)
-    checkpoints = home / "runs" / "killed" / ".fit" / "training" / "checkpoints"
-    deadline_seconds = time.monotonic() + 200
-    while not list(checkpoints.glob("step-*")) and process.poll() is None:
-        assert time.monotonic() < deadline_seconds
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait(30)
-    process.stdout.close()
-    unfinished = json.loads((home / "runs" / "killed" / "fit.json").read_text(encoding="utf-8"))
-    assert unfinished["trained_at"] is None
-
-    continued = outcome(run(home, "runs/killed", **settings))
-
-    assert continued[3] == whole[3]  # bit for bit
-    assert continued[0]["loss"] == whole[0]["loss"]
-    assert len(connect(home).get_metric_history(continued[2], "loss")) == 40
-
-
-HEADRACE = str(Path(sys.executable).with_name("headrace"))
-
-
-@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_processes_of_a_launcher_train_the_same_as_workers_of_ray(home):
     by_ray = outcome(run(home, "runs/ray"))
 
-    launched = run(home, "runs/launched", launcher=(HEADRACE, "launch", "-n", "2"), num_workers=1)
+    launched = run(home, "runs/launched", launcher=LAUNCHER, num_workers=1)
 
-    outcomes = [json.loads(line[4:]) for line in launched.splitlines() if line[4:].startswith("[{")]
+    outcomes = launched_outcomes(launched)
     assert len(outcomes) == 2, launched
     for one in outcomes:
         assert one[3] == by_ray[3]  # weights, bit for bit, in both processes
@@ -199,6 +191,46 @@ def test_processes_of_a_launcher_train_the_same_as_workers_of_ray(home):
     assert json.loads((home / "runs" / "launched" / "fit.json").read_text(encoding="utf-8"))["groups"] == [
         {"num_workers": 2, "threads_per_worker": 1}
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_group_that_lost_a_process_continues_with_the_next_batch(home):
+    settings = {"epochs": 60, "global_batch_size": 8, "num_workers": 1}
+    whole, _ = launched_outcomes(run(home, "runs/whole", launcher=LAUNCHER, **settings))
+    process = start(home, "runs/lost", launcher=LAUNCHER, **settings)
+    wait_for_a_checkpoint(home, "runs/lost", process)
+    members = [one for one in psutil.Process(process.pid).children() if "program.py" in one.cmdline()]
+    members[1].kill()
+    output, _ = process.communicate(timeout=280)
+
+    assert process.returncode == 0, output
+    assert "a process failed: the group is started again" in output
+    continued, _ = launched_outcomes(output)
+    assert continued[3] == whole[3]  # weights, bit for bit
+    assert continued[0]["loss"] == whole[0]["loss"]
+    [run_id] = {one[2] for one in launched_outcomes(output)} - {None}
+    assert len(connect(home).get_metric_history(run_id, "loss")) == 60
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_a_program_that_was_killed_continues_with_the_next_batch(home):
+    settings = {"epochs": 40, "global_batch_size": 8}
+    whole = outcome(run(home, "runs/whole", **settings))
+    process = start(home, "runs/killed", **settings)
+    wait_for_a_checkpoint(home, "runs/killed", process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=30)
+    unfinished = json.loads((home / "runs" / "killed" / "fit.json").read_text(encoding="utf-8"))
+    assert unfinished["trained_at"] is None
+
+    continued = outcome(run(home, "runs/killed", **settings))
+
+    assert continued[3] == whole[3]  # bit for bit
+    assert continued[0]["loss"] == whole[0]["loss"]
+    assert len(connect(home).get_metric_history(continued[2], "loss")) == 40
 
 
 # The functions of this file can't be given: pytest imports it by a name of its own.
