@@ -35,6 +35,7 @@ _CONTENTS = {
         "Use it": [
             "docs/your-data",
             "docs/own-code",
+            "docs/library",
             "docs/projects",
             "docs/pipelines",
             "docs/tuning",

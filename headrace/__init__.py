@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from headrace.components.training.workers.gather_batch import gather_batch
     from headrace.pipelines.airflow.dags import project_dags
     from headrace.pipelines.airflow.ray_job import RayJobOperator
+    from headrace.pipelines.fit.program import FitResult, fit
     from headrace.pipelines.params import Pipeline, load_pipeline
     from headrace.pipelines.paths import PipelinePaths, project_root
     from headrace.pipelines.stages.evaluate import evaluate
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DataError",
+    "FitResult",
     "ParamsError",
     "Pipeline",
     "PipelinePaths",
@@ -33,6 +35,7 @@ __all__ = [
     "TrainingError",
     "UserError",
     "evaluate",
+    "fit",
     "gather_batch",
     "ingest",
     "load_model",
@@ -52,6 +55,7 @@ _MODULES = {
     "components.training.workers.gather_batch": ("gather_batch",),
     "pipelines.airflow.dags": ("project_dags",),
     "pipelines.airflow.ray_job": ("RayJobOperator",),
+    "pipelines.fit.program": ("FitResult", "fit"),
     "pipelines.params": ("Pipeline", "load_pipeline"),
     "pipelines.paths": ("PipelinePaths", "project_root"),
     "pipelines.tracking.registry": ("model_file",),

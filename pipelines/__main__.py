@@ -22,6 +22,7 @@ from headrace.pipelines.commands.export import export
 from headrace.pipelines.commands.generate import generate
 from headrace.pipelines.commands.ingest import ingest
 from headrace.pipelines.commands.init import init
+from headrace.pipelines.commands.launch import launch
 from headrace.pipelines.commands.list import list_
 from headrace.pipelines.commands.models import models
 from headrace.pipelines.commands.new import new
@@ -66,6 +67,7 @@ PANELS = {
         tensorboard,
         devices,
         tune,
+        launch,
         results,
         predict,
         export,

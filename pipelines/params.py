@@ -25,6 +25,7 @@ from headrace.components.sources.text import TextSource
 from headrace.components.tasks.metric_names import LAST
 from headrace.components.tasks.task import Sections
 from headrace.components.tasks.variants import task_of
+from headrace.components.training.plan import Plan
 from headrace.components.training.settings import Training
 from headrace.components.transforms.backbone import Backbone
 from headrace.components.transforms.chain_check import check
@@ -98,8 +99,8 @@ NumWorkers = Annotated[
 ]
 
 
-class Train(Training):
-    """The model, how it is trained, and on how many workers."""
+class DistributedPlan(Plan):
+    """How long and on which batches a model is trained, and by how many workers."""
 
     num_workers: NumWorkers = 2
     """Number of TensorFlow processes, or a section of `min` and `max` for as many as the cluster has room for. Global
@@ -147,6 +148,10 @@ class Train(Training):
                 f"{2 * self.max_workers} or more, or lower num_workers"
             )
         return self
+
+
+class Train(DistributedPlan, Training):
+    """The model, how it is trained, and on how many workers."""
 
 
 class Pipeline(Settings):

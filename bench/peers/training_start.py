@@ -28,6 +28,7 @@ def ours(folder: Path) -> None:
     from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
     from headrace.pipelines.params import Train
     from headrace.pipelines.ray_cluster.connect import ray_session
+    from headrace.pipelines.ray_train.pipeline_worker import train_on_worker
     from headrace.pipelines.ray_train.ray_trainer import fit
     from headrace.pipelines.ray_train.training_job import TrainJob
 
@@ -49,7 +50,7 @@ def ours(folder: Path) -> None:
     )
     job.folder.mkdir()
     with ray_session(num_workers=2):
-        fit(job, on_event=lambda _: None)
+        fit(job, on_worker=train_on_worker, on_event=lambda _: None)
     if not job.results.is_dir():
         sys.exit("the job wrote no results")
 

@@ -61,6 +61,7 @@ class _Loaded:
         self._shadowed = {name: sys.modules.pop(name) for name in self._finder.names if name in sys.modules}
         sys.modules.update(self._modules)
         sys.meta_path.insert(0, self._finder)
+        self._registered_before = dict(_registry()) if "keras" in sys.modules else {}
         if self._registered:
             _registry().update(self._registered)
 
@@ -71,6 +72,9 @@ class _Loaded:
         if "keras" in sys.modules:
             found = [name for name, one in _registry().items() if getattr(one, "__module__", None) in self._modules]
             self._registered = {name: _registry().pop(name) for name in found}
+            # A program may have the same file as a module of its own, which has registered its classes, too.
+            before = {name: one for name, one in self._registered_before.items() if name in found}
+            _registry().update(before)
 
 
 _LOADED: dict[tuple[tuple[str, str], ...], _Loaded] = {}

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from headrace.components.errors import DataError, ParamsError
 from headrace.components.models.settings import OwnModel
@@ -24,6 +25,15 @@ def require_saveable(settings: OwnModel, code: OwnCode, *, fitted: FittedTable, 
     """
     place = f"{settings.file}: {settings.function}"
     model, _ = restored_model(None, model=settings, fitted=fitted, statistics=statistics, code=code)
+    saved_and_loaded(model, {name: _two_rows(tensor) for name, tensor in model.input.items()}, code=code, place=place)
+    return model
+
+
+def saved_and_loaded(model: keras.Model, rows: Any, *, code: OwnCode, place: str) -> None:
+    """Save a model and load it again; raise ParamsError where that fails, or gives other outputs for some rows.
+
+    To be called within `code.importable()`. `rows` are what the model takes; `place` names it in errors.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
         try:
@@ -37,15 +47,19 @@ def require_saveable(settings: OwnModel, code: OwnCode, *, fitted: FittedTable, 
             raise ParamsError(
                 f"{place}: the model can't be saved and loaded again: {' '.join(reason.split())[:500]}"
             ) from error
-    rows = {name: _two_rows(tensor) for name, tensor in model.input.items()}
-    before, after = (np.asarray(one(rows, training=False)) for one in (model, loaded))
-    if not np.allclose(before, after, rtol=1e-5, atol=1e-6, equal_nan=True):
+    pairs = zip(*(keras.tree.flatten(one(rows, training=False)) for one in (model, loaded)), strict=True)
+    differences = [_difference(np.asarray(before), np.asarray(after)) for before, after in pairs]
+    if any(differences):
         raise ParamsError(
-            f"{place}: a model that was saved and loaded again gives other outputs, by up to "
-            f"{np.nanmax(np.abs(before - after)):.3g}; give each of its classes a get_config of all that it needs, and "
-            "keep what it learns in weights of layers"
+            f"{place}: a model that was saved and loaded again gives other outputs, by up to {max(differences):.3g}; "
+            "give each of its classes a get_config of all that it needs, and keep what it learns in weights of layers"
         )
-    return model
+
+
+def _difference(before: NDArray[Any], after: NDArray[Any]) -> float:
+    """Largest difference of two outputs; 0 where it is rounding."""
+    same = np.allclose(before, after, rtol=1e-5, atol=1e-6, equal_nan=True)
+    return 0.0 if same else float(np.nanmax(np.abs(before - after)))
 
 
 def _two_rows(tensor: Any) -> Any:

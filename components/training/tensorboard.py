@@ -83,5 +83,10 @@ def _write_histogram(name: str, histogram: NDArray[Any], *, epoch: int) -> None:
 
 
 def _write_graph(model: keras.Model) -> None:
-    inputs = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32, name="features")
+    """Nothing is written for a model that was not made of inputs: what it takes is known to it alone."""
+    if not getattr(model, "inputs", None):
+        return
+    inputs = keras.tree.map_structure(
+        lambda one: tf.TensorSpec([None, *one.shape[1:]], one.dtype, name=one.name), model.input
+    )
     tf.summary.graph(tf.function(model).get_concrete_function(inputs).graph)

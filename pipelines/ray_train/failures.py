@@ -15,7 +15,7 @@ from headrace.pipelines.compatibility.ray_train_internals import (
 from headrace.pipelines.host.host_problems import host_problem, is_out_of_memory
 from headrace.pipelines.ray_train.progress_files import add_event, write_here
 from headrace.pipelines.ray_train.training_events import LostEvent
-from headrace.pipelines.ray_train.training_job import OUT_OF_MEMORY, Failure, TrainJob
+from headrace.pipelines.ray_train.training_job import OUT_OF_MEMORY, Failure, Job
 
 
 class Failures(DefaultFailurePolicy):  # type: ignore[misc]  # ray carries no types
@@ -24,7 +24,7 @@ class Failures(DefaultFailurePolicy):  # type: ignore[misc]  # ray carries no ty
     It runs in the controller, on the node of the training's driver, and reports there why a group was lost.
     """
 
-    def __init__(self, failure_config: FailureConfig, *, job: TrainJob) -> None:
+    def __init__(self, failure_config: FailureConfig, *, job: Job) -> None:
         super().__init__(failure_config)
         self._job, self._kills = job, out_of_memory_kills()
 

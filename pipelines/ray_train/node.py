@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from headrace.components.errors import ServiceError
 from headrace.pipelines.host.private import temporary_folder
@@ -14,12 +15,14 @@ from headrace.pipelines.object_store.objects import Storage, open_storage
 from headrace.pipelines.object_store.published import MANIFEST, fetch, publish, withdraw
 from headrace.pipelines.ray_train.progress_files import is_stopping, report_event, write_file
 from headrace.pipelines.ray_train.training_events import NoteEvent
-from headrace.pipelines.ray_train.training_job import TrainJob
+from headrace.pipelines.ray_train.training_job import Job
+
+AnyJob = TypeVar("AnyJob", bound=Job)
 
 STOP_POLL_SECONDS = 1.0
 
 
-def on_this_node(job: TrainJob) -> TrainJob:
+def on_this_node(job: AnyJob) -> AnyJob:
     """Fetch the job's inputs and the storage's newest checkpoint to this node; the job with their paths.
 
     The job is returned as it is where all nodes share its folder. Raises ServiceError where the inputs are not what was
@@ -29,14 +32,7 @@ def on_this_node(job: TrainJob) -> TrainJob:
         return job
     storage, scratch = open_storage(job.storage), scratch_folder(job)
     inputs = scratch / "inputs"
-    local = job.model_copy(
-        update={
-            "folder": scratch,
-            "splits": inputs / "splits",
-            "statistics": inputs / "statistics.json",
-            "start_weights": inputs / "start" / job.start_weights.name if job.start_weights else None,
-        }
-    )
+    local = job.model_copy(update={"folder": scratch}).with_inputs(inputs)
     with _alone(scratch):
         if not inputs.is_dir() and not fetch(str(job.inputs), inputs, storage=storage):
             raise ServiceError(f"{job.inputs} is not in the storage {job.storage}; start the training again")
@@ -44,12 +40,12 @@ def on_this_node(job: TrainJob) -> TrainJob:
     return local
 
 
-def scratch_folder(job: TrainJob) -> Path:
+def scratch_folder(job: Job) -> Path:
     """A folder on this node, of this user alone; every epoch may read all that is in it."""
     return temporary_folder() / job.run_name
 
 
-def keep_in_storage(job: TrainJob, checkpoint: Path) -> None:
+def keep_in_storage(job: Job, checkpoint: Path) -> None:
     """Upload a checkpoint, and remove from the storage those that are no longer kept here.
 
     Where the storage is away, training goes on, and says so: the next checkpoint is uploaded again.
@@ -68,7 +64,7 @@ def keep_in_storage(job: TrainJob, checkpoint: Path) -> None:
         report_event(job, NoteEvent(note=note))
 
 
-def fetch_earlier_checkpoints(job: TrainJob) -> None:
+def fetch_earlier_checkpoints(job: Job) -> None:
     """Fetch what the storage has kept before this node's newest: worker 0 decides what is kept on."""
     if not job.storage:
         return
@@ -78,26 +74,26 @@ def fetch_earlier_checkpoints(job: TrainJob) -> None:
             _fetch_checkpoint(job, name, storage)
 
 
-def publish_results(job: TrainJob) -> None:
+def publish_results(job: Job) -> None:
     """Upload the results, and report that to the training's follower."""
     publish({"": job.results}, storage=open_storage(str(job.storage)), key=job.key("results"))
     write_file(job, job.published, "")
 
 
-def pass_on_stop(job: TrainJob, stop: threading.Event) -> None:
+def pass_on_stop(job: Job, stop: threading.Event) -> None:
     """Set `stop` once the follower wants the workers to stop; a thread polls it."""
     if job.mailbox:
         threading.Thread(target=_watch, args=(job, stop), name="stop", daemon=True).start()
 
 
-def _watch(job: TrainJob, stop: threading.Event) -> None:
+def _watch(job: Job, stop: threading.Event) -> None:
     while not stop.is_set():
         if is_stopping(job):
             stop.set()
         time.sleep(STOP_POLL_SECONDS)
 
 
-def _fetch_newest_checkpoint(job: TrainJob, storage: Storage) -> None:
+def _fetch_newest_checkpoint(job: Job, storage: Storage) -> None:
     """Make the checkpoints of this node those of the storage: all workers have to start from the same one."""
     steps = _steps(job, storage)
     for folder in job.checkpoints.glob("step-*"):
@@ -110,7 +106,7 @@ def _fetch_newest_checkpoint(job: TrainJob, storage: Storage) -> None:
             return
 
 
-def _fetch_checkpoint(job: TrainJob, name: str, storage: Storage) -> bool:
+def _fetch_checkpoint(job: Job, name: str, storage: Storage) -> bool:
     """Whether it came whole."""
     try:
         fetch(job.key("checkpoints", name), job.checkpoints / name, storage=storage)
@@ -120,7 +116,7 @@ def _fetch_checkpoint(job: TrainJob, name: str, storage: Storage) -> bool:
     return True
 
 
-def _steps(job: TrainJob, storage: Storage) -> list[str]:
+def _steps(job: Job, storage: Storage) -> list[str]:
     prefix = job.key("checkpoints")
     return [key.split("/")[-2] for key in storage.keys(f"{prefix}/") if key.endswith(f"/{MANIFEST}")]
 

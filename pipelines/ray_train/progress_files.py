@@ -9,7 +9,7 @@ import ray
 from headrace.components.files.atomic import replace_file
 from headrace.pipelines.compatibility.ray_internals import on_this_node
 from headrace.pipelines.ray_train.training_events import Event, parse_event
-from headrace.pipelines.ray_train.training_job import PROGRESS, STOP, TrainJob
+from headrace.pipelines.ray_train.training_job import PROGRESS, STOP, Job
 
 MAILBOX_TIMEOUT_SECONDS = 60.0
 
@@ -34,7 +34,7 @@ class Mailbox:
 
 
 @contextmanager
-def mailbox(job: TrainJob) -> Iterator[None]:
+def mailbox(job: Job) -> Iterator[None]:
     """For the length of the block, write what the job's workers report into its folder on this node, if needed."""
     if not job.mailbox:
         yield
@@ -48,7 +48,7 @@ def mailbox(job: TrainJob) -> Iterator[None]:
         ray.kill(actor)
 
 
-def report_event(job: TrainJob, event: Event) -> None:
+def report_event(job: Job, event: Event) -> None:
     """Report an event; where nobody receives it, training goes on: the metrics are in the checkpoints, too."""
     if not job.mailbox:
         add_event(job, event)
@@ -57,13 +57,13 @@ def report_event(job: TrainJob, event: Event) -> None:
         ray.get_actor(job.mailbox).add_line.remote(event.model_dump_json())
 
 
-def add_event(job: TrainJob, event: Event) -> None:
+def add_event(job: Job, event: Event) -> None:
     """Add an event to the progress file, on the node of the training's follower."""
     with suppress(OSError):
         _add_line(job.progress, event.model_dump_json())
 
 
-def write_file(job: TrainJob, file: Path, text: str) -> None:
+def write_file(job: Job, file: Path, text: str) -> None:
     """Make one of the job's files hold this text, where its follower reads it."""
     if job.mailbox:
         ray.get(ray.get_actor(job.mailbox).write_file.remote(file.name, text), timeout=MAILBOX_TIMEOUT_SECONDS)
@@ -71,7 +71,7 @@ def write_file(job: TrainJob, file: Path, text: str) -> None:
         write_here(file, text)
 
 
-def is_stopping(job: TrainJob) -> bool:
+def is_stopping(job: Job) -> bool:
     """Whether the follower wants the workers to stop; False while it can't be reached."""
     try:
         mailbox = ray.get_actor(job.mailbox)

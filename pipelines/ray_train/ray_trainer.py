@@ -20,42 +20,44 @@ from headrace.pipelines.compatibility.ray_train_internals import (
 )
 from headrace.pipelines.object_store.objects import open_storage
 from headrace.pipelines.object_store.published import fetch
-from headrace.pipelines.params import Train
+from headrace.pipelines.params import DistributedPlan
 from headrace.pipelines.ray_cluster.connect import is_remote
 from headrace.pipelines.ray_cluster.ports import port_range
 from headrace.pipelines.ray_train.backend import TensorflowBackendConfig
 from headrace.pipelines.ray_train.failures import Failures
 from headrace.pipelines.ray_train.progress_files import follow, mailbox
 from headrace.pipelines.ray_train.training_events import Event, LostEvent, NoteEvent, PlacedEvent, RetryEvent
-from headrace.pipelines.ray_train.training_job import OUT_OF_MEMORY, Failure, TrainJob
-from headrace.pipelines.ray_train.worker import train_on_worker
+from headrace.pipelines.ray_train.training_job import OUT_OF_MEMORY, Failure, Job
 
 POLL_SECONDS = 0.2
 LAST_CHECKPOINT_SECONDS = 20.0  # for a step and its checkpoint
 WAITING_SECONDS = 60.0
 RESIZE_INTERVAL_SECONDS = 10.0  # between checks of the cluster; the group restarts only where it has changed
 
+OnWorker = Callable[[dict[str, str]], None]
+
 
 class WorkerError(Exception):
     """A bug in what a worker ran; the message is the worker's own traceback."""
 
 
-def fit(job: TrainJob, *, on_event: Callable[[Event], None]) -> None:
+def fit(job: Job, *, on_worker: OnWorker, on_event: Callable[[Event], None]) -> None:
     """Train until all epochs are done and the results are in `job.results`.
 
-    `on_event` is called with each event as it comes. A lost worker or node is replaced,
-    `train.max_failures` times. Workers that are preempted, by SIGTERM or a drain, are replaced however often. Where
-    memory ran out there is one more attempt. Raises TrainingError for what a user can fix, and WorkerError with a
-    worker's traceback for a bug. Raises ServiceError where a cluster has no room for the workers or was lost.
+    `on_worker` runs on each worker, with the job as JSON under "job". `on_event` is called with each event as it comes.
+    A lost worker or node is replaced, `train.max_failures` times. Workers that are preempted, by SIGTERM or a drain,
+    are replaced however often. Where memory ran out there is one more attempt. Raises TrainingError for what a user can
+    fix, and WorkerError with a worker's traceback for a bug. Raises ServiceError where a cluster has no room for the
+    workers or was lost.
     """
     require_gpus(job.train)
     with mailbox(job):
-        _fit(job, on_event)
+        _fit(job, on_worker, on_event)
     if job.published.exists():
         fetch(job.key("results"), job.results, storage=open_storage(str(job.storage)))
 
 
-def _fit(job: TrainJob, on_event: Callable[[Event], None]) -> None:
+def _fit(job: Job, on_worker: OnWorker, on_event: Callable[[Event], None]) -> None:
     shown = follow(job.progress, 0, on_event)  # of an earlier attempt
     waiting, was_out_of_memory = _Waiting(job.train, on_event), False
 
@@ -68,7 +70,7 @@ def _fit(job: TrainJob, on_event: Callable[[Event], None]) -> None:
 
     while True:
         job.preempted.unlink(missing_ok=True)
-        _fit_one_group(job, poll)
+        _fit_one_group(job, on_worker, poll)
         waiting.begin()
         if job.failure.is_file():
             failure = _read_failure(job)
@@ -85,15 +87,15 @@ def _fit(job: TrainJob, on_event: Callable[[Event], None]) -> None:
         on_event(NoteEvent(note=f"workers were preempted and stopped {_read(job.preempted)}; others go on"))
 
 
-def has_results(job: TrainJob) -> bool:
+def has_results(job: Job) -> bool:
     """Whether the workers have written their results, here or in the storage."""
     return job.results.is_dir() or job.published.exists()
 
 
-def _fit_one_group(job: TrainJob, poll: Callable[[], bool]) -> None:
+def _fit_one_group(job: Job, on_worker: OnWorker, poll: Callable[[], bool]) -> None:
     """Train until the group of workers has written results, a failure, or a note that it was preempted."""
     try:
-        _Trainer(job, poll).fit()
+        _Trainer(job, on_worker, poll).fit()
     except TrainingFailedError as error:
         if not (poll() or job.failure.exists() or job.preempted.exists()):
             lost = f"the group of workers was lost more than {job.train.max_failures} times (train.max_failures)"
@@ -101,7 +103,7 @@ def _fit_one_group(job: TrainJob, poll: Callable[[], bool]) -> None:
     poll()
 
 
-def require_gpus(train: Train) -> None:
+def require_gpus(train: DistributedPlan) -> None:
     """Raise ParamsError where the Ray of this process has too few GPUs; a cluster is not checked: it may grow."""
     gpus = int(ray.cluster_resources().get("GPU", 0))
     if train.use_gpu and not is_remote() and gpus < train.min_workers:
@@ -114,7 +116,7 @@ def require_gpus(train: Train) -> None:
 class _Waiting:
     """Reports, once a minute, that no workers start because the cluster has no room for them; gives up in the end."""
 
-    def __init__(self, train: Train, on_event: Callable[[Event], None]) -> None:
+    def __init__(self, train: DistributedPlan, on_event: Callable[[Event], None]) -> None:
         self._train, self._on_event = train, on_event
         self.begin()
 
@@ -154,7 +156,7 @@ class _Waiting:
         return f"{self._train.min_workers} workers of one core{gpu} each are requested, Ray has {has}"
 
 
-def scaling(train: Train) -> ScalingConfig:
+def scaling(train: DistributedPlan) -> ScalingConfig:
     """Number of workers that Ray starts, and the resources of each: one core, and one GPU if requested."""
     workers = train.num_workers if isinstance(train.num_workers, int) else (train.min_workers, train.max_workers)
     return ScalingConfig(
@@ -170,9 +172,9 @@ class _Trainer(DataParallelTrainer):  # type: ignore[misc]  # ray carries no typ
     stopped workers that have done all their work, which takes seconds.
     """
 
-    def __init__(self, job: TrainJob, is_done: Callable[[], bool]) -> None:
+    def __init__(self, job: Job, on_worker: OnWorker, is_done: Callable[[], bool]) -> None:
         super().__init__(
-            train_on_worker,
+            on_worker,
             train_loop_config={"job": job.model_dump_json()},
             backend_config=TensorflowBackendConfig(port_range()),
             scaling_config=scaling(job.train),
@@ -208,7 +210,7 @@ class _Trainer(DataParallelTrainer):  # type: ignore[misc]  # ray carries no typ
             ray.kill(controller)  # its workers and its placement group go with it
 
 
-def _await_last_checkpoint(job: TrainJob) -> None:
+def _await_last_checkpoint(job: Job) -> None:
     """Wait until workers that read `job.stop` have written a checkpoint; others keep that of their last epoch."""
     if not job.mailbox:
         return
@@ -218,7 +220,7 @@ def _await_last_checkpoint(job: TrainJob) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def _read_failure(job: TrainJob) -> Failure:
+def _read_failure(job: Job) -> Failure:
     return Failure.model_validate_json(_read(job.failure))
 
 

@@ -1,12 +1,12 @@
 """The description that a training's workers receive, and the places of the files that they write."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field
 
 from headrace.components.schema.settings import Settings
-from headrace.pipelines.params import Train
+from headrace.pipelines.params import DistributedPlan, Train
 
 PROGRESS, STOP = "progress.jsonl", "stop"  # files of a training's folder
 
@@ -23,20 +23,17 @@ class Failure(Settings):
     traceback: str = ""
 
 
-class TrainJob(Settings):
+class Job(Settings):
     """One training. Paths must mean the same on every node, unless there is a storage for what the nodes exchange."""
 
     run_name: str
     folder: Path
-    splits: Path
-    statistics: Path
-    train: Train
+    train: DistributedPlan
     versions: dict[str, int | str] = Field(
         default_factory=dict
     )  # of the training's identity: every node must have them
-    start_weights: Path | None = None
     storage: str | None = None
-    inputs: str | None = None  # the storage's key of splits, statistics and initial weights
+    inputs: str | None = None  # the storage's key of the files that the training reads
     sources: dict[str, str] = Field(default_factory=dict)  # of code of the user's own: what this training runs
 
     @property
@@ -82,6 +79,29 @@ class TrainJob(Settings):
     def key(self, *names: str) -> str:
         """The storage's key of something of this training."""
         return training_key(self.run_name, *names)
+
+    def with_inputs(self, folder: Path) -> Self:  # noqa: ARG002 - each kind of job has inputs of its own
+        """The job with its inputs where `folder` holds what was published under the key `inputs`."""
+        return self
+
+
+class TrainJob(Job):
+    """The training of a pipeline, whose splits, statistics and initial weights are its inputs."""
+
+    splits: Path
+    statistics: Path
+    train: Train
+    start_weights: Path | None = None
+
+    def with_inputs(self, folder: Path) -> Self:
+        """The job with its inputs where `folder` holds what was published under the key `inputs`."""
+        return self.model_copy(
+            update={
+                "splits": folder / "splits",
+                "statistics": folder / "statistics.json",
+                "start_weights": folder / "start" / self.start_weights.name if self.start_weights else None,
+            }
+        )
 
 
 def training_key(run_name: str, *names: str) -> str:

@@ -23,8 +23,9 @@ from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.project.code_digests import own_code
 from headrace.pipelines.ray_cluster.connect import is_remote
+from headrace.pipelines.ray_train.pipeline_worker import in_label_unit, own_inputs
 from headrace.pipelines.ray_train.training_job import TrainJob
-from headrace.pipelines.ray_train.worker import in_label_unit, own_inputs, prepare_devices
+from headrace.pipelines.ray_train.worker import prepare_devices
 from headrace.pipelines.ray_train.worker_data import remove_columns, split_columns, validation_columns
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from headrace.pipelines.object_store.published import fetch, publish, withdraw
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
 from headrace.pipelines.project import dvc
 from headrace.pipelines.project.command_lines import git
-from headrace.pipelines.ray_train.training_job import TrainJob, training_key
+from headrace.pipelines.ray_train.training_job import Job, training_key
 
 # Set by Ray for the entrypoint of a job, and for nothing else.
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -163,7 +163,7 @@ def fetch_inputs(paths: PipelinePaths, handoff: Handoff | None) -> Path | None:
     return inputs / handoff.start_weights if handoff.start_weights else None
 
 
-def fetch_earlier(job: TrainJob, record: Path) -> None:
+def fetch_earlier(job: Job, record: Path) -> None:
     """Fetch what an earlier attempt of the same training stored: the record of its MLflow run, and its results."""
     if job.storage:
         storage = open_storage(job.storage)
@@ -172,14 +172,14 @@ def fetch_earlier(job: TrainJob, record: Path) -> None:
         fetch(job.key("results"), job.results, storage=storage)
 
 
-def keep_record(job: TrainJob, record: Path) -> None:
+def keep_record(job: Job, record: Path) -> None:
     """Keep in the storage what MLflow has received, and what not yet; nothing happens where there is none."""
     if job.storage:
         with suppress(ServiceError):  # it is kept again with the next epoch
             open_storage(job.storage).upload(job.key(RECORD), record)
 
 
-def publish_run(job: TrainJob, run: Path) -> None:
+def publish_run(job: Job, run: Path) -> None:
     """Say in the storage that the training is done, by its run.json; nothing happens where there is none."""
     if job.storage:
         publish({run.name: run}, storage=open_storage(job.storage), key=job.key("run"))

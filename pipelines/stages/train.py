@@ -3,9 +3,8 @@
 import csv
 import json
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,28 +12,16 @@ from typing import Any
 import structlog
 
 from headrace.components.errors import DataError, TrainingError
-from headrace.components.files.atomic import replace_file, replace_folder
 from headrace.pipelines.artifacts.artifact import write_artifact
 from headrace.pipelines.artifacts.run_record import RunFile, bound_run, result_digests
-from headrace.pipelines.host.processes import why_interrupted
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
 from headrace.pipelines.project.code_digests import own_code
 from headrace.pipelines.project.stage_inputs import require_inputs
 from headrace.pipelines.project.trusted_code import remember
-from headrace.pipelines.ray_cluster.connect import ray_session
-from headrace.pipelines.ray_train.progress_files import follow
-from headrace.pipelines.ray_train.ray_trainer import fit
-from headrace.pipelines.ray_train.result_files import destinations
-from headrace.pipelines.ray_train.training_events import (
-    EpochEvent,
-    Event,
-    GroupEvent,
-    LostEvent,
-    NoteEvent,
-    ProgressEvent,
-    RetryEvent,
-)
+from headrace.pipelines.ray_train.attempt import attempt
+from headrace.pipelines.ray_train.pipeline_worker import train_on_worker
+from headrace.pipelines.ray_train.result_files import copy_into_place, destinations
 from headrace.pipelines.ray_train.training_job import TrainJob
 from headrace.pipelines.remote_training.handoff import (
     Handoff,
@@ -52,7 +39,7 @@ from headrace.pipelines.remote_training.provenance import identity_digest, origi
 from headrace.pipelines.remote_training.remote_train import is_trained, train_remotely, uses_job_server
 from headrace.pipelines.tracking.initial_model import fetch_start
 from headrace.pipelines.tracking.server import check
-from headrace.pipelines.tracking.training_run import TrainingRun, begin, deliver, forget, record_file
+from headrace.pipelines.tracking.training_run import TrainingRun, begin, deliver, forget, record_file, truthful_status
 
 log = structlog.get_logger()
 
@@ -151,8 +138,8 @@ def _train_here(
         epochs=pipeline.train.epochs,
         on_change=partial(keep_record, job),
     )
-    with _truthful_status(run):
-        groups = _train(job, run)
+    with truthful_status(run):
+        groups = attempt(job, run, on_worker=train_on_worker)
         return _publish(job, paths, {**origin, "identity": dict(identity), "groups": groups}, run)
 
 
@@ -169,78 +156,17 @@ def _earlier(paths: PipelinePaths, run_name: str) -> dict[str, Any] | None:
     return run.model_dump(mode="json") if run.run_name == run_name else None
 
 
-def _train(job: TrainJob, run: TrainingRun) -> list[dict[str, int]]:
-    """Run the job and return the groups of workers that trained it, one after the other.
-
-    Where an earlier attempt ended between training and publishing, its results are picked up.
-    """
-    groups: list[dict[str, int]] = []
-    for file in (job.failure, job.published, job.stop):  # of an earlier attempt
-        file.unlink(missing_ok=True)
-    if job.results.is_dir():
-        log.info("an earlier attempt at this training has written its results: picked up", run_name=job.run_name)
-        follow(job.progress, 0, lambda event: _add_group(groups, event))
-        return groups
-    shutil.rmtree(job.folder / "ray", ignore_errors=True)  # Ray's own notes; the checkpoints are beside them
-    with ray_session(num_workers=job.train.max_workers, use_gpu=job.train.use_gpu):
-        fit(job, on_event=partial(_on_event, run=run, groups=groups))
-    return groups
-
-
-def _add_group(groups: list[dict[str, int]], event: Event) -> None:
-    if isinstance(event, GroupEvent):
-        groups.append(event.model_dump(exclude={"kind"}))
-
-
-def _on_event(event: Event, *, run: TrainingRun, groups: list[dict[str, int]]) -> None:
-    _add_group(groups, event)
-    match event:
-        case EpochEvent():
-            run.add({"epoch": event.epoch, **event.metrics})
-        case GroupEvent():
-            log.info("a group of workers starts or goes on", **event.model_dump(exclude={"kind"}))
-        case ProgressEvent():
-            log.info(f"epoch {event.epoch}", **_how_far(event))
-        case NoteEvent():
-            log.warning(event.note)
-        case LostEvent():
-            log.warning("a group of workers was lost", reason=event.reason)
-        case RetryEvent():
-            log.warning("out of memory; the training goes on from its last checkpoint, once", reason=event.reason)
-            run.tag({"retried_after": event.reason})
-
-
-def _how_far(event: ProgressEvent) -> dict[str, str]:
-    """Rate, and what is left of the epoch."""
-    return {
-        "step": f"{event.step}/{event.steps}",
-        "examples_per_second": f"{event.examples_per_second:,.0f}",
-        "epoch_done_in": str(timedelta(seconds=round(event.seconds_left_in_epoch))),
-        "all_done_in": str(timedelta(seconds=round(event.seconds_left))),
-    }
-
-
 def _copy_published(folder: Path, paths: PipelinePaths) -> dict[str, Any]:
     """Copy a job's results into the artifact tree, run.json last, and return its content."""
-    _copy({**destinations(folder / "results", paths), folder / "run" / paths.run.name: paths.run})
+    copy_into_place({**destinations(folder / "results", paths), folder / "run" / paths.run.name: paths.run})
     shutil.rmtree(folder.parent)
     content: dict[str, Any] = json.loads(paths.run.read_text(encoding="utf-8"))
     return content
 
 
-def _copy(destinations: Mapping[Path, Path]) -> None:
-    for source, destination in destinations.items():
-        if source.is_dir():
-            with replace_folder(destination) as folder:
-                shutil.copytree(source, folder, dirs_exist_ok=True)
-        else:
-            with replace_file(destination) as file:
-                shutil.copyfile(source, file)
-
-
 def _publish(job: TrainJob, paths: PipelinePaths, origin: Mapping[str, Any], run: TrainingRun) -> dict[str, Any]:
     """Copy the results into the artifact tree, run.json last, and return its content."""
-    _copy(destinations(job.results, paths))
+    copy_into_place(destinations(job.results, paths))
     with paths.history.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):  # an epoch that could not be logged when it ended
             run.add({name: float(value) for name, value in row.items()})
@@ -259,17 +185,3 @@ def _publish(job: TrainJob, paths: PipelinePaths, origin: Mapping[str, Any], run
     publish_run(job, paths.run)
     shutil.rmtree(job.folder)
     return content.model_dump(mode="json")
-
-
-@contextmanager
-def _truthful_status(run: TrainingRun) -> Iterator[None]:
-    """Close the MLflow run as FINISHED, FAILED or KILLED by how the block ends."""
-    try:
-        yield
-    except KeyboardInterrupt as stopped:
-        run.close("KILLED", why_interrupted(stopped))
-        raise
-    except BaseException as error:
-        run.close("FAILED", f"{type(error).__name__}: {error}"[:500])
-        raise
-    run.close("FINISHED")

@@ -2,7 +2,8 @@
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from headrace.components.errors import ServiceError
 from headrace.components.files.atomic import replace_file
 from headrace.components.files.records import read_record
 from headrace.components.schema.settings import Settings
+from headrace.pipelines.host.processes import why_interrupted
 from headrace.pipelines.paths import ProjectPaths
 from headrace.pipelines.tracking.mlflow_runs import Status, close_run, continue_run, log_epoch, open_run, tag_run
 
@@ -224,3 +226,17 @@ def _read(file: Path) -> Record | None:
 def _write(root: Path, record: Record) -> None:
     with replace_file(record_file(root, record.run_name)) as file:
         file.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def truthful_status(run: TrainingRun) -> Iterator[None]:
+    """Close the MLflow run as FINISHED, FAILED or KILLED by how the block ends."""
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        run.close("KILLED", why_interrupted(stopped))
+        raise
+    except BaseException as error:
+        run.close("FAILED", f"{type(error).__name__}: {error}"[:500])
+        raise
+    run.close("FINISHED")

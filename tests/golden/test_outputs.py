@@ -23,8 +23,8 @@ from headrace.components.training.pipeline_trainee import train_pipeline
 from headrace.components.transforms.fitted_table import FittedTable
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.ray_train.pipeline_worker import _save_model
 from headrace.pipelines.ray_train.training_job import TrainJob
-from headrace.pipelines.ray_train.worker import _save_model
 from headrace.pipelines.ray_train.worker_data import remove_columns, split_columns, validation_columns
 from headrace.pipelines.stages.evaluate import outcome_of
 from headrace.pipelines.stages.ingest import ingest

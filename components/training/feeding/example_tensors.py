@@ -1,7 +1,7 @@
 """Examples as tensors: columns in memory, blocks of columns on disk, and images that are kept encoded."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -18,20 +18,20 @@ class EncodedImages(NamedTuple):
 
 
 class Examples(NamedTuple):
-    """Some examples in memory: features float32[examples, ...] or EncodedImages, labels int32 or float32[examples].
+    """Some examples in memory: features [examples, ...] or EncodedImages, and labels [examples, ...].
 
-    Of several inputs, the features are tensors by their names.
+    Of several inputs or outputs, they are tensors in a dict or tuple.
     """
 
-    features: tf.Tensor | EncodedImages | dict[str, tf.Tensor]
-    labels: tf.Tensor
+    features: Any
+    labels: Any
 
 
 def all_examples(columns: Columns | StoredColumns) -> Examples:
     """Return a whole set in the host's memory."""
     with tf.device("CPU"):  # batches go to the GPU, not the set
         if isinstance(columns, Columns):
-            return Examples(tf.nest.map_structure(tf.constant, columns.features), tf.constant(columns.labels))
+            return Examples(*(_tensors(values) for values in (columns.features, columns.labels)))
         blocks = -(-columns.examples // columns.description.block_examples)
         return read_blocks(columns, tf.range(blocks, dtype=tf.int64))
 
@@ -54,11 +54,15 @@ def read_blocks(stored: StoredColumns, blocks: tf.Tensor) -> Examples:
     return Examples(EncodedImages(tf.strings.reduce_join(files), tf.cumsum(lengths, exclusive=True), lengths), labels)
 
 
-def take(examples: Examples, places: tf.Tensor) -> tuple[tf.Tensor | dict[str, tf.Tensor], tf.Tensor]:
-    """Return features float32[places, ...], or images still encoded as string[places], and labels."""
-    features, labels = examples.features, tf.gather(examples.labels, places)
+def _tensors(values: Any) -> Any:
+    return tf.nest.map_structure(lambda one: one if isinstance(one, tf.RaggedTensor) else tf.constant(one), values)
+
+
+def take(examples: Examples, places: tf.Tensor) -> tuple[Any, Any]:
+    """Features [places, ...], or images still encoded as string[places], and labels."""
+    features, labels = examples.features, _gathered(examples.labels, places)
     if not isinstance(features, EncodedImages):
-        return tf.nest.map_structure(lambda values: tf.gather(values, places), features), labels
+        return _gathered(features, places), labels
     # One by one: with many places at once, TensorFlow first copies all bytes for every place.
     images = tf.map_fn(
         lambda place: tf.strings.substr(features.bytes, features.starts[place], features.lengths[place]),
@@ -66,6 +70,10 @@ def take(examples: Examples, places: tf.Tensor) -> tuple[tf.Tensor | dict[str, t
         fn_output_signature=tf.string,
     )
     return images, labels
+
+
+def _gathered(values: Any, places: tf.Tensor) -> Any:
+    return tf.nest.map_structure(lambda tensor: tf.gather(tensor, places), values)
 
 
 def decode_images(images: tf.Tensor, *, shape: tuple[int, ...], divisor: float) -> tf.Tensor:

@@ -20,27 +20,35 @@ Inputs = Mapping[str, InputGroup]
 
 @dataclass(frozen=True)
 class Columns:
-    """A split in memory: features float32[examples, ...], labels int32 or float32[examples, ...].
+    """A split in memory: features and labels, an array [examples, ...] of each.
 
-    Of a model with several inputs, `features` are arrays by their names. `weights`, float32[examples], say how much
-    each example counts; None: all alike.
+    A pipeline's features are float32, its labels int32 or float32. Of a model with several inputs, or several outputs,
+    they are a dict or tuple of arrays. `weights`, float32[examples], say how much each example counts; None: all alike.
     """
 
-    features: NDArray[np.float32] | Mapping[str, NDArray[np.float32]]
-    labels: NDArray[Any]
+    features: Any
+    labels: Any
     weights: NDArray[np.float32] | None = None
 
     @property
     def examples(self) -> int:
         """Number of examples."""
-        return len(self.labels)
+        return len(first_array(self.labels))
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one example's features, where they are one array."""
-        if isinstance(self.features, Mapping):
-            raise TypeError(f"received several inputs, {', '.join(self.features)}, which have no shape in common")
-        return self.features.shape[1:]
+        if not isinstance(self.features, np.ndarray):
+            raise TypeError(f"received several inputs as a {type(self.features).__name__}, which have no common shape")
+        shape: tuple[int, ...] = self.features.shape[1:]
+        return shape
+
+
+def first_array(values: Any) -> Any:
+    """The first array of a dict or tuple of arrays, at any depth, or the only one."""
+    while isinstance(values, Mapping | tuple | list):
+        values = next(iter(values.values() if isinstance(values, Mapping) else values))
+    return values
 
 
 def has_encoded_images(fitted: FittedTable) -> bool:

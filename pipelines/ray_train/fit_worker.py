@@ -1,0 +1,92 @@
+"""What runs on every Ray Train worker of `headrace.fit`. TensorFlow is imported inside: it takes seconds."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headrace.components.errors import TrainingError
+from headrace.components.own_code.importable_code import OwnCode
+from headrace.pipelines.ray_train.fit_job import FitJob
+from headrace.pipelines.ray_train.node import fetch_earlier_checkpoints
+from headrace.pipelines.ray_train.result_files import MODEL, TENSORBOARD
+from headrace.pipelines.ray_train.results import write_results
+from headrace.pipelines.ray_train.worker import Place, reporting, run_on_worker
+
+if TYPE_CHECKING:
+    from headrace.components.training.checkpoints import Checkpoint
+    from headrace.components.training.feeding.split_arrays import Columns
+    from headrace.components.training.function_trainee import ModelFunction
+    from headrace.components.training.loop import Worker
+    from headrace.components.training.observer import Observer
+
+_is_worker: list[bool] = []
+
+
+def fit_on_worker(config: dict[str, str]) -> None:
+    """Train this worker's part of the job in `config["job"]`; worker 0 reports each epoch and writes the results."""
+    _is_worker[:] = [True]
+    run_on_worker(FitJob.model_validate_json(config["job"]), _train)
+
+
+def is_worker() -> bool:
+    """Whether this process is a worker of `headrace.fit`."""
+    return bool(_is_worker)
+
+
+def _train(job: FitJob, place: Place) -> None:
+    from headrace.components.training.feeding.given_data import read_given
+
+    if not job.train_examples.is_file():
+        raise TrainingError(
+            f"{job.train_examples} is not on this node: workers on several machines need a folder that all of them "
+            "share, or HEADRACE_STORAGE"
+        )
+    train = read_given(job.train_examples)
+    validation = read_given(job.validation_examples) if job.validation_examples.is_file() else None
+    if place.rank == 0:
+        fetch_earlier_checkpoints(job)
+    train_function(job, train, validation, worker=place.worker(job.train), observer=reporting(job, place))
+
+
+def train_function(
+    job: FitJob, train: "Columns", validation: "Columns | None", *, worker: "Worker", observer: "Observer"
+) -> "Checkpoint":
+    """Train one worker's part; worker 0 writes the results. Returns the last training state."""
+    from headrace.components.training.function_trainee import ModelFunction
+    from headrace.components.training.loop import train_worker
+
+    function = ModelFunction(
+        OwnCode(job.sources),
+        job.file,
+        job.function,
+        arguments=job.arguments,
+        callbacks=job.callbacks,
+        jit_compile=job.jit_compile,
+    )
+    with function.code.importable():
+        if worker.rank == 0:
+            function.require_saveable(train)
+        final = train_worker(
+            train,
+            validation,
+            make=function.make(train),
+            plan=job.train,
+            worker=worker,
+            folder=job.checkpoints,
+            observer=observer,
+        )
+        if worker.rank == 0:
+            write_results(job, final, final.state.history, add=partial(_add_results, job, function, train, final))
+    return final
+
+
+def _add_results(job: FitJob, function: "ModelFunction", train: "Columns", final: "Checkpoint", folder: Path) -> None:
+    import keras
+
+    from headrace.components.serving_model.keras_file import write_keras_file
+    from headrace.components.training.tensorboard import write_tensorboard
+
+    keras.utils.clear_session()  # names such as dense_3 would count the layers that were built before
+    model = function.trained(train, final.best_weights)
+    write_keras_file(model, folder / MODEL, sources=job.sources)
+    write_tensorboard(folder / TENSORBOARD, final.state.history, histograms=job.checkpoints, model=model, pictures={})

@@ -1,0 +1,112 @@
+"""What runs on every Ray Train worker that trains a pipeline. TensorFlow is imported inside: it takes seconds."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headrace.components.models.settings import OwnModel
+from headrace.components.own_code.importable_code import OwnCode
+from headrace.pipelines.ray_train.node import fetch_earlier_checkpoints
+from headrace.pipelines.ray_train.result_files import MODEL, TENSORBOARD
+from headrace.pipelines.ray_train.results import write_results
+from headrace.pipelines.ray_train.training_job import TrainJob
+from headrace.pipelines.ray_train.worker import Place, reporting, run_on_worker
+from headrace.pipelines.ray_train.worker_data import remove_columns, split_columns, validation_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from headrace.components.models.own_inputs import InputGroup
+    from headrace.components.training.checkpoints import Checkpoint
+    from headrace.components.training.observer import Figures
+    from headrace.components.transforms.fitted_table import FittedTable
+
+
+def train_on_worker(config: dict[str, str]) -> None:
+    """Train this worker's part of the job in `config["job"]`; worker 0 reports each epoch and writes the results."""
+    run_on_worker(TrainJob.model_validate_json(config["job"]), _train)
+
+
+def _train(job: TrainJob, place: Place) -> None:
+    from headrace.components.training.initial_weights import read_start_weights
+    from headrace.components.training.own_model_check import require_saveable
+    from headrace.components.training.pipeline_trainee import train_pipeline
+    from headrace.components.transforms.fitted_table import FittedTable
+
+    fitted = FittedTable.model_validate_json(job.statistics.read_text(encoding="utf-8"))
+    inputs, code = own_inputs(job, fitted), OwnCode(job.sources)
+    train = split_columns(job, "train", fitted=fitted, inputs=inputs)
+    validation = validation_columns(job, fitted=fitted, inputs=inputs)
+    if place.rank == 0:
+        fetch_earlier_checkpoints(job)
+    with code.importable():
+        if place.rank == 0 and isinstance(job.train.model, OwnModel):
+            require_saveable(job.train.model, code, fitted=fitted, statistics=job.statistics)
+        final = train_pipeline(
+            train,
+            validation,
+            label=fitted.label,
+            tokens=fitted.tokens,
+            training=job.train,
+            inputs=None if inputs is None else {name: group.shape for name, group in inputs.items()},
+            code=code,
+            worker=place.worker(job.train),
+            folder=job.checkpoints,
+            observer=reporting(job, place, shown=partial(in_label_unit, fitted=fitted)),
+            start_weights=lambda: read_start_weights(job.start_weights, code) if job.start_weights else None,
+        )
+        remove_columns(job)  # every worker has its last batch: all have made the last step
+        if place.rank == 0:
+            history = [in_label_unit(metrics, fitted) for metrics in final.state.history]
+            write_results(job, final, history, add=partial(_add_results, job, fitted, final, history))
+
+
+def own_inputs(job: TrainJob, fitted: "FittedTable") -> "Mapping[str, InputGroup] | None":
+    """The inputs of a model of a file by name; None for layers and architectures, which take one."""
+    from headrace.components.models.own_inputs import input_groups
+
+    model = job.train.model
+    return input_groups(fitted, model.inputs) if isinstance(model, OwnModel) else None
+
+
+def in_label_unit(metrics: "Figures", fitted: "FittedTable") -> dict[str, float]:
+    """The metrics with errors of a transformed number label back in the label's own unit."""
+    scale = fitted.label_transform.scale if fitted.label_transform else 1.0
+    factors = {"loss": scale**2, "root_mean_squared_error": scale, "mean_absolute_error": scale}
+    return {
+        name: value * (1.0 if scale == 1.0 else factors.get(name.removeprefix("validation_"), 1.0))
+        for name, value in metrics.items()
+    }
+
+
+def _add_results(
+    job: TrainJob, fitted: "FittedTable", final: "Checkpoint", history: list[dict[str, float]], folder: Path
+) -> None:
+    from headrace.components.training.first_images import first_pictures
+    from headrace.components.training.generated_samples import keep_samples
+    from headrace.components.training.tensorboard import write_tensorboard
+
+    core = _save_model(folder / MODEL, job, fitted, final)
+    pictures = first_pictures(job.splits / "train", fitted=fitted)
+    write_tensorboard(folder / TENSORBOARD, history, histograms=job.checkpoints, model=core, pictures=pictures)
+    keep_samples(job.checkpoints, folder / TENSORBOARD)
+
+
+def _save_model(path: Path, job: TrainJob, fitted: "FittedTable", final: "Checkpoint") -> Any:
+    """The best weights in a model of their own, outside the strategy, with the normalization in front."""
+    import keras
+
+    from headrace.components.serving_model.keras_file import write_keras_file
+    from headrace.components.training.restored_model import restored_model
+
+    keras.utils.clear_session()  # names such as dense_3 would count the layers that were built before
+    keras.config.set_dtype_policy("float32")  # whatever it was trained in: it runs anywhere
+    model, core = restored_model(
+        final.best_weights,
+        model=job.train.model,
+        fitted=fitted,
+        statistics=job.statistics,
+        code=OwnCode(job.sources),
+    )
+    write_keras_file(model, path, sources=job.sources)
+    return core
