@@ -22,7 +22,6 @@ from headrace.components.training.plan import Plan
 from headrace.components.training.recorder import Recorder, snapshot
 from headrace.components.training.state import TrainingState, is_finished
 from headrace.components.training.workers.dropout import GlobalBatch
-from headrace.components.training.workers.equality import note_on_draws
 from headrace.components.training.workers.exchange import Exchange, joined
 from headrace.components.training.workers.group import require_equal_weights
 from headrace.components.training.workers.rendezvous import Rendezvous
@@ -142,8 +141,6 @@ def _train(
         set_start_weights(model, weights)
     start = resumed or snapshot(model, TrainingState(seed=plan.seed), model.get_weights())
     if exchange.rank == 0:
-        if note := note_on_draws(model, num_workers=exchange.num_workers):
-            observer.on_note(note)
         _replay_epochs(start, observer)
     _restore(model, exchange, start)
     recorder = Recorder(start, exchange, plan=plan, windows=work.train_windows, folder=folder, observer=observer)
@@ -224,6 +221,7 @@ def _fit(
             exchange,
             steps_per_epoch=steps,
             validation_steps=validation.get("validation_steps", 1),
+            known=batch.place,
             allow_untested_keras=work.plan.allow_untested_keras,
         ) as recorder.group,
     ):

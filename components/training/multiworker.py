@@ -16,8 +16,8 @@ How each figure is averaged:
 
 Class weights go into the dataset as sample weights, its third element. A custom `train_step` takes its loss from
 `compute_loss` or a Keras loss object, and applies the gradients by the optimizer that the model was compiled with;
-those applied by another one are not exchanged. A `keras.layers.Dropout` draws other masks on two workers than on one:
-see `headrace.components.training.workers.dropout`.
+those applied by another one are not exchanged. What layers draw at random is drawn for the global batch: see
+`headrace.components.training.workers.global_draws`.
 """
 
 from collections.abc import Callable, Iterator
@@ -31,9 +31,11 @@ from headrace.components.compatibility import keras_internals, tensorflow_intern
 from headrace.components.errors import TrainingError
 from headrace.components.training.workers import equality
 from headrace.components.training.workers.attribute_override import overridden
+from headrace.components.training.workers.batch_place import Known
 from headrace.components.training.workers.collectives import strategy_overrides
 from headrace.components.training.workers.embedding import lookup_overrides
 from headrace.components.training.workers.exchange import Exchange
+from headrace.components.training.workers.global_draws import drawn_by_all_workers
 from headrace.components.training.workers.group import Group, metric_overrides
 from headrace.components.training.workers.normalization import moments_overrides
 from headrace.components.training.workers.step import Step, compiled, optimizer_overrides, plain
@@ -46,14 +48,16 @@ def trained_by_all_workers(
     *,
     steps_per_epoch: int,
     validation_steps: int,
+    known: Known | None = None,
     allow_untested_keras: bool = False,
 ) -> Iterator[Group]:
     """Make `model.fit` and `model.evaluate` those of all workers.
 
-    `model` must be built and compiled within `exchange.strategy.scope()`. Data comes from `worker_dataset`. Raises
+    `model` must be built and compiled within `exchange.strategy.scope()`. Data comes from `worker_dataset`. `known` gives
+    the place of a training batch within the global one (`GlobalBatch.place`), which is exchanged without it. Raises
     TrainingError for a version of Keras this was not tested with and for several GPUs in one worker; and, of several
     workers, for what can't equal one process: unsynchronized BatchNormalization, and, as `fit` starts, losses that are
-    not a mean over the batch and outputs with a mask.
+    not a mean over the batch, outputs with a mask and draws that can't be made for the global batch.
     """
     check_keras_version(allow_untested_keras=allow_untested_keras)
     equality.require_one_device()
@@ -62,7 +66,7 @@ def trained_by_all_workers(
         model.optimizer.build(model.trainable_variables)
     step = Step(Group(), exchange)
     with overridden(
-        (model, "train_function", _function(model, model.train_step, step, steps=steps_per_epoch)),
+        (model, "train_function", _function(model, model.train_step, step, steps=steps_per_epoch, known=known)),
         (model, "test_function", _function(model, model.test_step, step, steps=validation_steps)),
         (model, keras_internals.MAYBE_SYMBOLIC_BUILD, lambda iterator: _build(model, exchange, iterator)),
         (model, "compute_loss", equality.unmasked(model, num_workers=exchange.num_workers)),
@@ -107,11 +111,12 @@ def _build(model: keras.Model, exchange: Exchange, iterator: Any) -> None:
 
 
 def _function(
-    model: keras.Model, step_function: Callable[[Any], Any], step: Step, *, steps: int
+    model: keras.Model, step_function: Callable[[Any], Any], step: Step, *, steps: int, known: Known | None = None
 ) -> Callable[[Any], Any]:
     """Function that Keras calls once per execution: it runs one or more steps and gives this worker's metrics."""
     strategy = step.exchange.strategy
-    passes = (compiled if model.jit_compile else plain)(model, step_function, step)
+    step_function = drawn_by_all_workers(model, step_function, step)
+    passes = (compiled if model.jit_compile else plain)(model, step_function, step, known)
 
     def one_step(iterator: Any, request: tf.Tensor) -> Any:
         step.request, step.began = request, tf.timestamp()

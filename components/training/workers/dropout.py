@@ -102,12 +102,18 @@ class GlobalBatch:
             rows = first_row + tf.range(shape[0])
         return tf.gather(draw(whole, seed), rows)  # not a slice, for which XLA needs to know where it begins
 
+    def place(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return int64[], the examples of the present step's global batch, and which of them is the first own one."""
+        size = batch_examples(self._windows, self._step() % self._windows.steps)
+        return size, worker_slice(size, rank=self._rank, num_workers=self._num_workers).start
+
     def _step_and_first_row(self) -> tuple[tf.Tensor, tf.Tensor]:
         """The present step, int64[], and which row of its global batch is this worker's first, int32[]."""
-        step = self._first_step + (self._group.steps_done() if self._group else tf.zeros([], tf.int64))
-        size = batch_examples(self._windows, step % self._windows.steps)
-        own = worker_slice(size, rank=self._rank, num_workers=self._num_workers)
-        return step, tf.cast(own.start, tf.int32)
+        _, first_row = self.place()
+        return self._step(), tf.cast(first_row, tf.int32)
+
+    def _step(self) -> tf.Tensor:
+        return self._first_step + (self._group.steps_done() if self._group else tf.zeros([], tf.int64))
 
     def _stream(self, layer: int) -> tf.Tensor:
         return tf.constant(self._seed * 65_537 + layer, tf.int64)

@@ -10,7 +10,6 @@ from headrace.components.compatibility.keras_internals import (
     compiled_losses,
     flat_layers,
     has_mask,
-    layers_that_draw,
 )
 from headrace.components.errors import TrainingError
 
@@ -39,18 +38,6 @@ def require_synchronized_layers(model: keras.Model, *, num_workers: int) -> None
                 f"layer {layer.path} exchanges statistics within the passes, which XLA can't compile; compile the "
                 "model with jit_compile=False"
             )
-
-
-def note_on_draws(model: keras.Model, *, num_workers: int) -> str | None:
-    """A note for a user on layers that draw for each worker's own part of a batch; None where nothing does."""
-    layers = layers_that_draw(model)
-    if not layers or num_workers == 1:
-        return None
-    named = ", ".join(f"{layer.path or layer.name} ({type(layer).__name__})" for layer in layers[:5])
-    return (
-        f"{named}{' and more' if len(layers) > 5 else ''} draw at random for each worker's own part of a batch: with "
-        f"{num_workers} workers the draws are others than with one"
-    )
 
 
 def require_mean_losses(model: keras.Model, *, num_workers: int) -> None:

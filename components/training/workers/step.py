@@ -3,15 +3,16 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from headrace.components.compatibility.keras_internals import loss_trackers
+from headrace.components.compatibility.keras_internals import layers_that_draw, loss_trackers
 from headrace.components.errors import TrainingError
 from headrace.components.training.workers.attribute_override import Override, overridden
+from headrace.components.training.workers.batch_place import BatchPlace, Known
 from headrace.components.training.workers.exchange import (
     Exchange,
     Gradient,
@@ -28,8 +29,8 @@ StepFunction = Callable[[Any], Any]
 class Step:
     """What the gradient exchange has to know of the step that is being traced.
 
-    `weight` is this worker's weight in the mean over all, float32[]. `updates` holds what the step function would have
-    applied, if it must not exchange itself.
+    `weight` is this worker's weight in the mean over all, float32[], `place` is where its examples are in the global
+    batch. `updates` holds what the step function would have applied, if it must not exchange itself.
     """
 
     group: Group
@@ -37,6 +38,7 @@ class Step:
     began: tf.Tensor | None = None
     request: tf.Tensor | None = None
     weight: tf.Tensor | None = None
+    place: BatchPlace = field(init=False)
     loss_is_weighted: bool = False
     updates: list[tuple[list[Any], Any]] | None = None
 
@@ -58,28 +60,32 @@ def _current(step: Step) -> Iterator[None]:
         _CURRENT.reset(token)
 
 
-def plain(model: keras.Model, step_function: StepFunction, step: Step) -> StepFunction:
-    """Return `step_function`, Keras's or one's own, within the global batch."""
+def plain(model: keras.Model, step_function: StepFunction, step: Step, known: Known | None = None) -> StepFunction:
+    """Return `step_function`, Keras's or one's own, within the global batch, whose size and place may be `known`."""
 
     def passes(data: Any) -> Any:
+        data = _with_open_size(data, step.exchange)
         step.weight, step.loss_is_weighted = _weight(model.optimizer, data, step.exchange), False
+        step.place = BatchPlace(_examples(data), step.exchange, known)
         with _current(step), overridden(*_tracker_overrides(model, data)):
             return step_function(data)
 
     return passes
 
 
-def compiled(model: keras.Model, step_function: StepFunction, step: Step) -> StepFunction:
+def compiled(model: keras.Model, step_function: StepFunction, step: Step, known: Known | None = None) -> StepFunction:
     """Return `step_function` compiled by XLA; the exchange and the update follow outside of what is compiled.
 
     TensorFlow has no exchange for XLA on CPU ("Collectives are not yet implemented for CPU devices").
     """
     variables: Any = None
+    draws = step.exchange.num_workers > 1 and bool(layers_that_draw(model))
 
     @tf.function(jit_compile=True, reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
-    def passes(data: Any, weight: tf.Tensor, steps_done: tf.Tensor) -> Any:
+    def passes(data: Any, weight: tf.Tensor, steps_done: tf.Tensor, place: Any) -> Any:
         nonlocal variables
         step.weight, step.loss_is_weighted, step.updates = weight, False, []
+        step.place = BatchPlace(_examples(data), step.exchange, _given(place))
         given = (step.group, "steps_given", steps_done)
         with _current(step), overridden(given, *_tracker_overrides(model, data)):
             logs = step_function(data)
@@ -90,14 +96,47 @@ def compiled(model: keras.Model, step_function: StepFunction, step: Step) -> Ste
         return logs, gradients
 
     def passes_then_update(data: Any) -> Any:
+        data = _with_open_size(data, step.exchange)
         weight = _weight(model.optimizer, data, step.exchange)
-        logs, gradients = passes(data, weight, step.group.steps_done())
+        place = None
+        if draws:
+            with tf.device("CPU"):
+                examples, first_row = BatchPlace(_examples(data), step.exchange, known).of_global_batch()
+                place = tf.zeros([examples], tf.uint8), first_row  # XLA knows shapes as it compiles, and no values
+        logs, gradients = passes(data, weight, step.group.steps_done(), place)
         step.weight = weight
         if gradients:
             model.optimizer.apply(gradients, variables)
         return logs
 
     return passes_then_update
+
+
+def _given(place: tuple[tf.Tensor, tf.Tensor] | None) -> Known:
+    def known() -> tuple[tf.Tensor, tf.Tensor]:
+        if place is None:
+            raise TrainingError(
+                "a layer draws without a keras.random.SeedGenerator of its own, expected one with jit_compile=True on "
+                "several workers"
+            )
+        whole, first_row = place
+        return tf.shape(whole)[0], first_row
+
+    return known
+
+
+def _with_open_size(data: Any, exchange: Exchange) -> Any:
+    """Batch of the same examples whose number is not known as a step is traced, as most data sets give them.
+
+    It shows which tensors have an axis of examples. One worker's is as it is.
+    """
+
+    def opened(tensor: Any) -> Any:
+        if not isinstance(tensor, tf.Tensor) or not tensor.shape.rank or tensor.shape[0] is None:
+            return tensor
+        return tf.raw_ops.PlaceholderWithDefault(input=tensor, shape=[None, *tensor.shape[1:]])
+
+    return data if exchange.num_workers == 1 else tf.nest.map_structure(opened, data)
 
 
 def optimizer_overrides(optimizer: keras.optimizers.Optimizer, step: Step) -> list[Override]:
