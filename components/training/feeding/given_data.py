@@ -17,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from headrace.components.errors import DataError
+from headrace.components.files.tables import scan_files
 from headrace.components.nearest_name import nearest
 from headrace.components.training.feeding.split_arrays import Columns
 
@@ -59,7 +60,7 @@ def _table(data: Any, name: str) -> Mapping[str, Any]:
             found = sorted(path.glob("**/*.parquet")) if path.is_dir() else [path]
             if not found or not found[0].is_file():
                 raise DataError(f"{name}: expected a Parquet file or a folder of such files, found {data}")
-            return _table(pl.read_parquet(found), name)
+            return _table(scan_files(found).collect(), name)
         case pl.DataFrame():
             return {column.name: _column(column, name) for column in data}
         case pa.Table():

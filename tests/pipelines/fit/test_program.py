@@ -254,7 +254,7 @@ GIVEN = {"train": (X, Y), "epochs": 1, "global_batch_size": 4}
         ({"num_workers": 3}, ParamsError, "too small for 3 workers; raise it to 6"),
         ({"arguments": {"units": 4}}, ParamsError, "build_nothing: takes no argument 'units'"),
         ({"arguments": {"rate": np.float32(1)}}, ParamsError, "found float32"),
-        ({"callbacks": list}, ParamsError, "callbacks: <lambda> is made within another function"),
+        ({"callbacks": lambda: [1]}, ParamsError, "callbacks: <lambda> is made within another function"),
         ({"callbacks": pytest.fixture}, ParamsError, "an installed package"),
         ({"validation": (X, Y[:2])}, DataError, "validation: expected arrays of one length"),
         ({"label": "y"}, DataError, "label=, which is for tables"),
