@@ -12,6 +12,7 @@ from headrace.components.errors import DataError, TrainingError
 from headrace.components.training import checkpoints, moving_averages
 from headrace.components.training.batches import Windows
 from headrace.components.training.checkpoints import Arrays, Checkpoint
+from headrace.components.training.equality_probe import explained, probe_differences
 from headrace.components.training.feeding.disk_splits import StoredColumns
 from headrace.components.training.feeding.feed import serve_evaluation, serve_training
 from headrace.components.training.feeding.split_arrays import Columns
@@ -103,15 +104,17 @@ def train_worker(  # noqa: PLR0913 - each by its keyword
     folder: Path,
     observer: Observer,
     start_weights: Callable[[], Arrays | None] = lambda: None,
+    probe: bool = False,
 ) -> Checkpoint:
     """The last training state, best weights included, after all epochs or an early stop.
 
     `make` is called once, on every worker with the same random seed; `train_pipeline` has what a pipeline trains.
     An epoch is one pass over `train`, or `plan.steps_per_epoch` steps of passes that follow each other. Without
     `validation`, epochs have figures of training alone. Continues from the newest whole checkpoint in `folder`, where
-    worker 0 writes one after every epoch; without one it begins with `start_weights()` or random ones. Raises
-    TrainingError for a loss that is not finite, DataError where a global batch has fewer examples than workers,
-    ConnectionError for workers that don't start or are lost, Stopped after the checkpoint of `observer.stop`.
+    worker 0 writes one after every epoch; without one it begins with `start_weights()` or random ones. With `probe`,
+    several workers first try a small step, as `plan.equality` says. Raises TrainingError for a loss that is not finite,
+    DataError where a global batch has fewer examples than workers, ConnectionError for workers that don't start or are
+    lost, Stopped after the checkpoint of `observer.stop`.
     """
     work = _Work(train, validation, make, plan, worker)
     _require_enough(work)
@@ -122,6 +125,8 @@ def train_worker(  # noqa: PLR0913 - each by its keyword
         worker.rendezvous, timeout_seconds=worker.start_timeout_seconds, compression=plan.gradient_compression
     ) as exchange:
         observer.on_group()
+        if probe and resumed is None and plan.equality != "off" and exchange.num_workers > 1:
+            _probe(work, exchange, observer)
         return _train(work, exchange, resumed, folder=folder, observer=observer, start_weights=start_weights)
 
 
@@ -149,6 +154,24 @@ def _train(
     if not is_finished(recorder.state, plan=plan):
         _fit(trainee, batch, work, exchange, recorder, epochs=plan.epochs)
     return recorder.checkpoint()
+
+
+def _probe(work: _Work, exchange: Exchange, observer: Observer) -> None:
+    """Compare a small step with one process's; raise TrainingError, or note it, where they differ."""
+
+    def make(batch: GlobalBatch) -> tuple[keras.Model, Callable[[Any], Any]]:
+        trainee = work.make(batch, work.steps_per_epoch)
+        return trainee.model, trainee.takes
+
+    is_low_precision = keras.config.dtype_policy().name != "float32"
+    differences = probe_differences(make, work.train, exchange, plan=work.plan, is_low_precision=is_low_precision)
+    if not differences:
+        return
+    said = explained(differences, num_workers=exchange.num_workers)
+    if work.plan.equality == "require":
+        raise TrainingError(said)
+    if exchange.rank == 0:
+        observer.on_note(said)
 
 
 def _replay_epochs(start: Checkpoint, observer: Observer) -> None:

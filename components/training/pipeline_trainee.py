@@ -45,7 +45,8 @@ def train_pipeline(
         if isinstance(training.model, OwnModel)
         else _Layers(training, training.model, label, tokens, train.shape).make
     )
-    return train_worker(train, validation, make=make, plan=training, **worker)
+    is_own = isinstance(training.model, OwnModel)
+    return train_worker(train, validation, make=make, plan=training, probe=is_own, **worker)
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,12 @@ class Plan(Settings):
     checkpoints: Checkpoints = Checkpoints()
     """How often the training state is saved."""
 
+    equality: Literal["require", "warn", "off"] = "require"
+    """What happens to a model of a file, or of `headrace.fit`, of which several workers don't train the same as one
+    process. A small step is tried before the first one: `require` refuses the training, by what differs, `warn` says
+    it, `off` tries nothing.
+    """
+
     allow_untested_keras: bool = False
     """Whether to train with a version of Keras that is not in `TESTED_VERSIONS` of
     `components/training/multiworker.py`.

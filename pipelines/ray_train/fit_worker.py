@@ -71,6 +71,7 @@ def train_function(
             validation,
             make=function.make(train),
             plan=job.train,
+            probe=True,
             worker=worker,
             folder=job.checkpoints,
             observer=observer,

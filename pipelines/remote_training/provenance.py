@@ -26,6 +26,7 @@ WITHOUT_EFFECT = (
     "capacity_timeout_seconds",
     "checkpoints",
     "allow_untested_keras",
+    "equality",
 )
 IGNORED_BY_TRIALS = (*WITHOUT_EFFECT, "num_workers")  # a trial trains on one worker
 
