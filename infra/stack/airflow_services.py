@@ -67,6 +67,10 @@ def environment(stack: Stack, *, ray_address: str) -> dict[str, str]:
         "core__load_examples": "false",
         "scheduler__task_instance_heartbeat_timeout": "60",  # until a task whose worker was killed is retried
         "dag_processor__refresh_interval": "10",  # seconds until a new file of DAGs is seen
+        # A parse that is cut short counts as one that found no DAG: on a busy machine all DAGs would be deactivated.
+        "core__dagbag_import_timeout": "240",
+        "dag_processor__dag_file_processor_timeout": "300",
+        "dag_processor__stale_dag_threshold": "300",
         "core__fernet_key": stack.secrets["airflow_fernet"],
         "core__execution_api_server_url": f"{stack.url('airflow')}/execution/",
         "core__simple_auth_manager_users": f"{USER}:admin",

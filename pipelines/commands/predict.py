@@ -16,25 +16,25 @@ from headrace.pipelines.commands.arguments import (
 from headrace.pipelines.params import load_classifier
 from headrace.pipelines.paths import ProjectPaths, project_root
 
+_Input = Annotated[
+    Path,
+    typer.Option(
+        "--input", metavar="FILE", help="Raw rows (CSV, Parquet, JSON lines) or images.", callback=existing_path
+    ),
+]
+_Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", metavar="FILE", help="CSV or Parquet; without it, a table is shown.", callback=writable_file
+    ),
+]
+
 
 def predict(  # noqa: PLR0913 - each is an option
     pipeline: PipelineName,
     *,
-    input_file: Annotated[
-        Path,
-        typer.Option(
-            "--input", metavar="FILE", help="Raw rows (CSV, Parquet, JSON lines) or images.", callback=existing_path
-        ),
-    ],
-    output_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            metavar="FILE",
-            help="CSV or Parquet; without it, a table is shown.",
-            callback=writable_file,
-        ),
-    ] = None,
+    input_file: _Input,
+    output_file: _Output = None,
     alias: AliasOption = "champion",
     checkpoint: CheckpointOption = None,
     top: Annotated[int, typer.Option(min=1, help="How many classes of a network that only predicts.")] = 5,

@@ -235,8 +235,10 @@ def test_what_one_side_proves_can_not_be_turned_against_it():
                 connection.sendall(hello[1:])
                 heard.append(len(connection.recv(4096)))
 
-    threading.Thread(target=mirror, daemon=True).start()
+    mirroring = threading.Thread(target=mirror, daemon=True)
+    mirroring.start()
     assert isinstance(meet([first], timeout_seconds=1.0)[0], ConnectionError)
+    mirroring.join(timeout=20)
     assert heard == [0, 0]
     second.listener.close()
 
