@@ -4,6 +4,7 @@ import json
 import math
 import os
 import py_compile
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +111,9 @@ def test_without_sources_a_field_is_explained_by_its_class(repository, made, tmp
         place = (tmp_path / file.relative_to(repository)).with_suffix(".pyc")
         py_compile.compile(str(file), str(place), doraise=True)
     (tmp_path / "params.yaml").write_bytes((repository / "params.yaml").read_bytes())
+    (tmp_path / "models").mkdir()
+    for file in (repository / "models").glob("*.py"):
+        shutil.copy(file, tmp_path / "models")
     without = parsed(tmp_path, PYTHONPATH=str(tmp_path))
     assert {Path(file).suffix for file in without["files"]} == {".pyc"}
     assert without["fields"] == made["fields"]
