@@ -38,7 +38,7 @@ Headrace ships none of them.
 `flowers`, `alexnet`, `vgg` and `googlenet` read photos from a folder for each class: unpack TensorFlow's
 [flower_photos.tgz](https://storage.googleapis.com/download.tensorflow.org/example_images/flower_photos.tgz) in `data/`.
 The figures in [results](results.md) are of 1,500 of its 3,670 photos, a subset: about 150 photos for the test. The last
-three see them small, and learn from random weights: they show how [model files](own-code.md) are written.
+three see them small and learn from random weights: they are examples of [model files](own-code.md).
 
 `digits` has 1,797 images, `mnist` 70,000 in four idx files, `titanic` 891 passengers, `takeoff` 380 take-offs in
 three CSV files (80 of them for the test), `shakespeare` 1,115,394 characters. `linear`, `study_hours`,

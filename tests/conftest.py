@@ -57,6 +57,18 @@ def copy_repository() -> Callable[[Path], Path]:
 
 
 @pytest.fixture(scope="session")
+def copy_model_files() -> Callable[[Path], None]:
+    """Copy the model files of the repository, without which its params.yaml is not valid elsewhere."""
+
+    def copy(root: Path) -> None:
+        (root / "models").mkdir()
+        for file in (REPOSITORY / "models").glob("*.py"):
+            shutil.copy(file, root / "models")
+
+    return copy
+
+
+@pytest.fixture(scope="session")
 def headrace() -> Callable[..., str]:
     """Run a command in a project, whose parent is its HOME; it must end well, and gives all that it prints."""
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from headrace.components.models.settings import OwnModel
+from headrace.pipelines.artifacts.artifact import file_digest
 from headrace.pipelines.artifacts.run_record import read_run
 from headrace.pipelines.commands.arguments import PipelineName, load
 from headrace.pipelines.compatibility.tensorflow_import import import_tensorflow
@@ -82,10 +83,13 @@ def _fitted_before(pipeline: Pipeline, statistics: Path) -> "FittedTable | None"
 
 
 def _was_trained(pipeline: Pipeline, paths: PipelinePaths) -> bool:
-    """Whether the last training was of this model and this code; it checked them before its first step."""
-    if not paths.run.is_file():
+    """Whether the last training was of this model, code and inputs; it checked them before its first step."""
+    if not paths.run.is_file() or _fitted_before(pipeline, paths.statistics) is None:
         return False
     identity = read_run(paths).identity
     settings = pipeline.train.model_dump(mode="json", include={"model"}, exclude_defaults=True)
-    trained = {"model": identity["train"]["model"]}
-    return trained == settings and identity["code"] == own_code(paths.root, pipeline).digests
+    return (
+        identity["train"]["model"] == settings["model"]
+        and identity["code"] == own_code(paths.root, pipeline).digests
+        and identity["statistics"] == file_digest(paths.statistics)
+    )

@@ -103,13 +103,14 @@ def test_a_dag_carries_its_documentation_and_its_schedule(repository, parsed):
         assert dag["retries"] == [schedule.retries]
 
 
-def test_a_pipeline_with_predictions_has_a_dag_for_them(repository, environment, tmp_path):
+def test_a_pipeline_with_predictions_has_a_dag_for_them(repository, environment, tmp_path, copy_model_files):
     for file in ("dvc.yaml", *(f"dags/{path.name}" for path in (repository / "dags").glob("*.py"))):
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text((repository / file).read_text())
     params = yaml.safe_load((repository / "params.yaml").read_text())
     predict = {"input": "landing/passengers.csv", "output": "predictions", "after": ["champion", "dataset"]}
     params["titanic"]["schedule"] = {"predict": predict}
+    copy_model_files(tmp_path)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     dag = parse(tmp_path, environment)["dags"]["headrace_titanic_predict"]
     assert dag["tasks"] == ["predict"]
@@ -117,13 +118,14 @@ def test_a_pipeline_with_predictions_has_a_dag_for_them(repository, environment,
     assert "titanic/dataset" in dag["schedule"]
 
 
-def test_a_pipeline_with_partitions_waits_for_them(repository, environment, tmp_path, parsed):
+def test_a_pipeline_with_partitions_waits_for_them(repository, environment, tmp_path, parsed, copy_model_files):
     for file in ("dvc.yaml", "dags/headrace_pipelines.py"):
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text((repository / file).read_text())
     params = yaml.safe_load((repository / "params.yaml").read_text())
     partitions = {"root": "/landing/passengers"}
     params["titanic"]["ingest"]["source"] = {"kind": "delimited", "dataset": "titanic", "partitions": partitions}
+    copy_model_files(tmp_path)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     edges = parse(tmp_path, environment)["dags"]["headrace_titanic"]["edges"]
     assert edges == sorted([*parsed["dags"]["headrace_titanic"]["edges"], ["wait_for_data", "ingest"]])

@@ -105,11 +105,12 @@ def test_a_field_is_explained_by_its_docstring_and_its_range(made):
     assert made["seed"] == "Seed of the split: another seed draws another split. (integer, >= 0, < 2^63)"
 
 
-def test_without_sources_a_field_is_explained_by_its_class(repository, made, tmp_path):
+def test_without_sources_a_field_is_explained_by_its_class(repository, made, tmp_path, copy_model_files):
     for file in map(Path, made["files"]):
         place = (tmp_path / file.relative_to(repository)).with_suffix(".pyc")
         py_compile.compile(str(file), str(place), doraise=True)
     (tmp_path / "params.yaml").write_bytes((repository / "params.yaml").read_bytes())
+    copy_model_files(tmp_path)
     without = parsed(tmp_path, PYTHONPATH=str(tmp_path))
     assert {Path(file).suffix for file in without["files"]} == {".pyc"}
     assert without["fields"] == made["fields"]

@@ -118,6 +118,11 @@ def test_a_model_of_a_file_is_trained_by_two_workers_and_kept_with_its_code(own,
 
     require_own_model(load_pipeline(own.root / "params.yaml", "digits"), own.paths)
     assert "before any work" not in capsys.readouterr().err
+    fitted = own.paths.statistics.read_text()
+    own.paths.statistics.write_text(fitted + "\n")  # fitted again, to other data
+    require_own_model(load_pipeline(own.root / "params.yaml", "digits"), own.paths)
+    assert "before any work" in capsys.readouterr().err
+    own.paths.statistics.write_text(fitted)
 
     # The file changes: the saved model still runs the code that it holds, and another one is trained.
     write(own.root, gates=GATES.replace('"sigmoid"', '"relu"'))
