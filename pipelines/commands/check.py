@@ -3,19 +3,35 @@
 import typer
 
 from headrace.components.models.settings import OwnModel
+from headrace.components.sources.own_rows.source import PythonSource
 from headrace.pipelines.commands.arguments import PipelineName, load
 from headrace.pipelines.compatibility.tensorflow_import import import_tensorflow
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
-from headrace.pipelines.project.code_digests import own_code
+from headrace.pipelines.project.code_digests import own_code, source_code
 
 
 def check(pipeline: PipelineName) -> None:
-    """Read a pipeline's settings and own code; build its model of a file, save it and load it again."""
+    """Read a pipeline's settings and own code; build its model of a file, save it and load it again.
+
+    The file of its source is imported, but gives no rows.
+    """
     settings, paths = load(pipeline)
     typer.echo(f"params.yaml: {pipeline} fits together")
+    if isinstance(settings.ingest.source, PythonSource):
+        _check_own_source(settings, settings.ingest.source, paths)
     if isinstance(settings.train.model, OwnModel):
         _check_own_model(settings, settings.train.model, paths)
+
+
+def _check_own_source(pipeline: Pipeline, source: PythonSource, paths: PipelinePaths) -> None:
+    code = source_code(paths.root, pipeline)
+    typer.echo(f"source: {', '.join(code.sources)}")
+    if reason := source.missing_interval(code):
+        typer.echo(f"source: not called, {reason}")
+        return
+    with code.importable():
+        source.checked_call(code)
 
 
 def _check_own_model(pipeline: Pipeline, model: OwnModel, paths: PipelinePaths) -> None:

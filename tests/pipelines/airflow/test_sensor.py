@@ -148,7 +148,7 @@ def test_a_run_has_its_interval_in_its_params_yaml(root, flow_style):
 
     file = root / "params.yaml"
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()), default_flow_style=flow_style))
-    changes = changes_of(load_pipeline(file, "titanic"), context_of())
+    changes = changes_of(load_pipeline(file, "titanic"), context_of(), root=root)
     file.write_text(edited(file.read_text(), "titanic", changes))
     interval = load_pipeline(file, "titanic").ingest.source.interval
     assert (interval.start, interval.end) == INTERVAL
@@ -160,4 +160,4 @@ def test_a_run_has_its_interval_in_its_params_yaml(root, flow_style):
 def test_a_pipeline_without_partitions_has_no_interval(root):
     from headrace.pipelines.airflow.dag_run import changes_of
 
-    assert changes_of(load_pipeline(root / "params.yaml", "takeoff"), context_of()) == {}
+    assert changes_of(load_pipeline(root / "params.yaml", "takeoff"), context_of(), root=root) == {}
