@@ -161,3 +161,28 @@ def test_a_pipeline_without_partitions_has_no_interval(root):
     from headrace.pipelines.airflow.dag_run import changes_of
 
     assert changes_of(load_pipeline(root / "params.yaml", "takeoff"), context_of(), root=root) == {}
+
+
+@pytest.mark.parametrize(
+    ("function", "interval", "places"),
+    [
+        ("def rows(*, start, end): pass", INTERVAL, {"start", "end"}),
+        ("def rows(*, start=None, end=None): pass", INTERVAL, {"start", "end"}),
+        ("def rows(): pass", INTERVAL, set()),
+        ("def rows(*, start=None, end=None): pass", None, set()),
+    ],
+)
+def test_a_function_of_the_project_gets_the_interval_if_it_takes_one(root, function, interval, places):
+    from headrace.pipelines.airflow.dag_run import changes_of
+
+    (root / "crm.py").write_text(function)
+    file = root / "params.yaml"
+    content = yaml.safe_load(file.read_text())
+    content["titanic"]["ingest"]["source"] = {"kind": "python", "file": "crm.py"}
+    file.write_text(yaml.safe_dump(content))
+    assert sensor_of(root) == []
+    changes = changes_of(load_pipeline(file, "titanic"), context_of(interval=interval), root=root)
+    assert changes.keys() == {f"ingest.source.interval.{place}" for place in places}
+    file.write_text(edited(file.read_text(), "titanic", changes))
+    found = load_pipeline(file, "titanic").ingest.source.interval
+    assert (found.start, found.end) == INTERVAL if places else found is None

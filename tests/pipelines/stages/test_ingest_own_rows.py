@@ -2,6 +2,7 @@
 
 import copy
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,26 @@ def test_no_run_can_choose_code(project: Path, repository: Path) -> None:
     places = {leaf.place.removeprefix("ingest.source.") for leaf in below}
     assert places == {"kind", "file", "function", "arguments.count", "interval.start", "interval.end", "sha256"}
     assert not any(is_open(leaf) for leaf in below)
+
+
+def test_the_example_of_the_page_runs(tmp_path: Path, repository: Path) -> None:
+    page = (repository / "docs" / "your-data.md").read_text().partition("## Rows that your own code gives")[2]
+    section, code = (page.partition(f"```{language}\n")[2].partition("```")[0] for language in ("yaml", "python"))
+    write(tmp_path, crm=code)
+    database = sqlite3.connect(tmp_path / "crm.db")
+    database.execute("CREATE TABLE orders (id, amount, status, ordered_at)")
+    times = ["2026-11-19T23:59:59", "2026-11-20T00:00:00+00:00", "2026-11-20T23:59:59", "2026-11-21T00:00:00+00:00"]
+    database.executemany("INSERT INTO orders VALUES (?, ?, 'paid', ?)", [(n, n / 2, at) for n, at in enumerate(times)])
+    database.commit()
+    database.close()
+    configure(tmp_path, repository)
+    content = yaml.safe_load((tmp_path / "params.yaml").read_text())
+    content["crm"]["ingest"] = yaml.safe_load(section.replace("/srv/crm.db", str(tmp_path / "crm.db")))["ingest"]
+    content["crm"]["normalize"] = {"transforms": {"amount": [{"kind": "standardize"}]}}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    paths = PipelinePaths(tmp_path, "crm")
+    ingest(load_pipeline(tmp_path / "params.yaml", "crm"), paths)
+    assert sorted(shards.scan(paths.examples).collect()["amount"]) == [0.5, 1.0]
 
 
 def test_a_changed_file_makes_ingest_stale_for_the_pipelines_that_import_it(tmp_path, repository) -> None:
