@@ -21,6 +21,7 @@ from headrace.components.schema.features import ImageFeature, TextFeature
 from headrace.components.schema.settings import Fraction, Settings
 from headrace.components.schema.split_settings import Split
 from headrace.components.sources.any_source import AnySource
+from headrace.components.sources.own_rows.source import PythonSource
 from headrace.components.sources.text import TextSource
 from headrace.components.tasks.metric_names import LAST
 from headrace.components.tasks.task import Sections
@@ -290,8 +291,11 @@ def _check_results(pipeline: Pipeline) -> None:
             raise ValueError(f"results.reach.{name}: no such metric{nearest(name, names)}")
 
 
-def load_pipeline(params_file: Path, pipeline: str) -> Pipeline:
-    """One pipeline's section of params.yaml; raises ParamsError with file, place and what to change if it is wrong."""
+def load_pipeline(params_file: Path, pipeline: str, *, root: Path | None = None) -> Pipeline:
+    """One pipeline's section of params.yaml; raises ParamsError with file, place and what to change if it is wrong.
+
+    `root` is the folder of the project's own code, by default that of the file.
+    """
     content = _read(params_file)
     names = list_pipelines(params_file)
     if pipeline in _names(content, "classifiers", params_file):
@@ -309,12 +313,22 @@ def load_pipeline(params_file: Path, pipeline: str) -> Pipeline:
         found = validated(Pipeline, {"name": pipeline, **section})
     except ValidationError as error:
         raise ParamsError("\n".join(explain(params_file, pipeline, error, model=Pipeline))) from error
-    if isinstance(found.train.model, OwnModel):
-        try:
-            model_code(params_file.parent, found.train.model)
-        except ParamsError as error:
-            raise ParamsError(f"{params_file.name}: {pipeline}.train.model: {error}") from error
+    _check_own_code(found, params_file, root or params_file.parent)
     return found
+
+
+def _check_own_code(pipeline: Pipeline, params_file: Path, root: Path) -> None:
+    """Raise ParamsError for files and functions that can't be what the pipeline names; none of them is run."""
+    source, model = pipeline.ingest.source, pipeline.train.model
+    place = "ingest.source"
+    try:
+        if isinstance(source, PythonSource):
+            source.code(root)
+        place = "train.model"
+        if isinstance(model, OwnModel):
+            model_code(root, model)
+    except ParamsError as error:
+        raise ParamsError(f"{params_file.name}: {pipeline.name}.{place}: {error}") from error
 
 
 def load_classifier(params_file: Path, name: str) -> Classifier | None:

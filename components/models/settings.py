@@ -1,10 +1,10 @@
 """Models as a list of layers or a named architecture, checked before anything starts."""
 
-from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
+from headrace.components.own_code.named_code import FunctionName, PythonFile
 from headrace.components.schema.settings import Settings
 from headrace.components.transforms.augment import Augment
 
@@ -327,21 +327,6 @@ class Model(Settings):
         if isinstance(self.architecture, Gan) and self.augment is not None:
             raise ValueError("a generator would learn to make changed images; leave augment out")
         return self
-
-
-def _python_file(path: str) -> str:
-    place = PurePosixPath(path)
-    if place.is_absolute() or ".." in place.parts or place.suffix != ".py" or place.as_posix() != path:
-        raise ValueError(
-            f"expected the path of a Python file inside the project, such as models/churn.py, found {path!r}"
-        )
-    if not all(part.isidentifier() for part in place.with_suffix("").parts):
-        raise ValueError(f"expected a path of names that Python can import, such as models/churn.py, found {path!r}")
-    return path
-
-
-PythonFile = Annotated[str, AfterValidator(_python_file)]
-FunctionName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
 class OwnModel(Settings):

@@ -3,6 +3,7 @@
 import ast
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ConfigDict, Field, ValidationError, create_model
@@ -21,7 +22,7 @@ def require_function(
     only imports is accepted.
     """
     tree = parsed(sources[file], file)
-    defined = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    defined = _functions(tree)
     if name not in defined:
         others = {
             alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
@@ -33,18 +34,54 @@ def require_function(
     function = defined[name].args
     place, call = f"{file}:{defined[name].lineno}: {name}", ", ".join(given)
     positional = [*function.posonlyargs, *function.args]
-    required = len(positional) - len(function.defaults)
     if len(positional) < len(given) and function.vararg is None:
         raise ParamsError(f"{place}: expected the arguments ({call}), found {len(positional)} positional ones")
-    by_keyword = {one.arg for one in [*function.args[len(given) :], *function.kwonlyargs]}
+    by_keyword = _by_keyword(function, skip=len(given))
     if function.kwarg is None:
         for argument in arguments:
             if argument not in by_keyword:
                 raise ParamsError(f"{place}: takes no argument {argument!r}{nearest(argument, by_keyword)}")
-    needed = {one.arg for one in positional[len(given) : required]}
-    needed |= {one.arg for one, value in zip(function.kwonlyargs, function.kw_defaults, strict=True) if value is None}
-    if missing := sorted(needed - set(arguments)):
+    if missing := sorted(_needed(function, skip=len(given)) - set(arguments)):
         raise ParamsError(f"{place}: needs the argument {missing[0]!r}; give it under `arguments`")
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a function that a file defines takes by keyword, known from the file's text alone."""
+
+    line: int
+    names: frozenset[str]
+    required: frozenset[str]
+    takes_any: bool
+
+    @classmethod
+    def of(cls, sources: Mapping[str, str], file: str, name: str) -> "Signature | None":
+        """The signature of a function; None where the file does not define it, but imports it."""
+        function = _functions(parsed(sources[file], file)).get(name)
+        if function is None:
+            return None
+        names, required = _by_keyword(function.args), _needed(function.args)
+        return cls(function.lineno, frozenset(names), frozenset(required), function.args.kwarg is not None)
+
+    def takes(self, *names: str) -> bool:
+        """Whether it can be called with all of these names."""
+        return self.takes_any or self.names.issuperset(names)
+
+
+def _functions(tree: ast.Module) -> dict[str, ast.FunctionDef]:
+    return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def _by_keyword(function: ast.arguments, *, skip: int = 0) -> set[str]:
+    return {one.arg for one in [*function.args[skip:], *function.kwonlyargs]}
+
+
+def _needed(function: ast.arguments, *, skip: int = 0) -> set[str]:
+    """Names of arguments without a default, but for those that are passed by their place."""
+    positional = [*function.posonlyargs, *function.args]
+    needed = {one.arg for one in positional[skip : len(positional) - len(function.defaults)]}
+    by_keyword = zip(function.kwonlyargs, function.kw_defaults, strict=True)
+    return needed | {one.arg for one, value in by_keyword if value is None}
 
 
 def checked_arguments(
@@ -55,7 +92,10 @@ def checked_arguments(
     The first `given` parameters are passed by Headrace. Raises ParamsError that names the argument, what it expects and
     what was found.
     """
-    parameters = list(inspect.signature(function, eval_str=True).parameters.values())[given:]
+    try:
+        parameters = list(inspect.signature(function, eval_str=True).parameters.values())[given:]
+    except NameError as error:
+        raise ParamsError(f"{place}: an annotation needs an import at the top of the file: {error}") from error
     fields: dict[str, Any] = {
         one.name: (
             Any if one.annotation is one.empty else one.annotation,

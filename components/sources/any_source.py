@@ -14,6 +14,7 @@ from headrace.components.sources.idx import IdxSource
 from headrace.components.sources.images import ImageSource
 from headrace.components.sources.inline import InlineSource
 from headrace.components.sources.json_lines import JsonLinesSource
+from headrace.components.sources.own_rows.source import PythonSource
 from headrace.components.sources.parquet.source import ParquetSource
 from headrace.components.sources.source import Source
 from headrace.components.sources.table_file import TableFile
@@ -26,6 +27,7 @@ SOURCES: tuple[type[Source], ...] = (
     IdxSource,
     DelimitedSource,
     ParquetSource,
+    PythonSource,
     JsonLinesSource,
     TextSource,
     ImageSource,

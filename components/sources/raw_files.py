@@ -51,7 +51,15 @@ class MadeFile:
     write: Callable[[Path], object]
 
 
-RawFiles = PinnedFiles | CopiedFiles | PackedImages | PartitionFiles | MadeFile
+@dataclass(frozen=True)
+class OwnRows:
+    """A file that code of the project's own makes; `write` takes the project's folder and the file."""
+
+    name: str
+    write: Callable[[Path, Path], object]
+
+
+RawFiles = PinnedFiles | CopiedFiles | PackedImages | PartitionFiles | MadeFile | OwnRows
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,10 @@ class Source(Settings, ABC):
         """A file of rows to predict, read as `source` says if it is of this kind; None for a suffix of another one."""
         return None
 
+    def is_by_interval(self, root: Path) -> bool:
+        """Whether the rows are those of an interval of time; `root` is the project's folder."""
+        return False
+
     @property
     def given_splits(self) -> set[GivenSplit]:
         """The splits that the source assigns to its rows; empty if the split is ours to make."""

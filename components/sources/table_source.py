@@ -65,6 +65,10 @@ class TableSource(Source):
             return [CopiedFiles(self.files, self.dataset)]
         return [PinnedFiles(files, self.dataset) for files in self.pinned]
 
+    def is_by_interval(self, root: Path) -> bool:
+        """Whether there are partitions."""
+        return self.partitions is not None
+
     @property
     @abstractmethod
     def pinned(self) -> Sequence[tuple[SourceFile, ...]]:

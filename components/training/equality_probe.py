@@ -5,7 +5,7 @@ a layer may keep averages of them. So it is tried. Gradients are compared as the
 optimizer such as Adam makes a whole step of what is almost nothing; then the figures, and what layers keep themselves.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 

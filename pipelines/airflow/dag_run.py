@@ -51,7 +51,7 @@ class DagRun:
         with using(workspace):
             committed = committed_pipeline(workspace, pipeline)
             requested = overrides_of(committed, context["params"], context["dag_run"].conf or {})
-            override_params(workspace, pipeline, requested, interval=_interval(committed, context))
+            override_params(workspace, pipeline, requested, interval=_interval(committed, context, workspace))
             missing = missing_inputs(workspace, stage, pipeline=pipeline)
             restore(workspace, missing)
             yield cls(workspace, {**variables_of(workspace), "HEADRACE_OWNER": owner})
@@ -72,13 +72,13 @@ def remove_unused_workspaces(root: Path, *, older_than_days: float) -> list[str]
     return [folder.name for folder in remove_old_workspaces(workspaces(root), older_than_days=older_than_days)]
 
 
-def changes_of(pipeline: Pipeline, context: Any) -> dict[str, Any]:
+def changes_of(pipeline: Pipeline, context: Any, *, root: Path) -> dict[str, Any]:
     """Changes of params.yaml for this run, by place: its data interval, and the values of its form.
 
     As parameters, and not as environment, because DVC must see them: each interval is a data set of its own.
     """
     requested = overrides_of(pipeline, context["params"], context["dag_run"].conf or {})
-    return {**_interval(pipeline, context), **requested}
+    return {**_interval(pipeline, context, root), **requested}
 
 
 def workspaces(root: Path) -> Path:
@@ -93,9 +93,9 @@ def _commit(context: Any) -> str | None:
     return next((str(one["commit"]) for one in said or [] if isinstance(one, dict) and "commit" in one), None)
 
 
-def _interval(pipeline: Pipeline, context: Any) -> dict[str, str]:
-    """The run's data interval for a source by partitions; one made by hand may have none, or an empty one."""
+def _interval(pipeline: Pipeline, context: Any, root: Path) -> dict[str, str]:
+    """The run's data interval for a source that reads one; a run made by hand may have none, or an empty one."""
     start, end = context.get("data_interval_start"), context.get("data_interval_end")
-    if not getattr(pipeline.ingest.source, "partitions", None) or not start or not end or start == end:
+    if not start or not end or start == end or not pipeline.ingest.source.is_by_interval(root):
         return {}
     return {"ingest.source.interval.start": start.isoformat(), "ingest.source.interval.end": end.isoformat()}

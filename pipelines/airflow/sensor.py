@@ -80,5 +80,6 @@ class PartitionSensor(BaseSensorOperator):  # type: ignore[misc]  # mypy does no
 
         From the project and not from a workspace, which would bind the run to a commit before it begins.
         """
-        pipeline = load_pipeline(ProjectPaths(Path(self.root)).params, self.pipeline)
-        return with_values(pipeline, changes_of(pipeline, context)).ingest.source
+        root = Path(self.root)
+        pipeline = load_pipeline(ProjectPaths(root).params, self.pipeline)
+        return with_values(pipeline, changes_of(pipeline, context, root=root)).ingest.source

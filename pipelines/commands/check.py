@@ -6,22 +6,28 @@ from typing import TYPE_CHECKING
 import typer
 
 from headrace.components.models.settings import OwnModel
+from headrace.components.sources.own_rows.source import PythonSource
 from headrace.pipelines.artifacts.artifact import file_digest
 from headrace.pipelines.artifacts.run_record import read_run
 from headrace.pipelines.commands.arguments import PipelineName, load
 from headrace.pipelines.compatibility.tensorflow_import import import_tensorflow
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
-from headrace.pipelines.project.code_digests import own_code
+from headrace.pipelines.project.code_digests import own_code, source_code
 
 if TYPE_CHECKING:
     from headrace.components.transforms.fitted_table import FittedTable
 
 
 def check(pipeline: PipelineName) -> None:
-    """Read a pipeline's settings and own code; build its model of a file, save it and load it again."""
+    """Read a pipeline's settings and own code; build its model of a file, save it and load it again.
+
+    The file of its source is imported, but gives no rows.
+    """
     settings, paths = load(pipeline)
     typer.echo(f"params.yaml: {pipeline} fits together")
+    if isinstance(settings.ingest.source, PythonSource):
+        _check_own_source(settings, settings.ingest.source, paths)
     if isinstance(settings.train.model, OwnModel):
         typer.echo(f"code: {', '.join(own_code(paths.root, settings).sources)}")
         weights = build_own_model_early(settings, settings.train.model, paths)
@@ -29,6 +35,16 @@ def check(pipeline: PipelineName) -> None:
             typer.echo(f"model: not built, its inputs are known after `headrace normalize {pipeline}`")
         else:
             typer.echo(f"model: {weights:,} weights, gives the same after it was saved and loaded again")
+
+
+def _check_own_source(pipeline: Pipeline, source: PythonSource, paths: PipelinePaths) -> None:
+    code = source_code(paths.root, pipeline)
+    typer.echo(f"source: {', '.join(code.sources)}")
+    if reason := source.missing_interval(code):
+        typer.echo(f"source: not called, {reason}")
+        return
+    with code.importable():
+        source.checked_call(code)
 
 
 def require_own_model(pipeline: Pipeline, paths: PipelinePaths) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -156,7 +156,17 @@ def _lacks_stages(text: str) -> str:
     missing = [name for name in ours if name not in found]
     other = [name for name in ours if name in found and ours[name]["cmd"].partition(" $")[0] not in str(found[name])]
     renamed = f"Rename your own {', '.join(other)}, and add" if other else "Add"
-    return f"{renamed} {', '.join([*other, *missing])} under its `stages`, from" if missing or other else ""
+    if missing or other:
+        return f"{renamed} {', '.join([*other, *missing])} under its `stages`, from"
+    older = [name for name in ours if _digests(ours[name]) - _digests(found[name])]
+    return f"Give {', '.join(older)} the `params` of the same stage in" if older else ""
+
+
+def _digests(stage: Any) -> set[str]:
+    """The files other than params.yaml that a stage has parameters in: without one, it misses changes of code."""
+    params = stage.get("params") if isinstance(stage, dict) else None
+    entries = params if isinstance(params, list) else ()
+    return {str(file) for entry in entries if isinstance(entry, dict) for file in entry}
 
 
 def _lacks_lines(text: str) -> str:

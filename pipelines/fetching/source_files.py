@@ -12,6 +12,7 @@ from headrace.components.sources.raw_files import (
     CopiedFiles,
     FoundFiles,
     MadeFile,
+    OwnRows,
     PackedImages,
     PartitionFiles,
     PinnedFiles,
@@ -44,9 +45,9 @@ def fetch_raw_files(needed: Sequence[RawFiles], paths: PipelinePaths) -> list[Fo
     _require_own_names(needed, found)
     _fetch_pinned([one for one in needed if isinstance(one, PinnedFiles)], paths)
     for one in needed:
-        if isinstance(one, MadeFile):
+        if isinstance(one, MadeFile | OwnRows):
             with replace_file(paths.raw / one.name) as file:
-                one.write(file)
+                one.write(file) if isinstance(one, MadeFile) else one.write(paths.root, file)
     if copies:
         is_packed = any(isinstance(one, PackedImages) for one in needed)
         write_copies(copies, aside=paths.refused, at_once=1 if is_packed else 4)  # to pack takes several threads
@@ -63,7 +64,7 @@ def _copies(one: RawFiles, paths: PipelinePaths, not_fetched: OtherFiles) -> lis
             return packed_images(files, folder=paths.raw, prefix=prefix, others=not_fetched)
         case PartitionFiles(partitions=partitions, interval=interval):
             return partition_copies(partitions, interval, folder=paths.raw)
-        case PinnedFiles() | MadeFile():
+        case PinnedFiles() | MadeFile() | OwnRows():
             return []
 
 
@@ -71,7 +72,7 @@ def _names(one: RawFiles) -> list[str]:
     match one:
         case PinnedFiles(files=files):
             return [file.name for file in files]
-        case MadeFile(name=name):
+        case MadeFile(name=name) | OwnRows(name=name):
             return [name]
     return []
 

@@ -9,6 +9,7 @@ from headrace.components.files.atomic import replace_file
 from headrace.components.models.own_model_code import model_code
 from headrace.components.models.settings import OwnModel
 from headrace.components.own_code.importable_code import OwnCode
+from headrace.components.sources.own_rows.source import PythonSource
 from headrace.pipelines.host.private import make_private
 from headrace.pipelines.paths import ProjectPaths
 from headrace.pipelines.yaml_dialect import read_yaml_file
@@ -16,7 +17,17 @@ from headrace.pipelines.yaml_dialect import read_yaml_file
 if TYPE_CHECKING:
     from headrace.pipelines.params import Pipeline
 
+_PLACES = {"ingest": ("ingest", "source", "file"), "train": ("train", "model", "file")}  # of files, by stage
 OWN_CODE_STAGE = "own_code"  # of dvc.yaml: it writes digests before the stages, and belongs to no pipeline
+
+
+def source_code(root: Path, pipeline: "Pipeline") -> OwnCode:
+    """The file of a pipeline's source with what it imports inside the project; nothing where there is none.
+
+    Raises ParamsError as `PythonSource.code` does.
+    """
+    source = pipeline.ingest.source
+    return source.code(root) if isinstance(source, PythonSource) else OwnCode({})
 
 
 def own_code(root: Path, pipeline: "Pipeline") -> OwnCode:
@@ -38,7 +49,7 @@ def write_digests(project: ProjectPaths) -> None:
     sections = content if isinstance(content, dict) else {}
     names = sections.get("pipelines")
     digests = {
-        name: {"train": _digests(project.root, _model_file(sections.get(name)))}
+        name: {stage: _digests(project.root, _file_of(sections.get(name), *place)) for stage, place in _PLACES.items()}
         for name in (names if isinstance(names, list) else ())
         if isinstance(name, str)
     }
@@ -49,8 +60,8 @@ def write_digests(project: ProjectPaths) -> None:
             file.write_text(text, encoding="utf-8")
 
 
-def _model_file(section: Any) -> str | None:
-    for key in ("train", "model", "file"):
+def _file_of(section: Any, *place: str) -> str | None:
+    for key in place:
         section = section.get(key) if isinstance(section, dict) else None
     return section if isinstance(section, str) else None
 

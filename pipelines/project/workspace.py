@@ -103,7 +103,7 @@ def uncommitted(project: Path) -> list[str]:
 
 def committed_pipeline(workspace: Path, pipeline: str) -> Pipeline:
     """A pipeline as the commit's params.yaml has it, without the run's own changes."""
-    return _load(_committed_params(workspace), pipeline)
+    return _load(workspace, _committed_params(workspace), pipeline)
 
 
 def override_params(
@@ -115,10 +115,10 @@ def override_params(
     and changes nothing, for a place that is unknown or that a run can't change, or a value that is not allowed there.
     """
     text = edited(_committed_params(workspace), pipeline, values)
-    require_open(committed_pipeline(workspace, pipeline), _load(text, pipeline))
+    require_open(committed_pipeline(workspace, pipeline), _load(workspace, text, pipeline))
     if interval:
         text = edited(text, pipeline, interval)
-        _load(text, pipeline)
+        _load(workspace, text, pipeline)
     params = ProjectPaths(workspace).params
     if read_text(params) != text:
         write(params, text)
@@ -257,11 +257,12 @@ def _committed_params(workspace: Path) -> str:
     return git(workspace, "show", f"HEAD:{ProjectPaths(workspace).params.name}")
 
 
-def _load(text: str, pipeline: str) -> Pipeline:
+def _load(workspace: Path, text: str, pipeline: str) -> Pipeline:
+    """A pipeline of a text of params.yaml, and of the code in the workspace."""
     with tempfile.TemporaryDirectory() as folder:
         params = ProjectPaths(Path(folder)).params
         write(params, text)
-        return load_pipeline(params, pipeline)
+        return load_pipeline(params, pipeline, root=workspace)
 
 
 def _slug(name: str) -> str:

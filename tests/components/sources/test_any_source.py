@@ -13,6 +13,7 @@ from headrace.components.sources.raw_files import (
     CopiedFiles,
     FoundFiles,
     MadeFile,
+    OwnRows,
     PackedImages,
     PartitionFiles,
     PinnedFiles,
@@ -69,6 +70,7 @@ CASES = {
         ["delimited ';' ('',) [None, ('x',)] test"],
     ),
     "parquet": ({"dataset": "d", "parts": parts(a=None, b="test")}, TABLE, ["parquet None", "parquet test"]),
+    "python": ({"file": "sources/rows.py"}, TABLE, ["python"]),
     "json_lines": ({"dataset": "d", "parts": parts(a="train")}, TABLE, ["json_lines train"]),
     "text": ({"dataset": "d", "length": 4, "parts": parts(a=None)}, TEXTS, ["text 4 50 None"]),
     "images": (
@@ -99,8 +101,8 @@ def test_parts_are_of_the_files_that_are_needed_and_keep_their_words(tmp_path: P
     source.check_schema(schema)
     found = []
     for needed in source.raw_files(schema):
-        assert isinstance(needed, PinnedFiles | MadeFile)
-        names = [needed.name] if isinstance(needed, MadeFile) else [one.name for one in needed.files]
+        assert isinstance(needed, PinnedFiles | MadeFile | OwnRows)
+        names = [needed.name] if isinstance(needed, MadeFile | OwnRows) else [one.name for one in needed.files]
         found.append(FoundFiles(tuple(tmp_path / name for name in names)))
     opened = source.open_parts(found, schema)
     assert [part.how for part in opened] == words
@@ -156,7 +158,7 @@ def test_given_splits_are_those_of_the_parts() -> None:
     ],
 )
 def test_a_file_to_predict_has_the_reader_of_its_suffix_whatever_the_source(name: str, reader: str) -> None:
-    for kind in ("bundled", "parquet", "text"):
+    for kind in ("bundled", "parquet", "python", "text"):
         source = ANY.validate_python({"kind": kind, **CASES[kind][0]})
         assert type(open_table(Path(name), source=source, columns=["x"])).__name__ == reader
 

@@ -148,7 +148,7 @@ def test_a_run_has_its_interval_in_its_params_yaml(root, flow_style):
 
     file = root / "params.yaml"
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()), default_flow_style=flow_style))
-    changes = changes_of(load_pipeline(file, "titanic"), context_of())
+    changes = changes_of(load_pipeline(file, "titanic"), context_of(), root=root)
     file.write_text(edited(file.read_text(), "titanic", changes))
     interval = load_pipeline(file, "titanic").ingest.source.interval
     assert (interval.start, interval.end) == INTERVAL
@@ -160,4 +160,29 @@ def test_a_run_has_its_interval_in_its_params_yaml(root, flow_style):
 def test_a_pipeline_without_partitions_has_no_interval(root):
     from headrace.pipelines.airflow.dag_run import changes_of
 
-    assert changes_of(load_pipeline(root / "params.yaml", "takeoff"), context_of()) == {}
+    assert changes_of(load_pipeline(root / "params.yaml", "takeoff"), context_of(), root=root) == {}
+
+
+@pytest.mark.parametrize(
+    ("function", "interval", "places"),
+    [
+        ("def rows(*, start, end): pass", INTERVAL, {"start", "end"}),
+        ("def rows(*, start=None, end=None): pass", INTERVAL, {"start", "end"}),
+        ("def rows(): pass", INTERVAL, set()),
+        ("def rows(*, start=None, end=None): pass", None, set()),
+    ],
+)
+def test_a_function_of_the_project_gets_the_interval_if_it_takes_one(root, function, interval, places):
+    from headrace.pipelines.airflow.dag_run import changes_of
+
+    (root / "crm.py").write_text(function)
+    file = root / "params.yaml"
+    content = yaml.safe_load(file.read_text())
+    content["titanic"]["ingest"]["source"] = {"kind": "python", "file": "crm.py"}
+    file.write_text(yaml.safe_dump(content))
+    assert sensor_of(root) == []
+    changes = changes_of(load_pipeline(file, "titanic"), context_of(interval=interval), root=root)
+    assert changes.keys() == {f"ingest.source.interval.{place}" for place in places}
+    file.write_text(edited(file.read_text(), "titanic", changes))
+    found = load_pipeline(file, "titanic").ingest.source.interval
+    assert (found.start, found.end) == INTERVAL if places else found is None

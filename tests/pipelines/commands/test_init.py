@@ -89,6 +89,20 @@ def _add_by_hand(root: Path, own: dict[str, str]) -> None:
     (root / "dags" / "headrace_pipelines.py").write_text((proposed / "dags" / "headrace_pipelines.py").read_text())
 
 
+def test_stages_of_an_older_version_are_named_by_what_they_lack(tmp_path, capsys):
+    make_project(tmp_path, Example.DIGITS)
+    content = yaml.safe_load((tmp_path / "dvc.yaml").read_text())
+    content["stages"]["ingest"]["params"] = ["${item.pipeline}.ingest"]
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump(content))
+    assert make_project(tmp_path, Example.DIGITS) == 2
+    said = "Give ingest the `params` of the same stage in: .headrace/init/dvc.yaml"
+    assert said in capsys.readouterr().err
+    content["stages"]["ingest"]["params"] += [{"headrace.lock": ["ingest"]}, "own.yaml"]
+    content["stages"]["ingest"]["params"] += [{".headrace/code.json": ["${item.pipeline}.ingest"]}]
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump(content))
+    assert make_project(tmp_path, Example.DIGITS) == 0
+
+
 def test_a_folder_within_a_repository_is_refused(tmp_path):
     git(tmp_path, "init", "--quiet")
     with pytest.raises(ParamsError, match="a project is the top of its repository"):

@@ -331,6 +331,27 @@ def test_overrides_are_of_the_commits_params_however_often_they_are_given(projec
     assert committed_pipeline(project, "digits").train.seed == 1
 
 
+def test_code_of_the_project_is_that_of_the_workspace(project, folder):
+    (project / "own.py").write_text("def rows(*, start, end): pass\n\ndef build_model(inputs, label): pass\n")
+    content = yaml.safe_load((project / "params.yaml").read_text())
+    content["titanic"]["ingest"]["source"] = {"kind": "python", "file": "own.py"}
+    content["titanic"]["train"]["model"] = {"file": "own.py"}
+    (project / "params.yaml").write_text(yaml.safe_dump(content))
+    commit(project, "Use code of our own")
+    workspace = open_workspace(project, folder, name=RUN)
+    (project / "own.py").unlink()
+    interval = {"start": "2026-11-20T00:00:00+00:00", "end": "2026-11-21T00:00:00+00:00"}
+    places = {f"ingest.source.interval.{name}": at for name, at in interval.items()}
+    override_params(workspace, "titanic", {"train.epochs": 7}, interval=places)
+    found = load_pipeline(workspace / "params.yaml", "titanic")
+    assert found.ingest.source.interval.start.isoformat() == interval["start"]
+    for values in ({"ingest.source.file": "other.py"}, {"ingest.source.function": "f"}, places):
+        with pytest.raises(
+            ParamsError, match=r"ingest\.source\.[\w.]+: a run can't change it|no such file|no function"
+        ):
+            override_params(workspace, "titanic", values)
+
+
 def test_old_workspaces_are_removed_but_none_that_is_in_use(project, folder):
     old, used = (open_workspace(project, folder, name=name) for name in ("old", "used"))
     with using(used):
