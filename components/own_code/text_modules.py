@@ -81,9 +81,8 @@ _LOADED: dict[tuple[tuple[str, str], ...], _Loaded] = {}
 
 
 def _registry() -> dict[str, Any]:
-    import keras
-
-    objects: dict[str, Any] = keras.saving.get_custom_objects()
+    """Keras's registered classes, once the code has imported it: sources of rows do without."""
+    objects: dict[str, Any] = sys.modules["keras"].saving.get_custom_objects()
     return objects
 
 

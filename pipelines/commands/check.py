@@ -102,10 +102,7 @@ def _was_trained(pipeline: Pipeline, paths: PipelinePaths) -> bool:
     """Whether the last training was of this model, code and inputs; it checked them before its first step."""
     if not paths.run.is_file() or _fitted_before(pipeline, paths.statistics) is None:
         return False
-    identity = read_run(paths).identity
+    trained = read_run(paths).identity
     settings = pipeline.train.model_dump(mode="json", include={"model"}, exclude_defaults=True)
-    return (
-        identity["train"]["model"] == settings["model"]
-        and identity["code"] == own_code(paths.root, pipeline).digests
-        and identity["statistics"] == file_digest(paths.statistics)
-    )
+    found = (trained["train"]["model"], trained["code"], trained["statistics"])
+    return found == (settings["model"], own_code(paths.root, pipeline).digests, file_digest(paths.statistics))
