@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+from keras.src.backend.common.global_state import get_global_attribute
+from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR
 
 TESTED_VERSIONS = ("3.15.1",)  # checked by `check_keras_version`, which a setting may relax
 
@@ -12,6 +14,7 @@ MAYBE_SYMBOLIC_BUILD = "_maybe_symbolic_build"  # of a model: builds what `compi
 DISTRIBUTE_STRATEGY = "_distribute_strategy"  # of a model: the strategy that `predict` runs under
 MOMENTS = "_moments"  # of BatchNormalization: mean and variance of a batch
 ALL_REDUCE_SUM_GRADIENTS = "_all_reduce_sum_gradients"  # of an optimizer: Keras's own exchange
+RESULT_OR_LOGS = "_get_metrics_result_or_logs"  # of a model: an epoch's figures, or else what its last step returned
 DIRECT_ASSIGN = "_direct_assign"  # of a variable: assigns without a strategy's rules
 
 
@@ -23,6 +26,14 @@ def flat_layers(model: keras.Model) -> list[keras.Layer]:
 def layers_that_draw(model: keras.Model) -> list[keras.Layer]:
     """Layers with a random generator of Keras's, such as Dropout."""
     return [layer for layer in flat_layers(model) if layer._seed_generators]
+
+
+def seed_states(model: keras.Model) -> list[keras.Variable]:
+    """States of the random generators of a model's layers, and of Keras's own one where anything has used it."""
+    generators = [generator for layer in flat_layers(model) for generator in layer._seed_generators]
+    if (of_all := get_global_attribute(GLOBAL_SEED_GENERATOR)) is not None:
+        generators.append(of_all)
+    return list({id(generator): generator.state for generator in generators}.values())
 
 
 def build_from_batch(model: keras.Model, batch: Any) -> None:
@@ -40,9 +51,20 @@ def loss_trackers(model: keras.Model) -> list[keras.metrics.Metric]:
     return [] if model._compile_loss is None else list(model._compile_loss.metrics)
 
 
-def has_mask(output: Any) -> bool:
-    """Whether a tensor has a mask, which Keras multiplies into the loss."""
-    return getattr(output, "_keras_mask", None) is not None
+def mask_of(output: Any) -> Any:
+    """The mask of a tensor, which Keras multiplies into the loss; None where it has none."""
+    return getattr(output, "_keras_mask", None)
+
+
+def losses_of_outputs(model: keras.Model, outputs: Any) -> list[tuple[keras.losses.Loss, Any]]:
+    """Each loss of a compiled and built model with the output that it is of."""
+    pairs = []
+    for path, loss, *_ in [] if model._compile_loss is None else model._compile_loss._flat_losses:
+        output = outputs
+        for part in path if isinstance(outputs, (dict, list, tuple)) else ():
+            output = output[part]
+        pairs.append((loss, output))
+    return pairs
 
 
 def reduction_axes(layer: keras.layers.BatchNormalization) -> Sequence[int]:

@@ -1,8 +1,9 @@
 """The full training state on disk: whole and verified, or not there at all.
 
-A checkpoint is a folder: `weights.npz`, `best_weights.npz`, `optimizer.npz`, `metrics.npz`, `state.json`, and
-`manifest.json`, written last, with the SHA-256 of each. No pickle. A folder without a manifest that fits does not count
-as a checkpoint. Each stands on its own: files shared between checkpoints would be damaged together.
+A checkpoint is a folder: `weights.npz`, `best_weights.npz`, `optimizer.npz`, `metrics.npz`, `random.npz`,
+`other_optimizers.npz`, `state.json`, and `manifest.json`, written last, with the SHA-256 of each. No pickle. A folder
+without a manifest that fits does not count as a checkpoint. Each stands on its own: files shared between checkpoints
+would be damaged together.
 """
 
 import json
@@ -21,6 +22,7 @@ from headrace.components.training.state import TrainingState
 
 MANIFEST = "manifest.json"
 ARRAYS = ("weights", "best_weights", "optimizer", "metrics")
+LATER_ARRAYS = ("random", "other_optimizers")  # which older checkpoints don't have
 Arrays = Sequence[NDArray[Any]]
 
 
@@ -29,7 +31,8 @@ class Checkpoint:
     """A checkpoint in memory: arrays in the order of Keras's `model.weights` and `optimizer.variables`.
 
     Where the optimizer averages the weights, `weights` are the averages, and the trained ones are in their place.
-    `metrics` are the running totals of an epoch that is not done yet; there are none between two epochs.
+    `metrics` are the running totals of an epoch that is not done yet; there are none between two epochs. `random` are
+    the states of seed generators. `other_optimizers` are the variables of optimizers that the model owns besides.
     """
 
     state: TrainingState
@@ -37,6 +40,8 @@ class Checkpoint:
     best_weights: Arrays
     optimizer: Arrays
     metrics: Arrays = ()
+    random: Arrays = ()
+    other_optimizers: Arrays = ()
 
 
 def save(folder: Path, checkpoint: Checkpoint) -> Path:
@@ -45,7 +50,7 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        for name in ARRAYS:
+        for name in (*ARRAYS, *LATER_ARRAYS):
             _save_arrays(temporary / f"{name}.npz", getattr(checkpoint, name))
         (temporary / "state.json").write_text(checkpoint.state.model_dump_json(indent=1) + "\n", encoding="utf-8")
         digests = {path.name: file_digest(path) for path in sorted(temporary.iterdir())}
@@ -62,6 +67,7 @@ def load(folder: Path) -> Checkpoint:
     try:
         digests = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         damaged = [name for name, digest in digests.items() if file_digest(folder / name) != digest]
+        later = [name for name in LATER_ARRAYS if f"{name}.npz" in digests]
         missing = {"state.json", *(f"{name}.npz" for name in ARRAYS)} - digests.keys()
     except (OSError, ValueError, AttributeError) as error:
         raise ValueError(f"no whole checkpoint in {folder}: {error}") from error
@@ -69,7 +75,7 @@ def load(folder: Path) -> Checkpoint:
         raise ValueError(f"damaged checkpoint in {folder}: {', '.join([*damaged, *sorted(missing)])}")
     return Checkpoint(
         state=TrainingState.model_validate_json((folder / "state.json").read_text(encoding="utf-8")),
-        **{name: _load_arrays(folder / f"{name}.npz") for name in ARRAYS},
+        **{name: _load_arrays(folder / f"{name}.npz") for name in (*ARRAYS, *later)},
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -20,7 +21,7 @@ from headrace.components.training.initial_weights import set_start_weights
 from headrace.components.training.multiworker import trained_by_all_workers, worker_dataset
 from headrace.components.training.observer import Observer
 from headrace.components.training.plan import Plan
-from headrace.components.training.recorder import Recorder, snapshot
+from headrace.components.training.recorder import Recorder, restore_late, snapshot
 from headrace.components.training.state import TrainingState, is_finished
 from headrace.components.training.workers.dropout import GlobalBatch
 from headrace.components.training.workers.exchange import Exchange, joined
@@ -148,11 +149,12 @@ def _train(
     if exchange.rank == 0:
         _replay_epochs(start, observer)
     _restore(model, exchange, start)
+    restores: list[Callable[[], None]] = [] if resumed is None else [partial(restore_late, model, resumed)]
     recorder = Recorder(start, exchange, plan=plan, windows=work.train_windows, folder=folder, observer=observer)
     if recorder.steps_in_epoch:
-        _fit(trainee, batch, work, exchange, recorder, epochs=start.state.epoch + 1)
+        _fit(trainee, batch, work, exchange, recorder, epochs=start.state.epoch + 1, restores=restores)
     if not is_finished(recorder.state, plan=plan):
-        _fit(trainee, batch, work, exchange, recorder, epochs=plan.epochs)
+        _fit(trainee, batch, work, exchange, recorder, epochs=plan.epochs, restores=restores)
     return recorder.checkpoint()
 
 
@@ -222,9 +224,19 @@ def _restore(core: keras.Model, exchange: Exchange, checkpoint: Checkpoint) -> N
 
 
 def _fit(
-    trainee: Trainee, batch: GlobalBatch, work: _Work, exchange: Exchange, recorder: Recorder, *, epochs: int
+    trainee: Trainee,
+    batch: GlobalBatch,
+    work: _Work,
+    exchange: Exchange,
+    recorder: Recorder,
+    *,
+    epochs: int,
+    restores: list[Callable[[], None]],
 ) -> None:
-    """Keras's own `fit` from where the recorder stands to the end of epoch `epochs`."""
+    """Keras's own `fit` from where the recorder stands to the end of epoch `epochs`.
+
+    What is left of `restores` is called before the first step, when it is traced and all variables are there.
+    """
     model = trainee.model
     part = {"rank": work.worker.rank, "num_workers": work.worker.num_workers}
     seed, step = work.plan.seed, recorder.state.step
@@ -249,6 +261,7 @@ def _fit(
         ) as recorder.group,
     ):
         batch.begin(recorder.state.step, recorder.group)
+        recorder.group.once_traced = restores.pop() if restores else None
         model.fit(
             worker_dataset(_taken(batches, trainee)),
             steps_per_epoch=steps,

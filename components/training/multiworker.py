@@ -15,9 +15,9 @@ How each figure is averaged:
 - loss and metrics of a step, as callbacks see them: this worker's own running figures (no exchange, so no cost).
 
 Class weights go into the dataset as sample weights, its third element. A custom `train_step` takes its loss from
-`compute_loss` or a Keras loss object, and applies the gradients by the optimizer that the model was compiled with;
-those applied by another one are not exchanged. What layers draw at random is drawn for the global batch: see
-`headrace.components.training.workers.global_draws`.
+`compute_loss` or a Keras loss object, and applies the gradients by optimizers that the model has as attributes. Numbers
+that it returns and no metric has computed are averaged over the examples of an epoch's last step. What layers draw at
+random is drawn for the global batch: see `headrace.components.training.workers.global_draws`.
 """
 
 from collections.abc import Callable, Iterator
@@ -37,8 +37,11 @@ from headrace.components.training.workers.embedding import lookup_overrides
 from headrace.components.training.workers.exchange import Exchange
 from headrace.components.training.workers.global_draws import drawn_by_all_workers
 from headrace.components.training.workers.group import Group, metric_overrides
+from headrace.components.training.workers.masked_losses import masked_loss_overrides
 from headrace.components.training.workers.normalization import moments_overrides
-from headrace.components.training.workers.step import Step, compiled, optimizer_overrides, plain
+from headrace.components.training.workers.owned_optimizers import owned_optimizers
+from headrace.components.training.workers.step import Step, compiled, count_examples, optimizer_overrides, plain
+from headrace.components.training.workers.step_logs import Metrics, StepLogs, with_metrics_noted
 
 
 @contextmanager
@@ -53,11 +56,11 @@ def trained_by_all_workers(
 ) -> Iterator[Group]:
     """Make `model.fit` and `model.evaluate` those of all workers.
 
-    `model` must be built and compiled within `exchange.strategy.scope()`. Data comes from `worker_dataset`. `known` gives
-    the place of a training batch within the global one (`GlobalBatch.place`), which is exchanged without it. Raises
+    `model` must be built and compiled within `exchange.strategy.scope()`. Data comes from `worker_dataset`. `known` is
+    the place of a training batch within the global one (`GlobalBatch.place`); without it, that is exchanged. Raises
     TrainingError for a version of Keras this was not tested with and for several GPUs in one worker; and, of several
-    workers, for what can't equal one process: unsynchronized BatchNormalization, and, as `fit` starts, losses that are
-    not a mean over the batch, outputs with a mask and draws that can't be made for the global batch.
+    workers, for what can't equal one process: as `fit` starts, losses that are not a mean over the batch, draws that
+    can't be made for the global batch, and, compiled by XLA, BatchNormalization and outputs with a mask.
     """
     check_keras_version(allow_untested_keras=allow_untested_keras)
     equality.require_one_device()
@@ -69,10 +72,10 @@ def trained_by_all_workers(
         (model, "train_function", _function(model, model.train_step, step, steps=steps_per_epoch, known=known)),
         (model, "test_function", _function(model, model.test_step, step, steps=validation_steps)),
         (model, keras_internals.MAYBE_SYMBOLIC_BUILD, lambda iterator: _build(model, exchange, iterator)),
-        (model, "compute_loss", equality.unmasked(model, num_workers=exchange.num_workers)),
         *metric_overrides(model, exchange),
-        *optimizer_overrides(model.optimizer, step),
+        *(override for one in owned_optimizers(model) for override in optimizer_overrides(one, step)),
         *moments_overrides(model, exchange),
+        *masked_loss_overrides(model, step),
         *lookup_overrides(model),
         *strategy_overrides(model),
     ):
@@ -115,6 +118,9 @@ def _function(
 ) -> Callable[[Any], Any]:
     """Function that Keras calls once per execution: it runs one or more steps and gives this worker's metrics."""
     strategy = step.exchange.strategy
+    metrics: Metrics = {}  # by the names of logs that they are the results of
+    if metrics_are_noted := step.exchange.num_workers > 1:
+        step_function = with_metrics_noted(model, step_function, metrics)
     step_function = drawn_by_all_workers(model, step_function, step)
     passes = (compiled if model.jit_compile else plain)(model, step_function, step, known)
 
@@ -123,19 +129,20 @@ def _function(
         with tf.control_dependencies([step.began]):
             data = next(iterator)
         logs = strategy.run(passes, args=(data,))
-        return tf.nest.map_structure(lambda value: strategy.experimental_local_results(value)[0], logs)
+        logs = tf.nest.map_structure(lambda value: strategy.experimental_local_results(value)[0], logs)
+        return logs, count_examples(data)
 
     @tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
     def execute(iterator: Any, count: tf.Tensor, request: tf.Tensor) -> Any:
-        logs = one_step(iterator, request)
+        logs_and_examples = one_step(iterator, request)
         if model.steps_per_execution > 1:
-            _, logs = tf.while_loop(
+            _, logs_and_examples = tf.while_loop(
                 lambda done, _: done < count,
                 lambda done, _: (done + 1, one_step(iterator, request)),
-                (1, logs),
+                (1, logs_and_examples),
                 parallel_iterations=1,
             )
-        return logs, step.group.requests.read_value()
+        return *logs_and_examples, step.group.requests.read_value()
 
     done = 0
 
@@ -143,7 +150,12 @@ def _function(
         nonlocal done
         count = min(model.steps_per_execution, steps - done)
         done = (done + count) % steps
-        logs, step.group.heard = execute(iterator, tf.constant(count), step.group.request())
-        return logs
+        arguments = iterator, tf.constant(count), step.group.request()
+        if step.group.once_traced is not None:
+            execute.get_concrete_function(*arguments)
+            step.group.once_traced()
+            step.group.once_traced = None
+        logs, examples, step.group.heard = execute(*arguments)
+        return StepLogs(logs, metrics, examples) if metrics_are_noted and isinstance(logs, dict) else logs
 
     return function

@@ -2,13 +2,15 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
+from headrace.components.compatibility.keras_internals import seed_states
 from headrace.components.errors import TrainingError
 from headrace.components.models.gan import AdversarialNetworks
 from headrace.components.training import checkpoints, moving_averages
@@ -21,6 +23,7 @@ from headrace.components.training.plan import Plan
 from headrace.components.training.state import TrainingState, after_epoch, is_finished
 from headrace.components.training.workers.exchange import Exchange
 from headrace.components.training.workers.group import Group, metric_state, require_equal_weights, restore_metric_state
+from headrace.components.training.workers.owned_optimizers import owned_optimizers
 from headrace.components.training.workers.worker_metrics import Meter, worker_figures
 
 PROGRESS_SECONDS = 5.0
@@ -52,6 +55,7 @@ class Recorder(keras.callbacks.Callback):
         self._steps_per_epoch = plan.steps_per_epoch or windows.steps
         self._exchange, self._folder, self._observer = exchange, folder, observer
         self._is_first = exchange.rank == 0
+        self._is_ended_here = False  # by a callback of this worker, which the others may not know of yet
         self._first_step = 0  # of the present `fit`, within its first epoch
         self._meter = Meter()
         self._started_seconds = self._reported_seconds = time.monotonic()
@@ -76,6 +80,7 @@ class Recorder(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
         """Write a checkpoint where one is due, or all stop where one was asked to."""
+        self._share_end()
         before, done = self.steps_in_epoch, min(self._first_step + batch + 1, self._steps_per_epoch)
         self.state = self.state.model_copy(update={"step": self.state.epoch * self._steps_per_epoch + done})
         self._report_progress(done)
@@ -87,6 +92,15 @@ class Recorder(keras.callbacks.Callback):
             self._save(within_epoch=True)
         if is_stopped:
             raise Stopped(f"after step {self.state.step}")
+
+    def _share_end(self) -> None:
+        """Have `model.stop_training`, which a callback of any worker may set, end the epoch of all after one step."""
+        if self.group is None or self._exchange.num_workers == 1:
+            return
+        if self.model.stop_training:
+            self.group.ask_to_end()
+            self._is_ended_here = True
+        self.model.stop_training = self.group.asked_to_end
 
     def on_test_begin(self, logs: Any = None) -> None:  # noqa: ARG002
         """Validate the averages of the weights, where the optimizer keeps them."""
@@ -101,16 +115,18 @@ class Recorder(keras.callbacks.Callback):
         figures = self._figures(logs or {})
         _require_finite(epoch + 1, figures)
         require_equal_weights(self.model, self._exchange, step=self.state.step)
+        compute_seconds = self.group.compute_seconds() if self.group is not None else math.nan
+        is_ended = float(self.model.stop_training or self._is_ended_here)
+        gathered = self._exchange.gather(np.array([[*self._meter.read(), compute_seconds, is_ended]]))
         self.state = after_epoch(self.state, figures, plan=self._plan, steps_per_epoch=self._steps_per_epoch)
+        self.state = self.state.model_copy(update={"is_ended": bool(gathered[:, 3].any())})
         if self.state.best_epoch == epoch + 1:
             with moving_averages.swapped(self.model):
                 self._best_weights = self.model.get_weights()
         self.model.stop_training = is_finished(self.state, plan=self._plan)
-        compute_seconds = self.group.compute_seconds() if self.group is not None else math.nan
-        gathered = self._exchange.gather(np.array([[*self._meter.read(), compute_seconds]]))
         if self._is_first:
             # First: an epoch may be reported twice, but none is left out.
-            self._observer.on_epoch(epoch + 1, figures, worker_figures(gathered))
+            self._observer.on_epoch(epoch + 1, figures, worker_figures(gathered[:, :3]))
         self._save(within_epoch=False)
         if self.group is not None and self.group.asked_to_stop and not self.model.stop_training:
             raise Stopped(f"after epoch {epoch + 1}")
@@ -176,8 +192,32 @@ def snapshot(
     checkpoint's weights are those that a model is evaluated with.
     """
     with moving_averages.swapped(model):
-        optimizer = [np.asarray(variable.numpy()) for variable in model.optimizer.variables]
-        return Checkpoint(state, model.get_weights(), best_weights, optimizer, metrics)
+        optimizers = [_arrays(optimizer.variables) for optimizer in owned_optimizers(model)]
+        others = [array for arrays in optimizers[1:] for array in arrays]
+        random = _arrays(seed_states(model))
+        return Checkpoint(state, model.get_weights(), best_weights, optimizers[0], metrics, random, others)
+
+
+def restore_late(model: keras.Model, checkpoint: Checkpoint) -> None:
+    """Restore what a model has for sure when its step is traced: random generators, and other optimizers' variables.
+
+    Raises TrainingError for a checkpoint of another model. One that was written before they were kept changes nothing.
+    """
+    others = [variable for optimizer in owned_optimizers(model)[1:] for variable in optimizer.variables]
+    for name, values, variables in (
+        ("seed generators", checkpoint.random, seed_states(model)),
+        ("variables of other optimizers", checkpoint.other_optimizers, others),
+    ):
+        if values and len(values) != len(variables):
+            raise TrainingError(
+                f"the checkpoint has {len(values)} {name}, the model {len(variables)}; train it from the start"
+            )
+        for variable, value in zip(variables, values, strict=False):
+            variable.assign(value)
+
+
+def _arrays(variables: Sequence[keras.Variable]) -> list[NDArray[Any]]:
+    return [np.asarray(variable.numpy()) for variable in variables]
 
 
 def _require_finite(epoch: int, figures: Mapping[str, float]) -> None:

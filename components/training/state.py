@@ -13,7 +13,7 @@ class TrainingState(Settings):
     """`epoch` whole epochs and `step` steps in all are done, of the present epoch in `seconds_in_epoch` so far.
 
     `best_value` is the value of `train.best_by` after `best_epoch`. For early stopping, `stalled_epochs` have gone by
-    since the figure improved upon `improved_value`.
+    since the figure improved upon `improved_value`. `is_ended` where a callback has set `model.stop_training`.
     """
 
     epoch: int = 0
@@ -24,6 +24,7 @@ class TrainingState(Settings):
     improved_value: float | None = None
     stalled_epochs: int = 0
     seconds_in_epoch: float = 0.0
+    is_ended: bool = False
     history: tuple[dict[str, float], ...] = ()
 
     @property
@@ -58,9 +59,9 @@ def after_epoch(
 
 
 def is_finished(state: TrainingState, *, plan: Plan) -> bool:
-    """Whether all epochs are done, or early stopping ends the training before that."""
+    """Whether all epochs are done, or early stopping or a callback ends the training before that."""
     patience = plan.early_stopping.patience_epochs if plan.early_stopping else None
-    return state.epoch >= plan.epochs or (patience is not None and state.stalled_epochs >= patience)
+    return state.is_ended or state.epoch >= plan.epochs or (patience is not None and state.stalled_epochs >= patience)
 
 
 def _done(

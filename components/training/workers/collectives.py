@@ -16,6 +16,7 @@ from headrace.components.compatibility import keras_internals, tensorflow_intern
 from headrace.components.errors import TrainingError
 from headrace.components.training.workers.attribute_override import Override
 from headrace.components.training.workers.coordination import limit_waiting
+from headrace.components.training.workers.owned_optimizers import owned_optimizers
 from headrace.components.training.workers.rendezvous import Rendezvous
 from headrace.components.training.workers.ring import Ring
 from headrace.components.training.workers.server_filter import closed_to_others
@@ -73,17 +74,23 @@ def collectives(ring: Ring, rendezvous: Rendezvous, *, timeout_seconds: float) -
 
 def strategy_overrides(model: keras.Model) -> list[Override]:
     """What Keras needs under a strategy of several replicas, on each of which it already gets what it would share."""
-    strategy, optimizer = model.distribute_strategy, model.optimizer
+    strategy = model.distribute_strategy
     if strategy.num_replicas_in_sync == 1:
         return []
-    innermost = getattr(optimizer, "inner_optimizer", optimizer)  # mixed precision wraps the optimizer
-    steps = keras_internals.step_count(innermost)
-    [count] = strategy.experimental_local_results(steps.value)
     return [
         # What `worker_dataset` gives is this worker's part: Keras would have it dealt out once more.
         (strategy, "experimental_distribute_dataset", lambda dataset, options=None: dataset),  # noqa: ARG005
         # Updates run within each worker's one replica: TensorFlow can't merge replicas within a condition.
         (strategy.extended, tensorflow_internals.USE_MERGE_CALL, lambda: False),
+        *(override for optimizer in owned_optimizers(model) for override in _of_optimizer(optimizer, strategy)),
+    ]
+
+
+def _of_optimizer(optimizer: keras.optimizers.Optimizer, strategy: tf.distribute.Strategy) -> list[Override]:
+    innermost = getattr(optimizer, "inner_optimizer", optimizer)  # mixed precision wraps the optimizer
+    steps = keras_internals.step_count(innermost)
+    [count] = strategy.experimental_local_results(steps.value)
+    return [
         (innermost, keras_internals.ALL_REDUCE_SUM_GRADIENTS, list),
         # The count of steps takes the first replica's value, which TensorFlow can't ask for within a condition.
         (steps, keras_internals.DIRECT_ASSIGN, lambda value: count.assign(tf.cast(value, count.dtype))),

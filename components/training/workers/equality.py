@@ -1,15 +1,11 @@
 """What can't be trained by several workers as by one process, refused before it gives other results."""
 
-from collections.abc import Callable
-from typing import Any
-
 import keras
 import tensorflow as tf
 
 from headrace.components.compatibility.keras_internals import (
     compiled_losses,
     flat_layers,
-    has_mask,
 )
 from headrace.components.errors import TrainingError
 
@@ -24,16 +20,11 @@ def require_one_device() -> None:
 
 
 def require_synchronized_layers(model: keras.Model, *, num_workers: int) -> None:
-    """Raise TrainingError if a layer would normalize by each worker's own part of a batch, or can't by the whole."""
+    """Raise TrainingError if a layer has to normalize by the whole batch, and can't."""
     for layer in flat_layers(model):
         if not (isinstance(layer, keras.layers.BatchNormalization) and layer.trainable):
             continue
-        if not layer.synchronized and num_workers > 1:
-            raise TrainingError(
-                f"layer {layer.path} is a BatchNormalization of each worker's own examples, expected one of the whole "
-                "batch; make it with synchronized=True"
-            )
-        if layer.synchronized and model.jit_compile:
+        if (layer.synchronized or num_workers > 1) and model.jit_compile:
             raise TrainingError(
                 f"layer {layer.path} exchanges statistics within the passes, which XLA can't compile; compile the "
                 "model with jit_compile=False"
@@ -53,22 +44,3 @@ def require_mean_losses(model: keras.Model, *, num_workers: int) -> None:
                 f'a loss has reduction="{reduction}", expected "sum_over_batch_size" on several workers; for a sum, '
                 "raise the learning rate or loss_weights instead; for weights, scale them to a mean of 1"
             )
-
-
-def unmasked(model: keras.Model, *, num_workers: int) -> Callable[..., Any]:
-    """Return the model's `compute_loss`, which on several workers raises TrainingError for outputs with a mask.
-
-    Keras divides by the count of unmasked positions: each worker by its own part's.
-    """
-    plain_compute_loss = model.compute_loss
-
-    def compute_loss(x: Any = None, y: Any = None, y_pred: Any = None, *args: Any, **kwargs: Any) -> Any:
-        masked = any(map(has_mask, tf.nest.flatten(y_pred)))
-        if masked and num_workers > 1:
-            raise TrainingError(
-                "an output of the model has a mask, expected none on several workers; give the mask as sample weights "
-                "in the dataset, with an output that has no mask"
-            )
-        return plain_compute_loss(x, y, y_pred, *args, **kwargs)
-
-    return compute_loss

@@ -6,7 +6,8 @@ Every worker calls each of the functions, at the same point.
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -14,17 +15,23 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from headrace.components.compatibility.keras_internals import DISTRIBUTE_STRATEGY
+from headrace.components.compatibility.keras_internals import DISTRIBUTE_STRATEGY, RESULT_OR_LOGS, seed_states
 from headrace.components.errors import DataError, TrainingError
 from headrace.components.training.batches import worker_slice
 from headrace.components.training.workers.attribute_override import Override, overridden
 from headrace.components.training.workers.exchange import Exchange
+from headrace.components.training.workers.owned_optimizers import owned_optimizers
+from headrace.components.training.workers.step_logs import StepLogs
+
+END = 4096  # a request to end the training, as against one to stop it; float32 adds up as many workers' exactly
 
 
 class Group:
     """The workers that train one model; `trained_by_all_workers` gives one to each of them."""
 
     def __init__(self) -> None:
+        self._asks_to_end = False
+        self.once_traced: Callable[[], None] | None = None  # called when all variables are made, before the first step
         self._asks = False  # a plain flag: a signal handler may set it at any moment, even within TensorFlow
         self.heard: Any = 0.0  # the sum of all requests at the last step executed, as it came out of that
         with tf.device("CPU"):
@@ -40,7 +47,16 @@ class Group:
     @property
     def asked_to_stop(self) -> bool:
         """Whether any worker had asked by the last step: the same answer on all workers after the same step."""
-        return float(self.heard) > 0
+        return float(self.heard) % END > 0
+
+    def ask_to_end(self) -> None:
+        """Ask all workers to end the training as if it were done, which a callback may do."""
+        self._asks_to_end = True
+
+    @property
+    def asked_to_end(self) -> bool:
+        """Whether a callback of any worker had ended the training by the last step; the same on all workers."""
+        return float(self.heard) >= END
 
     def compute_seconds(self) -> float:
         """Return the mean seconds a step took this worker before the exchange, since this was last asked.
@@ -53,9 +69,9 @@ class Group:
         return float(seconds / steps) if steps else math.nan
 
     def request(self) -> tf.Tensor:
-        """float32[], 1 once this worker has requested a stop: its part of the sum that notifies all workers."""
+        """float32[], what this worker has requested, as a number: its part of the sum that notifies all workers."""
         with tf.device("CPU"):
-            return tf.constant(float(self._asks))
+            return tf.constant(float(self._asks + END * self._asks_to_end))
 
     def steps_done(self) -> tf.Tensor:
         """Return int64[], how many steps were made before this one, to be called within a step."""
@@ -73,11 +89,13 @@ class Group:
 
 
 def require_equal_weights(model: keras.Model, exchange: Exchange, *, step: int) -> None:
-    """Raise TrainingError on all workers unless the model's and its optimizer's variables are equal bit for bit.
+    """Raise TrainingError on all workers unless all that a training goes on from is equal bit for bit.
 
-    The first 64 bits of a BLAKE2b digest of each variable's bytes are compared.
+    That is the weights, trained or not, the variables of all optimizers, and the states of random generators. The first
+    64 bits of a BLAKE2b digest of each variable's bytes are compared.
     """
-    variables = [*model.weights, *model.optimizer.variables]
+    of_optimizers = [variable for optimizer in owned_optimizers(model) for variable in optimizer.variables]
+    variables = [*model.weights, *of_optimizers, *seed_states(model)]
     own = [_digest(_local(variable).numpy()) for variable in variables]
     digests = exchange.gather(np.array([own], np.uint64))
     for variable, column in zip(variables, digests.T, strict=True):
@@ -87,7 +105,8 @@ def require_equal_weights(model: keras.Model, exchange: Exchange, *, step: int) 
             raise TrainingError(
                 f"the workers' weights differ after step {step}: worker {', '.join(map(str, others))} of "
                 f"{len(column)} has other values than the rest, first in {variable.path}; start again from the newest "
-                "checkpoint, and look for a layer or callback that acts differently on each worker"
+                "checkpoint, and look for a layer that updates it from this worker's own examples, or a callback that "
+                "acts differently on each worker"
             )
 
 
@@ -123,19 +142,46 @@ def metric_overrides(model: keras.Model, exchange: Exchange) -> list[Override]:
     """
     if exchange.num_workers == model.distribute_strategy.num_replicas_in_sync:
         return []
-    plain_result = model.get_metrics_result
+    plain_result, plain_figures = model.get_metrics_result, getattr(model, RESULT_OR_LOGS)
 
     def get_metrics_result() -> Any:
         if tf.inside_function():
             return plain_result()
-        own = [variable.numpy() for variable in model.metrics_variables]
-        _assign(model.metrics_variables, metric_state(model, exchange))
-        try:
+        with _totals(model, exchange):
             return plain_result()
-        finally:
-            _assign(model.metrics_variables, own)
 
-    return [(model, "get_metrics_result", get_metrics_result)]
+    def figures(logs: Any) -> Any:
+        chosen = plain_figures(logs)
+        return chosen if chosen is not logs or not isinstance(logs, StepLogs) else _global_logs(logs, model, exchange)
+
+    return [(model, "get_metrics_result", get_metrics_result), (model, RESULT_OR_LOGS, figures)]
+
+
+@contextmanager
+def _totals(model: keras.Model, exchange: Exchange) -> Iterator[None]:
+    """Have the totals of all workers in a model's metrics for the length of the block."""
+    own = [variable.numpy() for variable in model.metrics_variables]
+    _assign(model.metrics_variables, metric_state(model, exchange))
+    try:
+        yield
+    finally:
+        _assign(model.metrics_variables, own)
+
+
+def _global_logs(logs: StepLogs, model: keras.Model, exchange: Exchange) -> dict[str, Any]:
+    """What a train_step of one's own has returned at last: its metrics of all workers' totals, and the mean of others.
+
+    Others are weighted by the examples that each worker had in that step.
+    """
+    own = {name: np.asarray(value, np.float64) for name, value in logs.items() if name not in logs.metrics}
+    flat = np.concatenate([[1.0], *(value.ravel() for value in own.values())]) * float(logs.examples)
+    total = exchange.gather(flat[np.newaxis]).sum(axis=0)
+    ends = np.cumsum([value.size for value in own.values()])
+    parts = np.split(total[1:] / total[0], ends[:-1]) if own else []
+    means = {name: part.reshape(own[name].shape) for name, part in zip(own, parts, strict=True)}
+    with _totals(model, exchange):
+        results = {name: np.asarray(metric.result()) for name, metric in logs.metrics.items()}
+    return {name: {**means, **results}[name] for name in logs}
 
 
 def predict(model: keras.Model, features: Any, exchange: Exchange, *, batch_size: int) -> Any:

@@ -15,9 +15,10 @@ from headrace.components.training.workers.exchange import Exchange, sum_with_gra
 
 
 def moments_overrides(model: keras.Model, exchange: Exchange) -> list[Override]:
-    """Overrides that make the synchronized layers of a model take their moments from here."""
+    """Overrides that make layers take their moments from here: on one worker those that are synchronized, else all."""
     layers = [layer for layer in flat_layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
-    return [(layer, MOMENTS, partial(_moments, layer, exchange)) for layer in layers if layer.synchronized]
+    wanted = [layer for layer in layers if layer.synchronized or exchange.num_workers > 1]
+    return [(layer, MOMENTS, partial(_moments, layer, exchange)) for layer in wanted]
 
 
 def _moments(

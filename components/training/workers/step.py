@@ -21,6 +21,7 @@ from headrace.components.training.workers.exchange import (
     sum_with_gradient,
 )
 from headrace.components.training.workers.group import Group
+from headrace.components.training.workers.owned_optimizers import owned_optimizers
 
 StepFunction = Callable[[Any], Any]
 
@@ -30,7 +31,8 @@ class Step:
     """What the gradient exchange has to know of the step that is being traced.
 
     `weight` is this worker's weight in the mean over all, float32[], `place` is where its examples are in the global
-    batch. `updates` holds what the step function would have applied, if it must not exchange itself.
+    batch. `updates` holds what the step function would have applied, and by which optimizer, if it must not
+    exchange itself.
     """
 
     group: Group
@@ -39,8 +41,19 @@ class Step:
     request: tf.Tensor | None = None
     weight: tf.Tensor | None = None
     place: BatchPlace = field(init=False)
-    loss_is_weighted: bool = False
-    updates: list[tuple[list[Any], Any]] | None = None
+    weighted_by: set[int] = field(default_factory=set)  # the optimizers, by `id`, whose loss has the weight
+    is_recorded: bool = False  # an exchange has counted the step, whose train_step may have more of them
+    updates: list[tuple[keras.optimizers.Optimizer, list[Any], Any]] | None = None
+
+    @property
+    def loss_is_weighted(self) -> bool:
+        """Whether a loss has this worker's weight already, which its gradients then have."""
+        return bool(self.weighted_by)
+
+    def begin(self, weight: tf.Tensor, place: BatchPlace) -> None:
+        """Begin to trace a step of such a weight and place."""
+        self.weight, self.place = weight, place
+        self.weighted_by, self.is_recorded = set(), False
 
 
 _CURRENT: ContextVar[Step | None] = ContextVar("current_step", default=None)
@@ -65,9 +78,9 @@ def plain(model: keras.Model, step_function: StepFunction, step: Step, known: Kn
 
     def passes(data: Any) -> Any:
         data = _with_open_size(data, step.exchange)
-        step.weight, step.loss_is_weighted = _weight(model.optimizer, data, step.exchange), False
-        step.place = BatchPlace(_examples(data), step.exchange, known)
-        with _current(step), overridden(*_tracker_overrides(model, data)):
+        step.begin(_weight(model, data, step.exchange), BatchPlace(count_examples(data), step.exchange, known))
+        given = (step.group, "steps_given", step.group.steps_done())  # the first of several updates counts the step
+        with _current(step), overridden(given, *_tracker_overrides(model, data, step)):
             return step_function(data)
 
     return passes
@@ -78,35 +91,37 @@ def compiled(model: keras.Model, step_function: StepFunction, step: Step, known:
 
     TensorFlow has no exchange for XLA on CPU ("Collectives are not yet implemented for CPU devices").
     """
+    optimizer: Any = None
     variables: Any = None
-    draws = step.exchange.num_workers > 1 and bool(layers_that_draw(model))
+    has_own_step = type(model).train_step is not keras.Model.train_step
+    needs_place = step.exchange.num_workers > 1 and (has_own_step or bool(layers_that_draw(model)))
 
     @tf.function(jit_compile=True, reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
     def passes(data: Any, weight: tf.Tensor, steps_done: tf.Tensor, place: Any) -> Any:
-        nonlocal variables
-        step.weight, step.loss_is_weighted, step.updates = weight, False, []
-        step.place = BatchPlace(_examples(data), step.exchange, _given(place))
+        nonlocal optimizer, variables
+        step.begin(weight, BatchPlace(count_examples(data), step.exchange, _given(place)))
+        step.updates = []
         given = (step.group, "steps_given", steps_done)
-        with _current(step), overridden(given, *_tracker_overrides(model, data)):
+        with _current(step), overridden(given, *_tracker_overrides(model, data, step)):
             logs = step_function(data)
         updates, step.updates = step.updates, None
         if len(updates) > 1:
             raise TrainingError("train_step updates weights more than once, expected once with jit_compile=True")
-        gradients, variables = updates[0] if updates else ([], None)
+        optimizer, gradients, variables = updates[0] if updates else (None, [], None)
         return logs, gradients
 
     def passes_then_update(data: Any) -> Any:
         data = _with_open_size(data, step.exchange)
-        weight = _weight(model.optimizer, data, step.exchange)
+        weight = _weight(model, data, step.exchange)
         place = None
-        if draws:
+        if needs_place:
             with tf.device("CPU"):
-                examples, first_row = BatchPlace(_examples(data), step.exchange, known).of_global_batch()
+                examples, first_row = BatchPlace(count_examples(data), step.exchange, known).of_global_batch()
                 place = tf.zeros([examples], tf.uint8), first_row  # XLA knows shapes as it compiles, and no values
         logs, gradients = passes(data, weight, step.group.steps_done(), place)
-        step.weight = weight
+        step.weight, step.is_recorded = weight, False
         if gradients:
-            model.optimizer.apply(gradients, variables)
+            optimizer.apply(gradients, variables)
         return logs
 
     return passes_then_update
@@ -116,8 +131,9 @@ def _given(place: tuple[tf.Tensor, tf.Tensor] | None) -> Known:
     def known() -> tuple[tf.Tensor, tf.Tensor]:
         if place is None:
             raise TrainingError(
-                "a layer draws without a keras.random.SeedGenerator of its own, expected one with jit_compile=True on "
-                "several workers"
+                "a layer draws without a keras.random.SeedGenerator of its own, or a keras.metrics.Mean takes a number "
+                "without weights, which several workers can't with jit_compile=True; give the layer one, and the "
+                "metric the number of examples"
             )
         whole, first_row = place
         return tf.shape(whole)[0], first_row
@@ -145,28 +161,30 @@ def optimizer_overrides(optimizer: keras.optimizers.Optimizer, step: Step) -> li
 
     def scale_loss(loss: tf.Tensor) -> tf.Tensor:
         # On the loss, not on the gradients: a synchronized layer mixes the workers' losses in its backward pass.
-        step.loss_is_weighted = True
+        step.weighted_by.add(id(optimizer))
         return plain_scale_loss(loss) * tf.cast(_loss_weight(step), loss.dtype)
 
     def apply(grads: Sequence[tf.Tensor | None], trainable_variables: Any = None) -> Any:
         if step.updates is not None:
-            return step.updates.append((list(grads), trainable_variables))
+            return step.updates.append((optimizer, list(grads), trainable_variables))
         # Before Keras clips or accumulates them, so that both see the gradients of the global batch.
-        return plain_apply(_global_gradients(grads, step), trainable_variables)
+        is_weighted = id(optimizer) in step.weighted_by
+        return plain_apply(_global_gradients(grads, step, is_weighted=is_weighted), trainable_variables)
 
     return [(optimizer, "scale_loss", scale_loss), (optimizer, "apply", apply)]
 
 
-def _weight(optimizer: keras.optimizers.Optimizer, data: Any, exchange: Exchange) -> tf.Tensor:
+def _weight(model: keras.Model, data: Any, exchange: Exchange) -> tf.Tensor:
     """The worker's weight in the mean over all: its examples, or, where losses are scaled, its share of all."""
-    examples = _examples(data)
-    if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+    examples = count_examples(data)
+    if not any(isinstance(one, keras.optimizers.LossScaleOptimizer) for one in owned_optimizers(model)):
         return examples
     # Sums instead of means would overflow float16 at loss scales where Keras's own don't: one small exchange more.
     return examples / sum_with_gradient(examples, exchange=exchange)
 
 
-def _examples(data: Any) -> tf.Tensor:
+def count_examples(data: Any) -> tf.Tensor:
+    """Return float32[], the number of examples of a batch."""
     with tf.device("CPU"):  # what the CPU needs later: of a GPU it would have to wait for all that is under way
         return tf.cast(tf.shape(tf.nest.flatten(data)[0])[0], tf.float32)
 
@@ -176,22 +194,38 @@ def _loss_weight(step: Step) -> tf.Tensor:
     return step.weight * tf.distribute.get_replica_context().num_replicas_in_sync
 
 
-def _tracker_overrides(model: keras.Model, data: Any) -> list[Override]:
-    """What weights each of several outputs' losses by the examples: Keras does so for batches of fixed size only."""
+def _tracker_overrides(model: keras.Model, data: Any, step: Step) -> list[Override]:
+    """What weights each of several outputs' losses by the examples: Keras does so for batches of fixed size only.
+
+    And, on several workers, what makes a mean of a step's own figures, such as its loss, count the step as one.
+    """
 
     def weighted(plain_update: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda loss, sample_weight=None: plain_update(loss, sample_weight=_examples(data))  # noqa: ARG005
+        return lambda loss, sample_weight=None: plain_update(loss, sample_weight=count_examples(data))  # noqa: ARG005
 
-    return [(tracker, "update_state", weighted(tracker.update_state)) for tracker in loss_trackers(model)]
+    def shared(plain_update: Callable[..., Any]) -> Callable[..., Any]:
+        def update_state(values: Any, sample_weight: Any = None) -> Any:
+            if sample_weight is None and len(getattr(values, "shape", ())) == 0:
+                sample_weight = step.place.share()
+            return plain_update(values, sample_weight=sample_weight)
+
+        return update_state
+
+    trackers = loss_trackers(model)
+    overrides = [(tracker, "update_state", weighted(tracker.update_state)) for tracker in trackers]
+    if step.exchange.num_workers > 1:
+        own = [one for one in model.metrics if type(one) is keras.metrics.Mean and one not in trackers]
+        overrides += [(mean, "update_state", shared(mean.update_state)) for mean in own]
+    return overrides
 
 
-def _global_gradients(gradients: Sequence[Gradient | None], step: Step) -> list[Gradient | None]:
+def _global_gradients(gradients: Sequence[Gradient | None], step: Step, *, is_weighted: bool) -> list[Gradient | None]:
     """The gradients of the mean loss over the global batch; weights and requests to stop travel with them.
 
     Those of embeddings stay sparse: Keras's optimizers treat an id that occurs twice otherwise than a dense gradient.
     """
     # A custom train_step may not call optimizer.scale_loss; then its gradients are weighted here.
-    weight = 1.0 if step.loss_is_weighted else _loss_weight(step)
+    weight = 1.0 if is_weighted else _loss_weight(step)
     present = [gradient for gradient in gradients if gradient is not None]
     weighted = [map_values(lambda values: tf.cast(values, tf.float32) * weight, gradient) for gradient in present]
     with tf.control_dependencies(weighted):
@@ -199,7 +233,9 @@ def _global_gradients(gradients: Sequence[Gradient | None], step: Step) -> list[
     with tf.device("CPU"):
         own_figures = tf.stack([step.weight, step.request])
     sums, figures = sum_over_workers(weighted, own_figures, exchange=step.exchange)
-    step.group.record(seconds=seconds, requests=figures[1])
+    if not step.is_recorded:
+        step.is_recorded = True
+        step.group.record(seconds=seconds, requests=figures[1])
 
     def mean(part: Gradient, own: Gradient) -> Gradient:
         return map_values(lambda values: tf.cast(values / figures[0], own.dtype), part)

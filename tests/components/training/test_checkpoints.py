@@ -29,6 +29,21 @@ def test_what_was_saved_comes_back_bit_for_bit(tmp_path):
     assert loaded.optimizer[0].shape == ()
 
 
+def test_a_checkpoint_from_before_random_states_were_kept_is_whole_without_them(tmp_path):
+    folder = make(tmp_path, 4)
+    digests = json.loads((folder / checkpoints.MANIFEST).read_text(encoding="utf-8"))
+    for name in checkpoints.LATER_ARRAYS:
+        (folder / f"{name}.npz").unlink()
+        del digests[f"{name}.npz"]
+    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    del state["is_ended"]
+    (folder / "state.json").write_text(json.dumps(state), encoding="utf-8")
+    digests["state.json"] = file_digest(folder / "state.json")
+    (folder / checkpoints.MANIFEST).write_text(json.dumps(digests), encoding="utf-8")
+    found, passed_over = checkpoints.newest(tmp_path)
+    assert (found.random, found.other_optimizers, found.state.is_ended, passed_over) == ((), (), False, [])
+
+
 @pytest.mark.parametrize("name", ["weights.npz", "best_weights.npz", "optimizer.npz", "metrics.npz", "state.json"])
 def test_a_truncated_file_makes_the_one_before_it_the_newest(tmp_path, name):
     make(tmp_path, 1)

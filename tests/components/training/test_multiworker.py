@@ -30,8 +30,8 @@ CASES = (
 REFUSED = {
     "sum": 'reduction="sum", expected "sum_over_batch_size"',
     "sum of weights": 'reduction="mean_with_sample_weight", expected',
-    "mask": "an output of the model has a mask",
-    "unsynchronized": "make it with synchronized=True",
+    "mask and compiled": "an output of the model has a mask",
+    "unsynchronized and compiled": "compile the model with jit_compile=False",
     "synchronized and compiled": "compile the model with jit_compile=False",
     "several updates and compiled": "train_step updates weights more than once",
 }
@@ -212,17 +212,17 @@ def refusal(name: str, exchange: Any) -> str:
     from headrace.components.errors import TrainingError
     from headrace.components.training.multiworker import trained_by_all_workers, worker_dataset
 
-    normalization = {"unsynchronized": False, "synchronized and compiled": True}.get(name)
+    normalization = {"unsynchronized and compiled": False, "synchronized and compiled": True}.get(name)
     reduction = {"sum": "sum", "sum of weights": "mean_with_sample_weight"}.get(name, "sum_over_batch_size")
     with exchange.strategy.scope():
         inputs = keras.Input((12,))
-        tensor = keras.layers.Masking()(keras.layers.Reshape((12, 1))(inputs)) if name == "mask" else inputs
+        tensor = keras.layers.Masking()(keras.layers.Reshape((12, 1))(inputs)) if "mask" in name else inputs
         if normalization is not None:
             tensor = keras.layers.BatchNormalization(synchronized=normalization)(tensor)
         kind = twice_updated() if name == "several updates and compiled" else keras.Model
         model = kind(inputs, keras.layers.Dense(3)(tensor))
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction)
-        model.compile("adam", "mse" if name == "mask" else loss, jit_compile="compiled" in name)
+        model.compile("adam", "mse" if "mask" in name else loss, jit_compile="compiled" in name)
     batches = worker_dataset(serve(example_data(name), EXAMPLES, exchange.rank, exchange.num_workers))
     try:
         with trained_by_all_workers(model, exchange, steps_per_epoch=STEPS, validation_steps=1):

@@ -51,7 +51,7 @@ def steps(*, scales_loss: bool, loss_scale: float | None = None) -> list[tuple[f
                 loss = optimizer.scale_loss(loss) if scales_loss else loss
             optimizer.apply(tape.gradient(loss, [weight.value]), [weight])
 
-        model = SimpleNamespace(optimizer=optimizer, _compile_loss=None)
+        model = SimpleNamespace(optimizer=optimizer, _compile_loss=None, _flatten_layers=list, metrics=[])
         with overridden(*optimizer_overrides(optimizer, step)):
             plain(model, train_step, step)(tf.constant(EXAMPLES[rank]))
         step.group.heard = step.group.requests.numpy()
