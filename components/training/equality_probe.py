@@ -23,6 +23,7 @@ from headrace.components.training.plan import Plan
 from headrace.components.training.workers.attribute_override import Override, overridden
 from headrace.components.training.workers.dropout import GlobalBatch
 from headrace.components.training.workers.exchange import Exchange
+from headrace.components.training.workers.owned_optimizers import owned_optimizers
 
 EXAMPLES_PER_WORKER = 4  # and one more in all, so that the workers' parts differ in size
 TOLERANCE, LOW_PRECISION_TOLERANCE = 1e-2, 1e-1  # of the norm; a real difference seen was never below 0.05
@@ -91,7 +92,6 @@ def _one_step(
     model: keras.Model, batches: tf.data.Dataset, batch: GlobalBatch, group: Exchange | None, plan: Plan
 ) -> Outcome:
     sums: dict[str, tf.Variable] = {}
-    optimizers = [one for one in _optimizers(model) if type(one).update_step is not keras.Optimizer.update_step]
     shared = (
         trained_by_all_workers(
             model,
@@ -104,7 +104,7 @@ def _one_step(
         if group
         else nullcontext()
     )
-    with overridden(*(_recorded(one, sums) for one in optimizers)), shared as steps:
+    with overridden(*(_recorded(one, sums) for one in _optimizers(model))), shared as steps:
         if steps is not None:
             batch.begin(0, steps)
         history = model.fit(worker_dataset(batches), steps_per_epoch=1, epochs=1, shuffle=False, verbose=0).history
@@ -116,9 +116,8 @@ def _one_step(
 
 
 def _optimizers(model: keras.Model) -> list[keras.Optimizer]:
-    """The optimizers that a model applies, those within a loss scaling included."""
-    found = [model.optimizer, *(one for one in vars(model).values() if isinstance(one, keras.Optimizer))]
-    return list({id(one): one for one in (getattr(one, "inner_optimizer", one) for one in found)}.values())
+    """The optimizers that a model applies; of a loss scaling, the one within."""
+    return [getattr(one, "inner_optimizer", one) for one in owned_optimizers(model)]
 
 
 def _recorded(optimizer: keras.Optimizer, sums: dict[str, tf.Variable]) -> Override:
