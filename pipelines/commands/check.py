@@ -88,8 +88,6 @@ def _was_trained(pipeline: Pipeline, paths: PipelinePaths) -> bool:
         return False
     identity = read_run(paths).identity
     settings = pipeline.train.model_dump(mode="json", include={"model"}, exclude_defaults=True)
-    return (
-        identity["train"]["model"] == settings["model"]
-        and identity["code"] == own_code(paths.root, pipeline).digests
-        and identity["statistics"] == file_digest(paths.statistics)
-    )
+    code = own_code(paths.root, pipeline)
+    found = (identity["train"]["model"], identity["code"], identity["statistics"])
+    return found == (settings["model"], code.digests, file_digest(paths.statistics))
