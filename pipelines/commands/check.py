@@ -104,5 +104,6 @@ def _was_trained(pipeline: Pipeline, paths: PipelinePaths) -> bool:
         return False
     trained = read_run(paths).identity
     settings = pipeline.train.model_dump(mode="json", include={"model"}, exclude_defaults=True)
-    found = (trained["train"]["model"], trained["code"], trained["statistics"])
-    return found == (settings["model"], own_code(paths.root, pipeline).digests, file_digest(paths.statistics))
+    code = own_code(paths.root, pipeline)
+    found = (identity["train"]["model"], identity["code"], identity["statistics"])
+    return found == (settings["model"], code.digests, file_digest(paths.statistics))

@@ -21,6 +21,8 @@ DIFFERENT = {
     "a loss divided by hand": "the gradient of tower/kernel",
 }
 
+pytestmark = pytest.mark.timeout(600)  # the first test waits for the processes of all cases
+
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory, run_workers) -> list[dict[str, list[str]]]:
