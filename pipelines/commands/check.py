@@ -102,7 +102,7 @@ def _was_trained(pipeline: Pipeline, paths: PipelinePaths) -> bool:
     """Whether the last training was of this model, code and inputs; it checked them before its first step."""
     if not paths.run.is_file() or _fitted_before(pipeline, paths.statistics) is None:
         return False
-    trained = read_run(paths).identity
+    identity = read_run(paths).identity
     settings = pipeline.train.model_dump(mode="json", include={"model"}, exclude_defaults=True)
     code = own_code(paths.root, pipeline)
     found = (identity["train"]["model"], identity["code"], identity["statistics"])
