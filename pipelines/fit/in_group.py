@@ -33,8 +33,8 @@ def train_in_group(
 ) -> tuple[FitRecord, Checkpoint]:
     """Train as a member of the group; the first one records the run and writes the results into the folder.
 
-    The folder is shared by all. Raises ServiceError where another member is lost, so that whoever started the group
-    starts it again.
+    The folder is shared by all. Raises ServiceError where another member is lost, so that the launcher starts the
+    group again.
     """
     if member.rank > 0:
         return record, _trained(job, member, columns, None)

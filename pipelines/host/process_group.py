@@ -57,7 +57,7 @@ def _run(program: Path, arguments: Sequence[str], count: int) -> int:
 
 
 def _environments(count: int) -> Iterator[dict[str, str]]:
-    """What the processes of a group are told: who they are, where the others are, and the secret they share."""
+    """Environment of each process of a group: its rank, the addresses of all, and the secret they share."""
     workers = [f"{LOOPBACK}:{port}" for port in _free_ports(count)]
     threads = max(1, len(os.sched_getaffinity(0)) // count)
     common = {

@@ -1,4 +1,4 @@
-"""Groups of real processes: what they are told, how they end, and that none is left."""
+"""Groups of real processes: their environment, how they end, and that none is left."""
 
 import json
 import time
