@@ -125,7 +125,7 @@ def _recorded(optimizer: keras.Optimizer, sums: dict[str, tf.Variable]) -> Overr
     plain_update_step = optimizer.update_step
 
     def update_step(gradient: Any, variable: Any, learning_rate: Any) -> None:
-        path = getattr(variable, "path", variable.name)
+        path = getattr(variable, "path", variable.name.removesuffix(":0"))  # TensorFlow's own variable, mostly
         if path not in sums:
             with tf.init_scope():
                 sums[path] = tf.Variable(tf.zeros([len(_FREQUENCIES) + 1]), trainable=False)

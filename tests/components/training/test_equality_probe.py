@@ -16,9 +16,9 @@ from headrace.components.training.equality_probe import explained
 
 EQUAL = ("dropout", "embedding", "synchronized normalization", "pairs of all workers", "Adam", "weights")
 DIFFERENT = {
-    "pairs of each worker": "the gradient of tower/kernel",
+    "pairs of each worker": "the gradient of dense/bias, by ",
     "average of the inputs": "the state averages/average, which a layer keeps itself",
-    "a loss divided by hand": "the gradient of tower/kernel",
+    "a loss divided by hand": "the gradient of dense/bias, by ",
 }
 
 pytestmark = pytest.mark.timeout(600)  # the first test waits for the processes of all cases
