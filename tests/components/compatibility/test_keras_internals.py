@@ -42,8 +42,8 @@ def test_a_model_without_a_loss_has_neither():
 def test_a_mask_is_seen():
     ids = np.array([[1, 0]])
     masked = keras.layers.Embedding(3, 2, mask_zero=True)(ids)
-    assert keras_internals.has_mask(masked)
-    assert not keras_internals.has_mask(keras.ops.convert_to_tensor(ids))
+    np.testing.assert_array_equal(keras_internals.mask_of(masked), [[True, False]])
+    assert keras_internals.mask_of(keras.ops.convert_to_tensor(ids)) is None
 
 
 def test_moments_are_taken_over_all_axes_but_the_channels(model):
