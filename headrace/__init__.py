@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from headrace.pipelines.airflow.dags import project_dags
     from headrace.pipelines.airflow.ray_job import RayJobOperator
     from headrace.pipelines.fit.program import FitResult, fit
+    from headrace.pipelines.fit.ray_function import train_function
     from headrace.pipelines.params import Pipeline, load_pipeline
     from headrace.pipelines.paths import PipelinePaths, project_root
+    from headrace.pipelines.ray_train.backend import TensorflowBackendConfig
     from headrace.pipelines.stages.evaluate import evaluate
     from headrace.pipelines.stages.ingest import ingest
     from headrace.pipelines.stages.normalize import normalize
@@ -32,6 +34,7 @@ __all__ = [
     "PipelinePaths",
     "RayJobOperator",
     "ServiceError",
+    "TensorflowBackendConfig",
     "TrainingError",
     "UserError",
     "evaluate",
@@ -47,6 +50,7 @@ __all__ = [
     "register",
     "split",
     "train",
+    "train_function",
 ]
 
 _MODULES = {
@@ -56,9 +60,11 @@ _MODULES = {
     "pipelines.airflow.dags": ("project_dags",),
     "pipelines.airflow.ray_job": ("RayJobOperator",),
     "pipelines.fit.program": ("FitResult", "fit"),
+    "pipelines.fit.ray_function": ("train_function",),
     "pipelines.params": ("Pipeline", "load_pipeline"),
     "pipelines.paths": ("PipelinePaths", "project_root"),
     "pipelines.tracking.registry": ("model_file",),
+    "pipelines.ray_train.backend": ("TensorflowBackendConfig",),
     "pipelines.stages.evaluate": ("evaluate",),
     "pipelines.stages.ingest": ("ingest",),
     "pipelines.stages.normalize": ("normalize",),

@@ -12,7 +12,7 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "api.md"
 _GROUPS = {
     "A project": ("project_root", "load_pipeline", "Pipeline", "PipelinePaths"),
     "The stages": ("ingest", "normalize", "split", "train", "evaluate", "register"),
-    "Training from a program": ("fit", "FitResult"),
+    "Training from a program": ("fit", "FitResult", "train_function", "TensorflowBackendConfig"),
     "Models": ("load_model", "model_file"),
     "Losses": ("gather_batch",),
     "Airflow, with `headrace[airflow]`": ("project_dags", "RayJobOperator"),

@@ -20,7 +20,8 @@ class Observer:
     `on_epoch` takes the epoch (1 is the first), its figures and those of the workers themselves; `on_progress` figures
     by name: epoch, step, steps, examples_per_second, seconds_left_in_epoch, seconds_left. `stop` may be set from any
     thread. `on_group` is called on every worker once it has found the others, and TensorFlow has put its own signal
-    handlers in place; `on_checkpoint` on worker 0 with the folder of each checkpoint, whole.
+    handlers in place; `on_checkpoint` on worker 0 with the folder of each checkpoint, whole; `on_epoch_saved` on every
+    worker, with what `on_epoch` takes first, once the epoch's checkpoint is written.
     """
 
     on_epoch: Callable[[int, Figures, Figures], None] = _nobody
@@ -29,6 +30,7 @@ class Observer:
     stop: threading.Event = field(default_factory=threading.Event)
     on_group: Callable[[], None] = _nobody
     on_checkpoint: Callable[[Path], None] = _nobody
+    on_epoch_saved: Callable[[int, Figures], None] = _nobody
 
 
 class Stopped(Exception):  # noqa: N818 - not an error: somebody asked for it

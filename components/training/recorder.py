@@ -128,6 +128,7 @@ class Recorder(keras.callbacks.Callback):
             # First: an epoch may be reported twice, but none is left out.
             self._observer.on_epoch(epoch + 1, figures, worker_figures(gathered[:, :3]))
         self._save(within_epoch=False)
+        self._observer.on_epoch_saved(epoch + 1, figures)
         if self.group is not None and self.group.asked_to_stop and not self.model.stop_training:
             raise Stopped(f"after epoch {epoch + 1}")
 

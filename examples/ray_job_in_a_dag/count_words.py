@@ -11,4 +11,4 @@ def count_words(text: str) -> int:
 
 ray.init()
 texts = ["one two three", "four five", "six"]
-print(sum(ray.get([count_words.remote(text) for text in texts])), "words")  # noqa: T201
+print(sum(ray.get([count_words.remote(text) for text in texts])), "words")

@@ -100,7 +100,7 @@ def fit(  # noqa: PLR0913 - each by its keyword
     if member := group_member():
         require_group(member, num_workers, force=force)
         num_workers = len(member.addresses)
-    settings = _validated(
+    settings = validated_plan(
         {
             "epochs": epochs,
             "global_batch_size": global_batch_size,
@@ -110,8 +110,8 @@ def fit(  # noqa: PLR0913 - each by its keyword
         }
     )
     given, folder = dict(arguments or {}), Path(folder).resolve()
-    place, code = _own_code(build_model, callbacks, given)
-    columns = _columns(train, validation, label=label, weight=weight)
+    place, code = own_function(build_model, callbacks, given)
+    columns = columns_of(train, validation, label=label, weight=weight)
     job = FitJob(
         run_name="",  # from the identity, which the rest of it decides
         folder=folder / STATE / TRAINING,
@@ -128,8 +128,10 @@ def fit(  # noqa: PLR0913 - each by its keyword
     identity = identity_of(job, columns)
     job = job.model_copy(update={"run_name": f"fit-{identity_digest(identity)[:12]}"})
     home = home_of(folder)
-    with nullcontext() if member and member.rank > 0 else locked(folder / LOCK):
-        record, final = read_or_begin(home, folder, job, identity, force=force), None
+    is_first = member is None or member.rank == 0
+    with locked(folder / LOCK) if is_first else nullcontext():
+        record = read_or_begin(home, folder, job, identity, force=force, is_first=is_first)
+        final = None
         if record.trained_at is not None:
             log.info("trained before from the same data, settings and code: kept", trained_at=str(record.trained_at))
         elif member is not None:
@@ -169,7 +171,8 @@ def _require_program() -> None:
         )
 
 
-def _validated(settings: Mapping[str, Any]) -> DistributedPlan:
+def validated_plan(settings: Mapping[str, Any]) -> DistributedPlan:
+    """The settings of a training; raises ParamsError, a line for each mistake."""
     try:
         return DistributedPlan.model_validate(settings)
     except ValidationError as error:
@@ -177,9 +180,14 @@ def _validated(settings: Mapping[str, Any]) -> DistributedPlan:
         raise ParamsError("\n".join(lines)) from error
 
 
-def _own_code(
+def own_function(
     build_model: Callable[..., Any], callbacks: Callable[..., Any] | None, arguments: Mapping[str, JsonValue]
 ) -> tuple[GivenFunction, OwnCode]:
+    """Where the function of a model is, and the code that it needs.
+
+    Raises ParamsError for what workers can't import, for arguments that it does not take or that no identity can name,
+    and for callbacks of another file.
+    """
     place = given_function(build_model, called="build_model")
     try:
         TypeAdapter(dict[str, JsonValue]).validate_python(dict(arguments))
@@ -199,6 +207,7 @@ def _own_code(
     return place, code
 
 
-def _columns(train: Any, validation: Any, *, label: str | None, weight: str | None) -> dict[str, Columns]:
+def columns_of(train: Any, validation: Any, *, label: str | None, weight: str | None) -> dict[str, Columns]:
+    """The examples by split, as `given_columns` makes them of what a program gives."""
     given = {"train": train} if validation is None else {"train": train, "validation": validation}
     return {name: given_columns(data, label=label, weight=weight, name=name) for name, data in given.items()}

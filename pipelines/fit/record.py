@@ -55,20 +55,19 @@ def identity_of(job: FitJob, columns: Mapping[str, Columns]) -> dict[str, Any]:
     }
 
 
-def read_or_begin(home: Path, folder: Path, job: FitJob, identity: dict[str, Any], *, force: bool) -> FitRecord:
+def read_or_begin(
+    home: Path, folder: Path, job: FitJob, identity: dict[str, Any], *, force: bool, is_first: bool = True
+) -> FitRecord:
     """The record of the folder's training; with `force`, or where there is none yet, that of a new one.
 
-    Raises ParamsError where the folder holds another training, DataError where its files are not what it wrote.
+    Of several processes only the first writes it. Raises ParamsError where the folder holds another training, DataError
+    where its files are not what it wrote.
     """
     file = folder / RECORD
     if file.is_file() and not force:
         record = read_artifact(file, FitRecord, command="headrace.fit with force=True")
         _require_same(folder, record, identity)
         return record
-    if file.is_file():
-        forget(home, job.run_name, reason="trained again with force=True")
-    shutil.rmtree(job.folder, ignore_errors=True)  # of a training that this one replaces
-    job.folder.mkdir(parents=True)
     state = git_state(home)
     record = FitRecord(
         run_name=job.run_name,
@@ -78,7 +77,12 @@ def read_or_begin(home: Path, folder: Path, job: FitJob, identity: dict[str, Any
         owner=owner(),
         started_at=datetime.now(UTC),
     )
-    write_artifact(file, record)
+    if is_first:
+        if file.is_file():
+            forget(home, job.run_name, reason="trained again with force=True")
+        shutil.rmtree(job.folder, ignore_errors=True)  # of a training that this one replaces
+        job.folder.mkdir(parents=True)
+        write_artifact(file, record)
     return record
 
 

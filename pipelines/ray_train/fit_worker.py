@@ -1,5 +1,7 @@
 """What runs on every Ray Train worker of `headrace.fit`. TensorFlow is imported inside: it takes seconds."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,12 +26,22 @@ _is_worker: list[bool] = []
 
 def fit_on_worker(config: dict[str, str]) -> None:
     """Train this worker's part of the job in `config["job"]`; worker 0 reports each epoch and writes the results."""
-    _is_worker[:] = [True]
-    run_on_worker(FitJob.model_validate_json(config["job"]), _train)
+    with as_worker():
+        run_on_worker(FitJob.model_validate_json(config["job"]), _train)
+
+
+@contextmanager
+def as_worker() -> Iterator[None]:
+    """Make `is_worker` true in the block, in which the code of a program is imported."""
+    _is_worker.append(True)
+    try:
+        yield
+    finally:
+        _is_worker.pop()
 
 
 def is_worker() -> bool:
-    """Whether this process is a worker of `headrace.fit`."""
+    """Whether a worker's training is going on in this process."""
     return bool(_is_worker)
 
 

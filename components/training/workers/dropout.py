@@ -11,6 +11,7 @@ from headrace.components.models.augmentation import Augmentation, ChosenCopy
 from headrace.components.models.settings import DropConnect
 from headrace.components.training.batches import Windows, worker_slice
 from headrace.components.training.feeding.order import batch_examples
+from headrace.components.training.workers.global_draws import drawn_globally
 from headrace.components.training.workers.group import Group
 from headrace.components.transforms.augment import Augment
 
@@ -84,7 +85,8 @@ class GlobalBatch:
             seed = tf.stack([self._stream(layer), tf.bitwise.left_shift(step, 24) + place])
             return tf.random.stateless_uniform(shape, seed) >= rate
 
-        return tf.map_fn(draw, places, fn_output_signature=tf.TensorSpec(shape, tf.bool))
+        with drawn_globally():
+            return tf.map_fn(draw, places, fn_output_signature=tf.TensorSpec(shape, tf.bool))
 
     def _normal(self, width: int, rows: tf.Tensor, *, layer: int) -> tf.Tensor:
         return self._own_rows(tf.random.stateless_normal, tf.stack([rows, width]), layer=layer)
@@ -100,7 +102,9 @@ class GlobalBatch:
             seed = tf.stack([self._stream(layer), step])
             whole = tf.concat([[self._windows.largest_batch], shape[1:]], axis=0)
             rows = first_row + tf.range(shape[0])
-        return tf.gather(draw(whole, seed), rows)  # not a slice, for which XLA needs to know where it begins
+        with drawn_globally():
+            drawn = draw(whole, seed)
+        return tf.gather(drawn, rows)  # not a slice, for which XLA needs to know where it begins
 
     def place(self) -> tuple[tf.Tensor, tf.Tensor]:
         """Return int64[], the examples of the present step's global batch, and which of them is the first own one."""

@@ -11,6 +11,9 @@ for the global batch is refused before the first step.
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,6 +55,7 @@ _STATEFUL = (
     "SampleDistortedBoundingBox", "SampleDistortedBoundingBoxV2", "TruncatedNormal",
 )  # fmt: skip
 _ELEMENTWISE = ("Neg", "Sub", "AddV2", "Mul", "RealDiv", "Cast", "Identity")
+_IS_GLOBAL: ContextVar[bool] = ContextVar("is_global", default=False)
 _PROBE = 7  # examples in the batches of the second trace; a prime, so no other size is made of it by chance
 
 
@@ -89,12 +93,24 @@ def drawn_by_all_workers(model: keras.Model, step_function: StepFunction, step: 
     return within_global_batch
 
 
+@contextmanager
+def drawn_globally() -> Iterator[None]:
+    """Leave what is drawn in the block as it is: it is this worker's part of the global batch already."""
+    token = _IS_GLOBAL.set(True)
+    try:
+        yield
+    finally:
+        _IS_GLOBAL.reset(token)
+
+
 def _own_rows(operation: Operation, draws: _Draws, step: Step, step_graph: Any) -> list[tf.Tensor] | None:
     """Rows of this worker of what `operation` draws for the global batch; None for all other operations."""
     kind = operation.kind
-    if kind in _BY_SHAPE:
+    if _IS_GLOBAL.get():
+        draws.handled.add(operation.name)
+    elif kind in _BY_SHAPE:
         return _drawn(operation, draws, step, is_looped=is_within_loop(operation.graph, step_graph))
-    if kind in _STATEFUL:
+    elif kind in _STATEFUL:
         draws.refused.append(
             f"{operation.name} draws by a state of TensorFlow's ({kind}), expected one of keras.random"
         )
@@ -150,7 +166,7 @@ def _traced_again(step_function: StepFunction, data: Any, step: Step) -> _Draws:
     draws = _Draws()
 
     def see(operation: Operation) -> None:
-        if operation.kind in _BY_SHAPE:
+        if operation.kind in _BY_SHAPE and not _IS_GLOBAL.get():
             draws.found.append((operation, operation.outputs[0].shape, None))
 
     def trace(*tensors: tf.Tensor) -> None:

@@ -1,0 +1,134 @@
+"""`headrace.train_function`: the same training as a function of a Ray Train trainer of one's own."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import JsonValue
+
+from headrace.components.errors import TrainingError
+from headrace.components.training import checkpoints
+from headrace.pipelines.fit.program import columns_of, own_function, validated_plan
+from headrace.pipelines.ray_train.backend import rendezvous
+from headrace.pipelines.ray_train.fit_job import FitJob
+from headrace.pipelines.ray_train.fit_worker import as_worker
+from headrace.pipelines.ray_train.fit_worker import train_function as train_one_worker
+from headrace.pipelines.ray_train.preemption import STOP, listen_again
+from headrace.pipelines.ray_train.result_files import MODEL
+from headrace.pipelines.ray_train.worker import Place, prepare_devices
+
+if TYPE_CHECKING:
+    import keras
+
+    from headrace.components.training.checkpoints import Checkpoint
+    from headrace.components.training.observer import Figures
+
+
+def train_function(  # noqa: PLR0913 - each by its keyword
+    build_model: "Callable[..., keras.Model]",
+    *,
+    train: Any,
+    epochs: int,
+    global_batch_size: int,
+    validation: Any = None,
+    label: str | None = None,
+    weight: str | None = None,
+    arguments: Mapping[str, JsonValue] | None = None,
+    callbacks: "Callable[[], list[keras.callbacks.Callback]] | None" = None,
+    jit_compile: bool = False,
+    **plan: Any,
+) -> Callable[[], None]:
+    """What each worker of a `ray.train.DataParallelTrainer` calls to train as `fit` does, whose arguments these are.
+
+    `train` and `validation` may be functions without arguments, which each worker calls for its data. The trainer needs
+    `backend_config=headrace.TensorflowBackendConfig()`, by which its workers find each other. Each epoch is reported to
+    Ray with its metrics and a checkpoint, from which a group that Ray starts again continues with the exact next batch;
+    the last one has model.keras, the model of the best epoch. Raises ParamsError as `fit` does.
+    """
+    given = dict(arguments or {})
+    place, code = own_function(build_model, callbacks, given)
+    settings = {"epochs": epochs, "global_batch_size": global_batch_size, **plan}
+    settings.setdefault("best_by", "loss" if validation is None else "validation_loss")
+    job = FitJob(
+        run_name="ray-train",
+        folder=Path(),  # one of each worker's own
+        train=validated_plan(settings),
+        sources=code.sources,
+        data=Path(),
+        file=place.file,
+        function=place.name,
+        arguments=given,
+        callbacks=None if callbacks is None else callbacks.__name__,
+        jit_compile=jit_compile,
+    )
+    return partial(_train, job, {"train": train, "validation": validation}, label=label, weight=weight)
+
+
+def _train(job: FitJob, data: Mapping[str, Any], *, label: str | None, weight: str | None) -> None:
+    import ray.train
+
+    context = ray.train.get_context()
+    place = Place(context.get_world_rank(), context.get_world_size(), 0)
+    if place.num_workers > 1 and rendezvous() is None:
+        raise TrainingError(
+            "the workers don't know of each other; give the trainer backend_config=headrace.TensorflowBackendConfig()"
+        )
+    threads = prepare_devices(job.train, workers_on_node=context.get_local_world_size())
+    place = Place(place.rank, place.num_workers, threads)
+    made = {name: one() if callable(one) else one for name, one in data.items()}
+    columns = columns_of(made["train"], made["validation"], label=label, weight=weight)
+    with tempfile.TemporaryDirectory(prefix="headrace-fit-") as folder:
+        job = job.model_copy(update={"folder": Path(folder)})
+        _restore(job)
+        with as_worker():
+            final = train_one_worker(
+                job,
+                columns["train"],
+                columns.get("validation"),
+                worker=place.worker(job.train),
+                observer=_observer(job),
+            )
+        _report_result(job, final, is_first=place.rank == 0)
+
+
+def _restore(job: FitJob) -> None:
+    """Put the checkpoint that Ray has of an earlier group where the training looks for it."""
+    import ray.train
+
+    if (checkpoint := ray.train.get_checkpoint()) is None:
+        return
+    with checkpoint.as_directory() as folder:
+        state = checkpoints.load(Path(folder)).state
+        shutil.copytree(folder, checkpoints.step_folder(job.checkpoints, state.step))
+
+
+def _observer(job: FitJob) -> Any:
+    """Reports each epoch to Ray, from all workers, as Ray expects it; the first has the checkpoint."""
+    import ray.train
+    from ray.train import Checkpoint as RayCheckpoint
+
+    from headrace.components.training.observer import Observer
+
+    def on_epoch_saved(epoch: int, metrics: "Figures") -> None:
+        newest = max(job.checkpoints.glob("step-*"), default=None)  # none on other workers than the first
+        checkpoint = None if newest is None else RayCheckpoint.from_directory(str(newest))
+        ray.train.report({"epoch": epoch, **metrics}, checkpoint=checkpoint)
+
+    return Observer(stop=STOP, on_group=listen_again, on_epoch_saved=on_epoch_saved)
+
+
+def _report_result(job: FitJob, final: "Checkpoint", *, is_first: bool) -> None:
+    """Report the best epoch's metrics, with a last checkpoint that has the model."""
+    import ray.train
+    from ray.train import Checkpoint as RayCheckpoint
+
+    best = next((one for one in final.state.history if one["epoch"] == final.state.best_epoch), final.state.history[-1])
+    checkpoint = None
+    if is_first:
+        folder = checkpoints.save(job.folder / "result", final)
+        shutil.copyfile(job.results / MODEL, folder / MODEL)
+        checkpoint = RayCheckpoint.from_directory(str(folder))
+    ray.train.report({**best, "epoch": int(best["epoch"])}, checkpoint=checkpoint)
