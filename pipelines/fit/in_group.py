@@ -1,5 +1,6 @@
 """A training of `headrace.fit` by processes that a launcher started: this is one of them, and reads TF_CONFIG."""
 
+import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -70,9 +71,11 @@ def _trained(job: FitJob, member: Member, columns: Mapping[str, Columns], run: T
 
 
 def _threads() -> int:
+    """How many threads this process computes with: as set for TensorFlow, or one for each core."""
     import tensorflow as tf
 
-    return int(tf.config.threading.get_intra_op_parallelism_threads())
+    given = os.environ.get("TF_NUM_INTRAOP_THREADS") or tf.config.threading.get_intra_op_parallelism_threads()
+    return int(given) or len(os.sched_getaffinity(0))
 
 
 def require_group(member: Member, num_workers: int, *, force: bool) -> None:

@@ -1,6 +1,5 @@
 """`headrace.fit`: train a compiled Keras model on all workers, from a program of one's own."""
 
-import shutil
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -16,15 +15,25 @@ from headrace.components.own_code.given_function import GivenFunction, given_fun
 from headrace.components.own_code.importable_code import OwnCode
 from headrace.components.own_code.signature import require_function
 from headrace.components.training import checkpoints
+from headrace.components.training.checkpoints import Checkpoint
 from headrace.components.training.feeding.given_data import given_columns
 from headrace.components.training.feeding.split_arrays import Columns
 from headrace.pipelines.compatibility.tensorflow_import import import_tensorflow
 from headrace.pipelines.fit.in_group import require_group, train_in_group
 from headrace.pipelines.fit.on_ray import train_on_ray
-from headrace.pipelines.fit.record import DATA, LOCK, STATE, TRAINING, home_of, identity_of, read_or_begin
+from headrace.pipelines.fit.record import (
+    DATA,
+    LOCK,
+    STATE,
+    TRAINING,
+    FitRecord,
+    home_of,
+    identity_of,
+    read_or_begin,
+)
 from headrace.pipelines.headrace_lock import installed
 from headrace.pipelines.host.file_lock import locked
-from headrace.pipelines.host.tf_config import group_member
+from headrace.pipelines.host.tf_config import Member, group_member
 from headrace.pipelines.params import DistributedPlan
 from headrace.pipelines.params_errors import explain
 from headrace.pipelines.ray_train.fit_job import FitJob
@@ -127,20 +136,7 @@ def fit(  # noqa: PLR0913 - each by its keyword
     )
     identity = identity_of(job, columns)
     job = job.model_copy(update={"run_name": f"fit-{identity_digest(identity)[:12]}"})
-    home = home_of(folder)
-    is_first = member is None or member.rank == 0
-    with locked(folder / LOCK) if is_first else nullcontext():
-        record = read_or_begin(home, folder, job, identity, force=force, is_first=is_first)
-        final = None
-        if record.trained_at is not None:
-            log.info("trained before from the same data, settings and code: kept", trained_at=str(record.trained_at))
-        elif member is not None:
-            record, final = train_in_group(home, folder, job, record, member, columns, experiment=experiment)
-        else:
-            record = train_on_ray(home, folder, job, record, columns, experiment=experiment)
-        if member is None:
-            shutil.rmtree(folder / STATE, ignore_errors=True)
-    final = final or checkpoints.load(folder / CHECKPOINT)
+    record, final = _trained(folder, job, identity, columns, member, experiment=experiment, force=force)
 
     def make_model() -> "keras.Model":
         import_tensorflow()
@@ -156,6 +152,29 @@ def fit(  # noqa: PLR0913 - each by its keyword
         mlflow_run_id=record.mlflow_run_id,
         make_model=make_model,
     )
+
+
+def _trained(
+    folder: Path,
+    job: FitJob,
+    identity: dict[str, Any],
+    columns: dict[str, Columns],
+    member: Member | None,
+    *,
+    experiment: str,
+    force: bool,
+) -> tuple[FitRecord, Checkpoint]:
+    """The record of the folder's training and its last state, trained now unless it was before."""
+    home, is_first = home_of(folder), member is None or member.rank == 0
+    with locked(folder / LOCK) if is_first else nullcontext():
+        record = read_or_begin(home, folder, job, identity, force=force, is_first=is_first)
+        if record.trained_at is not None:
+            log.info("trained before from the same data, settings and code: kept", trained_at=str(record.trained_at))
+        elif member is not None:
+            return train_in_group(home, folder, job, record, member, columns, experiment=experiment)
+        else:
+            record = train_on_ray(home, folder, job, record, columns, experiment=experiment)
+    return record, checkpoints.load(folder / CHECKPOINT)
 
 
 def _require_program() -> None:

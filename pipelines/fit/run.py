@@ -1,5 +1,6 @@
 """The MLflow run of a training of `headrace.fit`, and what is published when it is done."""
 
+import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -7,7 +8,7 @@ from pathlib import Path
 
 from headrace.components.files.digests import file_digest
 from headrace.pipelines.artifacts.artifact import write_artifact
-from headrace.pipelines.fit.record import DIGESTED, RECORD, RESULTS, FitRecord
+from headrace.pipelines.fit.record import DIGESTED, RECORD, RESULTS, STATE, FitRecord
 from headrace.pipelines.ray_train.fit_job import FitJob
 from headrace.pipelines.ray_train.result_files import copy_into_place
 from headrace.pipelines.remote_training.handoff import keep_record
@@ -39,7 +40,7 @@ def begin_run(home: Path, job: FitJob, record: FitRecord, *, experiment: str) ->
 def publish_results(
     home: Path, folder: Path, job: FitJob, record: FitRecord, run: TrainingRun, groups: Sequence[dict[str, int]]
 ) -> FitRecord:
-    """Copy the results into the folder, and the model to MLflow; the record, which is written last, says so."""
+    """Copy the results into the folder, and the model to MLflow; the record says so, then what was needed goes."""
     copy_into_place({job.results / name: folder / name for name in RESULTS})
     if run.run_id is not None:
         files = [folder / name for name in DIGESTED]
@@ -53,4 +54,5 @@ def publish_results(
         }
     )
     write_artifact(folder / RECORD, record)
+    shutil.rmtree(folder / STATE)
     return record

@@ -186,6 +186,7 @@ def test_processes_of_a_launcher_train_the_same_as_workers_of_ray(home):
     assert len(outcomes) == 2, launched
     for one in outcomes:
         assert one[3] == by_ray[3]  # weights, bit for bit, in both processes
+    assert not (home / "runs" / "launched" / ".fit").exists()
     [run_id] = {one[2] for one in outcomes} - {None}
     assert connect(home).get_run(run_id).info.status == "FINISHED"
     assert json.loads((home / "runs" / "launched" / "fit.json").read_text(encoding="utf-8"))["groups"] == [
