@@ -14,7 +14,8 @@ from headrace.components.own_code.importable_code import OwnCode
 from headrace.components.training.feeding.given_data import given_digest
 from headrace.components.training.feeding.split_arrays import Columns
 from headrace.pipelines.artifacts.artifact import Artifact, read_artifact, write_artifact
-from headrace.pipelines.paths import project_root
+from headrace.pipelines.host.private import make_private
+from headrace.pipelines.paths import ProjectPaths, project_root
 from headrace.pipelines.ray_train.fit_job import FitJob
 from headrace.pipelines.ray_train.result_files import CHECKPOINT, CHECKPOINTS, HISTORY, MODEL, TENSORBOARD
 from headrace.pipelines.remote_training.handoff import git_state, owner
@@ -80,8 +81,10 @@ def read_or_begin(
     if is_first:
         if file.is_file():
             forget(home, job.run_name, reason="trained again with force=True")
-        shutil.rmtree(job.folder, ignore_errors=True)  # of a training that this one replaces
-        job.folder.mkdir(parents=True)
+        make_private(ProjectPaths(home).state)
+        shutil.rmtree(folder / STATE, ignore_errors=True)  # of a training that this one replaces
+        make_private(folder / STATE)
+        job.folder.mkdir()
         write_artifact(file, record)
     return record
 

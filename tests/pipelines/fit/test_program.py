@@ -161,6 +161,7 @@ def test_two_workers_train_what_plain_keras_trains_and_the_same_call_trains_noth
     assert {path.name for path in folder.iterdir()} == {
         ".fit.lock", "checkpoint", "checkpoints", "fit.json", "history.csv", "model.keras", "tensorboard",
     }  # fmt: skip
+    assert (home / ".headrace").stat().st_mode & 0o077 == 0
     mlflow_run = connect(home).get_run(run_id)
     assert mlflow_run.info.status == "FINISHED"
     assert len(connect(home).get_metric_history(run_id, "loss")) == 3
