@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -156,3 +156,57 @@ def project_root(tmp_path, monkeypatch, empty_store) -> Path:
     root.mkdir()
     shutil.copy(empty_store, root)
     return root
+
+
+class RayNodes:
+    """Nodes of one Ray cluster with token authentication, each a `ray start` of its own."""
+
+    TOKEN = "0" * 64
+
+    def __init__(self, home: Path) -> None:
+        self.temporary = Path(tempfile.mkdtemp(prefix="ray"))  # short: Ray's sockets lie below it
+        self._processes: list[subprocess.Popen] = []
+        programs = Path(sys.executable).parent
+        self._environment = {**os.environ, "HOME": str(home), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.TOKEN}
+        self._environment |= {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+        self._environment |= {"PATH": f"{programs}:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
+
+    def start(self, *options: str) -> psutil.Process:
+        """Start a node; return its raylet."""
+        command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--node-ip-address=127.0.0.1"]
+        process = subprocess.Popen(
+            [*command, "--object-store-memory=100000000", *options],
+            env=self._environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self._processes.append(process)
+        deadline_seconds = time.monotonic() + 60
+        while time.monotonic() < deadline_seconds:
+            for child in psutil.Process(process.pid).children(recursive=True):
+                if child.name() == "raylet":
+                    return child
+            time.sleep(0.2)
+        raise AssertionError("no raylet within 60 s")
+
+    def stop(self) -> None:
+        for process in reversed(self._processes):
+            for one in psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []:
+                one.kill()
+            process.kill()
+            process.wait(30)
+        shutil.rmtree(self.temporary, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def ray_nodes(tmp_path_factory) -> Iterator[Callable[[], RayNodes]]:
+    """Makes clusters, which are stopped with the module at the latest."""
+    made = []
+
+    def make() -> RayNodes:
+        made.append(RayNodes(tmp_path_factory.mktemp("home")))
+        return made[-1]
+
+    yield make
+    for nodes in made:
+        nodes.stop()

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -113,11 +113,18 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(home: Path, folder: str, *, launcher: Sequence[str] = (), **settings: object) -> subprocess.Popen:
+def start(
+    home: Path,
+    folder: str,
+    *,
+    launcher: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    **settings: object,
+) -> subprocess.Popen:
     return subprocess.Popen(
         [*(launcher or [sys.executable]), "program.py", folder, json.dumps(settings)],
         cwd=home,
-        env={**os.environ, "HOME": str(home), "TF_CPP_MIN_LOG_LEVEL": "3"},
+        env={**os.environ, "HOME": str(home), "TF_CPP_MIN_LOG_LEVEL": "3", **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -125,8 +132,8 @@ def start(home: Path, folder: str, *, launcher: Sequence[str] = (), **settings: 
     )
 
 
-def run(home: Path, folder: str, *, code: int = 0, launcher: Sequence[str] = (), **settings: object) -> str:
-    process = start(home, folder, launcher=launcher, **settings)
+def run(home: Path, folder: str, *, code: int = 0, **settings: object) -> str:
+    process = start(home, folder, **settings)
     output, _ = process.communicate(timeout=280)
     assert process.returncode == code, output
     return output
@@ -233,6 +240,31 @@ def test_a_program_that_was_killed_continues_with_the_next_batch(home):
     assert continued[3] == whole[3]  # bit for bit
     assert continued[0]["loss"] == whole[0]["loss"]
     assert len(connect(home).get_metric_history(continued[2], "loss")) == 40
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("storage", [False, True])
+def test_a_cluster_trains_the_same_from_a_shared_folder_and_through_a_storage(home, ray_nodes, free_ports, storage):
+    here = outcome(run(home, "runs/here"))
+    nodes, [port] = ray_nodes(), free_ports(1)
+    try:
+        head = ["--head", f"--port={port}", "--num-cpus=2", "--include-dashboard=false"]
+        nodes.start(*head, f"--temp-dir={nodes.temporary}")
+        environment = {
+            "RAY_ADDRESS": f"127.0.0.1:{port}",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": nodes.TOKEN,
+            **({"HEADRACE_STORAGE": str(home / "storage")} if storage else {}),
+        }
+        there = outcome(run(home, "runs/there", environment=environment))
+    finally:
+        nodes.stop()
+
+    assert there[3] == here[3]  # weights, bit for bit
+    assert there[0]["loss"] == here[0]["loss"]
+    assert (home / "storage").exists() == storage
 
 
 # The functions of this file can't be given: pytest imports it by a name of its own.
