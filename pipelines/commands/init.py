@@ -172,9 +172,14 @@ def _digests(stage: Any) -> set[str]:
 def _lacks_lines(text: str) -> str:
     has = {line.strip() for line in text.splitlines()}
     wanted = [line for line in _template("gitignore").splitlines() if line and not line.startswith("#")]
-    # A pattern for a whole folder, as `/data/`, covers those for what is in it.
-    missing = [line for line in wanted if line not in has and f"/{line.strip('/').split('/')[0]}/" not in has]
+    missing = [line for line in wanted if line not in has and not has.intersection(_folders_above(line))]
     return f"Add {', '.join(missing)}, from" if missing else ""
+
+
+def _folders_above(pattern: str) -> list[str]:
+    """Patterns for whole folders that cover this one: `/models/` and `/models/*/` cover `/models/*/run.json`."""
+    parts = pattern.strip("/").split("/")
+    return [f"/{'/'.join(parts[:length])}/" for length in range(1, len(parts))]
 
 
 def _missing_remote(root: Path) -> list[str]:

@@ -5,11 +5,15 @@ from typing import Annotated
 
 import typer
 
+from headrace.pipelines.commands.arguments import existing_file
 from headrace.pipelines.host.process_group import launch_group
 
 
 def launch(
-    program: Annotated[Path, typer.Argument(help="A Python program that calls headrace.fit, or reads TF_CONFIG.")],
+    program: Annotated[
+        Path,
+        typer.Argument(help="A Python program that calls headrace.fit, or reads TF_CONFIG.", callback=existing_file),
+    ],
     arguments: Annotated[list[str] | None, typer.Argument(help="What the program is called with, after --.")] = None,
     processes: Annotated[int, typer.Option("--processes", "-n", min=1, max=1024, help="Number of processes.")] = 2,
     max_failures: Annotated[
