@@ -17,6 +17,7 @@ import pytest
 
 from headrace.components.errors import DataError, ParamsError
 from headrace.pipelines.fit.program import fit
+from headrace.pipelines.fit.record import home_of
 from headrace.pipelines.tracking.server import connect
 
 PROGRAM = '''\
@@ -110,6 +111,7 @@ LAUNCHER = (str(Path(sys.executable).with_name("headrace")), "launch", "-n", "2"
 def home(tmp_path: Path) -> Path:
     (tmp_path / "program.py").write_text(PROGRAM, encoding="utf-8")
     (tmp_path / "own_layers.py").write_text(LAYERS, encoding="utf-8")
+    (tmp_path / "params.yaml").write_text("pipelines: []\n", encoding="utf-8")  # else a project above would be taken
     return tmp_path
 
 
@@ -320,3 +322,10 @@ def test_what_a_group_of_processes_can_not_have_is_refused(settings, said, fit_n
 
     with pytest.raises(ParamsError, match=said):
         fit_nothing(**GIVEN, **settings)
+
+
+def test_mlflows_store_is_that_of_the_project_that_the_folder_is_in(tmp_path):
+    (tmp_path / "project" / "runs").mkdir(parents=True)
+    (tmp_path / "project" / "params.yaml").touch()
+
+    assert home_of(tmp_path / "project" / "runs" / "a") == tmp_path / "project"
