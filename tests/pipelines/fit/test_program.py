@@ -186,6 +186,7 @@ def test_two_workers_train_what_plain_keras_trains_and_the_same_call_trains_noth
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_processes_of_a_launcher_train_the_same_as_workers_of_ray(home):
     by_ray = outcome(run(home, "runs/ray"))

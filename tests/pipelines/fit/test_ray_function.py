@@ -106,6 +106,7 @@ def run(home: Path, backend: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_group_that_died_goes_on_from_rays_checkpoint_to_what_plain_keras_trains(home):
     ended = run(home, "backend")
