@@ -73,10 +73,10 @@ class Plan(Settings):
     checkpoints: Checkpoints = Checkpoints()
     """How often the training state is saved."""
 
-    equality: Literal["require", "warn", "off"] = "require"
+    equality: Literal["require", "warn", "off"] = "warn"
     """What happens to a model of a file, or of `headrace.fit`, of which several workers don't train the same as one
-    process. A small step is tried before the first one: `require` refuses the training, by what differs, `warn` says
-    it, `off` tries nothing.
+    process. A small step is tried before the first one: `warn` says what differs, `require` refuses the training,
+    `off` tries nothing.
     """
 
     allow_untested_keras: bool = False

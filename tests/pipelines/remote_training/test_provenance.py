@@ -41,7 +41,7 @@ UNCHANGED: dict[str, Any] = {
     "capacity_timeout_seconds": 44,
     "checkpoints": {"keep_last": 3},
     "allow_untested_keras": True,
-    "equality": "warn",
+    "equality": "off",
 }
 
 
