@@ -26,7 +26,7 @@ from headrace.components.training.workers.exchange import Exchange
 from headrace.components.training.workers.owned_optimizers import owned_optimizers
 
 EXAMPLES_PER_WORKER = 16  # and one more in all, so that the workers' parts differ in size
-# Of the norm. Deep networks make much of rounding: GoogLeNet's gradients differ by up to 7 %, and are noted.
+# Of the norm. GoogLeNet's gradients differ by up to 7 % for a cause that was not found; they are noted.
 TOLERANCE, LOW_PRECISION_TOLERANCE = 5e-2, 1e-1
 _FREQUENCIES = (1.0, 1.4142135, 1.7320508)
 _PERIOD = 104_729  # a prime, small enough for float32
