@@ -55,7 +55,7 @@ def _write(job: Job, final: "Checkpoint", history: History, add: Callable[[Path]
 
 
 def _keep_checkpoints(source: Path, destination: Path) -> None:
-    """Copy what was kept of the states on the way; a second name takes no room, and nobody changes these files."""
+    """Copy the checkpoints that were kept, by hard links where possible: these files never change."""
     source.mkdir(exist_ok=True)  # where there was never room for one
     others = shutil.ignore_patterns(".*", "histograms-*", "samples-*")
     shutil.copytree(source, destination, copy_function=_link, ignore=others)

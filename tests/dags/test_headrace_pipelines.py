@@ -142,7 +142,7 @@ def test_airflow_runs_digits_to_a_champion(environment: Mapping[str, str], tmp_p
     [reports] = (root / ".headrace" / "workspaces").glob("*/reports/digits")
     assert json.loads((reports / "registration.json").read_text())["alias"] == "champion", output
     assert json.loads((reports / "metrics.json").read_text())["accuracy"] >= 0.96
-    assert not (root / "models" / "digits").exists()  # nobody's working tree is touched
+    assert not (root / "models" / "digits").exists()  # the working tree is not touched
     assert reports.parents[1].name in experiments(root)
 
 

@@ -48,7 +48,7 @@ _BY_VALUES = (
     "StatelessRandomNormal", "StatelessRandomPoisson", "StatelessRandomUniform", "StatelessRandomUniformFullInt",
     "StatelessRandomUniformInt", "StatelessSampleDistortedBoundingBox", "StatelessShuffle", "StatelessTruncatedNormal",
 )  # fmt: skip
-# Draws by a state of their own, which is in no checkpoint and goes on by how much a worker draws.
+# Draws from a state of their own, which is in no checkpoint and advances by how much a worker draws.
 _STATEFUL = (
     "Multinomial", "ParameterizedTruncatedNormal", "RandomGamma", "RandomPoisson", "RandomPoissonV2", "RandomShuffle",
     "RandomStandardNormal", "RandomUniform", "RandomUniformInt", "RngReadAndSkip", "RngSkip",

@@ -89,7 +89,7 @@ class Group:
 
 
 def require_equal_weights(model: keras.Model, exchange: Exchange, *, step: int) -> None:
-    """Raise TrainingError on all workers unless all that a training goes on from is equal bit for bit.
+    """Raise TrainingError on all workers unless all that a training continues from is equal bit for bit.
 
     That is the weights, trained or not, the variables of all optimizers, and the states of random generators. The first
     64 bits of a BLAKE2b digest of each variable's bytes are compared.
