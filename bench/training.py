@@ -25,7 +25,7 @@ MNIST = ROOT.parent / "shared" / "data" / "mnist"
 MNIST_STEPS = 600  # of 100 of MNIST's 60,000 examples: an epoch, the default interval of checkpoints
 STEPS = 60  # as in peers/training_steps.py
 FEED_ROWS = 60_000
-PARTS = ("steps", "feed", "start")
+PARTS = ("steps", "feed", "start", "bitwise")
 LIMIT_SECONDS = 180
 
 
@@ -34,8 +34,9 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     arguments = parser.parse_args()
+    compare = {"steps": compare_steps, "feed": compare_feeds, "start": compare_starts, "bitwise": compare_bitwise}
     for part in arguments.parts:
-        {"steps": compare_steps, "feed": compare_feeds, "start": compare_starts}[part](arguments.pairs)
+        compare[part](arguments.pairs)
 
 
 def compare_steps(pairs: int) -> None:
@@ -70,6 +71,25 @@ def compare_steps(pairs: int) -> None:
     for name, place in (("plain Keras", 0), ("one worker", 1), ("two workers", 2)):
         milliseconds = [each[place] / STEPS * 1000 for each in turns]
         print(f"milliseconds a step, {name}: {statistics.median(milliseconds):.1f} (fastest {min(milliseconds):.1f})")
+
+
+def compare_bitwise(pairs: int) -> None:
+    """Four logical shards on the cores of two workers, against these two workers, epoch by epoch in turn."""
+    both = sorted(os.sched_getaffinity(0))[:2]
+    if len(both) < 2:
+        print("the logical shards need two cores: left out")
+        return
+    data = ["--mnist", str(MNIST)] if MNIST.is_dir() else []
+    with ExitStack() as running:
+        sides = []
+        for workers in (4, 2):
+            ports = [str(port) for port in free_ports(workers)]
+            cores = [both[rank * 2 // workers] for rank in range(workers)]
+            settings = [{"cores": [core], "ports": ports, "rank": rank} for rank, core in enumerate(cores)]
+            first, *_ = [running.enter_context(steps("ours", data, **worker)) for worker in settings]
+            sides.append(first)
+        turns = [[turn(side)["seconds"] for side in sides] for _ in range(pairs + 1)][1:]
+    show("seconds of a step, reproducible: bitwise / to_rounding", [bitwise / two for bitwise, two in turns])
 
 
 def compare_feeds(pairs: int) -> None:

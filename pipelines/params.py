@@ -114,6 +114,17 @@ class DistributedPlan(Plan):
     rounding: set it where machines with different numbers of cores must give the same bits.
     """
 
+    reproducible: Literal["to_rounding", "bitwise"] = "to_rounding"
+    """What another number of workers or threads changes: rounding, or with `bitwise` no bit of the weights.
+    `bitwise` always trains as `logical_shards` processes of one thread each, whose sums have a fixed order;
+    `num_workers` says on how many workers' cores. It takes longer (docs/multi-worker.md), and no GPU.
+    """
+
+    logical_shards: Annotated[int, Field(ge=1, le=64)] = 4
+    """Number of parts that a global batch is divided into with `reproducible: bitwise`, a multiple of `num_workers`.
+    Another number is another training.
+    """
+
     use_gpu: bool = False
     """Whether each worker has a GPU."""
 
@@ -140,13 +151,41 @@ class DistributedPlan(Plan):
         """The most workers that train."""
         return self.num_workers if isinstance(self.num_workers, int) else self.num_workers.max
 
+    @property
+    def is_bitwise(self) -> bool:
+        """Whether the weights don't depend on the number of workers and threads."""
+        return self.reproducible == "bitwise"
+
+    @property
+    def max_processes(self) -> int:
+        """The most TensorFlow processes that share a batch."""
+        return self.logical_shards if self.is_bitwise else self.max_workers
+
+    @model_validator(mode="after")
+    def _shards_divide_among_workers(self) -> Self:
+        if not self.is_bitwise:
+            return self
+        if self.use_gpu:
+            raise ValueError(
+                "reproducible: bitwise needs sums in a fixed order, and those of GPUs are in the order that NCCL finds "
+                "fastest; set use_gpu: false, or reproducible: to_rounding"
+            )
+        for workers in {self.min_workers, self.max_workers}:
+            if self.logical_shards % workers:
+                raise ValueError(
+                    f"reproducible: bitwise: {self.logical_shards} logical_shards can't be divided among {workers} "
+                    f"workers; make logical_shards a multiple of num_workers"
+                )
+        return self
+
     @model_validator(mode="after")
     def _a_batch_is_enough_for_all(self) -> Self:
         # Twice, because an epoch's examples are dealt evenly over its batches, which may halve them.
-        if self.global_batch_size < 2 * self.max_workers > 2:
+        if self.global_batch_size < 2 * self.max_processes > 2:
+            parts, setting = ("logical shards", "logical_shards") if self.is_bitwise else ("workers", "num_workers")
             raise ValueError(
-                f"global_batch_size {self.global_batch_size} is too small for {self.max_workers} workers; raise it to "
-                f"{2 * self.max_workers} or more, or lower num_workers"
+                f"global_batch_size {self.global_batch_size} is too small for {self.max_processes} {parts}; raise it "
+                f"to {2 * self.max_processes} or more, or lower {setting}"
             )
         return self
 

@@ -14,6 +14,7 @@ from headrace.pipelines.compatibility.tensorflow_import import import_tensorflow
 from headrace.pipelines.fit.record import FitRecord
 from headrace.pipelines.fit.run import begin_run, publish_results
 from headrace.pipelines.host.tf_config import Member
+from headrace.pipelines.params import DistributedPlan
 from headrace.pipelines.ray_train.fit_job import FitJob
 from headrace.pipelines.ray_train.fit_worker import train_function
 from headrace.pipelines.ray_train.preemption import STOP, listen, listen_again
@@ -78,10 +79,15 @@ def _threads() -> int:
     return int(given) or len(os.sched_getaffinity(0))
 
 
-def require_group(member: Member, num_workers: int, *, force: bool) -> None:
+def require_group(member: Member, plan: DistributedPlan, *, num_workers: int, force: bool) -> None:
     """Raise ParamsError for arguments that a group of processes can't have."""
     count = len(member.addresses)
     if num_workers not in (1, count):
         raise ParamsError(f"num_workers is {num_workers}, and TF_CONFIG has {count} processes; leave num_workers out")
+    if plan.is_bitwise:
+        raise ParamsError(
+            "reproducible='bitwise' needs processes that headrace.fit starts itself, of one thread each; start the "
+            "program without a launcher"
+        )
     if force:
         raise ParamsError("force=True can't be coordinated by processes of a launcher; remove the folder instead")

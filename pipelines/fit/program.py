@@ -98,26 +98,26 @@ def fit(  # noqa: PLR0913 - each by its keyword
     arrays, a Polars or Arrow table, or the path of Parquet files, whose columns `label` and `weight` are named.
 
     `plan` takes the other settings of a training, as `train` in params.yaml: `seed`, `best_by`, `early_stopping`,
-    `checkpoints`, `steps_per_epoch`, `gradient_compression`, `use_gpu`, `threads_per_worker`, `max_failures`,
-    `start_timeout_seconds`, `capacity_timeout_seconds`.
+    `checkpoints`, `steps_per_epoch`, `gradient_compression`, `use_gpu`, `threads_per_worker`, `reproducible`,
+    `logical_shards`, `max_failures`, `start_timeout_seconds`, `capacity_timeout_seconds`.
 
     MLflow receives one run in `experiment`, at MLFLOW_TRACKING_URI or in mlflow.db of the project, or of the working
     directory where there is no project. Raises ParamsError, DataError, TrainingError or ServiceError for what a user
     can fix, before any work where possible; ParamsError where `folder` holds another training.
     """
     _require_program()
-    if member := group_member():
-        require_group(member, num_workers, force=force)
-        num_workers = len(member.addresses)
+    member = group_member()
     settings = validated_plan(
         {
             "epochs": epochs,
             "global_batch_size": global_batch_size,
-            "num_workers": num_workers,
+            "num_workers": len(member.addresses) if member else num_workers,
             "best_by": "loss" if validation is None else "validation_loss",
             **plan,
         }
     )
+    if member:
+        require_group(member, settings, num_workers=num_workers, force=force)
     given, folder = dict(arguments or {}), Path(folder).resolve()
     place, code = own_function(build_model, callbacks, given)
     columns = columns_of(train, validation, label=label, weight=weight)

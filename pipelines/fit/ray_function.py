@@ -76,6 +76,12 @@ def _train(job: FitJob, data: Mapping[str, Any], *, label: str | None, weight: s
         raise TrainingError(
             "the workers don't know of each other; give the trainer backend_config=headrace.TensorflowBackendConfig()"
         )
+    if job.train.is_bitwise and place.num_workers != job.train.logical_shards:
+        raise TrainingError(
+            f"reproducible='bitwise' trains as {job.train.logical_shards} logical_shards, and the trainer has "
+            f"{place.num_workers} workers; set ScalingConfig(num_workers={job.train.logical_shards}), of a share of a "
+            "core each where there are fewer"
+        )
     threads = prepare_devices(job.train, workers_on_node=context.get_local_world_size())
     place = Place(place.rank, place.num_workers, threads)
     made = {name: one() if callable(one) else one for name, one in data.items()}

@@ -19,7 +19,7 @@ from headrace.pipelines.paths import ProjectPaths, project_root
 from headrace.pipelines.ray_train.fit_job import FitJob
 from headrace.pipelines.ray_train.result_files import CHECKPOINT, CHECKPOINTS, HISTORY, MODEL, TENSORBOARD
 from headrace.pipelines.remote_training.handoff import git_state, owner
-from headrace.pipelines.remote_training.provenance import WITHOUT_EFFECT
+from headrace.pipelines.remote_training.provenance import deciding_settings
 from headrace.pipelines.tracking.training_run import forget
 
 RECORD, LOCK = "fit.json", ".fit.lock"
@@ -49,7 +49,7 @@ def identity_of(job: FitJob, columns: Mapping[str, Columns]) -> dict[str, Any]:
     return {
         "versions": job.versions,
         "device": "gpu" if job.train.use_gpu else "cpu",
-        "train": job.train.model_dump(mode="json", exclude=set(WITHOUT_EFFECT), exclude_defaults=True),
+        "train": deciding_settings(job.train),
         "code": OwnCode(job.sources).digests,
         "data": {name: given_digest(examples) for name, examples in columns.items()},
         **job.model_dump(mode="json", include={"file", "function", "arguments", "callbacks", "jit_compile"}),

@@ -1,5 +1,6 @@
 """Run one training on Ray Train and follow it."""
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -157,7 +158,14 @@ class _Waiting:
 
 
 def scaling(train: DistributedPlan) -> ScalingConfig:
-    """Number of workers that Ray starts, and the resources of each: one core, and one GPU if requested."""
+    """Number of processes that Ray starts, and the resources of each: one core, and one GPU if requested.
+
+    The processes of a bitwise training share the cores of its fewest workers, so it starts wherever they have room.
+    """
+    if train.is_bitwise:
+        share = train.min_workers / train.logical_shards
+        rounded_down = math.floor(share * 10_000) / 10_000  # Ray counts in these; rounded up, the last one has no room
+        return ScalingConfig(num_workers=train.logical_shards, resources_per_worker={"CPU": rounded_down})
     workers = train.num_workers if isinstance(train.num_workers, int) else (train.min_workers, train.max_workers)
     return ScalingConfig(
         num_workers=workers, use_gpu=train.use_gpu, elastic_resize_monitor_interval_s=RESIZE_INTERVAL_SECONDS

@@ -143,14 +143,15 @@ def _kind_of(error: Exception) -> Kind:
 def prepare_devices(train: DistributedPlan, *, workers_on_node: int) -> int:
     """Set and return the threads of this worker, by default its share of the node's cores; take GPU memory as needed.
 
-    With more threads than its share, workers wait for each other.
+    With more threads than its share, workers wait for each other. In a bitwise training each has one, since the threads
+    of a sum decide its rounding.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
 
     import_keras()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = train.threads_per_worker or max(1, cores // workers_on_node)
+    threads = 1 if train.is_bitwise else train.threads_per_worker or max(1, cores // workers_on_node)
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     devices = tf.config.list_physical_devices("GPU")
     if train.use_gpu and not devices:

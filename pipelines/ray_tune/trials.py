@@ -39,6 +39,7 @@ _ENVIRONMENT = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # the last report of a trial says only how it ended
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
 }
+ONE_PROCESS = {"num_workers": 1, "reproducible": "to_rounding"}
 HALVED_AFTER = 4  # the worse half is stopped after this part of the epochs, and again after twice as many
 
 
@@ -63,14 +64,14 @@ class Trial(Settings):
         return self.folder / "trial.json"
 
     def as_training(self) -> TrainJob:
-        """The trial as a training on one worker; step by step it equals any other number of workers up to rounding."""
+        """The trial as a training of one process; step by step it equals any other number of workers up to rounding."""
         paths = PipelinePaths(self.folder if self.makes_data else self.project, self.pipeline.name)
         return TrainJob(
             run_name=self.name,
             folder=self.folder,
             splits=paths.splits,
             statistics=paths.statistics,
-            train=self.pipeline.train.model_copy(update={"num_workers": 1}),
+            train=self.pipeline.train.model_copy(update=ONE_PROCESS),
             start_weights=self.start_weights,
             sources=own_code(self.project, self.pipeline).sources,
         )

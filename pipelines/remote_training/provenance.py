@@ -11,7 +11,7 @@ from typing import Any
 from headrace.components.files.digests import file_digest
 from headrace.pipelines.artifacts.split_manifest import read_manifest
 from headrace.pipelines.headrace_lock import installed
-from headrace.pipelines.params import Pipeline
+from headrace.pipelines.params import DistributedPlan, Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.project.code_digests import own_code
 from headrace.pipelines.remote_training.handoff import Handoff, git_state, owner, submission_id
@@ -28,7 +28,7 @@ WITHOUT_EFFECT = (
     "allow_untested_keras",
     "equality",
 )
-IGNORED_BY_TRIALS = (*WITHOUT_EFFECT, "num_workers")  # a trial trains on one worker
+IGNORED_BY_TRIALS = (*WITHOUT_EFFECT, "num_workers", "reproducible", "logical_shards")  # a trial is one process
 
 
 def training_identity(pipeline: Pipeline, paths: PipelinePaths, start_weights: Path | None) -> dict[str, Any]:
@@ -40,12 +40,18 @@ def training_identity(pipeline: Pipeline, paths: PipelinePaths, start_weights: P
     return {
         "versions": installed("train"),
         "device": "gpu" if pipeline.train.use_gpu else "cpu",
-        "train": pipeline.train.model_dump(mode="json", exclude=set(WITHOUT_EFFECT), exclude_defaults=True),
+        "train": deciding_settings(pipeline.train),
         "code": own_code(paths.root, pipeline).digests,
         "data": read_manifest(paths).digest,
         "statistics": file_digest(paths.statistics),
         "start_weights": _digest_of_files(start_weights) if start_weights else None,
     }
+
+
+def deciding_settings(train: DistributedPlan) -> dict[str, Any]:
+    """The settings that decide the weights, as JSON, apart from those that have their default."""
+    ignored = ("num_workers", "threads_per_worker") if train.is_bitwise else ("logical_shards",)
+    return train.model_dump(mode="json", exclude={*WITHOUT_EFFECT, *ignored}, exclude_defaults=True)
 
 
 def identity_digest(identity: Mapping[str, Any]) -> str:

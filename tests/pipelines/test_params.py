@@ -2,9 +2,10 @@
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from headrace.components.errors import ParamsError
-from headrace.pipelines.params import list_pipelines, load_pipeline, with_workers
+from headrace.pipelines.params import Train, list_pipelines, load_pipeline, with_workers
 
 
 @pytest.fixture
@@ -139,6 +140,26 @@ def test_a_missing_file_is_one_clear_error(tmp_path):
 def test_workers_may_be_typed_as_a_number_or_a_range(repository, typed, least, most):
     train = with_workers(load_pipeline(repository / "params.yaml", "digits"), typed).train
     assert (train.min_workers, train.max_workers) == (least, most)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"num_workers": 3}, "4 logical_shards can't be divided among 3 workers"),
+        ({"num_workers": {"min": 2, "max": 3}}, "4 logical_shards can't be divided among 3 workers"),
+        ({"num_workers": 8}, "4 logical_shards can't be divided among 8 workers"),
+        ({"use_gpu": True}, "set use_gpu: false, or reproducible: to_rounding"),
+        (
+            {"global_batch_size": 7},
+            "7 is too small for 4 logical shards; raise it to 8 or more",
+        ),
+        ({"reproducible": "yes"}, "Input should be 'to_rounding' or 'bitwise'"),
+    ],
+)
+def test_a_bitwise_training_that_can_not_be_is_refused(repository, changes, said):
+    train = load_pipeline(repository / "params.yaml", "digits").train
+    with pytest.raises(ValidationError, match=said):
+        Train.model_validate({**train.model_dump(), "reproducible": "bitwise", **changes})
 
 
 @pytest.mark.parametrize("typed", ["0", "four", "4:1", ":", "1:2:3", "33"])

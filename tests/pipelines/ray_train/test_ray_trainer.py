@@ -26,6 +26,16 @@ def test_each_worker_gets_one_gpu_if_requested():
     assert found._resources_per_worker_not_none["GPU"] == 1
 
 
+@pytest.mark.parametrize("num_workers", [1, 2, 3, 6, {"min": 2, "max": 6}])
+def test_the_logical_shards_of_a_bitwise_training_share_the_cores_of_its_workers(num_workers):
+    settings = {**TRAIN, "num_workers": num_workers, "reproducible": "bitwise", "logical_shards": 6}
+    found, cores = scaling(Train.model_validate(settings)), num_workers if isinstance(num_workers, int) else 2
+    assert found.num_workers == 6
+    share = found._resources_per_worker_not_none["CPU"]
+    assert cores - 0.001 < 6 * share <= cores
+    assert share == round(share, 4)  # Ray rounds to these
+
+
 @pytest.mark.parametrize("place", ["results", "published"])
 def test_results_are_in_a_folder_here_or_noted_to_be_in_the_storage(tmp_path, place):
     job = TrainJob(

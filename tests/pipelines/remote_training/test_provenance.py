@@ -33,8 +33,10 @@ OTHER: dict[str, Any] = {
     "start_from": "@champion",
     "num_workers": 1,
     "threads_per_worker": 1,
+    "reproducible": "bitwise",
     "use_gpu": True,
 }
+OF_BITWISE = {"logical_shards": 8}
 UNCHANGED: dict[str, Any] = {
     "max_failures": 9,
     "start_timeout_seconds": 33,
@@ -73,7 +75,7 @@ def with_train(pipeline, **changes):
 
 
 def test_every_setting_was_thought_of():
-    assert OTHER.keys() | UNCHANGED.keys() == Train.model_fields.keys()
+    assert OTHER.keys() | UNCHANGED.keys() | OF_BITWISE.keys() == Train.model_fields.keys()
     assert UNCHANGED.keys() | {"use_gpu"} == set(WITHOUT_EFFECT)
 
 
@@ -87,6 +89,21 @@ def test_a_setting_that_decides_weights_changes_the_name(project, setting):
 def test_a_setting_that_decides_no_weight_keeps_the_name(project, setting):
     pipeline, paths = project
     assert name(with_train(pipeline, **{setting: UNCHANGED[setting]}), paths) == name(pipeline, paths)
+
+
+@pytest.mark.parametrize("changes", [{"num_workers": 1}, {"num_workers": {"max": 4}}, {"threads_per_worker": 3}])
+def test_workers_and_threads_keep_the_name_of_a_bitwise_training_alone(project, changes):
+    pipeline, paths = project
+    bitwise = with_train(pipeline, reproducible="bitwise")
+    assert name(with_train(bitwise, **changes), paths) == name(bitwise, paths)
+    assert name(with_train(pipeline, **changes), paths) != name(pipeline, paths)
+
+
+def test_logical_shards_change_the_name_of_a_bitwise_training_alone(project):
+    pipeline, paths = project
+    bitwise = with_train(pipeline, reproducible="bitwise")
+    assert name(with_train(bitwise, logical_shards=8), paths) != name(bitwise, paths)
+    assert name(with_train(pipeline, logical_shards=8), paths) == name(pipeline, paths)
 
 
 @pytest.mark.parametrize("package", PACKAGES["train"])

@@ -185,6 +185,32 @@ def test_an_identical_training_is_recognised_and_kept(project):
     assert [run.info.status for run in project.runs()[1]] == ["FINISHED"] * 2
 
 
+def metrics_by_epoch(history) -> list[dict[str, str]]:
+    with history.open() as file:
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
+
+
+@pytest.mark.long
+def test_a_bitwise_training_is_the_same_on_any_number_of_workers_and_threads(project):
+    layers = [{"kind": "dense", "units": 32}, {"kind": "batch_normalization"}, {"kind": "dropout", "rate": 0.2}]
+    optimizer = {"kind": "adam", "learning_rate": 0.01}
+    changes = {"reproducible": "bitwise", "epochs": 12, "model": {"layers": layers}, "optimizer": optimizer}
+    project.change_train(num_workers=1, **changes)
+    code, output = project.train()
+    assert code == 0, output
+    model, history = project.paths.model.read_bytes(), metrics_by_epoch(project.paths.history)
+    for workers, threads in ((2, 5), (4, 1)):
+        project.change_train(num_workers=workers, threads_per_worker=threads, **changes)
+        code, output = project.train()
+        assert code == 0, output
+        assert "trained before" in output  # another number of workers is the same training
+        code, output = project.train("--force")
+        assert code == 0, output
+        assert project.paths.model.read_bytes() == model
+        assert metrics_by_epoch(project.paths.history) == history
+        assert json.loads(project.paths.run.read_text())["groups"] == [{"num_workers": 4, "threads_per_worker": 1}]
+
+
 @pytest.mark.long
 def test_a_model_that_was_changed_is_trained_again_to_the_same_bytes(project):
     code, output = project.train()
