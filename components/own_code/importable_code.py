@@ -79,3 +79,6 @@ class OwnCode:
         """Path and line of the innermost call within these files that an error came through; None for no such call."""
         frames = traceback.extract_tb(error.__traceback__)
         return next((f"{one.filename}:{one.lineno}" for one in reversed(frames) if one.filename in self.sources), None)
+
+
+NO_CODE = OwnCode({})

@@ -42,7 +42,7 @@ def _check_steps(feature: Feature, steps: Sequence[Transform], *, place: str) ->
         if isinstance(feature, ImageFeature) and feature.encoding == "encoded" and not step.takes_encoded:
             raise ParamsError(f"{place}: {step.kind} can't be applied to encoded images; set encoding: tensor")
         step.check(Position(feature, before, place))
-        present = step.gives or present
+        present = step.gives_after(present)
     if present in ("category", "text"):
         kinds = " or ".join(sorted(_that_take(present)))
         raise ParamsError(f"{place}: {_DESCRIBED[present]} must become numbers; add {kinds}")

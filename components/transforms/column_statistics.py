@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from headrace.components.errors import DataError
+from headrace.components.own_code.importable_code import NO_CODE, OwnCode
 from headrace.components.schema.features import Feature, ImageFeature
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ class ColumnStatistics:
     summary: "Summary | None" = None
     median: float | None = None  # where the summary has a sketch
     backbone_weights: bytes = b""
+    code: OwnCode = NO_CODE
 
     @property
     def image(self) -> ImageFeature:

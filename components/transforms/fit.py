@@ -8,6 +8,7 @@ import numpy as np
 
 from headrace.components.errors import DataError
 from headrace.components.mapping import Map, map_in_threads
+from headrace.components.own_code.importable_code import NO_CODE, OwnCode
 from headrace.components.schema.features import Feature, ImageFeature, NumberFeature, TextFeature
 from headrace.components.schema.labels import Label, label_column
 from headrace.components.schema.split_settings import Split
@@ -31,11 +32,12 @@ def fit(  # noqa: PLR0913 - each by its keyword
     label: Label,
     label_transform: Transform | None = None,
     backbone_weights: bytes = b"",
+    code: OwnCode = NO_CODE,
     map_files: Map = map_in_threads,
 ) -> FittedTable:
     """The transforms, which must have passed `check`, fitted to the rows that `split` sends to training.
 
-    `backbone_weights` is the content of the file that a backbone names.
+    `backbone_weights` is the content of the file that a backbone names, `code` that of the transforms of one's own.
     `files` are Parquet shards: paths, or what is in them. The result is the same to the last bit however the rows are
     dealt out to files. Memory holds the columns of the shards at work; a median takes a second reading of its column.
     Raises DataError for no rows or a column that can't be fitted.
@@ -48,6 +50,7 @@ def fit(  # noqa: PLR0913 - each by its keyword
         features={**features, **dict.fromkeys(targets, NumberFeature())},
         chains={**transforms, **label_chains},
         backbone_weights=backbone_weights,
+        code=code,
         map_files=map_files,
     )
     of_label = tuple(_label_transform(*fitted[name]) for name in targets)
@@ -67,6 +70,7 @@ def _fit_chains(
     features: Mapping[str, Feature],
     chains: Mapping[str, Sequence[Transform]],
     backbone_weights: bytes,
+    code: OwnCode,
     map_files: Map,
 ) -> tuple[int, dict[str, tuple[FittedTransform, ...]]]:
     """Number of training rows and, by column, its first transform fitted, then the second to that, ..."""
@@ -87,7 +91,7 @@ def _fit_chains(
             raise DataError("no training examples; lower validation_fraction or test_fraction, or add more data")
         medians = _medians(files, columns, known, split=split, map_files=map_files)
         for name, transform in due.items():
-            of = ColumnStatistics(name, features[name], known[name], medians.get(name), backbone_weights)
+            of = ColumnStatistics(name, features[name], known[name], medians.get(name), backbone_weights, code)
             done = transform.fit(of)
             fitted[name] += (done,)
             known[name] = done.summary_after(known[name])

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
+from headrace.components.own_code.importable_code import NO_CODE, OwnCode
 from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature, TextFeature
 from headrace.components.schema.labels import Label, NextTokenLabel, label_column
 from headrace.components.schema.split_settings import Split
@@ -19,6 +20,7 @@ def table_of_schema(
     transforms: Mapping[str, Sequence[Transform]],
     label: Label,
     label_transform: Transform | None = None,
+    code: OwnCode = NO_CODE,
 ) -> FittedTable | None:
     """A table of the shapes that the data will give, whose means, categories and tokens are made up.
 
@@ -38,6 +40,7 @@ def table_of_schema(
         transforms=transforms,
         label=label,
         label_transform=label_transform,
+        code=code,
     )
 
 

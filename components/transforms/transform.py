@@ -122,6 +122,10 @@ class Transform(Settings):
     takes_encoded: ClassVar[bool] = False
     """Whether it can be applied to images that are stored as JPEG or PNG, which training decodes."""
 
+    def gives_after(self, present: str) -> str:
+        """Kind of the values that come out, where `present` is that of those that go in."""
+        return self.gives or present
+
     @property
     def statistics(self) -> Statistics | None:
         """What must be known of its column; None if nothing."""

@@ -9,6 +9,7 @@ from headrace.components.transforms.impute import Impute
 from headrace.components.transforms.min_max import MinMax
 from headrace.components.transforms.one_hot import OneHot
 from headrace.components.transforms.ordinal import Ordinal
+from headrace.components.transforms.own_transform import Python
 from headrace.components.transforms.polynomial import Polynomial
 from headrace.components.transforms.scale_pixels import ScalePixels
 from headrace.components.transforms.scaling import FittedScaling
@@ -26,6 +27,7 @@ TRANSFORMS: tuple[type[Transform], ...] = (  # in the order in which messages pr
     Polynomial,
     Vocabulary,
     Backbone,
+    Python,
 )
 _SCALINGS = tuple(one for one in TRANSFORMS if issubclass(one.fitted, FittedScaling))
 

@@ -12,6 +12,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from headrace.components.own_code.importable_code import NO_CODE
 from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature
 from headrace.components.schema.labels import CategoryLabel
 from headrace.components.schema.split_settings import Split
@@ -55,11 +56,11 @@ def check_one() -> Callable:
 def fit_one() -> Callable:
     """Fits a chain, as params.yaml has it, to the values of a column `x`, all of them training values."""
 
-    def fitted(values, chain, feature) -> FittedFeature:
+    def fitted(values, chain, feature, code=NO_CODE) -> FittedFeature:
         content = shard(with_ids(pl.DataFrame({"x": values})))
         split = Split(validation_fraction=0)
         return fit(
-            [content], split=split, features={"x": feature}, transforms={"x": parsed(chain)}, label=LABEL
+            [content], split=split, features={"x": feature}, transforms={"x": parsed(chain)}, label=LABEL, code=code
         ).features["x"]
 
     return fitted
@@ -130,11 +131,11 @@ def table_form(table, fitted):
 def assert_forms_agree(reloaded) -> Callable:
     """Asserts that a table and a saved model of it have the same values, after chains fitted to training rows."""
 
-    def agree(table, training, features, chains) -> None:
+    def agree(table, training, features, chains, code=NO_CODE) -> None:
         transforms = {name: parsed(chain) for name, chain in chains.items()}
         check(features, transforms)
         content, split = shard(with_ids(training)), Split(validation_fraction=0)
-        fitted = fit([content], split=split, features=features, transforms=transforms, label=LABEL)
+        fitted = fit([content], split=split, features=features, transforms=transforms, label=LABEL, code=code)
         model = reloaded(fitted)
         expected, inputs = table_form(with_ids(table), fitted), raw_inputs(table, fitted)
         np.testing.assert_allclose(np.asarray(model(inputs)), expected, rtol=1e-6, atol=1e-6)
@@ -153,7 +154,12 @@ def assert_chains_agree(assert_forms_agree) -> Callable:
     """
 
     def agree(
-        data: st.DataObject, *, numbers=(), categories=(), of_number: st.SearchStrategy[float] | None = None
+        data: st.DataObject,
+        *,
+        numbers=(),
+        categories=(),
+        of_number: st.SearchStrategy[float] | None = None,
+        code=NO_CODE,
     ) -> None:
         scale, offset = data.draw(SCALES)
         drawn = st.floats(-1, 1, width=32, allow_subnormal=False).map(lambda one: one * scale + offset)
@@ -171,6 +177,6 @@ def assert_chains_agree(assert_forms_agree) -> Callable:
         table = pl.DataFrame(rows, schema=schema)
         training = table.head(table.height // 2 + 1)  # so that some categories were not seen in training
         assume(all(training[name].null_count() < training.height for name in chains))
-        assert_forms_agree(table, training, features, chains)
+        assert_forms_agree(table, training, features, chains, code)
 
     return agree
