@@ -22,6 +22,7 @@ from headrace.components.schema.settings import Fraction, Settings
 from headrace.components.schema.split_settings import Split
 from headrace.components.sources.any_source import AnySource
 from headrace.components.sources.own_rows.source import PythonSource
+from headrace.components.sources.sql.source import SqlSource
 from headrace.components.sources.text import TextSource
 from headrace.components.tasks.metric_names import LAST
 from headrace.components.tasks.task import Sections
@@ -363,6 +364,8 @@ def _check_own_code(pipeline: Pipeline, params_file: Path, root: Path) -> None:
     try:
         if isinstance(source, PythonSource):
             source.code(root)
+        if isinstance(source, SqlSource):
+            source.read_query(root)
         place = "train.model"
         if isinstance(model, OwnModel):
             model_code(root, model)

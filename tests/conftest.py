@@ -2,9 +2,12 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -131,3 +134,54 @@ def read_only() -> Callable[[Path], AbstractContextManager[None]]:
             subprocess.run(["umount", folder], check=True)
 
     return bind
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """Address of a PostgreSQL server of the tests' own, on a Unix socket of a folder that only they know."""
+    from headrace.components.errors import ServiceError
+    from infra.stack.postgres import program, server_user
+    from infra.stack.services import run_as
+
+    try:
+        initdb, server, user = program("initdb"), program("postgres"), server_user()
+    except ServiceError as error:
+        pytest.skip(f"needs PostgreSQL: {error}")
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))  # a socket's path has at most 107 bytes
+    try:
+        (folder / "password").write_text("tests only")
+        if user is not None:
+            for path in (folder, folder / "password"):
+                shutil.chown(path, user)
+        made = [initdb, "-D", folder / "data", "-U", "postgres", f"--pwfile={folder / 'password'}", "--no-sync"]
+        made += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
+        subprocess.run(made, **run_as(user), cwd=folder, capture_output=True, check=True)
+        options = ["listen_addresses=", f"unix_socket_directories={folder}", "fsync=off", "max_connections=20"]
+        command = [server, "-D", folder / "data", *(word for option in options for word in ("-c", option))]
+        with (
+            (folder / "log").open("wb") as log,
+            subprocess.Popen(command, **run_as(user), cwd=folder, stdout=log, stderr=log) as process,
+        ):
+            address = f"postgresql://postgres:tests%20only@/postgres?host={folder}"
+            try:
+                _wait_for(address, process)
+                yield address
+            finally:
+                process.send_signal(signal.SIGINT)
+                process.wait(30)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
+    import psycopg2
+
+    for _ in range(300):
+        assert process.poll() is None, "the server has ended"
+        try:
+            psycopg2.connect(address).close()
+        except psycopg2.OperationalError:
+            time.sleep(0.1)
+        else:
+            return
+    raise AssertionError("the server does not answer")

@@ -18,7 +18,7 @@ def read_sources(root: Path, file: str) -> dict[str, str]:
     while waiting:
         path = waiting.pop()
         if path.as_posix() not in sources:
-            sources[path.as_posix()] = text = _read(root, path)
+            sources[path.as_posix()] = text = read_project_text(root, path)
             waiting += _imported(root, path, text)
     return dict(sorted(sources.items()))
 
@@ -32,7 +32,8 @@ def parsed(text: str, path: str) -> ast.Module:
         raise ParamsError(f"{path}{line}: not Python: {error.args[0]}") from error
 
 
-def _read(root: Path, path: PurePosixPath) -> str:
+def read_project_text(root: Path, path: PurePosixPath, *, language: str = "Python") -> str:
+    """Text of a file of the project; raises ParamsError if it leads out, is not there, or is not UTF-8."""
     file = root / path
     if path.is_absolute() or ".." in path.parts or not file.resolve().is_relative_to(root.resolve()):
         raise ParamsError(f"{path}: leads out of the project; name a file inside of it, by its path from params.yaml")
@@ -41,7 +42,7 @@ def _read(root: Path, path: PurePosixPath) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ParamsError(f"{path}: expected Python in UTF-8, found a byte that is none: {error}") from error
+        raise ParamsError(f"{path}: expected {language} in UTF-8, found a byte that is none: {error}") from error
 
 
 def _imported(root: Path, path: PurePosixPath, text: str) -> Iterator[PurePosixPath]:

@@ -17,6 +17,7 @@ from headrace.components.sources.json_lines import JsonLinesSource
 from headrace.components.sources.own_rows.source import PythonSource
 from headrace.components.sources.parquet.source import ParquetSource
 from headrace.components.sources.source import Source
+from headrace.components.sources.sql.source import SqlSource
 from headrace.components.sources.table_file import TableFile
 from headrace.components.sources.text import TextSource
 
@@ -28,6 +29,7 @@ SOURCES: tuple[type[Source], ...] = (
     DelimitedSource,
     ParquetSource,
     PythonSource,
+    SqlSource,
     JsonLinesSource,
     TextSource,
     ImageSource,

@@ -59,7 +59,16 @@ class OwnRows:
     write: Callable[[Path, Path], object]
 
 
-RawFiles = PinnedFiles | CopiedFiles | PackedImages | PartitionFiles | MadeFile | OwnRows
+@dataclass(frozen=True)
+class QueriedRows:
+    """A file of what a database gives; `write` takes the project's folder, the database's address and the file."""
+
+    name: str
+    connection: str
+    write: Callable[[Path, str, Path], object]
+
+
+RawFiles = PinnedFiles | CopiedFiles | PackedImages | PartitionFiles | MadeFile | OwnRows | QueriedRows
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,17 @@
-"""The connection type "Ray": where a cluster's job server is, and how to get in."""
+"""The connection type "Ray": where a cluster's job server is, and how to get in; and addresses of databases."""
 
 import os
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
+from headrace.components.errors import ParamsError
 from headrace.pipelines.ray_jobs.job_server import Cluster, cluster_from_environment
 
 DEFAULT_CONNECTION = "ray_default"
+_TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey", "target_session_attrs")  # of what a connection's extra may hold
 
 
 class RayHook(BaseHook):  # type: ignore[misc]  # mypy does not follow imports into Airflow
@@ -73,3 +76,26 @@ def allows_open(ray_conn_id: str) -> bool:
         return bool(RayHook(ray_conn_id).get_connection(ray_conn_id).extra_dejson.get("allow_open"))
     except AirflowNotFoundException:
         return False
+
+
+def find_database(conn_id: str) -> str | None:
+    """Address of the database of a connection of Airflow, of type Postgres or Sqlite; None without such a connection.
+
+    Raises ParamsError for a connection of another type.
+    """
+    try:
+        connection = BaseHook.get_connection(conn_id)
+    except AirflowNotFoundException:
+        return None
+    match connection.conn_type:
+        case "postgres" | "postgresql":
+            words = [quote(word, safe="") for word in (connection.login, connection.password) if word]
+            user = f"{':'.join(words)}@" if words else ""
+            port = f":{connection.port}" if connection.port else ""
+            options = {key: value for key, value in connection.extra_dejson.items() if key in _TLS}
+            query = f"?{urlencode(options, quote_via=quote)}" if options else ""
+            host = quote(connection.host or "", safe=":[].,")
+            return f"postgresql://{user}{host}{port}/{quote(connection.schema or '', safe='')}{query}"
+        case "sqlite":
+            return f"sqlite:///{quote(connection.host or '')}"
+    raise ParamsError(f"Airflow's connection {conn_id!r}: expected the type Postgres or Sqlite, found another type")

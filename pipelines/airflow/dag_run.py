@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headrace.components.sources.sql.address import variable_of
+from headrace.components.sources.sql.source import SqlSource
+from headrace.pipelines.airflow.connection import find_database
 from headrace.pipelines.airflow.form import overrides_of
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import ProjectPaths
@@ -55,6 +58,12 @@ class DagRun:
             missing = missing_inputs(workspace, stage, pipeline=pipeline)
             restore(workspace, missing)
             yield cls(workspace, {**variables_of(workspace), "HEADRACE_OWNER": owner})
+
+    def connections(self, pipeline: str) -> dict[str, str]:
+        """Environment variables with the address of the database that a pipeline's query needs, if Airflow has it."""
+        source = committed_pipeline(self.workspace, pipeline).ingest.source
+        address = find_database(source.connection) if isinstance(source, SqlSource) else None
+        return {variable_of(source.connection): address} if isinstance(source, SqlSource) and address else {}
 
     def keep(self) -> dict[str, str]:
         """Save what the run has made so far; return by what it is found again: commit and experiment."""

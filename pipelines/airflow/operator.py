@@ -54,7 +54,7 @@ class StageOperator(BaseOperator):  # type: ignore[misc]  # mypy does not follow
     def execute(self, context: Any) -> Any:
         """Run the stage where it is out of date; raise StageFailed, by its cause, where that fails."""
         with self._run(context) as run:
-            self._repro(run, {})
+            self._repro(run, run.connections(self.pipeline) if self.stage == "ingest" else {})
             return self._keep(context, run)
 
     def on_kill(self) -> None:

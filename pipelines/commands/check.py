@@ -7,10 +7,12 @@ import typer
 
 from headrace.components.models.settings import OwnModel
 from headrace.components.sources.own_rows.source import PythonSource
+from headrace.components.sources.sql.source import SqlSource
 from headrace.pipelines.artifacts.artifact import file_digest
 from headrace.pipelines.artifacts.run_record import read_run
 from headrace.pipelines.commands.arguments import PipelineName, load
 from headrace.pipelines.compatibility.tensorflow_import import import_tensorflow
+from headrace.pipelines.fetching.databases import database_address
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.project.code_digests import own_code, source_code
@@ -22,12 +24,15 @@ if TYPE_CHECKING:
 def check(pipeline: PipelineName) -> None:
     """Read a pipeline's settings and own code; build its model of a file, save it and load it again.
 
-    The file of its source is imported, but gives no rows.
+    The file of its source is imported, but gives no rows; of a query, the address of its database must be known.
     """
     settings, paths = load(pipeline)
     typer.echo(f"params.yaml: {pipeline} fits together")
     if isinstance(settings.ingest.source, PythonSource):
         _check_own_source(settings, settings.ingest.source, paths)
+    if isinstance(settings.ingest.source, SqlSource):
+        database_address(settings.ingest.source.connection)
+        typer.echo(f"source: {settings.ingest.source.query}")
     if isinstance(settings.train.model, OwnModel):
         typer.echo(f"code: {', '.join(own_code(paths.root, settings).sources)}")
         weights = build_own_model_early(settings, settings.train.model, paths)

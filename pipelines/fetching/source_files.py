@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import structlog
 
@@ -16,10 +17,12 @@ from headrace.components.sources.raw_files import (
     PackedImages,
     PartitionFiles,
     PinnedFiles,
+    QueriedRows,
     RawFiles,
 )
 from headrace.pipelines.artifacts.artifact import read_artifact
 from headrace.pipelines.artifacts.ingest_report import IngestReport
+from headrace.pipelines.fetching.databases import database_address
 from headrace.pipelines.fetching.derived_files import Copy, write_copies
 from headrace.pipelines.fetching.fetch import fetch, located
 from headrace.pipelines.fetching.file_sets import copied_files, packed_images
@@ -45,14 +48,24 @@ def fetch_raw_files(needed: Sequence[RawFiles], paths: PipelinePaths) -> list[Fo
     _require_own_names(needed, found)
     _fetch_pinned([one for one in needed if isinstance(one, PinnedFiles)], paths)
     for one in needed:
-        if isinstance(one, MadeFile | OwnRows):
+        if isinstance(one, MadeFile | OwnRows | QueriedRows):
             with replace_file(paths.raw / one.name) as file:
-                one.write(file) if isinstance(one, MadeFile) else one.write(paths.root, file)
+                _write(one, file, root=paths.root)
     if copies:
         is_packed = any(isinstance(one, PackedImages) for one in needed)
         write_copies(copies, aside=paths.refused, at_once=1 if is_packed else 4)  # to pack takes several threads
     _remove_others(found, paths)
     return found
+
+
+def _write(one: MadeFile | OwnRows | QueriedRows, file: Path, *, root: Path) -> None:
+    match one:
+        case MadeFile():
+            one.write(file)
+        case OwnRows():
+            one.write(root, file)
+        case QueriedRows():
+            one.write(root, database_address(one.connection), file)
 
 
 def _copies(one: RawFiles, paths: PipelinePaths, not_fetched: OtherFiles) -> list[Copy]:
@@ -64,7 +77,7 @@ def _copies(one: RawFiles, paths: PipelinePaths, not_fetched: OtherFiles) -> lis
             return packed_images(files, folder=paths.raw, prefix=prefix, others=not_fetched)
         case PartitionFiles(partitions=partitions, interval=interval):
             return partition_copies(partitions, interval, folder=paths.raw)
-        case PinnedFiles() | MadeFile() | OwnRows():
+        case PinnedFiles() | MadeFile() | OwnRows() | QueriedRows():
             return []
 
 
@@ -72,7 +85,7 @@ def _names(one: RawFiles) -> list[str]:
     match one:
         case PinnedFiles(files=files):
             return [file.name for file in files]
-        case MadeFile(name=name) | OwnRows(name=name):
+        case MadeFile(name=name) | OwnRows(name=name) | QueriedRows(name=name):
             return [name]
     return []
 

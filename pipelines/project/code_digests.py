@@ -1,7 +1,9 @@
 """Code of the user's own that a pipeline names, by stage, and its digests for DVC."""
 
+import hashlib
 import json
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from headrace.components.errors import ParamsError
@@ -9,6 +11,7 @@ from headrace.components.files.atomic import replace_file
 from headrace.components.models.own_model_code import model_code
 from headrace.components.models.settings import OwnModel
 from headrace.components.own_code.importable_code import OwnCode
+from headrace.components.own_code.imported_files import read_project_text
 from headrace.components.sources.own_rows.source import PythonSource
 from headrace.pipelines.host.private import make_private
 from headrace.pipelines.paths import ProjectPaths
@@ -17,7 +20,10 @@ from headrace.pipelines.yaml_dialect import read_yaml_file
 if TYPE_CHECKING:
     from headrace.pipelines.params import Pipeline
 
-_PLACES = {"ingest": ("ingest", "source", "file"), "train": ("train", "model", "file")}  # of files, by stage
+_PLACES = {  # of files, by stage
+    "ingest": (("ingest", "source", "file"), ("ingest", "source", "query")),
+    "train": (("train", "model", "file"),),
+}
 OWN_CODE_STAGE = "own_code"  # of dvc.yaml: it writes digests before the stages, and belongs to no pipeline
 
 
@@ -40,7 +46,7 @@ def own_code(root: Path, pipeline: "Pipeline") -> OwnCode:
 
 
 def write_digests(project: ProjectPaths) -> None:
-    """Write `.headrace/code.json`: by pipeline and stage, the SHA-256 of each file of its own code.
+    """Write `.headrace/code.json`: by pipeline and stage, the SHA-256 of each file of its own code or query.
 
     DVC reads it as parameters, so a stage is stale once its code changes. params.yaml is not checked here; code that
     can't be read is there by its error, so that its stage runs and reports it.
@@ -49,7 +55,9 @@ def write_digests(project: ProjectPaths) -> None:
     sections = content if isinstance(content, dict) else {}
     names = sections.get("pipelines")
     digests = {
-        name: {stage: _digests(project.root, _file_of(sections.get(name), *place)) for stage, place in _PLACES.items()}
+        name: {
+            stage: _digests(project.root, _files_of(sections.get(name), places)) for stage, places in _PLACES.items()
+        }
         for name in (names if isinstance(names, list) else ())
         if isinstance(name, str)
     }
@@ -60,14 +68,26 @@ def write_digests(project: ProjectPaths) -> None:
             file.write_text(text, encoding="utf-8")
 
 
-def _file_of(section: Any, *place: str) -> str | None:
-    for key in place:
-        section = section.get(key) if isinstance(section, dict) else None
-    return section if isinstance(section, str) else None
+def _files_of(section: Any, places: Iterable[Sequence[str]]) -> list[str]:
+    found = []
+    for place in places:
+        value = section
+        for key in place:
+            value = value.get(key) if isinstance(value, dict) else None
+        found += [value] if isinstance(value, str) else []
+    return found
 
 
-def _digests(root: Path, file: str | None) -> dict[str, str]:
-    try:
-        return OwnCode.of(root, [file]).digests if file else {}
-    except ParamsError as error:
-        return {str(file): str(error)}
+def _digests(root: Path, files: Iterable[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for file in files:
+        try:
+            found |= _digests_of_query(root, file) if file.endswith(".sql") else OwnCode.of(root, [file]).digests
+        except ParamsError as error:
+            found[file] = str(error)
+    return found
+
+
+def _digests_of_query(root: Path, file: str) -> dict[str, str]:
+    text = read_project_text(root, PurePosixPath(file), language="SQL")
+    return {file: hashlib.sha256(text.encode()).hexdigest()}

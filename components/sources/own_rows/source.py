@@ -3,26 +3,23 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from headrace.components.errors import DataError, ParamsError
-from headrace.components.files.digests import file_digest
+from headrace.components.errors import ParamsError
 from headrace.components.own_code.importable_code import OwnCode
 from headrace.components.own_code.named_code import FunctionName, PythonFile
 from headrace.components.own_code.signature import Signature, checked_arguments, require_function
 from headrace.components.schema.example_schema import ExampleSchema
 from headrace.components.sources.partitions import Interval
-from headrace.components.sources.raw_files import FoundFiles, OwnRows, RawFiles
-from headrace.components.sources.schema_checks import require_no_images
-from headrace.components.sources.source import Source, SourcePart
+from headrace.components.sources.raw_files import OwnRows, RawFiles
+from headrace.components.sources.written_rows import ROWS_FILE, Sha256, WrittenRowsSource, require_rows, write_rows
 
-FILE = "rows.parquet"
 BOUNDS = ("start", "end")
 
 
-class PythonSource(Source):
+class PythonSource(WrittenRowsSource):
     """Rows that a function of a file of the project gives, batch by batch."""
 
     kind: Literal["python"] = "python"
@@ -42,7 +39,7 @@ class PythonSource(Source):
     sets its own data interval here, if the function takes both.
     """
 
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    sha256: Sha256 | None = None
     """Checksum that `data/<pipeline>/raw/rows.parquet` must have; other rows are refused. `ingest.json` has that of the
     last run.
     """
@@ -55,21 +52,9 @@ class PythonSource(Source):
             )
         return self
 
-    def check_schema(self, schema: ExampleSchema) -> None:
-        """Raise ParamsError for an image: a table has none."""
-        require_no_images(schema, kind=self.kind)
-
     def raw_files(self, schema: ExampleSchema) -> Sequence[RawFiles]:
         """One file of all rows."""
-        return [OwnRows(FILE, self.write)]
-
-    def open_parts(self, found: Sequence[FoundFiles], schema: ExampleSchema) -> list[SourcePart]:
-        """The file as one part, read as any Parquet file is."""
-        from headrace.components.sources.parquet.reader import parquet_blocks
-
-        [files] = found
-        [file] = files.paths
-        return [SourcePart((file,), self.kind, partial(parquet_blocks, file, schema=schema))]
+        return [OwnRows(ROWS_FILE, self.write)]
 
     def is_by_interval(self, root: Path) -> bool:
         """Whether the function takes `start` and `end`."""
@@ -117,22 +102,14 @@ class PythonSource(Source):
         Raises ParamsError, with file and line, for what the code raises, and for something else than rows. Raises
         DataError for no rows, for batches of several schemas, and for rows that are not those of `sha256`.
         """
-        from headrace.components.sources.own_rows.arrow_batches import tables_of
-        from headrace.components.sources.own_rows.writer import write_tables
-
         code, place = self.code(root), f"{self.file}: {self.function}"
         if reason := self.missing_interval(code):
             raise ParamsError(reason)
         with code.importable():
             call = self.checked_call(code)
-            with code.errors_named(), tables_of(call, place=place) as tables:
-                write_tables(tables, file, place=place)
-        found = file_digest(file)
-        if self.sha256 not in (None, found):
-            raise DataError(
-                f"{place} gave other rows than ingest.source.sha256 names: expected {self.sha256}, found {found}; "
-                "write the new one there if these rows are right"
-            )
+            with code.errors_named():
+                write_rows(call, file, place=place)
+        require_rows(file, self.sha256, place=place)
 
     def _signature(self, code: OwnCode) -> Signature:
         """What the function takes; raises ParamsError for one that the file does not define."""

@@ -17,6 +17,7 @@ from headrace.components.sources.raw_files import (
     PackedImages,
     PartitionFiles,
     PinnedFiles,
+    QueriedRows,
 )
 from headrace.components.sources.source import Source
 
@@ -71,6 +72,7 @@ CASES = {
     ),
     "parquet": ({"dataset": "d", "parts": parts(a=None, b="test")}, TABLE, ["parquet None", "parquet test"]),
     "python": ({"file": "sources/rows.py"}, TABLE, ["python"]),
+    "sql": ({"query": "queries/rows.sql", "connection": "crm"}, TABLE, ["sql"]),
     "json_lines": ({"dataset": "d", "parts": parts(a="train")}, TABLE, ["json_lines train"]),
     "text": ({"dataset": "d", "length": 4, "parts": parts(a=None)}, TEXTS, ["text 4 50 None"]),
     "images": (
@@ -101,8 +103,12 @@ def test_parts_are_of_the_files_that_are_needed_and_keep_their_words(tmp_path: P
     source.check_schema(schema)
     found = []
     for needed in source.raw_files(schema):
-        assert isinstance(needed, PinnedFiles | MadeFile | OwnRows)
-        names = [needed.name] if isinstance(needed, MadeFile | OwnRows) else [one.name for one in needed.files]
+        assert isinstance(needed, PinnedFiles | MadeFile | OwnRows | QueriedRows)
+        names = (
+            [needed.name]
+            if isinstance(needed, MadeFile | OwnRows | QueriedRows)
+            else [one.name for one in needed.files]
+        )
         found.append(FoundFiles(tuple(tmp_path / name for name in names)))
     opened = source.open_parts(found, schema)
     assert [part.how for part in opened] == words
