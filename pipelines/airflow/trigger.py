@@ -17,6 +17,7 @@ from headrace.pipelines.ray_jobs.watch import Outcome, as_event, watch
 LOG_LINES = "ray_log_lines"  # the XCom with how many lines of the job's log the task's log has
 SAVE_SECONDS = 2.0
 STOP_MARGIN_SECONDS = 5.0  # Airflow gives on_kill 30 s
+_STOPPING: set[asyncio.Task[None]] = set()  # an event loop itself keeps no task alive
 
 
 class RayJobTrigger(BaseTrigger):  # type: ignore[misc]  # mypy does not follow imports into Airflow
@@ -70,8 +71,15 @@ class RayJobTrigger(BaseTrigger):  # type: ignore[misc]  # mypy does not follow 
         """Stop the job where somebody ended the task, and see that it has stopped.
 
         Airflow also calls this when another triggerer has taken the task over, and after the task's next attempt has
-        adopted the job. Then the task is still deferred, and the job goes on.
+        adopted the job. Then the task is still deferred, and the job goes on. While it waits, Airflow 3.3 cancels it
+        each second, so what stops the job is an asyncio task of its own.
         """
+        stopping = asyncio.create_task(self._stop())
+        _STOPPING.add(stopping)
+        stopping.add_done_callback(_STOPPING.discard)
+        await asyncio.shield(stopping)
+
+    async def _stop(self) -> None:
         if not self.is_ours or await self._is_deferred():
             return
         cluster = await afind_cluster(self.ray_conn_id)

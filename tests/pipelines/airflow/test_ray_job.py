@@ -136,6 +136,25 @@ def test_a_kill_of_a_trigger_stops_its_job_but_not_anothers(connection, head):
     assert asyncio.run(status_after_kill(names[1], is_ours=False)) in ("PENDING", "RUNNING")
 
 
+def test_a_kill_that_airflow_cancels_again_and_again_still_stops_the_job(connection, head):
+    from headrace.pipelines.airflow.trigger import RayJobTrigger
+
+    name = submitted(operator("cancelled", "sleep 100", stop_grace_seconds=2))
+
+    async def status_after_kill() -> str:
+        trigger = RayJobTrigger(submission_id=name, ray_conn_id="ray_default", stop_grace_seconds=2.0)
+        killing = asyncio.create_task(trigger.on_kill())
+        while not killing.done():
+            await asyncio.sleep(0.01)
+            killing.cancel("user-action")
+        async with asyncio.timeout(30), RayJobs(head.cluster) as jobs:
+            while (status := (await jobs.find(name)).status) in ("PENDING", "RUNNING"):
+                await asyncio.sleep(0.2)
+        return status
+
+    assert asyncio.run(status_after_kill()) == "STOPPED"
+
+
 def test_a_job_that_nobody_knows_any_more_is_lost(connection):
     event = asyncio.run(event_of("never-submitted-1"))
     assert event["status"] == "VANISHED"
