@@ -16,6 +16,7 @@ from headrace.components.models.own_model_code import model_code
 from headrace.components.models.settings import Model, OwnModel
 from headrace.components.models.shapes import Shape, check_input, check_text
 from headrace.components.nearest_name import nearest
+from headrace.components.own_code.importable_code import OwnCode
 from headrace.components.schema.example_schema import ExampleSchema
 from headrace.components.schema.features import ImageFeature, TextFeature
 from headrace.components.schema.settings import Fraction, Settings
@@ -31,6 +32,7 @@ from headrace.components.training.plan import Plan
 from headrace.components.training.settings import Training
 from headrace.components.transforms.backbone import Backbone
 from headrace.components.transforms.chain_check import check
+from headrace.components.transforms.own_transform import Python
 from headrace.components.transforms.variants import AnyTransform, LabelTransform
 from headrace.pipelines.params_errors import explain, shown
 from headrace.pipelines.schedule import Schedule
@@ -366,6 +368,11 @@ def _check_own_code(pipeline: Pipeline, params_file: Path, root: Path) -> None:
             source.code(root)
         if isinstance(source, SqlSource):
             source.read_query(root)
+        for name, steps in pipeline.normalize.transforms.items():
+            place = f"normalize.transforms.{name}"
+            for step in steps:
+                if isinstance(step, Python):
+                    OwnCode.of(root, [step.file])
         place = "train.model"
         if isinstance(model, OwnModel):
             model_code(root, model)

@@ -118,7 +118,7 @@ class Python(Transform):
     `transform(values)` is made of operations of `keras.ops`.
     """
 
-    arguments: Annotated[dict[str, JsonValue], Field(default_factory=dict)]
+    arguments: dict[FunctionName, Any] = Field(default={})
     """Arguments of the class, checked against its annotations."""
 
     columns: Annotated[int, Field(ge=1, le=10_000)] = 1

@@ -2,9 +2,11 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import polars as pl
 
+from headrace.components.errors import DataError
 from headrace.components.own_code.importable_code import NO_CODE, OwnCode
 from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature, TextFeature
 from headrace.components.schema.labels import Label, NextTokenLabel, label_column
@@ -24,7 +26,8 @@ def table_of_schema(
 ) -> FittedTable | None:
     """A table of the shapes that the data will give, whose means, categories and tokens are made up.
 
-    None where a shape follows from the data: columns of one-hot, a backbone's features, the tokens to predict.
+    None where a shape follows from the data: columns of one-hot, a backbone's features, the tokens to predict. None too
+    where a transform of one's own does not take the made-up numbers. Raises ParamsError where it is none.
     """
     follow = any(step.shape_follows_from_data for steps in transforms.values() for step in steps)
     if follow or isinstance(label, NextTokenLabel):
@@ -33,15 +36,17 @@ def table_of_schema(
     columns = {name: _made_up(feature) for name, feature in used.items() if not isinstance(feature, ImageFeature)}
     shard = io.BytesIO()
     pl.DataFrame({"example_id": pl.Series([1, 2], dtype=pl.UInt64), **columns}).write_parquet(shard)
-    return fit(
-        [shard.getvalue()],
-        split=Split(held_out="none"),
-        features=features,
-        transforms=transforms,
-        label=label,
-        label_transform=label_transform,
-        code=code,
-    )
+    with suppress(DataError):
+        return fit(
+            [shard.getvalue()],
+            split=Split(held_out="none"),
+            features=features,
+            transforms=transforms,
+            label=label,
+            label_transform=label_transform,
+            code=code,
+        )
+    return None
 
 
 def _made_up(feature: Feature) -> Sequence[float] | Sequence[str]:

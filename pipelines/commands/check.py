@@ -1,13 +1,15 @@
 """`headrace check`: what would end a run later, tried now."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from headrace.components.models.settings import OwnModel
 from headrace.components.sources.own_rows.source import PythonSource
 from headrace.components.sources.sql.source import SqlSource
+from headrace.components.transforms.own_transform import Python
+from headrace.components.transforms.transform import Transform
 from headrace.pipelines.artifacts.artifact import file_digest
 from headrace.pipelines.artifacts.run_record import read_run
 from headrace.pipelines.commands.arguments import PipelineName, load
@@ -15,16 +17,25 @@ from headrace.pipelines.compatibility.tensorflow_import import import_tensorflow
 from headrace.pipelines.fetching.databases import database_address
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
-from headrace.pipelines.project.code_digests import own_code, source_code
+from headrace.pipelines.project.code_digests import own_code, source_code, transform_code
 
 if TYPE_CHECKING:
     from headrace.components.transforms.fitted_table import FittedTable
 
 
-def check(pipeline: PipelineName) -> None:
+Leaks = Annotated[
+    bool,
+    typer.Option(
+        "--leaks", help="Also fit the transforms to the data twice, with other held-out rows the second time."
+    ),
+]
+
+
+def check(pipeline: PipelineName, leaks: Leaks = False) -> None:
     """Read a pipeline's settings and own code; build its model of a file, save it and load it again.
 
     The file of its source is imported, but gives no rows; of a query, the address of its database must be known.
+    Classes of its transforms are fitted to made-up numbers.
     """
     settings, paths = load(pipeline)
     typer.echo(f"params.yaml: {pipeline} fits together")
@@ -33,6 +44,15 @@ def check(pipeline: PipelineName) -> None:
     if isinstance(settings.ingest.source, SqlSource):
         database_address(settings.ingest.source.connection)
         typer.echo(f"source: {settings.ingest.source.query}")
+    if transforms := transform_code(paths.root, settings).sources:
+        own = {name: steps for name, steps in settings.normalize.transforms.items() if _has_own(steps)}
+        _table_of_schema(settings, paths, transforms=own)
+        typer.echo(f"transforms: {', '.join(transforms)}")
+    if leaks:
+        from headrace.pipelines.stages.normalize import require_no_leak
+
+        examples = require_no_leak(settings, paths)
+        typer.echo(f"leaks: none, {examples:,} training examples fit the same whatever is held out")
     if isinstance(settings.train.model, OwnModel):
         typer.echo(f"code: {', '.join(own_code(paths.root, settings).sources)}")
         weights = build_own_model_early(settings, settings.train.model, paths)
@@ -69,14 +89,8 @@ def build_own_model_early(pipeline: Pipeline, model: OwnModel, paths: PipelinePa
     The shapes of its inputs are those of `headrace normalize`, if that has run with these settings, else those that
     follow from the schema. Raises ParamsError as `require_saveable` does.
     """
-    from headrace.components.transforms.schema_table import table_of_schema
-
-    fitted = _fitted_before(pipeline, paths.statistics) or table_of_schema(
-        pipeline.ingest.features,
-        transforms=pipeline.normalize.transforms,
-        label=pipeline.ingest.label,
-        label_transform=pipeline.normalize.label,
-    )
+    transforms = pipeline.normalize.transforms
+    fitted = _fitted_before(pipeline, paths) or _table_of_schema(pipeline, paths, transforms=transforms)
     if fitted is None:
         return None
     import_tensorflow()  # takes seconds, which a mistake above should not cost
@@ -88,24 +102,44 @@ def build_own_model_early(pipeline: Pipeline, model: OwnModel, paths: PipelinePa
         return parameter_count(require_saveable(model, code, fitted=fitted, statistics=paths.statistics))
 
 
-def _fitted_before(pipeline: Pipeline, statistics: Path) -> "FittedTable | None":
+def _has_own(steps: Sequence[Transform]) -> bool:
+    return any(isinstance(step, Python) for step in steps)
+
+
+def _table_of_schema(
+    pipeline: Pipeline, paths: PipelinePaths, *, transforms: Mapping[str, Sequence[Transform]]
+) -> "FittedTable | None":
+    from headrace.components.transforms.schema_table import table_of_schema
+
+    return table_of_schema(
+        pipeline.ingest.features,
+        transforms=transforms,
+        label=pipeline.ingest.label,
+        label_transform=pipeline.normalize.label,
+        code=transform_code(paths.root, pipeline),
+    )
+
+
+def _fitted_before(pipeline: Pipeline, paths: PipelinePaths) -> "FittedTable | None":
     """What `headrace normalize` has fitted, if it was of these features, transforms and label."""
     from headrace.components.transforms.fitted_table import FittedTable
 
-    if not statistics.is_file():
+    if not paths.statistics.is_file():
         return None
-    fitted = FittedTable.model_validate_json(statistics.read_text(encoding="utf-8"))
+    fitted = FittedTable.model_validate_json(paths.statistics.read_text(encoding="utf-8"))
     transforms = pipeline.normalize.transforms
     wanted = {
         name: (pipeline.ingest.features[name], [step.kind for step in steps]) for name, steps in transforms.items()
     }
+    if transform_code(paths.root, pipeline).sources:
+        return None  # the classes may be others now
     found = {name: (one.feature, [step.kind for step in one.transforms]) for name, one in fitted.features.items()}
     return fitted if found == wanted and fitted.label == pipeline.ingest.label else None
 
 
 def _was_trained(pipeline: Pipeline, paths: PipelinePaths) -> bool:
     """Whether the last training was of this model, code and inputs; it checked them before its first step."""
-    if not paths.run.is_file() or _fitted_before(pipeline, paths.statistics) is None:
+    if not paths.run.is_file() or _fitted_before(pipeline, paths) is None:
         return False
     identity = read_run(paths).identity
     settings = pipeline.train.model_dump(mode="json", include={"model"}, exclude_defaults=True)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from headrace.components.models.settings import OwnModel
 from headrace.components.own_code.importable_code import OwnCode
 from headrace.components.own_code.imported_files import read_project_text
 from headrace.components.sources.own_rows.source import PythonSource
+from headrace.components.transforms.own_transform import Python
 from headrace.pipelines.host.private import make_private
 from headrace.pipelines.paths import ProjectPaths
 from headrace.pipelines.yaml_dialect import read_yaml_file
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _PLACES = {  # of files, by stage
     "ingest": (("ingest", "source", "file"), ("ingest", "source", "query")),
+    "normalize": (("normalize", "transforms", "*", "*", "file"),),
     "train": (("train", "model", "file"),),
 }
 OWN_CODE_STAGE = "own_code"  # of dvc.yaml: it writes digests before the stages, and belongs to no pipeline
@@ -34,6 +36,15 @@ def source_code(root: Path, pipeline: "Pipeline") -> OwnCode:
     """
     source = pipeline.ingest.source
     return source.code(root) if isinstance(source, PythonSource) else OwnCode({})
+
+
+def transform_code(root: Path, pipeline: "Pipeline") -> OwnCode:
+    """The files of a pipeline's own transforms with what they import inside the project; nothing where there is none.
+
+    Raises ParamsError as `read_sources` does.
+    """
+    steps = (step for steps in pipeline.normalize.transforms.values() for step in steps)
+    return OwnCode.of(root, sorted({step.file for step in steps if isinstance(step, Python)}))
 
 
 def own_code(root: Path, pipeline: "Pipeline") -> OwnCode:
@@ -69,13 +80,20 @@ def write_digests(project: ProjectPaths) -> None:
 
 
 def _files_of(section: Any, places: Iterable[Sequence[str]]) -> list[str]:
-    found = []
-    for place in places:
-        value = section
-        for key in place:
-            value = value.get(key) if isinstance(value, dict) else None
-        found += [value] if isinstance(value, str) else []
-    return found
+    """Texts at some places of a section, where `*` stands for each key, or each entry of a list."""
+    return [value for place in places for value in _at(section, *place) if isinstance(value, str)]
+
+
+def _at(content: Any, *place: str) -> Iterator[Any]:
+    match (content, place):
+        case (_, ()):
+            yield content
+        case (dict(), (key, *rest)):
+            for one in content.values() if key == "*" else (content.get(key),):
+                yield from _at(one, *rest)
+        case (list(), ("*", *rest)):
+            for one in content:
+                yield from _at(one, *rest)
 
 
 def _digests(root: Path, files: Iterable[str]) -> dict[str, str]:

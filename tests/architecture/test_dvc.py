@@ -121,7 +121,9 @@ def test_another_version_makes_the_stages_stale_that_it_decides(tmp_path, change
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(path, encoding="utf-8")
     (tmp_path / ".headrace").mkdir()
-    (tmp_path / ".headrace" / "code.json").write_text('{"linear": {"ingest": {}, "train": {}}}', encoding="utf-8")
+    (tmp_path / ".headrace" / "code.json").write_text(
+        '{"linear": {"ingest": {}, "normalize": {}, "train": {}}}', encoding="utf-8"
+    )
     dvc(tmp_path, "init", "--no-scm", "--quiet")
     dvc(tmp_path, "commit", "--force", "--quiet")
     assert json.loads(dvc(tmp_path, "status", "--json")).keys() == OWN_CODE.keys()

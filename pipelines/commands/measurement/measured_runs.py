@@ -19,7 +19,7 @@ from headrace.pipelines.commands.measurement.results_page import MEASURED_STAGES
 from headrace.pipelines.compatibility.tensorflow_import import import_tensorflow
 from headrace.pipelines.params import Pipeline, with_workers
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
-from headrace.pipelines.project.code_digests import own_code
+from headrace.pipelines.project.code_digests import own_code, source_code, transform_code
 from headrace.pipelines.project.edit_params import with_values
 from headrace.pipelines.remote_training.handoff import git_state
 
@@ -33,7 +33,11 @@ def measure(pipeline: Pipeline, project: ProjectPaths, *, workers: str | None) -
     paths = PipelinePaths(project.measuring / pipeline.name, pipeline.name)
     shutil.rmtree(project.measuring, ignore_errors=True)
     paths.root.mkdir(parents=True)
-    code = own_code(project.root, pipeline)
+    code = OwnCode(
+        source_code(project.root, pipeline).sources
+        | transform_code(project.root, pipeline).sources
+        | own_code(project.root, pipeline).sources
+    )
     try:
         _write_code(code, paths.root)
         runs = [_run(scaled, paths, values) for values in variations(pipeline)]

@@ -7,6 +7,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from headrace.components.models.own_inputs import input_groups
+from headrace.components.own_code.importable_code import OwnCode
 from headrace.components.schema.features import Feature
 from headrace.components.schema.labels import Label
 from headrace.components.transforms.schema_table import table_of_schema
@@ -31,17 +32,39 @@ UNKNOWN = [
 ]
 
 
+OWN = {"kind": "python", "file": "own.py", "class": "Cycle", "columns": 2}
+CODE = OwnCode(
+    {
+        "own.py": """\
+from keras import ops
+
+
+class Cycle:
+    def transform(self, values):
+        return ops.concatenate([ops.sin(values), ops.cos(values)], axis=-1)
+
+
+class Root:
+    def transform(self, values):
+        return ops.sqrt(values - 50)
+"""
+    }
+)
+KNOWN.append((NUMBER, [{"kind": "standardize"}, OWN], [60.0, 61.0]))
+
+
 def table(feature, chain, label=None):
     return table_of_schema(
         {"x": TypeAdapter(Feature).validate_python(feature), "unused": TypeAdapter(Feature).validate_python(NUMBER)},
         transforms={"x": TypeAdapter(tuple[AnyTransform, ...]).validate_python(chain)},
         label=TypeAdapter(Label).validate_python(label or {"type": "category", "name": "y", "classes": ["a", "b"]}),
+        code=CODE,
     )
 
 
 @pytest.mark.parametrize(("feature", "chain", "values"), KNOWN)
 def test_the_shape_is_the_one_that_data_gives(fit_one, feature, chain, values):
-    real = fit_one(values, chain, TypeAdapter(Feature).validate_python(feature))
+    real = fit_one(values, chain, TypeAdapter(Feature).validate_python(feature), CODE)
     found = table(feature, chain).features["x"]
     assert found.shape == real.shape
     assert [one.kind for one in found.transforms] == [one.kind for one in real.transforms]
@@ -50,6 +73,10 @@ def test_the_shape_is_the_one_that_data_gives(fit_one, feature, chain, values):
 @pytest.mark.parametrize(("feature", "chain"), UNKNOWN)
 def test_a_shape_that_follows_from_data_is_not_guessed(feature, chain):
     assert table(feature, chain) is None
+
+
+def test_a_transform_of_ones_own_that_made_up_numbers_do_not_suit_is_not_guessed():
+    assert table(NUMBER, [{**OWN, "class": "Root", "columns": 1}]) is None
 
 
 def test_how_many_tokens_a_text_has_is_not_guessed():
