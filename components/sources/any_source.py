@@ -9,7 +9,9 @@ from pydantic import Field
 from headrace.components.errors import ParamsError
 from headrace.components.sources.bundled import BundledSource
 from headrace.components.sources.delimited.source import DelimitedSource
+from headrace.components.sources.delta import DeltaSource
 from headrace.components.sources.generated import GeneratedSource
+from headrace.components.sources.iceberg import IcebergSource
 from headrace.components.sources.idx import IdxSource
 from headrace.components.sources.images import ImageSource
 from headrace.components.sources.inline import InlineSource
@@ -30,6 +32,8 @@ SOURCES: tuple[type[Source], ...] = (
     ParquetSource,
     PythonSource,
     SqlSource,
+    DeltaSource,
+    IcebergSource,
     JsonLinesSource,
     TextSource,
     ImageSource,

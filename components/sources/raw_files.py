@@ -53,10 +53,13 @@ class MadeFile:
 
 @dataclass(frozen=True)
 class OwnRows:
-    """A file that code of the project's own makes; `write` takes the project's folder and the file."""
+    """A file that code or a table of the project's own makes; `write` takes the project's folder and the file.
+
+    It returns the version of what it has read, if that has one.
+    """
 
     name: str
-    write: Callable[[Path, Path], object]
+    write: Callable[[Path, Path], str | None]
 
 
 @dataclass(frozen=True)
@@ -77,3 +80,4 @@ class FoundFiles:
 
     paths: tuple[Path, ...]
     not_fetched: OtherFiles = field(default_factory=OtherFiles)
+    version: str | None = None  # of the table that they are of

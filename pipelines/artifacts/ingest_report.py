@@ -7,11 +7,12 @@ from headrace.pipelines.artifacts.artifact import Artifact, Omittable
 
 
 class FileRecord(Settings):
-    """One file of the source as it was read."""
+    """One file of the source as it was read; `version` is of the table that its rows are of."""
 
     name: str
     bytes: int
     sha256: str
+    version: Omittable[str] = None
 
 
 class IngestReport(Artifact):

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -47,10 +48,10 @@ def fetch_raw_files(needed: Sequence[RawFiles], paths: PipelinePaths) -> list[Fo
         found.append(FoundFiles(tuple(paths.raw / name for name in names), not_fetched))
     _require_own_names(needed, found)
     _fetch_pinned([one for one in needed if isinstance(one, PinnedFiles)], paths)
-    for one in needed:
+    for number, one in enumerate(needed):
         if isinstance(one, MadeFile | OwnRows | QueriedRows):
             with replace_file(paths.raw / one.name) as file:
-                _write(one, file, root=paths.root)
+                found[number] = replace(found[number], version=_write(one, file, root=paths.root))
     if copies:
         is_packed = any(isinstance(one, PackedImages) for one in needed)
         write_copies(copies, aside=paths.refused, at_once=1 if is_packed else 4)  # to pack takes several threads
@@ -58,14 +59,16 @@ def fetch_raw_files(needed: Sequence[RawFiles], paths: PipelinePaths) -> list[Fo
     return found
 
 
-def _write(one: MadeFile | OwnRows | QueriedRows, file: Path, *, root: Path) -> None:
+def _write(one: MadeFile | OwnRows | QueriedRows, file: Path, *, root: Path) -> str | None:
+    """Write a file; returns the version of the table that it is of, if there is one."""
     match one:
         case MadeFile():
             one.write(file)
         case OwnRows():
-            one.write(root, file)
+            return one.write(root, file)
         case QueriedRows():
             one.write(root, database_address(one.connection), file)
+    return None
 
 
 def _copies(one: RawFiles, paths: PipelinePaths, not_fetched: OtherFiles) -> list[Copy]:

@@ -2,7 +2,7 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -61,7 +61,8 @@ def ingest(pipeline: Pipeline, paths: PipelinePaths, *, map_: Map = map_in_threa
     with replace_file(paths.profile) as file:
         file.write_text(version.model_dump_json(indent=1) + "\n", encoding="utf-8")
     others = sum((part.not_fetched.counts for part in parts), runs.other_files)
-    report = _report(runs, counts, others, paths)
+    versions = {path.name: one.version for one in raw for path in one.paths if one.version}
+    report = _report(runs, counts, others, _files(paths.raw, versions))
     if len(parts) == 1:
         shutil.rmtree(paths.runs)  # to read one file again is as fast as to find out whether it has changed
     write_artifact(paths.ingest_metrics, report)
@@ -168,7 +169,7 @@ def _explain_repeated(error: RepeatedError, parts: Sequence[SourcePart], setting
     return f"ingest.key: {error.rows} rows share their key with another"
 
 
-def _report(runs: Runs, counts: Counter[str], others: Counter[str], paths: PipelinePaths) -> IngestReport:
+def _report(runs: Runs, counts: Counter[str], others: Counter[str], files: tuple[FileRecord, ...]) -> IngestReport:
     if noted := should_report(others):
         log.warning("files that are no images by their names were left out", files=noted)
     return IngestReport(
@@ -181,15 +182,16 @@ def _report(runs: Runs, counts: Counter[str], others: Counter[str], paths: Pipel
         test_rows=counts.get("test_rows"),
         rejected_by_reason=count_by_reason(runs.rejected),
         files_left_out=dict(sorted(others.items())) or None,
-        files=_files(paths.raw),
+        files=files,
     )
 
 
-def _files(folder: Path) -> tuple[FileRecord, ...]:
+def _files(folder: Path, versions: Mapping[str, str]) -> tuple[FileRecord, ...]:
     """The files that were read, by name."""
     files = sorted(folder.iterdir())
     with ThreadPoolExecutor() as pool:
         sums = pool.map(sha256_of, files)
     return tuple(
-        FileRecord(name=file.name, bytes=file.stat().st_size, sha256=one) for file, one in zip(files, sums, strict=True)
+        FileRecord(name=file.name, bytes=file.stat().st_size, sha256=one, version=versions.get(file.name))
+        for file, one in zip(files, sums, strict=True)
     )

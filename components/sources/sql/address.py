@@ -26,11 +26,7 @@ _LIMITS = {  # a server that is away, or that goes away, is noticed within a min
 
 
 def variable_of(connection: str) -> str:
-    """Environment variable that has the address of a connection.
-
-    >>> variable_of("crm")
-    'HEADRACE_CONNECTION_CRM'
-    """
+    """Environment variable that has the address of a connection."""
     return f"HEADRACE_CONNECTION_{connection.upper()}"
 
 

@@ -73,6 +73,8 @@ CASES = {
     "parquet": ({"dataset": "d", "parts": parts(a=None, b="test")}, TABLE, ["parquet None", "parquet test"]),
     "python": ({"file": "sources/rows.py"}, TABLE, ["python"]),
     "sql": ({"query": "queries/rows.sql", "connection": "crm"}, TABLE, ["sql"]),
+    "delta": ({"path": "/lake/orders"}, TABLE, ["delta"]),
+    "iceberg": ({"path": "/lake/catalog.db", "table": "shop.orders"}, TABLE, ["iceberg"]),
     "json_lines": ({"dataset": "d", "parts": parts(a="train")}, TABLE, ["json_lines train"]),
     "text": ({"dataset": "d", "length": 4, "parts": parts(a=None)}, TEXTS, ["text 4 50 None"]),
     "images": (

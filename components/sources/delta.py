@@ -1,0 +1,92 @@
+"""Delta Lake tables (https://delta.io), by a version, through the reader of delta-rs (Rust)."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from headrace.components.errors import DataError, ParamsError
+from headrace.components.schema.example_schema import ExampleSchema
+from headrace.components.sources.raw_files import OwnRows, RawFiles
+from headrace.components.sources.written_rows import (
+    MOST_BYTES,
+    ROWS_FILE,
+    LocalPath,
+    Sha256,
+    WrittenRowsSource,
+    require_rows,
+    write_rows,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class DeltaSource(WrittenRowsSource):
+    """All rows of one version of a Delta Lake table, also one with deletion vectors or column mapping."""
+
+    kind: Literal["delta"] = "delta"
+    path: LocalPath
+    """Folder of the table, that of `_delta_log`: absolute, or relative to the project's root."""
+
+    version: Annotated[int, Field(ge=0)] | None = None
+    """Version to read; `null` reads the newest one, which `ingest.json` names."""
+
+    max_bytes: Annotated[int, Field(ge=1)] = MOST_BYTES
+    """Largest size of all rows in memory's format (Arrow's); a larger table is refused."""
+
+    sha256: Sha256 | None = None
+    """Checksum that `data/<pipeline>/raw/rows.parquet` must have; other rows are refused. `ingest.json` has that of the
+    last run.
+    """
+
+    def raw_files(self, schema: ExampleSchema) -> Sequence[RawFiles]:
+        """One file of the columns that are needed."""
+        return [OwnRows(ROWS_FILE, partial(self.write, columns=schema.source_columns))]
+
+    def write(self, root: Path, file: Path, *, columns: Sequence[str]) -> str:
+        """Write the rows of the version as one Parquet file; returns the version with the table's id.
+
+        Raises ParamsError for a table, version or column that is not there, DataError for a damaged table and for rows
+        that are not those of `sha256`.
+        """
+        try:
+            import deltalake
+        except ImportError as error:
+            raise ParamsError(
+                "kind: delta needs a reader that is not installed: pip install 'headrace[delta]'"
+            ) from error
+        from pyarrow import ArrowException
+
+        try:
+            table = deltalake.DeltaTable(root / self.path, version=self.version)
+            write_rows(
+                partial(_batches, table, columns, str(self.path)), file, place=self.path, max_bytes=self.max_bytes
+            )
+        except deltalake.exceptions.TableNotFoundError as error:
+            raise ParamsError(
+                f"ingest.source.path: {root / self.path} is no Delta table: it has no _delta_log"
+            ) from error
+        except (deltalake.exceptions.DeltaError, ArrowException, OSError) as error:
+            if getattr(error, "errno", None) is not None:
+                raise
+            version = "" if self.version is None else f", version {self.version}"
+            raise DataError(f"{self.path}{version}: {' '.join(str(error).split())[:300]}") from error
+        require_rows(file, self.sha256, place=self.path)
+        return f"{table.version()} of {table.metadata().id}"
+
+
+def _batches(table: Any, columns: Sequence[str], place: str) -> "Iterator[pa.RecordBatch]":
+    """Batches of some columns; one thread reads, so their order is that of the files."""
+    import pyarrow as pa
+    from deltalake import QueryBuilder
+
+    from headrace.components.sources.raw_part import require_columns
+
+    require_columns(columns, [[field.name for field in table.schema().fields]], files=place)
+    quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in dict.fromkeys(columns))
+    engine = QueryBuilder().register("rows", table)
+    engine.execute("SET datafusion.execution.target_partitions = 1").read_all()
+    yield from pa.RecordBatchReader.from_stream(engine.execute(f"SELECT {quoted} FROM rows"))  # noqa: S608

@@ -1,0 +1,212 @@
+"""Delta Lake and Iceberg tables, from params.yaml to examples: which version is read, and what is refused."""
+
+import json
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from headrace.components.errors import DataError, ParamsError
+from headrace.components.examples import shards
+from headrace.pipelines.params import Pipeline
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.stages.ingest import ingest
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.int64()),
+        ("size", pa.float64()),
+        ("price", pa.decimal128(20, 2)),
+        ("at", pa.timestamp("us", "UTC")),
+        ("kind", pa.string()),
+    ]
+)
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+FIRST = [(9007199254740993, 0.5, Decimal("1.10"), NOON, "big"), (9007199254740992, None, None, NOON, "small")]
+SECOND = [(3, 2.5, Decimal("123456789012345678.05"), NOON, "big")]
+SETTINGS = {
+    "key": ["id"],
+    "features": {
+        "size": {"type": "number", "nullable": True},
+        "price": {"type": "number", "nullable": True},
+        "at": {"type": "number", "date_format": "iso"},
+    },
+    "label": {"type": "category", "name": "kind", "classes": ["big", "small"]},
+}
+
+
+def table(rows: list[tuple[Any, ...]]) -> pa.Table:
+    return pa.Table.from_pylist([dict(zip(SCHEMA.names, row, strict=True)) for row in rows], schema=SCHEMA)
+
+
+@pytest.fixture
+def ingested(tmp_path: Path, repository: Path) -> Callable[..., tuple[pl.DataFrame, dict[str, Any]]]:
+    """Examples of a source by size, and the record of its file."""
+    titanic = yaml.safe_load((repository / "params.yaml").read_text())["titanic"]
+
+    def run(**source: Any) -> tuple[pl.DataFrame, dict[str, Any]]:
+        section = {**SETTINGS, "source": source}
+        transforms = {name: [{"kind": "impute", "strategy": "median"}] for name in ("size", "price")}
+        transforms["at"] = [{"kind": "standardize"}]
+        pipeline = {
+            **titanic,
+            "name": "rows",
+            "ingest": section,
+            "normalize": {"transforms": transforms},
+            "results": {},
+        }
+        paths = PipelinePaths(tmp_path, "rows")
+        ingest(Pipeline.model_validate(pipeline | {"split": {"seed": 1, "validation_fraction": 0.2}}), paths)
+        [file] = json.loads(paths.ingest_metrics.read_text())["files"]
+        return shards.scan(paths.examples).collect().sort("example_id"), file
+
+    return run
+
+
+@pytest.fixture
+def delta(tmp_path: Path) -> Path:
+    """A Delta table: version 0 has the first rows, version 1 all, and version 2 lacks one of them."""
+    deltalake = pytest.importorskip("deltalake", reason="needs the extra delta")
+    folder = tmp_path / "lake" / "orders"
+    deltalake.write_deltalake(folder, table(FIRST), partition_by=["kind"])
+    deltalake.write_deltalake(folder, table(SECOND), mode="append")
+    deltalake.DeltaTable(folder).delete("id = 9007199254740992")
+    return folder
+
+
+def test_a_version_of_a_delta_table_is_read_and_recorded(delta: Path, ingested) -> None:
+    examples, file = ingested(kind="delta", path="lake/orders", version=1)
+    assert examples["example_id"].n_unique() == 3
+    assert sorted(examples["size"].drop_nulls().to_list()) == [0.5, 2.5]
+    assert sorted(examples["price"].drop_nulls().to_list()) == [1.1, 123456789012345678.05]
+    assert set(examples["at"].to_list()) == {20777.5}
+    assert file["version"].startswith("1 of ")
+    again, same = ingested(kind="delta", path=str(delta), version=1, sha256=file["sha256"])
+    assert again.equals(examples)
+    assert same == file
+    newest, file = ingested(kind="delta", path="lake/orders")
+    assert newest.height == 2
+    assert file["version"].startswith("2 of ")
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "said"),
+    [
+        ({"path": "lake/none"}, ParamsError, r"ingest.source.path: .*lake/none is no Delta table"),
+        ({"version": 99}, DataError, r"^lake/orders, version 99: .*"),
+        ({"sha256": "0" * 64}, DataError, r"lake/orders gave other rows than ingest.source.sha256 names"),
+        ({"max_bytes": 10}, DataError, r"lake/orders gave more than 10 bytes of rows"),
+    ],
+)
+def test_a_delta_table_that_is_not_there_is_refused(delta: Path, ingested, source, kind, said) -> None:
+    with pytest.raises(kind, match=said) as raised:
+        ingested(**{"kind": "delta", "path": "lake/orders", **source})
+    assert "\n" not in str(raised.value)
+
+
+def test_a_damaged_delta_table_is_refused(delta: Path, ingested) -> None:
+    file = next(delta.rglob("*.parquet"))
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match="lake/orders"):
+        ingested(kind="delta", path="lake/orders")
+    shutil.rmtree(delta / "_delta_log")
+    (delta / "_delta_log").mkdir()
+    with pytest.raises(ParamsError, match="is no Delta table"):
+        ingested(kind="delta", path="lake/orders")
+
+
+def test_a_column_that_a_table_lacks_is_named(delta: Path, ingested, monkeypatch) -> None:
+    monkeypatch.setitem(SETTINGS, "key", ["number"])
+    with pytest.raises(DataError, match=r"lake/orders: no column 'number'; found id, size, price, at, kind"):
+        ingested(kind="delta", path="lake/orders")
+
+
+@pytest.fixture
+def iceberg(tmp_path: Path) -> tuple[Path, str, int]:
+    """A catalog with one table, its metadata file, and the first of its two snapshots."""
+    pytest.importorskip("pyiceberg", reason="needs the extra iceberg")
+    from pyiceberg.catalog.sql import SqlCatalog
+
+    (tmp_path / "lake").mkdir()
+    catalog = SqlCatalog("lake", uri=f"sqlite:///{tmp_path}/lake/catalog.db", warehouse=f"file://{tmp_path}/lake")
+    catalog.create_namespace("shop")
+    made = catalog.create_table("shop.orders", schema=SCHEMA)
+    made.append(table(FIRST))
+    first = made.current_snapshot()
+    made.append(table(SECOND))
+    catalog.engine.dispose()
+    return tmp_path / "lake" / "catalog.db", made.metadata_location.removeprefix("file://"), first.snapshot_id
+
+
+def test_a_snapshot_of_an_iceberg_table_is_read_and_recorded(iceberg, ingested) -> None:
+    catalog, metadata, first = iceberg
+    examples, file = ingested(kind="iceberg", path="lake/catalog.db", table="shop.orders", snapshot=first)
+    assert examples["example_id"].n_unique() == 2
+    assert sorted(examples["price"].drop_nulls().to_list()) == [1.1]
+    assert set(examples["at"].to_list()) == {20777.5}
+    assert file["version"].startswith(f"{first} of ")
+    by_file = ingested(kind="iceberg", path=metadata, snapshot=first, sha256=file["sha256"])
+    assert by_file[0].equals(examples)
+    assert by_file[1] == file
+    current, _ = ingested(kind="iceberg", path=str(catalog), table="shop.orders")
+    assert current.height == 3
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "said"),
+    [
+        ({"path": "lake/none.db"}, ParamsError, r"ingest.source.path: no file .*lake/none.db"),
+        ({"table": "shop.other"}, ParamsError, r"ingest.source.table: .*catalog.db has no tables 'shop.other'"),
+        ({"snapshot": 5}, ParamsError, r"^shop.orders: no snapshot 5; the last ones are \d+, \d+"),
+        ({"path": "lake/text.db"}, ParamsError, r"lake/text.db is no SQLite catalog of Iceberg"),
+        ({"path": "lake/text.metadata.json", "table": None}, DataError, r"lake/text.metadata.json can't be read: "),
+        ({"max_bytes": 10}, DataError, r"shop.orders gave more than 10 bytes of rows"),
+    ],
+)
+def test_an_iceberg_table_that_is_not_there_is_refused(iceberg, ingested, source, kind, said) -> None:
+    for name in ("text.db", "text.metadata.json"):
+        iceberg[0].with_name(name).write_text("no table at all")
+    with pytest.raises(kind, match=said) as raised:
+        ingested(**{"kind": "iceberg", "path": "lake/catalog.db", "table": "shop.orders", **source})
+    assert "\n" not in str(raised.value)
+
+
+def test_a_damaged_iceberg_table_is_refused(iceberg, ingested) -> None:
+    for file in iceberg[0].parent.rglob("*.parquet"):
+        file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(DataError, match=r"shop.orders can't be read"):
+        ingested(kind="iceberg", path="lake/catalog.db", table="shop.orders")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"kind": "delta", "path": "s3://bucket/orders"},
+        {"kind": "delta", "path": "lake", "version": -1},
+        {"kind": "iceberg", "path": "lake/catalog.db"},
+        {"kind": "iceberg", "path": "lake/catalog.db", "table": "orders"},
+    ],
+)
+def test_settings_that_can_not_be_are_refused(source, ingested) -> None:
+    with pytest.raises(ValidationError):
+        ingested(**source)
+
+
+@pytest.mark.parametrize(("kind", "module"), [("delta", "deltalake"), ("iceberg", "pyiceberg")])
+def test_a_reader_that_is_not_installed_is_named(kind: str, module: str, ingested, monkeypatch) -> None:
+    import sys
+
+    for name in [name for name in sys.modules if name.split(".")[0] == module]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ParamsError, match=rf"pip install 'headrace\[{kind}\]'"):
+        ingested(kind=kind, path="lake/t.metadata.json")
