@@ -4,7 +4,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from headrace.components.models.settings import AnyModel, BatchNormalization, Model, OwnModel
+from headrace.components.models.layers.layer import all_layers
+from headrace.components.models.layers.normalizations import BatchNormalization
+from headrace.components.models.settings import AnyModel, Model, OwnModel
 from headrace.components.schema.settings import Settings
 from headrace.components.training.plan import Plan
 
@@ -232,9 +234,10 @@ class Training(Plan):
         # 97% of its training batches was right for 11% of the validation set, at 0.9 and 0.998.
         ema = self.optimizer.ema_momentum if self.optimizer else None
         for place, layer in enumerate(self.model.layers or () if isinstance(self.model, Model) else ()):
-            if ema is not None and isinstance(layer, BatchNormalization) and layer.momentum < ema:
+            below = [one.momentum for one in all_layers([layer]) if isinstance(one, BatchNormalization)]
+            if ema is not None and below and min(below) < ema:
                 raise ValueError(
-                    f"model.layers.{place} (batch_normalization): momentum {layer.momentum} is below the optimizer's "
+                    f"model.layers.{place} (batch_normalization): momentum {min(below)} is below the optimizer's "
                     f"ema_momentum {ema}, so its averages would not be those of the averaged weights; raise it to {ema}"
                 )
         return self
