@@ -123,6 +123,9 @@ class Gan(Settings):
 Architecture = Annotated[LeNet | AlexNet | Vgg | GoogLeNet | Gan, Field(discriminator="kind")]
 
 
+RESERVED_NAMES = ("features", "output", "probabilities", "core", "core_probabilities")
+
+
 class Model(Settings):
     """What is between the input and the output, whose layer follows from the label."""
 
@@ -136,9 +139,23 @@ class Model(Settings):
     """How images are changed at random in training; with `layers` or `architecture`."""
 
     @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Names that params.yaml gives to layers, in their order."""
+        return tuple(one.layer_name for one in all_layers(self.layers or ()) if one.layer_name)
+
+    @property
     def noise(self) -> int | None:
         """How many numbers of noise a generator takes; None for a model that takes features."""
         return self.architecture.noise if isinstance(self.architecture, Gan) else None
+
+    @model_validator(mode="after")
+    def _names_are_used_once(self) -> Self:
+        names = self.layer_names
+        for name in names:
+            if names.count(name) > 1 or name in RESERVED_NAMES:
+                reason = "is one of Headrace's" if name in RESERVED_NAMES else "is there twice"
+                raise ValueError(f"the name {name!r} of a layer {reason}; take another")
+        return self
 
     @model_validator(mode="after")
     def _one_of_the_two(self) -> Self:
