@@ -273,6 +273,8 @@ class Pipeline(Settings):
     def _inputs_fit_together(self) -> Self:
         used = [self.ingest.features[name] for name in self.normalize.transforms]
         task_of(self.ingest.label).check(_sections(self))
+        if self.train.loss is not None:
+            self.train.loss.check(self.ingest.label, label_smoothing=self.train.label_smoothing)
         if not isinstance(self.train.model, Model):
             return self  # its file says what it takes
         if any(isinstance(feature, ImageFeature | TextFeature) for feature in used) and len(used) > 1:

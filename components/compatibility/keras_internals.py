@@ -15,12 +15,29 @@ DISTRIBUTE_STRATEGY = "_distribute_strategy"  # of a model: the strategy that `p
 MOMENTS = "_moments"  # of BatchNormalization: mean and variance of a batch
 ALL_REDUCE_SUM_GRADIENTS = "_all_reduce_sum_gradients"  # of an optimizer: Keras's own exchange
 RESULT_OR_LOGS = "_get_metrics_result_or_logs"  # of a model: an epoch's figures, or else what its last step returned
+APPLY_WEIGHT_DECAY = "_apply_weight_decay"  # of an optimizer: what it subtracts from weights before an update
 DIRECT_ASSIGN = "_direct_assign"  # of a variable: assigns without a strategy's rules
 
 
 def flat_layers(model: keras.Model) -> list[keras.Layer]:
     """All layers of a model, those within layers included."""
     return list(model._flatten_layers())
+
+
+def inner_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """Layers that a layer or model has as attributes."""
+    return list(layer._layers)
+
+
+def own_trainable_variables(layer: keras.layers.Layer) -> list[keras.Variable]:
+    """Weights of a layer itself, without those of the layers within it."""
+    return list(layer._trainable_variables)
+
+
+def place_of_variable(optimizer: keras.optimizers.Optimizer, variable: Any) -> int:
+    """Place of a variable, or of TensorFlow's within it, among those that the optimizer was built with."""
+    place: int = optimizer._get_variable_index(variable)
+    return place
 
 
 def layers_that_draw(model: keras.Model) -> list[keras.Layer]:

@@ -8,7 +8,9 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from headrace.components.models.settings import Flatten, Gan, Layer
+from headrace.components.models.layers.any_layer import Layer
+from headrace.components.models.layers.basic import Flatten
+from headrace.components.models.settings import Gan
 
 Over = Callable[[Sequence[Layer], keras.KerasTensor], keras.KerasTensor]
 Noise = Callable[[tf.Tensor], tf.Tensor]  # from int32[], how many

@@ -4,193 +4,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from headrace.components.models.layers.any_layer import Layer
+from headrace.components.models.layers.layer import all_layers
+from headrace.components.models.layers.normalizations import BatchNormalization
 from headrace.components.own_code.named_code import FunctionName, PythonFile
 from headrace.components.schema.settings import Settings
 from headrace.components.transforms.augment import Augment
-
-Activation = Literal[
-    "linear", "relu", "leaky_relu", "gelu", "silu", "elu", "selu", "tanh", "sigmoid", "softplus", "softmax"
-]
-Positive = Annotated[int, Field(ge=1, le=65_536)]
-
-
-class Dense(Settings):
-    """A fully connected layer; an input with more than one axis is flattened first."""
-
-    kind: Literal["dense"] = "dense"
-    units: Positive
-    """Number of outputs."""
-
-    activation: Activation = "linear"
-    """Keras's activation of that name, applied to the outputs."""
-
-    l2: Annotated[float, Field(ge=0)] = 0.0
-    """Factor of the squared weights that are added to the loss."""
-
-
-class Conv2D(Settings):
-    """A 2-D convolution over float32[batch, height, width, channel]."""
-
-    kind: Literal["conv2d"] = "conv2d"
-    filters: Positive
-    """Number of output channels."""
-
-    kernel_size: Annotated[int, Field(ge=1, le=64)]
-    """Height and width of the window."""
-
-    strides: Annotated[int, Field(ge=1, le=64)] = 1
-    """Step of the window."""
-
-    padding: Literal["valid", "same"] = "same"
-    """`same` pads with zeros; `valid` makes the image smaller."""
-
-    activation: Activation = "linear"
-    """Keras's activation of that name, applied to the outputs."""
-
-    l2: Annotated[float, Field(ge=0)] = 0.0
-    """Factor of the squared weights that are added to the loss."""
-
-
-class Pooling2D(Settings):
-    """The maximum or the average of each window; `strides` is the window's size unless given."""
-
-    kind: Literal["max_pooling2d", "average_pooling2d"]
-    """The maximum or the average of each window."""
-
-    pool_size: Annotated[int, Field(ge=1, le=64)] = 2
-    """Height and width of the window."""
-
-    strides: Annotated[int, Field(ge=1, le=64)] | None = None
-    """Step of the window; `null` for the window's size."""
-
-    padding: Literal["valid", "same"] = "valid"
-    """`same` pads the image; `valid` makes it smaller."""
-
-
-class GlobalPooling2D(Settings):
-    """The maximum or the average over height and width."""
-
-    kind: Literal["global_max_pooling2d", "global_average_pooling2d"]
-    """The maximum or the average over height and width."""
-
-
-class Flatten(Settings):
-    """All axes but the batch's become one."""
-
-    kind: Literal["flatten"] = "flatten"
-
-
-class Dropout(Settings):
-    """Sets a random share `rate` of its inputs to 0 while training (Srivastava et al., 2014)."""
-
-    kind: Literal["dropout"] = "dropout"
-    rate: Annotated[float, Field(ge=0, lt=1)]
-    """Share of the inputs that are set to 0 in training."""
-
-
-class DropConnect(Settings):
-    """A fully connected layer that drops weights instead of outputs while training (Wan et al., 2013).
-
-    Every example has a mask of its own, for weights and biases. After training all weights count, without sampling.
-    """
-
-    kind: Literal["drop_connect"] = "drop_connect"
-    units: Positive
-    """Number of outputs."""
-
-    rate: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    """Share of the weights that are set to 0 in training."""
-
-    activation: Activation = "linear"
-    """Keras's activation of that name, applied to the outputs."""
-
-
-class BatchNormalization(Settings):
-    """Normalizes by the statistics of the global batch, all workers together (Ioffe and Szegedy, 2015)."""
-
-    kind: Literal["batch_normalization"] = "batch_normalization"
-    momentum: Annotated[float, Field(gt=0, lt=1)] = 0.99
-    """Share of the moving averages that each step keeps; they are used after training."""
-
-
-class LocalResponseNormalization(Settings):
-    """Each channel divided by `(bias + alpha * sum of its neighbours' squares) ** beta` (Krizhevsky et al., 2012).
-
-    A channel's neighbours are those at most `radius` away, itself included. The defaults are the paper's.
-    """
-
-    kind: Literal["local_response_normalization"] = "local_response_normalization"
-    radius: Annotated[int, Field(ge=0, le=64)] = 2
-    """Number of channels on each side that count as neighbours, besides the channel itself."""
-
-    bias: Annotated[float, Field(gt=0)] = 2.0
-    """The paper's k."""
-
-    alpha: Annotated[float, Field(ge=0)] = 0.0001
-    """Factor of the sum, not of the mean: other libraries divide theirs by the number of neighbours."""
-
-    beta: Annotated[float, Field(ge=0)] = 0.75
-    """The exponent."""
-
-
-class Embedding(Settings):
-    """A vector of `units` learned numbers for each token of a text; only the first layer can be one."""
-
-    kind: Literal["embedding"] = "embedding"
-    units: Positive
-    """Size of each vector."""
-
-
-class OneHotTokens(Settings):
-    """For each token of a text, a vector that is 1 at the token's place, else 0; only the first layer can be one."""
-
-    kind: Literal["one_hot"] = "one_hot"
-
-
-class Recurrent(Settings):
-    """A recurrent layer over a sequence: simple (Elman, 1990), LSTM (Hochreiter and Schmidhuber, 1997) or GRU.
-
-    GRU is of Cho et al., 2014. It gives its state after each place or, without `return_sequences`, after the last token
-    before padding. The state begins at zero with every example: backpropagation through time ends there.
-    """
-
-    kind: Literal["recurrent"] = "recurrent"
-    cell: Literal["rnn", "lstm", "gru"]
-    """Elman's simple cell (`rnn`), LSTM or GRU."""
-
-    units: Positive
-    """Size of the state."""
-
-    return_sequences: bool = True
-    """Whether the output is the state after each token, which `next_token` needs, or only that after the last token
-    before padding.
-    """
-
-
-class ActivationLayer(Settings):
-    """An activation on its own."""
-
-    kind: Literal["activation"] = "activation"
-    activation: Activation
-    """Keras's activation of that name."""
-
-
-Layer = Annotated[
-    Dense
-    | Conv2D
-    | Pooling2D
-    | GlobalPooling2D
-    | Flatten
-    | Dropout
-    | DropConnect
-    | BatchNormalization
-    | LocalResponseNormalization
-    | Embedding
-    | OneHotTokens
-    | Recurrent
-    | ActivationLayer,
-    Field(discriminator="kind"),
-]
 
 
 class LeNet(Settings):
@@ -291,7 +110,9 @@ class Gan(Settings):
 
     @model_validator(mode="after")
     def _a_penalty_is_of_each_image(self) -> Self:
-        if self.gradient_penalty and any(isinstance(layer, BatchNormalization) for layer in self.discriminator):
+        if self.gradient_penalty and any(
+            isinstance(layer, BatchNormalization) for layer in all_layers(self.discriminator)
+        ):
             raise ValueError(
                 "gradient_penalty is of each image by itself, which batch_normalization in the discriminator mixes; "
                 "leave one of them out"
@@ -300,6 +121,9 @@ class Gan(Settings):
 
 
 Architecture = Annotated[LeNet | AlexNet | Vgg | GoogLeNet | Gan, Field(discriminator="kind")]
+
+
+RESERVED_NAMES = ("features", "output", "probabilities", "core", "core_probabilities")
 
 
 class Model(Settings):
@@ -315,9 +139,23 @@ class Model(Settings):
     """How images are changed at random in training; with `layers` or `architecture`."""
 
     @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Names that params.yaml gives to layers, in their order."""
+        return tuple(one.layer_name for one in all_layers(self.layers or ()) if one.layer_name)
+
+    @property
     def noise(self) -> int | None:
         """How many numbers of noise a generator takes; None for a model that takes features."""
         return self.architecture.noise if isinstance(self.architecture, Gan) else None
+
+    @model_validator(mode="after")
+    def _names_are_used_once(self) -> Self:
+        names = self.layer_names
+        for name in names:
+            if names.count(name) > 1 or name in RESERVED_NAMES:
+                reason = "is one of Headrace's" if name in RESERVED_NAMES else "is there twice"
+                raise ValueError(f"the name {name!r} of a layer {reason}; take another")
+        return self
 
     @model_validator(mode="after")
     def _one_of_the_two(self) -> Self:

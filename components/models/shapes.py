@@ -2,26 +2,12 @@
 
 from collections.abc import Sequence
 
-from headrace.components.models.settings import (
-    AlexNet,
-    Conv2D,
-    Dense,
-    DropConnect,
-    Embedding,
-    Flatten,
-    Gan,
-    GlobalPooling2D,
-    GoogLeNet,
-    Layer,
-    LeNet,
-    Model,
-    OneHotTokens,
-    Pooling2D,
-    Recurrent,
-    Vgg,
-)
+from headrace.components.models.layers.any_layer import Layer
+from headrace.components.models.layers.layer import all_layers
+from headrace.components.models.layers.sequences import Embedding, OneHotTokens
+from headrace.components.models.layers.shape import Shape
+from headrace.components.models.settings import AlexNet, Gan, GoogLeNet, LeNet, Model, Vgg
 
-Shape = tuple[int | None, ...]
 Named = LeNet | AlexNet | Vgg | GoogLeNet
 
 
@@ -59,6 +45,12 @@ def check_text(model: Model, *, length: int, each_token: bool) -> None:
     if not layers or not isinstance(layers[0], Embedding | OneHotTokens):
         raise ValueError("train.model.layers: the first layer over a text must be embedding or one_hot")
     shape = output_shape(layers, input_shape=(length,), is_text=True)
+    ahead = next((one.kind for one in all_layers(layers) if one.looks_ahead), None)
+    if each_token and ahead:
+        raise ValueError(
+            f"train.model.layers: {ahead} sees later tokens, which the label next_token has to predict; give attention "
+            "causal: true, conv1d padding: causal, or leave it out"
+        )
     if each_token and (len(shape) != 2 or shape[0] != length):
         raise ValueError(
             "train.model.layers: the label next_token needs values after each token, and the last layer gives shape "
@@ -76,12 +68,17 @@ def output_shape(
     shape = input_shape
     for number, layer in enumerate(layers):
         try:
-            if isinstance(layer, Embedding | OneHotTokens) and (number or not is_text):
-                raise ValueError("takes the tokens of a text, so only the first layer over a text can be one")
-            shape = _after(layer, shape)
+            if number or not is_text or layer.inner:
+                _refuse_tokens(layer)
+            shape = layer.shape_after(shape)
         except ValueError as error:
             raise ValueError(f"{place}.{number} ({layer.kind}): {error}") from None
     return shape
+
+
+def _refuse_tokens(layer: Layer) -> None:
+    if any(isinstance(one, Embedding | OneHotTokens) for one in all_layers([layer])):
+        raise ValueError("takes the tokens of a text, so only the first layer over a text can be one")
 
 
 def _check_image(architecture: Named, shape: Shape) -> None:
@@ -94,56 +91,3 @@ def _check_image(architecture: Named, shape: Shape) -> None:
             f"needs images of at least {smallest} x {smallest} pixels, got {height} x {width}; give larger images"
             f"{', set auxiliary_heads: false' if heads else ''} or choose another architecture"
         )
-
-
-def _after(layer: Layer, shape: Shape) -> Shape:  # noqa: PLR0911 - one return per kind
-    match layer:
-        case Dense() | DropConnect():
-            return (layer.units,)
-        case Flatten():
-            return (_product(shape),)
-        case Conv2D():
-            height, width, _ = _image(shape)
-            size = (layer.kernel_size, layer.strides, layer.padding)
-            return (_windows(height, *size), _windows(width, *size), layer.filters)
-        case Pooling2D():
-            height, width, channels = _image(shape)
-            size = (layer.pool_size, layer.strides or layer.pool_size, layer.padding)
-            return (_windows(height, *size), _windows(width, *size), channels)
-        case GlobalPooling2D():
-            return (_image(shape)[2],)
-        case Embedding():
-            return (*shape, layer.units)
-        case OneHotTokens():
-            return (*shape, None)
-        case Recurrent():
-            if len(shape) != 2:
-                raise ValueError(f"needs a sequence (length, values), got shape {shape}; put it after embedding")
-            return (shape[0], layer.units) if layer.return_sequences else (layer.units,)
-        case _:
-            return shape
-
-
-def _image(shape: Shape) -> tuple[int, int, int]:
-    match shape:
-        case (int(height), int(width), int(channels)):
-            return height, width, channels
-    raise ValueError(f"needs an image (height, width, channels), got shape {shape}; put it before flatten and dense")
-
-
-def _windows(size: int, window: int, strides: int, padding: str) -> int:
-    """How many windows fit along one axis: (W - K + 2P) / S + 1."""
-    if padding == "same":
-        return -(-size // strides)
-    if window > size:
-        raise ValueError(f"a window of {window} does not fit into {size}; use a smaller one or padding: same")
-    return (size - window) // strides + 1
-
-
-def _product(shape: Shape) -> int | None:
-    product = 1
-    for size in shape:
-        if size is None:
-            return None
-        product *= size
-    return product

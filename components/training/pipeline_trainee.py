@@ -14,9 +14,11 @@ from headrace.components.models.own_model import build_own_model, model_label, o
 from headrace.components.models.settings import Gan, Model, OwnModel
 from headrace.components.own_code.importable_code import OwnCode
 from headrace.components.schema.labels import Label
+from headrace.components.tasks.task import Task
 from headrace.components.tasks.variants import task_of
 from headrace.components.training.checkpoints import Checkpoint
 from headrace.components.training.loop import Split, Trainee, WorkerArguments, train_worker
+from headrace.components.training.optimization.layer_rates import set_layer_rates
 from headrace.components.training.optimization.optimizers import build_optimizer
 from headrace.components.training.settings import Training
 from headrace.components.training.workers.dropout import GlobalBatch
@@ -66,7 +68,7 @@ class _Layers:
             self._built(batch, task.output(self.tokens)),
             self.training,
             optimizer=_optimizer(self.training, steps_per_epoch),
-            loss=task.loss(label_smoothing=self.training.label_smoothing),
+            loss=_loss(self.training, task),
             metrics=task.epoch_metrics(),
         )
 
@@ -126,9 +128,7 @@ class _Own:
                 else _optimizer(self.training, steps_per_epoch)
             ),
             loss=(
-                own(settings.loss, label, returns=keras.losses.Loss)
-                if settings.loss
-                else task.loss(label_smoothing=self.training.label_smoothing)
+                own(settings.loss, label, returns=keras.losses.Loss) if settings.loss else _loss(self.training, task)
             ),
             metrics=(
                 own(settings.metrics, label, returns=keras.metrics.Metric) if settings.metrics else task.epoch_metrics()
@@ -147,7 +147,15 @@ def _takes(model: keras.Model, inputs: Mapping[str, Shape]) -> Callable[[Any], A
     return lambda features: by_name({only: features})
 
 
+def _loss(training: Training, task: Task) -> keras.losses.Loss | None:
+    if training.loss is not None:
+        return training.loss.keras_form(label_smoothing=training.label_smoothing)
+    return task.loss(label_smoothing=training.label_smoothing)
+
+
 def _compiled(model: keras.Model, training: Training, *, optimizer: Optimizer, loss: Any, metrics: Any) -> Trainee:
+    if training.optimizer is not None:
+        set_layer_rates(optimizer, model, training.optimizer.rates, place="train.optimizer.rates")
     model.compile(
         optimizer,
         loss,

@@ -1,11 +1,15 @@
 """How a model is trained."""
 
+from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from headrace.components.models.settings import AnyModel, BatchNormalization, Model, OwnModel
+from headrace.components.models.layers.layer import all_layers
+from headrace.components.models.layers.normalizations import BatchNormalization
+from headrace.components.models.settings import AnyModel, Gan, Model, OwnModel
 from headrace.components.schema.settings import Settings
+from headrace.components.tasks.losses import AnyLoss
 from headrace.components.training.plan import Plan
 
 Rate = Annotated[float, Field(gt=0, le=10)]
@@ -112,6 +116,18 @@ LearningRate = Annotated[
 ]
 
 
+class LayerRate(Settings):
+    """Another learning rate for some layers."""
+
+    layers: Annotated[str, Field(min_length=1)]
+    """Name of the layers, or a pattern such as `encoder*` or `encoder/*`: of `train.model.layers` their `name`, of a
+    model of a file Keras's names. What is within a layer belongs to it.
+    """
+
+    factor: Annotated[float, Field(gt=0, le=1000)]
+    """What the learning rate, and the weight decay with it, is multiplied by."""
+
+
 class _Optimizer(Settings):
     """What every optimizer has."""
 
@@ -128,6 +144,9 @@ class _Optimizer(Settings):
 
     gradient_accumulation_steps: Annotated[int, Field(ge=1, le=65_536)] = 1
     """Number of global batches whose gradients are averaged for one update."""
+
+    rates: tuple[LayerRate, ...] = ()
+    """Learning rates of single layers, as factors. Of the patterns that match a layer the first counts."""
 
     ema_momentum: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of itself that a moving average of each weight keeps at each step (0.999: about the last 1,000 steps).
@@ -202,6 +221,11 @@ class Training(Plan):
     optimizer: Optimizer | None = None
     """The optimizer; its `kind` decides the keys. `null` where the model's file gives one."""
 
+    loss: AnyLoss | None = None
+    """The loss; its `kind` decides the keys. `null` for that of the label, or of the model's file: squared errors of
+    numbers, cross-entropy of classes and tokens. Metrics of an evaluation do not depend on it.
+    """
+
     class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(ge=0)]] | None = None
     """Weight of each class in the training loss; a class that is not named has weight 1. `balanced` gives all classes
     the same total weight.
@@ -232,9 +256,10 @@ class Training(Plan):
         # 97% of its training batches was right for 11% of the validation set, at 0.9 and 0.998.
         ema = self.optimizer.ema_momentum if self.optimizer else None
         for place, layer in enumerate(self.model.layers or () if isinstance(self.model, Model) else ()):
-            if ema is not None and isinstance(layer, BatchNormalization) and layer.momentum < ema:
+            below = [one.momentum for one in all_layers([layer]) if isinstance(one, BatchNormalization)]
+            if ema is not None and below and min(below) < ema:
                 raise ValueError(
-                    f"model.layers.{place} (batch_normalization): momentum {layer.momentum} is below the optimizer's "
+                    f"model.layers.{place} (batch_normalization): momentum {min(below)} is below the optimizer's "
                     f"ema_momentum {ema}, so its averages would not be those of the averaged weights; raise it to {ema}"
                 )
         return self
@@ -245,6 +270,25 @@ class Training(Plan):
             raise ValueError(
                 "jit_compile: XLA has no resampling of images, as model.augment needs; leave one of them out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _there_is_one_loss(self) -> Self:
+        if isinstance(self.model, OwnModel) and self.model.loss is not None and self.loss is not None:
+            raise ValueError("give either loss or model.loss, found both")
+        return self
+
+    @model_validator(mode="after")
+    def _rates_are_of_named_layers(self) -> Self:
+        if not isinstance(self.model, Model) or self.optimizer is None:
+            return self  # the names of a file's layers are known once it is built
+        names = [] if isinstance(self.model.architecture, Gan) else [*self.model.layer_names, "output"]
+        for place, rate in enumerate(self.optimizer.rates):
+            if not any(fnmatchcase(name, rate.layers) for name in names):
+                raise ValueError(
+                    f"optimizer.rates.{place}.layers: no layer is called {rate.layers!r}; names are "
+                    f"{', '.join(names) or 'none'}; give the layer a name"
+                )
         return self
 
     @model_validator(mode="after")

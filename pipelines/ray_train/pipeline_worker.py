@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from headrace.components.models.own_inputs import InputGroup
+    from headrace.components.tasks.losses import AnyLoss
     from headrace.components.training.checkpoints import Checkpoint
     from headrace.components.training.observer import Figures
     from headrace.components.transforms.fitted_table import FittedTable
@@ -52,12 +53,12 @@ def _train(job: TrainJob, place: Place) -> None:
             code=code,
             worker=place.worker(job.train),
             folder=job.checkpoints,
-            observer=reporting(job, place, shown=partial(in_label_unit, fitted=fitted)),
+            observer=reporting(job, place, shown=partial(in_label_unit, fitted=fitted, loss=job.train.loss)),
             start_weights=lambda: read_start_weights(job.start_weights, code) if job.start_weights else None,
         )
         remove_columns(job)  # every worker has its last batch: all have made the last step
         if place.rank == 0:
-            history = [in_label_unit(metrics, fitted) for metrics in final.state.history]
+            history = [in_label_unit(metrics, fitted, loss=job.train.loss) for metrics in final.state.history]
             write_results(job, final, history, add=partial(_add_results, job, fitted, final, history))
 
 
@@ -69,10 +70,14 @@ def own_inputs(job: TrainJob, fitted: "FittedTable") -> "Mapping[str, InputGroup
     return input_groups(fitted, model.inputs) if isinstance(model, OwnModel) else None
 
 
-def in_label_unit(metrics: "Figures", fitted: "FittedTable") -> dict[str, float]:
-    """The metrics with errors of a transformed number label back in the label's own unit."""
+def in_label_unit(metrics: "Figures", fitted: "FittedTable", *, loss: "AnyLoss | None" = None) -> dict[str, float]:
+    """The metrics with errors of a transformed number label back in the label's own unit.
+
+    A loss without one unit, such as Huber's, stays in that of the transformed label.
+    """
     scale = fitted.label_transform.scale if fitted.label_transform else 1.0
-    factors = {"loss": scale**2, "root_mean_squared_error": scale, "mean_absolute_error": scale}
+    power = 2 if loss is None else loss.unit_power or 0
+    factors = {"loss": scale**power, "root_mean_squared_error": scale, "mean_absolute_error": scale}
     return {
         name: value * (1.0 if scale == 1.0 else factors.get(name.removeprefix("validation_"), 1.0))
         for name, value in metrics.items()

@@ -236,7 +236,7 @@ def _train(trial: Trial, make_data: Callable[[Trial], None]) -> None:
     fitted = FittedTable.model_validate_json(job.statistics.read_text(encoding="utf-8"))
 
     def on_epoch(epoch: int, metrics: "Figures", system: "Figures") -> None:
-        shown = {"epoch": epoch, **in_label_unit(metrics, fitted), **system}
+        shown = {"epoch": epoch, **in_label_unit(metrics, fitted, loss=job.train.loss), **system}
         tune.report({**shown, "metrics": shown})
 
     inputs, code = own_inputs(job, fitted), OwnCode(job.sources)

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from headrace.components.models.augmentation import Augmentation, ChosenCopy
-from headrace.components.models.settings import DropConnect
+from headrace.components.models.layers.basic import DropConnect
 from headrace.components.training.batches import Windows, worker_slice
 from headrace.components.training.feeding.order import batch_examples
 from headrace.components.training.workers.global_draws import drawn_globally
@@ -140,7 +140,7 @@ class _GlobalDropout(keras.layers.Layer):
 
 class _GlobalDropConnect(keras.layers.Dense):
     def __init__(self, settings: DropConnect, batch: GlobalBatch, *, layer: int) -> None:
-        super().__init__(settings.units, settings.activation, name=f"drop_connect_{layer}")
+        super().__init__(settings.units, settings.activation, name=settings.name or f"drop_connect_{layer}")
         self._rate, self._batch, self._layer = settings.rate, batch, layer
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:

@@ -5,21 +5,12 @@ import numpy as np
 import pytest
 
 from headrace.components.models.build import build, build_for_training, parameter_count, with_probabilities
+from headrace.components.models.layers.basic import ActivationLayer, Dense, DropConnect, Dropout, Flatten
+from headrace.components.models.layers.convolutions import Conv2D
+from headrace.components.models.layers.normalizations import BatchNormalization, LocalResponseNormalization
+from headrace.components.models.layers.pooling import GlobalPooling2D, Pooling2D
 from headrace.components.models.output import Output
-from headrace.components.models.settings import (
-    ActivationLayer,
-    BatchNormalization,
-    Conv2D,
-    Dense,
-    DropConnect,
-    Dropout,
-    Flatten,
-    GlobalPooling2D,
-    LeNet,
-    LocalResponseNormalization,
-    Model,
-    Pooling2D,
-)
+from headrace.components.models.settings import LeNet, Model
 from headrace.components.transforms.augment import Augment
 
 OUTPUT = Output(3)

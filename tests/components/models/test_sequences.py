@@ -5,8 +5,9 @@ import pytest
 from pydantic import TypeAdapter
 
 from headrace.components.models.build import build, with_probabilities
+from headrace.components.models.layers.any_layer import Layer
 from headrace.components.models.output import Output
-from headrace.components.models.settings import Layer, Model
+from headrace.components.models.settings import Model
 from headrace.components.models.shapes import check_input, check_text, output_shape
 
 KIND, NEXT = Output(3), Output(7, per_token=True)

@@ -3,7 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from headrace.components.models.settings import AlexNet, Dense, Gan, LeNet, Model, Vgg
+from headrace.components.models.layers.basic import Dense
+from headrace.components.models.settings import AlexNet, Gan, LeNet, Model, Vgg
 from headrace.components.transforms.augment import Augment
 
 

@@ -4,21 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.components.models.settings import (
-    AlexNet,
-    Conv2D,
-    Dense,
-    DropConnect,
-    Embedding,
-    Flatten,
-    GlobalPooling2D,
-    GoogLeNet,
-    LeNet,
-    LocalResponseNormalization,
-    Model,
-    Pooling2D,
-    Vgg,
-)
+from headrace.components.models.layers.basic import Dense, DropConnect, Flatten
+from headrace.components.models.layers.convolutions import Conv2D
+from headrace.components.models.layers.normalizations import LocalResponseNormalization
+from headrace.components.models.layers.pooling import GlobalPooling2D, Pooling2D
+from headrace.components.models.layers.sequences import Embedding
+from headrace.components.models.settings import AlexNet, GoogLeNet, LeNet, Model, Vgg
 from headrace.components.models.shapes import check_input, check_text, output_shape
 from headrace.components.transforms.augment import Augment
 

@@ -9,7 +9,8 @@ import pytest
 
 from headrace.components.errors import DataError
 from headrace.components.models.build import build
-from headrace.components.models.settings import Embedding, Model, Recurrent
+from headrace.components.models.layers.sequences import Embedding, Recurrent
+from headrace.components.models.settings import Model
 from headrace.components.schema.features import TextFeature
 from headrace.components.schema.labels import CategoryLabel, NextTokenLabel
 from headrace.components.serving_model import next_tokens

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from headrace.components.models.build import build
-from headrace.components.models.settings import Model, OneHotTokens, Recurrent
+from headrace.components.models.layers.sequences import OneHotTokens, Recurrent
+from headrace.components.models.settings import Model
 from headrace.components.schema.labels import NextTokenLabel
 from headrace.components.tasks.variants import task_of
 from headrace.components.training import checkpoints

@@ -104,7 +104,7 @@ def test_steps_are_counted_from_where_a_training_goes_on() -> None:
 def test_what_is_kept_makes_up_for_what_is_dropped_and_each_layer_drops_others() -> None:
     import keras
 
-    from headrace.components.models.settings import DropConnect
+    from headrace.components.models.layers.basic import DropConnect
     from headrace.components.training.workers.dropout import GlobalBatch
 
     def layers(seed: int) -> list[Any]:

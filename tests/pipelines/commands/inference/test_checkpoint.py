@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.models.settings import Dense, Model
+from headrace.components.models.layers.basic import Dense
+from headrace.components.models.settings import Model
 from headrace.components.serving_model.saved_model import load_model
 from headrace.components.serving_model.saved_model import predict as outputs_of
 from headrace.components.training import checkpoints
