@@ -16,8 +16,11 @@ HISTORY: Mapping[str, tuple[str, ...]] = {
     "normalize": ("first version",),
     "split": ("first version",),
     "train": ("first version", "gradients of embeddings are applied as plain Keras applies them"),
-    "evaluate": ("first version",),
-    "register": ("first version",),
+    "evaluate": (
+        "first version",
+        "more metrics of classes, intervals, and an outcome for each row",
+    ),
+    "register": ("first version", "promotes by evidence on the same rows"),
 }
 NUMERICS: Mapping[str, int] = {stage: len(versions) for stage, versions in HISTORY.items()}
 # Versions that changed the output of models with this kind of layer alone. A stage runs again for all models even so.

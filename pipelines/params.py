@@ -18,7 +18,7 @@ from headrace.components.models.shapes import Shape, check_input, check_text
 from headrace.components.nearest_name import nearest
 from headrace.components.own_code.importable_code import OwnCode
 from headrace.components.schema.example_schema import ExampleSchema
-from headrace.components.schema.features import ImageFeature, TextFeature
+from headrace.components.schema.features import CategoryFeature, ImageFeature, TextFeature
 from headrace.components.schema.settings import Fraction, Settings
 from headrace.components.schema.split_settings import Split
 from headrace.components.sources.any_source import AnySource
@@ -244,10 +244,7 @@ class Pipeline(Settings):
         register = self.register_
         try:
             check(self.ingest.features, self.normalize.transforms)
-            metrics = task_of(self.ingest.label).metric_names
-            check_metrics(metrics, thresholds={}, compare_by=register.compare_by)
-            metrics = (*metrics, *self.evaluate.points)
-            check_metrics(metrics, thresholds=register.thresholds, compare_by=register.compare_by)
+            check_metrics(task_of(self.ingest.label).metric_names, register, points=self.evaluate.points)
         except ParamsError as error:
             raise ValueError(str(error)) from error
         names = (*task_of(self.ingest.label).epoch_metric_names, LAST)
@@ -264,6 +261,7 @@ class Pipeline(Settings):
     @model_validator(mode="after")
     def _what_is_measured_is_there(self) -> Self:
         _check_points(self)
+        _check_slices(self)
         _check_results(self)
         if "validation" not in self.split.names_held_out and self.train.best_by.startswith("validation_"):
             raise ValueError(f"train.best_by: split.held_out leaves no {self.train.best_by}; take loss")
@@ -321,6 +319,18 @@ def _check_points(pipeline: Pipeline) -> None:
             raise ValueError(f"evaluate.points.{name}: there is a metric of that name; take another")
         if set(point) != inputs:
             raise ValueError(f"evaluate.points.{name}: expected values of {', '.join(sorted(inputs))}, found {point}")
+
+
+def _check_slices(pipeline: Pipeline) -> None:
+    """Raise ValueError for slices by what is no category, and for evidence that the label or the split can't give."""
+    categories = [name for name, one in pipeline.ingest.features.items() if isinstance(one, CategoryFeature)]
+    register, measures_rows = pipeline.register_, task_of(pipeline.ingest.label).generates != "images"
+    for place, one in enumerate(register.slices):
+        for name in one.columns:
+            if name not in categories:
+                raise ValueError(f"register.slices.{place}.by: no category {name!r}{nearest(name, categories)}")
+    if not measures_rows and (register.guards or register.slices):
+        raise ValueError("register: guards and slices are of rows, and generated images have none; leave them out")
 
 
 def _check_results(pipeline: Pipeline) -> None:

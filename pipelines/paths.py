@@ -141,6 +141,11 @@ class PipelinePaths:
         return self.reports / "metrics.json"
 
     @property
+    def outcomes(self) -> Path:
+        """What the model predicted of each row that it was measured on, and how far off that was."""
+        return self.reports / "outcomes.parquet"
+
+    @property
     def plots(self) -> Path:
         """Figures (PNG), for `dvc plots` and MLflow."""
         return self.reports / "plots"

@@ -91,10 +91,14 @@ _LISTED = {
     "Vocabulary": "kind size",
     "BackboneFeatures": "alpha mirrored augmented_copies augment",
     # splits, evaluation and the gate
-    "Split": "seed validation_fraction test_fraction validation_from test_from overlap held_out fold",
+    "Split": "seed validation_fraction test_fraction validation_from test_from overlap held_out fold test_generation",
     "Evaluate": "judge worst_examples random_examples",
     "JudgeSettings": "by examples epochs samples confidence seed",
-    "Register": "compare_by",
+    "Register": "failing_champion decisions_per_test_set",
+    "Compare": "metric minimum_improvement confidence when_unsure",
+    "Guard": "worse_by when_unsure",
+    "Slice": "minimum_rows",
+    "Budget": "model_bytes latency_ms",
     "Threshold": "minimum maximum",
 }
 OPEN_KEYS = {name: frozenset(keys.split()) for name, keys in _LISTED.items()}

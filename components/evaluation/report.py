@@ -1,7 +1,7 @@
 """The report: one page that needs nothing but itself."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Literal
 
@@ -9,6 +9,7 @@ import numpy as np
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, Template
 from matplotlib.figure import Figure
 
+from headrace.components.evaluation.bootstrap import Interval
 from headrace.components.evaluation.drift import Drift
 from headrace.components.evaluation.worst_examples import DrawnExample, WorstExample, data_uri
 from headrace.components.plots.figures import svg
@@ -19,8 +20,18 @@ from headrace.components.tasks.variants import task_of
 
 _TABLE_CLASSES = 20  # a larger confusion matrix is shown as a figure, and its largest cells as a list
 _SHARES = {"accuracy", "named", "judge_accuracy"}  # in percent
-_FRACTIONS = {*_SHARES, "precision", "recall", "f1", "roc_auc", "average_precision", "mean_confidence"}
-_NAMES = {"roc_auc": "ROC AUC", "r2": "R²", "precision": "Macro precision", "recall": "Macro recall", "f1": "Macro F1"}
+_FRACTIONS = {
+    *(*_SHARES, "precision", "recall", "f1", "roc_auc", "average_precision", "mean_confidence"),
+    *("balanced_accuracy", "mcc", "brier", "expected_calibration_error"),
+}
+_NAMES = {
+    "roc_auc": "ROC AUC",
+    "r2": "R²",
+    "precision": "Macro precision",
+    "recall": "Macro recall",
+    "f1": "Macro F1",
+    "mcc": "Matthews correlation",
+}
 _NAMES |= {"named": "Named by the judge", "judge_accuracy": "The judge's accuracy"}
 _NAMES["cross_entropy"] = "Cross-entropy (nats a token)"
 _MEASURES = {
@@ -52,6 +63,7 @@ class Report:
     drawn: Sequence[DrawnExample] = ()
     drift: Drift | None = None
     measured_on: Literal["test", "train"] = "test"
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
 
     @property
     def task(self) -> Task:

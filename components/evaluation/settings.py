@@ -1,6 +1,6 @@
 """How far data may drift, what is looked at of a model, and what it must reach."""
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -8,6 +8,7 @@ from headrace.components.schema.settings import Settings
 from headrace.components.tasks.judge_settings import JudgeSettings
 
 Bound = Annotated[float, Field(ge=0)]
+Confidence = Annotated[float, Field(ge=0.5, le=0.9999)]
 MetricName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
 
@@ -94,16 +95,113 @@ class Threshold(Settings):
         return self
 
 
+class Compare(Settings):
+    """How a model is compared with the champion: on the same rows of the test split, which neither was trained on."""
+
+    metric: str
+    """The metric that must be better than the champion's. Lower is better for `cross_entropy`, `perplexity`, `brier`
+    and names that end with `loss` or `error`.
+    """
+
+    minimum_improvement: Bound = 0
+    """By how much it must be better, in the metric's unit."""
+
+    confidence: Confidence = 0.95
+    """Confidence of the interval of the difference, over all of which the model must be better. Half of what is missing
+    to 1 is the chance that a model that is only as good is promoted: one in 40 for 0.95.
+    """
+
+    when_unsure: Literal["keep", "newer"] = "keep"
+    """What happens where the interval has both: `keep` leaves the champion, `newer` takes the new model unless it is
+    shown to be worse.
+    """
+
+
+class Guard(Settings):
+    """A metric that must not be worse than the champion's."""
+
+    worse_by: Bound = 0
+    """By how much it may be worse, in the metric's unit."""
+
+    when_unsure: Literal["pass", "refuse"] = "pass"
+    """`pass` refuses a model only where it is shown to be worse by more, `refuse` unless it is shown not to be."""
+
+
+class Slice(Settings):
+    """Parts of the test split, by the values of categories, that are judged on their own."""
+
+    by: Annotated[str, Field(min_length=1)] | Annotated[tuple[str, ...], Field(min_length=1, max_length=4)]
+    """A category of `ingest.features`, or several: each combination of their values is a part."""
+
+    minimum_rows: Annotated[int, Field(ge=1)] = 30
+    """Parts with fewer rows are not judged."""
+
+    thresholds: dict[str, Threshold] = Field(default={})
+    """Ranges of metrics. A part fails where a metric is shown to be outside: over its whole interval."""
+
+    guards: dict[str, Guard] = Field(default={})
+    """Metrics that must not be worse than the champion's in any part."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The categories."""
+        return (self.by,) if isinstance(self.by, str) else self.by
+
+
+class Budget(Settings):
+    """What a model may cost who serves it."""
+
+    model_bytes: Annotated[int, Field(ge=1)] | None = None
+    """Largest size of model.keras."""
+
+    latency_ms: Annotated[float, Field(gt=0)] | None = None
+    """Longest time for one row in milliseconds, on the machine that registers: the median of 50 predictions of one test
+    row each, after 5 that don't count.
+    """
+
+
 class Register(Settings):
-    """What a model must reach to become champion: every threshold, and a better `compare_by` than the present one's."""
+    """What a model must reach to become champion: every threshold, and evidence that it is better than the present one.
+
+    Guards and slices are many looks at one model. The chance that any of them refuses a model that is as good as the
+    champion is at most 1 - `compare.confidence`: the interval of each has that divided by their number (Bonferroni).
+    """
 
     thresholds: dict[str, Threshold]
     """The range that each named metric must have on the test split. May be empty."""
 
-    compare_by: str
-    """The metric that must be strictly better than the champion's on the same test split. Lower is better for `loss`,
-    `cross_entropy`, `perplexity` and names that end with `error`.
+    compare: Compare
+    """How the model is compared with the champion. `compare_by: METRIC`, as written before, is `{metric: METRIC}`."""
+
+    guards: dict[str, Guard] = Field(default={})
+    """Other metrics that must not be worse than the champion's."""
+
+    slices: tuple[Slice, ...] = ()
+    """Parts of the test split that are judged on their own."""
+
+    budget: Budget = Budget()
+    """What the model may cost who serves it."""
+
+    failing_champion: Literal["warn", "demote"] = "warn"
+    """What happens to a champion that does not meet `thresholds`, raised since or on other rows: `warn` says so,
+    `demote` takes the alias from it, even if there is no other.
     """
+
+    decisions_per_test_set: Annotated[int, Field(ge=1)] = 20
+    """Number of decisions on one test set above which register warns: each makes it a little more of a training set.
+    `split.test_generation` takes another.
+    """
+
+    @model_validator(mode="before")
+    @classmethod
+    def _compare_by(cls, given: Any) -> Any:
+        """Read the spelling of Headrace 0.1."""
+        if not (isinstance(given, dict) and isinstance(given.get("compare_by"), str)):
+            return given
+        if "compare" in given:
+            raise ValueError("compare_by is the old spelling of compare: {metric: ...}; give compare alone")
+        rest = {name: value for name, value in given.items() if name != "compare_by"}
+        return {**rest, "compare": {"metric": given["compare_by"]}}
 
 
 class Comparison(Settings):

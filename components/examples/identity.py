@@ -21,6 +21,11 @@ _LENGTH, _LENGTH_BITS = np.uint64((1 << 32) - 1), np.uint64(32)
 _KEPT_BYTES = np.array([(1 << 8 * count) - 1 for count in range(9)], dtype=np.uint64)
 
 
+def ids_digest(ids: pl.Series) -> str:
+    """SHA-256 of raw ids in order: it names the rows, whatever transforms or shards they are in."""
+    return hashlib.sha256(ids.sort().to_numpy().astype("<u8").tobytes()).hexdigest()
+
+
 def example_ids(table: pl.DataFrame, *, columns: Sequence[str]) -> Words:
     """Return uint64[n], one id per row, from the content of `columns` (Float64, String, Binary or Array(UInt8, size)).
 

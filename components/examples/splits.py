@@ -43,7 +43,7 @@ def _from_time(begin: datetime | None, name: str, before: pl.Expr) -> pl.Expr:
 
 
 def _drawn_split(column: str, split: Split) -> pl.Expr:
-    begin, end = (min(int((split.fold + more) * split.test_fraction * 2**64), 2**64) for more in (0, 1))
+    begin, end = (min(int((split.test_share + more) * split.test_fraction * 2**64), 2**64) for more in (0, 1))
     test_below = end - begin
     validation_below = int((split.test_fraction + split.validation_fraction) * 2**64)
 

@@ -1,6 +1,6 @@
 """Files of one table: Parquet, and the CSV files that Headrace writes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,14 @@ def read_csv(path: Path) -> pl.DataFrame:
     return pl.read_csv(path, glob=False)
 
 
+def read_metadata(file: Path) -> dict[str, str]:
+    """The texts that a Parquet file holds beside its table, by key."""
+    import pyarrow.parquet as pq
+
+    found = pq.read_metadata(file).metadata or {}
+    return {key.decode(): value.decode() for key, value in found.items()}
+
+
 def parquet_settings(schema: pl.Schema) -> dict[str, Any]:
     """How a table is written. Encoded images become 3 % smaller by compression, and take twice as long."""
     if pl.Binary in schema.dtypes():
@@ -37,10 +45,14 @@ def parquet_settings(schema: pl.Schema) -> dict[str, Any]:
     return {"compression": "zstd", "compression_level": 1, "row_group_size": _ROWS_PER_GROUP}
 
 
-def write_file(table: pl.DataFrame, file: Path, *, schema: pa.Schema | None = None) -> None:
-    """Write a table as one Parquet file; equal tables give equal bytes.
+def write_file(
+    table: pl.DataFrame, file: Path, *, schema: pa.Schema | None = None, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a table as one Parquet file, with texts beside it by key; equal tables give equal bytes.
 
     With `schema`, the table must have its columns, and their types.
     """
     names = table.columns if schema is None else schema.names
-    table.lazy().select(names).sink_parquet(file, **parquet_settings(table.schema), arrow_schema=schema)
+    table.lazy().select(names).sink_parquet(
+        file, **parquet_settings(table.schema), arrow_schema=schema, metadata=dict(metadata) if metadata else None
+    )

@@ -8,6 +8,7 @@ from headrace.components.guess.split import SEED, guess_split
 
 _STEPS = 2000  # of a training: enough to see whether there is something to learn
 _SMALL_DATA = 5000  # rows
+_UNBALANCED = 0.8  # share of the most frequent class
 _RATES: Section = {
     "image": {"learning_rate": 0.001},
     "text": {"learning_rate": 0.004, "clip_norm": 1},  # gradients through time may explode
@@ -120,10 +121,19 @@ def _register(guess: Guess) -> Section:
 
     A few test rows can't show that, so for them there is no threshold.
     """
-    thresholds: Section
+    thresholds, metric = _thresholds_and_metric(guess)
+    return {"thresholds": {} if guess.rows < FEW_ROWS else thresholds, "compare": {"metric": metric}}
+
+
+def _thresholds_and_metric(guess: Guess) -> tuple[Section, str]:
+    """What a champion must reach, and by what it is compared.
+
+    Where one class is most of the rows, accuracy says little: whoever names it always is right nearly as often.
+    """
+    label = guess.ingest["label"]
     if guess.most_frequent is None:
-        thresholds, compare_by = {"r2": {"minimum": 0}}, "root_mean_squared_error"
-    else:
-        thresholds = {"accuracy": {"minimum": round(guess.most_frequent, 3)}}
-        compare_by = "cross_entropy" if guess.ingest["label"]["type"] == "next_token" else "accuracy"
-    return {"thresholds": {} if guess.rows < FEW_ROWS else thresholds, "compare_by": compare_by}
+        return {"r2": {"minimum": 0}}, "root_mean_squared_error"
+    if label["type"] == "category" and guess.most_frequent > _UNBALANCED:
+        return {"balanced_accuracy": {"minimum": round(1 / len(label["classes"]), 3)}}, "mcc"
+    thresholds = {"accuracy": {"minimum": round(guess.most_frequent, 3)}}
+    return thresholds, "cross_entropy" if label["type"] == "next_token" else "accuracy"

@@ -45,6 +45,16 @@ class Split(Settings):
     are fitted without the fold's test split.
     """
 
+    test_generation: Annotated[int, Field(ge=0)] = 0
+    """Another test split of `test_fraction` for each number, none of whose rows was in that of another number: for when
+    many decisions were made on one. The rest of the rows, those of earlier test splits too, are for training.
+    """
+
+    @property
+    def test_share(self) -> int:
+        """Which share of `test_fraction` is the test split, of those side by side."""
+        return self.fold + self.test_generation
+
     @model_validator(mode="after")
     def _something_is_left(self) -> Self:
         if self.held_out == "none":
@@ -60,6 +70,13 @@ class Split(Settings):
             raise ValueError("give one of validation_fraction (a share) and validation_from (a time)")
         if self.fold and not (self.test_fraction and (self.fold + 1) * self.test_fraction < 1 + 1e-9):
             raise ValueError(f"there is no fold {self.fold} of test_fraction {self.test_fraction:g}")
+        if self.test_generation and not self.test_fraction:
+            raise ValueError("test_generation takes another share of test_fraction, which is 0")
+        if self.test_generation and not (self.test_share + 1) * self.test_fraction < 1 + 1e-9:
+            raise ValueError(
+                f"test_generation {self.test_generation}: all rows were in a test split of {self.test_fraction:g} "
+                "before; test on new rows, or take another seed"
+            )
         if self.test_fraction and self.test_from:
             raise ValueError("give one of test_fraction (a share) and test_from (a time)")
         if self.validation_from and self.test_from and self.validation_from >= self.test_from:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SMALLEST_PROBABILITY = 1e-7  # as in Keras: a certain mistake costs 16.1 nats, not infinity
+CALIBRATION_BINS = 15  # as Guo et al. (2017) have them
 
 
 def category_outcome(
@@ -49,10 +50,11 @@ def category_outcome(
 
 
 def category_metrics(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """Return loss (categorical cross-entropy, nats), accuracy and macro averages; for two classes the areas too.
+    """Return loss (categorical cross-entropy, nats), accuracy, macro averages and what unbalanced classes need.
 
     `labels` is int[examples], `probabilities` float[examples, classes]. Averages are over the classes that occur, as
-    labels or as predictions. Where there is no number (an area with one class in the labels) there is no key.
+    labels or as predictions; `balanced_accuracy` and `average_precision` over those that occur as labels. Of two
+    classes, areas are of the second. Where there is no number (an area with one class in the labels) there is no key.
     """
     predicted = probabilities.argmax(axis=1)
     matrix = confusion_matrix(labels, predicted, num_classes=probabilities.shape[1])
@@ -64,18 +66,77 @@ def category_metrics(labels: np.ndarray, probabilities: np.ndarray) -> dict[str,
         "precision": precision,
         "recall": recall,
         "f1": f1,
+        "balanced_accuracy": balanced_accuracy(matrix),
+        "mcc": matthews_correlation(matrix),
+        "log_loss": -np.log(_given(labels, probabilities).clip(np.finfo(np.float64).eps, 1.0)).mean(),
+        "brier": brier_scores(labels, probabilities).mean(),
+        "expected_calibration_error": expected_calibration_error(labels, probabilities),
     }
-    if probabilities.shape[1] == 2 and len(np.unique(labels)) == 2:
+    present = np.unique(labels)
+    if probabilities.shape[1] == 2 and len(present) == 2:
         metrics["roc_auc"] = roc_curve(labels, probabilities[:, 1]).area
-        metrics["average_precision"] = precision_recall_curve(labels, probabilities[:, 1]).area
+    if len(present) > 1:
+        one_against_rest = present[1:] if probabilities.shape[1] == 2 else present
+        areas = [precision_recall_curve(labels == one, probabilities[:, one]).area for one in one_against_rest]
+        metrics["average_precision"] = np.mean(areas)
     return {name: float(value) for name, value in metrics.items()}
+
+
+def balanced_accuracy(matrix: np.ndarray) -> float:
+    """Return the mean recall of the classes that occur as labels."""
+    support = matrix.sum(axis=1)
+    return float((matrix.diagonal()[support > 0] / support[support > 0]).mean())
+
+
+def matthews_correlation(matrix: np.ndarray) -> float:
+    """Return the correlation of true and predicted classes, from -1 to 1 (Gorodkin, 2004); 0 where one has no spread.
+
+    Of two classes, that of Matthews (1975).
+    """
+    matrix = matrix.astype(np.float64)
+    rows, predicted, support = matrix.sum(), matrix.sum(axis=0), matrix.sum(axis=1)
+    together = rows * matrix.trace() - predicted @ support
+    spread = (rows**2 - predicted @ predicted) * (rows**2 - support @ support)
+    return float(together / np.sqrt(spread)) if spread > 0 else 0.0
+
+
+def brier_scores(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Return float64[examples]: the squared error of the probabilities (Brier, 1950), summed over the classes.
+
+    Of two classes, that of the second alone, which is half of the sum: 0 to 1, else 0 to 2.
+    """
+    errors = probabilities.astype(np.float64)
+    errors[np.arange(len(labels)), labels] -= 1
+    squared: np.ndarray = errors[:, 1] ** 2 if errors.shape[1] == 2 else (errors**2).sum(axis=1)
+    return squared
+
+
+def calibration_gaps(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return each example's bin int[examples], and float64[examples]: right or not, less the probability given to it.
+
+    Bins of the predicted class's probability, equally wide; the largest of each belongs to it.
+    """
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    bins = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(np.int64) - 1, 0, CALIBRATION_BINS - 1)
+    return bins, (probabilities.argmax(axis=1) == labels) - confidence
+
+
+def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return how far the probability of the predicted class is from the share that is right (Naeini et al., 2015)."""
+    bins, gaps = calibration_gaps(labels, probabilities)
+    return float(np.abs(np.bincount(bins, gaps, CALIBRATION_BINS)).sum() / len(labels))
 
 
 def example_losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Return float64[examples]: minus the logarithm of the probability that was given to the true class."""
-    given = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    losses: np.ndarray = -np.log(np.clip(given, _SMALLEST_PROBABILITY, 1.0))
+    losses: np.ndarray = -np.log(np.clip(_given(labels, probabilities), _SMALLEST_PROBABILITY, 1.0))
     return losses
+
+
+def _given(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """The probability that was given to each true class, float64[examples]."""
+    given: np.ndarray = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return given
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, *, num_classes: int) -> np.ndarray:

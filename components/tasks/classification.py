@@ -1,7 +1,7 @@
 """One of several classes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from headrace.components.models.output import Output
@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
+    from headrace.components.tasks.outcome_rows import RowMetrics
     from headrace.components.transforms.fitted_table import FittedTable
+
+_METRICS = (
+    *("loss", "accuracy", "precision", "recall", "f1"),
+    *("balanced_accuracy", "mcc", "log_loss", "brier", "expected_calibration_error"),
+)
 
 
 @dataclass(frozen=True)
@@ -37,9 +43,8 @@ class Classification:
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        """Those of two classes have areas under curves, too."""
-        areas = ("roc_auc", "average_precision") if len(self.classes) == 2 else ()
-        return ("loss", "accuracy", "precision", "recall", "f1", *areas)
+        """Those of two classes have the area under their ROC curve, too."""
+        return (*_METRICS, *(("roc_auc",) if len(self.classes) == 2 else ()), "average_precision")
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -136,12 +141,28 @@ class Classification:
         """Confusions, curves, the balance of the classes, and the examples with the highest loss."""
         from headrace.components.plots import figures
         from headrace.components.tasks.category_outcome import category_outcome
+        from headrace.components.tasks.outcome_rows import category_rows
 
         labels, probabilities = self._labels_and_probabilities(measurement)
         found = category_outcome(labels, probabilities, label=self.label, worst_examples=measurement.worst_examples)
         if measurement.class_counts:
             found.figures["class_balance"] = figures.class_balance(measurement.class_counts, classes=self.classes)
-        return found
+        return replace(found, rows=category_rows(labels, probabilities, label=self.label))
+
+    def outcome_rows(self, measurement: Measurement) -> "pl.DataFrame":
+        """The true class, the predicted one, the loss and the probabilities."""
+        from headrace.components.tasks.model_outputs import check_inputs, check_width
+        from headrace.components.tasks.outcome_rows import category_rows
+
+        check_inputs(measurement.model, measurement.features)
+        check_width(measurement.model, len(self.classes), label=self.label.name)
+        return category_rows(*self._labels_and_probabilities(measurement), label=self.label)
+
+    def row_metrics(self, rows: "pl.DataFrame") -> "RowMetrics":
+        """All metrics or, of very many classes, those that need no probabilities."""
+        from headrace.components.tasks.outcome_rows import category_row_metrics
+
+        return category_row_metrics(rows, label=self.label)
 
     def predictions(self, model: Any, examples: "pl.DataFrame", features: Mapping[str, Feature]) -> "pl.DataFrame":
         """The most probable class, and one column probability_<class> for each."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from headrace.components.tasks.judge import Judge
+    from headrace.components.tasks.outcome_rows import RowMetrics
     from headrace.components.transforms.fitted_table import FittedTable
 
 
@@ -132,6 +133,14 @@ class Generation:
         found = generated_outcome(measurement.model, self._judge(measurement), measurement.rows)
         found.figures.update(development(measurement.samples))
         return found
+
+    def outcome_rows(self, measurement: Measurement) -> "pl.DataFrame | None":
+        """None: images are made of noise, and of no row."""
+        return None
+
+    def row_metrics(self, rows: "pl.DataFrame") -> "RowMetrics":
+        """None."""
+        return {}
 
     def predictions(self, model: Any, examples: "pl.DataFrame", features: Mapping[str, Feature]) -> "pl.DataFrame":
         """Raise TypeError: the command refuses it before a model is loaded."""

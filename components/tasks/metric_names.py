@@ -4,11 +4,11 @@ from headrace.components.schema.labels import NumbersLabel
 from headrace.components.serving_model.input_names import input_names
 
 LAST = "last"  # instead of a metric's name: the last epoch is the best
-_LOWER_IS_BETTER = ("loss", "error", "cross_entropy", "perplexity")
+_LOWER_IS_BETTER = ("loss", "error", "cross_entropy", "perplexity", "brier")
 
 
 def lower_is_better(metric: str) -> bool:
-    """Direction of a metric by its name: less is better of a loss, an error, a cross-entropy or a perplexity.
+    """Direction of a metric by its name: less is better of a loss, an error, cross-entropy, perplexity or Brier score.
 
     >>> lower_is_better("root_mean_squared_error"), lower_is_better("accuracy")
     (True, False)

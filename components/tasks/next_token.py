@@ -1,7 +1,7 @@
 """After each token of a text, the one that follows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from headrace.components.models.output import Output
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
+    from headrace.components.tasks.outcome_rows import RowMetrics
     from headrace.components.transforms.fitted_table import FittedTable
 
 
@@ -130,11 +131,28 @@ class NextToken:
     def outcome(self, measurement: Measurement) -> Outcome:
         """Cross-entropy by place, and the texts with the highest cross-entropy a token."""
         from headrace.components.serving_model.next_tokens import predict_tokens, text_model
+        from headrace.components.tasks.outcome_rows import token_rows
         from headrace.components.tasks.token_outcome import token_outcome
 
         model = text_model(measurement.model)
         found = predict_tokens(model, measurement.rows[self.label.name])
-        return token_outcome(found, model=model, worst_examples=measurement.worst_examples)
+        outcome = token_outcome(found, model=model, worst_examples=measurement.worst_examples)
+        return replace(outcome, rows=token_rows(found))
+
+    def outcome_rows(self, measurement: Measurement) -> "pl.DataFrame":
+        """Tokens of each text, how many were predicted, and its loss."""
+        from headrace.components.serving_model.next_tokens import predict_tokens, text_model
+        from headrace.components.tasks.model_outputs import check_inputs
+        from headrace.components.tasks.outcome_rows import token_rows
+
+        check_inputs(measurement.model, measurement.features)
+        return token_rows(predict_tokens(text_model(measurement.model), measurement.rows[self.label.name]))
+
+    def row_metrics(self, rows: "pl.DataFrame") -> "RowMetrics":
+        """All metrics."""
+        from headrace.components.tasks.outcome_rows import token_row_metrics
+
+        return token_row_metrics(rows)
 
     def predictions(self, model: Any, examples: "pl.DataFrame", features: Mapping[str, Feature]) -> "pl.DataFrame":
         """After each token of each text, the one that the model holds most probable."""

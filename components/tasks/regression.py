@@ -1,7 +1,7 @@
 """Regression: one number, or several numbers of one model."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from headrace.components.models.output import Output
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+    from headrace.components.tasks.outcome_rows import RowMetrics
     from headrace.components.transforms.fitted_table import FittedTable
 
 _METRICS = ("loss", "root_mean_squared_error", "mean_absolute_error", "r2")
@@ -133,11 +134,25 @@ class OneNumber(_Regression):
     def outcome(self, measurement: Measurement) -> Outcome:
         """Predictions against labels, residuals, the line of a model of one number, and the largest errors."""
         from headrace.components.tasks.number_outcome import number_outcome
+        from headrace.components.tasks.outcome_rows import number_rows
 
         labels, predictions = self._labels_and_predictions(measurement)
         found = number_outcome(labels, predictions, label=self.label, worst_examples=measurement.worst_examples)
         found.figures.update(self._data_and_fit(measurement))
-        return found
+        return replace(found, rows=number_rows(labels, predictions))
+
+    def outcome_rows(self, measurement: Measurement) -> "pl.DataFrame":
+        """The number, its prediction and the squared error."""
+        from headrace.components.tasks.outcome_rows import number_rows
+
+        self._check_model(measurement)
+        return number_rows(*self._labels_and_predictions(measurement))
+
+    def row_metrics(self, rows: "pl.DataFrame") -> "RowMetrics":
+        """All metrics."""
+        from headrace.components.tasks.outcome_rows import number_row_metrics
+
+        return number_row_metrics(rows)
 
     def predictions(self, model: Any, examples: "pl.DataFrame", features: Mapping[str, Feature]) -> "pl.DataFrame":
         """The number."""
@@ -246,9 +261,24 @@ class SeveralNumbers(_Regression):
     def outcome(self, measurement: Measurement) -> Outcome:
         """Figures of each number, and the examples with the largest error in standard deviations."""
         from headrace.components.tasks.number_outcome import numbers_outcome
+        from headrace.components.tasks.outcome_rows import numbers_rows
 
         labels, predictions = self._labels_and_predictions(measurement)
-        return numbers_outcome(labels, predictions, label=self.label, worst_examples=measurement.worst_examples)
+        found = numbers_outcome(labels, predictions, label=self.label, worst_examples=measurement.worst_examples)
+        return replace(found, rows=numbers_rows(labels, predictions, label=self.label))
+
+    def outcome_rows(self, measurement: Measurement) -> "pl.DataFrame":
+        """Each number, its prediction, and the loss of all."""
+        from headrace.components.tasks.outcome_rows import numbers_rows
+
+        self._check_model(measurement)
+        return numbers_rows(*self._labels_and_predictions(measurement), label=self.label)
+
+    def row_metrics(self, rows: "pl.DataFrame") -> "RowMetrics":
+        """Metrics of all numbers together, and of each."""
+        from headrace.components.tasks.outcome_rows import numbers_row_metrics
+
+        return numbers_row_metrics(rows, label=self.label)
 
     def predictions(self, model: Any, examples: "pl.DataFrame", features: Mapping[str, Feature]) -> "pl.DataFrame":
         """One column prediction_<name> for each number."""

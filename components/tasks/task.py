@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+    from headrace.components.tasks.outcome_rows import RowMetrics
     from headrace.components.transforms.fitted_table import FittedTable
 
 ClassWeights = Literal["balanced"] | Mapping[str, float] | None
@@ -95,7 +96,8 @@ class ClassScore:
 class Outcome:
     """What a model made of the rows it is measured on; `matrix` and `scores` only for a category.
 
-    `worst_are` and `detail_is` are the report's words for the worst examples and for the detail of each.
+    `rows` has what was predicted of each of them; None where the model predicts nothing. `worst_are` and `detail_is`
+    are the report's words for the worst examples and for the detail of each.
     """
 
     metrics: dict[str, float]
@@ -103,6 +105,7 @@ class Outcome:
     worst: list[Mistake]
     matrix: "np.ndarray | None" = None
     scores: Sequence[ClassScore] = ()
+    rows: "pl.DataFrame | None" = None
     worst_are: str = "Those with the largest error."
     detail_is: str = "error"
 
@@ -203,6 +206,15 @@ class Task(Protocol):
 
     def outcome(self, measurement: Measurement) -> Outcome:
         """Metrics, figures and worst examples; raises TrainingError for predictions that are not finite."""
+
+    def outcome_rows(self, measurement: Measurement) -> "pl.DataFrame | None":
+        """What the model makes of each row: what was true, what was predicted, the `loss`; None where there is none.
+
+        Raises DataError where it takes what the rows do not have, or gives something else.
+        """
+
+    def row_metrics(self, rows: "pl.DataFrame") -> "RowMetrics":
+        """The metrics of `outcome_rows`, or of some of them, each made when it is called."""
 
     def predictions(self, model: Any, examples: "pl.DataFrame", features: Mapping[str, Feature]) -> "pl.DataFrame":
         """Columns of `headrace predict`, one row for each of the examples; raises DataError if one is not finite."""

@@ -4,9 +4,9 @@ What several workers make of a model can't be read off it: a loss may compare th
 a layer may keep averages of them. So it is tried. Gradients are compared as the optimizers are given them, since an
 optimizer such as Adam makes a whole step of what is almost nothing; then the figures, and what layers keep themselves.
 
-How much is rounding differs from model to model: where a ReLU or a pooling decides between almost equal values, a gradient
-jumps. (Of GoogLeNet, plain Keras changes gradients by 2 % when the examples of a batch are put in another order.)
-So it is measured: one process makes the step once more, with weights changed by a few units of rounding.
+How much is rounding differs from model to model: where a ReLU or a pooling decides between almost equal values, a
+gradient jumps. (Of GoogLeNet, plain Keras changes gradients by 2 % when the examples of a batch are put in another
+order.) So it is measured: one process makes the step once more, with weights changed by a few units of rounding.
 """
 
 from collections.abc import Callable, Iterator

@@ -8,18 +8,22 @@ from headrace.pipelines.artifacts.artifact import Artifact, Omittable
 class RegistrationFile(Artifact):
     """One registration; `version` is the registry's number, and the digests are those that the version's tags have."""
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     model: str
     version: int
     alias: str | None
     decision: Literal["promoted", "not promoted"]
     reasons: tuple[str, ...]
     metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
     mlflow_run_id: str
     weights_digest: str
     model_sha256: str
     model_md5: str  # by which DVC knows the file
     metrics_sha256: str
+    outcomes_sha256: str
+    ids_digest: str  # of the rows that it was measured on
+    decisions_on_these_rows: int  # with this one
     evaluation_version: int
     test_digest: Omittable[str] = None
     train_digest: Omittable[str] = None

@@ -60,8 +60,8 @@ def _moves(history: Sequence["Move"], aliases: dict[str, int]) -> Table:
     champion = aliases.get(CHAMPION)
     table = _table("when", "alias", "from", "to", "by", "why")
     for move in history:
-        before = "none" if move.from_version is None else str(move.from_version)
-        cells = (move.time[:19], move.alias, before, str(move.to_version), move.who, move.why)
+        before, after = ("none" if one is None else str(one) for one in (move.from_version, move.to_version))
+        cells = (move.time[:19], move.alias, before, after, move.who, move.why)
         table.add_row(*map(Text, cells))
     last = next((move.to_version for move in reversed(history) if move.alias == CHAMPION), None)
     if champion != last:

@@ -12,13 +12,14 @@ _WRITTEN_BY = {
     "model": "train",
     "run": "train",
     "metrics": "evaluate",
+    "outcomes": "evaluate",
 }
 _READ_BY = {
     "normalize": {"examples"},
     "split": {"normalized"},
     "train": {"statistics", "manifest"},
     "evaluate": {"examples", "manifest", "model", "run"},
-    "register": {"model", "run", "metrics"},
+    "register": {"model", "run", "metrics", "outcomes"},
 }
 
 

@@ -8,15 +8,20 @@ import polars as pl
 import structlog
 from matplotlib.figure import Figure
 
+from headrace.components.evaluation.bootstrap import Interval
 from headrace.components.evaluation.drift import Drift, VersionProfile
+from headrace.components.evaluation.gate import RAW
+from headrace.components.evaluation.paired import intervals
 from headrace.components.evaluation.report import Report, render
 from headrace.components.evaluation.worst_examples import WorstExample, drawn_examples, worst_examples
 from headrace.components.examples.held_out import measured_examples
+from headrace.components.examples.identity import ids_digest
 from headrace.components.examples.shards import scan
 from headrace.components.files.atomic import replace_file, replace_folder
 from headrace.components.files.tables import read_csv
 from headrace.components.numerics import NUMERICS
 from headrace.components.plots import figures
+from headrace.components.schema.features import CategoryFeature
 from headrace.components.schema.labels import label_column
 from headrace.components.serving_model.prediction_rows import rows_of
 from headrace.components.serving_model.saved_model import load_model, predict
@@ -25,7 +30,8 @@ from headrace.components.tasks.task import Measurement, Mistake, Outcome
 from headrace.components.tasks.variants import task_of
 from headrace.components.training.generated_samples import kept_samples
 from headrace.pipelines.artifacts.artifact import file_digest, write_artifact
-from headrace.pipelines.artifacts.metrics_record import MetricsFile
+from headrace.pipelines.artifacts.metrics_record import MetricsFile, named_with_intervals
+from headrace.pipelines.artifacts.outcomes_table import OutcomesHeader, write_outcomes
 from headrace.pipelines.artifacts.run_record import RunFile, bound_run, require_same_data
 from headrace.pipelines.artifacts.split_manifest import SplitManifest, read_manifest
 from headrace.pipelines.params import Pipeline
@@ -35,11 +41,15 @@ from headrace.pipelines.project.trusted_code import code_of_project
 
 log = structlog.get_logger()
 
+CONFIDENCE = 0.95  # of the intervals of metrics
 NOTHING_HELD_OUT = "training rows: nothing was held out"
 
 
 def evaluate(pipeline: Pipeline, paths: PipelinePaths) -> None:
-    """Write metrics.json, plots and report.html, and add them to the MLflow run that the model comes from."""
+    """Write metrics, outcomes, plots and the report, and add them to the MLflow run that the model comes from.
+
+    outcomes.parquet, the predictions of all measured rows, stays in DVC.
+    """
     require_inputs(paths, "evaluate")
     run = bound_run(paths)
     require_same_data(paths, run)
@@ -50,6 +60,7 @@ def evaluate(pipeline: Pipeline, paths: PipelinePaths) -> None:
     outcome = outcome_of(examples, model, pipeline, paths)
     outcome = replace(outcome, metrics=outcome.metrics | answers(model, pipeline))
     shown = {} if task_of(pipeline.ingest.label).generates else features  # a text is its own label
+    rows = outcome_table(examples, outcome.rows, pipeline)
     worst = worst_examples(examples, outcome.worst, features=shown)
     curves = figures.learning_curves(read_csv(paths.history), best_epoch=run.best_epoch)
     report = Report(
@@ -70,10 +81,11 @@ def evaluate(pipeline: Pipeline, paths: PipelinePaths) -> None:
         ),
         drift=(drift := _drift(paths)),
         measured_on=measured_on,
+        intervals=_intervals(rows, pipeline),
     )
-    _write(paths, report, run=run, digest=manifest.splits[measured_on].digest)
+    _write(paths, report, rows, run=run, digest=manifest.splits[measured_on].digest)
     prefix = "test" if measured_on == "test" else "training_rows"
-    logged = {f"{prefix}_{name}": value for name, value in outcome.metrics.items()}
+    logged = named_with_intervals(prefix, outcome.metrics, _ends(report.intervals))
     _add_to_mlflow(paths, run, logged | (drift.metrics() if drift else {}))
     log.info("evaluated", pipeline=pipeline.name, examples=examples.height, **_rounded(outcome.metrics))
 
@@ -119,6 +131,28 @@ def outcome_of(examples: pl.DataFrame, model: Any, pipeline: Pipeline, paths: Pi
     return task_of(pipeline.ingest.label).outcome(measurement)
 
 
+def outcome_table(examples: pl.DataFrame, rows: pl.DataFrame | None, pipeline: Pipeline) -> pl.DataFrame:
+    """Outcomes with the ids of their examples, their groups, and as `raw.<name>` the categories to slice by.
+
+    Images that are made of noise are no outcomes of rows: then the rows have ids and categories alone.
+    """
+    categories = [name for name, feature in pipeline.ingest.features.items() if isinstance(feature, CategoryFeature)]
+    ids = examples.select("example_id", *(name for name in ("group_id",) if name in examples.columns))
+    raw = examples.select(pl.col(name).cast(pl.String).alias(f"{RAW}{name}") for name in categories)
+    return pl.concat([ids, *([] if rows is None else [rows]), raw], how="horizontal")
+
+
+def _intervals(rows: pl.DataFrame, pipeline: Pipeline) -> dict[str, Interval]:
+    """Intervals of the metrics. None of training rows: they are no sample of what the model will see."""
+    if pipeline.split.held_out == "none":
+        return {}
+    return intervals(task_of(pipeline.ingest.label), rows, confidence=CONFIDENCE)
+
+
+def _ends(sure: Mapping[str, Interval]) -> dict[str, tuple[float, float]]:
+    return {name: (one.low, one.high) for name, one in sure.items()}
+
+
 def answers(model: Any, pipeline: Pipeline) -> dict[str, float]:
     """The model's prediction for each of `evaluate.points`, by its name."""
     points = pipeline.evaluate.points
@@ -151,14 +185,20 @@ def _measured_on(manifest: SplitManifest) -> dict[str, str]:
     return {"Measured on": NOTHING_HELD_OUT, "Training rows digest": manifest.splits["train"].digest[:16]}
 
 
-def _write(paths: PipelinePaths, report: Report, *, run: RunFile, digest: str) -> None:
+def _write(paths: PipelinePaths, report: Report, rows: pl.DataFrame, *, run: RunFile, digest: str) -> None:
+    origin: dict[str, Any] = {
+        "weights_digest": run.weights_digest,
+        "model_sha256": run.model_sha256,
+        "data_digest": digest,
+        "ids_digest": ids_digest(rows["example_id"]),
+        "evaluation_version": NUMERICS["evaluate"],
+    }
     content = MetricsFile(
-        weights_digest=run.weights_digest,
-        model_sha256=run.model_sha256,
-        data_digest=digest,
-        evaluation_version=NUMERICS["evaluate"],
+        **origin,
+        outcomes_sha256=write_outcomes(paths, rows, OutcomesHeader(pipeline=paths.pipeline, **origin)),
         examples=report.splits[report.measured_on],
         measured_on=NOTHING_HELD_OUT if report.measured_on == "train" else None,
+        intervals=_ends(report.intervals),
         **report.outcome.metrics,
     )
     write_artifact(paths.metrics, content)

@@ -2,23 +2,38 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 
+import polars as pl
 import structlog
 
 from headrace.components.errors import DataError
-from headrace.components.evaluation.gate import Decision, check_metrics, decide
+from headrace.components.evaluation.gate import (
+    Check,
+    Decision,
+    Rivals,
+    affordable,
+    beats,
+    better,
+    check_metrics,
+    decision_of,
+    guarded,
+    no_rival,
+    within,
+)
+from headrace.components.evaluation.paired import difference
+from headrace.components.evaluation.settings import Register
 from headrace.components.examples.held_out import measured_examples
+from headrace.components.examples.identity import ids_digest
 from headrace.components.examples.shards import scan
 from headrace.components.files.atomic import replace_file
-from headrace.components.numerics import NUMERICS
 from headrace.components.serving_model.saved_model import load_model
-from headrace.components.tasks.task import Measurement
 from headrace.components.tasks.variants import task_of
 from headrace.pipelines.artifacts.artifact import file_digest, text_of
-from headrace.pipelines.artifacts.metrics_record import MetricsFile, bound_metrics
+from headrace.pipelines.artifacts.metrics_record import MetricsFile, bound_metrics, named_with_intervals
+from headrace.pipelines.artifacts.outcomes_table import bound_outcomes
 from headrace.pipelines.artifacts.registration import RegistrationFile
 from headrace.pipelines.artifacts.run_record import RunFile, bound_run, require_same_data
 from headrace.pipelines.artifacts.split_manifest import read_manifest
@@ -26,17 +41,19 @@ from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.project.stage_inputs import require_inputs
 from headrace.pipelines.project.trusted_code import code_of_project
+from headrace.pipelines.tracking.champion import Champion, measured_champion
 from headrace.pipelines.tracking.mlflow_runs import knows_run
 from headrace.pipelines.tracking.registry import (
     CHAMPION,
     Version,
     alias_version,
     create_version,
+    demote_champion,
     find_version,
     log_model,
     set_champion,
     tag_version,
-    version_file,
+    versions,
 )
 from headrace.pipelines.tracking.restored_run import restore_run
 from headrace.pipelines.tracking.server import tracking_uri
@@ -54,9 +71,11 @@ def register(pipeline: Pipeline, paths: PipelinePaths) -> None:
     require_same_data(paths, run)
     measured_on, digest = pipeline.split.measured_on, _split_digest(paths, pipeline.split.measured_on)
     measured = bound_metrics(paths, run, measured_on=measured_on, data_digest=digest)
-    metrics, settings = measured.metrics, pipeline.register_
-    check_metrics(metrics, thresholds=settings.thresholds, compare_by=settings.compare_by)
-    tags = _tags(paths, run, measured, measured_on=measured_on)
+    outcomes = bound_outcomes(paths, measured)
+    settings = pipeline.register_
+    check_metrics(measured.metrics, settings)
+    trained_on = _trained_on(paths)
+    tags = _tags(paths, run, measured, measured_on=measured_on) | {"training_ids_digest": ids_digest(trained_on)}
     request = hashlib.sha256(json.dumps([settings.model_dump(mode="json"), tags], sort_keys=True).encode()).hexdigest()
 
     version = _find(paths, tags)
@@ -65,15 +84,21 @@ def register(pipeline: Pipeline, paths: PipelinePaths) -> None:
         log.info("registered before: nothing changes", model=pipeline.name, version=version.number)
         return
     if version is None:
-        version = _register(pipeline, paths, run, metrics, tags)
+        version = _register(pipeline, paths, run, measured, tags, trained_on)
     else:
         tag_version(paths.root, pipeline.name, version.number, tags)
-    decision = _decide(pipeline, paths, version, metrics, digest)
+    decision = _decide(pipeline, paths, version, measured, outcomes)
+    number, warning = _count_decision(pipeline, paths, version, measured.ids_digest)
+    if warning:
+        log.warning(warning, model=pipeline.name)
+        decision = replace(decision, reasons=(*decision.reasons, warning))
     if pipeline.split.held_out == "none":
         decision = replace(decision, reasons=(_NOTHING_HELD_OUT, *decision.reasons))
     if decision.promote:
         set_champion(paths.root, pipeline.name, version.number, why="; ".join(decision.reasons))
-    text = text_of(_registration(paths, version, decision, tags, metrics))
+    elif decision.demote:
+        demote_champion(paths.root, pipeline.name, why=decision.demote)
+    text = text_of(_registration(paths, version, decision, tags, measured, number))
     tag_version(paths.root, pipeline.name, version.number, {"registration": text, "registration_of": request})
     _write(paths, text)
     _show(pipeline.name, version, decision)
@@ -89,14 +114,15 @@ def _register(
     pipeline: Pipeline,
     paths: PipelinePaths,
     run: RunFile,
-    metrics: Mapping[str, float],
+    measured: MetricsFile,
     tags: Mapping[str, str],
+    trained_on: pl.Series,
 ) -> Version:
     run_id = run.mlflow_run_id or ""
     if not knows_run(paths.root, run_id):
         prefix = "training_rows" if pipeline.split.held_out == "none" else "test"
-        measured = {f"{prefix}_{name}": value for name, value in metrics.items()}
-        run_id = restore_run(paths, run, metrics=measured, params=pipeline.train.model_dump(mode="json"))
+        metrics = named_with_intervals(prefix, measured.metrics, measured.intervals)
+        run_id = restore_run(paths, run, metrics=metrics, params=pipeline.train.model_dump(mode="json"))
     model_id = log_model(
         paths.root,
         pipeline.name,
@@ -105,6 +131,7 @@ def _register(
         features={name: pipeline.ingest.features[name] for name in pipeline.normalize.transforms},
         label=pipeline.ingest.label,
         example=scan(paths.examples).head(_EXAMPLE_ROWS).collect(),
+        trained_on=trained_on,
         noise=pipeline.train.model.noise,
     )
     tags = {**tags, "mlflow_run_id": run_id}
@@ -112,57 +139,113 @@ def _register(
 
 
 def _decide(
-    pipeline: Pipeline, paths: PipelinePaths, version: Version, metrics: Mapping[str, float], digest: str
+    pipeline: Pipeline, paths: PipelinePaths, version: Version, measured: MetricsFile, outcomes: pl.DataFrame
 ) -> Decision:
-    """The gate's decision, with what was done to make the comparison a fair one."""
-    settings = pipeline.register_
-    gate = partial(decide, metrics, thresholds=settings.thresholds, compare_by=settings.compare_by)
+    """The gate's decision on the candidate, and on a champion that no longer meets the thresholds."""
+    settings, task = pipeline.register_, task_of(pipeline.ingest.label)
+    value = measured.metrics[settings.compare.metric]
+    alone = [*within(measured.metrics, settings.thresholds), *_costs(pipeline, paths)]
     champion = alias_version(paths.root, pipeline.name, CHAMPION)
     if champion is None:
-        return gate(champion=None)
+        return decision_of([*alone, *guarded(settings, outcomes, task, None), no_rival(settings.compare.metric, value)])
     if champion.number == version.number:
-        alone = gate(champion=None)
-        return replace(alone, reasons=(*alone.reasons[:-1], "it is the champion already"))
-    measured_on, is_judged = pipeline.split.measured_on, pipeline.evaluate.judge is not None
-    is_same_data = champion.tags.get(f"{measured_on}_digest") == digest
-    is_same_evaluation = champion.tags.get("evaluation_version") == str(NUMERICS["evaluate"])
-    if is_same_data and is_same_evaluation and not is_judged:
-        return gate(champion=_metrics_of(champion))
-    note = (
-        f"the champion, version {champion.number}, was tested on other data, so its metrics can't be compared: "
-        f"it was evaluated again on the present {measured_on} split, where rows that it was trained on may help it"
-    )
-    if is_same_data:
-        note = (
-            f"the champion, version {champion.number}, was evaluated by another version of evaluation, "
-            f"so it was evaluated again by version {NUMERICS['evaluate']}"
-        )
-    if is_judged:
-        note = f"the champion, version {champion.number}, was judged again, by the judge of the present training rows"
+        why, is_demoted = _failing(settings, champion, measured.metrics)
+        decision = decision_of([*alone, *guarded(settings, outcomes, task, None)])
+        reasons = (*decision.reasons, why or "it is the champion already")
+        return replace(decision, reasons=reasons, demote=why if is_demoted else "")
     try:
-        present = _reevaluated(pipeline, paths, champion)
+        rival = _champion(pipeline, paths, champion)
     except DataError as error:
-        alone = gate(champion=None)
         unfit = f"it can't be compared with the champion, version {champion.number}: {error}"
         by_hand = f"`headrace promote {pipeline.name} --version {version.number}` makes it champion by hand"
-        return Decision(promote=False, reasons=(*alone.reasons[:-1], unfit, by_hand))
-    decision = gate(champion=present)
-    return replace(decision, reasons=(note, *decision.reasons))
+        return Decision(promote=False, reasons=(*(check.reason for check in alone), unfit, by_hand))
+    why, is_demoted = _failing(settings, champion, rival.metrics)
+    if is_demoted:
+        checks = [*alone, *guarded(settings, outcomes, task, None), no_rival(settings.compare.metric, value)]
+    else:
+        checks = [*alone, *_against(pipeline, rival, value, outcomes)]
+    decision = decision_of(checks)
+    notes = filter(None, (rival.note, why))
+    return replace(decision, reasons=(*notes, *decision.reasons), demote=why if is_demoted else "")
 
 
-def _reevaluated(pipeline: Pipeline, paths: PipelinePaths, champion: Version) -> dict[str, float]:
-    """The champion's metrics on the present data; DataError where it can't be compared."""
-    examples, split = scan(paths.examples), pipeline.split
-    measurement = Measurement(
-        model=load_model(version_file(paths.root, pipeline.name, champion), may_run=code_of_project(paths.root)),
-        rows=measured_examples(examples, scan(paths.splits / split.measured_on), split=split),
-        features=pipeline.ingest.features,
-        examples=examples,
-        rows_of_split=lambda name: scan(paths.splits / name),
-        split=split,
-        judge=pipeline.evaluate.judge,
+def _costs(pipeline: Pipeline, paths: PipelinePaths) -> list[Check]:
+    """Size and speed of the model, as far as they have a budget."""
+    budget, latency = pipeline.register_.budget, None
+    if budget.latency_ms is not None:
+        from headrace.components.serving_model.latency import median_latency_ms
+
+        names = tuple(pipeline.normalize.transforms)
+        model = load_model(paths.model, may_run=code_of_project(paths.root))
+        rows = measured_rows(pipeline, paths)
+        latency = median_latency_ms(model, rows, features={name: pipeline.ingest.features[name] for name in names})
+    return affordable(budget, model_bytes=paths.model.stat().st_size, latency_ms=latency)
+
+
+def _champion(pipeline: Pipeline, paths: PipelinePaths, champion: Version) -> Champion:
+    """The champion on the rows that count for it; where nothing is held out, none does."""
+    if pipeline.split.held_out == "none":
+        nothing = pl.Series([], dtype=pl.Boolean)
+        return Champion(_metrics_of(champion), nothing, None, "")
+    return measured_champion(pipeline, paths, champion)
+
+
+def _against(pipeline: Pipeline, rival: Champion, value: float, outcomes: pl.DataFrame) -> list[Check]:
+    """Comparison and guards against the champion."""
+    settings, task = pipeline.register_, task_of(pipeline.ingest.label)
+    compare = settings.compare
+    if rival.outcomes is None:
+        if pipeline.split.held_out == "none":
+            return [*guarded(settings, outcomes, task, None), better(compare, None)]
+        note = Check(True, "the champion was judged again, by the judge of the present training rows")
+        return [note, beats(compare.metric, value, rival.metrics.get(compare.metric, math.nan))]
+    ours = outcomes.filter(rival.counts)
+    if not ours["example_id"].equals(rival.outcomes["example_id"]):
+        raise DataError(
+            f"outcomes are of other rows than the test split; run `headrace evaluate {pipeline.name}` again"
+        )
+    rivals = Rivals(task, ours, rival.outcomes)
+    found = difference(task, ours, rival.outcomes, compare.metric, confidence=compare.confidence)
+    return [better(compare, found), *guarded(settings, outcomes, task, rivals)]
+
+
+def _failing(settings: Register, champion: Version, metrics: Mapping[str, float]) -> tuple[str, bool]:
+    """Which thresholds the champion fails, "" for none, and whether it is demoted for it."""
+    known = {name: bounds for name, bounds in settings.thresholds.items() if name in metrics}
+    failed = [check.reason for check in within(metrics, known) if not check.passed]
+    if not failed:
+        return "", False
+    why = f"the champion, version {champion.number}, fails: {'; '.join(failed)}"
+    if settings.failing_champion == "warn":
+        return f"{why}; it stays (failing_champion: warn)", False
+    return f"{why}; it is champion no longer (failing_champion: demote)", True
+
+
+def _count_decision(pipeline: Pipeline, paths: PipelinePaths, version: Version, digest: str) -> tuple[int, str]:
+    """The number of decisions on this test set with this one, and a warning above the limit."""
+    tag, limit = f"decisions.{digest[:16]}", pipeline.register_.decisions_per_test_set
+    counts = {one.number: int(one.tags.get(tag, "0")) for one in versions(paths.root, pipeline.name)}
+    own = counts.get(version.number, 0) + 1
+    tag_version(paths.root, pipeline.name, version.number, {tag: str(own)})
+    number = sum(counts.values()) + 1
+    if number <= limit or pipeline.split.held_out == "none":
+        return number, ""
+    return number, (
+        f"decision {number} on this test set, above the limit of {limit}: what was chosen by it is flattered by it; "
+        "raise split.test_generation, or test on new rows"
     )
-    return task_of(pipeline.ingest.label).metrics(measurement)
+
+
+def _trained_on(paths: PipelinePaths) -> pl.Series:
+    """Ids of all rows that the training saw: it chose the best epoch by the validation rows."""
+    folders = [folder for name in ("train", "validation") if (folder := paths.splits / name).is_dir()]
+    return scan(*folders).select("example_id").unique().collect()["example_id"].sort()
+
+
+def measured_rows(pipeline: Pipeline, paths: PipelinePaths) -> pl.DataFrame:
+    """The raw rows that the model was measured on."""
+    rows = scan(paths.splits / pipeline.split.measured_on)
+    return measured_examples(scan(paths.examples), rows, split=pipeline.split)
 
 
 def _split_digest(paths: PipelinePaths, name: str) -> str:
@@ -177,6 +260,8 @@ def _tags(paths: PipelinePaths, run: RunFile, measured: MetricsFile, *, measured
         "model_md5": file_digest(paths.model, "md5"),  # by which DVC knows the file
         "metrics_sha256": file_digest(paths.metrics),
         "identity_digest": run.identity_digest,
+        "outcomes_sha256": measured.outcomes_sha256,
+        "ids_digest": measured.ids_digest,
         "evaluation_version": measured.evaluation_version,
         "trained_by_run": run.mlflow_run_id,
         "run_name": run.run_name,
@@ -189,7 +274,8 @@ def _tags(paths: PipelinePaths, run: RunFile, measured: MetricsFile, *, measured
     if measured_on == "train":
         origin["measured_on"] = _NOTHING_HELD_OUT
     numbers = {f"metric.{name}": repr(value) for name, value in measured.metrics.items()}
-    return {name: str(value) for name, value in (origin | numbers).items() if value}
+    sure = {f"interval.{name}": f"{low!r} {high!r}" for name, (low, high) in measured.intervals.items()}
+    return {name: str(value) for name, value in (origin | numbers | sure).items() if value}
 
 
 def _metrics_of(version: Version) -> dict[str, float]:
@@ -198,7 +284,12 @@ def _metrics_of(version: Version) -> dict[str, float]:
 
 
 def _registration(
-    paths: PipelinePaths, version: Version, decision: Decision, tags: Mapping[str, str], metrics: Mapping[str, float]
+    paths: PipelinePaths,
+    version: Version,
+    decision: Decision,
+    tags: Mapping[str, str],
+    measured: MetricsFile,
+    number: int,
 ) -> RegistrationFile:
     holder = alias_version(paths.root, paths.pipeline, CHAMPION)
     is_champion = holder is not None and holder.number == version.number
@@ -208,12 +299,16 @@ def _registration(
         alias=CHAMPION if is_champion else None,
         decision="promoted" if decision.promote else "not promoted",
         reasons=decision.reasons,
-        metrics=dict(metrics),
+        metrics=dict(measured.metrics),
+        intervals=measured.intervals,
         mlflow_run_id=version.run_id,
         weights_digest=tags["weights_digest"],
         model_sha256=tags["model_sha256"],
         model_md5=tags["model_md5"],
         metrics_sha256=tags["metrics_sha256"],
+        outcomes_sha256=tags["outcomes_sha256"],
+        ids_digest=tags["ids_digest"],
+        decisions_on_these_rows=number,
         evaluation_version=int(tags["evaluation_version"]),
         test_digest=tags.get("test_digest"),
         train_digest=tags.get("train_digest"),

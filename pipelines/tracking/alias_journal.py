@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 
 class Move(Settings):
-    """One move of an alias; `from_version` is None where it pointed to none."""
+    """One move of an alias; a version is None where it points to none."""
 
     time: str
     who: str
@@ -28,7 +28,7 @@ class Move(Settings):
     model: str
     alias: str
     from_version: int | None
-    to_version: int
+    to_version: int | None
 
     @property
     def tag(self) -> tuple[str, str]:
@@ -36,7 +36,7 @@ class Move(Settings):
         return f"{_TAG}{self.alias}.{self.time}", self.model_dump_json()
 
 
-def move_of(model: str, alias: str, *, from_version: int | None, to_version: int, why: str) -> Move:
+def move_of(model: str, alias: str, *, from_version: int | None, to_version: int | None, why: str) -> Move:
     """A move that is made now, by this process."""
     return Move(
         time=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),

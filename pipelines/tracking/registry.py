@@ -13,7 +13,9 @@ from urllib.parse import unquote, urlsplit
 import polars as pl
 
 from headrace.components.errors import DataError, ParamsError, StoreError
+from headrace.components.examples.identity import ids_digest
 from headrace.components.files.atomic import replace_file
+from headrace.components.files.tables import read_file, write_file
 from headrace.components.schema.features import Feature
 from headrace.components.schema.labels import Label
 from headrace.pipelines.artifacts.artifact import file_digest
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 PREVIOUS_CHAMPION = "previous_champion"
+_TRAINING_IDS = "training_ids.parquet"
 _DIGEST_TAGS = {"model_sha256": "sha256", "model_md5": "md5"}  # old versions have the second alone
 
 
@@ -92,6 +95,20 @@ def set_champion(root: Path, name: str, number: int, *, why: str = "called by a 
     keep_move(root, move)
 
 
+def demote_champion(root: Path, name: str, *, why: str) -> None:
+    """Take the alias champion from its version, which becomes previous_champion; the journal says why."""
+    champion = alias_version(root, name, CHAMPION)
+    if champion is None:
+        return
+    client = connect(root)
+    with mlflow_request(client.tracking_uri, f"demote version {champion.number} of model {name!r}"):
+        client.set_registered_model_alias(name, PREVIOUS_CHAMPION, str(champion.number))
+        move = move_of(name, CHAMPION, from_version=champion.number, to_version=None, why=why)
+        client.set_model_version_tag(name, str(champion.number), *move.tag)
+        client.delete_registered_model_alias(name, CHAMPION)
+    keep_move(root, move)
+
+
 def aliases(root: Path, name: str) -> dict[str, int]:
     """Version of each alias; none if there is no such model."""
     from mlflow.exceptions import MlflowException
@@ -123,10 +140,12 @@ def log_model(  # noqa: PLR0913 - each by its keyword
     features: Mapping[str, Feature],
     label: Label,
     example: pl.DataFrame,
+    trained_on: pl.Series,
     noise: int | None = None,
 ) -> str:
     """Log a .keras file as a model of the run, with signature and input example, and return MLflow's id for it.
 
+    `trained_on` are ids of the rows that the training saw, for training and validation.
     A generator takes `noise` numbers, and none of the features.
     """
     from mlflow.entities import LoggedModelOutput
@@ -149,6 +168,7 @@ def log_model(  # noqa: PLR0913 - each by its keyword
                 example=example,
                 noise=noise,
             )
+            write_file(pl.DataFrame({"example_id": trained_on}), folder / _TRAINING_IDS)
             client.log_model_artifacts(logged.model_id, str(folder))
         client.finalize_logged_model(logged.model_id, "READY")
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
@@ -198,6 +218,32 @@ def version_file(root: Path, name: str, version: Version) -> Path:
                 return _registered(local, name, version)
         _download(f"{location}/{MODEL_FILE}", client.tracking_uri, local)
         return _registered(local, name, version)
+
+
+def training_ids(root: Path, name: str, version: Version) -> pl.Series | None:
+    """Ids of the rows that a version was trained on; None for one that was registered without them.
+
+    Raises DataError unless they are those that were registered.
+    """
+    expected = version.tags.get("training_ids_digest")
+    if not expected:
+        return None
+    client = connect(root)
+    with mlflow_request(client.tracking_uri, f"fetch ids of version {version.number} of model {name!r}"):
+        location = str(client.get_model_version_download_uri(name, str(version.number)))
+        if location.startswith("file:"):
+            file = _present(Path(unquote(urlsplit(location).path)) / _TRAINING_IDS, name, version)
+        else:
+            file = ProjectPaths(root).downloaded_models / f"{name}-{version.number}-{expected[:16]}.ids.parquet"
+            if not file.is_file():
+                _download(f"{location}/{_TRAINING_IDS}", client.tracking_uri, file)
+    ids = read_file(file)["example_id"]
+    if (found := ids_digest(ids)) != expected:
+        raise DataError(
+            f"version {version.number} of model {name!r}: expected ids of digest {expected[:12]}, found {found[:12]} "
+            f"in {file}; restore it from a backup"
+        )
+    return ids
 
 
 def _present(path: Path, name: str, version: Version) -> Path:

@@ -11,11 +11,14 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from headrace.components.evaluation.gate import decide
-from headrace.components.evaluation.settings import Threshold
+from headrace.components.evaluation.gate import better, within
+from headrace.components.evaluation.paired import difference
+from headrace.components.evaluation.settings import Compare, Threshold
 from headrace.components.examples.shards import scan
 from headrace.components.examples.splits import SPLITS
+from headrace.components.schema.labels import CategoryLabel
 from headrace.components.serving_model.saved_model import load_model
+from headrace.components.tasks.variants import task_of
 from headrace.components.training.checkpoints import Checkpoint
 from headrace.components.training.loop import Worker
 from headrace.components.training.observer import Observer
@@ -190,14 +193,29 @@ def described(final: Checkpoint) -> dict[str, Any]:
 
 
 def test_the_gate_decides_as_its_version_decides(check: Check):
-    bounds = {"accuracy": Threshold(minimum=0.8)}
-    decisions = []
-    for value in (0.79, 0.8, 0.81, float("nan")):
-        for champion in (None, 0.8, float("nan")):
-            against = None if champion is None else {"accuracy": champion}
-            decision = decide({"accuracy": value}, thresholds=bounds, compare_by="accuracy", champion=against)
-            decisions.append([str(value), str(champion), decision.promote])
+    bounds, task = {"accuracy": Threshold(minimum=0.8)}, task_of(CategoryLabel(name="side", classes=("0", "1")))
+    decisions: list[Any] = [
+        [str(value), all(one.passed for one in within({"accuracy": value}, bounds))]
+        for value in (0.79, 0.8, 0.81, float("nan"))
+    ]
+    place = np.arange(300)
+    champion = outcomes(place, place % 5 > 0)
+    for more in (0, 3, 6, 12):
+        candidate = outcomes(place, (place % 5 > 0) | (place < 5 * more))
+        for metric in ("accuracy", "loss"):
+            for unsure in ("keep", "newer"):
+                found = difference(task, candidate, champion, metric, confidence=0.95)
+                check_ = better(Compare(metric=metric, when_unsure=unsure), found)
+                decisions.append([more, metric, unsure, check_.passed, check_.reason])
     check("register", "gate", decisions)
+
+
+def outcomes(place: np.ndarray, is_right: np.ndarray) -> pl.DataFrame:
+    """Outcomes of a model of two classes that is right where `is_right` says so."""
+    sides = {True: "1", False: "0"}
+    predicted = [sides[bool(right)] for right in is_right]
+    loss = np.where(is_right, 0.1 + place % 7 / 50, 1 + place % 3 / 4)
+    return pl.DataFrame({"example_id": place, "target": ["1"] * len(place), "prediction": predicted, "loss": loss})
 
 
 def test_golden_outputs_are_of_todays_versions():

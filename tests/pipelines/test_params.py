@@ -64,9 +64,9 @@ MISTAKES = [
     (("ingest", "label", "classes"), ["0", "0"], r"ingest\.label\..*classes must differ"),
     (("tran",), {}, r"digits\.tran: unknown name; did you mean 'train'\?"),
     (
-        ("register", "compare_by"),
+        ("register", "compare", "metric"),
         "acuracy",
-        r"register\.compare_by: there is no metric 'acuracy'; there are: accuracy, f1",
+        r"register\.compare\.metric: there is no metric 'acuracy'; there are: accuracy, average_precision",
     ),
     (
         ("normalize", "transforms"),

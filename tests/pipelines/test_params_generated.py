@@ -50,7 +50,7 @@ MISTAKES = [
         {"predict": {"input": "a.csv", "output": "b.csv"}},
         "a model that generates images predicts nothing",
     ),
-    (("register", "compare_by"), "loss", "there is no metric 'loss'; there are: classes_named, judge_accuracy"),
+    (("register", "compare", "metric"), "loss", "there is no metric 'loss'; there are: classes_named, judge_accuracy"),
 ]
 
 

@@ -32,7 +32,11 @@ MISTAKES = [
     (("train", "label_smoothing"), 0.1, "label_smoothing are for categories, and the label is none"),
     (("train", "best_by"), "validation_f1", "no metric 'validation_f1'"),
     (("evaluate", "points"), {"hello": {"text": "hello"}}, "only a number can be a metric, and the label is none"),
-    (("register", "compare_by"), "loss", "there is no metric 'loss'; there are: accuracy, cross_entropy, perplexity"),
+    (
+        ("register", "compare", "metric"),
+        "loss",
+        "there is no metric 'loss'; there are: accuracy, cross_entropy, perplexity",
+    ),
 ]
 
 

@@ -18,7 +18,7 @@ NAMES = {
     ("Training", "class_weights"),
     ("Ordinal", "categories"),
     ("JudgeSettings", "by"),
-    ("Register", "compare_by"),
+    ("Compare", "metric"),
 }
 # What a form must never reach, by the words that its keys have; in whatever class, also one that is new.
 PLACES = ("url", "root", "pattern", "file", "sha256", "http", "path", "version", "anonymous", "archives", "weights")

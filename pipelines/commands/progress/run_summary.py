@@ -20,7 +20,7 @@ from headrace.pipelines.tracking.server import address_of, tracking_uri
 def summary(pipeline: Pipeline, paths: PipelinePaths, stages: Sequence[StageProgress], *, seconds: float) -> str:
     """A short text: stages and seconds, the metric that decides, the results' paths, commands that show them."""
     metrics, run, registration = (_read(file) for file in (paths.metrics, paths.run, paths.registration))
-    metric = pipeline.register_.compare_by
+    metric = pipeline.register_.compare.metric
     # Of a model restored from DVC's cache, the run in this MLflow, not the one where it was trained.
     run_id = registration.get("mlflow_run_id") or run.get("mlflow_run_id", "-")
     value = _shown(metrics.get(metric), unit=_unit(pipeline.ingest.label, metric))

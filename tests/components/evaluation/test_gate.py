@@ -1,59 +1,59 @@
 import math
 
+import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from headrace.components.errors import ParamsError
-from headrace.components.evaluation.gate import decide
-from headrace.components.evaluation.settings import Threshold
+from headrace.components.evaluation.bootstrap import Interval
+from headrace.components.evaluation.gate import (
+    RAW,
+    Check,
+    Rivals,
+    affordable,
+    beats,
+    better,
+    check_metrics,
+    decision_of,
+    guarded,
+    no_rival,
+    within,
+)
+from headrace.components.evaluation.paired import Difference
+from headrace.components.evaluation.settings import Budget, Compare, Register, Threshold
+from headrace.components.schema.labels import CategoryLabel
 from headrace.components.tasks.metric_names import lower_is_better
+from headrace.components.tasks.variants import task_of
 
 AT_LEAST_90 = {"accuracy": Threshold(minimum=0.9)}
+SIDES = task_of(CategoryLabel(name="side", classes=("tails", "heads")))
+
+
+def register(**keys) -> Register:
+    return Register.model_validate({"thresholds": {}, "compare": {"metric": "accuracy"}, **keys})
 
 
 @pytest.mark.parametrize(
-    ("candidate", "champion", "promoted"),
-    [
-        (0.95, None, True),
-        (0.90, None, True),  # a threshold may be met exactly
-        (0.89, None, False),
-        (0.95, 0.94, True),
-        (0.95, 0.95, False),  # as good is not better: the champion stays
-        (0.95, 0.96, False),
-        (0.89, 0.80, False),  # better than the champion, but not good enough
-        (math.nan, None, False),
-        (math.nan, 0.5, False),
-        (0.95, math.nan, True),
-    ],
+    ("value", "passes"),
+    [(0.95, True), (0.90, True), (0.89, False), (math.nan, False)],  # a threshold may be met exactly
 )
-def test_a_model_is_promoted_if_it_meets_its_thresholds_and_beats_the_champion(candidate, champion, promoted):
-    present = None if champion is None else {"accuracy": champion}
-    decision = decide({"accuracy": candidate}, thresholds=AT_LEAST_90, compare_by="accuracy", champion=present)
-    assert decision.promote is promoted
-    assert decision.reasons
+def test_a_threshold_is_of_the_measured_value(value, passes):
+    [check] = within({"accuracy": value}, AT_LEAST_90)
+    assert check.passed is passes
 
 
-@pytest.mark.parametrize(
-    ("metric", "lower"),
-    [
-        ("loss", True),
-        ("root_mean_squared_error", True),
-        ("mean_absolute_error", True),
-        ("accuracy", False),
-        ("r2", False),
-        ("roc_auc", False),
-    ],
-)
-def test_less_of_a_loss_or_an_error_is_better(metric, lower):
-    assert lower_is_better(metric) is lower
-    decision = decide({metric: 1.0}, thresholds={}, compare_by=metric, champion={metric: 2.0})
-    assert decision.promote is lower
+def test_a_maximum_may_be_met_exactly():
+    bounds = {"loss": Threshold(maximum=0.2)}
+    assert within({"loss": 0.2}, bounds)[0].passed
+    assert not within({"loss": math.nextafter(0.2, 1)}, bounds)[0].passed
 
 
-def test_every_threshold_counts_and_each_has_its_reason():
+def test_every_check_counts_and_each_has_its_reason():
     thresholds = {"accuracy": Threshold(minimum=0.9), "loss": Threshold(maximum=0.2)}
-    decision = decide({"accuracy": 0.95, "loss": 0.25}, thresholds=thresholds, compare_by="accuracy", champion=None)
+    decision = decision_of([*within({"accuracy": 0.95, "loss": 0.25}, thresholds), no_rival("accuracy", 0.95)])
     assert decision.promote is False
     assert decision.reasons == (
         "accuracy 0.95 meets its threshold",
@@ -62,42 +62,150 @@ def test_every_threshold_counts_and_each_has_its_reason():
     )
 
 
+def test_what_is_no_number_beats_nobody():
+    assert no_rival("accuracy", math.nan) == Check(False, "accuracy is not a number")
+    assert beats("accuracy", math.nan, 0.1) == Check(False, "accuracy is not a number")
+
+
+def found(metric: str, low: float, high: float) -> Difference:
+    return Difference(metric, (low + high) / 2, Interval(low, high, 0.95), 500, is_exact=False)
+
+
 @pytest.mark.parametrize(
-    ("thresholds", "compare_by", "place"),
-    [({"acuracy": Threshold(minimum=0.9)}, "accuracy", "thresholds.acuracy"), ({}, "f2", "compare_by")],
+    ("metric", "low", "high", "settings", "passes", "said"),
+    [
+        ("accuracy", 0.01, 0.03, {}, True, "shown to be better than the champion"),
+        ("accuracy", -0.01, 0.03, {}, False, "not shown to be better: the champion stays"),
+        ("accuracy", -0.01, 0.03, {"when_unsure": "newer"}, True, "the newer model is taken"),
+        ("accuracy", -0.03, -0.01, {"when_unsure": "newer"}, False, "shown to be worse than the champion"),
+        ("accuracy", 0.0, 0.03, {}, False, "not shown to be better"),  # 0 is no improvement
+        ("accuracy", 0.01, 0.03, {"minimum_improvement": 0.02}, False, "not shown to be better by more than 0.02"),
+        ("accuracy", 0.021, 0.03, {"minimum_improvement": 0.02}, True, "shown to be better than the champion by more"),
+        ("loss", -0.03, -0.01, {}, True, "lower is better): shown to be better"),
+        ("loss", 0.01, 0.03, {}, False, "shown to be worse"),
+        ("brier", -0.03, -0.01, {}, True, "shown to be better"),
+    ],
 )
-def test_an_unknown_metric_is_an_error_that_lists_those_there_are(thresholds, compare_by, place):
-    with pytest.raises(ParamsError, match=rf"register\.{place}: .*; there are: accuracy, loss"):
-        decide({"accuracy": 1.0, "loss": 0.0}, thresholds=thresholds, compare_by=compare_by, champion=None)
+def test_only_what_the_whole_interval_shows_counts(metric, low, high, settings, passes, said):
+    check = better(Compare(metric=metric, **settings), found(metric, low, high))
+    assert check.passed is passes
+    assert said in check.reason
+
+
+def test_without_rows_nobody_is_shown_to_be_better():
+    assert better(Compare(metric="loss"), None).passed is False
+    assert better(Compare(metric="loss", when_unsure="newer"), None).passed is True
 
 
 numbers = st.floats(allow_nan=True, allow_infinity=False, width=32)
 
 
-@given(numbers, numbers)
+@given(numbers, numbers, st.sampled_from(["r2", "loss"]))
 @settings(deadline=None, max_examples=50)
-def test_of_two_models_at_most_one_beats_the_other(a, b):
-    def beats(one, other):
-        return decide({"r2": one}, thresholds={}, compare_by="r2", champion={"r2": other}).promote
-
-    assert not (beats(a, b) and beats(b, a))
+def test_of_two_models_at_most_one_beats_the_other(a, b, metric):
+    assert not (beats(metric, a, b).passed and beats(metric, b, a).passed)
 
 
 @pytest.mark.parametrize("metric", ["loss", "root_mean_squared_error", "accuracy", "r2"])
-def test_a_tie_promotes_nobody(metric):
-    decision = decide({metric: 0.5}, thresholds={}, compare_by=metric, champion={metric: 0.5})
-    assert decision.promote is False
-    assert f"{metric} 0.5 only equals the champion's 0.5" in decision.reasons[-1]
+def test_a_tie_beats_nobody(metric):
+    check = beats(metric, 0.5, 0.5)
+    assert not check.passed
+    assert f"{metric} 0.5 only equals the champion's 0.5" in check.reason
+    assert beats(metric, 1.0, 2.0).passed is lower_is_better(metric)
 
 
-@pytest.mark.parametrize("champion", [None, {"accuracy": math.nan}, {"accuracy": 0.1}, {}])
-def test_what_is_no_number_beats_nobody_even_without_a_threshold(champion):
-    decision = decide({"accuracy": math.nan}, thresholds={}, compare_by="accuracy", champion=champion)
-    assert decision.promote is False
-    assert decision.reasons == ("accuracy is not a number",)
+@pytest.mark.parametrize(
+    ("changed", "place"),
+    [
+        ({"thresholds": {"acuracy": {"minimum": 0.9}}}, r"thresholds\.acuracy"),
+        ({"compare": {"metric": "f2"}}, r"compare\.metric"),
+        ({"guards": {"f2": {}}}, r"guards\.f2"),
+        ({"slices": [{"by": "Sex", "guards": {"f2": {}}}]}, r"slices\.0\.guards\.f2"),
+        ({"slices": [{"by": "Sex", "thresholds": {"f2": {"minimum": 1}}}]}, r"slices\.0\.thresholds\.f2"),
+        ({"guards": {"at_0": {}}}, r"guards\.at_0"),  # a point has no rows
+    ],
+)
+def test_an_unknown_metric_is_an_error_that_lists_those_there_are(changed, place):
+    with pytest.raises(ParamsError, match=rf"register\.{place}: .*; there are: accuracy, (at_0, )?loss"):
+        check_metrics(["accuracy", "loss"], register(**changed), points=["at_0"])
 
 
-def test_a_maximum_may_be_met_exactly():
-    bounds = {"loss": Threshold(maximum=0.2)}
-    assert decide({"loss": 0.2}, thresholds=bounds, compare_by="loss", champion=None).promote
-    assert not decide({"loss": math.nextafter(0.2, 1)}, thresholds=bounds, compare_by="loss", champion=None).promote
+def test_a_threshold_may_be_of_a_point():
+    check_metrics(["accuracy"], register(thresholds={"at_0": {"minimum": 1}}), points=["at_0"])
+
+
+def test_the_old_spelling_means_the_same():
+    old = Register.model_validate({"thresholds": {}, "compare_by": "loss"})
+    assert old == register(compare={"metric": "loss"})
+    with pytest.raises(ValidationError, match="compare_by is the old spelling"):
+        register(compare_by="loss")
+
+
+@pytest.mark.parametrize(
+    ("budget", "passes"),
+    [({}, []), ({"model_bytes": 1000}, [True]), ({"model_bytes": 999, "latency_ms": 2}, [False, True])],
+)
+def test_a_model_may_cost_its_budget_and_no_more(budget, passes):
+    checks = affordable(Budget(**budget), model_bytes=1000, latency_ms=1.5)
+    assert [check.passed for check in checks] == passes
+
+
+def sides(is_right: np.ndarray, **columns) -> pl.DataFrame:
+    predicted = np.where(is_right, "heads", "tails")
+    table = {"example_id": np.arange(len(is_right)), "target": ["heads"] * len(is_right), "prediction": predicted}
+    raw = {f"{RAW}{name}": values for name, values in columns.items()}
+    return pl.DataFrame({**table, "loss": np.where(is_right, 0.1, 2.0), **raw})
+
+
+SEX = ["female"] * 100 + ["male"] * 100 + [None] * 10
+
+
+def rivals(*, right: int, champion_right: int) -> Rivals:
+    """All women are predicted right by both; of 100 men so many by the candidate, and by the champion."""
+    place = np.arange(210)
+    ours, theirs = ((place < 100) | (place >= 200) | (place < 100 + one) for one in (right, champion_right))
+    return Rivals(SIDES, sides(ours, Sex=SEX), sides(theirs))
+
+
+@pytest.mark.parametrize(
+    ("right", "guard", "passes"),
+    [
+        (60, {}, False),
+        (88, {}, True),  # 2 of 100: chance
+        (60, {"worse_by": 0.4}, True),
+        (88, {"when_unsure": "refuse"}, False),
+        (88, {"when_unsure": "refuse", "worse_by": 0.1}, True),
+    ],
+)
+def test_a_part_must_not_become_worse(right, guard, passes):
+    chosen = register(slices=[{"by": "Sex", "guards": {"accuracy": guard}}])
+    both = rivals(right=right, champion_right=90)
+    checks = guarded(chosen, both.candidate, SIDES, both)
+    assert all(check.passed for check in checks) is passes
+    assert checks[-1].reason == "too few rows to judge: Sex missing"
+    if not passes:
+        assert checks[0].reason.startswith("Sex ")
+
+
+def test_a_part_must_reach_its_threshold():
+    chosen = register(slices=[{"by": ["Sex"], "thresholds": {"accuracy": {"minimum": 0.8}}}])
+    poor, fair = (rivals(right=right, champion_right=0).candidate for right in (60, 75))
+    [failed, *_] = guarded(chosen, poor, SIDES, None)
+    assert failed == Check(False, failed.reason)
+    assert "Sex male: accuracy 0.6, 97.5 % from" in failed.reason
+    assert "shown to be below the minimum of 0.8" in failed.reason
+    checks = guarded(chosen, fair, SIDES, None)
+    assert checks[0] == Check(True, "2 of 2 guards and slices hold (97.5 % each, 95 % together)")
+
+
+def test_a_guard_is_of_all_rows():
+    both = rivals(right=50, champion_right=90)
+    [failed, passed] = guarded(register(guards={"loss": {"worse_by": 0.1}}), both.candidate, SIDES, both)
+    assert not failed.passed
+    assert failed.reason.startswith("loss +0.362, 95 % from")
+    assert passed.reason.startswith("0 of 1 guards and slices hold")
+
+
+def test_without_guards_and_slices_nothing_is_said_of_them():
+    both = rivals(right=50, champion_right=90)
+    assert guarded(register(), both.candidate, SIDES, both) == []

@@ -103,6 +103,17 @@ def test_a_fold_of_its_own_keeps_the_shares_and_the_first_is_what_there_was_with
         assert (names.to_list() == splits_of(range(50_000))) == (fold == 0)
 
 
+def test_no_row_is_in_the_test_split_of_two_generations() -> None:
+    table = pl.DataFrame({"example_id": pl.Series(range(10_000), dtype=pl.UInt64)})
+    tested = np.zeros(table.height)
+    for generation in range(5):
+        split = Split(seed=1, validation_fraction=0.1, test_fraction=0.2, test_generation=generation)
+        names = table.select(assign_split(split, columns=table.columns)).to_series().cast(pl.String)
+        tested += (names == "test").to_numpy()
+        assert (names.to_list() == splits_of(range(10_000))) == (generation == 0)
+    assert set(tested) == {1}
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -111,6 +122,11 @@ def test_a_fold_of_its_own_keeps_the_shares_and_the_first_is_what_there_was_with
         ({"held_out": "test", "validation_fraction": 0.1}, "nothing is validated on"),
         ({"validation_fraction": 0.1, "test_fraction": 0.2, "fold": 5}, r"no fold 5 of test_fraction 0\.2"),
         ({"validation_fraction": 0.1, "fold": 1}, "no fold 1 of test_fraction 0"),
+        ({"validation_fraction": 0.1, "test_generation": 1}, "another share of test_fraction, which is 0"),
+        (
+            {"validation_fraction": 0.1, "test_fraction": 0.2, "test_generation": 5},
+            r"test_generation 5: all rows were in a test split of 0\.2 before",
+        ),
     ],
 )
 def test_contradictions_are_refused(settings, words) -> None:

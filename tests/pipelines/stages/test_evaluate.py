@@ -12,7 +12,8 @@ import pytest
 from headrace.components.errors import DataError
 from headrace.components.examples.shards import write
 from headrace.components.numerics import NUMERICS
-from headrace.pipelines.artifacts.artifact import write_artifact
+from headrace.pipelines.artifacts.artifact import file_digest, write_artifact
+from headrace.pipelines.artifacts.outcomes_table import read_header
 from headrace.pipelines.artifacts.run_record import RunFile, result_digests
 from headrace.pipelines.artifacts.split_manifest import OverlapCounts, SplitManifest, SplitSummary
 from headrace.pipelines.params import Pipeline
@@ -144,7 +145,8 @@ def test_a_category_has_metrics_plots_a_report_and_its_run_in_mlflow(root: Path)
     metrics = json.loads(paths.metrics.read_text())
     assert (metrics["examples"], metrics["data_digest"]) == (5, "test" * 8)
     expected = {name: digest for name, digest in result_digests(paths).items() if name != "history_sha256"}
-    assert {**expected, "format_version": 1, "evaluation_version": NUMERICS["evaluate"]}.items() <= metrics.items()
+    expected |= {"format_version": 2, "evaluation_version": NUMERICS["evaluate"]}
+    assert {name: metrics[name] for name in expected} == expected
     assert metrics["accuracy"] == pytest.approx(4 / 5)
     assert {"loss", "precision", "recall", "f1", "roc_auc", "average_precision"} < metrics.keys()
     assert sorted(file.name for file in paths.plots.iterdir()) == [
@@ -155,6 +157,14 @@ def test_a_category_has_metrics_plots_a_report_and_its_run_in_mlflow(root: Path)
         "roc.png",
         "worst_examples.png",
     ]
+    outcomes = pl.read_parquet(paths.outcomes)
+    assert outcomes["example_id"].to_list() == [7, 8, 9, 9, 10]
+    assert outcomes["target"].to_list() == ["0", "1", "0", "0", "1"]
+    assert outcomes["prediction"].to_list() == ["0", "1", "0", "0", "0"]
+    assert outcomes["loss"].mean() == pytest.approx(metrics["loss"])
+    assert metrics["outcomes_sha256"] == file_digest(paths.outcomes)
+    header = {**read_header(paths).model_dump(), "format_version": 2}
+    assert {name: metrics.get(name, "bright") for name in header} == header
     page = paths.report.read_text(encoding="utf-8")
     assert "a &lt;test&gt; pipeline" in page
     assert page.count("data:image/png;base64,") == 3 + 5  # the worst, and all that there are
@@ -206,9 +216,41 @@ def test_a_number_has_errors_in_its_own_unit_and_residuals(root: Path) -> None:
 
     metrics = json.loads(paths.metrics.read_text())
     assert (metrics["loss"], metrics["root_mean_squared_error"]) == pytest.approx((9 / 4, 1.5))
+    assert metrics["intervals"] == {}  # of four rows
+    outcomes = pl.read_parquet(paths.outcomes)
+    assert outcomes.columns == ["example_id", "target", "prediction", "loss", "raw.word"]
+    assert outcomes["raw.word"].to_list() == ["a", None, "a", None]  # as ingested
     assert metrics["mean_absolute_error"] == pytest.approx(3 / 4)
     assert {file.stem for file in paths.plots.iterdir()} == {"learning_curves", "predicted_against_true", "residuals"}
     assert "1.5 m" in paths.report.read_text(encoding="utf-8")
+
+
+def test_metrics_of_enough_rows_have_intervals_everywhere(root: Path) -> None:
+    run_id = open_run(root, experiment="headrace/many", run_name="r", tags={}, params={})
+    close_run(root, run_id, status="FINISHED")
+    pipeline = _pipeline(
+        "many", features={"x": {"type": "number"}}, label={"type": "number", "name": "y"}, transform="standardize"
+    )
+    draw = np.random.default_rng(0)
+    values = draw.normal(size=60)
+    ids = pl.Series(range(60), dtype=pl.UInt64)
+    examples = pl.DataFrame({"example_id": ids, "x": values, "y": values + draw.normal(0, 0.5, 60)})
+    x = keras.Input((1,), name="x")
+    paths = PipelinePaths(root, "many")
+    model = keras.Model({"x": x}, x * 1.0)
+    _leave_files(paths, examples, model, metric="root_mean_squared_error", run_id=run_id)
+
+    evaluate(pipeline, paths)
+
+    metrics = json.loads(paths.metrics.read_text())
+    assert metrics["intervals"].keys() == {"loss", "root_mean_squared_error", "mean_absolute_error", "r2"}
+    low, high = metrics["intervals"]["loss"]
+    assert low < metrics["loss"] < high
+    logged = connect(root).get_run(run_id).data.metrics
+    assert (logged["test_loss_low"], logged["test_loss_high"]) == (low, high)
+    page = paths.report.read_text(encoding="utf-8")
+    assert f"from {low:.4g}" in page
+    assert "at 95 % confidence" in page
 
 
 def test_a_split_of_other_data_is_an_error(root: Path) -> None:

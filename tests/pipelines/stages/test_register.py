@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -9,14 +10,22 @@ import polars as pl
 import pytest
 
 from headrace.components.errors import DataError, ParamsError
+from headrace.components.examples.identity import ids_digest
 from headrace.components.numerics import NUMERICS
+from headrace.components.schema.features import NumberFeature
+from headrace.components.serving_model.saved_model import load_model
+from headrace.components.tasks.task import Measurement
+from headrace.components.tasks.variants import task_of
 from headrace.pipelines.artifacts.artifact import file_digest, write_artifact
 from headrace.pipelines.artifacts.metrics_record import MetricsFile
+from headrace.pipelines.artifacts.outcomes_table import OutcomesHeader, read_header, write_outcomes
 from headrace.pipelines.artifacts.run_record import RunFile, result_digests
 from headrace.pipelines.artifacts.split_manifest import OverlapCounts, SplitManifest, SplitSummary
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
-from headrace.pipelines.stages.register import register
+from headrace.pipelines.stages.evaluate import outcome_table
+from headrace.pipelines.stages.register import measured_rows, register
+from headrace.pipelines.tracking.alias_journal import moves
 from headrace.pipelines.tracking.mlflow_runs import close_run, open_run
 from headrace.pipelines.tracking.registry import alias_version, model_file, versions
 from headrace.pipelines.tracking.server import connect, tracking_uri
@@ -44,8 +53,11 @@ SETTINGS = {
         "epochs": 2,
     },
     "evaluate": {},
-    "register": {"thresholds": {"accuracy": {"minimum": 0.5}}, "compare_by": "accuracy"},
+    "register": {"thresholds": {"accuracy": {"minimum": 0.5}}, "compare": {"metric": "accuracy"}},
 }
+
+
+MORE = 120  # rows of the test split besides the first four: of each four, the sign of `spin` is wrong for one
 
 
 def a_pipeline(**changed) -> Pipeline:
@@ -68,6 +80,7 @@ def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     save_model(folder / "good.keras", slope=2.0)
     save_model(folder / "bad.keras", slope=-2.0)
+    save_model(folder / "as_good.keras", slope=3.0)
     save_model(folder / "other.keras", slope=2.0, number_name="weight")
     return folder
 
@@ -83,12 +96,56 @@ def paths(project_root, models):
             "side": ["heads", "tails", "heads", "tails", "tails", "heads"],
         }
     )
-    for folder, table in [(paths.examples, rows), (paths.splits / "test", rows[2:].select("example_id"))]:
-        folder.mkdir(parents=True)
-        table.write_parquet(folder / "part-00000.parquet")
+    place = np.arange(MORE)
+    spin = np.where(place % 2 == 0, 1.0, -1.0) * (1 + place % 5)
+    more = {
+        "example_id": pl.Series(6 + place, dtype=pl.UInt64),
+        "spin": spin,
+        "metal": np.where(place % 3 == 0, "gold", "tin"),
+        "side": np.where((spin > 0) == (place % 4 < 3), "heads", "tails"),
+    }
+    rows = pl.concat([rows, pl.DataFrame(more)])
+    write_rows(paths.examples, rows)
+    write_splits(paths, trained_on=2)
     paths.reports.mkdir(parents=True)
     paths.history.write_text("epoch,loss,validation_loss,seconds\n1,0.5,0.6,1.0\n2,0.4,0.5,1.0\n")
     return paths
+
+
+def write_rows(folder, table) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    table.write_parquet(folder / "part-00000.parquet")
+
+
+def write_splits(paths, *, trained_on: int, tested_from: int | None = None) -> None:
+    """The first rows are for training, those from a place on for the test."""
+    ids = pl.read_parquet(paths.examples / "part-00000.parquet").select("example_id")
+    write_rows(paths.splits / "train", ids[:trained_on])
+    write_rows(paths.splits / "test", ids[trained_on if tested_from is None else tested_from :])
+
+
+def write_test(paths, model, metrics, **origin) -> None:
+    """Outcomes of the model on the test split, and metrics that name them."""
+    pipeline = a_pipeline()
+    measurement = Measurement(
+        model=load_model(model),
+        rows=measured_rows(pipeline, paths),
+        features=pipeline.ingest.features | {"weight": NumberFeature()},
+        examples=pl.LazyFrame(),
+        rows_of_split=lambda _: pl.LazyFrame(),
+        split=pipeline.split,
+        judge=None,
+    )
+    if "weight" in measurement.model.input:
+        measurement = replace(measurement, rows=measurement.rows.with_columns(weight="spin"))
+    rows = outcome_table(measurement.rows, task_of(pipeline.ingest.label).outcome_rows(measurement), pipeline)
+    origin |= {"ids_digest": ids_digest(rows["example_id"]), "evaluation_version": NUMERICS["evaluate"]}
+    digest = write_outcomes(paths, rows, OutcomesHeader(pipeline="coins", **origin))
+    intervals = {"accuracy": (0.4, 0.9)}
+    write_artifact(
+        paths.metrics,
+        MetricsFile(**metrics, **origin, examples=rows.height, outcomes_sha256=digest, intervals=intervals),
+    )
 
 
 def train(paths, model, *, accuracy: float, test_digest: str = "a" * 64, known: bool = True) -> None:
@@ -116,8 +173,7 @@ def train(paths, model, *, accuracy: float, test_digest: str = "a" * 64, known: 
     digests = result_digests(paths)
     write_artifact(paths.run, RunFile(**run, **digests))
     of_model = {name: digests[name] for name in ("weights_digest", "model_sha256")}
-    measured = {"loss": 0.5, "accuracy": accuracy, "examples": 4, "data_digest": test_digest, **of_model}
-    write_artifact(paths.metrics, MetricsFile(**measured, evaluation_version=NUMERICS["evaluate"]))
+    write_test(paths, model, {"loss": 0.5, "accuracy": accuracy}, data_digest=test_digest, **of_model)
     write_manifest(paths, digest="d" * 64, test_digest=test_digest)
 
 
@@ -157,6 +213,7 @@ def test_the_first_model_that_passes_becomes_champion(paths, models):
         "data_digest": "d" * 64,
         "test_digest": "a" * 64,
         "metric.accuracy": "0.75",
+        "interval.accuracy": "0.4 0.9",
     }
     assert expected.items() <= tags.items()
 
@@ -209,7 +266,9 @@ def test_other_thresholds_are_a_new_decision_on_the_same_version(paths, models):
     register(a_pipeline(thresholds={"accuracy": {"minimum": 0.9}}), paths)
     said = registration(paths)
     assert (said["version"], said["alias"], said["decision"]) == (1, "champion", "not promoted")
-    assert said["reasons"] == ["accuracy 0.75 is below the minimum of 0.9", "it is the champion already"]
+    failing = "accuracy 0.75 is below the minimum of 0.9"
+    stays = f"the champion, version 1, fails: {failing}; it stays (failing_champion: warn)"
+    assert said["reasons"] == [failing, stays]
 
 
 def test_a_model_that_fails_the_gate_is_registered_without_the_alias(paths, models):
@@ -221,29 +280,138 @@ def test_a_model_that_fails_the_gate_is_registered_without_the_alias(paths, mode
     assert alias_version(paths.root, "coins", "champion") is None
 
 
-@pytest.mark.parametrize(("accuracy", "champion"), [(0.8, 2), (0.75, 1), (0.7, 1)])
-def test_on_the_same_test_data_the_better_model_is_champion(paths, models, accuracy, champion):
-    train(paths, models / "good.keras", accuracy=0.75)
-    register(a_pipeline(), paths)
-    train(paths, models / "bad.keras", accuracy=accuracy)
-    register(a_pipeline(), paths)
+@pytest.mark.parametrize(
+    ("first", "second", "unsure", "champion", "said"),
+    [
+        # What metrics.json says of either counts for thresholds alone: each would be decided the other way by it.
+        ("bad.keras", "good.keras", "keep", 2, "shown to be better than the champion"),
+        ("good.keras", "bad.keras", "keep", 1, "shown to be worse than the champion"),
+        ("good.keras", "bad.keras", "newer", 1, "shown to be worse than the champion"),
+        ("good.keras", "as_good.keras", "keep", 1, "not shown to be better: the champion stays"),
+        ("good.keras", "as_good.keras", "newer", 2, "the newer model is taken"),
+    ],
+)
+def test_a_model_becomes_champion_by_evidence_on_the_same_rows(paths, models, first, second, unsure, champion, said):
+    settings = {"compare": {"metric": "accuracy", "when_unsure": unsure}}
+    train(paths, models / first, accuracy=0.99 if champion == 2 else 0.51)
+    register(a_pipeline(**settings), paths)
+    # Of other normalized rows, which another transform makes of the same raw ones.
+    train(paths, models / second, accuracy=0.75, test_digest="b" * 64)
+    register(a_pipeline(**settings), paths)
     assert registration(paths)["version"] == 2
+    assert registration(paths)["reasons"][-1].startswith("accuracy ")
+    assert said in registration(paths)["reasons"][-1]
+    assert "(124 rows, exact McNemar)" in registration(paths)["reasons"][-1]
     assert alias_version(paths.root, "coins", "champion").number == champion
     previous = alias_version(paths.root, "coins", "previous_champion")
     assert (previous and previous.number) == (1 if champion == 2 else None)
 
 
-@pytest.mark.parametrize(
-    ("first", "said_of_first", "second", "champion"),
-    [("bad.keras", 0.99, 0.75, 2), ("good.keras", 0.51, 0.75, 1)],  # by what it was tested to be, each would be wrong
-)
-def test_on_other_test_data_the_champion_is_evaluated_again(paths, models, first, said_of_first, second, champion):
-    train(paths, models / first, accuracy=said_of_first)
+def test_rows_that_the_champion_was_trained_on_do_not_count_for_it(paths, models):
+    write_splits(paths, trained_on=60)
+    train(paths, models / "bad.keras", accuracy=0.75)
     register(a_pipeline(), paths)
-    train(paths, models / "other.keras", accuracy=second, test_digest="b" * 64)
+    write_splits(paths, trained_on=0, tested_from=2)
+    train(paths, models / "good.keras", accuracy=0.75)
     register(a_pipeline(), paths)
-    assert "evaluated again on the present" in registration(paths)["reasons"][0]
-    assert alias_version(paths.root, "coins", "champion").number == champion
+    said = registration(paths)["reasons"]
+    assert said[0] == "the champion, version 1, was trained on 58 of the 124 test rows, which don't count"
+    assert "(66 rows, exact McNemar): shown to be better" in said[-1]
+
+
+def test_where_the_champion_has_seen_all_rows_nothing_is_shown(paths, models):
+    write_splits(paths, trained_on=126, tested_from=2)
+    train(paths, models / "bad.keras", accuracy=0.75)
+    register(a_pipeline(), paths)
+    train(paths, models / "good.keras", accuracy=0.75)
+    register(a_pipeline(), paths)
+    assert "too few rows that neither model was trained on" in registration(paths)["reasons"][-1]
+    assert alias_version(paths.root, "coins", "champion").number == 1
+
+
+def test_a_champion_without_ids_of_its_training_rows_is_compared_and_said_to_be(paths, models):
+    train(paths, models / "bad.keras", accuracy=0.75)
+    register(a_pipeline(), paths)
+    client = connect(paths.root)
+    client.delete_model_version_tag("coins", "1", "training_ids_digest")
+    train(paths, models / "good.keras", accuracy=0.75)
+    register(a_pipeline(), paths)
+    assert "does not say which rows it was trained on" in registration(paths)["reasons"][0]
+    assert alias_version(paths.root, "coins", "champion").number == 2
+
+
+@pytest.mark.parametrize(("failing", "champion"), [("warn", 1), ("demote", None)])
+def test_a_champion_that_fails_a_raised_threshold_is_named_or_demoted(paths, models, failing, champion):
+    train(paths, models / "good.keras", accuracy=0.75)
+    register(a_pipeline(), paths)
+    train(paths, models / "as_good.keras", accuracy=0.75)
+    raised = {"thresholds": {"accuracy": {"minimum": 0.9}}, "failing_champion": failing}
+    register(a_pipeline(**raised), paths)
+    said = registration(paths)["reasons"][0]
+    assert said.startswith("the champion, version 1, fails: accuracy 0.758065 is below the minimum of 0.9; it ")
+    present = alias_version(paths.root, "coins", "champion")
+    assert (present and present.number) == champion
+    if champion is None:
+        assert alias_version(paths.root, "coins", "previous_champion").number == 1
+        [*_, move] = moves(paths.root, "coins", [])
+        assert (move.from_version, move.to_version) == (1, None)
+        register(a_pipeline(failing_champion=failing), paths)  # lowered again: nobody to beat
+        assert alias_version(paths.root, "coins", "champion").number == 2
+
+
+def test_a_challenger_of_a_champion_that_is_demoted_has_nobody_to_beat(paths, models):
+    train(paths, models / "bad.keras", accuracy=0.75)
+    register(a_pipeline(), paths)
+    train(paths, models / "good.keras", accuracy=0.75)
+    register(a_pipeline(failing_champion="demote"), paths)
+    assert registration(paths)["reasons"][-1] == "there was no champion to beat"
+    assert alias_version(paths.root, "coins", "champion").number == 2
+
+
+def test_decisions_on_one_test_set_are_counted(paths, models):
+    for number, minimum in enumerate((0.5, 0.6, 0.7), start=1):
+        train(paths, models / "good.keras", accuracy=0.75)
+        register(a_pipeline(thresholds={"accuracy": {"minimum": minimum}}, decisions_per_test_set=2), paths)
+        assert registration(paths)["decisions_on_these_rows"] == number
+    assert "decision 3 on this test set, above the limit of 2" in registration(paths)["reasons"][-1]
+    write_splits(paths, trained_on=3)
+    train(paths, models / "as_good.keras", accuracy=0.75)
+    register(a_pipeline(), paths)
+    assert registration(paths)["decisions_on_these_rows"] == 1  # on other rows
+
+
+def test_a_model_above_its_budget_is_no_champion(paths, models):
+    train(paths, models / "good.keras", accuracy=0.75)
+    register(a_pipeline(budget={"model_bytes": 100, "latency_ms": 60_000}), paths)
+    said = registration(paths)
+    assert said["alias"] is None
+    assert any("model.keras has" in reason and "above the 100" in reason for reason in said["reasons"])
+    assert any("a prediction of one row takes" in reason and "within" in reason for reason in said["reasons"])
+
+
+def test_a_part_that_became_worse_keeps_the_champion(paths, models):
+    train(paths, models / "good.keras", accuracy=0.75)
+    register(a_pipeline(), paths)
+    train(paths, models / "bad.keras", accuracy=0.75)
+    sliced = {
+        "compare": {"metric": "accuracy", "when_unsure": "newer"},
+        "slices": [{"by": "metal", "guards": {"accuracy": {}}, "thresholds": {"accuracy": {"minimum": 0.7}}}],
+    }
+    register(a_pipeline(**sliced), paths)
+    said = registration(paths)["reasons"]
+    assert any(reason.startswith("metal tin: accuracy 0.2") and "below the minimum" in reason for reason in said)
+    assert any(reason.startswith("metal gold: accuracy -0.") and "worse than the champion" in reason for reason in said)
+    assert alias_version(paths.root, "coins", "champion").number == 1
+
+
+def test_outcomes_of_another_evaluation_are_refused(paths, models):
+    train(paths, models / "good.keras", accuracy=0.75)
+    write_outcomes(paths, pl.read_parquet(paths.outcomes)[:-1], read_header(paths))
+    with pytest.raises(
+        DataError, match=r"outcomes\.parquet is not the file that metrics\.json names: .*evaluate coins"
+    ):
+        register(a_pipeline(), paths)
+    assert versions(paths.root, "coins") == []
 
 
 def test_a_champion_that_takes_other_features_is_not_replaced_without_a_user(paths, models):
@@ -272,6 +440,8 @@ def test_a_model_whose_run_is_unknown_gets_a_run_that_says_so(paths, models):
         "seconds": 1.0,
         "test_loss": 0.5,
         "test_accuracy": 0.75,
+        "test_accuracy_low": 0.4,
+        "test_accuracy_high": 0.9,
     }
     assert alias_version(paths.root, "coins", "champion").tags["trained_by_run"] == "f" * 32
     register(a_pipeline(), paths)
@@ -279,7 +449,7 @@ def test_a_model_whose_run_is_unknown_gets_a_run_that_says_so(paths, models):
     assert len(versions(paths.root, "coins")) == 1
 
 
-@pytest.mark.parametrize("wrong", [{"compare_by": "roc_auc"}, {"thresholds": {"f1": {"minimum": 1}}}])
+@pytest.mark.parametrize("wrong", [{"compare": {"metric": "roc_auc"}}, {"thresholds": {"f1": {"minimum": 1}}}])
 def test_a_metric_that_was_not_computed_stops_before_anything_is_logged(paths, models, wrong):
     train(paths, models / "good.keras", accuracy=0.75)
     with pytest.raises(ParamsError, match="there are: accuracy, loss"):
@@ -332,7 +502,7 @@ def change(file, **changed) -> None:
         ),
         (
             lambda paths, models: change(paths.metrics, format_version=0),
-            "metrics.json: expected format_version 1, found 0: .*`headrace evaluate coins`",
+            "metrics.json: expected format_version 2, found 0: .*`headrace evaluate coins`",
         ),
         (lambda paths, models: change(paths.metrics, accuracy="high"), "metrics.json is damaged: accuracy: "),
         (lambda paths, models: paths.metrics.write_text("{"), "metrics.json is damaged: "),
@@ -354,22 +524,13 @@ def test_a_version_and_its_registration_name_all_that_they_were_made_from(paths,
     digests = {
         **{name: value for name, value in result_digests(paths).items() if name != "history_sha256"},
         "metrics_sha256": file_digest(paths.metrics),
+        "outcomes_sha256": file_digest(paths.outcomes),
         "test_digest": "a" * 64,
         "evaluation_version": NUMERICS["evaluate"],
     }
     assert digests.items() <= registration(paths).items()
     tags = alias_version(paths.root, "coins", "champion").tags
     assert {name: str(value) for name, value in digests.items()}.items() <= tags.items()
-
-
-def test_a_champion_of_another_version_of_evaluation_is_evaluated_again(paths, models, monkeypatch):
-    train(paths, models / "bad.keras", accuracy=0.99)  # as an old evaluation had it
-    register(a_pipeline(), paths)
-    monkeypatch.setitem(NUMERICS, "evaluate", NUMERICS["evaluate"] + 1)
-    train(paths, models / "good.keras", accuracy=0.75)
-    register(a_pipeline(), paths)
-    assert "evaluated by another version of evaluation" in registration(paths)["reasons"][0]
-    assert alias_version(paths.root, "coins", "champion").number == 2
 
 
 def test_a_champion_whose_file_was_changed_is_neither_loaded_nor_replaced(paths, models):

@@ -56,6 +56,7 @@ def register(root, saved_model, **tags):
         features={"speed": NumberFeature(), "kind": CategoryFeature(nullable=True)},
         label=NumberLabel(name="distance"),
         example=pl.DataFrame({"speed": [1.0, 2.0], "kind": ["jet", None], "distance": [3.0, 4.0]}),
+        trained_on=pl.Series([1, 2], dtype=pl.UInt64),
     )
     tags = {"model_sha256": file_digest(saved_model), **tags}
     return create_version(root, "plane", run_id=run_id, model_id=model_id, tags=tags)
