@@ -48,7 +48,7 @@ class ImageFeature(Settings):
 
     encoding: Literal["tensor", "encoded"] = "tensor"
     """How an image is stored: as pixels, or as the bytes of a JPEG or PNG, which training decodes. `encoded` takes a
-    tenth of the space and is for source kind `images` only.
+    tenth of the space and is for image files: source kinds `images`, `parquet`, `arrow` and `tfrecord`.
     """
 
     resize: Literal["none", "stretch", "crop", "pad"] = "none"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Union
 from pydantic import Field
 
 from headrace.components.errors import ParamsError
+from headrace.components.sources.arrow_files import ArrowSource
 from headrace.components.sources.bundled import BundledSource
 from headrace.components.sources.delimited.source import DelimitedSource
 from headrace.components.sources.delta import DeltaSource
@@ -22,6 +23,7 @@ from headrace.components.sources.source import Source
 from headrace.components.sources.sql.source import SqlSource
 from headrace.components.sources.table_file import TableFile
 from headrace.components.sources.text import TextSource
+from headrace.components.sources.tfrecord import TfRecordSource
 
 SOURCES: tuple[type[Source], ...] = (
     BundledSource,
@@ -30,6 +32,8 @@ SOURCES: tuple[type[Source], ...] = (
     IdxSource,
     DelimitedSource,
     ParquetSource,
+    ArrowSource,
+    TfRecordSource,
     PythonSource,
     SqlSource,
     DeltaSource,
@@ -54,6 +58,6 @@ def open_table(path: Path, *, source: Source, columns: Sequence[str]) -> TableFi
         if table := kind.open_table(path, source=source, columns=columns):
             return table
     raise ParamsError(
-        f"can't read {path}: expected .csv, .tsv, .jsonl (also .gz, .bz2, .xz, .zst), .parquet, an image or a "
-        "folder of images"
+        f"can't read {path}: expected .csv, .tsv, .jsonl (also .gz, .bz2, .xz, .zst), .parquet, .arrow, "
+        ".tfrecord, an image or a folder of images"
     )

@@ -139,6 +139,7 @@ class ImageBlock:
     first: int
     archive: str
     given_split: GivenSplit | None = None
+    absent: str = "only its row in the labels file"
 
     def read(self, *, numbers: Collection[str] = ()) -> RawPart:
         """All columns but the image."""
@@ -158,7 +159,7 @@ class ImageBlock:
         for place, content in enumerate(self.contents):
             try:
                 if content is None:
-                    raise ImageError("missing", found="only its row in the labels file")
+                    raise ImageError("missing", found=self.absent)
                 images.append(take(content, feature))
                 kept.append(place)
             except ImageError as error:
@@ -216,7 +217,7 @@ def image_blocks(
     are none, if the folder of a class has other files only, and if two images have one row of `labels`.
     """
     _, feature, _ = image_and_class(schema, kind="images")
-    most = max(1, _PIXEL_BYTES // feature.size)
+    most = most_images(feature)
     files = " and ".join(path.name for path in archives)
     batch: list[_Image] = []
     before, content_bytes = 0, 0
@@ -282,6 +283,11 @@ def _images(
     for name, row in (labels or {}).items():
         if name not in owners:
             yield _Image(name, None, row)
+
+
+def most_images(feature: ImageFeature) -> int:
+    """Number of images whose pixels a block may have."""
+    return max(1, _PIXEL_BYTES // feature.size)
 
 
 def class_names(schema: ExampleSchema) -> tuple[str, ...]:

@@ -7,6 +7,8 @@ from headrace.components.schema.example_schema import ExampleSchema
 from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature
 from headrace.components.schema.labels import GeneratedLabel
 
+ENCODED_KINDS = ("images", "parquet", "arrow", "tfrecord")  # of sources whose images are files
+
 
 def require_no_images(schema: ExampleSchema, *, kind: str) -> None:
     """Raise ParamsError for an image among the features."""
@@ -28,11 +30,18 @@ def only_image(features: Mapping[str, Feature], *, kind: str) -> tuple[str, Imag
     """Name and settings of the one image that a picture source fills; raise ParamsError for other features."""
     match list(features.items()):
         case [(name, ImageFeature() as feature)]:
-            if kind != "images" and (feature.encoding, feature.resize) != ("tensor", "none"):
-                raise ParamsError(f"ingest.features.{name}: encoding and resize are for a source of kind 'images'")
+            if kind not in ENCODED_KINDS and (feature.encoding, feature.resize) != ("tensor", "none"):
+                kinds = ", ".join(map(repr, ENCODED_KINDS))
+                raise ParamsError(f"ingest.features.{name}: encoding and resize are for a source of kind {kinds}")
             return name, feature
     found = ", ".join(f"{name} ({feature.type})" for name, feature in features.items())
     raise ParamsError(f"ingest.features: a source of kind {kind!r} gives exactly one image, found {found}")
+
+
+def require_table_or_images(schema: ExampleSchema, *, kind: str) -> None:
+    """Raise ParamsError unless there is no image, or one and its class."""
+    if any(isinstance(column, ImageFeature) for column in schema.features.values()):
+        image_and_class(schema, kind=kind)
 
 
 def image_and_class(schema: ExampleSchema, *, kind: str) -> tuple[str, ImageFeature, str]:

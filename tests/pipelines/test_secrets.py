@@ -34,6 +34,35 @@ def test_a_stage_that_can_not_use_an_address_does_not_quote_its_secret(tmp_path,
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize(
+    ("address", "exit_code", "said"),
+    [
+        (f"postgresql://ann:{SECRET}@127.0.0.1:1/shop", 75, "connection shop: connection to server at"),
+        (f"postgresql://ann:x/{SECRET}@127.0.0.1/shop", 2, "HEADRACE_CONNECTION_SHOP: expected postgresql://HOST"),
+        (f"mysql://ann:{SECRET}@127.0.0.1/shop", 2, "HEADRACE_CONNECTION_SHOP: expected postgresql://HOST"),
+    ],
+)
+def test_a_stage_that_can_not_use_a_database_does_not_quote_its_address(tmp_path, repository, address, exit_code, said):
+    params = yaml.safe_load((repository / "params.yaml").read_text(encoding="utf-8"))
+    params["titanic"]["ingest"]["source"] = {"kind": "sql", "query": "rows.sql", "connection": "shop"}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"pipelines": ["titanic"], "titanic": params["titanic"]}))
+    (tmp_path / "rows.sql").write_text("SELECT 1")
+    ended = subprocess.run(
+        [sys.executable, "-m", "headrace", "ingest", "titanic"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(repository), "HEADRACE_CONNECTION_SHOP": address},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    printed = ended.stdout + ended.stderr
+    assert ended.returncode == exit_code, printed
+    assert said in printed
+    assert SECRET not in printed
+    assert "Traceback" not in printed
+
+
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_logs_and_tracebacks_hide_it(capsys, address):
     from headrace.pipelines.__main__ import _show_traceback, configure_logging

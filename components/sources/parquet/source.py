@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from headrace.components.schema.example_schema import ExampleSchema, RowSchema
 from headrace.components.sources.raw_part import GivenSplit
+from headrace.components.sources.schema_checks import require_table_or_images
 from headrace.components.sources.source import Block, Source
 from headrace.components.sources.table_file import TableFile, suffix_of
 from headrace.components.sources.table_source import RowFileSource
@@ -15,9 +16,13 @@ if TYPE_CHECKING:
 
 
 class ParquetSource(RowFileSource):
-    """Parquet files; columns go by name, others are left out."""
+    """Parquet files; columns go by name, others are left out. One of them may hold image files."""
 
     kind: Literal["parquet"] = "parquet"
+
+    def check_schema(self, schema: ExampleSchema) -> None:
+        """Raise ParamsError for more than one image, or one beside other features."""
+        require_table_or_images(schema, kind=self.kind)
 
     def blocks(self, file: Path, *, schema: ExampleSchema, given_split: GivenSplit | None) -> Iterable[Block]:
         """Batches of rows."""

@@ -74,6 +74,8 @@ def postgresql_tables(
             cursor.adbc_cancel()  # else all the rest is waited for
             raise
         except adbc_driver_manager.Error as error:
+            if error.sqlstate is None:
+                raise _ended(" ".join(str(error).split()), connection, query, name) from error
             raise _refused(error, statement, query, name) from error
         except (pa.ArrowException, OSError) as error:  # while rows are read, there is no code
             raise _ended(" ".join(str(error).split()), connection, query, name) from error
@@ -126,7 +128,7 @@ def _text(column: pa.ExtensionArray) -> pa.Array:
 
 
 def _not_connected(reason: str, name: str) -> UserError:
-    reason = reason.removeprefix("IO: ").removeprefix("[libpq] ")
+    reason = reason.rpartition("Failed to connect: ")[2].partition(" Is the server running")[0]
     if any(words in reason for words in _MISTAKES):
         return ParamsError(f"{variable_of(name)}: {reason}; fix the address that it holds")
     return ServiceError(f"connection {name}: {reason}")
@@ -139,7 +141,7 @@ def _refused(error: "Error", statement: str, query: Query, name: str) -> UserErr
     state = error.sqlstate or ""
     if state == "57014":
         return _too_long(query)
-    if not state or state.startswith(_PASSING):
+    if state.startswith(_PASSING):
         return ServiceError(f"connection {name}: {reason}")
     if state == "25006":
         return ParamsError(f"{query.file}: expected one SELECT: {reason}")

@@ -71,6 +71,8 @@ CASES = {
         ["delimited ';' ('',) [None, ('x',)] test"],
     ),
     "parquet": ({"dataset": "d", "parts": parts(a=None, b="test")}, TABLE, ["parquet None", "parquet test"]),
+    "arrow": ({"dataset": "d", "parts": parts(a=None)}, TABLE, ["arrow None"]),
+    "tfrecord": ({"dataset": "d", "parts": parts(a=None)}, IMAGES, ["tfrecord None"]),
     "python": ({"file": "sources/rows.py"}, TABLE, ["python"]),
     "sql": ({"query": "queries/rows.sql", "connection": "crm"}, TABLE, ["sql"]),
     "delta": ({"path": "/lake/orders"}, TABLE, ["delta"]),
@@ -117,7 +119,7 @@ def test_parts_are_of_the_files_that_are_needed_and_keep_their_words(tmp_path: P
     assert [file for part in opened for file in part.files] == [path for files in found for path in files.paths]
 
 
-@pytest.mark.parametrize("kind", ["delimited", "parquet", "json_lines", "text"])
+@pytest.mark.parametrize("kind", ["delimited", "parquet", "arrow", "tfrecord", "json_lines", "text"])
 def test_tables_come_from_file_sets_and_partitions_too(tmp_path: Path, kind: str) -> None:
     settings = {"kind": kind, "dataset": "d", **({"length": 4} if kind == "text" else {})}
     schema = TEXTS if kind == "text" else TABLE
@@ -163,6 +165,8 @@ def test_given_splits_are_those_of_the_parts() -> None:
         ("a.ndjson.bz2", "JsonLinesTable"),
         ("a.jsonl", "JsonLinesTable"),
         ("a.parquet", "ParquetTable"),
+        ("a.arrow", "ArrowTable"),
+        ("a.tfrecord.gz", "TfRecordTable"),
     ],
 )
 def test_a_file_to_predict_has_the_reader_of_its_suffix_whatever_the_source(name: str, reader: str) -> None:

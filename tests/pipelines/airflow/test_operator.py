@@ -1,6 +1,7 @@
 """Stages as tasks, in a real git repository with DVC, whose stages are small shell commands."""
 
 import contextlib
+import json
 import subprocess
 import sys
 import threading
@@ -148,3 +149,23 @@ def test_a_task_on_another_machine_goes_on_from_the_repository_and_the_remote(ro
     assert (workspace(machines["evaluate"]) / "evaluated").read_text() == "1\n"
     shown = subprocess.run(["git", "for-each-ref", "refs/exps"], cwd=root, capture_output=True, text=True, check=True)
     assert len(shown.stdout.splitlines()) == 1
+
+
+def test_the_stage_that_reads_a_database_gets_the_address_of_airflows_connection_and_no_other_stage(root, monkeypatch):
+    address = {"conn_type": "postgres", "host": "db.example", "login": "ann", "password": "S3CRET", "schema": "shop"}
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP", json.dumps(address))
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    params["digits"] = params["titanic"]
+    params["digits"]["ingest"]["source"] = {"kind": "sql", "query": "rows.sql", "connection": "shop"}
+    (root / "params.yaml").write_text(yaml.safe_dump({"pipelines": ["digits"], "digits": params["digits"]}))
+    (root / "rows.sql").write_text("SELECT 1")
+    stages = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]
+    matrix = {"matrix": {"pipeline": ["digits"]}}
+    stages["ingest"] = {**matrix, "cmd": "printenv HEADRACE_CONNECTION_SHOP > read", "outs": ["read"]}
+    stages["normalize"] = {**matrix, "cmd": "! printenv HEADRACE_CONNECTION_SHOP && touch done", "outs": ["done"]}
+    (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    commit(root)
+    for stage in ("ingest", "normalize"):
+        run(task_of(root, stage))
+    assert (workspace(root) / "read").read_text() == "postgresql://ann:S3CRET@db.example/shop\n"
+    assert (workspace(root) / "done").exists()

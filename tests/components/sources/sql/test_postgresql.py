@@ -111,6 +111,7 @@ def test_bounds_are_bound_and_an_index_serves_them(tables, database) -> None:
         "CREATE TABLE u AS SELECT 1 AS x",
         "SET TRANSACTION READ WRITE",
         "COPY t TO '/tmp/t'",
+        "COPY t TO STDOUT",
         "SELECT 1) TO PROGRAM 'touch /tmp/t' --",
         "COMMIT",
         "EXPLAIN SELECT 1",
