@@ -12,9 +12,10 @@ from headrace.components.errors import ParamsError
 from headrace.components.evaluation.gate import check_metrics
 from headrace.components.evaluation.settings import DriftLimits, Evaluate, Register, Results
 from headrace.components.models.classifier_settings import Classifier
+from headrace.components.models.layers.shape import Shape
 from headrace.components.models.own_model_code import model_code
 from headrace.components.models.settings import Model, OwnModel
-from headrace.components.models.shapes import Shape, check_input, check_text
+from headrace.components.models.shapes import check_input, check_text
 from headrace.components.nearest_name import nearest
 from headrace.components.own_code.importable_code import OwnCode
 from headrace.components.schema.example_schema import ExampleSchema
