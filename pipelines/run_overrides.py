@@ -19,7 +19,7 @@ SECTIONS = ("normalize", "split", "train", "evaluate", "register")
 _LISTED = {
     # training
     "Training": "global_batch_size epochs steps_per_epoch seed best_by early_stopping class_weights label_smoothing "
-    "window_examples precision jit_compile gradient_compression steps_per_execution",
+    "calibration window_examples precision jit_compile gradient_compression steps_per_execution",
     "Train": "num_workers use_gpu max_failures start_timeout_seconds",
     "ElasticWorkers": "min max",
     "EarlyStopping": "patience_epochs minimum_improvement",
