@@ -40,6 +40,7 @@ _CONTENTS = {
             "docs/pipelines",
             "docs/tuning",
             "docs/operations",
+            "docs/gate",
             "docs/serving",
             "docs/data-safety",
         ],

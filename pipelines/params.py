@@ -20,6 +20,7 @@ from headrace.components.nearest_name import nearest
 from headrace.components.own_code.importable_code import OwnCode
 from headrace.components.schema.example_schema import ExampleSchema
 from headrace.components.schema.features import CategoryFeature, ImageFeature, TextFeature
+from headrace.components.schema.labels import CategoryLabel
 from headrace.components.schema.settings import Fraction, Settings
 from headrace.components.schema.split_settings import Split
 from headrace.components.sources.any_source import AnySource
@@ -263,6 +264,7 @@ class Pipeline(Settings):
     def _what_is_measured_is_there(self) -> Self:
         _check_points(self)
         _check_slices(self)
+        _check_calibration(self)
         _check_results(self)
         if "validation" not in self.split.names_held_out and self.train.best_by.startswith("validation_"):
             raise ValueError(f"train.best_by: split.held_out leaves no {self.train.best_by}; take loss")
@@ -334,6 +336,22 @@ def _check_slices(pipeline: Pipeline) -> None:
         raise ValueError("register: guards and slices are of rows, and generated images have none; leave them out")
 
 
+def _check_calibration(pipeline: Pipeline) -> None:
+    """Raise ValueError for calibration of what gives no probabilities, or whose validation rows it can't take."""
+    if pipeline.train.calibration == "none":
+        return
+    used = [pipeline.ingest.features[name] for name in pipeline.normalize.transforms]
+    if not isinstance(pipeline.ingest.label, CategoryLabel):
+        raise ValueError("train.calibration: only the probabilities of a category are calibrated; leave it out")
+    if "validation" not in pipeline.split.names_held_out:
+        raise ValueError("train.calibration: it takes validation rows; let split.held_out leave some")
+    is_encoded = any(isinstance(one, ImageFeature) and one.encoding == "encoded" for one in used)
+    if not isinstance(pipeline.train.model, Model) or is_encoded or pipeline.normalize.backbone is not None:
+        raise ValueError(
+            "train.calibration: it is for models of layers or an architecture, without encoded images or a backbone"
+        )
+
+
 def _check_results(pipeline: Pipeline) -> None:
     """Raise ValueError for folds that do not cover the examples, and for metrics that no training has."""
     results, split, task = pipeline.results, pipeline.split, task_of(pipeline.ingest.label)
@@ -365,11 +383,19 @@ def load_pipeline(params_file: Path, pipeline: str, *, root: Path | None = None)
     if "name" in section:
         raise ParamsError(f"{params_file.name}: {pipeline}.name: unknown name; a pipeline is named by its section")
     try:
-        found = validated(Pipeline, {"name": pipeline, **section})
+        found = validated(Pipeline, {"name": pipeline, **_with_present_names(section)})
     except ValidationError as error:
         raise ParamsError("\n".join(explain(params_file, pipeline, error, model=Pipeline))) from error
     _check_own_code(found, params_file, root or params_file.parent)
     return found
+
+
+def _with_present_names(section: dict[str, Any]) -> dict[str, Any]:
+    """A section with `register.compare` where it has `register.compare_by`, as Headrace 0.1 called the metric."""
+    match section:
+        case {"register": {"compare_by": str(metric), **rest} as register} if "compare" not in register:
+            return {**section, "register": {**rest, "compare": {"metric": metric}}}
+    return section
 
 
 def _check_own_code(pipeline: Pipeline, params_file: Path, root: Path) -> None:

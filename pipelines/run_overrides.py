@@ -19,7 +19,7 @@ SECTIONS = ("normalize", "split", "train", "evaluate", "register")
 _LISTED = {
     # training
     "Training": "global_batch_size epochs steps_per_epoch seed best_by early_stopping class_weights label_smoothing "
-    "window_examples precision jit_compile gradient_compression steps_per_execution loss",
+    "calibration window_examples precision jit_compile gradient_compression steps_per_execution loss",
     "MeanSquaredError": "kind",
     "MeanAbsoluteError": "kind",
     "Huber": "kind delta",

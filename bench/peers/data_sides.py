@@ -206,7 +206,7 @@ def _pipeline(source: dict[str, Any], *, columns: dict[str, Any] = NUMBERS, tran
                 "epochs": 1,
             },
             "evaluate": {},
-            "register": {"thresholds": {}, "compare_by": "accuracy"},
+            "register": {"thresholds": {}, "compare": {"metric": "accuracy"}},
         }
     )
 

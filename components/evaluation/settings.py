@@ -1,6 +1,6 @@
 """How far data may drift, what is looked at of a model, and what it must reach."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -171,7 +171,7 @@ class Register(Settings):
     """The range that each named metric must have on the test split. May be empty."""
 
     compare: Compare
-    """How the model is compared with the champion. `compare_by: METRIC`, as written before, is `{metric: METRIC}`."""
+    """How the model is compared with the champion. `compare_by: METRIC`, as in Headrace 0.1, is `{metric: METRIC}`."""
 
     guards: dict[str, Guard] = Field(default={})
     """Other metrics that must not be worse than the champion's."""
@@ -191,17 +191,6 @@ class Register(Settings):
     """Number of decisions on one test set above which register warns: each makes it a little more of a training set.
     `split.test_generation` takes another.
     """
-
-    @model_validator(mode="before")
-    @classmethod
-    def _compare_by(cls, given: Any) -> Any:
-        """Read the spelling of Headrace 0.1."""
-        if not (isinstance(given, dict) and isinstance(given.get("compare_by"), str)):
-            return given
-        if "compare" in given:
-            raise ValueError("compare_by is the old spelling of compare: {metric: ...}; give compare alone")
-        rest = {name: value for name, value in given.items() if name != "compare_by"}
-        return {**rest, "compare": {"metric": given["compare_by"]}}
 
 
 class Comparison(Settings):

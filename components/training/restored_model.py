@@ -1,6 +1,6 @@
 """A training's weights in models that run anywhere."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -19,13 +19,19 @@ from headrace.components.transforms.fitted_table import FittedTable
 
 
 def restored_model(
-    weights: Arrays | None, *, model: AnyModel, fitted: FittedTable, statistics: Path, code: OwnCode | None = None
+    weights: Arrays | None,
+    *,
+    model: AnyModel,
+    fitted: FittedTable,
+    statistics: Path,
+    code: OwnCode | None = None,
+    calibrate: Callable[[keras.Model], keras.Model] = lambda core: core,
 ) -> tuple[keras.Model, keras.Model]:
     """Return the model that takes raw rows, with these weights in it, and its core, which gives logits.
 
     Without `weights` it has random ones. `statistics` is the file that `fitted` is from: the weights of a backbone lie
-    beside it. A model of a file needs its `code`, importable. Raises DataError where the weights are those of another
-    model, or of another backbone.
+    beside it. `calibrate` changes the logits of the first model alone. A model of a file needs its `code`, importable.
+    Raises DataError where the weights are those of another model, or of another backbone.
     """
     task, tokens = task_of(fitted.label), fitted.tokens
     inputs: Mapping[str, Sequence[str]] | None = None
@@ -36,7 +42,7 @@ def restored_model(
     if weights is not None:
         _set_weights(core, weights)
     backbone_weights = fitted.backbone.read_weights(statistics.parent) if fitted.backbone else None
-    return task.saved_model(core, fitted, inputs=inputs, backbone_weights=backbone_weights), core
+    return task.saved_model(calibrate(core), fitted, inputs=inputs, backbone_weights=backbone_weights), core
 
 
 def _set_weights(core: keras.Model, weights: Arrays) -> None:

@@ -236,6 +236,12 @@ class Training(Plan):
     is subtracted from the label 1 of real ones.
     """
 
+    calibration: Literal["none", "temperature", "isotonic"] = "none"
+    """How the saved model's probabilities are corrected by the validation split: `temperature` divides the logits by
+    one number, `isotonic` puts each class's probability on a rising line. The weights stay as they are, as do the
+    metrics of epochs.
+    """
+
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     """Type that the layers compute in; weights and the output are float32."""
 

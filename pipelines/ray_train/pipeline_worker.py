@@ -102,6 +102,7 @@ def _save_model(path: Path, job: TrainJob, fitted: "FittedTable", final: "Checkp
     import keras
 
     from headrace.components.serving_model.keras_file import write_keras_file
+    from headrace.components.training.calibration import calibrated
     from headrace.components.training.restored_model import restored_model
 
     keras.utils.clear_session()  # names such as dense_3 would count the layers that were built before
@@ -112,6 +113,7 @@ def _save_model(path: Path, job: TrainJob, fitted: "FittedTable", final: "Checkp
         fitted=fitted,
         statistics=job.statistics,
         code=OwnCode(job.sources),
+        calibrate=partial(calibrated, kind=job.train.calibration, validation=job.splits / "validation", fitted=fitted),
     )
     write_keras_file(model, path, sources=job.sources)
     return core

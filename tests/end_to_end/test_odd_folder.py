@@ -32,7 +32,7 @@ def _section(titanic: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
         "normalize": {"transforms": {"r": [{"kind": "standardize"}], "c": [{"kind": "one_hot"}]}},
         "split": {"seed": 1, "validation_fraction": 0.2, "test_fraction": 0.2},
         "train": train,
-        "register": {"thresholds": {"accuracy": {"minimum": 0.9}}, "compare_by": "accuracy"},
+        "register": {"thresholds": {"accuracy": {"minimum": 0.9}}, "compare": {"metric": "accuracy"}},
     }
 
 

@@ -120,7 +120,7 @@ def pipeline_of(sections: dict[str, Any]) -> Pipeline:
             "split": {"seed": 1, "validation_fraction": 0.2, "test_fraction": 0.2},
             "train": settings,
             "evaluate": {},
-            "register": {"thresholds": {}, "compare_by": "loss"},
+            "register": {"thresholds": {}, "compare": {"metric": "loss"}},
         }
     )
 

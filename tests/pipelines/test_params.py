@@ -63,6 +63,11 @@ MISTAKES = [
     (("normalize", "transforms"), {"imag": []}, r"transforms\.imag: not a feature; did you mean 'image'\?"),
     (("ingest", "label", "classes"), ["0", "0"], r"ingest\.label\..*classes must differ"),
     (("tran",), {}, r"digits\.tran: unknown name; did you mean 'train'\?"),
+    (("register", "slices"), [{"by": "digit"}], r"register\.slices\.0\.by: no category 'digit'"),
+    (("register", "guards"), {"f3": {}}, r"register\.guards\.f3: there is no metric 'f3'"),
+    (("register", "compare", "confidence"), 1, r"register\.compare\.confidence: .*less than or equal to 0\.9999"),
+    (("split",), {"held_out": "test", "test_fraction": 0.2}, "best_by"),
+    (("train", "calibration"), "platt", r"train\.calibration: .*'none', 'temperature' or 'isotonic'"),
     (
         ("register", "compare", "metric"),
         "acuracy",
@@ -166,3 +171,24 @@ def test_a_bitwise_training_that_can_not_be_is_refused(repository, changes, said
 def test_workers_that_make_no_sense_are_refused(repository, typed):
     with pytest.raises(ParamsError, match=f"--workers {typed}: expected a number, or a range such as 1:4; "):
         with_workers(load_pipeline(repository / "params.yaml", "digits"), typed)
+
+
+def test_the_metric_that_headrace_0_1_compared_by_is_read(tmp_path, content):
+    expected = content["digits"]["register"].pop("compare")
+    content["digits"]["register"]["compare_by"] = "accuracy"
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    assert (
+        load_pipeline(tmp_path / "params.yaml", "digits").register_.compare.model_dump(exclude_defaults=True)
+        == expected
+    )
+    content["digits"]["register"]["compare"] = expected
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(ParamsError, match=r"register\.compare_by: unknown name"):
+        load_pipeline(tmp_path / "params.yaml", "digits")
+
+
+def test_slices_are_read_from_lists(tmp_path, content):
+    content["titanic"]["register"]["slices"] = [{"by": "Sex"}, {"by": ["Pclass", "Sex"], "minimum_rows": 20}]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    found = load_pipeline(tmp_path / "params.yaml", "titanic").register_.slices
+    assert [one.columns for one in found] == [("Sex",), ("Pclass", "Sex")]

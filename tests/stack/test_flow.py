@@ -47,7 +47,7 @@ def section(landing, **schedule):
             "epochs": 5,
         },
         "evaluate": {},
-        "register": {"thresholds": {}, "compare_by": "root_mean_squared_error"},
+        "register": {"thresholds": {}, "compare": {"metric": "root_mean_squared_error"}},
         "schedule": schedule,
     }
 

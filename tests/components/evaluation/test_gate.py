@@ -5,7 +5,6 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from headrace.components.errors import ParamsError
 from headrace.components.evaluation.bootstrap import Interval
@@ -132,13 +131,6 @@ def test_an_unknown_metric_is_an_error_that_lists_those_there_are(changed, place
 
 def test_a_threshold_may_be_of_a_point():
     check_metrics(["accuracy"], register(thresholds={"at_0": {"minimum": 1}}), points=["at_0"])
-
-
-def test_the_old_spelling_means_the_same():
-    old = Register.model_validate({"thresholds": {}, "compare_by": "loss"})
-    assert old == register(compare={"metric": "loss"})
-    with pytest.raises(ValidationError, match="compare_by is the old spelling"):
-        register(compare_by="loss")
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def sections(**normalize: Any) -> Mapping[str, Any]:
             "num_workers": 1,
         },
         "evaluate": {},
-        "register": {"thresholds": {}, "compare_by": "mean_absolute_error"},
+        "register": {"thresholds": {}, "compare": {"metric": "mean_absolute_error"}},
     }
 
 

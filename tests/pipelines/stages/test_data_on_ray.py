@@ -63,7 +63,7 @@ def project(tmp_path):
             "epochs": 1,
         },
         "evaluate": {},
-        "register": {"thresholds": {}, "compare_by": "root_mean_squared_error"},
+        "register": {"thresholds": {}, "compare": {"metric": "root_mean_squared_error"}},
     }
     for name in ("here", "there"):
         (tmp_path / name).mkdir()

@@ -83,7 +83,7 @@ class Project:
                     "epochs": 1,
                 },
                 "evaluate": {},
-                "register": {"thresholds": {}, "compare_by": "loss"},
+                "register": {"thresholds": {}, "compare": {"metric": "loss"}},
             }
         )
 

@@ -63,7 +63,7 @@ def _pipeline(name: str, *, features: dict[str, Any], label: dict[str, Any], tra
                 "epochs": 2,
             },
             "evaluate": {"worst_examples": 3},
-            "register": {"thresholds": {}, "compare_by": "loss"},
+            "register": {"thresholds": {}, "compare": {"metric": "loss"}},
         }
     )
 

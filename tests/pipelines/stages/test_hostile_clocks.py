@@ -49,7 +49,7 @@ def write_project(root: Path, repository: Path) -> Path:
         "normalize": {"transforms": {"size": [{"kind": "standardize"}]}},
         "split": {"validation_fraction": 0.2, "test_fraction": 0.2},
         "train": titanic["train"] | {"epochs": 2, "num_workers": 1, "global_batch_size": 8},
-        "register": {"thresholds": {}, "compare_by": "loss"},
+        "register": {"thresholds": {}, "compare": {"metric": "loss"}},
     }
     (root / "params.yaml").write_text(yaml.safe_dump({"pipelines": ["small"], "small": small}))
     return root

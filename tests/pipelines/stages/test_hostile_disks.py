@@ -40,7 +40,7 @@ SECTION = {
         "epochs": 1,
     },
     "evaluate": {},
-    "register": {"thresholds": {}, "compare_by": "loss"},
+    "register": {"thresholds": {}, "compare": {"metric": "loss"}},
 }
 INSIDE = 'mount -t tmpfs -o size=8m tmpfs "$1" && cp -a project/. "$1" && cd "$1" && exec "$2" "$3"'
 

@@ -46,7 +46,7 @@ SECTION = {
         "num_workers": 1,
     },
     "evaluate": {},
-    "register": {"thresholds": {}, "compare_by": "loss"},
+    "register": {"thresholds": {}, "compare": {"metric": "loss"}},
 }
 
 

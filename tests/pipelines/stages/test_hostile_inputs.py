@@ -852,7 +852,7 @@ def section(ingest: dict[str, Any]) -> dict[str, Any]:
             "epochs": 1,
         },
         "evaluate": {},
-        "register": {"thresholds": {}, "compare_by": "loss"},
+        "register": {"thresholds": {}, "compare": {"metric": "loss"}},
     }
 
 

@@ -52,7 +52,7 @@ def make_pipeline(transforms=None, **split_settings):
                 "epochs": 1,
             },
             "evaluate": {},
-            "register": {"thresholds": {}, "compare_by": "accuracy"},
+            "register": {"thresholds": {}, "compare": {"metric": "accuracy"}},
         }
     )
 

@@ -35,7 +35,7 @@ def make_pipeline(label=CATEGORY, **split_settings):
                 "epochs": 1,
             },
             "evaluate": {},
-            "register": {"thresholds": {}, "compare_by": "loss"},
+            "register": {"thresholds": {}, "compare": {"metric": "loss"}},
         }
     )
 

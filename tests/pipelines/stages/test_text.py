@@ -140,7 +140,7 @@ def _classified(repository, kind, path) -> Pipeline:
     }
     content["normalize"] = {"transforms": {"review": [{"kind": "vocabulary"}]}}
     content["train"]["model"] = {"layers": layers}
-    content["register"] = {"thresholds": {}, "compare_by": "accuracy"}
+    content["register"] = {"thresholds": {}, "compare": {"metric": "accuracy"}}
     return Pipeline.model_validate({"name": "reviews", **content})
 
 
