@@ -125,11 +125,11 @@ def test_a_rejected_row_is_named_by_its_file_and_row(titanic, tmp_path) -> None:
 
 def test_what_a_source_can_t_give_is_a_mistake(titanic, tmp_path) -> None:
     image = {"photo": {"type": "image", "height": 8, "width": 8}}
-    pipeline, paths = small(titanic, tmp_path, {"kind": "parquet", "files": {"root": "/rows"}})
+    pipeline, paths = small(titanic, tmp_path, {"kind": "json_lines", "files": {"root": "/rows"}})
     ingested = pipeline.ingest.model_copy(
         update={
             "features": pipeline.ingest.model_validate({**pipeline.ingest.model_dump(), "features": image}).features
         }
     )
-    with pytest.raises(ParamsError, match="'parquet' gives no images"):
+    with pytest.raises(ParamsError, match="'json_lines' gives no images"):
         ingest(pipeline.model_copy(update={"ingest": ingested}), paths)
