@@ -1,4 +1,4 @@
-"""Every kind of layer: the shape that is known without TensorFlow is Keras's own, and what comes out is as described."""
+"""Every kind of layer: the shape known without TensorFlow is that of Keras, and what comes out is as described."""
 
 import keras
 import numpy as np
