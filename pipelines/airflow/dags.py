@@ -3,14 +3,16 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from airflow.sdk import DAG, task
+from airflow.sdk import DAG, get_parsing_context, task
+from airflow.sdk.exceptions import AirflowFailException
 
+from headrace.components.errors import ParamsError
 from headrace.pipelines.airflow.assets import any_of, inlets_of, outlets_of
 from headrace.pipelines.airflow.command import CommandOperator
 from headrace.pipelines.airflow.dag_run import remove_unused_workspaces
 from headrace.pipelines.airflow.operator import stage_task
 from headrace.pipelines.airflow.sensor import data_sensors
-from headrace.pipelines.airflow.task_graph import dag_settings, pipelines_with_graphs
+from headrace.pipelines.airflow.task_graph import dag_of, dag_settings, names_of, pipeline_with_graph, predictions_of
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.project.stage_graph import StageGraph
 from headrace.pipelines.schedule import Prediction
@@ -42,10 +44,18 @@ was not used for two weeks; what its run has made is in DVC's remote, and listed
 
 
 def project_dags(root: Path) -> list[DAG]:
-    """All DAGs of the project in `root`, for a file of Airflow's DAGs folder."""
+    """All DAGs of the project in `root`, for a file of Airflow's DAGs folder; in a task, those of its pipeline alone.
+
+    A pipeline whose section is wrong has a DAG that says so and never runs: the others go on.
+    """
     dags = [maintenance_dag(root)]
-    for pipeline, graph in pipelines_with_graphs(root):
-        dags.append(stages_dag(pipeline, graph, root))
+    for name in names_of(root, get_parsing_context().dag_id):
+        try:
+            pipeline, graph = pipeline_with_graph(root, name)
+            dags.append(stages_dag(pipeline, graph, root))
+        except ParamsError as error:
+            dags.append(broken_dag(name, str(error)))
+            continue
         if prediction := pipeline.schedule.predict:
             dags.append(prediction_dag(pipeline, prediction, root))
     return dags
@@ -53,7 +63,7 @@ def project_dags(root: Path) -> list[DAG]:
 
 def stages_dag(pipeline: Pipeline, graph: StageGraph, root: Path) -> DAG:
     """`headrace_PIPELINE`: a task for each stage, with the edges of dvc.yaml."""
-    with DAG(dag_id=f"headrace_{pipeline.name}", doc_md=_STAGES, **dag_settings(pipeline)) as dag:
+    with DAG(dag_id=dag_of(pipeline.name), doc_md=_STAGES, **dag_settings(pipeline)) as dag:
         tasks = {
             stage: stage_task(
                 stage,
@@ -73,10 +83,28 @@ def stages_dag(pipeline: Pipeline, graph: StageGraph, root: Path) -> DAG:
 def prediction_dag(pipeline: Pipeline, prediction: Prediction, root: Path) -> DAG:
     """`headrace_PIPELINE_predict`, for a pipeline with a section `schedule.predict`."""
     settings = {**dag_settings(pipeline), "schedule": any_of(pipeline.name, prediction.after), "params": {}}
-    with DAG(dag_id=f"headrace_{pipeline.name}_predict", doc_md=_PREDICTIONS, **settings) as dag:
+    with DAG(dag_id=predictions_of(pipeline.name), doc_md=_PREDICTIONS, **settings) as dag:
         output = f"{prediction.output}/{{{{ run_id | replace(':', '') }}}}.parquet"
         command = ["predict", pipeline.name, "--input", prediction.input, "--output", output]
         CommandOperator(task_id="predict", command=command, root=root)
+    return dag
+
+
+def broken_dag(pipeline: str, error: str) -> DAG:
+    """`headrace_PIPELINE` of a section that can't be read: its only task fails with the reason."""
+    with DAG(
+        dag_id=dag_of(pipeline),
+        description=f"broken: {error}"[:200],
+        doc_md=f"This pipeline can't run:\n\n```\n{error}\n```\n\nAirflow reads it again once params.yaml is fixed.",
+        schedule=None,
+        tags=["headrace", "broken"],
+    ) as dag:
+
+        @task(retries=0)
+        def read_params() -> None:
+            raise AirflowFailException(error)
+
+        read_params()
     return dag
 
 

@@ -1,6 +1,5 @@
 """What DAG files are made from: the pipelines of params.yaml, each with its graph from dvc.yaml."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,29 @@ from headrace.pipelines.schedule import Schedule
 RETRY_DELAY = timedelta(minutes=1)  # where the cause of a failure says nothing else, such as after a lost worker
 
 
-def pipelines_with_graphs(root: Path) -> Iterator[tuple[Pipeline, StageGraph]]:
-    """Yield every pipeline with its stages, each with the stages that it waits for. Reads a few small files."""
+def names_of(root: Path, dag_id: str | None) -> tuple[str, ...]:
+    """The pipelines that a DAG may be of: all where Airflow asks for all, the one that a task belongs to elsewhere."""
+    names = list_pipelines(ProjectPaths(root).params)
+    return names if dag_id is None else tuple(name for name in names if dag_id in (dag_of(name), predictions_of(name)))
+
+
+def dag_of(pipeline: str) -> str:
+    """Id of the DAG of a pipeline's stages."""
+    return f"headrace_{pipeline}"
+
+
+def predictions_of(pipeline: str) -> str:
+    """Id of the DAG of a pipeline's predictions."""
+    return f"headrace_{pipeline}_predict"
+
+
+def pipeline_with_graph(root: Path, name: str) -> tuple[Pipeline, StageGraph]:
+    """A pipeline with its stages, each with the stages that it waits for. Reads a few small files.
+
+    Raises ParamsError for what is wrong in its section or in dvc.yaml.
+    """
     project = ProjectPaths(root)
-    for name in list_pipelines(project.params):
-        yield load_pipeline(project.params, name), stage_graph(project.dvc, name)
+    return load_pipeline(project.params, name), stage_graph(project.dvc, name)
 
 
 def dag_settings(pipeline: Pipeline) -> dict[str, Any]:

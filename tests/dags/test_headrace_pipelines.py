@@ -103,11 +103,38 @@ def test_a_dag_carries_its_documentation_and_its_schedule(repository, parsed):
         assert dag["retries"] == [schedule.retries]
 
 
+def copy_project(repository: Path, root: Path) -> dict[str, Any]:
+    """Copy what DAGs are made from; the content of params.yaml."""
+    for file in ("params.yaml", "dvc.yaml", *(f"dags/{path.name}" for path in (repository / "dags").glob("*.py"))):
+        (root / file).parent.mkdir(exist_ok=True)
+        (root / file).write_text((repository / file).read_text())
+    content: dict[str, Any] = yaml.safe_load((repository / "params.yaml").read_text())
+    return content
+
+
+def test_a_task_builds_the_dag_of_its_pipeline_alone(repository, environment):
+    asked = {**environment, "_AIRFLOW_PARSING_CONTEXT_DAG_ID": "headrace_digits"}
+    assert set(parse(repository, asked)["dags"]) == {"headrace_maintenance", "headrace_digits"}
+
+
+def test_a_broken_pipeline_says_so_and_leaves_the_others_alone(
+    repository, environment, parsed, tmp_path, copy_model_files
+):
+    copy_model_files(tmp_path)
+    params = copy_project(repository, tmp_path)
+    params["digits"]["train"]["epochs"] = -1
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    found = parse(tmp_path, environment)["dags"]
+    assert found.keys() == parsed["dags"].keys()
+    assert "digits.train.epochs" in found["headrace_digits"]["doc"]
+    assert found["headrace_digits"]["tasks"] == ["read_params"]
+    assert {name: dag["tasks"] for name, dag in found.items() if name != "headrace_digits"} == {
+        name: dag["tasks"] for name, dag in parsed["dags"].items() if name != "headrace_digits"
+    }
+
+
 def test_a_pipeline_with_predictions_has_a_dag_for_them(repository, environment, tmp_path, copy_model_files):
-    for file in ("dvc.yaml", *(f"dags/{path.name}" for path in (repository / "dags").glob("*.py"))):
-        (tmp_path / file).parent.mkdir(exist_ok=True)
-        (tmp_path / file).write_text((repository / file).read_text())
-    params = yaml.safe_load((repository / "params.yaml").read_text())
+    params = copy_project(repository, tmp_path)
     predict = {"input": "landing/passengers.csv", "output": "predictions", "after": ["champion", "dataset"]}
     params["titanic"]["schedule"] = {"predict": predict}
     copy_model_files(tmp_path)
@@ -119,10 +146,7 @@ def test_a_pipeline_with_predictions_has_a_dag_for_them(repository, environment,
 
 
 def test_a_pipeline_with_partitions_waits_for_them(repository, environment, tmp_path, parsed, copy_model_files):
-    for file in ("dvc.yaml", "dags/headrace_pipelines.py"):
-        (tmp_path / file).parent.mkdir(exist_ok=True)
-        (tmp_path / file).write_text((repository / file).read_text())
-    params = yaml.safe_load((repository / "params.yaml").read_text())
+    params = copy_project(repository, tmp_path)
     partitions = {"root": "/landing/passengers"}
     params["titanic"]["ingest"]["source"] = {"kind": "delimited", "dataset": "titanic", "partitions": partitions}
     copy_model_files(tmp_path)
