@@ -64,7 +64,8 @@ def runtime() -> list[Package]:
     seen: set[tuple[str, str]] = set()
     waiting = [("Headrace", Requirement(root)) for root in project["project"]["dependencies"]]
     extras = project["project"]["optional-dependencies"]
-    waiting += [("Headrace", Requirement(root)) for root in extras["airflow"]]
+    of_users = ("airflow", "sql", "delta", "iceberg")
+    waiting += [("Headrace", Requirement(root)) for extra in of_users for root in extras[extra]]
     waiting += [("the local stack", Requirement(root)) for root in extras["stack"]]
     while waiting:
         parent, requirement = waiting.pop()
