@@ -128,7 +128,7 @@ def _register(guess: Guess) -> Section:
 def _thresholds_and_metric(guess: Guess) -> tuple[Section, str]:
     """What a champion must reach, and by what it is compared.
 
-    Where one class is most of the rows, accuracy says little: whoever names it always is right nearly as often.
+    Where one class is most of the rows, accuracy says little: a model that always names it is right nearly as often.
     """
     label = guess.ingest["label"]
     if guess.most_frequent is None:
