@@ -5,7 +5,7 @@ from headrace.pipelines.host.file_lock import locked
 
 
 def register(pipeline: PipelineName) -> None:
-    """Register the model; make it champion if it passes and beats the present one."""
+    """Register the model; make it champion if it passes and is shown to be better."""
     from headrace.pipelines.stages.register import register as stage
 
     settings, paths = load_stage("register", pipeline)

@@ -27,7 +27,7 @@ prices:
     best_by: loss
     num_workers: 1
   evaluate: {}
-  register: {thresholds: {}, compare_by: mean_absolute_error}
+  register: {thresholds: {}, compare: {metric: mean_absolute_error}}
 """
 USE = """
 import sys

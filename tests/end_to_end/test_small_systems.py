@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from headrace.components.evaluation.gate import decide
+from headrace.components.evaluation.gate import decision_of, within
 from headrace.pipelines.params import load_pipeline
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -101,14 +101,14 @@ def test_what_params_yaml_promises_is_reached(request, repository, found, name):
         request.getfixturevalue("shared_data")
     pipeline = load_pipeline(repository / "params.yaml", name)
     register = pipeline.register_
-    decision = decide(found[name], thresholds=register.thresholds, compare_by=register.compare_by, champion=None)
+    decision = decision_of(within(found[name], register.thresholds))
     assert decision.promote, decision.reasons
 
 
 def test_two_fifths_of_the_training_know_how_far_an_airplane_rolls(shared_data, repository, found):
     pipeline = load_pipeline(repository / "params.yaml", "takeoff")
     points = {name: bounds for name, bounds in pipeline.results.reach.items() if name in pipeline.evaluate.points}
-    decision = decide(found["takeoff"], thresholds=points, compare_by="root_mean_squared_error", champion=None)
+    decision = decision_of(within(found["takeoff"], points))
     assert decision.promote, decision.reasons
     assert found["takeoff"]["root_mean_squared_error"] < 12  # the whole training ends at 9.9 to 11.05, by its seed
 

@@ -64,6 +64,8 @@ def test_every_check_counts_and_each_has_its_reason():
 def test_what_is_no_number_beats_nobody():
     assert no_rival("accuracy", math.nan) == Check(False, "accuracy is not a number")
     assert beats("accuracy", math.nan, 0.1) == Check(False, "accuracy is not a number")
+    assert beats("accuracy", math.nan, math.nan) == Check(False, "accuracy is not a number")
+    assert beats("accuracy", 0.1, math.nan).passed
 
 
 def found(metric: str, low: float, high: float) -> Difference:
