@@ -13,9 +13,10 @@ from headrace.components.evaluation.gate import check_metrics
 from headrace.components.evaluation.settings import DriftLimits, Evaluate, Register, Results
 from headrace.components.models.classifier_settings import Classifier
 from headrace.components.models.layers.shape import Shape
+from headrace.components.models.named_inputs import input_features
 from headrace.components.models.own_model_code import model_code
 from headrace.components.models.settings import Model, OwnModel
-from headrace.components.models.shapes import check_input, check_text
+from headrace.components.models.shapes import check_input, check_inputs, check_text
 from headrace.components.nearest_name import nearest
 from headrace.components.own_code.importable_code import OwnCode
 from headrace.components.schema.example_schema import ExampleSchema
@@ -278,8 +279,14 @@ class Pipeline(Settings):
             self.train.loss.check(self.ingest.label, label_smoothing=self.train.label_smoothing)
         if not isinstance(self.train.model, Model):
             return self  # its file says what it takes
+        if self.train.model.inputs is not None:
+            _check_inputs(self, self.train.model)
+            return self
         if any(isinstance(feature, ImageFeature | TextFeature) for feature in used) and len(used) > 1:
-            raise ValueError("normalize.transforms: an image or a text must be the only input of a model of layers")
+            raise ValueError(
+                "normalize.transforms: beside other features, an image or a text needs an input of its own; give "
+                "train.model.inputs"
+            )
         if isinstance(used[0], TextFeature):
             _check_text(self, used[0], self.train.model)
             return self
@@ -312,6 +319,38 @@ def _check_text(pipeline: Pipeline, text: TextFeature, model: Model) -> None:
     if isinstance(source, TextSource) and text.unit == "character" and text.length != source.length:
         raise ValueError(f"ingest: the source's length is {source.length}, the text's {text.length}; make them equal")
     check_text(model, length=text.length, each_token=False)
+
+
+def _check_inputs(pipeline: Pipeline, model: Model) -> None:
+    """Raise ValueError where the features do not fit the inputs, or what these give does not fit the layers."""
+    features, transforms = pipeline.ingest.features, pipeline.normalize.transforms
+    shapes: dict[str, Shape] = {}
+    try:
+        groups = input_features(model.inputs or {}, list(transforms))
+    except ParamsError as error:
+        raise ValueError(str(error)) from error
+    for name, names in groups.items():
+        used = [features[one] for one in names]
+        if len(used) > 1 and any(isinstance(one, ImageFeature | TextFeature) for one in used):
+            raise ValueError(f"train.model.inputs.{name}: an image or a text can't be beside others; give it an input")
+        has_backbone = any(isinstance(step, Backbone) for step in transforms[names[0]])
+        if any(isinstance(step, Backbone) and step.augmented_copies for step in transforms[names[0]]):
+            raise ValueError(
+                f"train.model.inputs.{name}: augmented_copies are for a model of one input; leave them out"
+            )
+        match used[0]:
+            case ImageFeature(shape=shape) if not has_backbone:
+                if used[0].encoding == "encoded":
+                    raise ValueError(
+                        f"train.model.inputs.{name}: encoded images must be the only input; set encoding: tensor"
+                    )
+                shapes[name] = shape
+            case TextFeature(length=length):
+                shapes[name] = (length,)
+            case _:
+                shapes[name] = (None,)
+    texts = [name for name, names in groups.items() if isinstance(features[names[0]], TextFeature)]
+    check_inputs(model, shapes=shapes, texts=texts)
 
 
 def _check_points(pipeline: Pipeline) -> None:

@@ -14,7 +14,7 @@ from headrace.components.redaction import redacted
 MAX_SHOWN_CHARACTERS = 200
 
 # Tags of values that may be a plain number or a section; they stand nowhere in the file.
-KINDS_OF_VALUE = ("(number)", "(range)", "(layers)", "(file)")
+KINDS_OF_VALUE = ("(number)", "(range)", "(layers)", "(file)", "(section)")
 
 
 def explain(params_file: Path, pipeline: str, error: ValidationError, *, model: type[BaseModel]) -> list[str]:

@@ -45,7 +45,8 @@ _LISTED = {
     "Piecewise": "kind learning_rates boundaries_epochs",
     "OneCycle": "kind peak warmup_share initial_share final_share",
     # models
-    "Model": "layers architecture augment",
+    "Model": "layers inputs architecture augment",
+    "InputBranch": "layers",
     "Augment": "shift rotation_degrees shear_degrees zoom flip brightness contrast fill",
     "WeightedLayer": "name",
     "Dense": "kind units activation l2 each_place",

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from headrace.components.errors import DataError
 from headrace.components.examples.identity import example_ids
+from headrace.components.examples.numbers import as_number
 from headrace.components.examples.times import parse_time
 from headrace.components.examples.validation import CheckedPart
 from headrace.components.mixing import Words
@@ -26,7 +27,9 @@ def example_table(part: CheckedPart, schema: ExampleSchema) -> pl.DataFrame:
         ids["content_id"] = content
     if schema.group:
         ids["group_id"] = example_ids(raw, columns=schema.group)
-    table = typed.select(*(pl.Series(name, words) for name, words in ids.items()), *_time(raw, schema), pl.all())
+    table = typed.select(
+        *(pl.Series(name, words) for name, words in ids.items()), *_time(raw, schema), *_weight(raw, schema), pl.all()
+    )
     if part.raw.given_split is not None:
         table = table.with_columns(pl.lit(part.raw.given_split).alias("given_split"))
     return _sorted(table)
@@ -98,3 +101,10 @@ def _time(raw: pl.DataFrame, schema: ExampleSchema) -> list[pl.Series]:
         return []
     text = pl.col(schema.time.column).cast(pl.String)
     return [raw.select(time=parse_time(text, schema.time.date_format)).to_series()]
+
+
+def _weight(raw: pl.DataFrame, schema: ExampleSchema) -> list[pl.Series]:
+    if (name := schema.sample_weight) is None:
+        return []
+    weight = as_number(pl.col(name), raw.schema[name], None).cast(pl.Float64)
+    return [raw.select(sample_weight=weight).to_series()]

@@ -24,6 +24,7 @@ from headrace.components.sources.raw_part import RawPart
 from headrace.components.sources.rejected_rows import REJECTED
 
 _FAILURES_SHOWN = 5
+_LARGEST_WEIGHT = 3e38  # as float32
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def check_part(part: RawPart, schema: RowSchema) -> CheckedPart:
     if schema.time:
         time = parse_time(_raw(schema.time.column).cast(pl.String), schema.time.date_format)
         rules.append(_Rule(schema.time.column, "not a time", written(schema.time.date_format), time.is_null()))
+    rules += _weight_rules(schema.sample_weight, found) if schema.sample_weight else []
     rules += [rule for name, feature in columns.items() for rule in _rules(name, feature, found)]
     both = pl.concat([typed, part.table.select(pl.all().name.prefix("raw "))], how="horizontal")
     if not _any_fails(rules, both):
@@ -206,6 +208,15 @@ def _rules(name: str, feature: Feature, found: Mapping[str, pl.DataType]) -> lis
             return _number_rules(name, feature, found)
         case CategoryFeature():
             return _category_rules(name, feature)
+
+
+def _weight_rules(name: str, found: Mapping[str, pl.DataType]) -> list[_Rule]:
+    weight = as_number(_raw(name), found[name], None)
+    is_one = weight.is_between(0, _LARGEST_WEIGHT).fill_null(False)
+    return [
+        _Rule(name, "missing", "a weight", _raw(name).is_null()),
+        _Rule(name, "not a weight", "a finite number of at least 0", ~is_one),
+    ]
 
 
 def _category_rules(name: str, feature: CategoryFeature) -> list[_Rule]:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from headrace.components.models.layers.any_layer import Layer
-from headrace.components.models.layers.layer import all_layers
+from headrace.components.models.layers.layer import LayerSettings, all_layers
 from headrace.components.models.layers.normalizations import BatchNormalization
 from headrace.components.own_code.named_code import FunctionName, PythonFile
 from headrace.components.schema.settings import Settings
@@ -123,14 +123,41 @@ class Gan(Settings):
 Architecture = Annotated[LeNet | AlexNet | Vgg | GoogLeNet | Gan, Field(discriminator="kind")]
 
 
-RESERVED_NAMES = ("features", "output", "probabilities", "core", "core_probabilities")
+class InputBranch(Settings):
+    """An input of some features side by side, and the layers over it."""
+
+    features: Annotated[tuple[str, ...], Field(min_length=1)]
+    """The features, in order. An image or a text can't be beside others."""
+
+    layers: tuple[Layer, ...] = ()
+    """The layers over the input; each one's `kind` decides its keys. May be empty."""
+
+
+def _is_section(value: Any) -> str:
+    return "(section)" if isinstance(value, dict | InputBranch) else "(layers)"
+
+
+Branch = Annotated[
+    Annotated[tuple[Layer, ...], Tag("(layers)")] | Annotated[InputBranch, Tag("(section)")],
+    Discriminator(_is_section),
+]
+
+RESERVED_NAMES = ("features", "joined", "output", "probabilities", "core", "core_probabilities")
 
 
 class Model(Settings):
     """What is between the input and the output, whose layer follows from the label."""
 
     layers: tuple[Layer, ...] | None = None
-    """The layers between input and output; each one's `kind` decides its keys. May be empty."""
+    """The layers between input and output; each one's `kind` decides its keys. May be empty. With `inputs`, they take
+    what the inputs give, side by side.
+    """
+
+    inputs: Annotated[dict[str, Branch], Field(min_length=2)] | None = None
+    """Several inputs, each with layers of its own: a list of layers by the name of a feature, or by `features` for all
+    that no other input takes, or a section of `features` and `layers` by a name of your own. An image and a text each
+    need one.
+    """
 
     architecture: Architecture | None = None
     """A named architecture for images, instead of `layers`; its `kind` decides its keys."""
@@ -141,7 +168,21 @@ class Model(Settings):
     @property
     def layer_names(self) -> tuple[str, ...]:
         """Names that params.yaml gives to layers, in their order."""
-        return tuple(one.layer_name for one in all_layers(self.layers or ()) if one.layer_name)
+        return tuple(one.layer_name for one in self.every_layer if one.layer_name)
+
+    @property
+    def branches(self) -> dict[str, tuple[Layer, ...]]:
+        """Layers of each input by its name; none where there is one input."""
+        return {
+            name: branch.layers if isinstance(branch, InputBranch) else branch
+            for name, branch in (self.inputs or {}).items()
+        }
+
+    @property
+    def every_layer(self) -> list[LayerSettings]:
+        """All layers, those of inputs and those within layers included; none of an architecture."""
+        lists = (*self.branches.values(), self.layers or ())
+        return [layer for layers in lists for layer in all_layers(layers)]
 
     @property
     def noise(self) -> int | None:
@@ -162,6 +203,8 @@ class Model(Settings):
         if (self.layers is None) == (self.architecture is None):
             found = "neither" if self.layers is None else "both"
             raise ValueError(f"give either layers or architecture, found {found}")
+        if self.inputs is not None and self.layers is None:
+            raise ValueError("inputs: an architecture takes one image; give layers, which may be [], instead")
         if isinstance(self.architecture, Gan) and self.augment is not None:
             raise ValueError("a generator would learn to make changed images; leave augment out")
         return self

@@ -1,11 +1,11 @@
 """Shapes through a model, without TensorFlow: one that can't be built is refused before any work."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from headrace.components.models.layers.any_layer import Layer
 from headrace.components.models.layers.layer import all_layers
 from headrace.components.models.layers.sequences import Embedding, OneHotTokens
-from headrace.components.models.layers.shape import Shape
+from headrace.components.models.layers.shape import Shape, product
 from headrace.components.models.settings import AlexNet, Gan, GoogLeNet, LeNet, Model, Vgg
 
 Named = LeNet | AlexNet | Vgg | GoogLeNet
@@ -40,10 +40,11 @@ def check_text(model: Model, *, length: int, each_token: bool) -> None:
     `each_token`: the label needs values after each token, and not of the text as a whole.
     """
     layers = model.layers or ()
+    if model.inputs is not None and each_token:
+        raise ValueError("train.model.inputs: the label next_token is of one text; give layers alone")
     if model.augment is not None:
         raise ValueError("train.model.augment: changes images, and the input is a text; leave it out")
-    if not layers or not isinstance(layers[0], Embedding | OneHotTokens):
-        raise ValueError("train.model.layers: the first layer over a text must be embedding or one_hot")
+    _require_tokens(layers, place="train.model.layers")
     shape = output_shape(layers, input_shape=(length,), is_text=True)
     ahead = next((one.kind for one in all_layers(layers) if one.looks_ahead), None)
     if each_token and ahead:
@@ -74,6 +75,28 @@ def output_shape(
         except ValueError as error:
             raise ValueError(f"{place}.{number} ({layer.kind}): {error}") from None
     return shape
+
+
+def check_inputs(model: Model, *, shapes: Mapping[str, Shape], texts: Collection[str]) -> None:
+    """Raise ValueError where the layers over several inputs can't take them, or those after them what these give.
+
+    `shapes` are those of the inputs by name, `texts` the names of those that are texts.
+    """
+    if model.augment is not None and not any(len(shape) == 3 for shape in shapes.values()):
+        raise ValueError("train.model.augment: changes images, and no input is one; leave it out")
+    widths: list[int | None] = []
+    for name, layers in model.branches.items():
+        place = f"train.model.inputs.{name}"
+        if name in texts:
+            _require_tokens(layers, place=place)
+        widths.append(product(output_shape(layers, input_shape=shapes[name], is_text=name in texts, place=place)))
+    joined = None if None in widths else sum(width for width in widths if width)
+    output_shape(model.layers or (), input_shape=(joined,))
+
+
+def _require_tokens(layers: Sequence[Layer], *, place: str) -> None:
+    if not layers or not isinstance(layers[0], Embedding | OneHotTokens):
+        raise ValueError(f"{place}: the first layer over a text must be embedding or one_hot")
 
 
 def _refuse_tokens(layer: Layer) -> None:

@@ -9,13 +9,15 @@ from headrace.components.schema.features import CategoryFeature, Feature, ImageF
 def arrow_schema(schema: ExampleSchema, *, given_split: bool) -> pa.Schema:
     """Return the columns of the example table, in order.
 
-    `example_id`; where there is a key `content_id`, where there are groups `group_id`, where there is a time `time`;
-    the features and the label under their names; `given_split` if the source has one.
+    `example_id`; where there is a key `content_id`, where there are groups `group_id`, where there is a time `time`,
+    where there are weights `sample_weight`; the features and the label under their names; `given_split` if the source
+    has one.
     """
     fields = [pa.field("example_id", pa.uint64(), nullable=False)]
     fields += [pa.field("content_id", pa.uint64(), nullable=False)] if schema.key else []
     fields += [pa.field("group_id", pa.uint64(), nullable=False)] if schema.group else []
     fields += [pa.field("time", pa.timestamp("us", tz="UTC"), nullable=False)] if schema.time else []
+    fields += [pa.field("sample_weight", pa.float64(), nullable=False)] if schema.sample_weight else []
     for name, feature in schema.columns.items():
         nullable = getattr(feature, "nullable", False)
         fields.append(pa.field(name, _arrow_type(feature), nullable=nullable))

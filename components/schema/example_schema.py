@@ -9,7 +9,7 @@ from headrace.components.schema.features import CategoryFeature, Feature, ImageF
 from headrace.components.schema.labels import GeneratedLabel, Label, NextTokenLabel, label_column
 from headrace.components.schema.settings import Settings
 
-ADDED_COLUMNS = ("example_id", "content_id", "group_id", "time", "given_split")
+ADDED_COLUMNS = ("example_id", "content_id", "group_id", "time", "sample_weight", "given_split")
 
 
 class TimeColumn(Settings):
@@ -39,6 +39,11 @@ class RowSchema(Settings):
     time: TimeColumn | None = None
     """The column of the source with the time of an example."""
 
+    sample_weight: str | None = None
+    """The column of the source that says how much an example counts in the training loss, 0 or more; no feature. A
+    prediction does without it.
+    """
+
     @property
     def columns(self) -> dict[str, Feature]:
         """All that a row holds once it is typed."""
@@ -49,7 +54,8 @@ class RowSchema(Settings):
         """All columns that the source must have."""
         time = () if self.time is None else (self.time.column,)
         read = [column for name, feature in self.columns.items() for column in read_from(name, feature)]
-        return tuple(dict.fromkeys([*self.key, *self.group, *time, *read]))
+        weight = () if self.sample_weight is None else (self.sample_weight,)
+        return tuple(dict.fromkeys([*self.key, *self.group, *time, *weight, *read]))
 
 
 class ExampleSchema(RowSchema):
@@ -73,6 +79,16 @@ class ExampleSchema(RowSchema):
         for name in (*self.features, self.label.name, *label_column(self.label)):
             if name in ADDED_COLUMNS or (name == "label" and name in self.features):
                 raise ValueError(f"a column can't be called {name!r}: Headrace adds one of that name")
+        return self
+
+    @model_validator(mode="after")
+    def _weight_is_a_column_of_its_own(self) -> Self:
+        if self.sample_weight in self.columns:
+            raise ValueError(
+                f"sample_weight: {self.sample_weight!r} is also a feature or the label; give a column of its own"
+            )
+        if self.sample_weight is not None and isinstance(self.label, GeneratedLabel):
+            raise ValueError("sample_weight: the losses of generated images take none; leave it out")
         return self
 
     def _require_category(self, label: GeneratedLabel) -> None:

@@ -35,7 +35,7 @@ Labels = Mapping[str, Mapping[str, str | None]]
 class LabelsFile(SourceFile):
     """A delimited file, UTF-8 with a header line, of one row for each image.
 
-    The label, and key, group and time if they are given, are columns of it, too.
+    The label, features beside the image, and key, group, time and weight if they are given, are columns of it, too.
     """
 
     name_column: str = "file"
@@ -81,9 +81,10 @@ class ImageSource(Source):
 
     def check_schema(self, schema: ExampleSchema) -> None:
         """Raise ParamsError unless there is one image and its class; all else needs a labels file."""
-        if image_and_class(schema, kind=self.kind)[2] == NAME:
+        image, _, label = image_and_class(schema, kind=self.kind)
+        if label == NAME:
             raise ParamsError(f"ingest.label: {NAME!r} is the path of each image; give the label another name")
-        others = set(schema.source_columns) - {*schema.columns, NAME}
+        others = set(schema.source_columns) - {image, label, NAME}
         if others and not all(part.labels for part in self.parts):
             raise ParamsError(f"ingest: no column {min(others)!r}; without a labels file, there is only {NAME!r}")
 

@@ -18,9 +18,11 @@ def require_no_images(schema: ExampleSchema, *, kind: str) -> None:
 
 
 def require_known(schema: ExampleSchema, columns: Sequence[str]) -> None:
-    """Raise ParamsError if the key, the group or the time is a column that the source does not have."""
+    """Raise ParamsError if the key, the group, the time or the weight is a column that the source does not have."""
     time = (schema.time.column,) if schema.time else ()
-    for setting, names in (("key", schema.key), ("group", schema.group), ("time", time)):
+    weight = (schema.sample_weight,) if schema.sample_weight else ()
+    settings = {"key": schema.key, "group": schema.group, "time": time, "sample_weight": weight}
+    for setting, names in settings.items():
         for name in names:
             if name not in columns:
                 raise ParamsError(f"ingest.{setting}: no column {name!r}; this source gives {' and '.join(columns)}")
@@ -28,8 +30,10 @@ def require_known(schema: ExampleSchema, columns: Sequence[str]) -> None:
 
 def only_image(features: Mapping[str, Feature], *, kind: str) -> tuple[str, ImageFeature]:
     """Name and settings of the one image that a picture source fills; raise ParamsError for other features."""
-    match list(features.items()):
-        case [(name, ImageFeature() as feature)]:
+    images = [(name, feature) for name, feature in features.items() if isinstance(feature, ImageFeature)]
+    others = len(features) - len(images) if kind != "images" else 0  # which its labels file has
+    match images:
+        case [(name, feature)] if not others:
             if kind not in ENCODED_KINDS and (feature.encoding, feature.resize) != ("tensor", "none"):
                 kinds = ", ".join(map(repr, ENCODED_KINDS))
                 raise ParamsError(f"ingest.features.{name}: encoding and resize are for a source of kind {kinds}")
@@ -59,4 +63,6 @@ def image_and_class(schema: ExampleSchema, *, kind: str) -> tuple[str, ImageFeat
             f"expected one category beside the image, found {', '.join(categories) or 'none'}"
         )
     others = {name: feature for name, feature in schema.features.items() if name not in categories}
+    if len(others) > 1:
+        raise ParamsError(f"ingest.features: generated are images and their class alone, found {', '.join(others)}")
     return (*only_image(others, kind=kind), categories[0])

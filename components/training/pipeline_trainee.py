@@ -9,6 +9,7 @@ import keras
 from keras.optimizers import Optimizer
 
 from headrace.components.models.build import build_for_training, build_networks
+from headrace.components.models.named_inputs import InputGroup
 from headrace.components.models.output import Output
 from headrace.components.models.own_model import build_own_model, model_label, own_part, taken_by
 from headrace.components.models.settings import Gan, Model, OwnModel
@@ -33,19 +34,19 @@ def train_pipeline(
     training: Training,
     label: Label,
     tokens: int | None = None,
-    inputs: Mapping[str, Shape] | None = None,
+    inputs: Mapping[str, InputGroup] | None = None,
     code: OwnCode | None = None,
     **worker: Unpack[WorkerArguments],
 ) -> Checkpoint:
     """Train the model of a pipeline as `train_worker` does, which takes `worker`.
 
-    `tokens` counts the ids of a text. A model of a file needs `inputs`, the shape of one example of each by name, and
-    `code`, the file with what it imports; it must be importable throughout the training.
+    `tokens` counts the ids of a text. A model of a file, and one of several inputs, needs `inputs`, by name. That of a
+    file needs `code`, the file with what it imports; it must be importable throughout the training.
     """
     make = (
-        _Own(training, training.model, label, tokens, inputs, code).make
+        _Own(training, training.model, label, tokens, _shapes(inputs), code).make
         if isinstance(training.model, OwnModel)
-        else _Layers(training, training.model, label, tokens, train.shape).make
+        else _Layers(training, training.model, label, tokens, () if inputs else train.shape, inputs).make
     )
     is_own = isinstance(training.model, OwnModel)
     return train_worker(train, validation, make=make, plan=training, probe=is_own, **worker)
@@ -53,13 +54,14 @@ def train_pipeline(
 
 @dataclass(frozen=True)
 class _Layers:
-    """A model of layers or of an architecture, on one example's features of `shape`."""
+    """A model of layers or of an architecture, on one example's features of `shape`, or on several inputs."""
 
     training: Training
     model: Model
     label: Label
     tokens: int | None
     shape: Shape
+    inputs: Mapping[str, InputGroup] | None = None
 
     def make(self, batch: GlobalBatch, steps_per_epoch: int) -> Trainee:
         keras.config.set_dtype_policy(self.training.precision)
@@ -88,6 +90,7 @@ class _Layers:
             input_shape=self.shape,
             output=output,
             tokens=self.tokens,
+            groups=self.inputs,
             dropout=batch.dropout,
             drop_connect=batch.drop_connect,
             first=self._first_layer(batch),
@@ -97,6 +100,10 @@ class _Layers:
         if len(self.shape) == 2:  # copies of each example
             return batch.choose()
         return None if self.model.augment is None else batch.augment(self.model.augment)
+
+
+def _shapes(inputs: Mapping[str, InputGroup] | None) -> dict[str, Shape] | None:
+    return None if inputs is None else {name: group.shape for name, group in inputs.items()}
 
 
 @dataclass(frozen=True)

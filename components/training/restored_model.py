@@ -7,7 +7,7 @@ import keras
 
 from headrace.components.errors import DataError
 from headrace.components.models.build import build
-from headrace.components.models.own_inputs import input_groups
+from headrace.components.models.named_inputs import groups_of, input_groups
 from headrace.components.models.own_model import build_own_model, model_label, taken_by
 from headrace.components.models.settings import AnyModel, OwnModel
 from headrace.components.own_code.importable_code import OwnCode
@@ -38,7 +38,12 @@ def restored_model(
     if isinstance(model, OwnModel):
         core, inputs = _own_core(model, code or OwnCode({}), fitted, task)
     else:
-        core = build(model, input_shape=core_shape(fitted), output=task.output(tokens), tokens=tokens)
+        groups, output = groups_of(model, fitted), task.output(tokens)
+        if groups is None:
+            core = build(model, input_shape=core_shape(fitted), output=output, tokens=tokens)
+        else:
+            core = build(model, output=output, groups=groups)
+            inputs = {name: group.features for name, group in groups.items()}
     if weights is not None:
         _set_weights(core, weights)
     backbone_weights = fitted.backbone.read_weights(statistics.parent) if fitted.backbone else None

@@ -261,13 +261,18 @@ class Training(Plan):
         # Averaged weights give smaller activations than those whose moments were taken: a classifier that is right for
         # 97% of its training batches was right for 11% of the validation set, at 0.9 and 0.998.
         ema = self.optimizer.ema_momentum if self.optimizer else None
-        for place, layer in enumerate(self.model.layers or () if isinstance(self.model, Model) else ()):
-            below = [one.momentum for one in all_layers([layer]) if isinstance(one, BatchNormalization)]
-            if ema is not None and below and min(below) < ema:
-                raise ValueError(
-                    f"model.layers.{place} (batch_normalization): momentum {min(below)} is below the optimizer's "
-                    f"ema_momentum {ema}, so its averages would not be those of the averaged weights; raise it to {ema}"
-                )
+        if ema is None or not isinstance(self.model, Model):
+            return self
+        lists = {"layers": self.model.layers or ()} | {f"inputs.{k}": v for k, v in self.model.branches.items()}
+        for name, layers in lists.items():
+            for place, layer in enumerate(layers):
+                below = [one.momentum for one in all_layers([layer]) if isinstance(one, BatchNormalization)]
+                if below and min(below) < ema:
+                    raise ValueError(
+                        f"model.{name}.{place} (batch_normalization): momentum {min(below)} is below the optimizer's "
+                        f"ema_momentum {ema}, so its averages would not be those of the averaged weights; raise it to "
+                        f"{ema}"
+                    )
         return self
 
     @model_validator(mode="after")

@@ -72,4 +72,4 @@ class FittedTable(Settings):
     @property
     def backbone(self) -> FittedBackbone | None:
         """The network that makes features of the one image that the model takes; None where there is none."""
-        return next(iter(self.features.values())).backbone
+        return next((one.backbone for one in self.features.values() if one.backbone), None)

@@ -16,7 +16,7 @@ from headrace.pipelines.ray_train.worker_data import remove_columns, split_colum
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from headrace.components.models.own_inputs import InputGroup
+    from headrace.components.models.named_inputs import InputGroup
     from headrace.components.tasks.losses import AnyLoss
     from headrace.components.training.checkpoints import Checkpoint
     from headrace.components.training.observer import Figures
@@ -35,7 +35,7 @@ def _train(job: TrainJob, place: Place) -> None:
     from headrace.components.transforms.fitted_table import FittedTable
 
     fitted = FittedTable.model_validate_json(job.statistics.read_text(encoding="utf-8"))
-    inputs, code = own_inputs(job, fitted), OwnCode(job.sources)
+    inputs, code = named_inputs(job, fitted), OwnCode(job.sources)
     train = split_columns(job, "train", fitted=fitted, inputs=inputs)
     validation = validation_columns(job, fitted=fitted, inputs=inputs)
     if place.rank == 0:
@@ -49,7 +49,7 @@ def _train(job: TrainJob, place: Place) -> None:
             label=fitted.label,
             tokens=fitted.tokens,
             training=job.train,
-            inputs=None if inputs is None else {name: group.shape for name, group in inputs.items()},
+            inputs=inputs,
             code=code,
             worker=place.worker(job.train),
             folder=job.checkpoints,
@@ -62,12 +62,11 @@ def _train(job: TrainJob, place: Place) -> None:
             write_results(job, final, history, add=partial(_add_results, job, fitted, final, history))
 
 
-def own_inputs(job: TrainJob, fitted: "FittedTable") -> "Mapping[str, InputGroup] | None":
-    """The inputs of a model of a file by name; None for layers and architectures, which take one."""
-    from headrace.components.models.own_inputs import input_groups
+def named_inputs(job: TrainJob, fitted: "FittedTable") -> "Mapping[str, InputGroup] | None":
+    """The inputs of a model by name; None for layers and architectures that take one."""
+    from headrace.components.models.named_inputs import groups_of
 
-    model = job.train.model
-    return input_groups(fitted, model.inputs) if isinstance(model, OwnModel) else None
+    return groups_of(job.train.model, fitted)
 
 
 def in_label_unit(metrics: "Figures", fitted: "FittedTable", *, loss: "AnyLoss | None" = None) -> dict[str, float]:

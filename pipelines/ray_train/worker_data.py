@@ -37,7 +37,8 @@ def split_columns(
     """A split in memory, or in files where it has more examples than `train.window_examples`, or encoded images.
 
     Of a model with several `inputs`, the features are by their names. Training examples have weights where
-    `train.class_weights` gives them. The files are written once on each node; its other workers wait for that.
+    `ingest.sample_weight` or `train.class_weights` gives them; both are multiplied. The files are written once on each
+    node; its other workers wait for that.
     """
     folder, window_examples = job.splits / split, job.train.window_examples
     is_large = window_examples is not None and _examples(folder) > window_examples
@@ -75,12 +76,18 @@ def _stored(job: TrainJob, split: Split, *, fitted: "FittedTable", inputs: Input
 
 
 def _weights(job: TrainJob, *, fitted: "FittedTable") -> "NDArray[np.float32] | None":
-    if job.train.class_weights is None:
+    rows = scan(job.splits / "train")
+    own = "sample_weight" in rows.collect_schema()
+    if job.train.class_weights is None and not own:
         return None
-    labels = scan(job.splits / "train").select("label").collect()
-    return task_of(fitted.label).example_weights(
-        label_array(labels, fitted=fitted), class_weights=job.train.class_weights
+    table = rows.select("label", *(["sample_weight"] if own else [])).collect()
+    weights = task_of(fitted.label).example_weights(
+        label_array(table, fitted=fitted), class_weights=job.train.class_weights
     )
+    if not own:
+        return weights
+    of_column = table["sample_weight"].cast(pl.Float32).to_numpy()
+    return of_column if weights is None else of_column * weights
 
 
 def _examples(folder: Path) -> int:

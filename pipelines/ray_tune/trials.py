@@ -23,7 +23,7 @@ from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.project.code_digests import own_code
 from headrace.pipelines.ray_cluster.connect import is_remote
-from headrace.pipelines.ray_train.pipeline_worker import in_label_unit, own_inputs
+from headrace.pipelines.ray_train.pipeline_worker import in_label_unit, named_inputs
 from headrace.pipelines.ray_train.training_job import TrainJob
 from headrace.pipelines.ray_train.worker import prepare_devices
 from headrace.pipelines.ray_train.worker_data import remove_columns, split_columns, validation_columns
@@ -239,14 +239,14 @@ def _train(trial: Trial, make_data: Callable[[Trial], None]) -> None:
         shown = {"epoch": epoch, **in_label_unit(metrics, fitted, loss=job.train.loss), **system}
         tune.report({**shown, "metrics": shown})
 
-    inputs, code = own_inputs(job, fitted), OwnCode(job.sources)
+    inputs, code = named_inputs(job, fitted), OwnCode(job.sources)
     with code.importable():
         train_pipeline(
             split_columns(job, "train", fitted=fitted, inputs=inputs),
             validation_columns(job, fitted=fitted, inputs=inputs),
             label=fitted.label,
             training=job.train,
-            inputs=None if inputs is None else {name: group.shape for name, group in inputs.items()},
+            inputs=inputs,
             code=code,
             worker=Worker(0, 1),
             folder=job.checkpoints,

@@ -90,7 +90,8 @@ def _share_out(shard: Path | bytes, *, split: Split, overlap: Overlap) -> Shares
             overlaps = overlap.covers(rows[name], name)
             overlapping[name] = int(overlaps.sum())
             rows[name] = rows[name] if split.overlap == "keep" else rows[name].filter(~overlaps)
-    return Shares({name: part.drop(ADDED_COLUMNS[1:], strict=False) for name, part in rows.items()}, overlapping)
+    left_out = [name for name in ADDED_COLUMNS[1:] if name != "sample_weight"]  # which training needs
+    return Shares({name: part.drop(left_out, strict=False) for name, part in rows.items()}, overlapping)
 
 
 def _shards(

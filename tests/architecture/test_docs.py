@@ -16,14 +16,14 @@ from infra.params_page import DEFINITIONS, HEADING, with_tables
 EXAMPLE = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def settings_classes(annotation: Any) -> Iterator[type[BaseModel]]:
+def settings_classes(annotation: Any, *, within: tuple[Any, ...] = ()) -> Iterator[type[BaseModel]]:
     """Every settings class that params.yaml is read into, from the outermost inwards, some more than once."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation not in within:
         yield annotation
         for field in annotation.model_fields.values():
-            yield from settings_classes(field.annotation)
+            yield from settings_classes(field.annotation, within=(*within, annotation))  # layers hold layers
     for inner in get_args(annotation):
-        yield from settings_classes(inner)
+        yield from settings_classes(inner, within=within)
 
 
 CLASSES = {one.__name__: one for one in settings_classes(Pipeline | Classifier)}

@@ -63,11 +63,11 @@ def test_a_mistake_is_named(tmp_path, content, place, value, message):
         loaded(tmp_path, section)
 
 
-def test_a_text_is_the_only_input_of_a_model(tmp_path, content):
+def test_a_text_beside_other_features_needs_an_input_of_its_own(tmp_path, content):
     section = deepcopy(content["shakespeare"])
     section["ingest"]["features"]["file"] = {"type": "category"}
     section["normalize"]["transforms"]["file"] = [{"kind": "one_hot"}]
-    with pytest.raises(ParamsError, match="an image or a text must be the only input of a model"):
+    with pytest.raises(ParamsError, match="an image or a text needs an input of its own"):
         loaded(tmp_path, section)
     section["normalize"]["transforms"] = {"file": [{"kind": "one_hot"}]}
     with pytest.raises(ParamsError):

@@ -15,6 +15,9 @@ PARAMS = Path(__file__).parents[2] / "params.yaml"
 # Open text: each is looked up among names that the project has, none is a place.
 NAMES = {
     ("Training", "best_by"),
+    ("WeightedLayer", "name"),
+    ("LayerRate", "layers"),
+    ("Model", "inputs"),
     ("Training", "class_weights"),
     ("Ordinal", "categories"),
     ("JudgeSettings", "by"),

@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from headrace.components.examples.shards import scan
-from headrace.components.models.own_inputs import InputGroup
+from headrace.components.models.named_inputs import InputGroup
 from headrace.components.schema.features import ImageFeature
 from headrace.components.tasks.variants import task_of
 from headrace.components.transforms.fitted_table import FittedTable

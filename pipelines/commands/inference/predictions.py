@@ -18,7 +18,7 @@ from headrace.components.schema.features import Feature, ImageFeature
 from headrace.components.serving_model import spreadsheet_formulas
 from headrace.components.serving_model.images import read_images
 from headrace.components.serving_model.prediction_files import read_rows
-from headrace.components.serving_model.prediction_rows import as_known, image_rows
+from headrace.components.serving_model.prediction_rows import as_known, image_rows, rows_of
 from headrace.components.serving_model.saved_model import Model, known_categories, load_model
 from headrace.components.sources.any_source import open_table
 from headrace.components.sources.file import IMAGE_SUFFIXES, is_image
@@ -162,13 +162,19 @@ def _read_images(files: list[Path], features: Mapping[str, Feature]) -> tuple[pl
 def _read_image_table(
     table: TableFile, features: Mapping[str, Feature], *, key: Sequence[str]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The columns of the key, and the images of a table; ingest takes no such table."""
-    match list(features.items()):
-        case [(name, ImageFeature() as feature)]:
-            raw = table.read_nested((*key, name))
-            return raw.select(key), image_rows(raw, name=name, feature=feature)
-        case _:
-            raise ParamsError("expected one image a row: an image file, a folder of them, .parquet or .jsonl")
+    """The columns of the key, and the rows of a table of images, which ingest takes in files beside it."""
+    images = [(name, feature) for name, feature in features.items() if isinstance(feature, ImageFeature)]
+    if len(images) != 1:
+        raise ParamsError("expected one image a row: an image file, a folder of them, .parquet or .jsonl")
+    [(name, feature)] = images
+    others = {one: of for one, of in features.items() if one != name}
+    columns = RowSchema(features=others).source_columns if others else ()
+    raw = table.read_nested(tuple(dict.fromkeys([*key, *columns, name])))
+    examples = image_rows(raw, name=name, feature=feature)
+    if others:
+        values = raw.select(pl.col(columns).cast(pl.String))
+        examples = rows_of(values.iter_rows(named=True), others, warn=log.warning).hstack(examples)
+    return raw.select(key), examples.select(list(features))
 
 
 def show(predictions: pl.DataFrame) -> None:

@@ -211,7 +211,7 @@ def _code(measured: Measured, pipeline: Pipeline) -> str:
     if measured.numerics is None:
         return f"{commit}, older numerics"
     model = pipeline.train.model
-    layers = {layer.kind for layer in model.layers or ()} if isinstance(model, Model) else set()
+    layers = {layer.kind for layer in model.every_layer} if isinstance(model, Model) else set()
     older = [one for one in MEASURED_STAGES if has_changed(one, measured.numerics.get(one, 0), layers=layers)]
     return f"{commit}, older numerics of {', '.join(older)}" if older else commit
 

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from headrace.components.examples import shards
-from headrace.components.models.own_inputs import input_groups
+from headrace.components.models.named_inputs import input_groups
 from headrace.components.own_code.importable_code import OwnCode
 from headrace.components.schema.features import NumberFeature
 from headrace.components.schema.labels import NumberLabel
@@ -92,7 +92,7 @@ def test_several_inputs_are_the_same_from_memory_and_from_disk(tmp_path, split):
                     None,
                     training=training,
                     label=FITTED.label,
-                    inputs={name: group.shape for name, group in inputs.items()},
+                    inputs=inputs,
                     code=CODE,
                     worker=Worker(0, 1),
                     folder=tmp_path / str(number),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from headrace.components.models.own_inputs import input_groups
+from headrace.components.models.named_inputs import input_groups
 from headrace.components.own_code.importable_code import OwnCode
 from headrace.components.schema.features import Feature
 from headrace.components.schema.labels import Label

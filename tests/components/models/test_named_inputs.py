@@ -1,7 +1,7 @@
 import pytest
 
 from headrace.components.errors import ParamsError
-from headrace.components.models.own_inputs import input_groups
+from headrace.components.models.named_inputs import input_groups
 from headrace.components.schema.features import ImageFeature, NumberFeature, TextFeature
 from headrace.components.schema.labels import NumberLabel
 from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
