@@ -8,7 +8,7 @@ from keras import ops
 _SMALLEST = 1e-7  # of 1 - p: a power of 0 has no finite gradient
 
 
-class PinballLoss(keras.losses.Loss):  # type: ignore[misc]
+class PinballLoss(keras.losses.Loss):
     """Mean of `quantile` times what a prediction is too low by, and of 1 - `quantile` times what it is too high by."""
 
     def __init__(self, quantile: float) -> None:
@@ -21,7 +21,7 @@ class PinballLoss(keras.losses.Loss):  # type: ignore[misc]
         return ops.mean(ops.maximum(self._quantile * too_low, (self._quantile - 1) * too_low), axis=-1)
 
 
-class TwoClassCrossentropy(keras.losses.Loss):  # type: ignore[misc]
+class TwoClassCrossentropy(keras.losses.Loss):
     """Binary cross-entropy of the difference of two logits."""
 
     def __init__(self, label_smoothing: float) -> None:
@@ -37,7 +37,7 @@ class TwoClassCrossentropy(keras.losses.Loss):  # type: ignore[misc]
         )
 
 
-class FocalLoss(keras.losses.Loss):  # type: ignore[misc]
+class FocalLoss(keras.losses.Loss):
     """Cross-entropy of logits with class indices, times (1 - p) ** gamma (Lin et al., 2017, equation 5)."""
 
     def __init__(self, *, gamma: float, alpha: float | None) -> None:

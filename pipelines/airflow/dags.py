@@ -100,7 +100,7 @@ def broken_dag(pipeline: str, error: str) -> DAG:
         tags=["headrace", "broken"],
     ) as dag:
 
-        @task(retries=0)
+        @task
         def read_params() -> None:
             raise AirflowFailException(error)
 
