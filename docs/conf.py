@@ -34,6 +34,7 @@ _CONTENTS = {
     "README": {
         "Use it": [
             "docs/your-data",
+            "docs/models",
             "docs/own-code",
             "docs/library",
             "docs/projects",

@@ -50,7 +50,7 @@ def pipeline_of(sections: dict[str, Any], model: dict[str, Any], **train: Any) -
             "description": "",
             "split": {"seed": 1, "validation_fraction": 0.2, "test_fraction": 0.2},
             "evaluate": {},
-            "register": {"thresholds": {}, "compare_by": "loss"},
+            "register": {"thresholds": {}, "compare": {"metric": "loss"}},
             **sections,
             "train": {**training, "model": model, **train},
         }
