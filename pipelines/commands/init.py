@@ -158,15 +158,26 @@ def _lacks_stages(text: str) -> str:
     renamed = f"Rename your own {', '.join(other)}, and add" if other else "Add"
     if missing or other:
         return f"{renamed} {', '.join([*other, *missing])} under its `stages`, from"
-    older = [name for name in ours if _digests(ours[name]) - _digests(found[name])]
-    return f"Give {', '.join(older)} the `params` of the same stage in" if older else ""
+    older = [name for name in ours if _files_named(ours[name]) - _files_named(found[name])]
+    return f"Give {', '.join(older)} the `params`, `deps` and `outs` of the same stage in" if older else ""
 
 
-def _digests(stage: Any) -> set[str]:
-    """The files other than params.yaml that a stage has parameters in: without one, it misses changes of code."""
-    params = stage.get("params") if isinstance(stage, dict) else None
-    entries = params if isinstance(params, list) else ()
-    return {str(file) for entry in entries if isinstance(entry, dict) for file in entry}
+def _files_named(stage: Any) -> set[str]:
+    """The files that a stage has parameters in, depends on and writes.
+
+    Without one, it misses a change, or leaves what it writes to nobody.
+    """
+    if not isinstance(stage, dict):
+        return set()
+    lists = {key: stage.get(key) for key in ("params", "deps", "outs")}
+    entries = [(key, entry) for key, given in lists.items() if isinstance(given, list) for entry in given]
+    of_params_yaml = ("params", str)
+    return {
+        str(file)
+        for key, entry in entries
+        if (key, type(entry)) != of_params_yaml
+        for file in (entry if isinstance(entry, dict) else (entry,))
+    }
 
 
 def _lacks_lines(text: str) -> str:

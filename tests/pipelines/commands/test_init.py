@@ -93,11 +93,16 @@ def test_stages_of_an_older_version_are_named_by_what_they_lack(tmp_path, capsys
     make_project(tmp_path, Example.DIGITS)
     content = yaml.safe_load((tmp_path / "dvc.yaml").read_text())
     content["stages"]["ingest"]["params"] = ["${item.pipeline}.ingest"]
+    outs = content["stages"]["evaluate"]["outs"]
+    without = [one for one in outs if "outcomes.parquet" not in str(one)]
+    content["stages"]["evaluate"]["outs"] = without
+    assert len(without) == len(outs) - 1
     (tmp_path / "dvc.yaml").write_text(yaml.safe_dump(content))
     assert make_project(tmp_path, Example.DIGITS) == 2
-    said = "Give ingest the `params` of the same stage in: .headrace/init/dvc.yaml"
+    said = "Give ingest, evaluate the `params`, `deps` and `outs` of the same stage in: .headrace/init/dvc.yaml"
     assert said in capsys.readouterr().err
     content["stages"]["ingest"]["params"] += [{"headrace.lock": ["ingest"]}, "own.yaml"]
+    content["stages"]["evaluate"]["outs"] = outs
     content["stages"]["ingest"]["params"] += [{".headrace/code.json": ["${item.pipeline}.ingest"]}]
     (tmp_path / "dvc.yaml").write_text(yaml.safe_dump(content))
     assert make_project(tmp_path, Example.DIGITS) == 0
