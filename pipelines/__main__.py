@@ -47,6 +47,7 @@ from headrace.pipelines.host.host_problems import host_problem, is_out_of_memory
 from headrace.pipelines.host.private import make_private
 from headrace.pipelines.host.processes import signals_as_errors
 from headrace.pipelines.paths import ProjectPaths, project_root
+from headrace.pipelines.project.places import require_places
 from headrace.pipelines.project.site_cache import name_site_cache
 
 # Nothing heavy may be imported above: `headrace --help` and DVC's calls pay for it. Commands import it
@@ -111,11 +112,8 @@ def main() -> None:
     """
     configure_logging()
     sys.excepthook = _show_traceback
-    with suppress(ParamsError):  # outside of a project there is nothing to close
-        project = ProjectPaths(project_root())
-        make_private(project.state)
-        name_site_cache(project)
     try:
+        _prepare_project()
         with signals_as_errors() as received:
             app()
     except SystemExit as ended:  # to typer, every signal is a Ctrl-C
@@ -128,6 +126,17 @@ def main() -> None:
         if (problem := host_problem(error)) is None:
             raise
         _exit(problem, EXIT_SERVICE, is_last=is_out_of_memory(error))
+
+
+def _prepare_project() -> None:
+    """Check the places of the project's files, and close its state to others; outside of a project, do nothing."""
+    try:
+        project = ProjectPaths(project_root())
+    except ParamsError:
+        return
+    require_places(project)
+    make_private(project.state)
+    name_site_cache(project)
 
 
 def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
