@@ -238,6 +238,7 @@ def _register(root: Path, pipeline: Pipeline, model_file: Path, *, example: pl.D
         features=features,
         label=pipeline.ingest.label,
         example=example.select(list(features)).cast(types),
+        trained_on=pl.Series([1, 2], dtype=pl.UInt64),
     )
     tags = {"model_sha256": file_digest(model_file)}
     version = create_version(root, pipeline.name, run_id=run_id, model_id=model_id, tags=tags)
