@@ -116,19 +116,28 @@ def project(tmp_path, prepared) -> Project:
     return prepared.copy(tmp_path / "a project")
 
 
-@pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory, prepared) -> Project:
-    """Six epochs that nothing happened to."""
-    project = prepared.copy(tmp_path_factory.mktemp("undisturbed") / "a project")
+@pytest.fixture(scope="session", params=["layers", pytest.param("own", marks=pytest.mark.long)])
+def six_epochs(request, tmp_path_factory, prepared) -> Project:
+    """A project for six epochs, not yet trained: of the layers of `prepared`, or of the model of `own_network.py`."""
+    project = prepared.copy(tmp_path_factory.mktemp("six-epochs") / "a project")
     project.change_train(**SIX_EPOCHS)
+    if request.param == "own":
+        (project.root / "models").mkdir()
+        shutil.copy(Path(__file__).with_name("own_network.py"), project.root / "models" / "network.py")
+        project.change_train(model={"file": "models/network.py", "loss": "build_loss", "metrics": "build_metrics"})
+    return project
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory, six_epochs) -> Project:
+    """Six epochs that nothing happened to."""
+    project = six_epochs.copy(tmp_path_factory.mktemp("undisturbed") / "a project")
     code, output = project.train()
     assert code == 0, output
     return project
 
 
 @pytest.fixture
-def disturbed(tmp_path, prepared) -> Project:
+def disturbed(tmp_path, six_epochs) -> Project:
     """A project for the six epochs of `undisturbed`, not yet trained."""
-    project = prepared.copy(tmp_path / "a project")
-    project.change_train(**SIX_EPOCHS)
-    return project
+    return six_epochs.copy(tmp_path / "a project")

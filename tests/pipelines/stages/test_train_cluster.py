@@ -68,9 +68,9 @@ def test_a_lost_node_is_replaced_by_a_spare_one(undisturbed, disturbed, cluster)
     disturbed.assert_as_undisturbed(undisturbed)
 
 
-def test_a_drained_node_is_left_after_a_checkpoint_and_the_failure_budget_stays(project, tmp_path, cluster):
-    project.change_train(epochs=60, global_batch_size=8)  # Ray polls for drained nodes every five seconds
-    undisturbed, disturbed = (project.copy(tmp_path / name) for name in ("undisturbed", "disturbed"))
+def test_a_drained_node_is_left_after_a_checkpoint_and_the_failure_budget_stays(disturbed, tmp_path, cluster):
+    disturbed.change_train(epochs=60, global_batch_size=8)  # Ray polls for drained nodes every five seconds
+    undisturbed = disturbed.copy(tmp_path / "undisturbed")
     code, output = undisturbed.train()
     assert code == 0, output
     disturbed.change_train(max_failures=0)

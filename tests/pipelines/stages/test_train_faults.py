@@ -17,6 +17,8 @@ FOUND_SECONDS = 60  # within which a worker that hangs is missed: 20 after its l
 BUSY_SECONDS = 60  # more on a machine that has other work
 ORPHANS_SECONDS = 10  # the guard ends all that the driver had started
 
+whatever_the_model = pytest.mark.parametrize("six_epochs", ["layers"], indirect=True)
+
 
 def end(process) -> str:
     output = process.communicate(timeout=240)[0]
@@ -111,6 +113,7 @@ def test_the_workers_are_lost_after_the_last_step_and_before_the_results_are_lef
 
 
 @pytest.mark.long
+@whatever_the_model
 def test_mlflow_is_away_for_the_whole_training_and_is_updated_later(undisturbed, disturbed):
     code, output = disturbed.train(MLFLOW_TRACKING_URI="http://127.0.0.1:9")  # the discard port: nobody listens
     assert code == 0, output
@@ -180,6 +183,7 @@ def test_a_training_with_other_settings_never_gives_the_old_result(project):
 
 
 @pytest.mark.long
+@whatever_the_model
 def test_of_a_driver_that_is_killed_nothing_lives_on(disturbed, session_processes):
     process, _ = disturbed.start_until("epoch 2/6")
     assert session_processes(process.pid, WORKER)
@@ -192,6 +196,7 @@ def test_of_a_driver_that_is_killed_nothing_lives_on(disturbed, session_processe
 
 
 @pytest.mark.long
+@whatever_the_model
 def test_two_concurrent_trainings_of_one_pipeline_have_one_writer(undisturbed, disturbed):
     first, _ = disturbed.start_until("a group of workers starts")
     second = disturbed.start()
