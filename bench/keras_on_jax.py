@@ -95,6 +95,7 @@ def compare_uneven(python: str) -> None:
         ("one step more on one process", (2 * half + 1, 2 * half)),
     ):
         with group(python, "uneven", rows) as (processes, outputs):
+            wait_until(lambda seen=outputs: all(output.stat().st_size for output in seen), processes, outputs)
             begun = time.monotonic()
             ended = waited_for(processes, HANG_SECONDS)
             epochs = [len(reports(output)) for output in outputs]
@@ -120,12 +121,16 @@ def see_lost(python: str) -> None:
 def training(python: str) -> Iterator[tuple[list[subprocess.Popen[bytes]], list[Path]]]:
     """Two processes that train for ever, after their first epochs."""
     with group(python, "forever", (BATCH * STEPS // 2,) * 2) as (processes, outputs):
-        deadline = time.monotonic() + LIMIT_SECONDS
-        while not all(len(reports(output)) > 1 for output in outputs):
-            if time.monotonic() > deadline or any(process.poll() is not None for process in processes):
-                sys.exit(f"the processes do not train: {errors(outputs)}")
-            time.sleep(0.1)
+        wait_until(lambda: all(len(reports(output)) > 1 for output in outputs), processes, outputs)
         yield processes, outputs
+
+
+def wait_until(seen: Callable[[], bool], processes: list[subprocess.Popen[bytes]], outputs: list[Path]) -> None:
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while not seen():
+        if time.monotonic() > deadline or any(process.poll() is not None for process in processes):
+            sys.exit(f"the processes do not train: {errors(outputs)}")
+        time.sleep(0.1)
 
 
 def send(
@@ -149,7 +154,7 @@ def median_step(python: str, folder: str, count: int, case: str) -> float:
     with group(python, case, (BATCH * STEPS // count,) * count, folder) as (processes, outputs):
         if not waited_for(processes, LIMIT_SECONDS) or any(process.returncode for process in processes):
             sys.exit(f"{case} on {count} processes failed: {errors(outputs)}")
-        return statistics.median(report["epoch_seconds"] for report in reports(outputs[0])[1:]) / STEPS
+        return statistics.median(reports(outputs[0])[1:]) / STEPS
 
 
 @contextmanager
@@ -198,8 +203,10 @@ def errors(outputs: list[Path]) -> str:
     return " | ".join(last)
 
 
-def reports(output: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines(True) if line.endswith("\n")]
+def reports(output: Path) -> list[float]:
+    """Seconds of the epochs that have ended."""
+    lines = [line for line in output.read_text(encoding="utf-8").splitlines(True) if line.endswith("\n")]
+    return [json.loads(line)["epoch_seconds"] for line in lines[1:]]
 
 
 def relative(one: np.ndarray, other: np.ndarray) -> float:

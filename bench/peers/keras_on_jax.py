@@ -50,7 +50,10 @@ def main() -> None:
 
 
 class Reports(keras.callbacks.Callback):
-    """A line for every epoch."""
+    """A line before the first step, and one for every epoch."""
+
+    def on_train_begin(self, *_: Any) -> None:
+        print(json.dumps({"epoch_seconds": None}), flush=True)
 
     def on_epoch_begin(self, *_: Any) -> None:
         self.begun_seconds = time.monotonic()
