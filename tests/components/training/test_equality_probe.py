@@ -5,6 +5,7 @@ Each of two processes tries all cases in turn. The processes run this very file.
 
 import json
 import sys
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,18 +28,29 @@ pytestmark = pytest.mark.timeout(600)  # the first test waits for the processes 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory, run_workers) -> list[dict[str, list[str]]]:
-    folder = tmp_path_factory.mktemp("probe")
-    run_workers(__file__, num_workers=2, arguments=(str(folder),))
+    return outcomes(tmp_path_factory.mktemp("probe"), run_workers, *EQUAL, *DIFFERENT)
+
+
+def outcomes(folder: Path, run_workers: Callable[..., Any], *cases: str) -> list[dict[str, list[str]]]:
+    run_workers(__file__, num_workers=2, arguments=(str(folder), *cases))
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
 
 
 @pytest.mark.slow
+def test_a_difference_is_found_and_rounding_is_none(tmp_path, run_workers):
+    rounding, different = "synchronized normalization", "average of the inputs"
+    for found in outcomes(tmp_path, run_workers, rounding, different):
+        assert found[rounding] == []
+        assert any(one.startswith(DIFFERENT[different]) for one in found[different])
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("case", EQUAL)
 def test_rounding_is_no_difference(found, case):
     assert [one[case] for one in found] == [[], []]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("case", DIFFERENT)
 def test_a_difference_is_named_by_variable_on_all_workers(found, case):
     assert found[0][case] == found[1][case]
@@ -55,7 +67,7 @@ def test_the_message_names_three_differences_and_the_usual_causes():
     assert said.endswith("Train with one worker to be sure")
 
 
-def work(rank: int, ports: list[int], folder: Path) -> None:
+def work(rank: int, ports: list[int], folder: Path, cases: Sequence[str]) -> None:
     from headrace.components.training.equality_probe import probe_differences
     from headrace.components.training.feeding.split_arrays import Columns
     from headrace.components.training.plan import Plan
@@ -72,7 +84,7 @@ def work(rank: int, ports: list[int], folder: Path) -> None:
     place = listen([("127.0.0.1", port) for port in ports], rank=rank, secret=bytes(32))
     with joined(place) as exchange:
         results = {}
-        for case in (*EQUAL, *DIFFERENT):
+        for case in cases:
             columns = Columns(ids if case == "embedding" else numbers, labels, weights if case == "weights" else None)
             results[case] = probe_differences(partial(build, case), columns, exchange, plan=plan)
     (folder / f"{rank}.json").write_text(json.dumps(results))
@@ -128,4 +140,4 @@ def build(case: str, _: Any) -> Any:
 
 
 if __name__ == "__main__":
-    work(int(sys.argv[1]), json.loads(sys.argv[2]), Path(sys.argv[3]))
+    work(int(sys.argv[1]), json.loads(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:])

@@ -72,7 +72,7 @@ def train(train_workers):
     return partial(train_workers, WORKER, TRAINING)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_is_drawn_and_batch_normalization_are_equal_on_one_two_and_three_workers(
     tmp_path, train, assert_equal_training
 ):

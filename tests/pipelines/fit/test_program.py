@@ -205,7 +205,7 @@ def test_processes_of_a_launcher_train_the_same_as_workers_of_ray(home):
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_a_group_that_lost_a_process_continues_with_the_next_batch(home):
     settings = {"epochs": 60, "global_batch_size": 8, "num_workers": 1}

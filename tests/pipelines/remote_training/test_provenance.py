@@ -25,6 +25,8 @@ OTHER: dict[str, Any] = {
     "early_stopping": {"patience_epochs": 3},
     "class_weights": "balanced",
     "label_smoothing": 0.2,
+    "loss": {"kind": "focal"},
+    "calibration": "temperature",
     "window_examples": 512,
     "precision": "mixed_bfloat16",
     "jit_compile": True,

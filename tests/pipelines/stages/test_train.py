@@ -227,6 +227,7 @@ def test_a_model_that_was_changed_is_trained_again_to_the_same_bytes(project):
     assert [one["headrace.weights_digest"] for one in tags] == [run["weights_digest"]] * 2
 
 
+@pytest.mark.long
 def test_everything_that_training_can_do_works_together(project):
     project.change_train(
         epochs=40,

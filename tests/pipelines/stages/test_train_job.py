@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from headrace.pipelines.paths import ProjectPaths
+from headrace.pipelines.project.code_digests import write_digests
 from headrace.pipelines.ray_jobs.jobs import Cluster, RayJobs
 
 pytestmark = pytest.mark.slow
@@ -187,6 +189,7 @@ def test_a_job_that_a_user_submits_fetches_its_data_from_the_dvc_remote(server, 
     for name in ("dvc.yaml", "headrace.lock"):
         (project.root / name).write_text((REPOSITORY / name).read_text())
     (project.root / ".gitignore").write_text("/data/\n/models/\n/.headrace/\n")
+    write_digests(ProjectPaths(project.root))
     programs, home = Path(sys.executable).parent, {**os.environ, "HOME": str(tmp_path)}
     dvc = [str(programs / "dvc")]
     for command in (
