@@ -249,7 +249,7 @@ def test_metrics_of_enough_rows_have_intervals_everywhere(root: Path) -> None:
     logged = connect(root).get_run(run_id).data.metrics
     assert (logged["test_loss_low"], logged["test_loss_high"]) == (low, high)
     page = paths.report.read_text(encoding="utf-8")
-    assert f"from {low:.4g}" in page
+    assert f"{low:.4g} to {high:.4g}" in page
     assert "at 95 % confidence" in page
 
 
