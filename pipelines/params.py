@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from headrace.components.errors import ParamsError
 from headrace.components.evaluation.gate import check_metrics
@@ -31,18 +31,17 @@ from headrace.components.sources.text import TextSource
 from headrace.components.tasks.metric_names import LAST
 from headrace.components.tasks.task import Sections
 from headrace.components.tasks.variants import task_of
-from headrace.components.training.plan import Plan
 from headrace.components.training.settings import Training
 from headrace.components.transforms.backbone import Backbone
 from headrace.components.transforms.chain_check import check
 from headrace.components.transforms.own_transform import Python
 from headrace.components.transforms.variants import AnyTransform, LabelTransform
+from headrace.pipelines.distributed_plan import DistributedPlan
 from headrace.pipelines.params_errors import explain, shown
 from headrace.pipelines.schedule import Schedule
 from headrace.pipelines.yaml_dialect import read_text, read_yaml
 
 Checked = TypeVar("Checked", bound=Settings)
-Workers = Annotated[int, Field(ge=1, le=1024)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
 
@@ -82,118 +81,6 @@ class Normalize(Settings):
     def backbone(self) -> Backbone | None:
         """The network that makes features of an image; None where there is none."""
         return next((step for steps in self.transforms.values() for step in steps if isinstance(step, Backbone)), None)
-
-
-class ElasticWorkers(Settings):
-    """As many workers as the cluster has room for, from `min` to `max`."""
-
-    min: Workers = 1
-    """The fewest workers; training waits for them."""
-
-    max: Workers
-    """The most workers."""
-
-    @model_validator(mode="after")
-    def _min_is_not_above_max(self) -> Self:
-        if self.min > self.max:
-            raise ValueError(f"min {self.min} is above max {self.max}")
-        return self
-
-
-NumWorkers = Annotated[
-    Annotated[Workers, Tag("(number)")] | Annotated[ElasticWorkers, Tag("(range)")],
-    Discriminator(lambda value: "(range)" if isinstance(value, dict | ElasticWorkers) else "(number)"),
-]
-
-
-class DistributedPlan(Plan):
-    """How long and on which batches a model is trained, and by how many workers."""
-
-    num_workers: NumWorkers = 2
-    """Number of TensorFlow processes, or a section of `min` and `max` for as many as the cluster has room for. Global
-    batches do not depend on it and each step agrees up to rounding, dropout included. But rounding
-    grows (docs/multi-worker.md), so another number is another training.
-    """
-
-    threads_per_worker: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """Number of threads that a worker computes with; `null` divides the cores of a node among its workers. It changes
-    rounding: set it where machines with different numbers of cores must give the same bits.
-    """
-
-    reproducible: Literal["to_rounding", "bitwise"] = "to_rounding"
-    """What another number of workers or threads changes: rounding, or with `bitwise` no bit of the weights.
-    `bitwise` always trains as `logical_shards` processes of one thread each, whose sums have a fixed order;
-    `num_workers` says on how many workers' cores. It takes longer (docs/multi-worker.md), and no GPU.
-    """
-
-    logical_shards: Annotated[int, Field(ge=1, le=64)] = 4
-    """Number of parts that a global batch is divided into with `reproducible: bitwise`, a multiple of `num_workers`.
-    Another number is another training.
-    """
-
-    use_gpu: bool = False
-    """Whether each worker has a GPU."""
-
-    max_failures: Annotated[int, Field(ge=0, le=1000)] = 3
-    """How often a lost worker or node is replaced, and training resumes from the last checkpoint. Workers that are
-    asked to stop (SIGTERM) do not count. An error in a worker's own code ends training without a retry.
-    """
-
-    start_timeout_seconds: Annotated[float, Field(ge=10, le=86_400)] = 180
-    """How long workers wait for each other at the start, before the group is started again."""
-
-    capacity_timeout_seconds: Annotated[float, Field(ge=10, le=604_800)] = 3600
-    """How long training waits for a cluster with room for its workers, at the start and after a node is lost. Then it
-    ends with exit code 75, and the same command resumes from the last checkpoint.
-    """
-
-    @property
-    def min_workers(self) -> int:
-        """The fewest workers that train."""
-        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers.min
-
-    @property
-    def max_workers(self) -> int:
-        """The most workers that train."""
-        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers.max
-
-    @property
-    def is_bitwise(self) -> bool:
-        """Whether the weights don't depend on the number of workers and threads."""
-        return self.reproducible == "bitwise"
-
-    @property
-    def max_processes(self) -> int:
-        """The most TensorFlow processes that share a batch."""
-        return self.logical_shards if self.is_bitwise else self.max_workers
-
-    @model_validator(mode="after")
-    def _shards_divide_among_workers(self) -> Self:
-        if not self.is_bitwise:
-            return self
-        if self.use_gpu:
-            raise ValueError(
-                "reproducible: bitwise needs sums in a fixed order, and those of GPUs are in the order that NCCL finds "
-                "fastest; set use_gpu: false, or reproducible: to_rounding"
-            )
-        for workers in {self.min_workers, self.max_workers}:
-            if self.logical_shards % workers:
-                raise ValueError(
-                    f"reproducible: bitwise: {self.logical_shards} logical_shards can't be divided among {workers} "
-                    f"workers; make logical_shards a multiple of num_workers"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _a_batch_is_enough_for_all(self) -> Self:
-        # Twice, because an epoch's examples are dealt evenly over its batches, which may halve them.
-        if self.global_batch_size < 2 * self.max_processes > 2:
-            parts, setting = ("logical shards", "logical_shards") if self.is_bitwise else ("workers", "num_workers")
-            raise ValueError(
-                f"global_batch_size {self.global_batch_size} is too small for {self.max_processes} {parts}; raise it "
-                f"to {2 * self.max_processes} or more, or lower {setting}"
-            )
-        return self
 
 
 class Train(DistributedPlan, Training):

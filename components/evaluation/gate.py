@@ -22,7 +22,7 @@ _PLACE = "_place"
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether to promote the candidate, and one sentence for each thing that was looked at.
+    """Whether to promote the candidate, and one sentence for each check.
 
     `demote` says why the present champion may not stay even if the candidate isn't promoted; "" where it may.
     """
@@ -33,7 +33,7 @@ class Decision:
 
 
 class Check(NamedTuple):
-    """One thing that was looked at: whether it speaks for the candidate, and why."""
+    """One check of the candidate: whether it passed, and why."""
 
     passed: bool
     reason: str
@@ -145,7 +145,7 @@ def _unsure(settings: Compare, why: str) -> Check:
 def guarded(settings: Register, candidate: "pl.DataFrame", task: "Task", rivals: Rivals | None) -> list[Check]:
     """Guards of all rows, and thresholds and guards of slices, each at the confidence that many looks leave.
 
-    One reason for each that fails, and one that counts those that passed; nothing where nothing is asked.
+    One reason for each that fails, and one that counts those that passed; none where nothing is configured.
     """
     looks = list(_looks(settings, candidate, rivals))
     if not looks and not settings.slices:
@@ -212,7 +212,7 @@ class _GuardLook:
 def _looks(
     settings: Register, candidate: "pl.DataFrame", rivals: Rivals | None
 ) -> Iterator[_ThresholdLook | _GuardLook]:
-    """All that is asked of rows: thresholds of all that were measured, guards of those that both may be judged by."""
+    """All checks of rows: thresholds of all that were measured, guards of those that both may be judged by."""
     for one in settings.slices:
         for name, rows in _parts(one, candidate):
             for metric, bounds in one.thresholds.items() if rows.height >= one.minimum_rows else ():

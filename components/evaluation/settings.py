@@ -163,7 +163,7 @@ class Budget(Settings):
 class Register(Settings):
     """What a model must reach to become champion: every threshold, and evidence that it is better than the present one.
 
-    Guards and slices are many looks at one model. The chance that any of them refuses a model that is as good as the
+    Guards and slices are many tests of one model. The chance that any of them refuses a model that is as good as the
     champion is at most 1 - `compare.confidence`: the interval of each has that divided by their number (Bonferroni).
     """
 

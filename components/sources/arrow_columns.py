@@ -1,4 +1,4 @@
-"""Columns of Arrow as what the schema asks of them: a type is never guessed at, and no digit is lost unnoticed."""
+"""Columns of Arrow as the types of the schema: a type is never guessed at, and no digit is lost unnoticed."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence

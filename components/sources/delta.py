@@ -8,23 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.schema.example_schema import ExampleSchema
-from headrace.components.sources.raw_files import OwnRows, RawFiles
-from headrace.components.sources.written_rows import (
-    MOST_BYTES,
-    ROWS_FILE,
-    LocalPath,
-    Sha256,
-    WrittenRowsSource,
-    require_rows,
-    write_rows,
-)
+from headrace.components.sources.table_versions import LocalPath, TableVersionSource
+from headrace.components.sources.written_rows import require_rows, write_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class DeltaSource(WrittenRowsSource):
+class DeltaSource(TableVersionSource):
     """All rows of one version of a Delta Lake table, also one with deletion vectors or column mapping."""
 
     kind: Literal["delta"] = "delta"
@@ -33,18 +24,6 @@ class DeltaSource(WrittenRowsSource):
 
     version: Annotated[int, Field(ge=0)] | None = None
     """Version to read; `null` reads the newest one, which `ingest.json` names."""
-
-    max_bytes: Annotated[int, Field(ge=1)] = MOST_BYTES
-    """Largest size of all rows in memory's format (Arrow's); a larger table is refused."""
-
-    sha256: Sha256 | None = None
-    """Checksum that `data/<pipeline>/raw/rows.parquet` must have; other rows are refused. `ingest.json` has that of the
-    last run.
-    """
-
-    def raw_files(self, schema: ExampleSchema) -> Sequence[RawFiles]:
-        """One file of the columns that are needed."""
-        return [OwnRows(ROWS_FILE, partial(self.write, columns=schema.source_columns))]
 
     def write(self, root: Path, file: Path, *, columns: Sequence[str]) -> str:
         """Write the rows of the version as one Parquet file; returns the version with the table's id.

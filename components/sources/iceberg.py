@@ -10,23 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.schema.example_schema import ExampleSchema
-from headrace.components.sources.raw_files import OwnRows, RawFiles
-from headrace.components.sources.written_rows import (
-    MOST_BYTES,
-    ROWS_FILE,
-    LocalPath,
-    Sha256,
-    WrittenRowsSource,
-    require_rows,
-    write_rows,
-)
+from headrace.components.sources.table_versions import LocalPath, TableVersionSource
+from headrace.components.sources.written_rows import require_rows, write_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class IcebergSource(WrittenRowsSource):
+class IcebergSource(TableVersionSource):
     """All rows of one snapshot of an Iceberg table."""
 
     kind: Literal["iceberg"] = "iceberg"
@@ -41,23 +32,11 @@ class IcebergSource(WrittenRowsSource):
     snapshot: Annotated[int, Field(ge=1)] | None = None
     """Id of the snapshot to read; `null` reads the current one, which `ingest.json` names."""
 
-    max_bytes: Annotated[int, Field(ge=1)] = MOST_BYTES
-    """Largest size of all rows in memory's format (Arrow's); a larger table is refused."""
-
-    sha256: Sha256 | None = None
-    """Checksum that `data/<pipeline>/raw/rows.parquet` must have; other rows are refused. `ingest.json` has that of the
-    last run.
-    """
-
     @model_validator(mode="after")
     def _metadata_or_catalog(self) -> Self:
         if self.table is None and not self.path.endswith(".metadata.json"):
             raise ValueError("path must be a file ....metadata.json; set table for the SQLite file of a catalog")
         return self
-
-    def raw_files(self, schema: ExampleSchema) -> Sequence[RawFiles]:
-        """One file of the columns that are needed."""
-        return [OwnRows(ROWS_FILE, partial(self.write, columns=schema.source_columns))]
 
     def write(self, root: Path, file: Path, *, columns: Sequence[str]) -> str:
         """Write the rows of the snapshot as one Parquet file; returns the snapshot's id with the table's.

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 ROWS_FILE = "rows.parquet"
 MOST_BYTES = 100 << 30
-LocalPath = Annotated[str, Field(min_length=1, pattern=r"^[^:]+$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 

@@ -84,7 +84,7 @@ def _network_of(written: str) -> keras.Model:
 
 
 def require_one_row_each(network: keras.Model, values: Sequence[float], *, place: str) -> None:
-    """Raise ParamsError for a network that looks at other rows; DataError as `apply_to_table`."""
+    """Raise ParamsError for a network whose output for a row depends on other rows; DataError as `apply_to_table`."""
     probes = np.array(values, np.float32)
     together = apply_network(network, probes)
     alone = [apply_network(network, probes[row : row + 1]) for row in range(len(probes))]

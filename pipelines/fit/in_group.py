@@ -11,10 +11,10 @@ from headrace.components.errors import ParamsError, ServiceError
 from headrace.components.training.checkpoints import Checkpoint
 from headrace.components.training.feeding.split_arrays import Columns
 from headrace.pipelines.compatibility.tensorflow_import import import_tensorflow
+from headrace.pipelines.distributed_plan import DistributedPlan
 from headrace.pipelines.fit.record import FitRecord
 from headrace.pipelines.fit.run import begin_run, publish_results
 from headrace.pipelines.host.tf_config import Member
-from headrace.pipelines.params import DistributedPlan
 from headrace.pipelines.ray_train.fit_job import FitJob
 from headrace.pipelines.ray_train.fit_worker import train_function
 from headrace.pipelines.ray_train.preemption import STOP, listen, listen_again

@@ -19,6 +19,7 @@ from headrace.components.training.checkpoints import Checkpoint
 from headrace.components.training.feeding.given_data import given_columns
 from headrace.components.training.feeding.split_arrays import Columns
 from headrace.pipelines.compatibility.tensorflow_import import import_tensorflow
+from headrace.pipelines.distributed_plan import DistributedPlan
 from headrace.pipelines.fit.in_group import require_group, train_in_group
 from headrace.pipelines.fit.on_ray import train_on_ray
 from headrace.pipelines.fit.record import (
@@ -34,7 +35,6 @@ from headrace.pipelines.fit.record import (
 from headrace.pipelines.headrace_lock import installed
 from headrace.pipelines.host.file_lock import locked
 from headrace.pipelines.host.tf_config import Member, group_member
-from headrace.pipelines.params import DistributedPlan
 from headrace.pipelines.params_errors import explain
 from headrace.pipelines.ray_train.fit_job import FitJob
 from headrace.pipelines.ray_train.fit_worker import is_worker

@@ -19,9 +19,9 @@ from headrace.pipelines.compatibility.ray_train_internals import (
     TrainingFailedError,
     get_env_vars_to_propagate,
 )
+from headrace.pipelines.distributed_plan import DistributedPlan
 from headrace.pipelines.object_store.objects import open_storage
 from headrace.pipelines.object_store.published import fetch
-from headrace.pipelines.params import DistributedPlan
 from headrace.pipelines.ray_cluster.connect import is_remote
 from headrace.pipelines.ray_cluster.ports import port_range
 from headrace.pipelines.ray_train.backend import TensorflowBackendConfig

@@ -6,7 +6,8 @@ from typing import Literal, Self
 from pydantic import Field
 
 from headrace.components.schema.settings import Settings
-from headrace.pipelines.params import DistributedPlan, Train
+from headrace.pipelines.distributed_plan import DistributedPlan
+from headrace.pipelines.params import Train
 
 PROGRESS, STOP = "progress.jsonl", "stop"  # files of a training's folder
 

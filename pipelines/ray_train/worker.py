@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from headrace.components.compatibility.keras_import import import_keras
 from headrace.components.errors import TrainingError, UserError
+from headrace.pipelines.distributed_plan import DistributedPlan
 from headrace.pipelines.headrace_lock import installed
 from headrace.pipelines.host.host_problems import host_problem, is_out_of_memory
-from headrace.pipelines.params import DistributedPlan
 from headrace.pipelines.ray_train.backend import rendezvous
 from headrace.pipelines.ray_train.node import AnyJob, keep_in_storage, on_this_node, pass_on_stop
 from headrace.pipelines.ray_train.preemption import STOP, listen_again, watch_for_drain

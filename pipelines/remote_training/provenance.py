@@ -10,8 +10,9 @@ from typing import Any
 
 from headrace.components.files.digests import file_digest
 from headrace.pipelines.artifacts.split_manifest import read_manifest
+from headrace.pipelines.distributed_plan import DistributedPlan
 from headrace.pipelines.headrace_lock import installed
-from headrace.pipelines.params import DistributedPlan, Pipeline
+from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.project.code_digests import own_code
 from headrace.pipelines.remote_training.handoff import Handoff, git_state, owner, submission_id

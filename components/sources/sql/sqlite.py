@@ -20,7 +20,7 @@ from headrace.components.sources.sql.query import Query
 
 _ROWS = 1 << 13
 _BUSY_SECONDS = 30.0
-_STEPS = 10_000  # of SQLite's machine, between two looks at the clock
+_STEPS = 10_000  # of SQLite's machine, between two checks of the clock
 _READS = (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE)
 _BUSY = (
     sqlite3.SQLITE_BUSY,

@@ -1,0 +1,35 @@
+"""Sources that read one version of a table which keeps its earlier ones."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from headrace.components.schema.example_schema import ExampleSchema
+from headrace.components.sources.raw_files import OwnRows, RawFiles
+from headrace.components.sources.written_rows import MOST_BYTES, ROWS_FILE, Sha256, WrittenRowsSource
+
+LocalPath = Annotated[str, Field(min_length=1, pattern=r"^[^:]+$")]
+
+
+class TableVersionSource(WrittenRowsSource):
+    """All rows of one version of a table, as the columns that the schema needs."""
+
+    max_bytes: Annotated[int, Field(ge=1)] = MOST_BYTES
+    """Largest size of all rows in memory's format (Arrow's); a larger table is refused."""
+
+    sha256: Sha256 | None = None
+    """Checksum that `data/<pipeline>/raw/rows.parquet` must have; other rows are refused. `ingest.json` has that of the
+    last run.
+    """
+
+    def raw_files(self, schema: ExampleSchema) -> Sequence[RawFiles]:
+        """One file of the columns that are needed."""
+        return [OwnRows(ROWS_FILE, partial(self.write, columns=schema.source_columns))]
+
+    @abstractmethod
+    def write(self, root: Path, file: Path, *, columns: Sequence[str]) -> str:
+        """Write the rows as one Parquet file; returns the version that was read, with the table's id."""
