@@ -16,7 +16,7 @@ from headrace.pipelines.params import load_pipeline
 from headrace.pipelines.paths import PipelinePaths
 
 # Of a second each: what a test does when it has read of the second epoch happens before the last one ends.
-SIX_EPOCHS = {"epochs": 6, "global_batch_size": 16}
+SIX_EPOCHS = {"epochs": 6, "global_batch_size": 4}
 
 
 @dataclass(frozen=True)
