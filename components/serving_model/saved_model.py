@@ -13,12 +13,13 @@ import polars as pl
 from headrace.components.errors import DataError
 from headrace.components.own_code.importable_code import OwnCode
 from headrace.components.own_code.text_modules import import_file
-from headrace.components.schema.features import Feature, ImageFeature
+from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature
 from headrace.components.serving_model.keras_file import read_keras_file, refusing, stored_arrays
 from headrace.components.serving_model.model_inputs import model_inputs
 
 Model = Callable[..., Any]
-_MOST_PIXELS = 1 << 22  # of a batch
+_MOST_VALUES = 1 << 22  # of a batch's largest tensor, in float32: 16 MiB
+_FEW_ROWS, _MANY_ROWS = 1 << 10, 1 << 15
 _ALWAYS_ALLOWED_BYTES = 1 << 26
 _MOST_TIMES_STORED = 4  # a layer that is in a model twice is counted twice
 
@@ -88,14 +89,13 @@ def _declared_bytes(config: dict[str, Any]) -> int:
         return alone.submit(build).result()
 
 
-def predict(
-    model: Model, examples: pl.DataFrame, *, features: Mapping[str, Feature], batch_size: int = 1024
-) -> np.ndarray:
+def predict(model: Model, examples: pl.DataFrame, *, features: Mapping[str, Feature]) -> np.ndarray:
     """Return the model's outputs for raw rows: probabilities float32[rows, classes], or numbers float32[rows, 1].
 
-    Called batch by batch, because `Model.predict` first traces a graph: about a second, for nothing here.
+    Called batch by batch, because `Model.predict` first traces a graph: about a second, for nothing here. A traced
+    graph also rounds differently, as batches of other sizes do not.
     """
-    batches = examples.iter_slices(min(batch_size, _most_rows(features)))
+    batches = examples.iter_slices(rows_at_once(model, features))
     outputs = [model(model_inputs(batch, features=features), training=False) for batch in batches]
     return np.concatenate([np.asarray(output, dtype=np.float32) for output in outputs])
 
@@ -108,7 +108,24 @@ def known_categories(model: Model) -> dict[str, frozenset[str]]:
     return {layer.input.name: frozenset(layer.get_vocabulary(include_special_tokens=False)) - {""} for layer in layers}
 
 
-def _most_rows(features: Mapping[str, Feature]) -> int:
-    """Few of large images: what a model makes of one takes many times its memory."""
-    pixels = sum(feature.size for feature in features.values() if isinstance(feature, ImageFeature))
-    return max(1, _MOST_PIXELS // max(1, pixels))
+def rows_at_once(model: Model, features: Mapping[str, Feature]) -> int:
+    """How many rows a batch of a prediction has: as many as keep its largest tensor within some MiB.
+
+    Of narrow tables many, because a call of the model costs the same for one row as for thousands. Few of large
+    images: what a model makes of one takes many times its memory.
+    """
+    if any(not isinstance(feature, NumberFeature | CategoryFeature) for feature in features.values()):
+        pixels = sum(feature.size for feature in features.values() if isinstance(feature, ImageFeature))
+        return max(1, min(_FEW_ROWS, _MOST_VALUES // max(1, pixels)))
+    widest = max(len(features), _widest_output(model))
+    return max(_FEW_ROWS, min(_MANY_ROWS, _MOST_VALUES // widest))
+
+
+def _widest_output(model: Model) -> int:
+    """Values that the widest layer gives for a row: by its shape, or by its weights where that is not known."""
+    import keras
+
+    layers, weights = getattr(model, "layers", ()), getattr(model, "weights", ())
+    outputs = [output for layer in layers for output in keras.tree.flatten(getattr(layer, "output", ()))]
+    by_shape = [math.prod(size or 1 for size in output.shape[1:]) for output in outputs]
+    return max([1, *by_shape, *(weight.shape[-1] for weight in weights if weight.shape)])

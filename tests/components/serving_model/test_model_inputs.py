@@ -8,6 +8,7 @@ import pytest
 
 from headrace.components.errors import DataError
 from headrace.components.schema.features import CategoryFeature, ImageFeature, NumberFeature
+from headrace.components.serving_model import saved_model
 from headrace.components.serving_model.model_inputs import model_inputs
 from headrace.components.serving_model.saved_model import load_model, predict
 
@@ -42,8 +43,13 @@ def test_no_rows_give_inputs_of_the_right_shape() -> None:
     assert shapes == {"image": (0, 2, 2, 1), "Age": (0, 1), "Sex": (0, 1)}
 
 
-def test_a_saved_model_takes_raw_rows_whatever_the_batch_size(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rows", [2, 1024])
+def test_a_saved_model_takes_raw_rows_whatever_the_batch_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
     import keras
+
+    monkeypatch.setattr(saved_model, "rows_at_once", lambda *_: rows)
 
     sex, age = keras.Input((1,), dtype="string", name="Sex"), keras.Input((1,), name="Age")
     one_hot = keras.layers.StringLookup(vocabulary=["female", "male"], output_mode="one_hot")(sex)
@@ -52,9 +58,37 @@ def test_a_saved_model_takes_raw_rows_whatever_the_batch_size(tmp_path: Path) ->
     examples = pl.DataFrame({"Age": [1.0, 2.0, 3.0], "Sex": ["male", "?", None]})
 
     features = {"Age": NumberFeature(), "Sex": CategoryFeature()}
-    outputs = predict(load_model(tmp_path / "model.keras"), examples, features=features, batch_size=2)
+    outputs = predict(load_model(tmp_path / "model.keras"), examples, features=features)
 
     assert outputs.tolist() == [[0, 0, 1, 1], [1, 0, 0, 2], [1, 0, 0, 3]]
+
+
+def test_batches_of_a_narrow_table_are_large_and_give_the_outputs_of_small_ones_to_the_bit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import keras
+
+    features = {name: NumberFeature() for name in "abcdefghij"}
+    inputs = {name: keras.Input((1,), name=name) for name in features}
+    hidden = keras.layers.Dense(64, activation="gelu")(keras.layers.Concatenate()(list(inputs.values())))
+    model = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(hidden))
+    values = np.random.default_rng(1).normal(size=(len(features), 40_000))
+    examples = pl.DataFrame(dict(zip(features, values, strict=True)))
+
+    assert saved_model.rows_at_once(model, features) == 32_768
+    outputs = predict(model, examples, features=features)
+    monkeypatch.setattr(saved_model, "rows_at_once", lambda *_: 1024)
+    np.testing.assert_array_equal(outputs, predict(model, examples, features=features))
+
+
+def test_a_batch_is_smaller_where_a_layer_is_wide_or_images_are_large() -> None:
+    import keras
+
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(2048)])
+    assert saved_model.rows_at_once(model, {"x": NumberFeature()}) == 2048
+    assert saved_model.rows_at_once(model, {"image": ImageFeature(height=8, width=8)}) == 1024
+    assert saved_model.rows_at_once(model, {"image": ImageFeature(height=1024, width=1024)}) == 4
+    assert saved_model.rows_at_once(lambda inputs: inputs, {"x": NumberFeature()}) == 32_768
 
 
 def test_a_missing_or_broken_model_file_is_one_readable_line(tmp_path: Path) -> None:
