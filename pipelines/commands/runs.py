@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -89,8 +88,7 @@ def list_runs(project: ProjectPaths, pipeline: str | None, *, limit: int = 30) -
     from headrace.pipelines.tracking.sweep import find_runs
 
     table = _table("run", "status", "started", "took", "where", "reason")
-    newest = sorted(find_runs(project.root, pipeline), key=lambda run: -run.info.start_time)
-    for run in islice(newest, limit):
+    for run in find_runs(project.root, pipeline, limit=limit):
         table.add_row(
             Text(str(run.info.run_name)),
             _status(run.info.status),

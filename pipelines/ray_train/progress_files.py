@@ -80,16 +80,18 @@ def is_stopping(job: Job) -> bool:
         return False
 
 
-def follow(progress: Path, shown: int, on_event: Callable[[Event], None]) -> int:
-    """Report the lines from `shown` on, and return how many there are; a line still being written waits."""
+def follow(progress: Path, offset_bytes: int, on_event: Callable[[Event], None]) -> int:
+    """Report the lines from an offset on, and return the next one: a line that is still being written waits."""
     if not progress.exists():
-        return shown
-    lines = progress.read_bytes().split(b"\n")[:-1]
-    for line in lines[shown:]:
+        return offset_bytes
+    with progress.open("rb") as file:
+        file.seek(offset_bytes)
+        lines, ended, _ = file.read().rpartition(b"\n")
+    for line in filter(None, lines.split(b"\n")):
         event = parse_event(line)
         if event is not None:
             on_event(event)
-    return len(lines)
+    return offset_bytes + len(lines) + len(ended)
 
 
 def _add_line(progress: Path, line: str) -> None:

@@ -59,12 +59,12 @@ def fit(job: Job, *, on_worker: OnWorker, on_event: Callable[[Event], None]) -> 
 
 
 def _fit(job: Job, on_worker: OnWorker, on_event: Callable[[Event], None]) -> None:
-    shown = follow(job.progress, 0, on_event)  # of an earlier attempt
+    offset_bytes = follow(job.progress, 0, on_event)  # of an earlier attempt
     waiting, was_out_of_memory = _Waiting(job.train, on_event), False
 
     def poll() -> bool:
-        nonlocal shown
-        shown = follow(job.progress, shown, waiting.pass_on)
+        nonlocal offset_bytes
+        offset_bytes = follow(job.progress, offset_bytes, waiting.pass_on)
         waiting.poll()
         # Not where another group follows: Ray takes its time to stop this one, and then gives its resources back.
         return has_results(job) or (job.failure.is_file() and _read_failure(job).kind != OUT_OF_MEMORY)

@@ -100,17 +100,29 @@ def sweep(
     return tuple(verdicts)
 
 
-def find_runs(root: Path, pipeline: str | None = None, *, only_running: bool = False) -> tuple["Run", ...]:
-    """MLflow's runs of one pipeline, or of all, newest first; raise ParamsError for an unknown pipeline."""
+def find_runs(
+    root: Path, pipeline: str | None = None, *, only_running: bool = False, limit: int | None = None
+) -> tuple["Run", ...]:
+    """MLflow's runs of one pipeline, or of all, newest first; raise ParamsError for an unknown pipeline.
+
+    With a `limit` no more than that many are asked for.
+    """
     client = connect(root)
     runs: list[Run] = []
     with mlflow_request(client.tracking_uri, "search runs"):
         experiments = {one.name: one.experiment_id for one in client.search_experiments()}
         wanted = _experiment_ids(experiments, pipeline)
         token = "" if wanted else None
-        while token is not None:  # all of them before one is closed: pages are counted from the start
-            running = "attributes.status = 'RUNNING'" if only_running else ""
-            page = client.search_runs(wanted, running, max_results=_PAGE, page_token=token or None)
+        running = "attributes.status = 'RUNNING'" if only_running else ""
+        # All of them before one is closed: pages are counted from the start.
+        while token is not None and (limit is None or len(runs) < limit):
+            page = client.search_runs(
+                wanted,
+                running,
+                max_results=_PAGE if limit is None else min(_PAGE, limit - len(runs)),
+                order_by=["attributes.start_time DESC"],
+                page_token=token or None,
+            )
             runs += page
             token = page.token or None
     return tuple(runs)

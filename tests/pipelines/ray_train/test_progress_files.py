@@ -23,12 +23,12 @@ def job(tmp_path: Path) -> TrainJob:
 
 def test_events_are_reported_once_and_in_order(job):
     seen = []
-    shown = follow(job.progress, 0, seen.append)
+    offset = follow(job.progress, 0, seen.append)
     report_event(job, EpochEvent(epoch=1, loss=0.5))
-    shown = follow(job.progress, shown, seen.append)
+    offset = follow(job.progress, offset, seen.append)
     report_event(job, NoteEvent(note="x"))
-    shown = follow(job.progress, shown, seen.append)
-    assert follow(job.progress, shown, seen.append) == shown
+    offset = follow(job.progress, offset, seen.append)
+    assert follow(job.progress, offset, seen.append) == offset
     assert seen == [EpochEvent(epoch=1, loss=0.5), NoteEvent(note="x")]
 
 
@@ -37,10 +37,21 @@ def test_a_line_that_is_still_being_written_waits(job):
     report_event(job, EpochEvent(epoch=1))
     with job.progress.open("a") as file:
         file.write('\n{"kind": "epoch", "epoch": 2')
-    shown = follow(job.progress, 0, seen.append)
+    offset = follow(job.progress, 0, seen.append)
     report_event(job, EpochEvent(epoch=3))
-    follow(job.progress, shown, seen.append)
+    follow(job.progress, offset, seen.append)
     assert [event.epoch for event in seen] == [1, 3]
+
+
+def test_what_was_reported_is_not_read_again(job):
+    report_event(job, EpochEvent(epoch=1))
+    offset = follow(job.progress, 0, lambda event: None)
+    size = job.progress.stat().st_size
+    job.progress.write_bytes(b"\0" * size)  # a hole, which is no line
+    report_event(job, EpochEvent(epoch=2))
+    seen = []
+    assert follow(job.progress, offset, seen.append) == job.progress.stat().st_size
+    assert seen == [EpochEvent(epoch=2)]
 
 
 def test_training_goes_on_where_nothing_can_be_written(job):

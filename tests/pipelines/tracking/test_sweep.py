@@ -204,6 +204,12 @@ def test_a_run_that_ends_or_goes_on_while_ray_is_queried_is_not_touched(root, de
     assert (found[goes_on].status, status(root, goes_on)) == (None, "RUNNING")
 
 
+def test_no_more_runs_than_wanted_are_asked_for_and_they_are_the_newest(root, dead, monkeypatch):
+    runs = [opened(root, dead) for _ in range(4)]
+    monkeypatch.setattr("headrace.pipelines.tracking.sweep._PAGE", 2)
+    assert [run.info.run_id for run in find_runs(root, limit=3)] == runs[:0:-1]
+
+
 def test_only_the_named_pipelines_runs_are_looked_at_and_none_of_others_experiments(root, dead):
     digits, wine = opened(root, dead), opened(root, dead, pipeline="wine")
     other = open_run(root, experiment="somebody's", run_name="x", tags=dead, params={})
