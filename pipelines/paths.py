@@ -61,6 +61,11 @@ class PipelinePaths:
         return self.root / ".headrace" / "repro" / self.pipeline
 
     @property
+    def up_to_date(self) -> Path:
+        """What was there when the pipeline was last seen to be up to date; not versioned."""
+        return self.root / ".headrace" / "up_to_date" / f"{self.pipeline}.json"
+
+    @property
     def runs(self) -> Path:
         """Sorted runs of examples, from which ingest makes the table; not versioned."""
         return self.root / ".headrace" / "ingest" / self.pipeline

@@ -127,5 +127,6 @@ def _widest_output(model: Model) -> int:
 
     layers, weights = getattr(model, "layers", ()), getattr(model, "weights", ())
     outputs = [output for layer in layers for output in keras.tree.flatten(getattr(layer, "output", ()))]
-    by_shape = [math.prod(size or 1 for size in output.shape[1:]) for output in outputs]
-    return max([1, *by_shape, *(weight.shape[-1] for weight in weights if weight.shape)])
+    widths = [math.prod(size or 1 for size in output.shape[1:]) for output in outputs]
+    widths += [weight.shape[-1] for weight in weights if weight.shape]
+    return max(widths, default=1)

@@ -20,6 +20,8 @@ from headrace.pipelines.host.processes import Stopped
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
 from headrace.pipelines.project import dvc
+from headrace.pipelines.project.code_digests import write_digests
+from headrace.pipelines.project.up_to_date import Watch, unchanged_stages
 
 if TYPE_CHECKING:
     from headrace.pipelines.commands.progress.repro_progress import Progress
@@ -40,18 +42,26 @@ def run_stages(pipeline: Pipeline, paths: PipelinePaths) -> int:
 
     Before any work it raises ParamsError for a model of a file that can't be built, as `headrace check` does, and
     StoreError where the registry is gone or damaged: DVC only reads files, and would answer that all is up to date.
+    DVC is not started where nothing has changed since it found that.
     """
     from headrace.pipelines.commands.progress import run_display
-    from headrace.pipelines.commands.progress.repro_progress import Progress
+    from headrace.pipelines.commands.progress.repro_progress import Progress, StageProgress
     from headrace.pipelines.commands.progress.run_summary import summary
     from headrace.pipelines.project.stage_graph import last_targets, stage_graph
     from headrace.pipelines.tracking.server import check
 
+    started_seconds = time.monotonic()
     require_lock(paths.root, NUMERICS)
     check(paths.root)
-    require_own_model(pipeline, paths)
     _forget_other_registration(paths)
-    started_seconds = time.monotonic()
+    write_digests(ProjectPaths(paths.root))
+    if (stages := unchanged_stages(paths)) is not None:
+        unchanged = [StageProgress(stage, "unchanged") for stage in stages]
+        typer.echo(summary(pipeline, paths, unchanged, seconds=time.monotonic() - started_seconds))
+        return 0
+    require_own_model(pipeline, paths)
+    dvc.check_lock_file(paths.root)
+    watch = Watch(paths)
     dvc_file = ProjectPaths(paths.root).dvc
     progress = Progress(stage_graph(dvc_file, pipeline.name))
     on_terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
@@ -71,6 +81,7 @@ def run_stages(pipeline: Pipeline, paths: PipelinePaths) -> int:
         return _explain(progress, lines_were_shown=not on_terminal, disk_is_full=is_full(paths.root))
     seconds = time.monotonic() - started_seconds
     typer.echo(summary(pipeline, paths, list(progress.stages.values()), seconds=seconds))
+    watch.take_notes()
     return 0
 
 

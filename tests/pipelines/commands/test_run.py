@@ -83,9 +83,20 @@ def test_of_a_restored_model_the_run_in_this_mlflow_is_shown(project):
 
 def test_with_nothing_changed_no_stage_runs(finished_project):
     output = finished_project.output_of("run", "digits")
-    assert output.count("| unchanged") == 3
+    assert output.count(" unchanged") == 3
     assert "running" not in output
     assert "epoch" not in output
+
+
+def test_dvc_is_not_started_where_nothing_has_changed_and_is_where_an_output_has(project):
+    project.output_of("run", "digits")  # of a copy nothing was noted
+    (project.root / ".dvc" / "tmp" / "rwlock.lock").unlink()  # DVC makes it
+    assert "| unchanged" not in project.output_of("run", "digits")
+    assert not (project.root / ".dvc" / "tmp" / "rwlock.lock").exists()
+    model = project.root / "models" / "digits" / "model.keras"
+    model.write_text("2\n")
+    assert "train    | restored" in project.output_of("run", "digits")
+    assert model.read_text() == "1\n"
 
 
 def test_output_to_a_pipe_is_plain_text(finished_project):

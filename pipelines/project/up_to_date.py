@@ -1,0 +1,133 @@
+"""Whether a pipeline is as DVC left it, without starting DVC: that takes seconds, and more with each pipeline there is.
+
+After a run, a file of notes holds what the answer depends on: settings of the project, and all that its stages read
+and wrote, by size, times and inode, as git and DVC recognise files. Notes are taken only of what was seen to be as
+dvc.lock says: by DVC, which found nothing to do in between, or by its digests.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from headrace.components.files.atomic import replace_file
+from headrace.pipelines.paths import PipelinePaths, ProjectPaths
+from headrace.pipelines.project.code_digests import OWN_CODE_STAGE
+from headrace.pipelines.project.stage_graph import dvc_target, stage_graph
+from headrace.pipelines.yaml_dialect import read_yaml_file
+
+Observed = dict[str, list[int] | None]
+"""By path within the project: size, times of modification and change in nanoseconds, inode; None where nothing is."""
+
+_MOST_HASHED_BYTES = 1 << 26
+_JUST_NOW_NANOSECONDS = 20_000_000  # a file may change twice within a tick of the clock
+_SETTINGS = ("params.yaml", "dvc.yaml", "headrace.lock", ".dvc/config", ".dvc/config.local", ".dvcignore")
+
+
+def unchanged_stages(paths: PipelinePaths) -> list[str] | None:
+    """The pipeline's stages, if nothing has changed since notes were taken of them; None where that is not known."""
+    try:
+        notes = json.loads(paths.up_to_date.read_text(encoding="utf-8"))
+        stages, noted = list(notes["stages"]), dict(notes["files"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+    return stages if noted and observe(paths.root, notes["watched"]) == noted else None
+
+
+class Watch:
+    """What a pipeline's stages depend on, as it is before `dvc repro`; `take_notes` when that has ended well."""
+
+    def __init__(self, paths: PipelinePaths) -> None:
+        self._paths = paths
+        self._settings = observe(paths.root, _settings(paths.root, _locked(paths) or {}))
+        self._all = observe(paths.root, _watched(paths))
+
+    def take_notes(self) -> None:
+        """Note that the pipeline is up to date, where it can be known that it is what DVC has left."""
+        paths, stages = self._paths, _locked(self._paths)
+        if stages is None:
+            return
+        watched = _watched(paths)
+        found = observe(paths.root, watched)
+        settings = {path: found.get(path) for path in self._settings}
+        was_checked = found == self._all or (settings == self._settings and _is_as_locked(paths.root, stages, found))
+        newest = max(entry[1] for entry in found.values() if entry)
+        if was_checked and newest < time.time_ns() - _JUST_NOW_NANOSECONDS and found == observe(paths.root, watched):
+            notes = {"stages": list(stages), "watched": watched, "files": found}
+            with replace_file(paths.up_to_date) as file:
+                file.write_text(json.dumps(notes), encoding="utf-8")
+
+
+def observe(root: Path, paths: Iterable[str]) -> Observed:
+    """What is at these paths, and in the folders among them."""
+    found: Observed = {}
+    for path in paths:
+        found[path] = _entry(root / path)
+        for folder, _, names in os.walk(root / path):
+            inside = Path(folder).relative_to(root)
+            found |= {str(inside / name): _entry(root / inside / name) for name in names}
+    return found
+
+
+def _entry(path: Path) -> list[int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+
+
+def _locked(paths: PipelinePaths) -> dict[str, dict[str, Any]] | None:
+    """The pipeline's stages as in dvc.lock; None where one is not there, or is one that DVC always runs."""
+    project = ProjectPaths(paths.root)
+    declared = read_yaml_file(project.dvc)["stages"]
+    content = read_yaml_file(project.dvc_lock) if project.dvc_lock.is_file() else {}
+    locked: dict[str, dict[str, Any]] = {}
+    for name in stage_graph(project.dvc, paths.pipeline):
+        stage = content.get("stages", {}).get(dvc_target(project.dvc, name, pipeline=paths.pipeline))
+        if name == OWN_CODE_STAGE:
+            continue
+        if stage is None or declared[name].get("always_changed") or "wdir" in declared[name]:
+            return None
+        locked[name] = stage
+    files = [entry["path"] for stage in locked.values() for entry in _files(stage)]
+    return None if any("://" in path for path in files) else locked
+
+
+def _files(stage: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    yield from stage.get("deps", ())
+    yield from stage.get("outs", ())
+
+
+def _settings(root: Path, stages: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Files that decide what is up to date, besides dvc.lock: those of parameters among them."""
+    code = str(ProjectPaths(root).code_digests.relative_to(root))
+    return sorted({*_SETTINGS, code, *(file for stage in stages.values() for file in stage.get("params", {}))})
+
+
+def _watched(paths: PipelinePaths) -> list[str]:
+    stages = _locked(paths) or {}
+    files = {entry["path"] for stage in stages.values() for entry in _files(stage)}
+    return ["dvc.lock", *_settings(paths.root, stages), *sorted(files)]
+
+
+def _is_as_locked(root: Path, stages: Mapping[str, Mapping[str, Any]], found: Observed) -> bool:
+    """Whether all that the stages read and wrote has the digests of dvc.lock; not asked of what is large."""
+    if sum(entry[0] for entry in found.values() if entry) > _MOST_HASHED_BYTES:
+        return False
+    entries = [entry for stage in stages.values() for entry in _files(stage)]
+    return all("md5" in entry and _md5(root / entry["path"]) == entry["md5"] for entry in entries)
+
+
+def _md5(path: Path) -> str | None:
+    """DVC's digest of a file, or of a folder: that of the list of its files."""
+    if path.is_file():
+        return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    if not path.is_dir():
+        return None
+    files = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
+    listed = [{"md5": _md5(files[name]), "relpath": name} for name in sorted(files)]
+    return hashlib.md5(json.dumps(listed, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
