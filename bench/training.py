@@ -97,11 +97,18 @@ def compare_feeds(pairs: int) -> None:
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder, ExitStack() as running:
         script = [str(PEERS / "training_feed.py")]
         finish([*script, "write", folder, str(FEED_ROWS)])
-        sides = [running.enter_context(started([*script, side, folder])) for side in ("ours", "records")]
+        peers = {"records": "TFRecord", "cached": "TFRecord, the same batches kept in memory"}
+        sides = [running.enter_context(started([*script, side, folder])) for side in ("ours", *peers)]
         turns = [[turn(side) for side in sides] for _ in range(pairs + 1)][1:]  # the first one loads TensorFlow's parts
-    for name, what in (("all_passes", "in five epochs"), ("first_pass", "in the first, which reads the splits")):
-        ratios = [records[name] / ours[name] for ours, records in turns]
-        show(f"rows a second from files to the device, {what}, ours / TFRecord", ratios)
+    whats = {
+        "all_passes": "in five epochs",
+        "first_pass": "in the first, which reads the splits",
+        "later_passes": "in the others",
+    }
+    for place, peer in enumerate(peers.values(), start=1):
+        for name, what in whats.items():
+            ratios = [each[place][name] / each[0][name] for each in turns]
+            show(f"rows a second from files to the device, {what}, ours / {peer}", ratios)
 
 
 def compare_starts(pairs: int) -> None:

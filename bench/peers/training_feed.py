@@ -1,7 +1,9 @@
 """One side of bench/training.py's feeds: five passes from files to the device for each line it is sent.
 
 `ours` reads splits as a training does and serves its batches. `records` is `tf.data` as TensorFlow's guide has it, on
-TFRecord files of the same rows: read in parallel, shuffled, batched, parsed, prefetched. `write` makes both.
+TFRecord files of the same rows: read in parallel, shuffled, batched, parsed, prefetched. `cached` is its fastest form:
+its batches are kept in memory, and each pass has the same ones in another order, which is less than the others do.
+Rows that are kept in memory and put in new batches took as long as `records`. `write` makes the files.
 """
 
 import json
@@ -9,10 +11,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 FEATURES, BATCH_SIZE, FILES, SHUFFLED_ROWS, PASSES = 784, 100, 4, 10_000, 5
+PARALLEL = -1  # tf.data.AUTOTUNE
 
 
 def main() -> None:
@@ -20,7 +24,7 @@ def main() -> None:
     if side == "write":
         write(folder, rows=int(sys.argv[3]))
         return
-    serve = {"ours": ours, "records": records}[side]
+    serve = {"ours": ours, "records": records, "cached": cached}[side]
     while sys.stdin.readline():
         print(json.dumps(timed(serve, folder)), flush=True)
 
@@ -34,7 +38,7 @@ def timed(serve: Callable[[Path], Iterator[int]], folder: Path) -> dict[str, flo
         while left > 0:
             left -= next(batches)
         passes.append(time.monotonic() - started_seconds)
-    return {"first_pass": passes[0], "all_passes": passes[-1]}
+    return {"first_pass": passes[0], "later_passes": passes[-1] - passes[0], "all_passes": passes[-1]}
 
 
 def write(folder: Path, *, rows: int) -> None:
@@ -86,21 +90,33 @@ def ours(folder: Path) -> Iterator[int]:
 
 def records(folder: Path) -> Iterator[int]:
     """The rows of one batch after the other, without end."""
+    batches = _records(folder).shuffle(SHUFFLED_ROWS).batch(BATCH_SIZE).map(_parsed, num_parallel_calls=PARALLEL)
+    return (len(batch[0]) for batch in batches.repeat().prefetch(PARALLEL))
+
+
+def cached(folder: Path) -> Iterator[int]:
+    """The rows of one batch after the other, without end; the batches of all passes are those of the first."""
+    batches = _records(folder).shuffle(SHUFFLED_ROWS).batch(BATCH_SIZE).map(_parsed, num_parallel_calls=PARALLEL)
+    shuffled = batches.cache().shuffle(SHUFFLED_ROWS // BATCH_SIZE)
+    return (len(batch[0]) for batch in shuffled.repeat().prefetch(PARALLEL))
+
+
+def _records(folder: Path) -> Any:
+    import tensorflow as tf
+
+    files = tf.data.Dataset.list_files(str(folder / "*.tfrecord"), shuffle=True)
+    return files.interleave(tf.data.TFRecordDataset, num_parallel_calls=PARALLEL, deterministic=False)
+
+
+def _parsed(batch: Any) -> tuple[Any, Any]:
     import tensorflow as tf
 
     description = {
         "image": tf.io.FixedLenFeature([28, 28, 1], tf.float32),
         "label": tf.io.FixedLenFeature([], tf.int64),
     }
-
-    def parse(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        parsed = tf.io.parse_example(batch, description)
-        return parsed["image"], tf.cast(parsed["label"], tf.int32)
-
-    files = tf.data.Dataset.list_files(str(folder / "*.tfrecord"), shuffle=True)
-    rows = files.interleave(tf.data.TFRecordDataset, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)
-    batches = rows.shuffle(SHUFFLED_ROWS).batch(BATCH_SIZE).map(parse, num_parallel_calls=tf.data.AUTOTUNE)
-    return (len(batch[0]) for batch in batches.repeat().prefetch(tf.data.AUTOTUNE))
+    parsed = tf.io.parse_example(batch, description)
+    return parsed["image"], tf.cast(parsed["label"], tf.int32)
 
 
 if __name__ == "__main__":
