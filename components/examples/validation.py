@@ -23,6 +23,7 @@ from headrace.components.schema.features import (
 from headrace.components.sources.raw_part import RawPart
 from headrace.components.sources.rejected_rows import REJECTED
 
+_RULES_AT_ONCE = 256
 _FAILURES_SHOWN = 5
 _LARGEST_WEIGHT = 3e38  # as float32
 
@@ -63,9 +64,10 @@ def check_part(part: RawPart, schema: RowSchema) -> CheckedPart:
     rules += _weight_rules(schema.sample_weight, found) if schema.sample_weight else []
     rules += [rule for name, feature in columns.items() for rule in _rules(name, feature, found)]
     both = pl.concat([typed, part.table.select(pl.all().name.prefix("raw "))], how="horizontal")
-    if not _any_fails(rules, both):
+    broken_rules = _broken_rules(rules, both)
+    if not broken_rules:
         return CheckedPart(part, typed, pl.DataFrame(schema=REJECTED))
-    broken = _first_broken(rules, both)
+    broken = _first_broken(broken_rules, both)
     passed = broken.is_null()
     return CheckedPart(
         raw=RawPart(part.table.filter(passed), part.files, part.given_split),
@@ -153,17 +155,25 @@ def _raw(name: str) -> pl.Expr:
     return pl.col(f"raw {name}")
 
 
-def _any_fails(rules: Sequence[_Rule], both: pl.DataFrame) -> bool:
-    """Whether any row breaks any rule."""
-    # A column for each rule: one expression over all of them is a tree as deep as they are many.
-    return bool(rules) and any(
-        both.select(rule.fails.any().alias(str(place)) for place, rule in enumerate(rules)).row(0)
-    )
+def _broken_rules(rules: Sequence[_Rule], both: pl.DataFrame) -> dict[int, _Rule]:
+    """The rules that any row breaks, by their places.
+
+    A few at a time, on their own columns: Polars' plan of a selection grows with the square of its columns.
+    """
+    broken: dict[int, _Rule] = {}
+    for start in range(0, len(rules), _RULES_AT_ONCE):
+        some = dict(enumerate(rules[start : start + _RULES_AT_ONCE], start))
+        names = {name for rule in some.values() for name in rule.fails.meta.root_names()}
+        fails = both[sorted(names)].select(rule.fails.any().alias(str(place)) for place, rule in some.items())
+        broken |= {
+            place: rule for (place, rule), is_broken in zip(some.items(), fails.row(0), strict=True) if is_broken
+        }
+    return broken
 
 
-def _first_broken(rules: Sequence[_Rule], both: pl.DataFrame) -> pl.Series:
-    """Return, for each row, the place of the first rule that it breaks, or null."""
-    places = (pl.when(rule.fails).then(pl.lit(place, pl.Int64)) for place, rule in enumerate(rules))
+def _first_broken(rules: Mapping[int, _Rule], both: pl.DataFrame) -> pl.Series:
+    """The place of the first rule that each row breaks, or null."""
+    places = (pl.when(rule.fails).then(pl.lit(place, pl.Int64)) for place, rule in rules.items())
     return both.select(pl.coalesce(places).alias("broken")).to_series()
 
 

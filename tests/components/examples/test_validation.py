@@ -164,3 +164,14 @@ def test_rejected_rows_show_all_that_was_read() -> None:
         "found": "'a'",
         "values": '{"x":"a","label":"yes"}',
     }
+
+
+def test_of_many_columns_a_row_is_reported_by_the_first_that_is_wrong_wherever_it_is():
+    values = {f"x{place}": ["1", "1", "1"] for place in range(300)}
+    values |= {"x5": ["?", "1", "1"], "x299": ["?", "?", "1"]}
+    table = pl.DataFrame({**values, "label": ["yes"] * 3})
+    part = RawPart(table, dict.fromkeys(table.columns, "rows.csv"))
+    checked = check_part(part, ExampleSchema(features=dict.fromkeys(values, NumberFeature()), label=LABEL))
+    assert reasons(checked) == {"x299: not a number": 1, "x5: not a number": 1}
+    assert checked.rejected["row"].to_list() == [1, 2]
+    assert checked.typed.height == 1
