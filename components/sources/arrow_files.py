@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BLOCK_BYTES = 1 << 26
+_BLOCK_ROWS = 1 << 19  # rows of nulls alone take no bytes in the file
 _MAGIC = b"ARROW1"
 
 
@@ -81,9 +82,26 @@ def _pieces(batches: "Iterable[pa.RecordBatch]", names: Sequence[str]) -> "Itera
     for batch in batches:
         wanted = batch.select(list(dict.fromkeys(names)))
         wanted.validate(full=True)
-        length = max(1, wanted.num_rows * _BLOCK_BYTES // max(_BLOCK_BYTES, wanted.nbytes))
+        row_bytes = max(1, wanted.nbytes // max(1, wanted.num_rows) + sum(map(_shared_bytes, wanted.columns)))
+        length = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // row_bytes))
         for start in range(0, wanted.num_rows, length):
             yield wanted.slice(start, length)
+
+
+def _shared_bytes(column: "pa.Array") -> int:
+    """Longest value of a column whose rows may name one value many times, in the file once; 0 for other columns."""
+    import polars as pl
+    from pyarrow import types
+
+    if types.is_struct(column.type):
+        return sum(map(_shared_bytes, column.flatten()))
+    values = column.dictionary if types.is_dictionary(column.type) else column
+    found = values.type
+    is_view = types.is_string_view(found) or types.is_binary_view(found)
+    if not is_view and (values is column or not (types.is_string(found) or types.is_large_string(found))):
+        return 0
+    contents = pl.Series(pl.from_arrow(values)).cast(pl.Binary)
+    return int(contents.bin.size().cast(pl.Int64).max() or 0)
 
 
 @contextmanager

@@ -56,7 +56,7 @@ class IcebergSource(TableVersionSource):
         if not (root / self.path).is_file():
             raise ParamsError(f"ingest.source.path: no file {root / self.path}")
         try:
-            table = _opened(root / self.path, self.table)
+            table = _opened(root / self.path, self.table, place=place)
             snapshot = table.snapshot_by_id(self.snapshot) if self.snapshot else table.current_snapshot()
             if snapshot is None:
                 raise ParamsError(f"{place}: no snapshot{f' {self.snapshot}' if self.snapshot else ''}{_known(table)}")
@@ -68,11 +68,11 @@ class IcebergSource(TableVersionSource):
         return f"{snapshot.snapshot_id} of {table.metadata.table_uuid}"
 
 
-def _opened(path: Path, name: str | None) -> Any:
-    from pyiceberg.table import StaticTable
+def _opened(path: Path, name: str | None, *, place: str) -> Any:
+    from headrace.components.sources.iceberg_files import static_table
 
     if name is None:
-        return StaticTable.from_metadata(path.absolute().as_uri())
+        return static_table(str(path.absolute()), place=place)
     # The catalog itself would create its tables in any file that it is given.
     namespace, _, table = name.rpartition(".")
     query = "SELECT metadata_location FROM iceberg_tables WHERE table_namespace = ? AND table_name = ?"
@@ -83,7 +83,7 @@ def _opened(path: Path, name: str | None) -> Any:
         raise ParamsError(f"ingest.source.path: {path} is no SQLite catalog of Iceberg ({error})") from error
     if len(found) != 1:
         raise ParamsError(f"ingest.source.table: {path} has {len(found) or 'no'} tables {name!r}, expected one")
-    return StaticTable.from_metadata(found[0][0])
+    return static_table(found[0][0], place=place)
 
 
 def _known(table: Any) -> str:

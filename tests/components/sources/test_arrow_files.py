@@ -4,6 +4,7 @@ import random
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -114,3 +115,23 @@ def test_damaged_files_are_read_or_refused(tmp_path_factory, seed: int, is_strea
         read(file)
     except DataError as error:
         assert "damaged.arrow" in str(error)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.nulls((1 << 31) - 1),
+        pa.DictionaryArray.from_arrays(pa.array(np.zeros(1 << 20, np.int8)), pa.array(["b" * (1 << 20)])),
+        pl.Series(["b" * (1 << 20)]).gather([0] * (1 << 14)).to_arrow(compat_level=pl.CompatLevel.newest()),
+    ],
+    ids=["nulls", "dictionary", "views"],
+)
+def test_a_short_file_of_many_long_rows_is_read_in_pieces(tmp_path: Path, column: pa.Array) -> None:
+    # The first would take 16 GiB at once, the others 1 TiB and 16 GiB.
+    columns = {"id": pa.nulls(len(column)), "x": pa.nulls(len(column)), "at": pa.nulls(len(column)), "y": column}
+    batch = pa.record_batch(columns)
+    with pa.ipc.new_file(str(tmp_path / "rows.arrow"), batch.schema) as writer:
+        writer.write_batch(batch)
+    first = next(iter(arrow_file_blocks(tmp_path / "rows.arrow", schema=SCHEMA))).read().table
+    assert 1 <= first.height <= 1 << 19
+    assert first.estimated_size() < 1 << 27
