@@ -2,14 +2,14 @@
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from headrace.components.errors import DataError, ParamsError
+from headrace.components.errors import DataError, ParamsError, UserError
 from headrace.components.sources.table_versions import LocalPath, TableVersionSource
 from headrace.components.sources.written_rows import require_rows, write_rows
 
@@ -45,25 +45,21 @@ class IcebergSource(TableVersionSource):
         that are not those of `sha256`.
         """
         try:
-            import pyiceberg.exceptions
+            import pyiceberg  # noqa: F401
         except ImportError as error:
             raise ParamsError(
                 "kind: iceberg needs a reader that is not installed: pip install 'headrace[iceberg]'"
             ) from error
-        from pyarrow import ArrowException
-
         place = self.table or self.path
         if not (root / self.path).is_file():
             raise ParamsError(f"ingest.source.path: no file {root / self.path}")
-        try:
+        with _damage_reported(place):
             table = _opened(root / self.path, self.table, place=place)
             snapshot = table.snapshot_by_id(self.snapshot) if self.snapshot else table.current_snapshot()
-            if snapshot is None:
-                raise ParamsError(f"{place}: no snapshot{f' {self.snapshot}' if self.snapshot else ''}{_known(table)}")
-            call = partial(_batches, table, snapshot.snapshot_id, columns, place)
-            write_rows(call, file, place=place, max_bytes=self.max_bytes)
-        except (OSError, ValueError, ArrowException, pyiceberg.exceptions.ValidationError) as error:
-            raise DataError(f"{place} can't be read: {' '.join(str(error).split())[:300]}") from error
+        if snapshot is None:
+            raise ParamsError(f"{place}: no snapshot{f' {self.snapshot}' if self.snapshot else ''}{_known(table)}")
+        call = partial(_batches, table, snapshot.snapshot_id, columns, place)
+        write_rows(call, file, place=place, max_bytes=self.max_bytes)
         require_rows(file, self.sha256, place=place)
         return f"{snapshot.snapshot_id} of {table.metadata.table_uuid}"
 
@@ -95,6 +91,19 @@ def _batches(table: Any, snapshot: int, columns: Sequence[str], place: str) -> "
     """Batches of some columns in the order of the files."""
     from headrace.components.sources.raw_part import require_columns
 
-    scan = table.scan(snapshot_id=snapshot)
-    require_columns(columns, [[field.name for field in scan.projection().fields]], files=place)
-    yield from table.scan(snapshot_id=snapshot, selected_fields=tuple(dict.fromkeys(columns))).to_arrow_batch_reader()
+    with _damage_reported(place):
+        found = [field.name for field in table.scan(snapshot_id=snapshot).projection().fields]
+        require_columns(columns, [found], files=place)
+        wanted = tuple(dict.fromkeys(columns))
+        yield from table.scan(snapshot_id=snapshot, selected_fields=wanted).to_arrow_batch_reader()
+
+
+@contextmanager
+def _damage_reported(place: str) -> Iterator[None]:
+    """Make one DataError of what comes of a damaged table: JSON, Avro and Parquet are read by as many libraries."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise DataError(f"{place} can't be read: {' '.join(str(error).split())[:300]}") from error

@@ -219,6 +219,26 @@ def test_a_damaged_iceberg_table_is_refused(iceberg, ingested) -> None:
         ingested(kind="iceberg", path="lake/catalog.db", table="shop.orders")
 
 
+@pytest.mark.parametrize(
+    ("pattern", "damage"),
+    [
+        ("*.metadata.json", lambda content: content.replace(b'"properties":{', b'"properties":"x","more":{', 1)),
+        ("*.metadata.json", lambda content: content[:200]),
+        ("snap-*.avro", lambda content: content.replace(b'"type"', b'"tape"')),
+        ("*-m0.avro", lambda content: content[:-40] + b"\xff" * 40),
+        ("*-m0.avro", lambda _: b"Obj\x01"),
+    ],
+)
+def test_damaged_metadata_of_iceberg_is_one_line(iceberg, ingested, pattern: str, damage) -> None:
+    for file in Path(iceberg[1]).parent.glob(pattern):
+        content = file.read_bytes()
+        file.write_bytes(damage(content))
+        assert file.read_bytes() != content
+    with pytest.raises(DataError, match=r"shop.orders can't be read: ") as raised:
+        ingested(kind="iceberg", path="lake/catalog.db", table="shop.orders")
+    assert "\n" not in str(raised.value)
+
+
 def test_an_iceberg_table_runs_no_function_that_its_metadata_names(iceberg, ingested, tmp_path: Path) -> None:
     file, planted = Path(iceberg[1]), tmp_path / "planted"
     metadata = json.loads(file.read_text())

@@ -9,7 +9,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from headrace.components.errors import DataError, ParamsError
+from headrace.components.errors import DataError, ParamsError, ServiceError
 from headrace.components.examples.identity import ids_digest
 from headrace.components.numerics import NUMERICS
 from headrace.components.schema.features import NumberFeature
@@ -378,6 +378,24 @@ def test_decisions_on_one_test_set_are_counted(paths, models):
     train(paths, models / "as_good.keras", accuracy=0.75)
     register(a_pipeline(), paths)
     assert registration(paths)["decisions_on_these_rows"] == 1  # on other rows
+
+
+def test_a_version_counts_once_however_often_it_is_decided_on(paths, models, monkeypatch):
+    def lost(*_, **__):
+        raise ServiceError("MLflow went away")
+
+    train(paths, models / "good.keras", accuracy=0.75)
+    with monkeypatch.context() as patch:
+        patch.setattr("headrace.pipelines.stages.register.set_champion", lost)
+        with pytest.raises(ServiceError):
+            register(a_pipeline(), paths)
+    for minimum in (0.5, 0.6):
+        register(a_pipeline(thresholds={"accuracy": {"minimum": minimum}}, decisions_per_test_set=1), paths)
+        assert registration(paths)["decisions_on_these_rows"] == 1
+        assert not any("above the limit" in reason for reason in registration(paths)["reasons"])
+    train(paths, models / "good.keras", accuracy=0.75)
+    register(a_pipeline(), paths)
+    assert registration(paths)["decisions_on_these_rows"] == 2
 
 
 def test_a_model_above_its_budget_is_no_champion(paths, models):
