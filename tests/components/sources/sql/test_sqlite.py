@@ -110,7 +110,8 @@ def test_long_values_are_read_a_few_at_a_time(tmp_path: Path) -> None:
     file = tmp_path / "rows.db"
     sqlite3.connect(file).close()
     (tmp_path / "q.sql").write_text(
-        "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < 9) SELECT zeroblob(n % 2 * 20000000) b FROM r"
+        "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < 9) "
+        "SELECT zeroblob(n % 2 * 20000000) AS b FROM r"
     )
     tables = sqlite_tables(file, Query.read(tmp_path, "q.sql"), {}, timeout_seconds=60, name="crm")
     assert [len(table) for table in tables] == [3, 3, 3]
