@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from headrace.components.errors import DataError
 from headrace.components.schema.example_schema import ExampleSchema, RowSchema
+from headrace.components.sources.arrow_bombs import require_no_bomb
 from headrace.components.sources.raw_part import GivenSplit
 from headrace.components.sources.schema_checks import require_table_or_images
 from headrace.components.sources.source import Block, Source
@@ -90,18 +91,17 @@ def _pieces(batches: "Iterable[pa.RecordBatch]", names: Sequence[str]) -> "Itera
 
 def _shared_bytes(column: "pa.Array") -> int:
     """Longest value of a column whose rows may name one value many times, in the file once; 0 for other columns."""
-    import polars as pl
     from pyarrow import types
+
+    from headrace.components.sources.arrow_columns import longest_of_dictionary, longest_value
 
     if types.is_struct(column.type):
         return sum(map(_shared_bytes, column.flatten()))
-    values = column.dictionary if types.is_dictionary(column.type) else column
-    found = values.type
-    is_view = types.is_string_view(found) or types.is_binary_view(found)
-    if not is_view and (values is column or not (types.is_string(found) or types.is_large_string(found))):
-        return 0
-    contents = pl.Series(pl.from_arrow(values)).cast(pl.Binary)
-    return int(contents.bin.size().cast(pl.Int64).max() or 0)
+    if types.is_dictionary(column.type):
+        return longest_of_dictionary(column)
+    if types.is_string_view(column.type) or types.is_binary_view(column.type):
+        return longest_value(column)
+    return 0
 
 
 @contextmanager
@@ -112,6 +112,8 @@ def _opened(path: Path) -> "Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]
     with path.open("rb") as stream:
         is_file = stream.read(len(_MAGIC)) == _MAGIC
     with pa.memory_map(str(path)) as source:
+        require_no_bomb(path, memoryview(source.read_buffer()), is_file=is_file)
+        source.seek(0)
         if is_file:
             with pa.ipc.open_file(source) as file:
                 yield file.schema, map(file.get_batch, range(file.num_record_batches))

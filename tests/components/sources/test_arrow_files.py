@@ -43,7 +43,7 @@ def write(file: Path, table: pa.Table = TABLE, *, is_stream: bool = True, compre
     options = pa.ipc.IpcWriteOptions(compression=compression)
     new = pa.ipc.new_stream if is_stream else pa.ipc.new_file
     with new(str(file), table.schema, options=options) as writer:
-        writer.write_table(table, max_chunksize=2)
+        writer.write_table(table, max_chunksize=2 if len(table) < 100 else None)
     return file
 
 
@@ -135,3 +135,18 @@ def test_a_short_file_of_many_long_rows_is_read_in_pieces(tmp_path: Path, column
     first = next(iter(arrow_file_blocks(tmp_path / "rows.arrow", schema=SCHEMA))).read().table
     assert 1 <= first.height <= 1 << 19
     assert first.estimated_size() < 1 << 27
+
+
+@pytest.mark.parametrize("is_stream", [True, False])
+@pytest.mark.parametrize("column", ["x", "y", "other"])
+def test_a_batch_that_decompresses_beyond_bounds_is_refused_before_it_does(
+    tmp_path: Path, is_stream: bool, column: str
+) -> None:
+    rows = 9_000_000
+    zeros = pa.array(np.zeros(rows))
+    found = {"id": pa.nulls(rows), "x": zeros, "at": pa.nulls(rows), "y": pa.nulls(rows), "other": pa.nulls(rows)}
+    long = pa.array(["b" * (1 << 27)])
+    found[column] = pa.DictionaryArray.from_arrays(pa.nulls(rows, pa.int8()), long) if column == "y" else zeros
+    file = write(tmp_path / "rows.arrow", pa.table(found).slice(0, rows), is_stream=is_stream, compression="zstd")
+    with pytest.raises(DataError, match=r"rows.arrow \(\d+ bytes\) decompresses to more than 67108864 bytes"):
+        read(file)
