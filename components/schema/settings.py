@@ -95,7 +95,7 @@ class Settings(BaseModel):
 
 
 def without_defaults(value: Any) -> Any:
-    """Settings as JSON, apart from those that have their default; what tells variants apart, `kind`, is always there.
+    """Settings as JSON, apart from those that have their default; what distinguishes variants, `kind`, is always there.
 
     pydantic's `exclude_defaults` leaves it out where it is the default of its class: two losses would be the same.
     """

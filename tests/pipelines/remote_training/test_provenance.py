@@ -92,7 +92,7 @@ def test_a_setting_that_decides_weights_changes_the_name(project, setting):
     assert name(with_train(pipeline, **{setting: OTHER[setting]}), paths) != name(pipeline, paths)
 
 
-VARIANTS: dict[str, list[Any]] = {  # each with nothing but what tells it from the others
+VARIANTS: dict[str, list[Any]] = {  # each with nothing but what distinguishes it from the others
     "optimizer": [{"kind": kind, "learning_rate": 0.01} for kind in ("sgd", "adam", "rmsprop", "adagrad", "lion")],
     "loss": [None, *({"kind": kind} for kind in ("huber", "log_cosh", "mean_absolute_error", "focal"))],
     "model": [

@@ -340,6 +340,23 @@ def test_a_champion_without_ids_of_its_training_rows_is_compared_and_said_to_be(
     assert alias_version(paths.root, "coins", "champion").number == 2
 
 
+@pytest.mark.parametrize("content", [b"", b"PAR1 and no more", None])
+def test_damaged_ids_of_a_champions_training_rows_are_named(paths, models, content):
+    train(paths, models / "bad.keras", accuracy=0.75)
+    register(a_pipeline(), paths)
+    [file] = paths.root.rglob("training_ids.parquet")
+    if content is None:
+        pl.read_parquet(file).with_columns(pl.col("example_id") + 1).write_parquet(file)
+    else:
+        file.write_bytes(content)
+    train(paths, models / "good.keras", accuracy=0.75)
+    register(a_pipeline(), paths)
+    [reason] = [one for one in registration(paths)["reasons"] if "it can't be compared with the champion" in one]
+    assert "expected ids of digest" in reason
+    assert "restore it from a backup" in reason
+    assert "\n" not in reason
+
+
 @pytest.mark.parametrize(("failing", "champion"), [("warn", 1), ("demote", None)])
 def test_a_champion_that_fails_a_raised_threshold_is_named_or_demoted(paths, models, failing, champion):
     train(paths, models / "good.keras", accuracy=0.75)
