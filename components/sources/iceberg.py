@@ -50,6 +50,8 @@ class IcebergSource(TableVersionSource):
             raise ParamsError(
                 "kind: iceberg needs a reader that is not installed: pip install 'headrace[iceberg]'"
             ) from error
+        from pyarrow import ArrowException
+
         place = self.table or self.path
         if not (root / self.path).is_file():
             raise ParamsError(f"ingest.source.path: no file {root / self.path}")
@@ -59,7 +61,10 @@ class IcebergSource(TableVersionSource):
         if snapshot is None:
             raise ParamsError(f"{place}: no snapshot{f' {self.snapshot}' if self.snapshot else ''}{_known(table)}")
         call = partial(_batches, table, snapshot.snapshot_id, columns, place)
-        write_rows(call, file, place=place, max_bytes=self.max_bytes)
+        try:
+            write_rows(call, file, place=place, max_bytes=self.max_bytes)
+        except ArrowException as error:
+            raise DataError(f"{place} can't be read: {' '.join(str(error).split())[:300]}") from error
         require_rows(file, self.sha256, place=place)
         return f"{snapshot.snapshot_id} of {table.metadata.table_uuid}"
 
