@@ -3,16 +3,19 @@
 import ast
 import inspect
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from itertools import pairwise
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import core_schema
+from pydantic_core import core_schema, to_jsonable_python
 
 _SCALARS = ("bool", "int", "float", "str")
+_DISCRIMINATORS = ("kind", "type")
 _NOT_SCHEMAS = ("default", "metadata", "serialization")
 
 
@@ -89,6 +92,27 @@ class Settings(BaseModel):
             if description := next(filter(None, found), None):
                 properties[name if name in properties else field.alias]["description"] = description
         return schema
+
+
+def without_defaults(value: Any) -> Any:
+    """Settings as JSON, apart from those that have their default; what distinguishes variants, `kind`, is always there.
+
+    pydantic's `exclude_defaults` leaves it out where it is the default of its class: two losses would be the same.
+    """
+    match value:
+        case Settings():
+            fields = type(value).model_fields.items()
+            chosen = {name: getattr(value, name) for name, field in fields if _is_chosen(name, field, value)}
+            return without_defaults(chosen)
+        case Mapping():
+            return {name: without_defaults(one) for name, one in value.items()}
+        case list() | tuple():
+            return [without_defaults(one) for one in value]
+    return to_jsonable_python(value)
+
+
+def _is_chosen(name: str, field: FieldInfo, settings: Settings) -> bool:
+    return name in _DISCRIMINATORS or getattr(settings, name) != field.get_default(call_default_factory=True)
 
 
 def in_utc(moment: datetime) -> datetime:

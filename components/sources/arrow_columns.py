@@ -140,6 +140,19 @@ def _converted(column: pa.Array, target: pa.DataType) -> pa.Array:
     return column.cast(target)
 
 
+def longest_of_dictionary(column: pa.Array) -> int:
+    """Bytes of the longest text of a column's dictionary; 0 for a column that has none of text."""
+    if not types.is_dictionary(column.type) or not _is_text(column.type.value_type):
+        return 0
+    return longest_value(column.dictionary)
+
+
+def longest_value(column: pa.Array) -> int:
+    """Bytes of the longest text, or bytes, of a column."""
+    sizes = pl.Series(pl.from_arrow(column)).cast(pl.Binary).bin.size()
+    return int(sizes.cast(pl.Int64).max() or 0)  # type: ignore[arg-type]
+
+
 def as_iso(column: pa.Array) -> pa.Array:
     """Moments as ISO 8601 has them in UTC, what is finer than a microsecond cut off.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from headrace.components.errors import DataError
 from headrace.components.schema.example_schema import ExampleSchema, RowSchema
+from headrace.components.sources.arrow_bombs import require_no_bomb
 from headrace.components.sources.raw_part import GivenSplit
 from headrace.components.sources.schema_checks import require_table_or_images
 from headrace.components.sources.source import Block, Source
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BLOCK_BYTES = 1 << 26
+_BLOCK_ROWS = 1 << 19  # rows of nulls alone take no bytes in the file
 _MAGIC = b"ARROW1"
 
 
@@ -81,9 +83,25 @@ def _pieces(batches: "Iterable[pa.RecordBatch]", names: Sequence[str]) -> "Itera
     for batch in batches:
         wanted = batch.select(list(dict.fromkeys(names)))
         wanted.validate(full=True)
-        length = max(1, wanted.num_rows * _BLOCK_BYTES // max(_BLOCK_BYTES, wanted.nbytes))
+        row_bytes = max(1, wanted.nbytes // max(1, wanted.num_rows) + sum(map(_shared_bytes, wanted.columns)))
+        length = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // row_bytes))
         for start in range(0, wanted.num_rows, length):
             yield wanted.slice(start, length)
+
+
+def _shared_bytes(column: "pa.Array") -> int:
+    """Longest value of a column whose rows may name one value many times, in the file once; 0 for other columns."""
+    from pyarrow import types
+
+    from headrace.components.sources.arrow_columns import longest_of_dictionary, longest_value
+
+    if types.is_struct(column.type):
+        return sum(map(_shared_bytes, column.flatten()))
+    if types.is_dictionary(column.type):
+        return longest_of_dictionary(column)
+    if types.is_string_view(column.type) or types.is_binary_view(column.type):
+        return longest_value(column)
+    return 0
 
 
 @contextmanager
@@ -94,6 +112,8 @@ def _opened(path: Path) -> "Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]
     with path.open("rb") as stream:
         is_file = stream.read(len(_MAGIC)) == _MAGIC
     with pa.memory_map(str(path)) as source:
+        require_no_bomb(path, memoryview(source.read_buffer()), is_file=is_file)
+        source.seek(0)
         if is_file:
             with pa.ipc.open_file(source) as file:
                 yield file.schema, map(file.get_batch, range(file.num_record_batches))

@@ -1,18 +1,23 @@
 """Delta Lake tables (https://delta.io), by a version, through the reader of delta-rs (Rust)."""
 
+import re
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import unquote
 
 from pydantic import Field
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.sources.table_versions import LocalPath, TableVersionSource
+from headrace.components.sources.table_versions import LocalPath, TableVersionSource, require_file_of_table
 from headrace.components.sources.written_rows import require_rows, write_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+# A scheme, or what a reader of URIs leaves out or takes for a slash: a plain path of a file has it percent-encoded.
+_NOT_IN_FOLDER = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:|[\\?#\x00-\x1f]")
 
 
 class DeltaSource(TableVersionSource):
@@ -41,9 +46,8 @@ class DeltaSource(TableVersionSource):
 
         try:
             table = deltalake.DeltaTable(root / self.path, version=self.version)
-            write_rows(
-                partial(_batches, table, columns, str(self.path)), file, place=self.path, max_bytes=self.max_bytes
-            )
+            _require_files(table, root / self.path, place=self.path)
+            write_rows(partial(_batches, table, columns, self.path), file, place=self.path, max_bytes=self.max_bytes)
         except deltalake.exceptions.TableNotFoundError as error:
             raise ParamsError(
                 f"ingest.source.path: {root / self.path} is no Delta table: it has no _delta_log"
@@ -55,6 +59,17 @@ class DeltaSource(TableVersionSource):
             raise DataError(f"{self.path}{version}: {' '.join(str(error).split())[:300]}") from error
         require_rows(file, self.sha256, place=self.path)
         return f"{table.version()} of {table.metadata().id}"
+
+
+def _require_files(table: Any, folder: Path, *, place: str) -> None:
+    """Raise DataError for a file of the table that is not in its folder, as of a shallow clone; they are URIs."""
+    import pyarrow as pa
+
+    for uri in pa.table(table.get_add_actions(flatten=True))["path"].to_pylist():
+        path = PurePosixPath(unquote(uri))
+        if _NOT_IN_FOLDER.search(uri) or path.is_absolute() or ".." in path.parts:
+            raise DataError(f"{place}: names a file outside of its folder: {uri!r}; copy the whole table into one")
+        require_file_of_table(folder / path, folder, place=place)
 
 
 def _batches(table: Any, columns: Sequence[str], place: str) -> "Iterator[pa.RecordBatch]":

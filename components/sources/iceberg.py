@@ -2,14 +2,14 @@
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from headrace.components.errors import DataError, ParamsError
+from headrace.components.errors import DataError, ParamsError, UserError
 from headrace.components.sources.table_versions import LocalPath, TableVersionSource
 from headrace.components.sources.written_rows import require_rows, write_rows
 
@@ -45,7 +45,7 @@ class IcebergSource(TableVersionSource):
         that are not those of `sha256`.
         """
         try:
-            import pyiceberg.exceptions
+            import pyiceberg  # noqa: F401
         except ImportError as error:
             raise ParamsError(
                 "kind: iceberg needs a reader that is not installed: pip install 'headrace[iceberg]'"
@@ -55,24 +55,25 @@ class IcebergSource(TableVersionSource):
         place = self.table or self.path
         if not (root / self.path).is_file():
             raise ParamsError(f"ingest.source.path: no file {root / self.path}")
-        try:
-            table = _opened(root / self.path, self.table)
+        with _damage_reported(place):
+            table = _opened(root / self.path, self.table, place=place)
             snapshot = table.snapshot_by_id(self.snapshot) if self.snapshot else table.current_snapshot()
-            if snapshot is None:
-                raise ParamsError(f"{place}: no snapshot{f' {self.snapshot}' if self.snapshot else ''}{_known(table)}")
-            call = partial(_batches, table, snapshot.snapshot_id, columns, place)
+        if snapshot is None:
+            raise ParamsError(f"{place}: no snapshot{f' {self.snapshot}' if self.snapshot else ''}{_known(table)}")
+        call = partial(_batches, table, snapshot.snapshot_id, columns, place)
+        try:
             write_rows(call, file, place=place, max_bytes=self.max_bytes)
-        except (OSError, ValueError, ArrowException, pyiceberg.exceptions.ValidationError) as error:
+        except ArrowException as error:
             raise DataError(f"{place} can't be read: {' '.join(str(error).split())[:300]}") from error
         require_rows(file, self.sha256, place=place)
         return f"{snapshot.snapshot_id} of {table.metadata.table_uuid}"
 
 
-def _opened(path: Path, name: str | None) -> Any:
-    from pyiceberg.table import StaticTable
+def _opened(path: Path, name: str | None, *, place: str) -> Any:
+    from headrace.components.sources.iceberg_files import static_table
 
     if name is None:
-        return StaticTable.from_metadata(path.absolute().as_uri())
+        return static_table(str(path.absolute()), place=place)
     # The catalog itself would create its tables in any file that it is given.
     namespace, _, table = name.rpartition(".")
     query = "SELECT metadata_location FROM iceberg_tables WHERE table_namespace = ? AND table_name = ?"
@@ -83,7 +84,7 @@ def _opened(path: Path, name: str | None) -> Any:
         raise ParamsError(f"ingest.source.path: {path} is no SQLite catalog of Iceberg ({error})") from error
     if len(found) != 1:
         raise ParamsError(f"ingest.source.table: {path} has {len(found) or 'no'} tables {name!r}, expected one")
-    return StaticTable.from_metadata(found[0][0])
+    return static_table(found[0][0], place=place)
 
 
 def _known(table: Any) -> str:
@@ -95,6 +96,19 @@ def _batches(table: Any, snapshot: int, columns: Sequence[str], place: str) -> "
     """Batches of some columns in the order of the files."""
     from headrace.components.sources.raw_part import require_columns
 
-    scan = table.scan(snapshot_id=snapshot)
-    require_columns(columns, [[field.name for field in scan.projection().fields]], files=place)
-    yield from table.scan(snapshot_id=snapshot, selected_fields=tuple(dict.fromkeys(columns))).to_arrow_batch_reader()
+    with _damage_reported(place):
+        found = [field.name for field in table.scan(snapshot_id=snapshot).projection().fields]
+        require_columns(columns, [found], files=place)
+        wanted = tuple(dict.fromkeys(columns))
+        yield from table.scan(snapshot_id=snapshot, selected_fields=wanted).to_arrow_batch_reader()
+
+
+@contextmanager
+def _damage_reported(place: str) -> Iterator[None]:
+    """Make one DataError of what comes of a damaged table: JSON, Avro and Parquet are read by as many libraries."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise DataError(f"{place} can't be read: {' '.join(str(error).split())[:300]}") from error

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from headrace.components.errors import DataError
 from headrace.components.schema.example_schema import ExampleSchema
 from headrace.components.sources.raw_files import OwnRows, RawFiles
 from headrace.components.sources.written_rows import MOST_BYTES, ROWS_FILE, Sha256, WrittenRowsSource
@@ -33,3 +34,16 @@ class TableVersionSource(WrittenRowsSource):
     @abstractmethod
     def write(self, root: Path, file: Path, *, columns: Sequence[str]) -> str:
         """Write the rows as one Parquet file; returns the version that was read, with the table's id."""
+
+
+def require_file_of_table(file: Path, folder: Path, *, place: str) -> None:
+    """Raise DataError unless a file that a table names lies in the table's folder, also by its links.
+
+    Who writes a table's metadata could otherwise have any file of this machine read, or a pipe waited for.
+    """
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise DataError(
+            f"{place}: names a file outside of its folder {folder}: {str(file)!r}; copy the whole table into one"
+        )
+    if file.exists() and not file.is_file():
+        raise DataError(f"{place}: expected a regular file, found something else: {str(file)!r}")

@@ -6,7 +6,7 @@ A record is its length (uint64), a checksum of these bytes, its content, and a c
 
 import struct
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
@@ -61,7 +61,7 @@ class TfRecordTable(TableFile):
         found: set[str] = set()
         for records in _grouped(_records(self.path)):
             for record in records:
-                found |= set(_features(record, self.path.name, 0))
+                found.update(_features(record, self.path.name, 0))
             if found.issuperset(names):
                 break
         return tuple(name for name in names if name in found)
@@ -79,10 +79,12 @@ def tfrecord_blocks(path: Path, *, schema: RowSchema, given_split: GivenSplit | 
     """
     from headrace.components.sources.arrow_columns import arrow_blocks
 
-    names, seen, rows = schema.source_columns, Counter[str](), 0
+    names, rows = schema.source_columns, 0
+    seen: set[str] = set()
+    kinds: dict[str, str] = {}
     images = [name for name in names if isinstance(schema.columns.get(name), ImageFeature)]
     for records in _grouped(_records(path)):
-        batch = _batch(records, names, images, seen, file=path.name, first=rows + 1)
+        batch = _batch(records, names, images, seen, kinds, file=path.name, first=rows + 1)
         yield from arrow_blocks(
             [batch],
             batch.schema,
@@ -99,16 +101,25 @@ def tfrecord_blocks(path: Path, *, schema: RowSchema, given_split: GivenSplit | 
 
 
 def _batch(
-    records: Sequence[bytes], names: Sequence[str], images: Sequence[str], seen: Counter[str], *, file: str, first: int
+    records: Sequence[bytes],
+    names: Sequence[str],
+    images: Sequence[str],
+    seen: set[str],
+    kinds: dict[str, str],
+    *,
+    file: str,
+    first: int,
 ) -> "pa.RecordBatch":
-    """Examples as columns of int64, float32 or text; an image is bytes."""
+    """Examples as columns of int64, float32 or text; an image is bytes.
+
+    `seen` gets the names of all features, `kinds` the kind of each of `names`.
+    """
     import pyarrow as pa
 
     columns: dict[str, list[Any]] = {name: [] for name in names}
-    kinds: dict[str, str] = {}
     for row, record in enumerate(records, start=first):
         features = _features(record, file, row)
-        seen.update(dict.fromkeys(features, 1))
+        seen.update(features)
         for name, values in columns.items():
             kind, value = _value(features, name, file, row)
             if kind is not None and kinds.setdefault(name, kind) != kind:
@@ -123,11 +134,10 @@ def _batch(
     return pa.record_batch(arrays, names=list(columns))
 
 
-def _value(features: Any, name: str, file: str, row: int) -> tuple[str | None, Any]:
+def _value(features: Mapping[str, Any], name: str, file: str, row: int) -> tuple[str | None, Any]:
     """Kind of a feature, and its one value; None where there is none."""
-    if name not in features:  # to look it up would add it
+    if (feature := features.get(name)) is None:
         return None, None
-    feature = features[name]
     kind = feature.WhichOneof("kind")
     values: Sequence[Any] = getattr(feature, kind).value if kind else ()
     if len(values) > 1:
@@ -142,18 +152,27 @@ def _text(value: bytes, name: str, file: str, row: int) -> str:
         raise RowError(file, row, f"feature {name!r}: expected UTF-8 text, found other bytes") from error
 
 
-def _features(record: bytes, file: str, row: int) -> Any:
+def _features(record: bytes, file: str, row: int) -> dict[str, Any]:
+    """Features by name; raise RowError for a name that is there twice, of which a map would keep the last alone."""
     from google.protobuf.message import DecodeError
 
     try:
-        return _example_class().FromString(record).features.feature
+        entries = _example_class().FromString(record).features.feature
     except DecodeError as error:
         raise RowError(file, row, "not a tf.train.Example") from error
+    features = {entry.key: entry.value for entry in entries}
+    if len(features) < len(entries):
+        [(name, times)] = Counter(entry.key for entry in entries).most_common(1)
+        raise RowError(file, row, f"feature {name!r} is there {times} times; expected once")
+    return features
 
 
 @cache
 def _example_class() -> Any:
-    """The message tf.train.Example, in a pool of its own: TensorFlow's, once imported, has the same names."""
+    """The message tf.train.Example, its map of features as the list of entries that it is in a file.
+
+    In a pool of its own: TensorFlow's, once imported, has the same names.
+    """
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
     proto = descriptor_pb2.FieldDescriptorProto
@@ -171,7 +190,7 @@ def _example_class() -> Any:
         field(values, "value", 1, kind, label=proto.LABEL_REPEATED)
         field(feature, f"{name}_list", number, proto.TYPE_MESSAGE, type_name=f".tf.{name}_list", oneof_index=0)
     features = file.message_type.add(name="Features")
-    entry = features.nested_type.add(name="FeatureEntry", options={"map_entry": True})
+    entry = features.nested_type.add(name="FeatureEntry")
     field(entry, "key", 1, proto.TYPE_STRING)
     field(entry, "value", 2, proto.TYPE_MESSAGE, type_name=".tf.Feature")
     entry_type = ".tf.Features.FeatureEntry"

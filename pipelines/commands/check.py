@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from headrace.components.models.settings import OwnModel
+from headrace.components.schema.settings import without_defaults
 from headrace.components.sources.own_rows.source import PythonSource
 from headrace.components.sources.sql.source import SqlSource
 from headrace.components.transforms.own_transform import Python
@@ -142,7 +143,6 @@ def _was_trained(pipeline: Pipeline, paths: PipelinePaths) -> bool:
     if not paths.run.is_file() or _fitted_before(pipeline, paths) is None:
         return False
     identity = read_run(paths).identity
-    settings = pipeline.train.model_dump(mode="json", include={"model"}, exclude_defaults=True)
     code = own_code(paths.root, pipeline)
     found = (identity["train"]["model"], identity["code"], identity["statistics"])
-    return found == (settings["model"], code.digests, file_digest(paths.statistics))
+    return found == (without_defaults(pipeline.train.model), code.digests, file_digest(paths.statistics))

@@ -22,9 +22,10 @@ def list_() -> None:
     from headrace.pipelines.project.stage_graph import dvc_target, stage_graph
 
     project = ProjectPaths(project_root())
+    # Before DVC reads the same file: what it says of a mistake in it names neither place nor fix.
+    descriptions = {name: load_pipeline(project.params, name).description for name in list_pipelines(project.params)}
     changed = dvc.status(project.root)
-    names = list_pipelines(project.params)
-    graphs = {name: stage_graph(project.dvc, name) for name in names}
+    graphs = {name: stage_graph(project.dvc, name) for name in descriptions}
     table = Table(box=None, pad_edge=False)
     table.add_column("pipeline", no_wrap=True)
     columns = list(dict.fromkeys(stage for graph in graphs.values() for stage in graph))
@@ -35,8 +36,7 @@ def list_() -> None:
         targets = {stage: dvc_target(project.dvc, stage, pipeline=name) for stage in graph}
         fresh = fresh_stages(graph, {stage for stage, target in targets.items() if target in changed})
         cells = {stage: Text("fresh", "green") if stage in fresh else Text("stale", "dim") for stage in graph}
-        description = load_pipeline(project.params, name).description
-        table.add_row(name, *(cells.get(stage, "") for stage in columns), description)
+        table.add_row(name, *(cells.get(stage, "") for stage in columns), descriptions[name])
     Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(table)
 
 

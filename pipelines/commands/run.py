@@ -134,8 +134,14 @@ def _forget_other_registration(paths: PipelinePaths) -> None:
     from headrace.pipelines.tracking.server import database_of
     from headrace.pipelines.tracking.store import check_store
 
-    registration = json.loads(paths.registration.read_text(encoding="utf-8")) if paths.registration.is_file() else {}
-    number = registration.get("version")
+    if not paths.registration.is_file():
+        return
+    try:
+        number = dict(json.loads(paths.registration.read_text(encoding="utf-8"))).get("version")
+    except (ValueError, TypeError) as error:  # of a file that is no object, or not even JSON
+        log.warning("registration.json is damaged; the model is registered again", reason=str(error))
+        paths.registration.unlink()
+        return
     database = database_of(paths.root)
     if number is None or database is None:  # a server is queried by `register` only
         return

@@ -31,10 +31,10 @@ def unchanged_stages(paths: PipelinePaths) -> list[str] | None:
     """The pipeline's stages, if nothing has changed since notes were taken of them; None where that is not known."""
     try:
         notes = json.loads(paths.up_to_date.read_text(encoding="utf-8"))
-        stages, noted = list(notes["stages"]), dict(notes["files"])
+        stages, watched, noted = list(notes["stages"]), list(notes["watched"]), dict(notes["files"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    return stages if noted and observe(paths.root, notes["watched"]) == noted else None
+    return stages if noted and observe(paths.root, watched) == noted else None
 
 
 class Watch:
@@ -104,8 +104,18 @@ def _files(stage: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _settings(root: Path, stages: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Files that decide what is up to date, besides dvc.lock: those of parameters among them."""
-    code = str(ProjectPaths(root).code_digests.relative_to(root))
-    return sorted({*_SETTINGS, code, *(file for stage in stages.values() for file in stage.get("params", {}))})
+    project = ProjectPaths(root)
+    code = str(project.code_digests.relative_to(root))
+    named = {file for stage in stages.values() for file in stage.get("params", {})}
+    return sorted({*_SETTINGS, code, *named, *_files_of_variables(read_yaml_file(project.dvc))})
+
+
+def _files_of_variables(content: Mapping[str, Any]) -> Iterator[str]:
+    """Files whose values dvc.yaml puts into its stages: `vars: [more.yaml, other.yaml:name]`, of all or of one."""
+    for section in (content, *content["stages"].values()):
+        for one in section.get("vars", ()):
+            if isinstance(one, str):
+                yield one.partition(":")[0]
 
 
 def _watched(paths: PipelinePaths) -> list[str]:

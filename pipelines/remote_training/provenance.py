@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.components.files.digests import file_digest
+from headrace.components.schema.settings import without_defaults
 from headrace.pipelines.artifacts.split_manifest import read_manifest
 from headrace.pipelines.distributed_plan import DistributedPlan
 from headrace.pipelines.headrace_lock import installed
@@ -52,7 +53,8 @@ def training_identity(pipeline: Pipeline, paths: PipelinePaths, start_weights: P
 def deciding_settings(train: DistributedPlan) -> dict[str, Any]:
     """The settings that decide the weights, as JSON, apart from those that have their default."""
     ignored = ("num_workers", "threads_per_worker") if train.is_bitwise else ("logical_shards",)
-    return train.model_dump(mode="json", exclude={*WITHOUT_EFFECT, *ignored}, exclude_defaults=True)
+    left_out = {*WITHOUT_EFFECT, *ignored}
+    return {name: value for name, value in without_defaults(train).items() if name not in left_out}
 
 
 def identity_digest(identity: Mapping[str, Any]) -> str:

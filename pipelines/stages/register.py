@@ -222,12 +222,14 @@ def _failing(settings: Register, champion: Version, metrics: Mapping[str, float]
 
 
 def _count_decision(pipeline: Pipeline, paths: PipelinePaths, version: Version, digest: str) -> tuple[int, str]:
-    """The number of decisions on this test set with this one, and a warning above the limit."""
+    """The number of versions that this test set decided on, with this one, and a warning above the limit.
+
+    A version counts once: to decide on it again, after a crash or by other settings, shows no other model to the set.
+    """
     tag, limit = f"decisions.{digest[:16]}", pipeline.register_.decisions_per_test_set
-    counts = {one.number: int(one.tags.get(tag, "0")) for one in versions(paths.root, pipeline.name)}
-    own = counts.get(version.number, 0) + 1
-    tag_version(paths.root, pipeline.name, version.number, {tag: str(own)})
-    number = sum(counts.values()) + 1
+    decided = {one.number for one in versions(paths.root, pipeline.name) if tag in one.tags}
+    tag_version(paths.root, pipeline.name, version.number, {tag: "1"})
+    number = len(decided | {version.number})
     if number <= limit or pipeline.split.held_out == "none":
         return number, ""
     return number, (

@@ -19,6 +19,7 @@ from headrace.components.files.tables import read_file, write_file
 from headrace.components.schema.features import Feature
 from headrace.components.schema.labels import Label
 from headrace.pipelines.artifacts.artifact import file_digest
+from headrace.pipelines.host.host_problems import host_problem
 from headrace.pipelines.paths import ProjectPaths
 from headrace.pipelines.tracking.alias_journal import keep_move, move_of
 from headrace.pipelines.tracking.packaging import MODEL_FILE, package
@@ -232,18 +233,31 @@ def training_ids(root: Path, name: str, version: Version) -> pl.Series | None:
     with mlflow_request(client.tracking_uri, f"fetch ids of version {version.number} of model {name!r}"):
         location = str(client.get_model_version_download_uri(name, str(version.number)))
         if location.startswith("file:"):
-            file = _present(Path(unquote(urlsplit(location).path)) / _TRAINING_IDS, name, version)
-        else:
-            file = ProjectPaths(root).downloaded_models / f"{name}-{version.number}-{expected[:16]}.ids.parquet"
-            if not file.is_file():
-                _download(f"{location}/{_TRAINING_IDS}", client.tracking_uri, file)
-    ids = read_file(file)["example_id"]
-    if (found := ids_digest(ids)) != expected:
-        raise DataError(
-            f"version {version.number} of model {name!r}: expected ids of digest {expected[:12]}, found {found[:12]} "
-            f"in {file}; restore it from a backup"
-        )
-    return ids
+            local = _present(Path(unquote(urlsplit(location).path)) / _TRAINING_IDS, name, version)
+            return _registered_ids(local, name, version)
+        local = ProjectPaths(root).downloaded_models / f"{name}-{version.number}-{expected[:16]}.ids.parquet"
+        if local.is_file():
+            with suppress(DataError):  # damaged or changed since it was fetched
+                return _registered_ids(local, name, version)
+        _download(f"{location}/{_TRAINING_IDS}", client.tracking_uri, local)
+        return _registered_ids(local, name, version)
+
+
+def _registered_ids(file: Path, name: str, version: Version) -> pl.Series:
+    """The ids of a file, checked to be those that were registered."""
+    expected, is_damaged = version.tags["training_ids_digest"], ""
+    try:
+        ids = read_file(file, columns=["example_id"])["example_id"].cast(pl.UInt64)
+        if (found := ids_digest(ids)) == expected:
+            return ids
+    except (pl.exceptions.PolarsError, OSError) as error:
+        if host_problem(error) is not None:
+            raise
+        found, is_damaged = "none", f" ({' '.join(str(error).split())[:100]})"
+    raise DataError(
+        f"version {version.number} of model {name!r}: expected ids of digest {expected[:12]}, found {found[:12]} in "
+        f"{file}{is_damaged}; restore it from a backup"
+    )
 
 
 def _present(path: Path, name: str, version: Version) -> Path:

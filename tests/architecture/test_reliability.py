@@ -26,6 +26,13 @@ def test_every_test_that_is_named_exists_and_is_run_by_its_command(rows, reposit
     assert wrong == []
 
 
+def test_every_file_of_tests_that_the_page_names_exists(repository):
+    text = (repository / "docs" / "reliability.md").read_text(encoding="utf-8")
+    named = {name.removeprefix("tests/") for name in re.findall(r"`([\w/]*/test_\w+\.py)`", text)}
+    assert len(named) > 10
+    assert sorted(name for name in named if not (repository / "tests" / name).is_file()) == []
+
+
 def commands_of(file: Path, name: str) -> set[str]:
     """The commands that run a test, by the markers of its module, its own and those of its cases; empty without it."""
     if not file.is_file():

@@ -5,6 +5,7 @@ Columns go by name. What the schema asks of a column decides what types it may h
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -14,12 +15,15 @@ import pyarrow.parquet as pq
 
 from headrace.components.errors import DataError
 from headrace.components.schema.example_schema import RowSchema
-from headrace.components.sources.arrow_columns import arrow_blocks, as_iso, is_in_range
+from headrace.components.sources.arrow_columns import arrow_blocks, as_iso, is_in_range, longest_of_dictionary
+from headrace.components.sources.compressed import MAX_RATIO, too_large
 from headrace.components.sources.raw_part import GivenSplit, require_columns
 from headrace.components.sources.source import Block
 
 _BLOCK_BYTES = 1 << 26
 _BLOCK_ROWS = 1 << 19
+_PAGES_BYTES = 1 << 29  # of a column in a row group, however well it is compressed: one of zeros may be
+_EXPANDED_BYTES = 1 << 28  # of rows that share their texts
 _BUFFER_BYTES = 1 << 18  # of each column; without, Arrow reads those of a whole row group at once
 
 
@@ -37,6 +41,7 @@ def parquet_blocks(path: Path, *, schema: RowSchema, given_split: GivenSplit | N
         require_columns(names, [found.names], files=path.name)
         if not file.metadata.num_rows:
             raise DataError(f"{path.name} has no rows")
+        _require_no_bomb(path, file.metadata, names)
         batches = _batches(path, file, names)
         yield from arrow_blocks(
             batches, found, path=path, schema=schema, given_split=given_split, reported=damage_reported
@@ -50,8 +55,13 @@ def parquet_columns(path: Path) -> list[str]:
         return names
 
 
-def open_parquet(path: Path, *, int96_unit: Literal["s", "us"] = "us") -> pq.ParquetFile:
-    """The file; times as INT96, which Spark and Impala write, wrap around outside of 1677 to 2262 by default (ns)."""
+def open_parquet(
+    path: Path, *, int96_unit: Literal["s", "us"] = "us", dictionaries: Sequence[str] = ()
+) -> pq.ParquetFile:
+    """The file; times as INT96, which Spark and Impala write, wrap around outside of 1677 to 2262 by default (ns).
+
+    Texts of the columns `dictionaries` are read as they are written, where they are written as a dictionary.
+    """
     with damage_reported(path):
         return pq.ParquetFile(
             path,
@@ -59,12 +69,23 @@ def open_parquet(path: Path, *, int96_unit: Literal["s", "us"] = "us") -> pq.Par
             pre_buffer=False,
             buffer_size=_BUFFER_BYTES,
             coerce_int96_timestamp_unit=int96_unit,
+            read_dictionary=list(dictionaries),
         )
+
+
+def _require_no_bomb(path: Path, metadata: pq.FileMetaData, names: Sequence[str]) -> None:
+    """Raise DataError for a column that says it decompresses to more than it may: a page is held in memory."""
+    wanted = set(names)
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for chunk in map(group.column, range(group.num_columns)):
+            allowed = max(MAX_RATIO * chunk.total_compressed_size, _PAGES_BYTES)
+            if chunk.total_uncompressed_size > allowed and chunk.path_in_schema.partition(".")[0] in wanted:
+                raise too_large(path, allowed)
 
 
 def _batches(path: Path, file: pq.ParquetFile, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """The rows in batches, INT96 as text: what is beyond microseconds has wrapped around, and is read in seconds."""
-    size = _rows_at_once(file.metadata)
+    size = min(_rows_at_once(file.metadata), _EXPANDED_BYTES // max(1, _longest_text(path, file.metadata, names)) or 1)
     batches = file.iter_batches(size, columns=list(names), use_threads=False)
     leaves = [file.schema.column(number) for number in range(len(file.schema))]
     wide = [leaf.path for leaf in leaves if leaf.physical_type == "INT96" and leaf.path in names]
@@ -78,6 +99,28 @@ def _batches(path: Path, file: pq.ParquetFile, names: Sequence[str]) -> Iterator
                 text = pc.if_else(is_in_range(seconds[name]), as_iso(batch[name]), as_iso(seconds[name]))
                 columns[name] = text.cast(pa.large_string())
             yield pa.record_batch(columns)
+
+
+def _longest_text(path: Path, metadata: pq.FileMetaData, names: Sequence[str]) -> int:
+    """Longest text that many rows may share, in bytes: a dictionary of one long text may be named by each row.
+
+    Of texts that are written as what is added to the one before, it is no longer than all of them together.
+    """
+    longest, wanted = 0, set(names)
+    file = open_parquet(path, dictionaries=names)
+    with file:
+        for number in range(metadata.num_row_groups):
+            group = metadata.row_group(number)
+            for chunk in map(group.column, range(group.num_columns)):
+                name, encodings = chunk.path_in_schema, {*chunk.encodings}
+                if name not in wanted or chunk.physical_type != "BYTE_ARRAY":
+                    continue
+                if "DELTA_BYTE_ARRAY" in encodings:
+                    longest = max(longest, chunk.total_uncompressed_size)
+                elif encodings & {"RLE_DICTIONARY", "PLAIN_DICTIONARY"}:
+                    rows = file.iter_batches(1, row_groups=[number], columns=[name], use_threads=False)
+                    longest = max([longest, *(longest_of_dictionary(row[0]) for row in islice(rows, 1))])
+    return longest
 
 
 @contextmanager

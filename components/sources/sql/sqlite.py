@@ -19,6 +19,8 @@ from headrace.components.sources.sql.address import variable_of
 from headrace.components.sources.sql.query import Query
 
 _ROWS = 1 << 13
+_BLOCK_BYTES = 1 << 26
+_TERMS = 50  # SQLite takes no deeper expression than 1,000
 _BUSY_SECONDS = 30.0
 _STEPS = 10_000  # of SQLite's machine, between two checks of the clock
 _READS = (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE)
@@ -62,6 +64,8 @@ def sqlite_tables(
             yield from _tables(connection, query, bounds)
     except sqlite3.Error as error:
         raise _reported(error, file, query, timeout_seconds) from error
+    except UnicodeDecodeError as error:  # names in a damaged file
+        raise DataError(f"{file} is a damaged SQLite file: a name in it is not UTF-8") from error
 
 
 def _only_reads(action: int, *_: object) -> int:
@@ -72,8 +76,8 @@ def _tables(connection: sqlite3.Connection, query: Query, bounds: Mapping[str, s
     statement = query.with_parameters({})
     rows = connection.execute(statement, bounds)
     names = [column[0] for column in rows.description or ()]
-    types = _types(connection, statement, bounds, names, file=query.file)
-    while found := rows.fetchmany(_ROWS):
+    types, row_bytes = _types(connection, statement, bounds, names, file=query.file)
+    while found := rows.fetchmany(max(1, min(_ROWS, _BLOCK_BYTES // row_bytes))):
         columns = [
             _array(values, type_, f"{query.file}: column {name!r}")
             for values, type_, name in zip(zip(*found, strict=True), types, names, strict=True)
@@ -83,18 +87,23 @@ def _tables(connection: sqlite3.Connection, query: Query, bounds: Mapping[str, s
 
 def _types(
     connection: sqlite3.Connection, statement: str, bounds: Mapping[str, str], names: Sequence[str], *, file: str
-) -> list[pa.DataType]:
+) -> tuple[list[pa.DataType], int]:
+    """Type of each column, and the bytes of the longest row as texts and blobs, at least 1."""
     places = ", ".join(f"c{number}" for number in range(len(names)))
     kinds = ", ".join(f"group_concat(DISTINCT typeof(c{number}))" for number in range(len(names)))
-    [row] = connection.execute(f"WITH q({places}) AS (\n{statement})\nSELECT {kinds} FROM q", bounds)
-    found = [frozenset((kinds or "null").split(",")) - {"null"} for kinds in row]
+    each = [f"coalesce(length(CAST(c{number} AS BLOB)), 0)" for number in range(len(names))]
+    sums = [f"({' + '.join(each[start : start + _TERMS])})" for start in range(0, len(each), _TERMS)]
+    [row] = connection.execute(
+        f"WITH q({places}) AS (\n{statement})\nSELECT {kinds}, max({' + '.join(sums)}) FROM q", bounds
+    )
+    found = [frozenset((kinds or "null").split(",")) - {"null"} for kinds in row[:-1]]
     for name, kinds_found in zip(names, found, strict=True):
         if kinds_found not in _TYPES:
             raise DataError(
                 f"{file}: column {name!r} has values of several types, {' and '.join(sorted(kinds_found))}; CAST it in "
                 "the query"
             )
-    return [_TYPES[one] for one in found]
+    return [_TYPES[one] for one in found], max(1, row[-1] or 0)
 
 
 def _array(values: Sequence[object], type_: pa.DataType, place: str) -> pa.Array:
@@ -118,7 +127,8 @@ def _reported(error: sqlite3.Error, file: Path, query: Query, timeout_seconds: f
             return ParamsError(f"{query.file}: expected one SELECT; this would change the database or its settings")
         case code if code in _BUSY:
             return ServiceError(f"can't read {file} ({text})")
-    return ParamsError(f"{query.at_line(_line(text, query.text))}: {text}")
+    kind = DataError if text.startswith("Could not decode to UTF-8") else ParamsError
+    return kind(f"{query.at_line(_line(text, query.text))}: {text}")
 
 
 def _line(message: str, text: str) -> int | None:

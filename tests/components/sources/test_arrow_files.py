@@ -4,6 +4,7 @@ import random
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -42,7 +43,7 @@ def write(file: Path, table: pa.Table = TABLE, *, is_stream: bool = True, compre
     options = pa.ipc.IpcWriteOptions(compression=compression)
     new = pa.ipc.new_stream if is_stream else pa.ipc.new_file
     with new(str(file), table.schema, options=options) as writer:
-        writer.write_table(table, max_chunksize=2)
+        writer.write_table(table, max_chunksize=2 if len(table) < 100 else None)
     return file
 
 
@@ -114,3 +115,38 @@ def test_damaged_files_are_read_or_refused(tmp_path_factory, seed: int, is_strea
         read(file)
     except DataError as error:
         assert "damaged.arrow" in str(error)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.nulls((1 << 31) - 1),
+        pa.DictionaryArray.from_arrays(pa.array(np.zeros(1 << 20, np.int8)), pa.array(["b" * (1 << 20)])),
+        pl.Series(["b" * (1 << 20)]).gather([0] * (1 << 14)).to_arrow(compat_level=pl.CompatLevel.newest()),
+    ],
+    ids=["nulls", "dictionary", "views"],
+)
+def test_a_short_file_of_many_long_rows_is_read_in_pieces(tmp_path: Path, column: pa.Array) -> None:
+    # The first would take 16 GiB at once, the others 1 TiB and 16 GiB.
+    columns = {"id": pa.nulls(len(column)), "x": pa.nulls(len(column)), "at": pa.nulls(len(column)), "y": column}
+    batch = pa.record_batch(columns)
+    with pa.ipc.new_file(str(tmp_path / "rows.arrow"), batch.schema) as writer:
+        writer.write_batch(batch)
+    first = next(iter(arrow_file_blocks(tmp_path / "rows.arrow", schema=SCHEMA))).read().table
+    assert 1 <= first.height <= 1 << 19
+    assert first.estimated_size() < 1 << 27
+
+
+@pytest.mark.parametrize("is_stream", [True, False])
+@pytest.mark.parametrize("column", ["x", "y", "other"])
+def test_a_batch_that_decompresses_beyond_bounds_is_refused_before_it_does(
+    tmp_path: Path, is_stream: bool, column: str
+) -> None:
+    rows = 9_000_000
+    zeros = pa.array(np.zeros(rows))
+    found = {"id": pa.nulls(rows), "x": zeros, "at": pa.nulls(rows), "y": pa.nulls(rows), "other": pa.nulls(rows)}
+    long = pa.array(["b" * (1 << 27)])
+    found[column] = pa.DictionaryArray.from_arrays(pa.nulls(rows, pa.int8()), long) if column == "y" else zeros
+    file = write(tmp_path / "rows.arrow", pa.table(found).slice(0, rows), is_stream=is_stream, compression="zstd")
+    with pytest.raises(DataError, match=r"rows.arrow \(\d+ bytes\) decompresses to more than 67108864 bytes"):
+        read(file)

@@ -15,6 +15,7 @@ from headrace.components.examples.example_blocks import prepare
 from headrace.components.examples.table import example_table
 from headrace.components.examples.validation import check_part
 from headrace.components.schema.example_schema import ExampleSchema
+from headrace.components.sources.parquet import reader
 from headrace.components.sources.parquet.reader import parquet_blocks
 
 NUMBER, CATEGORY = {"type": "number"}, {"type": "category"}
@@ -227,3 +228,31 @@ def test_a_decimal_key_is_exact(cases) -> None:
         {"features": {"c": CATEGORY}, "label": {**LABEL, "name": "y", "classes": ["a", "b"]}, "key": ["id"]}
     )
     assert read(cases / "tables" / "deckey.parquet", schema)["id"].to_list() == ["1.00", "2.00", "3.00", "4.00"]
+
+
+@pytest.mark.parametrize("encoding", ["dictionary", "delta"])
+def test_a_short_file_whose_rows_share_a_long_text_is_read_in_pieces(tmp_path, monkeypatch, encoding):
+    monkeypatch.setattr(reader, "_EXPANDED_BYTES", 1 << 22)
+    text, rows = "b" * (1 << 16), 256  # 16 MiB at once
+    options = {"use_dictionary": False, "column_encoding": {"x": "DELTA_BYTE_ARRAY"}} if encoding == "delta" else {}
+    file = write(tmp_path / "rows.parquet", [text] * rows, store_schema=False, compression="zstd", **options)
+    assert file.stat().st_size < 1 << 12
+    blocks = [part.table for part in parquet_blocks(file, schema=schema_of(CATEGORY))]
+    assert sum(block.height for block in blocks) == rows
+    assert max(block.height for block in blocks) <= 64
+
+
+def test_a_column_that_decompresses_beyond_bounds_is_refused_before_it_does(tmp_path, monkeypatch):
+    monkeypatch.setattr(reader, "_PAGES_BYTES", 1 << 24)
+    file = write(tmp_path / "rows.parquet", ["b" * (1 << 24), "c"], compression="zstd", use_dictionary=False)
+    with pytest.raises(DataError, match=r"rows.parquet \(\d+ bytes\) decompresses to more than"):
+        read(file, schema_of(CATEGORY))
+
+
+def test_row_groups_without_rows_are_passed_over(tmp_path):
+    table = pa.table({"kind": ["0", "1"], "x": ["a", "b"]})
+    with pq.ParquetWriter(tmp_path / "rows.parquet", table.schema) as writer:
+        for part in (table.slice(0, 0), table, table.slice(0, 0)):
+            writer.write_table(part)
+    assert pq.read_metadata(tmp_path / "rows.parquet").num_row_groups == 3
+    assert read(tmp_path / "rows.parquet", schema_of(CATEGORY))["x"].to_list() == ["a", "b"]

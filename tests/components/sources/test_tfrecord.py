@@ -35,12 +35,12 @@ PHOTOS = ExampleSchema.model_validate(
 )
 
 
-def example(**features: Any) -> bytes:
+def example(*entries: tuple[str, Any], **features: Any) -> bytes:
     message = tfrecord._example_class()()
-    for name, given_values in features.items():
+    for name, given_values in [*entries, *features.items()]:
         values = given_values if isinstance(given_values, list) else [given_values]
         kinds = {int: "int64_list", float: "float_list", bytes: "bytes_list"}
-        feature = message.features.feature[name]
+        feature = message.features.feature.add(key=name).value
         kind = kinds[type(values[0])] if values else "int64_list"
         getattr(feature, kind).SetInParent()
         getattr(feature, kind).value.extend(values)
@@ -132,6 +132,7 @@ GOOD = example(id=1, x=1.0, word=b"a", y=0)
         ([GOOD, example(id=2, x=1, y=0)], r"row 2: feature 'x': expected float_list, as before, found int64_list"),
         ([example(id=1, x=1.0, word=b"\xff", y=0)], r"row 1: feature 'word': expected UTF-8 text, found other bytes"),
         ([GOOD, b"no message"], r"row 2: not a tf.train.Example"),
+        ([GOOD, example(("x", 1.0), ("x", 2.0), id=2, y=0)], r"row 2: feature 'x' is there 2 times; expected once"),
         ([example(id=1, other=2)], r"rows.tfrecord: no column 'x'; found id, other"),
         ([example(id=1.5, x=1.0, word=b"a", y=0)], r"rows.tfrecord: column 'id': expected text or whole numbers"),
     ],
@@ -139,6 +140,13 @@ GOOD = example(id=1, x=1.0, word=b"a", y=0)
 def test_records_that_can_not_be_read_are_named(tmp_path: Path, records: list[bytes], said: str) -> None:
     with pytest.raises(DataError, match=said):
         read(write(tmp_path, *records))
+
+
+def test_values_of_another_type_are_noticed_in_a_later_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tfrecord, "_BLOCK_RECORDS", 1)
+    rows = [GOOD, example(id=2, y=0), example(id=3, x=1, y=0)]
+    with pytest.raises(DataError, match=r"row 3: feature 'x': expected float_list, as before, found int64_list"):
+        read(write(tmp_path, *rows))
 
 
 def test_every_damaged_byte_is_noticed(tmp_path: Path) -> None:

@@ -302,6 +302,23 @@ def test_a_registration_in_a_registry_that_this_one_is_not_is_made_again(project
     assert not registration.exists()
 
 
+@pytest.mark.parametrize("content", [b'{"version": 1', b"[1]"])
+def test_a_damaged_registration_is_made_again(project, content):
+    registration = project.root / "reports" / "digits" / "registration.json"
+    registration.write_bytes(content)
+    output = project.output_of("run", "digits")
+    assert "registration.json is damaged; the model is registered again" in plain(output)
+    assert not registration.exists()
+
+
+@pytest.mark.parametrize("content", ["", "pipelines: [digits]\n"])
+def test_params_yaml_without_a_pipeline_is_a_mistake_of_one_line(project, content):
+    (project.root / "params.yaml").write_text(content)
+    for command in (["list"], ["run", "digits"]):
+        [line] = [one for one in project.output_of(*command, code=2).splitlines() if one.startswith("error: ")]
+        assert "params.yaml" in line
+
+
 def plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 

@@ -57,6 +57,23 @@ def test_what_cannot_be_read_is_reported_and_a_link_to_nothing_is_no_object(stor
             listing("a/")
 
 
+def test_folders_behind_links_are_read_and_links_that_lead_back_end(tmp_path):
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    for folder in (root / "here", elsewhere / "deep"):
+        folder.mkdir(parents=True)
+        (folder / "file").write_text("content")
+    (root / "there").symlink_to(elsewhere)
+    (root / "same").symlink_to(elsewhere)
+    for place, target in (("back", root), ("here/up", tmp_path), ("here/other", elsewhere)):
+        (root / place).symlink_to(target)
+    (elsewhere / "round").symlink_to(root / "here")
+    (elsewhere / "deep" / "again").symlink_to(elsewhere)
+    found = open_storage(str(root)).keys("")
+    assert {"here/file", "there/deep/file", "same/deep/file", "there/round/file"} <= set(found)
+    assert len(found) == len(set(found)) < 20
+    assert open_storage(str(root)).read("there/deep/file") == b"content"
+
+
 def test_a_file_where_a_folder_should_be_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ServiceError, match=r"storage can't list .*file/: .*Not a directory"):

@@ -37,7 +37,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("project")
     (root / "params.yaml").write_text("pipelines: [line]\nline: {ingest: 1}\n")
     (root / "raw.csv").write_text("1\n")
-    (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES}))
+    (root / "more.yaml").write_text("source: raw.csv\nnote: a\n")
+    (root / "dvc.yaml").write_text(yaml.safe_dump({"vars": ["more.yaml:source"], "stages": STAGES}))
     dvc(root, "init", "--quiet", "--no-scm")
     return root
 
@@ -80,6 +81,8 @@ CHANGES = {
     "a command": lambda root: (root / "dvc.yaml").write_text((root / "dvc.yaml").read_text() + "\n") and None,
     "what DVC has locked": lambda root: (root / "dvc.lock").unlink(),
     "a setting of DVC that was not there": rewrite(".dvc/config.local", "[core]\nautostage = true\n"),
+    "values that dvc.yaml takes from another file": rewrite("more.yaml", "source: raw.csv\nnote: b\n"),
+    "notes of another version": rewrite(".headrace/up_to_date/line.json", '{"stages": ["train"], "files": {}}'),
     "damaged notes": rewrite(".headrace/up_to_date/line.json", '{"stages": ["train"], "files": {'),
 }
 

@@ -9,9 +9,14 @@ from headrace.components.numerics import PACKAGES
 from headrace.pipelines import headrace_lock
 from headrace.pipelines.artifacts.artifact import write_artifact
 from headrace.pipelines.artifacts.split_manifest import OverlapCounts, SplitManifest, SplitSummary
-from headrace.pipelines.params import Train, load_pipeline
+from headrace.pipelines.params import Train, list_pipelines, load_pipeline
 from headrace.pipelines.paths import PipelinePaths
-from headrace.pipelines.remote_training.provenance import WITHOUT_EFFECT, identity_digest, training_identity
+from headrace.pipelines.remote_training.provenance import (
+    WITHOUT_EFFECT,
+    deciding_settings,
+    identity_digest,
+    training_identity,
+)
 
 # Another value of every setting of `train`; a new setting must be thought of here.
 OTHER: dict[str, Any] = {
@@ -85,6 +90,31 @@ def test_every_setting_was_thought_of():
 def test_a_setting_that_decides_weights_changes_the_name(project, setting):
     pipeline, paths = project
     assert name(with_train(pipeline, **{setting: OTHER[setting]}), paths) != name(pipeline, paths)
+
+
+VARIANTS: dict[str, list[Any]] = {  # each with nothing but what distinguishes it from the others
+    "optimizer": [{"kind": kind, "learning_rate": 0.01} for kind in ("sgd", "adam", "rmsprop", "adagrad", "lion")],
+    "loss": [None, *({"kind": kind} for kind in ("huber", "log_cosh", "mean_absolute_error", "focal"))],
+    "model": [
+        {"layers": [{"kind": kind}]}
+        for kind in ("flatten", "batch_normalization", "layer_normalization", "max_pooling2d", "average_pooling2d")
+    ],
+}
+
+
+@pytest.mark.parametrize("setting", VARIANTS)
+def test_variants_that_differ_in_their_kind_alone_have_names_of_their_own(project, setting):
+    pipeline, paths = project
+    names = [name(with_train(pipeline, **{setting: variant}), paths) for variant in VARIANTS[setting]]
+    assert len(set(names)) == len(names)
+
+
+def test_an_identity_says_all_that_a_training_was_set_to(repository):
+    file = repository / "params.yaml"
+    for pipeline in list_pipelines(file):
+        train = load_pipeline(file, pipeline).train
+        left_out = train.model_dump(include={*WITHOUT_EFFECT, "logical_shards"})
+        assert Train.model_validate({**left_out, **deciding_settings(train)}) == train
 
 
 @pytest.mark.parametrize("setting", UNCHANGED)

@@ -1,6 +1,7 @@
 """Delta Lake and Iceberg tables, from params.yaml to examples: which version is read, and what is refused."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -130,6 +131,37 @@ def test_a_column_that_a_table_lacks_is_named(delta: Path, ingested, monkeypatch
         ingested(kind="delta", path="lake/orders")
 
 
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "{secret}",
+        "file://{secret}",
+        "../../secret/rows.parquet",
+        "%2e%2e/%2E%2E/secret/rows.parquet",
+        "..\\..\\secret/rows.parquet",
+        ".\t./.\n./secret/rows.parquet",
+        "http://127.0.0.1:9/rows.parquet",
+        "link.parquet",
+        "pipe",
+    ],
+)
+def test_a_delta_table_can_not_name_files_outside_of_its_folder(delta: Path, ingested, tmp_path: Path, uri) -> None:
+    secret = tmp_path / "secret" / "rows.parquet"
+    secret.parent.mkdir()
+    pl.DataFrame(table(FIRST)).write_parquet(secret)
+    (delta / "link.parquet").symlink_to(secret)
+    os.mkfifo(delta / "pipe")
+    first = delta / "_delta_log" / f"{0:020}.json"
+    actions = [json.loads(line) for line in first.read_text().splitlines()]
+    for action in actions:
+        if "add" in action:
+            action["add"] |= {"path": uri.format(secret=secret), "stats": None}
+    first.write_text("\n".join(map(json.dumps, actions)))
+    with pytest.raises(DataError, match=r"lake/orders: (names a file outside|expected a regular file)") as raised:
+        ingested(kind="delta", path="lake/orders", version=0)
+    assert "\n" not in str(raised.value)
+
+
 @pytest.fixture
 def iceberg(tmp_path: Path) -> tuple[Path, str, int]:
     """A catalog with one table, its metadata file, and the first of its two snapshots."""
@@ -184,6 +216,55 @@ def test_a_damaged_iceberg_table_is_refused(iceberg, ingested) -> None:
     for file in iceberg[0].parent.rglob("*.parquet"):
         file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(DataError, match=r"shop.orders can't be read"):
+        ingested(kind="iceberg", path="lake/catalog.db", table="shop.orders")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "damage"),
+    [
+        ("*.metadata.json", lambda content: content.replace(b'"properties":{', b'"properties":"x","more":{', 1)),
+        ("*.metadata.json", lambda content: content[:200]),
+        ("snap-*.avro", lambda content: content.replace(b'"type"', b'"tape"')),
+        ("*-m0.avro", lambda content: content[:-40] + b"\xff" * 40),
+        ("*-m0.avro", lambda _: b"Obj\x01"),
+    ],
+)
+def test_damaged_metadata_of_iceberg_is_one_line(iceberg, ingested, pattern: str, damage) -> None:
+    for file in Path(iceberg[1]).parent.glob(pattern):
+        content = file.read_bytes()
+        file.write_bytes(damage(content))
+        assert file.read_bytes() != content
+    with pytest.raises(DataError, match=r"shop.orders can't be read: ") as raised:
+        ingested(kind="iceberg", path="lake/catalog.db", table="shop.orders")
+    assert "\n" not in str(raised.value)
+
+
+def test_an_iceberg_table_runs_no_function_that_its_metadata_names(iceberg, ingested, tmp_path: Path) -> None:
+    file, planted = Path(iceberg[1]), tmp_path / "planted"
+    metadata = json.loads(file.read_text())
+    # pyiceberg calls the function by this name with all properties, which Popen takes for a command.
+    metadata["properties"] = {"/bin/sh": "", "-c": "", f"echo > {planted}": "", "py-io-impl": "subprocess.Popen"}
+    file.write_text(json.dumps(metadata))
+    examples, _ = ingested(kind="iceberg", path=str(file))
+    assert examples.height == 3
+    assert not planted.exists()
+
+
+@pytest.mark.parametrize("where", ["s3://bucket/list.avro", "http://127.0.0.1:9/list.avro", "outside", "link", "pipe"])
+def test_an_iceberg_table_can_not_name_files_outside_of_its_folder(iceberg, ingested, tmp_path: Path, where) -> None:
+    file = Path(iceberg[1])
+    metadata = json.loads(file.read_text())
+    [snapshot] = [one for one in metadata["snapshots"] if one["snapshot-id"] == metadata["current-snapshot-id"]]
+    manifests = Path(snapshot["manifest-list"].removeprefix("file://"))
+    outside = manifests.rename(tmp_path / manifests.name)
+    (file.parent / "link").symlink_to(outside)
+    os.mkfifo(file.parent / "pipe")
+    places = {"outside": outside, "link": file.parent / "link", "pipe": file.parent / "pipe"}
+    snapshot["manifest-list"] = str(places.get(where, where))
+    file.write_text(json.dumps(metadata))
+    with pytest.raises(
+        DataError, match=r"(names a file outside|expected a regular file|expected files of this machine)"
+    ):
         ingested(kind="iceberg", path="lake/catalog.db", table="shop.orders")
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from headrace.components.errors import DataError, ParamsError
+from headrace.components.errors import DataError, ParamsError, ServiceError
 from headrace.components.examples.identity import ids_digest
 from headrace.components.numerics import NUMERICS
 from headrace.components.schema.features import NumberFeature
@@ -340,6 +340,23 @@ def test_a_champion_without_ids_of_its_training_rows_is_compared_and_said_to_be(
     assert alias_version(paths.root, "coins", "champion").number == 2
 
 
+@pytest.mark.parametrize("content", [b"", b"PAR1 and no more", None])
+def test_damaged_ids_of_a_champions_training_rows_are_named(paths, models, content):
+    train(paths, models / "bad.keras", accuracy=0.75)
+    register(a_pipeline(), paths)
+    [file] = paths.root.rglob("training_ids.parquet")
+    if content is None:
+        pl.read_parquet(file).with_columns(pl.col("example_id") + 1).write_parquet(file)
+    else:
+        file.write_bytes(content)
+    train(paths, models / "good.keras", accuracy=0.75)
+    register(a_pipeline(), paths)
+    [reason] = [one for one in registration(paths)["reasons"] if "it can't be compared with the champion" in one]
+    assert "expected ids of digest" in reason
+    assert "restore it from a backup" in reason
+    assert "\n" not in reason
+
+
 @pytest.mark.parametrize(("failing", "champion"), [("warn", 1), ("demote", None)])
 def test_a_champion_that_fails_a_raised_threshold_is_named_or_demoted(paths, models, failing, champion):
     train(paths, models / "good.keras", accuracy=0.75)
@@ -378,6 +395,24 @@ def test_decisions_on_one_test_set_are_counted(paths, models):
     train(paths, models / "as_good.keras", accuracy=0.75)
     register(a_pipeline(), paths)
     assert registration(paths)["decisions_on_these_rows"] == 1  # on other rows
+
+
+def test_a_version_counts_once_however_often_it_is_decided_on(paths, models, monkeypatch):
+    def lost(*_, **__):
+        raise ServiceError("MLflow went away")
+
+    train(paths, models / "good.keras", accuracy=0.75)
+    with monkeypatch.context() as patch:
+        patch.setattr("headrace.pipelines.stages.register.set_champion", lost)
+        with pytest.raises(ServiceError):
+            register(a_pipeline(), paths)
+    for minimum in (0.5, 0.6):
+        register(a_pipeline(thresholds={"accuracy": {"minimum": minimum}}, decisions_per_test_set=1), paths)
+        assert registration(paths)["decisions_on_these_rows"] == 1
+        assert not any("above the limit" in reason for reason in registration(paths)["reasons"])
+    train(paths, models / "good.keras", accuracy=0.75)
+    register(a_pipeline(), paths)
+    assert registration(paths)["decisions_on_these_rows"] == 2
 
 
 def test_a_model_above_its_budget_is_no_champion(paths, models):

@@ -102,8 +102,32 @@ def test_a_mistake_in_the_query_is_one_line(read, text: str, said: str) -> None:
 def test_values_of_several_types_are_refused_by_their_column(read) -> None:
     with pytest.raises(DataError, match=r"q.sql: column 'y' has values of several types, integer and text; CAST it"):
         read("SELECT n AS y FROM t UNION ALL SELECT 'many'")
-    with pytest.raises(ParamsError, match=r"q.sql: Could not decode to UTF-8"):
+    with pytest.raises(DataError, match=r"q.sql: Could not decode to UTF-8"):
         read("SELECT CAST(x'ff' AS TEXT) AS word")
+
+
+def test_long_values_are_read_a_few_at_a_time(tmp_path: Path) -> None:
+    file = tmp_path / "rows.db"
+    sqlite3.connect(file).close()
+    (tmp_path / "q.sql").write_text(
+        "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < 9) "
+        "SELECT zeroblob(n % 2 * 20000000) AS b FROM r"
+    )
+    tables = sqlite_tables(file, Query.read(tmp_path, "q.sql"), {}, timeout_seconds=60, name="crm")
+    assert [len(table) for table in tables] == [3, 3, 3]
+
+
+def test_wide_rows_are_read(read) -> None:
+    names = [f"c{number}" for number in range(1500)]
+    table = read(f"SELECT {', '.join(f'1 AS {name}' for name in names)}")
+    assert table.column_names == names
+
+
+def test_a_file_whose_names_are_no_text_is_damaged(read, tmp_path: Path) -> None:
+    content = (tmp_path / "rows.db").read_bytes()
+    (tmp_path / "damaged.db").write_bytes(content.replace(b"n INTEGER", b"\xff INTEGER"))
+    with pytest.raises(DataError, match=r"damaged.db is a damaged SQLite file"):
+        read("SELECT * FROM t", path=tmp_path / "damaged.db")
 
 
 def test_a_query_without_end_is_ended(read) -> None:
