@@ -8,6 +8,7 @@ from typing import Any
 import headrace
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "api.md"
+WIDTH = 100  # of a signature: a longer one has a line for each argument
 
 _GROUPS = {
     "A project": ("project_root", "load_pipeline", "Pipeline", "PipelinePaths"),
@@ -61,7 +62,14 @@ def _signature(value: Any) -> str:
         return "(...)"  # a section of params.yaml, see docs/params.md
     text = re.sub(r"'([^']*)'", r"\1", str(inspect.signature(value)))
     text = re.sub(r"<function (\w+) at 0x[0-9a-f]+>", r"\1", text)
-    return re.sub(r"\b(?:[a-z_]+\.)+([A-Z]\w+)", r"\1", text)
+    text = re.sub(r"\b(?:[a-z_]+\.)+([A-Z]\w+)", r"\1", text)
+    return text if len(text) <= WIDTH else _one_argument_a_line(text)
+
+
+def _one_argument_a_line(signature: str) -> str:
+    arguments, end, returned = signature.removeprefix("(").rpartition(")")
+    lines = re.sub(r", (?=\w+: |\*)", ",\n    ", arguments)
+    return f"(\n    {lines},\n{end}{returned}"
 
 
 def _members(value: type) -> list[tuple[str, str]]:

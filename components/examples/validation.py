@@ -162,7 +162,7 @@ def _any_fails(rules: Sequence[_Rule], both: pl.DataFrame) -> bool:
 
 
 def _first_broken(rules: Sequence[_Rule], both: pl.DataFrame) -> pl.Series:
-    """Return, for each row, the place of the first rule that it breaks, or null."""
+    """The place of the first rule that each row breaks, or null."""
     places = (pl.when(rule.fails).then(pl.lit(place, pl.Int64)) for place, rule in enumerate(rules))
     return both.select(pl.coalesce(places).alias("broken")).to_series()
 

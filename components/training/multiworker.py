@@ -88,7 +88,7 @@ def check_keras_version(*, allow_untested_keras: bool = False) -> None:
     if keras.__version__ not in tested and not allow_untested_keras:
         raise TrainingError(
             f"multi-worker training was tested with Keras {', '.join(tested)}, found "
-            f"{keras.__version__}; install a tested version, or set train.allow_untested_keras: true to go on anyway"
+            f"{keras.__version__}; install a tested version, or set train.allow_untested_keras: true to continue anyway"
         )
 
 
