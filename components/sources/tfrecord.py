@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from headrace.components.errors import DataError
 from headrace.components.schema.example_schema import ExampleSchema, RowSchema
-from headrace.components.schema.features import ImageFeature
+from headrace.components.schema.features import images_of
 from headrace.components.sources.compressed import open_plain
 from headrace.components.sources.grouping import grouped
 from headrace.components.sources.raw_part import GivenSplit, RowError, require_columns
@@ -81,7 +81,8 @@ def tfrecord_blocks(path: Path, *, schema: RowSchema, given_split: GivenSplit | 
     from headrace.components.sources.arrow_columns import arrow_blocks
 
     names, seen, rows = schema.source_columns, Counter[str](), 0
-    images = [name for name in names if isinstance(schema.columns.get(name), ImageFeature)]
+    known = images_of(schema.columns)
+    images = [name for name in names if name in known]
     for records in _groups(path):
         batch = _batch(records, names, images, seen, file=path.name, first=rows + 1)
         yield from arrow_blocks(
