@@ -60,7 +60,10 @@ def _entry(name: str, value: Any) -> str:
 def _signature(value: Any) -> str:
     if value is headrace.Pipeline:
         return "(...)"  # a section of params.yaml, see docs/params.md
-    text = re.sub(r"'([^']*)'", r"\1", str(inspect.signature(value)))
+    signature = inspect.signature(value)
+    if inspect.isclass(value):
+        signature = signature.replace(return_annotation=inspect.Signature.empty)
+    text = re.sub(r"(?<=[:>] )'([^']*)'", r"\1", str(signature))  # annotations, not defaults
     text = re.sub(r"<function (\w+) at 0x[0-9a-f]+>", r"\1", text)
     text = re.sub(r"\b(?:[a-z_]+\.)+([A-Z]\w+)", r"\1", text)
     return text if len(text) <= WIDTH else _one_argument_a_line(text)
