@@ -63,7 +63,8 @@ def _signature(value: Any) -> str:
     signature = inspect.signature(value)
     if inspect.isclass(value):
         signature = signature.replace(return_annotation=inspect.Signature.empty)
-    text = re.sub(r"(?<=[:>] )'([^']*)'", r"\1", str(signature))  # annotations, not defaults
+    # The quotes of annotations go, those of defaults stay.
+    text = re.sub(r"(= )?'([^']*)'", lambda found: found[0] if found[1] else found[2], str(signature))
     text = re.sub(r"<function (\w+) at 0x[0-9a-f]+>", r"\1", text)
     text = re.sub(r"\b(?:[a-z_]+\.)+([A-Z]\w+)", r"\1", text)
     return text if len(text) <= WIDTH else _one_argument_a_line(text)
