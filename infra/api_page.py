@@ -8,6 +8,7 @@ from typing import Any
 import headrace
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "api.md"
+WIDTH = 100  # of a signature: a longer one has a line for each argument
 
 _GROUPS = {
     "A project": ("project_root", "load_pipeline", "Pipeline", "PipelinePaths"),
@@ -59,9 +60,20 @@ def _entry(name: str, value: Any) -> str:
 def _signature(value: Any) -> str:
     if value is headrace.Pipeline:
         return "(...)"  # a section of params.yaml, see docs/params.md
-    text = re.sub(r"'([^']*)'", r"\1", str(inspect.signature(value)))
+    signature = inspect.signature(value)
+    if inspect.isclass(value):
+        signature = signature.replace(return_annotation=inspect.Signature.empty)
+    # The quotes of annotations go, those of defaults stay.
+    text = re.sub(r"(= )?'([^']*)'", lambda found: found[0] if found[1] else found[2], str(signature))
     text = re.sub(r"<function (\w+) at 0x[0-9a-f]+>", r"\1", text)
-    return re.sub(r"\b(?:[a-z_]+\.)+([A-Z]\w+)", r"\1", text)
+    text = re.sub(r"\b(?:[a-z_]+\.)+([A-Z]\w+)", r"\1", text)
+    return text if len(text) <= WIDTH else _one_argument_a_line(text)
+
+
+def _one_argument_a_line(signature: str) -> str:
+    arguments, end, returned = signature.removeprefix("(").rpartition(")")
+    lines = re.sub(r", (?=\w+: |\*)", ",\n    ", arguments)
+    return f"(\n    {lines},\n{end}{returned}"
 
 
 def _members(value: type) -> list[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """docs/commands.md: every command with its arguments, options and help text; `make pages` writes it."""
 
 import re
+import textwrap
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
@@ -12,6 +13,7 @@ from headrace.pipelines.__main__ import app
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGE = REPOSITORY / "docs" / "commands.md"
+WIDTH = 120  # of its text
 
 _HEAD = """\
 # Commands
@@ -60,7 +62,8 @@ def _row(name: str, command: Any) -> str:
 
 def _section(name: str, command: Any) -> str:
     usage = " ".join([name, *(_usage(one) for one in command.params)])
-    lines = [f"### `{name}`\n", f"```text\n{usage}\n```\n", f"{' '.join(command.help.split())}\n"]
+    meaning = textwrap.fill(" ".join(command.help.split()), WIDTH, break_long_words=False, break_on_hyphens=False)
+    lines = [f"### `{name}`\n", f"```text\n{usage}\n```\n", f"{meaning}\n"]
     if command.params:
         lines += ["| argument or option | meaning | default |", "|---|---|---|"]
         lines += [f"| {_code(_spelled(one))} | {_cell(one.help)} | {_default(one)} |" for one in command.params]

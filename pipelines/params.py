@@ -20,7 +20,7 @@ from headrace.components.models.shapes import check_input, check_inputs, check_t
 from headrace.components.nearest_name import nearest
 from headrace.components.own_code.importable_code import OwnCode
 from headrace.components.schema.example_schema import ExampleSchema
-from headrace.components.schema.features import CategoryFeature, ImageFeature, TextFeature
+from headrace.components.schema.features import ImageFeature, TextFeature, categories_of, is_encoded
 from headrace.components.schema.labels import CategoryLabel
 from headrace.components.schema.settings import Fraction, Settings
 from headrace.components.schema.split_settings import Split
@@ -252,7 +252,7 @@ def _check_points(pipeline: Pipeline) -> None:
 
 def _check_slices(pipeline: Pipeline) -> None:
     """Raise ValueError for slices by what is no category, and for evidence that the label or the split can't give."""
-    categories = [name for name, one in pipeline.ingest.features.items() if isinstance(one, CategoryFeature)]
+    categories = list(categories_of(pipeline.ingest.features))
     register, measures_rows = pipeline.register_, task_of(pipeline.ingest.label).generates != "images"
     for place, one in enumerate(register.slices):
         for name in one.columns:
@@ -271,8 +271,8 @@ def _check_calibration(pipeline: Pipeline) -> None:
         raise ValueError("train.calibration: only the probabilities of a category are calibrated; leave it out")
     if "validation" not in pipeline.split.names_held_out:
         raise ValueError("train.calibration: it takes validation rows; let split.held_out leave some")
-    is_encoded = any(isinstance(one, ImageFeature) and one.encoding == "encoded" for one in used)
-    if not isinstance(pipeline.train.model, Model) or is_encoded or pipeline.normalize.backbone is not None:
+    is_of_images = any(map(is_encoded, used)) or pipeline.normalize.backbone is not None
+    if not isinstance(pipeline.train.model, Model) or is_of_images:
         raise ValueError(
             "train.calibration: it is for models of layers or an architecture, without encoded images or a backbone"
         )

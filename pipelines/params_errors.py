@@ -66,11 +66,11 @@ def _names_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[s
 def _models_below(model: type[BaseModel], part: int | str) -> list[type[BaseModel]]:
     for name, field in model.model_fields.items():
         if part in (name, field.alias):
-            return _models_in(field.annotation, field.metadata)
+            return _models_in(field.annotation)
     return [model] if part in _tags(model) else []
 
 
-def _models_in(annotation: Any, _metadata: object = None) -> list[type[BaseModel]]:
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
     """Every settings class inside an annotation such as dict[str, A | B]."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]

@@ -1,7 +1,7 @@
 """The one dialect of YAML that Headrace reads: YAML 1.2 as DVC reads it, without what two readers take differently.
 
 PyYAML alone reads YAML 1.1, in which `no` is false, `010` is 8 and `1:30` is 90; DVC's reader takes none of them so.
-DVC's own reader (ruamel.yaml) is not used: it takes 13 times as long, in every process.
+DVC's own reader (ruamel.yaml) is not used: it is far slower, in every process.
 """
 
 import re

@@ -45,12 +45,6 @@ def paired_share_interval(better: int, worse: int, *, of: int, confidence: float
     return Interval(max(value - below, low * rate.low) if low > 0 else value - below, value + above, confidence)
 
 
-def mcnemar(better: int, worse: int) -> float:
-    """The p value of McNemar's exact test, two-sided."""
-    differ = better + worse
-    return min(1.0, 2 * float(_masses(differ, 0.5)[: min(better, worse) + 1].sum())) if differ else 1.0
-
-
 def _solve(of: int, is_above: Callable[[Numbers], bool]) -> float:
     """The share at which `is_above` of the binomial masses turns true, to 2^-50."""
     low, high = 0.0, 1.0

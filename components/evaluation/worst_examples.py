@@ -11,7 +11,7 @@ import polars as pl
 from PIL import Image
 
 from headrace.components.mixing import mix
-from headrace.components.schema.features import Feature, ImageFeature
+from headrace.components.schema.features import Feature, ImageFeature, images_of
 from headrace.components.sources.decoding import decode_image
 from headrace.components.tasks.task import Mistake
 
@@ -60,7 +60,7 @@ def drawn_examples(
 
 
 def _seen(row: Mapping[str, Any], *, features: Mapping[str, Feature]) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    images = {name: feature for name, feature in features.items() if isinstance(feature, ImageFeature)}
+    images = images_of(features)
     shown = next((picture(row[name], feature=feature) for name, feature in images.items()), None)
     return shown, tuple(_text(row[name]) for name in features if name not in images)
 

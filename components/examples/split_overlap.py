@@ -27,11 +27,11 @@ class Overlap:
 
     @classmethod
     def none(cls) -> Self:
-        """Return that nothing is in two splits."""
+        """An overlap of nothing."""
         return cls(np.empty(0, np.uint64), np.empty(0, np.uint64))
 
     def covers(self, table: pl.DataFrame, split: str) -> pl.Series:
-        """Return for each row of a split whether its content is in training too or, of a validation row, in testing."""
+        """For each row of a split, whether its content is in training too or, of a validation row, in testing."""
         if not len(self.training) + len(self.test):
             return pl.repeat(False, table.height, eager=True)
         words = table[content_column(table.columns)].to_numpy()

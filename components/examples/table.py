@@ -78,7 +78,7 @@ def merge_examples(found: pa.Table, *, repeated: str, duplicates: str) -> tuple[
 def _sorted(table: pl.DataFrame) -> pl.DataFrame:
     """The table sorted by id; equal ids keep the order of their rows."""
     ids = table["example_id"].to_numpy()
-    order = np.argsort(ids)  # does not keep that order, and takes half the time of Polars's, which can
+    order = np.argsort(ids)  # faster than Polars's, which could keep that order
     ordered = ids[order]
     if (ordered[1:] == ordered[:-1]).any():
         return table.sort("example_id", maintain_order=True)

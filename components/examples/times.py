@@ -41,7 +41,7 @@ def parse_time(text: pl.Expr, date_format: str) -> pl.Expr:
 
 
 def written(date_format: str) -> str:
-    """Return in words how dates and times are written."""
+    """How dates and times are written, in words."""
     return "a date or time as ISO 8601 has it" if date_format == "iso" else f"a date or time as {date_format}"
 
 

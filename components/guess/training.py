@@ -1,4 +1,4 @@
-"""Initial settings for data of some kind: transforms, split, model, training. A user goes on from there."""
+"""Initial settings for data of some kind: transforms, split, model, training. A user continues from there."""
 
 import math
 

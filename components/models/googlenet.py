@@ -47,7 +47,7 @@ def googlenet(
     the paper's text; table 1 leaves them out. The paper has no numbers for its normalization: they are AlexNet's.
     Initial weights are those of He et al. (2015); from Keras's own (Glorot) it learns several times more slowly.
 
-    `reduction: false` makes the paper's naive modules (figure 2a): all of the input goes on through pooling, so each
+    `reduction: false` makes the paper's naive modules (figure 2a): all of the input continues through pooling, so each
     module is wider than the one before. The mean over all places makes any size of image possible, as in the paper.
     """
     tensor = _convolution(images, settings.scaled(64), 7, strides=2, name="conv1_7x7_s2")

@@ -1,6 +1,7 @@
 """What an example has for a model to learn from: images, numbers, categories, texts."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -152,6 +153,21 @@ class TextFeature(Settings):
 
 
 Feature = Annotated[ImageFeature | NumberFeature | CategoryFeature | TextFeature, Field(discriminator="type")]
+
+
+def images_of(features: Mapping[str, Feature]) -> dict[str, ImageFeature]:
+    """The images among some features."""
+    return {name: feature for name, feature in features.items() if isinstance(feature, ImageFeature)}
+
+
+def categories_of(features: Mapping[str, Feature]) -> dict[str, CategoryFeature]:
+    """The categories among some features."""
+    return {name: feature for name, feature in features.items() if isinstance(feature, CategoryFeature)}
+
+
+def is_encoded(feature: Feature) -> bool:
+    """Whether examples have the bytes of an image file."""
+    return isinstance(feature, ImageFeature) and feature.encoding == "encoded"
 
 
 def read_from(name: str, feature: Feature) -> tuple[str, ...]:

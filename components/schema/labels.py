@@ -126,16 +126,5 @@ def label_column(label: Label) -> dict[str, Feature]:
             return {}
 
 
-def label_width(label: Label) -> int:
-    """Number of values that a model gives for an example: one for each class, or each number."""
-    match label:
-        case CategoryLabel():
-            return len(label.classes)
-        case NumbersLabel():
-            return len(label.targets)
-        case _:
-            return 1
-
-
 def _as_feature(number: NumberLabel | NumberTarget) -> NumberFeature:
     return NumberFeature(minimum=number.minimum, maximum=number.maximum, number_format=number.number_format)

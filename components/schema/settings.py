@@ -82,8 +82,8 @@ class Settings(BaseModel):
     ) -> JsonSchemaValue:
         """Describe each field by its docstring.
 
-        pydantic's own `use_attribute_docstrings` reads sources when a class is made: 150 ms in every process that
-        imports params, most of which never ask for a description.
+        pydantic's own `use_attribute_docstrings` reads sources when a class is made: in every process that imports
+        params, most of which never ask for a description.
         """
         schema = handler(core)
         properties = handler.resolve_ref_schema(schema)["properties"]

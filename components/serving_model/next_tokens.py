@@ -1,4 +1,4 @@
-"""Saved models of next tokens: what they make of texts, and how a text goes on."""
+"""Saved models of next tokens: what they make of texts, and how a text continues."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -81,7 +81,7 @@ def text_of(model: TextModel, ids: NDArray[np.int32]) -> str:
 
 
 def generate(model: TextModel, prompt: str, *, length: int, temperature: float, seed: int) -> Iterator[str]:
-    """Yield `length` tokens, one by one, with which the model goes on after the prompt.
+    """Yield `length` tokens, one by one, with which the model continues after the prompt.
 
     Each is drawn by its probability to the power of 1 / temperature; at temperature 0 it is the most probable one. The
     model sees the last tokens, as many as it was trained on at a time. The same on every machine for a seed, but for
@@ -118,7 +118,7 @@ def _known_tokens(model: TextModel, prompt: str) -> list[str]:
         known = "".join(sorted(model.vocabulary)) if model.unit == "character" else f"{len(model.vocabulary)} words"
         raise DataError(f"the prompt has {model.unit}s that no training text had: {shown}; known are {known!r}")
     if not tokens:
-        raise DataError(f"the prompt has no {model.unit}; give the model something to go on from")
+        raise DataError(f"the prompt has no {model.unit}; give the model something to continue")
     return tokens
 
 

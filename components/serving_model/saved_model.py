@@ -63,7 +63,7 @@ def _load(path: Path) -> Model:
     import keras  # seconds, which a damaged file should not cost
 
     with warnings.catch_warnings():
-        # Keras would go on with weights as they were initialized.
+        # Keras would continue with weights as they were initialized.
         warnings.filterwarnings("error", "Skipping nested container", UserWarning)
         try:
             return keras.saving.load_model(path, compile=False, safe_mode=True)  # type: ignore[no-any-return]

@@ -12,7 +12,7 @@ from pyarrow import types
 
 from headrace.components.errors import DataError
 from headrace.components.schema.example_schema import RowSchema
-from headrace.components.schema.features import ImageFeature, NumberFeature
+from headrace.components.schema.features import NumberFeature, images_of
 from headrace.components.sources.image_rows import image_rows
 from headrace.components.sources.raw_part import GivenSplit, RawPart, require_columns
 from headrace.components.sources.source import Block
@@ -40,7 +40,8 @@ def arrow_blocks(
     """
     names = schema.source_columns
     require_columns(names, [found.names], files=path.name)
-    images = [name for name in names if isinstance(schema.columns.get(name), ImageFeature)]
+    known = images_of(schema.columns)
+    images = [name for name in names if name in known]
     others = [name for name in names if name not in images]
     for name in images:
         _require_bytes(found.field(name), path.name)

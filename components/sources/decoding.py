@@ -11,10 +11,12 @@ import numpy.typing as npt
 import polars as pl
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ExifTags import Base
+from PIL.JpegImagePlugin import JpegImageFile
 
 from headrace.components.schema.features import ImageFeature
 
 OTHER_SIZE = "other size"
+_JPEG_START = b"\xff\xd8\xff"
 _JPEG = ("JPEG", "MPO")  # cameras put a second, small picture behind the first
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF")
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -70,7 +72,9 @@ def keep_image(content: bytes, feature: ImageFeature) -> bytes:
 
     A JPEG that is resized stays one (quality 95); all else becomes a PNG, which loses nothing. Raises ImageError.
     """
-    decoded = _decode(content, feature, keeps_jpeg=True)
+    if _is_jpeg_as_declared(content, feature):
+        return content
+    decoded = _decode(content, feature)
     is_jpeg = decoded.came_as in _JPEG
     if not (decoded.is_resized or decoded.is_converted) and (is_jpeg or decoded.came_as == "PNG"):
         return content
@@ -102,15 +106,39 @@ class _Decoded:
     is_converted: bool
 
 
-def _decode(content: bytes, feature: ImageFeature, *, keeps_jpeg: bool = False) -> _Decoded:
-    """What the file holds; of a JPEG that is as declared only an eighth of the size, where it is kept as it is."""
+def _is_jpeg_as_declared(content: bytes, feature: ImageFeature) -> bool:
+    """Whether the file is a whole JPEG of the declared size and channels, upright: nothing has to be done to it.
+
+    False also for what is damaged: `_decode` says why. It does without `Image.open`, which costs as much as the data of
+    a small image.
+    """
+    if not content.startswith(_JPEG_START):
+        return False
+    try:
+        image = JpegImageFile(io.BytesIO(content))
+        if (
+            image.size != (feature.width, feature.height)
+            or image.mode != _MODES[feature.channels]
+            or image.getexif().get(Base.Orientation, 1) in _TURNED
+            or _has_too_many_pixels(image)
+        ):
+            return False
+        # All of its data is read, and found damaged where it is; most of its pixels need not be computed for that.
+        image.draft(None, (1, 1))
+        image.load()
+    except _DAMAGE:
+        return False
+    return True
+
+
+def _decode(content: bytes, feature: ImageFeature) -> _Decoded:
     if not content:
         raise ImageError("empty file", found="0 bytes")
     try:
         with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
             if image.format == "PNG":  # it has checksums, which are not looked at where it is decoded
                 Image.open(io.BytesIO(content), formats=("PNG",)).verify()
-            return _as_declared(image, feature, keeps_jpeg=keeps_jpeg)
+            return _as_declared(image, feature)
     except UnidentifiedImageError as error:
         raise ImageError("not an image", found=f"bytes that begin with {content[:8].hex(' ')}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -123,8 +151,13 @@ def _bomb(found: str) -> ImageError:
     return ImageError("too many pixels", found=found, expected=f"at most {Image.MAX_IMAGE_PIXELS} pixels")
 
 
-def _as_declared(image: Image.Image, feature: ImageFeature, *, keeps_jpeg: bool) -> _Decoded:
-    if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:  # Pillow only warns up to twice
+def _has_too_many_pixels(image: Image.Image) -> bool:
+    """More than Pillow's limit, of which it only warns up to twice."""
+    return Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS
+
+
+def _as_declared(image: Image.Image, feature: ImageFeature) -> _Decoded:
+    if _has_too_many_pixels(image):
         raise _bomb(f"{image.width} x {image.height}")
     came_as, declared = image.format or "", (feature.width, feature.height)
     # Pillow turns a TIFF itself, and says its size as turned.
@@ -136,11 +169,6 @@ def _as_declared(image: Image.Image, feature: ImageFeature, *, keeps_jpeg: bool)
         raise ImageError(OTHER_SIZE, found=f"{size[0]} x {size[1]}", expected=expected)
     if is_resized:  # a JPEG can be decoded at a half, a quarter or an eighth; here at twice the size or more
         image.draft(None, (2 * max(declared), 2 * max(declared)))
-    elif keeps_jpeg and came_as in _JPEG and image.mode == _MODES[feature.channels] and orientation not in _TURNED:
-        # All of its data is read, and found damaged where it is, in half the time that all of its pixels would take.
-        image.draft(None, (1, 1))
-        image.load()
-        return _Decoded(image, came_as, is_resized=False, is_converted=False)
     image.load()
     turned = ImageOps.exif_transpose(image) if orientation in _TURNED else image
     converted = _in_channels(turned, feature.channels)

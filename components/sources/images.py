@@ -15,6 +15,7 @@ from headrace.components.schema.features import ImageFeature
 from headrace.components.schema.settings import Settings
 from headrace.components.sources.file import IMAGE_SUFFIXES, FileName, SourceFile
 from headrace.components.sources.file_set import FileSet
+from headrace.components.sources.grouping import grouped
 from headrace.components.sources.other_files import OtherFiles, folder_name, should_report
 from headrace.components.sources.raw_files import FoundFiles, PackedImages, PinnedFiles, RawFiles
 from headrace.components.sources.raw_part import GivenSplit, RawPart
@@ -220,18 +221,13 @@ def image_blocks(
     _, feature, _ = image_and_class(schema, kind="images")
     most = most_images(feature)
     files = " and ".join(path.name for path in archives)
-    batch: list[_Image] = []
-    before, content_bytes = 0, 0
     others = others if others is not None else OtherFiles()
-    for image in _images(_members(archives, packed=packed), schema, labels, others):
-        batch.append(image)
-        content_bytes += len(image.content or b"")
-        if content_bytes >= BLOCK_BYTES or len(batch) == most:
-            yield _block(batch, schema, before + 1, files, given_split)
-            before, content_bytes, batch = before + len(batch), 0, []
-    if batch:
+    images = _images(_members(archives, packed=packed), schema, labels, others)
+    before = 0
+    for batch in grouped(images, size_bytes=_content_bytes, most_bytes=BLOCK_BYTES, most_items=most):
         yield _block(batch, schema, before + 1, files, given_split)
-    elif not before:
+        before += len(batch)
+    if not before:
         found = f", found {noted}" if (noted := should_report(others.counts)) else ""
         raise DataError(f"{files}: no images{found}; looked for names that end in {', '.join(IMAGE_SUFFIXES)}")
 
@@ -251,6 +247,10 @@ class _Image:
     path: str
     content: bytes | None
     row: Mapping[str, str | None]
+
+
+def _content_bytes(image: _Image) -> int:
+    return len(image.content or b"")
 
 
 def _members(archives: Sequence[Path], *, packed: bool) -> "Iterator[Member]":

@@ -147,7 +147,7 @@ def path_of(path: str, begin: datetime) -> str:
 
 
 def _require_path(path: str, *, name: str) -> None:
-    """Raise ValueError unless the path says when a partition begins. Hour after date: so names sort as time goes on."""
+    """Raise ValueError unless the path says when a partition begins. Hour after date: so names sort by time."""
     if re.findall(r"\{.*?\}|[{}]", path) not in (["{date}"], ["{date}", "{hour}"]):
         raise ValueError(f"{name} {path!r} must have {{date}} once, after it {{hour}} or not, and no other braces")
     require_below_root(path, name=name)

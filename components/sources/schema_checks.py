@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from headrace.components.errors import ParamsError
 from headrace.components.schema.example_schema import ExampleSchema
-from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature
+from headrace.components.schema.features import Feature, ImageFeature, categories_of, images_of
 from headrace.components.schema.labels import GeneratedLabel
 
 ENCODED_KINDS = ("images", "parquet", "arrow", "tfrecord")  # of sources whose images are files
@@ -12,9 +12,8 @@ ENCODED_KINDS = ("images", "parquet", "arrow", "tfrecord")  # of sources whose i
 
 def require_no_images(schema: ExampleSchema, *, kind: str) -> None:
     """Raise ParamsError for an image among the features."""
-    for name, column in schema.features.items():
-        if isinstance(column, ImageFeature):
-            raise ParamsError(f"ingest.features.{name}: a source of kind {kind!r} gives no images")
+    for name in images_of(schema.features):
+        raise ParamsError(f"ingest.features.{name}: a source of kind {kind!r} gives no images")
 
 
 def require_known(schema: ExampleSchema, columns: Sequence[str]) -> None:
@@ -30,9 +29,9 @@ def require_known(schema: ExampleSchema, columns: Sequence[str]) -> None:
 
 def only_image(features: Mapping[str, Feature], *, kind: str) -> tuple[str, ImageFeature]:
     """Name and settings of the one image that a picture source fills; raise ParamsError for other features."""
-    images = [(name, feature) for name, feature in features.items() if isinstance(feature, ImageFeature)]
+    images = images_of(features)
     others = len(features) - len(images) if kind != "images" else 0  # which its labels file has
-    match images:
+    match list(images.items()):
         case [(name, feature)] if not others:
             if kind not in ENCODED_KINDS and (feature.encoding, feature.resize) != ("tensor", "none"):
                 kinds = ", ".join(map(repr, ENCODED_KINDS))
@@ -44,7 +43,7 @@ def only_image(features: Mapping[str, Feature], *, kind: str) -> tuple[str, Imag
 
 def require_table_or_images(schema: ExampleSchema, *, kind: str) -> None:
     """Raise ParamsError unless there is no image, or one and its class."""
-    if any(isinstance(column, ImageFeature) for column in schema.features.values()):
+    if images_of(schema.features):
         image_and_class(schema, kind=kind)
 
 
@@ -56,7 +55,7 @@ def image_and_class(schema: ExampleSchema, *, kind: str) -> tuple[str, ImageFeat
     """
     if not isinstance(schema.label, GeneratedLabel):
         return (*only_image(schema.features, kind=kind), schema.label.name)
-    categories = [name for name, feature in schema.features.items() if isinstance(feature, CategoryFeature)]
+    categories = list(categories_of(schema.features))
     if len(categories) != 1:
         raise ParamsError(
             f"ingest.features: a source of kind {kind!r} gives an image and its class; for images that are generated, "

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from headrace.components.errors import DataError
 from headrace.components.schema.example_schema import ExampleSchema, RowSchema
-from headrace.components.schema.features import ImageFeature
+from headrace.components.schema.features import images_of
 from headrace.components.sources.compressed import open_plain
+from headrace.components.sources.grouping import grouped
 from headrace.components.sources.raw_part import GivenSplit, RowError, require_columns
 from headrace.components.sources.schema_checks import require_table_or_images
 from headrace.components.sources.source import BLOCK_BYTES, Block, Source
@@ -59,7 +60,7 @@ class TfRecordTable(TableFile):
     def present(self, names: Sequence[str]) -> tuple[str, ...]:
         """Those of the names that an example has."""
         found: set[str] = set()
-        for records in _grouped(_records(self.path)):
+        for records in _groups(self.path):
             for record in records:
                 found.update(_features(record, self.path.name, 0))
             if found.issuperset(names):
@@ -82,8 +83,9 @@ def tfrecord_blocks(path: Path, *, schema: RowSchema, given_split: GivenSplit | 
     names, rows = schema.source_columns, 0
     seen: set[str] = set()
     kinds: dict[str, str] = {}
-    images = [name for name in names if isinstance(schema.columns.get(name), ImageFeature)]
-    for records in _grouped(_records(path)):
+    known = images_of(schema.columns)
+    images = [name for name in names if name in known]
+    for records in _groups(path):
         batch = _batch(records, names, images, seen, kinds, file=path.name, first=rows + 1)
         yield from arrow_blocks(
             [batch],
@@ -202,17 +204,8 @@ def _example_class() -> Any:
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("tf.Example"))
 
 
-def _grouped(records: Iterable[bytes]) -> Iterator[list[bytes]]:
-    group: list[bytes] = []
-    content_bytes = 0
-    for record in records:
-        group.append(record)
-        content_bytes += len(record)
-        if content_bytes >= BLOCK_BYTES or len(group) == _BLOCK_RECORDS:
-            yield group
-            group, content_bytes = [], 0
-    if group:
-        yield group
+def _groups(path: Path) -> Iterator[list[bytes]]:
+    return grouped(_records(path), size_bytes=len, most_bytes=BLOCK_BYTES, most_items=_BLOCK_RECORDS)
 
 
 def _records(path: Path) -> Iterator[bytes]:

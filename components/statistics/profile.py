@@ -10,7 +10,14 @@ import numpy as np
 import polars as pl
 
 from headrace.components.examples.raw_values import raw_values
-from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature, TextFeature
+from headrace.components.schema.features import (
+    CategoryFeature,
+    Feature,
+    ImageFeature,
+    NumberFeature,
+    TextFeature,
+    images_of,
+)
 from headrace.components.schema.settings import Settings
 from headrace.components.sources.decoding import pixels_of
 from headrace.components.statistics.sketch import Sketch, values_of_bins
@@ -105,7 +112,7 @@ def profile(examples: pl.LazyFrame, *, features: Mapping[str, Feature]) -> dict[
     """Return the profiles of some columns of a table that may be larger than memory."""
     step = decoded_of(int(examples.select(pl.len()).collect().item()))
     rows = examples.select("^example_id$", *features)  # where there is one
-    pixels = sum(feature.size for feature in features.values() if isinstance(feature, ImageFeature))
+    pixels = sum(feature.size for feature in images_of(features).values())
     batches = rows.collect_batches(chunk_size=min(_ROWS_PER_BATCH, max(1, _PIXEL_BYTES // max(1, pixels))))
     tables = chain([rows.head(0).collect()], batches)  # at least one, whatever there is
     return profile_of(merge_all(summarize_table(table, columns=features, decoded_of=step) for table in tables)).columns

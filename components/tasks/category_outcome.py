@@ -122,7 +122,7 @@ def calibration_gaps(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.
 
 
 def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Return how far the probability of the predicted class is from the share that is right (Naeini et al., 2015)."""
+    """Distance of the probability of the predicted class from the share that is right (Naeini et al., 2015)."""
     bins, gaps = calibration_gaps(labels, probabilities)
     return float(np.abs(np.bincount(bins, gaps, CALIBRATION_BINS)).sum() / len(labels))
 

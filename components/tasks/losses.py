@@ -104,7 +104,7 @@ class LogCosh(Loss):
 class Quantile(Loss):
     """The pinball loss, by which a model learns a quantile (Koenker and Bassett, 1978).
 
-    Metrics and report go on measuring the errors of what is predicted as if it were the label.
+    Metrics and report still measure the errors of what is predicted as if it were the label.
     """
 
     kind: Literal["quantile"] = "quantile"

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.components.errors import DataError
 from headrace.components.mixing import mix
 
 BLOCKS_PER_WINDOW = 16  # fewer mix the examples less from epoch to epoch, more read smaller pieces
@@ -128,15 +127,6 @@ def worker_order(
     order = epoch_order(windows, seed=seed, epoch=epoch)
     batches = [order[windows.batch_slice(step)] for step in range(first_step, windows.steps)]
     return [batch[worker_slice(len(batch), rank=rank, num_workers=num_workers)] for batch in batches]
-
-
-def require_enough(examples: int, *, split: str, num_workers: int) -> None:
-    """Raise DataError if a split has fewer examples than there are workers, all of which work at each step."""
-    if examples < num_workers:
-        raise DataError(
-            f"the {split} split has {examples} examples for {num_workers} workers; lower train.num_workers, or "
-            "change the split's fractions"
-        )
 
 
 def _shuffled(places: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Weights to begin with: those of an earlier training."""
+"""Initial weights: those of an earlier training."""
 
 from pathlib import Path
 from typing import Any

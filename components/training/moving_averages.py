@@ -1,7 +1,7 @@
 """Moving averages of the weights: what a model is evaluated and saved with, where its optimizer keeps them.
 
 Keras evaluates the trained weights all through `fit`, and puts the averages in their place for good when `fit` ends,
-after which no training could go on from where it was.
+after which no training could continue from where it was.
 """
 
 from collections.abc import Iterator

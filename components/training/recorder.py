@@ -66,7 +66,7 @@ class Recorder(keras.callbacks.Callback):
         return self.state.step - self.state.epoch * self._steps_per_epoch
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
-        """Go on with the clock and the metrics of an epoch that was begun before."""
+        """Continue the clock and the metrics of an epoch that was begun before."""
         self._started_seconds = self._reported_seconds = time.monotonic()
         self._first_step = self.steps_in_epoch
         if self._metrics:
@@ -146,7 +146,7 @@ class Recorder(keras.callbacks.Callback):
         return figures
 
     def _save(self, *, within_epoch: bool) -> None:
-        """Write a checkpoint; where there is no room for it, training goes on with the ones that there are."""
+        """Write a checkpoint; where there is no room for it, training continues with the ones that there are."""
         checkpoint = self.checkpoint(within_epoch=within_epoch)  # on all workers: it reads their metrics
         if not self._is_first:
             return
@@ -163,7 +163,7 @@ class Recorder(keras.callbacks.Callback):
                     with moving_averages.swapped(self.model):
                         write_samples(self._folder, self.model.core, seed=self.state.seed, epoch=self.state.epoch)
         except OSError as error:
-            self._observer.on_note(f"no checkpoint of step {self.state.step}: {error}; training goes on without it")
+            self._observer.on_note(f"no checkpoint of step {self.state.step}: {error}; training continues without it")
 
     def _report_progress(self, done: int) -> None:
         now = time.monotonic()

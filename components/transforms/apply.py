@@ -6,7 +6,7 @@ import polars as pl
 
 from headrace.components.examples.raw_values import raw_values
 from headrace.components.schema.example_schema import ADDED_COLUMNS
-from headrace.components.schema.features import Feature, ImageFeature
+from headrace.components.schema.features import Feature, is_encoded
 from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 from headrace.components.transforms.transform import FittedTransform, TableColumn
 
@@ -36,7 +36,7 @@ def transformed(raw: pl.Expr, feature: Feature, transforms: Sequence[FittedTrans
 def _columns(name: str, fitted: FittedFeature) -> pl.Expr:
     if fitted.backbone:
         return pl.col(name)  # what `with_features` has made of the images
-    if isinstance(fitted.feature, ImageFeature) and fitted.feature.encoding == "encoded":
+    if is_encoded(fitted.feature):
         return pl.col(name)  # what its transforms do is done where it is decoded
     raw, transforms = raw_values(name, fitted.feature), fitted.transforms
     values = transformed(raw, fitted.feature, transforms)

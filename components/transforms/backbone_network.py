@@ -106,7 +106,7 @@ def _load_weights(network: keras.Model, weights: bytes, *, name: str) -> None:
         file.flush()
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("error", UserWarning)  # Keras goes on with what it has drawn at random
+                warnings.simplefilter("error", UserWarning)  # Keras continues with what it has drawn at random
                 network.load_weights(file.name)
         except (ValueError, KeyError, OSError, UserWarning) as error:
             reason = str(error).strip().splitlines() or [type(error).__name__]

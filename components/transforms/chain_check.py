@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from headrace.components.errors import ParamsError
-from headrace.components.schema.features import Feature, ImageFeature, NumberFeature
+from headrace.components.schema.features import Feature, NumberFeature, is_encoded
 from headrace.components.transforms.transform import Position, Transform
 from headrace.components.transforms.variants import TRANSFORMS
 
@@ -39,7 +39,7 @@ def _check_steps(feature: Feature, steps: Sequence[Transform], *, place: str) ->
         if present not in step.takes and not step.fills:
             described = _DESCRIBED.get(present, present)
             raise ParamsError(f"{place}: {step.kind} can't be applied to {described}; {_possible(present)}")
-        if isinstance(feature, ImageFeature) and feature.encoding == "encoded" and not step.takes_encoded:
+        if is_encoded(feature) and not step.takes_encoded:
             raise ParamsError(f"{place}: {step.kind} can't be applied to encoded images; set encoding: tensor")
         step.check(Position(feature, before, place))
         present = step.gives_after(present)

@@ -53,7 +53,7 @@ def written_network(network: keras.Model, *, place: str) -> dict[str, JsonValue]
     if network.weights:
         raise ParamsError(f"{place}: a transform has no weights to train; give keras.ops constants instead of layers")
     written = json.loads(json.dumps(keras.saving.serialize_keras_object(network)))
-    names = {layer["name"]: f"step_{place}" for place, layer in enumerate(written["config"]["layers"])}
+    names = {layer["name"]: f"step_{number}" for number, layer in enumerate(written["config"]["layers"])}
     found: dict[str, JsonValue] = _renamed(written, names)
     return {**found, "config": {**_renamed(written["config"], names), "name": "transform"}}
 

@@ -1,12 +1,12 @@
 """What other DAGs may be scheduled on: a pipeline's data set, and its champion."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from airflow.sdk import Asset, AssetAlias, AssetAny
 
+from headrace.pipelines.artifacts.registration import read_registration
 from headrace.pipelines.artifacts.split_manifest import read_manifest
 from headrace.pipelines.paths import PipelinePaths
 
@@ -53,11 +53,11 @@ def publish_events(context: Any, workspace: Path, *, stage: str, pipeline: str, 
             **kept,
         }
     elif stage == "register":
-        decided = json.loads(paths.registration.read_text(encoding="utf-8"))
-        champion = {name: decided.get(name) for name in ("version", "mlflow_run_id")}
+        registration = read_registration(paths)
+        champion = {"version": registration.version, "mlflow_run_id": registration.mlflow_run_id}
         published = (event.extra for event in context["inlet_events"][champion_of(pipeline)])
-        if decided.get("alias") == "champion" and not any(champion.items() <= extra.items() for extra in published):
-            extra = {**champion, "metrics": decided.get("metrics", {}), **kept}
+        if registration.alias == "champion" and not any(champion.items() <= extra.items() for extra in published):
+            extra = {**champion, "metrics": registration.metrics, **kept}
             context["outlet_events"][AssetAlias(_alias(pipeline))].add(champion_of(pipeline), extra=extra)
 
 

@@ -22,7 +22,7 @@ WORKSPACE_DAYS = 14
 _STAGES = """From raw data to a registered champion: the stages of `dvc.yaml`, one task each.
 
 Each run works in a workspace of its own, a clone of the project at the commit that was checked out when the run
-started, with DVC's cache shared: runs may go on side by side, and nobody's working tree is touched. A task runs
+started, with DVC's cache shared: runs may continue side by side, and nobody's working tree is touched. A task runs
 `dvc repro --single-item STAGE@PIPELINE`: a stage whose parameters, data and versions have not changed costs a second
 and runs nothing. What a task has made is pushed to DVC's remote; `dvc exp show` lists the run.
 
@@ -46,7 +46,7 @@ was not used for two weeks; what its run has made is in DVC's remote, and listed
 def project_dags(root: Path) -> list[DAG]:
     """All DAGs of the project in `root`, for a file of Airflow's DAGs folder; in a task, those of its pipeline alone.
 
-    A pipeline whose section is wrong has a DAG that says so and never runs: the others go on.
+    A pipeline whose section is wrong has a DAG that says so and never runs: the others continue.
     """
     dags = [maintenance_dag(root)]
     for name in names_of(root, get_parsing_context().dag_id):

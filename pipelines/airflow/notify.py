@@ -11,15 +11,13 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 import httpx
-from airflow.sdk import BaseHook, Variable
-from airflow.sdk.bases.xcom import BaseXCom
-from airflow.sdk.configuration import conf
-from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+from airflow.sdk import BaseHook, BaseXCom, Variable, conf
 
 from headrace.components.errors import ServiceError
 from headrace.components.redaction import redacted
 from headrace.components.schema.settings import Settings
 from headrace.pipelines.airflow.retry_policy import Cause, StageFailed, cause_of
+from headrace.pipelines.compatibility.airflow_internals import task_states
 from headrace.pipelines.schedule import Alerts
 
 FAILURE_KEY = "headrace_failure"  # XCom: what a failed task writes for the notification of its run
@@ -141,7 +139,7 @@ def _url(dag: str, run: str) -> str:
 
 def _details(dag: str, run: str) -> dict[str, Any]:
     """Failed tasks of the run, and its MLflow run, by Airflow's server."""
-    states = RuntimeTaskInstance.get_task_states(dag_id=dag, run_ids=[run]).get(run, {})
+    states = task_states(dag, run)
     mlflow_runs = (_xcom(MLFLOW_KEY, dag, run, task) for task in states)
     return {
         "failures": tuple(_failure(dag, run, task) for task, state in states.items() if state == "failed"),

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
 from headrace.pipelines.airflow.connection import DEFAULT_CONNECTION, allows_open, find_cluster
 from headrace.pipelines.airflow.links import RayLink
@@ -20,7 +19,7 @@ from headrace.pipelines.ray_jobs.package import package, package_digest
 from headrace.pipelines.ray_jobs.watch import Outcome, watch
 
 SUBMISSION = "ray_submission_id"  # in the task state store, which survives retries and clearing
-LOST = ("VANISHED", "AWAY", "STOPPED")  # nobody ended the task: the next attempt goes on
+LOST = ("VANISHED", "AWAY", "STOPPED")  # nobody ended the task: the next attempt continues
 
 
 class RayTask(BaseOperator):  # type: ignore[misc]  # mypy does not follow imports into Airflow
@@ -74,7 +73,7 @@ class RayTask(BaseOperator):  # type: ignore[misc]  # mypy does not follow impor
         raise stage_failed(target, output=[f"error: {outcome.error}"], exit_code=outcome.exit_code)
 
     def on_kill(self) -> None:
-        """Stop the job that this process follows, unless the task goes on elsewhere."""
+        """Stop the job that this process follows, unless the task continues elsewhere."""
         super().on_kill()
         if self._following is not None:
             cluster, submission_id = self._following
@@ -115,7 +114,7 @@ class RayJobOperator(RayTask):
         self.environment, self.metadata = environment or {}, metadata or {}
 
     def execute(self, context: Any) -> str:
-        """Submit or join the job; its id once it has succeeded. A deferrable task goes on in `resume`."""
+        """Submit or join the job; its id once it has succeeded. A deferrable task continues in `resume`."""
         cluster = find_cluster(self.ray_conn_id)
         if cluster is None:
             raise StageFailed(self.entrypoint, Cause.MISTAKE, f"there is no connection {self.ray_conn_id!r}")
@@ -129,7 +128,7 @@ class RayJobOperator(RayTask):
         self.succeed(outcome)
         return outcome.submission_id
 
-    async def _submit(self, cluster: Cluster, task: RuntimeTaskInstance) -> str:
+    async def _submit(self, cluster: Cluster, task: Any) -> str:
         archive = package(Path(self.working_dir)) if self.working_dir else None
         content = [self.entrypoint, json.dumps(self.environment, sort_keys=True), package_digest(archive or b"")]
         place = f"{task.dag_id}/{task.run_id}/{task.task_id}/{task.map_index}"

@@ -26,7 +26,7 @@ class Cause(StrEnum):
     UNKNOWN = "unknown"
 
 
-PASSING = frozenset({Cause.SERVICE, Cause.LOST})  # may be otherwise at the next try
+PASSING = frozenset({Cause.SERVICE, Cause.LOST})  # may be otherwise at the next attempt
 
 
 class StageFailed(AirflowException):  # type: ignore[misc]  # mypy does not follow imports into Airflow

@@ -49,7 +49,7 @@ class PartitionSensor(BaseSensorOperator):  # type: ignore[misc]  # mypy does no
             return False
 
     def execute(self, context: Any) -> Any:
-        """Wait; raise AirflowSensorTimeout that says what was waited for, and how to go on."""
+        """Wait; raise AirflowSensorTimeout that says what was waited for, and how to continue."""
         try:
             return super().execute(context)
         except AirflowSensorTimeout as error:

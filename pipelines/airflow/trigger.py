@@ -5,25 +5,24 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from airflow.sdk.bases.xcom import BaseXCom
-from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+from airflow.sdk import BaseXCom
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from headrace.components.errors import UserError
 from headrace.pipelines.airflow.connection import afind_cluster
+from headrace.pipelines.compatibility.airflow_internals import task_states
 from headrace.pipelines.ray_jobs.jobs import RayJobs
 from headrace.pipelines.ray_jobs.watch import Outcome, as_event, watch
 
 LOG_LINES = "ray_log_lines"  # the XCom with how many lines of the job's log the task's log has
 SAVE_SECONDS = 2.0
-STOP_MARGIN_SECONDS = 5.0  # Airflow gives on_kill 30 s
 _STOPPING: set[asyncio.Task[None]] = set()  # an event loop itself keeps no task alive
 
 
 class RayJobTrigger(BaseTrigger):  # type: ignore[misc]  # mypy does not follow imports into Airflow
     """Fires when the job is over, with an `Outcome`. What it is given is kept as plain text: never a secret.
 
-    A triggerer that dies leaves the job alone: the next one goes on with the log where this one was. A user
+    A triggerer that dies leaves the job alone: the next one continues with the log where this one was. A user
     who marks, clears or ends the task stops the job.
     """
 
@@ -71,7 +70,7 @@ class RayJobTrigger(BaseTrigger):  # type: ignore[misc]  # mypy does not follow 
         """Stop the job where somebody ended the task, and see that it has stopped.
 
         Airflow also calls this when another triggerer has taken the task over, and after the task's next attempt has
-        adopted the job. Then the task is still deferred, and the job goes on. While it waits, Airflow 3.3 cancels it
+        adopted the job. Then the task is still deferred, and the job continues. While it waits, Airflow 3.3 cancels it
         each second, so what stops the job is an asyncio task of its own.
         """
         stopping = asyncio.create_task(self._stop())
@@ -93,10 +92,9 @@ class RayJobTrigger(BaseTrigger):  # type: ignore[misc]  # mypy does not follow 
         task = self.task_instance
         if task is None:
             return False
-        query = {"dag_id": task.dag_id, "task_ids": [task.task_id], "run_ids": [task.run_id]}
-        states = await asyncio.to_thread(RuntimeTaskInstance.get_task_states, **query)
+        states = await asyncio.to_thread(task_states, task.dag_id, task.run_id, task_ids=[task.task_id])
         name = task.task_id if task.map_index < 0 else f"{task.task_id}_{task.map_index}"
-        return bool(states.get(task.run_id, {}).get(name) == "deferred")
+        return bool(states.get(name) == "deferred")
 
     async def _lines(self) -> int:
         """Number of lines of the job's log that an earlier triggerer has shown in this attempt."""

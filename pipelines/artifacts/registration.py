@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-from headrace.pipelines.artifacts.artifact import Artifact, Omittable
+from headrace.pipelines.artifacts.artifact import Artifact, Omittable, read_artifact
+from headrace.pipelines.paths import PipelinePaths
 
 
 class RegistrationFile(Artifact):
@@ -29,3 +30,8 @@ class RegistrationFile(Artifact):
     train_digest: Omittable[str] = None
     measured_on: Omittable[str] = None
     tracking_uri_kind: str
+
+
+def read_registration(paths: PipelinePaths) -> RegistrationFile:
+    """registration.json of a pipeline; raises DataError."""
+    return read_artifact(paths.registration, RegistrationFile, command=f"headrace register {paths.pipeline}")

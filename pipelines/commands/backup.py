@@ -14,7 +14,7 @@ def backup(
     *,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
-    """Write what DVC does not hold into one file: MLflow's runs, registry and artifacts. A run may go on meanwhile."""
+    """Write what DVC does not hold to one file: MLflow's runs, registry and artifacts. A run may continue meanwhile."""
     from headrace.pipelines.tracking.backup import backup as write_backup
 
     made = write_backup(project_root(), file, force=force)

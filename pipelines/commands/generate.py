@@ -97,7 +97,7 @@ def write_text(
 ) -> None:
     """Print the prompt and `length` tokens more, as they are drawn.
 
-    Raises DataError for a prompt that the model can't go on from, and ServiceError where there is no such model.
+    Raises DataError for a prompt that the model can't continue, and ServiceError where there is no such model.
     """
     import_tensorflow()
     from headrace.components.serving_model.next_tokens import generate as tokens_after

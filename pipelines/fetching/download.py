@@ -1,4 +1,4 @@
-"""Downloads in attempts, each going on where the last one broke off, also after the process has ended.
+"""Downloads in attempts, each continuing where the last one broke off, also after the process has ended.
 
 What was sent is never trusted to be whole: it has the length that was announced, of the one version that was begun.
 """
@@ -60,8 +60,8 @@ def keep(note: Path, version: Version) -> None:
 def download(file: SourceFile, part: Path, note: Path, *, have: Version | None) -> Version | None:
     """Download to `part`; the version it then holds, or None, with `part` untouched, if the server still has `have`.
 
-    `part` and `note` stay after an error, for the next call to go on with. Raises ServiceError if the file can't be had
-    in time, or is unpinned and of unknown length; DataError if it is larger than `max_bytes`.
+    `part` and `note` stay after an error, and the next call continues with them. Raises ServiceError if the file can't
+    be had in time, or is unpinned and of unknown length; DataError if it is larger than `max_bytes`.
     """
     stamina.instrumentation.set_on_retry_hooks([_log_retry])
     transfer = _Transfer(file, origin_of(file), part, note, have, time.monotonic() + file.timeout_seconds)
@@ -126,7 +126,7 @@ def _attempt(transfer: _Transfer) -> Version | None:
             keep(transfer.note, begun)
         elif not (begun and start and answer.status == 206 and _goes_on(answer.headers, begun, start)):
             part.unlink(missing_ok=True)
-            raise Interrupted(f"the server can't go on from byte {start} (it answers {answer.status})")
+            raise Interrupted(f"the server can't continue from byte {start} (it answers {answer.status})")
         expected = _announced(answer, file)
         try:
             _write(transfer, answer.chunks, expected)

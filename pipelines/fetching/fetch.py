@@ -31,13 +31,13 @@ def fetch(
     It comes from its url, but from `$HEADRACE_MIRROR/<dataset>/<name>` where that variable is set and the url is not a
     path at which there is something. A path is relative to `root`. A pinned file with the right SHA-256 is not
     requested; else a server sends what it has not sent before. `aside`, on the disk of `folder`, keeps what a next call
-    goes on with, and refused files. For an unpinned file, `known_sha256` is that of the last ingest: a change is logged
-    as a warning.
+    continues with, and refused files. For an unpinned file, `known_sha256` is that of the last ingest: a change is
+    logged as a warning.
 
     Raises ServiceError if the file can't be had, DataError if it is refused; then `folder` has what it had before.
     """
     target = folder / file.name
-    with locked(aside / f".{file.name}.lock"):  # two that go on with one partial file would mix their bytes
+    with locked(aside / f".{file.name}.lock"):  # two that continue with one partial file would mix their bytes
         if file.sha256 and target.is_file() and sha256_of(target) == file.sha256:
             return target
         folder.mkdir(parents=True, exist_ok=True)

@@ -150,7 +150,7 @@ def _s3_client(*, anonymous: bool, timeout: float) -> Any:
 
 
 def _checked(file: SourceFile, answer: Answer) -> Answer:
-    """Pass on an answer that has the file, has nothing newer (304), or can't go on (412, 416); raise for any other."""
+    """An answer with the file, without a newer one (304), or that can't continue (412, 416); raise for any other."""
     if answer.status in (200, 206, 304, 412, 416):
         return answer
     said = f"{file.url}: the server answers {answer.status} {httpx.codes.get_reason_phrase(answer.status)}"

@@ -133,7 +133,7 @@ class _Folder:
                 key = f"{place}/{name}".removeprefix(root)
                 if name[0] != "." and key.startswith(prefix):
                     with suppress(FileNotFoundError):  # a link to nothing, or just removed
-                        found = os.stat(root + key)  # noqa: PTH116 - in half the time
+                        found = os.stat(root + key)  # noqa: PTH116 - faster
                         yield key, found  # what is no file is refused where it is read, not left out unsaid
 
     def remove(self, key: str) -> None:

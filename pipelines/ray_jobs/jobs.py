@@ -153,8 +153,8 @@ class RayJobs:
     async def log(self, submission_id: str, *, after: int = 0) -> AsyncGenerator[str, None]:
         r"""Yield each line of the job's log that follows the first `after` lines, as it comes, until the job has ended.
 
-        Lines are complete and come without their end: a reader that counts them can go on at any time, each once. The
-        first line is Ray's own; a "\r" ends a line too. Raises ServiceError where the log is lost with its node.
+        Lines are complete and come without their end: a reader that counts them can continue at any time, each once.
+        The first line is Ray's own; a "\r" ends a line too. Raises ServiceError where the log is lost with its node.
         """
         heard = time.monotonic()
         while (job := await self._known(submission_id)).status not in TERMINAL:
@@ -164,7 +164,7 @@ class RayJobs:
                     yield line
             if time.monotonic() - heard > _LOST_SECONDS:
                 await self._require_log(job)
-        # The socket closes in the same way when the job ends and when a part of Ray does: the log may have gone on.
+        # The socket closes in the same way when the job ends and when a part of Ray does: the log may have more.
         _, said = await self._server.request("GET", f"{_path(submission_id)}/logs")
         *lines_to_end, last = self._server.decode(said)["logs"].split("\n")
         for line in [*lines_to_end, *filter(None, [last])][after:]:

@@ -44,7 +44,7 @@ async def submit_or_join(
 ) -> Submitted:
     """Join the job that trains `run_name` if one is under way or has succeeded, or else submit a new one.
 
-    A job that failed or was stopped gets a next generation, which goes on from its checkpoint. The id depends on
+    A job that failed or was stopped gets a next generation, which continues from its checkpoint. The id depends on
     content and owner alone, so another attempt after a lost answer finds the job of the first. `make` is called only
     where a new job is needed.
     """

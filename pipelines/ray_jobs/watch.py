@@ -71,7 +71,7 @@ async def _outcome(jobs: RayJobs, submission_id: str, lines: deque[str]) -> Outc
 
 
 async def _after_loss(jobs: RayJobs, submission_id: str) -> Outcome | None:
-    """The job's outcome if the server knows it; None while it is away or the job goes on."""
+    """The job's outcome if the server knows it; None while it is away or the job continues."""
     try:
         job = await jobs.find(submission_id)
     except ServiceError:

@@ -53,7 +53,7 @@ def _on_event(event: Event, *, run: TrainingRun, groups: list[dict[str, int]]) -
         case EpochEvent():
             run.add({"epoch": event.epoch, **event.metrics})
         case GroupEvent():
-            log.info("a group of workers starts or goes on", **event.model_dump(exclude={"kind"}))
+            log.info("a group of workers starts or continues", **event.model_dump(exclude={"kind"}))
         case ProgressEvent():
             log.info(f"epoch {event.epoch}", **_how_far(event))
         case NoteEvent():
@@ -61,7 +61,7 @@ def _on_event(event: Event, *, run: TrainingRun, groups: list[dict[str, int]]) -
         case LostEvent():
             log.warning("a group of workers was lost", reason=event.reason)
         case RetryEvent():
-            log.warning("out of memory; the training goes on from its last checkpoint, once", reason=event.reason)
+            log.warning("out of memory; the training continues from its last checkpoint, once", reason=event.reason)
             run.tag({"retried_after": event.reason})
 
 

@@ -41,7 +41,7 @@ def as_worker() -> Iterator[None]:
 
 
 def is_worker() -> bool:
-    """Whether a worker's training is going on in this process."""
+    """Whether a worker's training is under way in this process."""
     return bool(_is_worker)
 
 

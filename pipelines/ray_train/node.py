@@ -48,7 +48,7 @@ def scratch_folder(job: Job) -> Path:
 def keep_in_storage(job: Job, checkpoint: Path) -> None:
     """Upload a checkpoint, and remove from the storage those that are no longer kept here.
 
-    Where the storage is away, training goes on, and says so: the next checkpoint is uploaded again.
+    Where the storage is away, training continues, and says so: the next checkpoint is uploaded again.
     """
     if not job.storage:
         return
@@ -60,7 +60,7 @@ def keep_in_storage(job: Job, checkpoint: Path) -> None:
         for name in set(_steps(job, storage)) - kept:
             withdraw(job.key("checkpoints", name), storage=storage)
     except ServiceError as error:
-        note = f"{checkpoint.name} is not in the storage: {error}; training goes on without it"
+        note = f"{checkpoint.name} is not in the storage: {error}; training continues without it"
         report_event(job, NoteEvent(note=note))
 
 

@@ -49,7 +49,7 @@ def mailbox(job: Job) -> Iterator[None]:
 
 
 def report_event(job: Job, event: Event) -> None:
-    """Report an event; where nobody receives it, training goes on: the metrics are in the checkpoints, too."""
+    """Report an event; where nobody receives it, training continues: the metrics are in the checkpoints, too."""
     if not job.mailbox:
         add_event(job, event)
         return

@@ -85,7 +85,7 @@ def _fit(job: Job, on_worker: OnWorker, on_event: Callable[[Event], None]) -> No
             return
         if not job.preempted.exists():
             raise TrainingError(f"training ended without results in {job.results}")
-        on_event(NoteEvent(note=f"workers were preempted and stopped {_read(job.preempted)}; others go on"))
+        on_event(NoteEvent(note=f"workers were preempted and stopped {_read(job.preempted)}; others continue"))
 
 
 def has_results(job: Job) -> bool:
@@ -143,7 +143,7 @@ class _Waiting:
         if waited_seconds > limit_seconds:
             raise ServiceError(
                 f"no workers after {waited_seconds:.0f} s (train.capacity_timeout_seconds): {self._found()}; add nodes "
-                "or lower train.num_workers, or give it as a range; the same command goes on from the last checkpoint"
+                "or lower train.num_workers, or give it as a range; the same command continues from the last checkpoint"
             )
         if now_seconds >= self._next_seconds:
             self._next_seconds = now_seconds + WAITING_SECONDS

@@ -1,4 +1,4 @@
-"""What a training reports as it goes on: one JSON line each in progress.jsonl, read by the process that follows it."""
+"""What a training reports while it runs: one JSON line each in progress.jsonl, read by the process that follows it."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -13,7 +13,7 @@ class _Event(Settings):
 
 
 class GroupEvent(_Event):
-    """A group of workers starts, or goes on after one that was lost."""
+    """A group of workers starts, or continues after one that was lost."""
 
     kind: Literal["group"] = "group"
     num_workers: int
@@ -68,7 +68,7 @@ class PlacedEvent(_Event):
 
 
 class RetryEvent(_Event):
-    """A worker ran out of memory, and the training goes on, once."""
+    """A worker ran out of memory, and the training continues, once."""
 
     kind: Literal["retry"] = "retry"
     reason: str

@@ -54,7 +54,7 @@ class Job(Settings):
 
     @property
     def preempted(self) -> Path:
-        """Written by workers that stopped on request, after a checkpoint: a new group goes on from there."""
+        """Written by workers that stopped on request, after a checkpoint: a new group continues from there."""
         return self.folder / "preempted"
 
     @property

@@ -211,7 +211,7 @@ def _run(config: dict[str, str], *, make_data: Callable[[Trial], None]) -> None:
         _train(trial, make_data)
     except UserError as error:
         tune.report({"end": {"status": "failed", "reason": str(error)}})
-    except Exception as error:  # noqa: BLE001 - reported with its traceback, and the other trials go on
+    except Exception as error:  # noqa: BLE001 - reported with its traceback, and the other trials continue
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         described = "".join(traceback.format_exception(error))
         tune.report({"end": {"status": "failed", "reason": reason, "traceback": described}})

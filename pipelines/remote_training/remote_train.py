@@ -82,7 +82,7 @@ def _train(root: Path, make: Callable[[], Submission], handoff: Handoff, storage
         raise
     if outcome.status == "SUCCEEDED":
         return
-    if outcome.status != "AWAY":  # else it may go on, and report to MLflow itself
+    if outcome.status != "AWAY":  # else it may continue, and report to MLflow itself
         _settle(root, handoff, storage, "KILLED" if outcome.status == "STOPPED" else "FAILED", outcome.error)
     error = ServiceError if _may_succeed_again(outcome.exit_code) else TrainingError
     raise error(f"Ray job {outcome.submission_id} {outcome.status.lower()}: {outcome.error}")
@@ -127,7 +127,7 @@ def _hand_over_to_caller(submitted: Submitted) -> None:
 
 
 async def _stop_if_confirmed(submitted: Submitted) -> None:
-    """Stop the job if the user confirms it; without a terminal it goes on, and can be joined again."""
+    """Stop the job if the user confirms it; without a terminal it continues, and can be joined again."""
     name = submitted.submission_id
     if submitted.is_ours and sys.stdin.isatty():
         print(f"\n{name} trains on the cluster. Stop it [s], or leave it running [Enter]? ", end="", file=sys.stderr)  # noqa: T201
@@ -137,7 +137,7 @@ async def _stop_if_confirmed(submitted: Submitted) -> None:
             log.info("stopped", job=name, status=job.status)
             return
     stop = f"ray job stop {name} --address {submitted.address}"
-    log.warning("the training goes on; the same command joins it again", job=name, to_stop_it=stop)
+    log.warning("the training continues; the same command joins it again", job=name, to_stop_it=stop)
 
 
 def _settle(root: Path, handoff: Handoff, storage: Storage, status: Status, reason: str) -> None:

@@ -1,7 +1,6 @@
 """Train on Ray with multi-worker TensorFlow; publish the model, its checkpoint and where they come from."""
 
 import csv
-import json
 import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -12,8 +11,9 @@ from typing import Any
 import structlog
 
 from headrace.components.errors import DataError, TrainingError
+from headrace.components.training.state import TrainingState
 from headrace.pipelines.artifacts.artifact import write_artifact
-from headrace.pipelines.artifacts.run_record import RunFile, bound_run, result_digests
+from headrace.pipelines.artifacts.run_record import RunFile, bound_run, read_run, result_digests
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
 from headrace.pipelines.project.code_digests import own_code
@@ -160,8 +160,7 @@ def _copy_published(folder: Path, paths: PipelinePaths) -> dict[str, Any]:
     """Copy a job's results into the artifact tree, run.json last, and return its content."""
     copy_into_place({**destinations(folder / "results", paths), folder / "run" / paths.run.name: paths.run})
     shutil.rmtree(folder.parent)
-    content: dict[str, Any] = json.loads(paths.run.read_text(encoding="utf-8"))
-    return content
+    return read_run(paths).model_dump(mode="json")
 
 
 def _publish(job: TrainJob, paths: PipelinePaths, origin: Mapping[str, Any], run: TrainingRun) -> dict[str, Any]:
@@ -170,15 +169,15 @@ def _publish(job: TrainJob, paths: PipelinePaths, origin: Mapping[str, Any], run
     with paths.history.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):  # an epoch that could not be logged when it ended
             run.add({name: float(value) for name, value in row.items()})
-    state = json.loads((paths.checkpoint / "state.json").read_text(encoding="utf-8"))
+    state = TrainingState.model_validate_json((paths.checkpoint / "state.json").read_text(encoding="utf-8"))
     digests = result_digests(paths)
     run.tag(digests)
     content = RunFile(
         **origin,
         **digests,
         mlflow_run_id=run.run_id,
-        epochs=state["epoch"],
-        best_epoch=state["best_epoch"],
+        epochs=state.epoch,
+        best_epoch=state.best_epoch,
         trained_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     write_artifact(paths.run, content)

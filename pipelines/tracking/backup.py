@@ -110,7 +110,7 @@ def backup(root: Path, file: Path, *, force: bool = False) -> Manifest:
 
 
 def restore(root: Path, file: Path, *, force: bool = False) -> tuple[Manifest, Path | None]:
-    """Put what a backup holds in place, once all of it has proved whole; no run may go on meanwhile.
+    """Put what a backup holds in place, once all of it has proved whole; no run may continue meanwhile.
 
     Returns the folder to which what was there before is moved, if there was any. Raises ParamsError where there is
     some, unless `force`, and DataError for a backup that is damaged: then nothing has changed.

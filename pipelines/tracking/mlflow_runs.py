@@ -52,7 +52,7 @@ def open_run(
 def continue_run(root: Path, run_id: str, *, tags: Mapping[str, str] | None = None) -> frozenset[int] | None:
     """Make a run that did not finish RUNNING again, and return the epochs it has; None if there is no such run.
 
-    `tags` say who goes on with it.
+    `tags` say who continues it.
     """
     client = connect(root)
     try:

@@ -23,7 +23,7 @@ log = structlog.get_logger()
 class SearchRuns:
     """Reports a search to MLflow. Nothing here fails without MLflow: what was not sent waits for the next call.
 
-    The runs' ids are kept in `file`, so that a search that is started again goes on in the same runs.
+    The runs' ids are kept in `file`, so that a search that is started again continues in the same runs.
     """
 
     def __init__(self, root: Path, file: Path, *, experiment: str, name: str, tags: Mapping[str, str]) -> None:

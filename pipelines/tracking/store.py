@@ -201,7 +201,7 @@ def _versions(seen: Seen) -> str:
 
 def _way_out(database: Path) -> str:
     return (
-        "To have it back: `headrace restore FILE`. To go on without it, with no champion to beat: move "
+        "To have it back: `headrace restore FILE`. To continue without it, with no champion to beat: move "
         f"{database.name} and {note_file(database).name} away"
     )
 

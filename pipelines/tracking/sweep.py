@@ -54,8 +54,8 @@ class _OwnerUnknownError(Exception):
 def owner_tags(*, submission_id: str = "", address: str = "") -> dict[str, str]:
     """Tags, without "headrace.", by which a sweep finds out whether this training still runs.
 
-    `submission_id` and `address` name its Ray job. Where there is none, the tags are empty: a run that goes on outside
-    of Ray must not be judged by its first job.
+    `submission_id` and `address` name its Ray job. Where there is none, the tags are empty: a run that continues
+    outside of Ray must not be judged by its first job.
     """
     process = psutil.Process()
     started = f"{process.pid}:{int(process.create_time())}"
@@ -232,11 +232,11 @@ def _last_sign_seconds(client: "MlflowClient", run: "Run") -> float:
 
 
 def _closed(client: "MlflowClient", root: Path, run: "Run", status: Status, reason: str) -> tuple[Status | None, str]:
-    """Close the run, unless it was closed or another process goes on with it since it was judged."""
+    """Close the run, unless it was closed or another process continues it since it was judged."""
     with mlflow_request(client.tracking_uri, f"read run {run.info.run_id} again"):
         present = client.get_run(run.info.run_id)
     if _owner(present) != _owner(run):
-        return None, "another process goes on with it"
+        return None, "another process continues it"
     if not close_run(root, run.info.run_id, status=status, tags={"headrace.swept": "true"}, reason=reason):
         return None, "it was closed meanwhile"
     return status, reason

@@ -116,7 +116,7 @@ def begin(
     try:
         record, known = _continued(root, record, known)
     except ServiceError as error:
-        log.warning("MLflow is away; training goes on, and this is sent later", reason=str(error))
+        log.warning("MLflow is away; training continues, and this is sent later", reason=str(error))
     _write(root, record)
     on_change(record_file(root, run_name))
     return TrainingRun(root, record, known_epochs=known, epochs=epochs, on_change=on_change)
@@ -154,19 +154,13 @@ def forget(root: Path, run_name: str, *, reason: str) -> None:
     shutil.rmtree(ProjectPaths(root).ray_storage / run_name, ignore_errors=True)
 
 
-def run_id_of(root: Path, run_name: str) -> str | None:
-    """MLflow's id of the training's run; None where it was not opened from here."""
-    record = _read(record_file(root, run_name))
-    return record.run_id if record else None
-
-
 def _continued(root: Path, record: Record, unsent: frozenset[int]) -> tuple[Record, frozenset[int]]:
     """The record with a run that is RUNNING, and the epochs that need not be sent again."""
     if record.run_id is not None:
         logged = continue_run(root, record.run_id, tags=_prefixed(record.tags))
         if logged is not None:
             log.info(
-                "an earlier attempt at the same training goes on", run_name=record.run_name, logged_epochs=len(logged)
+                "an earlier attempt at the same training continues", run_name=record.run_name, logged_epochs=len(logged)
             )
             return record, logged | unsent
         record = record.model_copy(update={"run_id": None, "unsent": ()})

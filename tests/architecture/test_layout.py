@@ -1,11 +1,14 @@
 """The rules of the code base that no linter knows."""
 
 import ast
+import io
 import re
 import subprocess
 import sys
+import tokenize
 import tomllib
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -94,6 +97,42 @@ def test_no_two_modules_have_one_name(repository: Path) -> None:
     files = [file for package in ("components", "pipelines") for file in (repository / package).rglob("*.py")]
     counts = Counter(file.stem for file in files if file.parent.name != "commands")
     assert {name for name, count in counts.items() if count > 1} - REPEATED_NAMES == SHARED_NAMES.keys()
+
+
+def test_what_a_module_defines_is_used(repository: Path) -> None:
+    # By its name alone: a method or a word in a text may hide what is used nowhere, and never the other way round.
+    texts = {file: file.read_text() for file in modules(repository)}
+    words = Counter(word for text in texts.values() for word in re.findall(r"\w+", text))
+    words.update(re.findall(r"\w+", (repository / "headrace" / "__init__.py").read_text()))
+    unused = {name for text in texts.values() for name in names_defined_in(text) if words[name] == 1}
+    assert unused == {"_load_pyfunc", "get_provider_info"}, "MLflow and Airflow call these by name"
+
+
+def test_comments_and_docstrings_have_no_timings(repository: Path) -> None:
+    # They age unnoticed; bench/README.md has them, with the machine that they were measured on.
+    timing = re.compile(r"(half|third|quarter|%) (of )?the time|times as (long|fast)|\b[\d.]+ (us|µs|ms)\b")
+    texts = [(file, text) for file in modules(repository) for text in comments_and_docstrings(file.read_text())]
+    assert [(str(file), text) for file, text in texts if timing.search(text)] == []
+
+
+def comments_and_docstrings(text: str) -> Iterator[str]:
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.string
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield ast.get_docstring(node) or ""
+
+
+def names_defined_in(text: str) -> Iterator[str]:
+    for node in ast.parse(text).body:
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
+            case ast.AnnAssign(target=ast.Name(id=name)):
+                yield name
+            case ast.Assign(targets=targets):
+                yield from (target.id for target in targets if isinstance(target, ast.Name))
 
 
 @pytest.mark.parametrize(

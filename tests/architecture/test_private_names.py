@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-PRIVATE_PATHS = ("tensorflow.python", "keras.src", "ray.train.v2.api", "ray.train.backend", "mlflow.store")
+PRIVATE_PATHS = (
+    "tensorflow.python",
+    "keras.src",
+    "ray.train.v2.api",
+    "ray.train.backend",
+    "mlflow.store",
+    *(f"airflow.{name}" for name in ("models", "utils", "sdk.bases", "sdk.definitions", "sdk.execution_time")),
+)
 OWN = {"self", "cls", "super"}
 DOCUMENTED = {"_replace", "_asdict", "_fields", "_value_", "_exit"}  # of named tuples, enum and os
 
@@ -54,13 +61,15 @@ def test_private_names_of_libraries_are_in_compatibility_modules_alone(repositor
         ("ray", "pipelines/compatibility/ray_train_internals.py"),
         ("mlflow", "pipelines/compatibility/mlflow_internals.py"),
         ("dvc", "pipelines/compatibility/dvc_messages.py"),
+        ("airflow", "pipelines/compatibility/airflow_internals.py"),
     ],
 )
 def test_what_may_be_installed_is_what_was_tested(repository: Path, library: str, module: str) -> None:
     [tested] = re.findall(r"^TESTED_VERSIONS = \((.*)\)", (repository / module).read_text(), re.MULTILINE)
     versions = [tuple(map(int, version.split("."))) for version in re.findall(r'"([\d.]+)"', tested)]
     project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
-    [bounds] = re.findall(rf"{library}(?:\[.*?\])?>=([\d.]+),<([\d.]+)", "\n".join(project["dependencies"]))
+    packages = "\n".join([*project["dependencies"], *project["optional-dependencies"]["airflow"]])
+    [bounds] = re.findall(rf"{library}(?:\[.*?\])?>=([\d.]+),<([\d.]+)", packages)
     lowest, bound = (tuple(map(int, version.split("."))) for version in bounds)
     assert min(versions)[:2] == lowest[:2]
     assert (max(versions)[0], max(versions)[1] + 1) == bound

@@ -1,4 +1,4 @@
-"""Projects that are copies of the repository, and one run that is watched from outside while it goes on."""
+"""Projects that are copies of the repository, and one run that is watched from outside while it runs."""
 
 import os
 import shutil

@@ -78,7 +78,7 @@ class RunningStack:
         self.wait_for(lambda: self.airflow("GET", f"/dags/{dag}").get("dag_id") == dag)
 
     def pause(self, dag: str, *, is_paused: bool) -> None:
-        """While a DAG is paused, Airflow starts no task of it; those that run go on."""
+        """While a DAG is paused, Airflow starts no task of it; those that run continue."""
         said = self.airflow("PATCH", f"/dags/{dag}", {"is_paused": is_paused})
         assert said.get("is_paused") is is_paused, said
 

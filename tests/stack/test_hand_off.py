@@ -29,7 +29,7 @@ def under_way(stack):
 
 
 def assert_one_training(stack, run, *, job_statuses: list[str] | None = None) -> None:
-    """One training's worth of epochs in one MLflow run, which says how it ended; no job goes on; all is in S3."""
+    """One training's worth of epochs in one MLflow run, which says how it ended; no job continues; all is in S3."""
     owner = f"{run.dag}/{run.name}"
     [found] = [one for one in stack.mlflow_runs() if one.data.tags.get("headrace.owner") == owner]
     assert found.info.status == "FINISHED"

@@ -122,7 +122,7 @@ def _end_of_rows(content: bytes | bytearray, separator: str) -> tuple[int, bool]
 
 
 def _quotes(content: bytes | bytearray) -> npt.NDArray[np.int64]:
-    if b'"' not in content:  # found ten times as fast
+    if b'"' not in content:  # faster to find
         return np.empty(0, np.int64)
     return np.flatnonzero(np.frombuffer(content, np.uint8) == _QUOTE)
 
@@ -142,7 +142,7 @@ def _end_of_rows_by_csv(content: bytes | bytearray, separator: str) -> int:
     lines, end = _Lines(content), 0
     with _long_values(), suppress(csv.Error):  # what can't be read ends up in a block that says so where it is read
         for _ in _reader(lines, separator):
-            if lines.consumed_bytes < len(content):  # the last may go on
+            if lines.consumed_bytes < len(content):  # the last may continue
                 end = lines.consumed_bytes
     return end
 

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from pyarrow import types
 
 from headrace.components.errors import DataError
+from headrace.components.sources.grouping import grouped
 
 _BLOCK_ROWS = 1 << 12
 _GROUP_ROWS = 1 << 17
@@ -54,16 +55,10 @@ def _blocks(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 def _groups(blocks: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """Blocks side by side, each group as long as its content allows."""
-    pending: list[pa.Table] = []
-    content_bytes = 0
-    for block in blocks:
-        pending.append(block)
-        content_bytes += _content_bytes(block)
-        if content_bytes >= _GROUP_BYTES or len(pending) * _BLOCK_ROWS >= _GROUP_ROWS:
-            yield pa.concat_tables(pending)
-            pending, content_bytes = [], 0
-    if pending:
-        yield pa.concat_tables(pending)
+    most_blocks = _GROUP_ROWS // _BLOCK_ROWS
+    yield from map(
+        pa.concat_tables, grouped(blocks, size_bytes=_content_bytes, most_bytes=_GROUP_BYTES, most_items=most_blocks)
+    )
 
 
 def _content_bytes(table: pa.Table) -> int:

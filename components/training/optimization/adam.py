@@ -9,8 +9,7 @@ import tensorflow as tf
 class FusedAdam(keras.optimizers.Adam):
     """Keras's Adam, with the same variables and the same results but for rounding, in TensorFlow's one operation.
 
-    Keras writes Adam as fourteen operations, each of which reads and writes as many numbers as there are weights: for
-    3.3 M weights on one core 9.4 ms instead of 4.9, of a step of 60.
+    Keras writes Adam as fourteen operations, each of which reads and writes as many numbers as there are weights.
     """
 
     def update_step(self, gradient: tf.Tensor | tf.IndexedSlices, variable: Any, learning_rate: tf.Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Learning rates that change as training goes on."""
+"""Learning rates that change in the course of a training."""
 
 from collections.abc import Callable
 from math import pi

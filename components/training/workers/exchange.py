@@ -101,8 +101,8 @@ def sum_over_workers(
     sparse = {place: one for place, one in enumerate(gradients) if isinstance(one, tf.IndexedSlices)}
     flat = {place: tf.reshape(one, [-1]) for place, one in enumerate(gradients) if place not in sparse}
     sums: dict[int, Gradient] = {}
-    # The last layers' first: they are there first, and travel while the backward pass goes on. One after the other, in
-    # an order that is the same on all workers, or they would wait for each other.
+    # The last layers' first: they are there first, and travel while the backward pass still runs. One after the other,
+    # in an order that is the same on all workers, or they would wait for each other.
     for place in reversed(flat):
         if (flat[place].shape[0] or 0) * 4 > PACKED_BYTES:
             sums[place] = _summed(flat[place], exchange, after=list(sums.values()))

@@ -73,10 +73,13 @@ class Neighbours(NamedTuple):
 def listen(addresses: Sequence[Address], *, rank: int, secret: bytes) -> Rendezvous:
     """Listen at this worker's address of `addresses`.
 
-    Raises OSError where it can't, TrainingError for an address that means all interfaces.
+    Raises OSError where it can't, TrainingError for an address that means all interfaces and for a short secret.
     """
-    host = addresses[rank][0]
-    return Rendezvous(rank, addresses, secret, socket.create_server(addresses[rank], family=_family(host)))
+    with ExitStack() as attempt:
+        listener = attempt.enter_context(socket.create_server(addresses[rank], family=_family(addresses[rank][0])))
+        place = Rendezvous(rank, addresses, secret, listener)
+        attempt.pop_all()
+    return place
 
 
 @contextmanager

@@ -114,7 +114,7 @@ def _program(addresses: Sequence[IPAddress]) -> bytes:
 
 
 def _if_from(address: IPAddress) -> list[Instruction]:
-    """Let a packet from `address` pass; else go on behind."""
+    """Let a packet from `address` pass; else continue behind."""
     words = struct.unpack(f"!{len(address.packed) // 4}I", address.packed)
     found: list[Instruction] = []
     for place, word in enumerate(words):

@@ -80,7 +80,7 @@ def run_search(pipeline: Pipeline, paths: PipelinePaths, search: Search, *, appl
             _train(plan, search, paths, outcomes)
         except KeyboardInterrupt as stopped:
             done = sum(outcome.status != "failed" for outcome in outcomes.values())
-            typer.echo(f"interrupted with {_counted(done)} done; the same command goes on with the rest", err=True)
+            typer.echo(f"interrupted with {_counted(done)} done; the same command continues with the rest", err=True)
             return stopped.exit_code if isinstance(stopped, Stopped) else INTERRUPTED
     best = _best(plan, outcomes, metric=search.metric)
     metrics = kept_metrics(best.trial, outcomes[best.number])

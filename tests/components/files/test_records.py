@@ -4,7 +4,7 @@ import pytest
 import structlog
 
 from headrace.components.files.records import read_record
-from headrace.pipelines.tracking.training_run import record_file, run_id_of
+from headrace.pipelines.tracking.training_run import record_file, settle
 
 
 def test_a_record_that_is_not_there_is_no_news(tmp_path):
@@ -30,5 +30,5 @@ def test_a_damaged_record_of_a_training_is_reported(tmp_path):
     file.parent.mkdir(parents=True)
     file.write_text("")
     with structlog.testing.capture_logs() as logs:
-        assert run_id_of(tmp_path, "digits-0123") is None
+        settle(tmp_path, "digits-0123", status="KILLED", reason="lost")
     assert "gets a new MLflow run" in logs[0]["event"]

@@ -58,7 +58,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_equal_models_are_equal_files_in_every_process(saved: Path, tmp_path: Path) -> None:
-    keras.layers.Dense(1)  # names that Keras generates go on counting
+    keras.layers.Dense(1)  # names that Keras generates continue counting
     write_keras_file(build(), tmp_path / "again.keras")
     code = BUILD + (
         "import sys; from pathlib import Path\n"

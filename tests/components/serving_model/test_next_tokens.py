@@ -1,4 +1,4 @@
-"""What a saved model makes of texts, and how it goes on with one."""
+"""What a saved model makes of texts, and how it continues with one."""
 
 from pathlib import Path
 

@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -172,6 +173,14 @@ def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
             decode_image(content, feature(4, 4, resize="stretch"))
 
 
+def test_a_jpeg_as_declared_is_no_exception_from_the_limit_of_pixels(monkeypatch) -> None:
+    content = encoded(noise(16, 16, 3), "JPEG")
+    assert keep_image(content, feature(16, 16)) == content
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 16 * 16 - 1)
+    with pytest.raises(ImageError, match="too many pixels"):
+        keep_image(content, feature(16, 16))
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -198,12 +207,12 @@ def test_no_damage_gives_any_other_error(data) -> None:
     content = bytearray(encoded(noise(9, 9, 3), kind))
     for place in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=8)):
         content[place] = data.draw(st.integers(0, 255))
-    of = feature(9, 9, resize="stretch")
-    try:
-        pixels = decode_image(bytes(content), of)
-    except ImageError:
-        return
-    assert pixels.shape == (of.size,)
+    for resize in ("stretch", "none"):
+        of = feature(9, 9, resize=resize)
+        with suppress(ImageError):
+            assert decode_image(bytes(content), of).shape == (of.size,)
+        with suppress(ImageError):
+            assert keep_image(bytes(content), of)
 
 
 def test_a_column_of_encoded_images_becomes_pixels() -> None:

@@ -3,17 +3,14 @@
 import itertools
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.components.errors import DataError
 from headrace.components.training.batches import (
     BLOCKS_PER_WINDOW,
     Windows,
     batch_slice,
     epoch_order,
-    require_enough,
     steps_per_epoch,
     worker_order,
     worker_slice,
@@ -170,14 +167,5 @@ def test_batches_differ_by_at_most_one_and_none_is_too_large(examples, size):
     assert max(lengths) - min(lengths) <= 1
 
 
-def test_a_split_with_fewer_examples_than_workers_is_refused():
-    with pytest.raises(DataError, match="the validation split has 1 examples for 2 workers; lower train"):
-        require_enough(1, split="validation", num_workers=2)
-
-
 def test_an_epoch_of_whole_batches_has_no_step_more():
     assert [steps_per_epoch(examples, global_batch_size=8) for examples in (63, 64, 65)] == [8, 8, 9]
-
-
-def test_one_example_for_each_worker_is_enough():
-    require_enough(2, split="validation", num_workers=2)

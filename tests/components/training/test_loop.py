@@ -9,10 +9,16 @@ from functools import partial
 import numpy as np
 import pytest
 
+from headrace.components.errors import DataError
 from headrace.components.models.build import build
 from headrace.components.models.output import Output
 from headrace.components.models.settings import Model
 from headrace.components.training import checkpoints
+from headrace.components.training.feeding.split_arrays import Columns
+from headrace.components.training.loop import Worker, train_worker
+from headrace.components.training.observer import Observer
+from headrace.components.training.plan import Plan
+from headrace.components.training.workers.rendezvous import listen
 
 WORKER = """
 import json, os, sys
@@ -72,6 +78,18 @@ def train(train_workers):
     return partial(train_workers, WORKER, TRAINING)
 
 
+def test_a_batch_of_fewer_examples_than_workers_is_refused_before_they_meet(tmp_path, free_ports):
+    place = listen([("127.0.0.1", port) for port in free_ports(2)], rank=0, secret=bytes(32))
+    one = Columns(np.zeros((1, 2), np.float32), np.zeros(1, np.int32))
+    plan = Plan(global_batch_size=8, epochs=1)
+    worker = Worker(0, 2, start_timeout_seconds=5.0, rendezvous=place)
+    expected = (
+        "the train split has 1 examples, and global batches of as few as 1 for 2 workers; lower train.num_workers"
+    )
+    with place.listener, pytest.raises(DataError, match=expected):
+        train_worker(one, None, make=lambda *_: None, plan=plan, worker=worker, folder=tmp_path, observer=Observer())
+
+
 @pytest.mark.long
 def test_what_is_drawn_and_batch_normalization_are_equal_on_one_two_and_three_workers(
     tmp_path, train, assert_equal_training
@@ -110,7 +128,7 @@ def test_a_training_that_was_stopped_continues_as_if_it_had_not_been(
 
 @pytest.mark.slow
 def test_epochs_of_so_many_steps_follow_each_other_through_the_passes(tmp_path, train):
-    """Three epochs of six steps are two passes of nine, also where a training goes on in the middle of one."""
+    """Three epochs of six steps are two passes of nine, also where a training continues in the middle of one."""
     [passes] = train(tmp_path / "passes", 1, epochs=2)
     train(tmp_path / "stopped", 1, epochs=1, steps_per_epoch=6)
     [epochs] = train(tmp_path / "stopped", 1, epochs=3, steps_per_epoch=6)

@@ -1,11 +1,28 @@
 """What a register task reports to Airflow of champions."""
 
-import json
 from types import SimpleNamespace
 
 import pytest
 
+from headrace.pipelines.artifacts.artifact import write_artifact
+from headrace.pipelines.artifacts.registration import RegistrationFile
+
 RUN = {"mlflow_run_id": "a1"}
+DIGESTS = ("weights_digest", "model_sha256", "model_md5", "metrics_sha256", "outcomes_sha256", "ids_digest")
+REGISTRATION = RegistrationFile(
+    model="digits",
+    version=2,
+    alias=None,
+    decision="promoted",
+    reasons=("there was no champion to beat",),
+    metrics={"accuracy": 0.9},
+    intervals={},
+    decisions_on_these_rows=1,
+    evaluation_version=2,
+    tracking_uri_kind="sqlite",
+    **dict.fromkeys(DIGESTS, "d"),
+    **RUN,
+)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +43,7 @@ def test_a_champion_is_published_once(tmp_path, alias, published, count):
 
     file = PipelinePaths(tmp_path, "digits").registration
     file.parent.mkdir(parents=True)
-    file.write_text(json.dumps({"version": 2, "alias": alias, "metrics": {"accuracy": 0.9}, **RUN}))
+    write_artifact(file, REGISTRATION.model_copy(update={"alias": alias}))
     [inlet], [outlet] = inlets_of("register", "digits"), outlets_of("register", "digits")
     outlet_events = OutletEventAccessors()
     context = {

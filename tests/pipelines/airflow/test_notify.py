@@ -79,7 +79,7 @@ def mail_server():
             say("220 here")
             while line := stream.readline().strip():
                 if line.upper() == "DATA":
-                    say("354 go on")
+                    say("354 end with a dot")
                     messages.append("".join(iter(stream.readline, ".\r\n")))
                 say("250 ok")
 
@@ -100,9 +100,7 @@ def _quick(monkeypatch):
 def airflow(monkeypatch):
     """Airflow's server: the states of the run's tasks, and what they published."""
     server = SimpleNamespace(states={}, xcoms={})
-    monkeypatch.setattr(
-        notify.RuntimeTaskInstance, "get_task_states", lambda dag_id, run_ids: {run_ids[0]: server.states}
-    )
+    monkeypatch.setattr(notify, "task_states", lambda dag_id, run_id: server.states)
     monkeypatch.setattr(
         notify.BaseXCom, "get_one", lambda key, dag_id, run_id, task_id: server.xcoms.get((task_id, key))
     )
@@ -232,10 +230,10 @@ def test_a_run_that_succeeded_is_reported_in_one_line_and_a_link(airflow, caplog
 
 
 def test_without_airflows_server_the_end_of_the_run_is_reported_all_the_same(monkeypatch, caplog):
-    def away(**_) -> None:
+    def away(*_) -> None:
         raise ConnectionError("no supervisor")
 
-    monkeypatch.setattr(notify.RuntimeTaskInstance, "get_task_states", away)
+    monkeypatch.setattr(notify, "task_states", away)
     dag_callbacks(Alerts())["on_failure_callback"](context(reason="timed_out"))
     assert "headrace_digits failed: manual__1+00:00" in caplog.text
 

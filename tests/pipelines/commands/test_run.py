@@ -324,6 +324,6 @@ def plain(text: str) -> str:
 
 
 def test_following_a_run_loads_nothing_that_takes_over_signals():
-    """Polars puts a handler of SIGINT in place that lets a blocked read go on: a Ctrl-C would be lost."""
+    """Polars puts a handler of SIGINT in place that lets a blocked read continue: a Ctrl-C would be lost."""
     code = "import sys, headrace.pipelines.commands.run, headrace.pipelines.__main__; sys.exit('polars' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

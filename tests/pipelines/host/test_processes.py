@@ -88,7 +88,7 @@ def test_a_signal_becomes_one_error_and_an_exit_code(number):
 def test_what_nohup_ignores_stays_ignored():
     code = (
         "import os, signal\nfrom headrace.pipelines.host.processes import signals_as_errors\n"
-        "with signals_as_errors():\n    os.kill(os.getpid(), signal.SIGHUP)\nprint('goes on')\n"
+        "with signals_as_errors():\n    os.kill(os.getpid(), signal.SIGHUP)\nprint('continues')\n"
     )
     command = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", sys.executable, "-c", code]
-    assert subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout == "goes on\n"
+    assert subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout == "continues\n"

@@ -257,7 +257,7 @@ def test_another_machine_goes_on_from_git_and_the_remote(project, folder, tmp_pa
     dvc(first, "repro", "train@digits")
     finish(first)
     (project / "examples").write_text("3\n")
-    commit(project, "More, while the run goes on")
+    commit(project, "More, while the run continues")
     second = open_workspace(url, elsewhere, name=RUN, revision=commit_of(first))
     assert load_pipeline(second / "params.yaml", "digits").train.epochs == 7
     assert not (second / "splits-digits").exists()

@@ -162,7 +162,7 @@ def test_an_error_of_a_workers_own_ends_the_training_without_a_retry_with_its_tr
     table.write_bytes(table.read_bytes()[:1000])
     code, output = project.train()
     assert code == 1, output
-    assert output.count("ComputeError: parquet") == 1, output  # one worker's traceback, once: no blind second try
+    assert output.count("ComputeError: parquet") == 1, output  # one worker's traceback, once: no blind second attempt
     assert [run.info.status for run in project.runs()[1]] == ["FAILED"]
 
 

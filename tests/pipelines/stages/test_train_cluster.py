@@ -103,7 +103,7 @@ def test_a_lost_node_without_a_spare_one_is_waited_for_and_then_missed(undisturb
     disturbed.change_train(capacity_timeout_seconds=600)
     code, output = disturbed.train(**cluster.environment)
     assert code == 0, output
-    assert "an earlier attempt at the same training goes on" in output
+    assert "an earlier attempt at the same training continues" in output
     disturbed.assert_as_undisturbed(undisturbed)
 
 

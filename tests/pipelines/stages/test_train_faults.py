@@ -75,7 +75,7 @@ def test_the_driver_is_killed_and_checkpoint_and_rays_notes_are_truncated(undist
         notes.write_bytes(notes.read_bytes()[:20])
     code, output = disturbed.train()
     assert code == 0, output
-    assert "an earlier attempt at the same training goes on" in output
+    assert "an earlier attempt at the same training continues" in output
     assert f"damaged checkpoint in {newest}: weights.npz" in " ".join(output.split())
     disturbed.assert_as_undisturbed(undisturbed)
 
@@ -117,7 +117,7 @@ def test_the_workers_are_lost_after_the_last_step_and_before_the_results_are_lef
 def test_mlflow_is_away_for_the_whole_training_and_is_updated_later(undisturbed, disturbed):
     code, output = disturbed.train(MLFLOW_TRACKING_URI="http://127.0.0.1:9")  # the discard port: nobody listens
     assert code == 0, output
-    assert "MLflow is away; training goes on" in output
+    assert "MLflow is away; training continues" in output
     assert json.loads(disturbed.paths.run.read_text())["mlflow_run_id"] is None
     code, output = disturbed.train()  # it is trained already: only MLflow is updated
     assert code == 0, output
@@ -151,7 +151,7 @@ def test_a_worker_without_memory_is_followed_by_one_more_and_no_third(project, s
     process.stdout.close()
     assert limited == times, output
     _, [run] = project.runs()
-    assert "out of memory; the training goes on from its last checkpoint, once" in output
+    assert "out of memory; the training continues from its last checkpoint, once" in output
     assert "out of memory" in run.data.tags["headrace.retried_after"]
     if times == 1:
         assert (process.returncode, run.info.status) == (0, "FINISHED"), output

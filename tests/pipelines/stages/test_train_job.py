@@ -109,7 +109,7 @@ def test_several_who_want_the_same_training_get_one_job_even_after_one_was_kille
     other = disturbed.copy(tmp_path / "another project")
     first, _ = disturbed.start_until("submitted", **away)
     second = other.start(**away | {"HEADRACE_OWNER": f"{away['HEADRACE_OWNER']}-other"})
-    first.kill()  # the job goes on
+    first.kill()  # the job continues
     first.communicate(timeout=30)
     code, again = disturbed.train(**away)
     assert code == 0, again
@@ -132,7 +132,7 @@ def test_a_job_that_was_stopped_or_killed_is_followed_by_one_that_goes_on(undist
     _, [run] = disturbed.runs()
     assert run.info.status == "KILLED"
 
-    process, output = disturbed.start_until("an earlier attempt at the same training goes on", **away)
+    process, output = disturbed.start_until("an earlier attempt at the same training continues", **away)
     [driver] = server.drivers()
     driver.kill()
     output += process.communicate(timeout=60)[0]
@@ -160,7 +160,7 @@ def test_a_job_trains_what_one_here_trains_and_leaves_it_here(undisturbed, distu
 def test_ctrl_c_asks_whether_to_stop_the_job_or_to_leave_it(disturbed, away):
     code, output = interrupted(disturbed, away, answer="\n")
     assert code == 130, output
-    assert "the training goes on; the same command joins it again" in output
+    assert "the training continues; the same command joins it again" in output
     assert [job.status for job in jobs_of(away)] == ["RUNNING"]
 
     code, output = interrupted(disturbed, away, answer="s\n")

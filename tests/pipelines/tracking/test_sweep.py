@@ -1,4 +1,4 @@
-"""No run stays RUNNING whose training is gone; none is closed whose training goes on."""
+"""No run stays RUNNING whose training is gone; none is closed whose training continues."""
 
 import subprocess
 import sys

@@ -1,12 +1,13 @@
-"""Each epoch once and the true status in MLflow, whether or not it is there while a training goes on."""
+"""Each epoch once and the true status in MLflow, whether or not it is there while a training continues."""
 
+import json
 import socket
 
 import pytest
 
 from headrace.pipelines.tracking import training_run
 from headrace.pipelines.tracking.server import connect
-from headrace.pipelines.tracking.training_run import begin, deliver, run_id_of
+from headrace.pipelines.tracking.training_run import begin, deliver, record_file
 
 NAME = "digits-0123456789ab"
 
@@ -37,6 +38,10 @@ def metrics(epoch: int) -> dict[str, float]:
     return {"epoch": float(epoch), "loss": 1 / epoch, "seconds": 0.1}
 
 
+def recorded_id(root) -> str | None:
+    return json.loads(record_file(root, NAME).read_text())["run_id"]
+
+
 def found_runs(root):
     client = connect(root)
     experiment = client.get_experiment_by_name("headrace/digits")
@@ -56,7 +61,7 @@ def test_epochs_that_are_reported_twice_are_sent_once(project_root):
         run.add(metrics(epoch))
     run.close("FINISHED")
     assert_one_run(project_root, status="FINISHED", epochs=[1, 2, 3])
-    assert run_id_of(project_root, NAME) == run.run_id
+    assert recorded_id(project_root) == run.run_id
 
 
 def test_mlflow_that_is_away_at_the_start_is_updated_as_soon_as_it_answers(project_root, away):
@@ -92,7 +97,7 @@ def test_mlflow_that_never_came_is_updated_later_and_once(project_root, away):
     deliver(project_root)
     deliver(project_root)
     assert_one_run(project_root, status="KILLED", epochs=[1])
-    assert run_id_of(project_root, NAME) is not None
+    assert recorded_id(project_root) is not None
 
 
 def test_an_unfinished_training_goes_on_in_its_own_run(project_root, away):

@@ -170,7 +170,7 @@ def continue_epoch(exchange: Any, path: Path) -> dict[str, Any]:
                 ]
                 if exchange.rank == 0:
                     np.savez(path, *arrays)
-                exchange.gather(np.zeros(0))  # none goes on before it is written
+                exchange.gather(np.zeros(0))  # none continues before it is written
 
         fit(compiled(exchange), exchange, stop)
     model = compiled(exchange)

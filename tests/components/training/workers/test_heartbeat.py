@@ -59,7 +59,7 @@ def test_a_neighbour_that_has_ended_is_lost_immediately():
 
 
 def test_after_a_pause_of_this_process_nobody_is_lost():
-    """Beats are counted, not seconds: a machine that slept goes on."""
+    """Beats are counted, not seconds: a machine that slept continues."""
     mine, theirs = pair()
     one = Heartbeat({+1: mine})
     with mine, theirs:

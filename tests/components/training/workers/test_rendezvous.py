@@ -84,6 +84,15 @@ def test_a_worker_never_listens_on_all_interfaces(host):
         Rendezvous(0, [(host, 1)], SECRET, listener)
 
 
+def test_a_worker_that_is_refused_listens_no_more(free_ports):
+    [port] = free_ports(1)
+    with pytest.raises(TrainingError, match="secret has 8 bytes") as refused:
+        listen([("127.0.0.1", port)], rank=0, secret=bytes(8))
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
+    assert refused.tb is not None  # its frames hold the socket: without closing, it would still be open
+
+
 def test_nobody_listens_any_more_once_all_have_met():
     group = places(2)
     meet(group)
