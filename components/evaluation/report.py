@@ -3,14 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from headrace.components.evaluation.bootstrap import Interval
 from headrace.components.evaluation.drift import Drift
+from headrace.components.evaluation.report_parts.curves import CurveTable
+from headrace.components.evaluation.report_parts.part import Part
 from headrace.components.evaluation.worst_examples import DrawnExample, WorstExample, data_uri
 from headrace.components.plots.figures import svg
 from headrace.components.schema.labels import Label
@@ -46,6 +48,20 @@ _MEASURES = {
 }
 
 
+# The page's parts in their order, which is also that of its navigation. A part that does not apply is absent.
+ORDER = (
+    *("decision", "measured", "baselines", "thresholds", "calibration", "slices", "worst"),
+    *("importance", "attributions", "data_and_fit", "learning_curves", "data", "drift", "drawn", "network", "origin"),
+)
+
+
+class ReportPart(NamedTuple):
+    """A part whose template reads the report itself."""
+
+    name: str
+    title: str
+
+
 @dataclass(frozen=True)
 class Report:
     """What the page shows, as it is: the template decides on order and looks, and escapes every text."""
@@ -64,6 +80,9 @@ class Report:
     drift: Drift | None = None
     measured_on: Literal["test", "train"] = "test"
     intervals: Mapping[str, Interval] = field(default_factory=dict)
+    made: Sequence[Part] = ()
+    curves: Sequence[CurveTable] = ()
+    links: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def task(self) -> Task:
@@ -76,6 +95,23 @@ class Report:
         return [name for name in self.task.headline if name in self.outcome.metrics][:4]
 
     @property
+    def parts(self) -> "list[Part | ReportPart]":
+        """All that apply, in their order."""
+        own = {
+            "measured": "On the training rows" if self.measured_on == "train" else "On the test split",
+            "worst": "Worst examples" if self.worst else "",
+            "data_and_fit": "Data and fit" if "data_and_fit" in self.figures else "",
+            "learning_curves": "Learning curves",
+            "data": "Data",
+            "drift": "Drift" if self.drift is not None else "",
+            "drawn": "Some examples" if self.drawn else "",
+            "origin": "Where it comes from" if self.facts or self.links else "",
+        }
+        found: dict[str, Part | ReportPart] = {name: ReportPart(name, title) for name, title in own.items() if title}
+        found |= {part.name: part for part in self.made}
+        return [found[name] for name in ORDER if name in found]
+
+    @property
     def matrix_is_table(self) -> bool:
         """Whether the confusion matrix is small enough to be read as a table."""
         return len(self.task.classes) <= _TABLE_CLASSES
@@ -83,17 +119,25 @@ class Report:
 
 def render(report: Report) -> str:
     """Return the page: HTML without scripts and without a single address to fetch, equal for equal reports."""
-    return _template().render(
-        report=report,
-        charts={name: svg(figure) for name, figure in report.figures.items()},
-        confusions=[] if report.outcome.matrix is None else _confusions(report.outcome.matrix, report.task.classes),
+    return (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            report=report,
+            parts=report.parts,
+            charts={name: svg(figure, name=name) for name, figure in report.figures.items()},
+            curves={curve.name: curve.shown for curve in report.curves},
+            texts=_texts(report),
+            confusions=[] if report.outcome.matrix is None else _confusions(report.outcome.matrix, report.task.classes),
+        )
     )
 
 
 @cache
-def _template() -> Template:
+def _environment() -> Environment:
+    rooms = ("evaluation", "evaluation.report_parts", "tasks")
     environment = Environment(
-        loader=ChoiceLoader([PackageLoader(f"headrace.components.{room}", ".") for room in ("evaluation", "tasks")]),
+        loader=ChoiceLoader([PackageLoader(f"headrace.components.{room}", ".") for room in rooms]),
         autoescape=True,  # class and column names come from other people's data
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -101,8 +145,20 @@ def _template() -> Template:
         keep_trailing_newline=True,  # of a task's part
     )
     environment.filters |= {"metric": _metric, "metric_name": _metric_name, "number": _number, "data_uri": data_uri}
-    environment.filters["measure"] = _MEASURES.__getitem__
-    return environment.get_template("report.html.jinja")
+    environment.filters |= {"measure": _MEASURES.__getitem__, "lower_first": _lower_first}
+    return environment
+
+
+def _texts(report: Report) -> dict[str, str]:
+    """What charts show, in a sentence for who can't see them; others are named by their title."""
+    said = {}
+    for curve in report.curves:
+        x, y = (name.replace("_", " ") for name in curve.points.columns[:2])
+        first, last = (
+            tuple(_number(value) for value in row[:2]) for row in (curve.points.row(0), curve.points.row(-1))
+        )
+        said[curve.name] = f"{curve.title}: {y} over {x}, from {first[1]} at {first[0]} to {last[1]} at {last[0]}"
+    return said
 
 
 def _metric(value: float, name: str, unit: str) -> str:
@@ -114,6 +170,11 @@ def _metric(value: float, name: str, unit: str) -> str:
 
 def _metric_name(name: str) -> str:
     return _NAMES.get(name, name.replace("_", " ").capitalize())
+
+
+def _lower_first(text: str) -> str:
+    """A name within a sentence; ROC AUC and R² stay as they are."""
+    return text if text[1:2].isupper() or len(text) < 3 else text[:1].lower() + text[1:]
 
 
 def _number(value: float | None) -> str:

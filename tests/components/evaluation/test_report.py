@@ -154,7 +154,7 @@ def test_the_same_report_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_a_figure_takes_the_colours_of_the_page() -> None:
-    drawn = figures.svg(figures.learning_curves(_history(), best_epoch=None))
+    drawn = figures.svg(figures.learning_curves(_history(), best_epoch=None), name="learning_curves")
 
     assert drawn.startswith("<svg")
     assert "var(--blue)" in drawn
