@@ -166,6 +166,11 @@ class PipelinePaths:
         return self.reports / "dvc.yaml"
 
     @property
+    def decision(self) -> Path:
+        """The report with the decision of register in front."""
+        return self.reports / "decision.html"
+
+    @property
     def registration(self) -> Path:
         """The decision of register, with its reason."""
         return self.reports / "registration.json"

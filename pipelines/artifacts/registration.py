@@ -2,7 +2,25 @@
 
 from typing import Literal
 
+from headrace.components.schema.settings import Settings
 from headrace.pipelines.artifacts.artifact import Artifact, Omittable
+
+
+class MetricAgainstChampion(Settings):
+    """A metric of the champion, and by how much the model's differs: low and high at 95 %."""
+
+    champion: float
+    difference: float
+    low: float
+    high: float
+
+
+class AgainstChampion(Settings):
+    """The model beside the champion of then, on the rows that neither was trained on."""
+
+    version: int
+    rows: int
+    metrics: dict[str, MetricAgainstChampion]
 
 
 class RegistrationFile(Artifact):
@@ -28,4 +46,5 @@ class RegistrationFile(Artifact):
     test_digest: Omittable[str] = None
     train_digest: Omittable[str] = None
     measured_on: Omittable[str] = None
+    against: Omittable[AgainstChampion] = None
     tracking_uri_kind: str

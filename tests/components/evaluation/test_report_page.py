@@ -1,12 +1,14 @@
 """The report as a browser and a screen reader get it: whole, small, readable on a phone."""
 
 import base64
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from headrace.components.evaluation.report import ORDER, render
+from headrace.components.evaluation.report_parts.decision import ComparedMetric, DecisionPart, with_decision
 
 _CONTRAST = """
 (() => {
@@ -36,19 +38,30 @@ _CONTRAST = """
 """
 
 
-@pytest.fixture(params=["table", "images", "number"], scope="module")
+DECISION = DecisionPart(
+    version=3,
+    is_champion=True,
+    reasons=["accuracy 0.82 meets its threshold", "accuracy +0.012: shown to be <b>better</b> than the champion"],
+    champion=2,
+    rows=360,
+    metrics=[ComparedMetric("accuracy", 0.82, 0.808, 0.012, 0.004, 0.028)],
+)
+
+
+@pytest.fixture(params=["table", "images", "number", "decided"], scope="module")
 def kind(request) -> str:
     return request.param
 
 
 @pytest.fixture(scope="module")
 def report(request, kind, make_report):
-    return make_report(request.getfixturevalue(kind))
+    return make_report(request.getfixturevalue("table" if kind == "decided" else kind))
 
 
 @pytest.fixture(scope="module")
 def page(report, kind, kept_pages: Path | None) -> str:
     html = render(report)
+    html = with_decision(html, DECISION) if kind == "decided" else html
     if kept_pages is not None:
         (kept_pages / f"{kind}.html").write_text(html, encoding="utf-8")
     return html
@@ -63,7 +76,21 @@ def test_parts_are_those_that_apply_in_one_order(report, kind):
         "images": {"calibration"},
         "number": {"slices", "importance"},
     }
+    more["decided"] = more["table"]
     assert set(names) == expected | more[kind]
+
+
+def test_the_decision_stands_in_front_of_a_finished_page(table, make_report):
+    page = render(make_report(table))
+    decided = with_decision(page, DECISION)
+    assert "Version 3 is champion." in decided
+    assert "&lt;b&gt;better" in decided
+    assert decided.index('<section id="decision"') < decided.index('<section id="measured"')
+    assert "Champion or not" not in page
+    assert "Version 3 is champion." in with_decision("<header>of an older Headrace</header>\n", DECISION)
+    alone = replace(DECISION, is_champion=False, champion=None, rows=0, metrics=[])
+    assert "Version 3 is registered, and not champion." in with_decision(page, alone)
+    assert "Challenger" not in with_decision(page, alone)
 
 
 def test_the_page_is_small_and_makes_no_request(page, browser):
@@ -138,5 +165,5 @@ def test_charts_are_also_tables(page, kind, browser):
             "table": ["ROC curve", "Precision and recall", "Calibration"],
             "images": ["Calibration"],
             "number": ["Share of rows within an error"],
-        }[kind]
+        }["table" if kind == "decided" else kind]
     )
