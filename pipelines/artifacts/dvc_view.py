@@ -20,12 +20,13 @@ def write_dvc_view(paths: PipelinePaths, *, history: Iterable[str], curves: Mapp
 
     `history` are the columns of history.csv; `curves` has title, x and y of each table of plots/, by its name.
     """
-    metrics = [file.name for file in (paths.metrics, paths.ingest_metrics) if file.is_file()]
     plots: list[Any] = [_learning_curve(paths.pipeline, name, set(history)) for name in _metrics_of(history)]
     plots += [_curve(paths.pipeline, name, *curve) for name, curve in sorted(curves.items())]
     images = sorted(file.name for file in paths.plots.glob("*.png") if file.stem not in {*curves, "learning_curves"})
     plots += [f"{paths.plots.name}/{name}" for name in images]
-    text = yaml.safe_dump({"metrics": metrics, "plots": plots}, sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(
+        {"metrics": ["metrics.json", "ingest.json"], "plots": plots}, sort_keys=False, allow_unicode=True
+    )
     with replace_file(paths.dvc_view) as file:
         file.write_text(_HEADER + text, encoding="utf-8")
 

@@ -16,7 +16,7 @@ from headrace.components.evaluation.report import Report, render
 from headrace.components.evaluation.report_parts.all_parts import parts_of
 from headrace.components.evaluation.report_parts.baselines import Baselines
 from headrace.components.evaluation.report_parts.curves import curves
-from headrace.components.evaluation.report_parts.figures import figures_of
+from headrace.components.evaluation.report_parts.part_figures import figures_of
 from headrace.components.evaluation.report_parts.subject import CONFIDENCE, Subject
 from headrace.components.evaluation.worst_examples import WorstExample, drawn_examples, worst_examples
 from headrace.components.examples.held_out import measured_examples

@@ -5,7 +5,7 @@ from typing import Any
 
 from headrace.components.evaluation.report_parts.attributions import attributions
 from headrace.components.evaluation.report_parts.baselines import baselines
-from headrace.components.evaluation.report_parts.calibration import calibration
+from headrace.components.evaluation.report_parts.calibration_part import calibration
 from headrace.components.evaluation.report_parts.curves import CurveTable
 from headrace.components.evaluation.report_parts.importance import importance
 from headrace.components.evaluation.report_parts.network import network

@@ -96,7 +96,7 @@ def regress(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Several threads cost more than they bring for so few rows, and round otherwise on each machine."""
+    """Several threads cost more than they save with so few rows, and round otherwise on each machine."""
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):

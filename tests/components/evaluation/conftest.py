@@ -17,7 +17,7 @@ from headrace.components.evaluation.paired import intervals
 from headrace.components.evaluation.report import Report
 from headrace.components.evaluation.report_parts.all_parts import parts_of
 from headrace.components.evaluation.report_parts.curves import curves
-from headrace.components.evaluation.report_parts.figures import figures_of
+from headrace.components.evaluation.report_parts.part_figures import figures_of
 from headrace.components.evaluation.report_parts.subject import CONFIDENCE, Subject
 from headrace.components.evaluation.settings import Evaluate
 from headrace.components.evaluation.worst_examples import drawn_examples, worst_examples

@@ -10,7 +10,7 @@ from headrace.components.evaluation.bootstrap import Interval
 from headrace.components.evaluation.paired import Difference
 from headrace.components.evaluation.report_parts.attributions import heat_map
 from headrace.components.evaluation.report_parts.baselines import Baseline, baselines
-from headrace.components.evaluation.report_parts.calibration import calibration
+from headrace.components.evaluation.report_parts.calibration_part import calibration
 from headrace.components.evaluation.report_parts.curves import CurveTable, calibration_points, curves
 from headrace.components.evaluation.report_parts.importance import importance
 from headrace.components.evaluation.report_parts.simple_models import classify, regress
