@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
+import polars as pl
 from matplotlib.figure import Figure
 
 from headrace.components.evaluation.bootstrap import Interval
@@ -55,6 +56,7 @@ class Report:
     made: Sequence[Part] = ()
     curves: Sequence[CurveTable] = ()
     links: Mapping[str, str] = field(default_factory=dict)
+    history: pl.DataFrame | None = None
 
     @property
     def task(self) -> Task:
@@ -65,6 +67,16 @@ class Report:
     def headline(self) -> list[str]:
         """The four metrics that say most."""
         return [name for name in self.task.headline if name in self.outcome.metrics][:4]
+
+    @property
+    def tables(self) -> list[CurveTable]:
+        """Curves that are shown as tables, too."""
+        if self.history is None:
+            return list(self.curves)
+        return [
+            *self.curves,
+            CurveTable("learning_curves", "Learning curves", self.history.drop("seconds", strict=False)),
+        ]
 
     @property
     def parts(self) -> "list[Part | ReportPart]":
@@ -98,7 +110,7 @@ def render(report: Report) -> str:
             report=report,
             parts=report.parts,
             charts={name: svg(figure, name=name) for name, figure in report.figures.items()},
-            curves={curve.name: curve.shown for curve in report.curves},
+            curves={curve.name: curve.shown for curve in report.tables},
             texts=_texts(report),
             confusions=[] if report.outcome.matrix is None else _confusions(report.outcome.matrix, report.task.classes),
         )
@@ -108,7 +120,7 @@ def render(report: Report) -> str:
 def _texts(report: Report) -> dict[str, str]:
     """What charts show, in a sentence for who can't see them; others are named by their title."""
     said = {}
-    for curve in report.curves:
+    for curve in report.tables:
         x, y = (name.replace("_", " ") for name in curve.points.columns[:2])
         first, last = (tuple(number(value) for value in row[:2]) for row in (curve.points.row(0), curve.points.row(-1)))
         said[curve.name] = f"{curve.title}: {y} over {x}, from {first[1]} at {first[0]} to {last[1]} at {last[0]}"

@@ -99,6 +99,7 @@ def evaluate(pipeline: Pipeline, paths: PipelinePaths) -> None:
         made=made,
         curves=lines,
         links=pages_of(paths.root, run),
+        history=history,
     )
     _write(paths, report, rows, run=run, digest=manifest.splits[measured_on].digest)
     prefix = "test" if measured_on == "test" else "training_rows"

@@ -50,5 +50,5 @@ def with_decision(page: str, part: DecisionPart) -> str:
     link = f'<li><a href="#{part.name}">{part.title}</a></li>\n'
     navigation = '<nav aria-label="Parts of this page"><ul>\n'
     # Our own tags, and the only ones: every text on the page is escaped.
-    page = page.replace("</header>\n", f"</header>\n{section}", 1)
-    return page.replace(navigation, navigation + link, 1)
+    before = next(tag for tag in ("</nav>\n", "</header>\n") if tag in page)
+    return page.replace(before, f"{before}{section}", 1).replace(navigation, navigation + link, 1)

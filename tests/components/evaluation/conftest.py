@@ -195,6 +195,7 @@ def report_of(subject: Subject) -> Report:
         intervals=intervals(subject.task, subject.outcomes, confidence=CONFIDENCE),
         made=made,
         curves=lines,
+        history=history,
         links={"MLflow run, page": "https://mlflow.example/#/experiments/1/runs/2"},
     )
 

@@ -112,7 +112,7 @@ def test_texts_have_shaded_words_and_the_strongest_of_them_in_a_list():
     assert found is not None
     assert (found.of_words, found.joined) == (True, False)
     by_text = {" ".join(word.text for word in one.words): one for one in found.examples}
-    assert by_text["good film"].summary.startswith("for: good (+0.4")
+    assert by_text["good film"].summary.startswith("for: good (+0.23)")
     assert by_text["good film"].words[0].strength == 1
     assert by_text["film"].summary == "no token speaks for or against it"
     assert "against: bad (-" in by_text["good good bad"].summary
