@@ -61,19 +61,39 @@ def evaluate(pipeline: Pipeline, paths: PipelinePaths) -> None:
     require_same_data(paths, run)
     manifest = read_manifest(paths)
     examples, measured_on = measured(pipeline, paths), pipeline.split.measured_on
-    features = {name: pipeline.ingest.features[name] for name in pipeline.normalize.transforms}
     model = load_model(paths.model, may_run=code_of_project(paths.root))
     measurement = measurement_of(examples, model, pipeline, paths)
     outcome = task_of(pipeline.ingest.label).outcome(measurement)
     outcome = replace(outcome, metrics=outcome.metrics | answers(model, pipeline))
-    shown = {} if task_of(pipeline.ingest.label).generates else features  # a text is its own label
     rows = outcome_table(examples, outcome.rows, pipeline)
-    worst = worst_examples(examples, outcome.worst, features=shown)
-    history = read_csv(paths.history)
     subject = Subject(pipeline.ingest.label, measurement, rows, pipeline.evaluate)
+    report = _report(pipeline, paths, subject, outcome, run=run, manifest=manifest)
+    _write(paths, report, rows, run=run, digest=manifest.splits[measured_on].digest)
+    prefix = "test" if measured_on == "test" else "training_rows"
+    logged = named_with_intervals(prefix, outcome.metrics, _ends(report.intervals))
+    beside = {
+        name: value for part in report.made if isinstance(part, Baselines) for name, value in part.logged().items()
+    }
+    _add_to_mlflow(paths, run, logged | beside | (report.drift.metrics() if report.drift else {}))
+    log.info("evaluated", pipeline=pipeline.name, examples=examples.height, **_rounded(outcome.metrics))
+
+
+def _report(
+    pipeline: Pipeline,
+    paths: PipelinePaths,
+    subject: Subject,
+    outcome: Outcome,
+    *,
+    run: RunFile,
+    manifest: SplitManifest,
+) -> Report:
+    """All parts of the page."""
+    examples, task, history = subject.measurement.rows, subject.task, read_csv(paths.history)
+    features = {name: pipeline.ingest.features[name] for name in pipeline.normalize.transforms}
+    shown = {} if task.generates else features  # a text is its own label
     lines = curves(subject) if subject.has_outcomes else []
     made = parts_of(subject, lines, settings=run.identity.get("train", {}))
-    report = Report(
+    return Report(
         title=pipeline.name,
         description=pipeline.description,
         label=pipeline.ingest.label,
@@ -87,26 +107,20 @@ def evaluate(pipeline: Pipeline, paths: PipelinePaths) -> None:
         figures={
             "learning_curves": figures.learning_curves(history, best_epoch=run.best_epoch),
             **outcome.figures,
-            **figures_of(lines, made, unit=task_of(pipeline.ingest.label).unit),
+            **figures_of(lines, made, unit=task.unit),
         },
-        worst=worst,
+        worst=worst_examples(examples, outcome.worst, features=shown),
         drawn=drawn_examples(
             examples, count=pipeline.evaluate.random_examples, label=_named_by(pipeline), features=features
         ),
-        drift=(drift := _drift(paths)),
-        measured_on=measured_on,
-        intervals=_intervals(rows, pipeline),
+        drift=_drift(paths),
+        measured_on=pipeline.split.measured_on,
+        intervals=_intervals(subject.outcomes, pipeline),
         made=made,
         curves=lines,
         links=pages_of(paths.root, run),
         history=history,
     )
-    _write(paths, report, rows, run=run, digest=manifest.splits[measured_on].digest)
-    prefix = "test" if measured_on == "test" else "training_rows"
-    logged = named_with_intervals(prefix, outcome.metrics, _ends(report.intervals))
-    beside = {name: value for part in made if isinstance(part, Baselines) for name, value in part.logged().items()}
-    _add_to_mlflow(paths, run, logged | beside | (drift.metrics() if drift else {}))
-    log.info("evaluated", pipeline=pipeline.name, examples=examples.height, **_rounded(outcome.metrics))
 
 
 def _named_by(pipeline: Pipeline) -> tuple[str, ...]:

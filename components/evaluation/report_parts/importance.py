@@ -14,6 +14,7 @@ from headrace.components.tasks.row_metrics import mean_of
 
 _SEED = 0xDEA1
 _MOST_COLUMNS = 40
+_MOST_VALUES = 1 << 23  # pixels and tokens that are predicted for a column
 _DECIMALS = 12  # a column that the model does not use changes nothing but rounding
 
 
@@ -50,15 +51,14 @@ class Importance:
 
 def importance(subject: Subject) -> Importance | None:
     """Permute each input on the measured rows; None for a model of one input, or without outcomes."""
-    settings, inputs = subject.settings.importance, list(subject.inputs)
-    if not settings.repeats or len(inputs) < 2 or not subject.has_outcomes:
+    settings = subject.settings.importance
+    if not settings.repeats or not subject.has_outcomes or len(inputs := list(subject.inputs)) < 2:
         return None
+    most = min(settings.maximum_rows, max(20, _MOST_VALUES // subject.values_per_row // settings.repeats))
     order = np.argsort(mix(subject.measurement.rows["example_id"].to_numpy(), _SEED), kind="stable")
-    places = np.sort(order[: settings.maximum_rows]).tolist()
+    places = np.sort(order[:most]).tolist()
     rows, outcomes = subject.measurement.rows[places], subject.outcomes[places]
     base = _losses(subject, rows, repeats=1)
-    if base is None or not np.isfinite(base).all():
-        return None
     found = [
         _of_column(subject, name, number, rows, outcomes, base) for number, name in enumerate(inputs[:_MOST_COLUMNS])
     ]
@@ -84,5 +84,6 @@ def _losses(subject: Subject, rows: pl.DataFrame, *, repeats: int) -> np.ndarray
     """Loss float64[rows] of each row, the mean over the repeats that `rows` has one after the other."""
     found = subject.task.outcome_rows(replace(subject.measurement, rows=rows))
     if found is None:
-        return np.array([np.nan])
-    return found["loss"].to_numpy().reshape(repeats, -1).mean(axis=0)
+        raise TypeError(f"{type(subject.task).__name__} gives no outcomes of rows")
+    losses: np.ndarray = found["loss"].to_numpy().reshape(repeats, -1).mean(axis=0)
+    return losses

@@ -18,6 +18,7 @@ _MOST_CATEGORIES = 50  # of a column, for a linear model: the most frequent ones
 _MOST_CODES = 250  # for trees, whose bins are 255
 _MOST_WORDS = 4096
 _SIDE = 16  # of an image, in blocks whose mean is a value
+_MOST_PIXELS = 1 << 22  # at once
 _MOST_TREES = 1000  # over all classes or numbers
 _ITERATIONS = 200
 
@@ -173,7 +174,7 @@ def _standardized(train: pl.Series, test: pl.Series) -> tuple[Numbers, Numbers]:
 
     def of(values: pl.Series) -> Numbers:
         filled = (values.cast(pl.Float64).fill_null(middle).to_numpy() - middle) / deviation
-        return np.stack([np.clip(filled, -1e6, 1e6), values.is_null().to_numpy()], axis=1)
+        return np.stack([np.clip(np.nan_to_num(filled), -1e6, 1e6), values.is_null().to_numpy()], axis=1)
 
     return of(train), of(test)
 
@@ -190,7 +191,13 @@ def _coded(values: pl.Series, codes: Mapping[str, int]) -> NDArray[np.int64]:
 
 
 def _blocks(images: pl.Series, feature: ImageFeature) -> Numbers:
-    """Means of blocks of pixels from 0 to 1, float64[rows, blocks]."""
+    """Means of blocks of pixels from 0 to 1, float64[rows, blocks]; memory holds the pixels of some rows at a time."""
+    step = max(1, _MOST_PIXELS // feature.size)
+    parts = [_blocks_of(images[begin : begin + step], feature) for begin in range(0, len(images), step)]
+    return np.concatenate(parts)
+
+
+def _blocks_of(images: pl.Series, feature: ImageFeature) -> Numbers:
     pixels = pixels_of(images, feature).to_numpy().reshape(-1, *feature.shape).astype(np.float32)
     for axis, size in ((1, feature.height), (2, feature.width)):
         starts = np.unique(np.linspace(0, size, min(size, _SIDE), endpoint=False).astype(np.int64))

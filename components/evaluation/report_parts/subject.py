@@ -9,14 +9,14 @@ import polars as pl
 from headrace.components.evaluation.settings import Evaluate
 from headrace.components.examples.splits import assign_split
 from headrace.components.mixing import mix
-from headrace.components.schema.features import Feature, ImageFeature
+from headrace.components.schema.features import Feature, ImageFeature, TextFeature
 from headrace.components.schema.labels import Label
 from headrace.components.tasks.metric_names import lower_is_better
 from headrace.components.tasks.task import Measurement, Task
 from headrace.components.tasks.variants import task_of
 
 CONFIDENCE = 0.95  # of every interval on the page
-_MOST_PIXELS = 1 << 26  # of the images that are drawn from a split
+_MOST_VALUES = 1 << 24  # pixels and tokens of the rows that are drawn from a split
 _DRAW_SEED = 0xBA5E
 
 
@@ -66,7 +66,7 @@ class Subject:
         """Raw rows of a split, sorted by id; of more than `most`, a draw that depends on ids alone."""
         measurement = self.measurement
         ids = measurement.rows_of_split(split).select("example_id").unique().collect()["example_id"].sort()
-        most = min(most, max(1, _MOST_PIXELS // self._pixels))
+        most = min(most, max(1, _MOST_VALUES // self.values_per_row))
         if len(ids) > most:
             ids = ids[np.sort(np.argsort(mix(ids.to_numpy(), _DRAW_SEED), kind="stable")[:most])]
         found = measurement.examples.join(ids.to_frame().lazy(), on="example_id", how="semi").collect()
@@ -75,6 +75,8 @@ class Subject:
         return found.sort("example_id", maintain_order=True)
 
     @property
-    def _pixels(self) -> int:
-        """Pixels of one row."""
-        return sum(one.size for one in self.inputs.values() if isinstance(one, ImageFeature)) or 1
+    def values_per_row(self) -> int:
+        """Pixels and tokens of a row, at least 1."""
+        images = sum(one.size for one in self.inputs.values() if isinstance(one, ImageFeature))
+        texts = sum(one.length for one in self.inputs.values() if isinstance(one, TextFeature))
+        return max(1, images + texts)

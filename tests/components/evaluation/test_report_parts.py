@@ -1,6 +1,7 @@
 """What the parts of the report say, of rows whose answer is known."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -175,6 +176,13 @@ def test_importance_is_bounded_and_can_be_left_out(table):
 
 def test_a_model_of_one_input_has_no_importance(images):
     assert importance(images) is None
+
+
+def test_images_made_of_noise_are_outcomes_of_no_row(table):
+    """Of such a model rows have ids alone, and its input is no feature."""
+    noise = replace(table.measurement, model=SimpleNamespace(input={"noise": None}))
+    generated = replace(table, measurement=noise, outcomes=table.outcomes.select("example_id"))
+    assert [make(generated) for make in (baselines, slices, importance)] == [None] * 3
 
 
 def test_calibration_says_in_which_direction_it_errs():
