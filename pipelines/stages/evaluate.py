@@ -203,9 +203,7 @@ def answers(model: Any, pipeline: Pipeline) -> dict[str, float]:
 def _facts(run: RunFile, manifest: SplitManifest, history: pl.DataFrame) -> dict[str, str]:
     """The model's provenance, in words for a reader of the report."""
     settings = run.identity.get("train", {})
-    groups = ", then ".join(
-        f"{one['num_workers']}, with {one['threads_per_worker']} threads each" for one in run.groups
-    )
+    groups = ", then ".join(f"{one['num_workers']}, threads of each: {one['threads_per_worker']}" for one in run.groups)
     return {
         "MLflow run": str(run.mlflow_run_id),
         "MLflow experiment": run.mlflow_experiment,

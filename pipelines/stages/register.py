@@ -44,7 +44,7 @@ from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.project.stage_inputs import require_inputs
 from headrace.pipelines.project.trusted_code import code_of_project
 from headrace.pipelines.tracking.champion import Champion, measured_champion
-from headrace.pipelines.tracking.mlflow_runs import knows_run
+from headrace.pipelines.tracking.mlflow_runs import add_to_run, knows_run
 from headrace.pipelines.tracking.registry import (
     CHAMPION,
     Version,
@@ -106,6 +106,7 @@ def register(pipeline: Pipeline, paths: PipelinePaths) -> None:
     text = text_of(_registration(paths, version, decision, tags, measured, number, against))
     tag_version(paths.root, pipeline.name, version.number, {"registration": text, "registration_of": request})
     _write(paths, text)
+    add_to_run(paths.root, version.run_id, metrics={}, artifacts=[paths.decision], artifact_path="evaluation")
     _show(pipeline.name, version, decision)
 
 
@@ -222,6 +223,8 @@ def _compared(pipeline: Pipeline, champion: Version, rival: Champion, outcomes: 
     if rival.outcomes is None or not rival.outcomes.height:
         return None
     ours = outcomes.filter(rival.counts)
+    if not ours["example_id"].equals(rival.outcomes["example_id"]):
+        return None
     names = dict.fromkeys([pipeline.register_.compare.metric, *task.headline])
     found = {
         name: MetricAgainstChampion(

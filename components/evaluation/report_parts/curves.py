@@ -10,15 +10,22 @@ from headrace.components.schema.labels import CategoryLabel, NumberLabel
 from headrace.components.tasks.category_outcome import CALIBRATION_BINS, precision_recall_curve, roc_curve
 
 _MOST_POINTS = 200
+_MOST_SCORES = 1 << 22  # rows times classes
 
 
 @dataclass(frozen=True)
 class CurveTable:
-    """Points of a curve, float64[points, 2]: the first column is its x; `title` says what it is of."""
+    """Points of a curve, float64[points, 2]: the first column is its x; `title` says what it is of.
+
+    `positive` is what ROC and precision are of, and `chance` its share of the rows; `area` is what they stand for.
+    """
 
     name: str
     title: str
     points: pl.DataFrame
+    positive: str = ""
+    chance: float = 0.0
+    area: float = 0.0
 
     @property
     def shown(self) -> pl.DataFrame:
@@ -38,8 +45,11 @@ def curves(subject: Subject) -> list[CurveTable]:
             is_right = (rows["target"] == rows["prediction"]).to_numpy()
             found = [CurveTable("calibration", "Calibration", calibration_points(probabilities.max(axis=1), is_right))]
             if len(classes) == 2 and rows["target"].n_unique() == 2:
-                labels = (rows["target"] == classes[1]).cast(pl.Int64).to_numpy()
-                found = [*_of_two_classes(labels, probabilities[:, 1]), *found]
+                labels = (rows["target"] == classes[1]).to_numpy()
+                return [*_of_scores(labels, probabilities[:, 1], positive=classes[1]), *found]
+            if len(classes) > 2 and probabilities.size <= _MOST_SCORES:
+                labels = rows["target"].to_numpy()[:, np.newaxis] == np.array(classes)
+                return [*_of_scores(labels.ravel(), probabilities.ravel(), positive="any class"), *found]
             return found
         case NumberLabel():
             errors = np.sort(np.abs((rows["prediction"] - rows["target"]).to_numpy()))
@@ -57,13 +67,18 @@ def calibration_points(confidence: np.ndarray, is_right: np.ndarray) -> pl.DataF
     return pl.DataFrame({"predicted_probability": means[0], "share_right": means[1], "rows": counts[filled]})
 
 
-def _of_two_classes(labels: np.ndarray, scores: np.ndarray) -> list[CurveTable]:
-    roc, precision_recall = roc_curve(labels, scores), precision_recall_curve(labels, scores)
+def _of_scores(is_positive: np.ndarray, scores: np.ndarray, *, positive: str) -> list[CurveTable]:
+    """Curves of two classes or, of more, of the question for each class whether a row is of it (micro-average)."""
+    labels = is_positive.astype(np.int64)
+    roc, precision = roc_curve(labels, scores), precision_recall_curve(labels, scores)
     tables = (
-        ("roc", "ROC", {"false_positive_rate": roc.x, "true_positive_rate": roc.y}),
-        ("precision_recall", "Precision and recall", {"recall": precision_recall.x, "precision": precision_recall.y}),
+        ("roc", "ROC", roc.area, {"false_positive_rate": roc.x, "true_positive_rate": roc.y}),
+        ("precision_recall", "Precision and recall", precision.area, {"recall": precision.x, "precision": precision.y}),
     )
-    return [CurveTable(name, title, _thinned(pl.DataFrame(columns), _MOST_POINTS)) for name, title, columns in tables]
+    return [
+        CurveTable(name, title, _thinned(pl.DataFrame(columns), _MOST_POINTS), positive, float(labels.mean()), area)
+        for name, title, area, columns in tables
+    ]
 
 
 def _thinned(points: pl.DataFrame, most: int) -> pl.DataFrame:

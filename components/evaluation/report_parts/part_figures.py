@@ -8,13 +8,21 @@ from headrace.components.evaluation.report_parts.curves import CurveTable
 from headrace.components.evaluation.report_parts.part import Part
 from headrace.components.evaluation.report_parts.thresholds import Thresholds
 from headrace.components.plots import figures
+from headrace.components.plots.curve import Curve
 
 
 def figures_of(lines: Sequence[CurveTable], made: Sequence[Part], *, unit: str) -> dict[str, Figure]:
-    """Figures by name; those of ROC and of precision and recall are the task's."""
+    """Figures by name."""
     drawn = {}
     for curve in lines:
+        of_points = Curve(*curve.points.to_numpy().T[:2], curve.area)
         match curve.name:
+            case "roc":
+                drawn[curve.name] = figures.roc(of_points, positive=curve.positive)
+            case "precision_recall":
+                drawn[curve.name] = figures.precision_recall(
+                    of_points, positive=curve.positive, positive_fraction=curve.chance
+                )
             case "calibration":
                 drawn[curve.name] = figures.calibration(*curve.points.to_numpy().T)
             case "errors":

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from headrace.components.evaluation.bootstrap import Interval
 from headrace.components.evaluation.paired import Difference
@@ -203,7 +204,16 @@ def test_curves_are_short_tables_that_keep_their_ends(table, number, images):
     [errors] = curves(number)
     assert errors.points["share_of_rows"][-1] == 1
     assert errors.points["absolute_error"].is_sorted()
-    assert [curve.name for curve in curves(images)] == ["calibration"]
+    assert names["roc"].area == pytest.approx(
+        roc_auc_score(table.outcomes["target"] == "yes", table.outcomes["probability_yes"])
+    )
+    of_any_class = {curve.name: curve for curve in curves(images)}
+    truth = images.outcomes["target"].to_numpy()[:, np.newaxis] == np.array(images.task.classes)
+    scores = images.outcomes.select(f"probability_{name}" for name in images.task.classes).to_numpy()
+    assert of_any_class["roc"].area == pytest.approx(roc_auc_score(truth, scores, average="micro"))
+    expected = average_precision_score(truth, scores, average="micro")
+    assert of_any_class["precision_recall"].area == pytest.approx(expected)
+    assert of_any_class["roc"].chance == pytest.approx(1 / 3)
     assert all(curve.points.height <= 200 and curve.shown.height <= 15 for curve in [*names.values(), errors])
 
 
