@@ -10,14 +10,12 @@ import polars as pl
 from headrace.components.evaluation.paired import Difference, difference
 from headrace.components.evaluation.report_parts.simple_models import SimplePredictions, classify, regress
 from headrace.components.evaluation.report_parts.subject import CONFIDENCE, Subject
-from headrace.components.examples.tokens import Unit
 from headrace.components.schema.labels import CategoryLabel, NextTokenLabel, NumberLabel, NumbersLabel
 from headrace.components.tasks.metric_names import lower_is_better
 from headrace.components.tasks.outcome_rows import category_rows, number_rows, numbers_rows
 from headrace.components.tasks.row_metrics import value_of
 
 _MOST_NUMBERS = 8  # that one model predicts: of more, each would be a model of trees
-_MOST_PAIRS = 1 << 22  # of tokens that follow each other
 
 
 @dataclass(frozen=True)
@@ -139,38 +137,16 @@ def _places(rows: pl.DataFrame, label: CategoryLabel) -> np.ndarray:
 
 
 def _of_tokens(subject: Subject, train: pl.DataFrame) -> Iterator[tuple[str, str, pl.DataFrame]]:
-    """Tokens by how often they occur, and by how often each follows another, one added to each count."""
-    from headrace.components.serving_model.next_tokens import NextTokens, text_model
+    from headrace.components.evaluation.report_parts.token_models import predict_tokens_simply
+    from headrace.components.serving_model.next_tokens import text_model
     from headrace.components.tasks.outcome_rows import token_rows
     from headrace.components.transforms.token_ids import token_ids
     from headrace.components.transforms.vocabulary import FIRST
 
     model = text_model(subject.measurement.model)
-    size = FIRST + len(model.vocabulary)
-
-    def ids_of(rows: pl.DataFrame) -> np.ndarray:
-        unit: Unit = model.unit
-        return token_ids(rows[subject.label.name], model.vocabulary, unit=unit, length=model.length + 1).astype(
-            np.int64
-        )
-
-    known, asked = ids_of(train), ids_of(subject.measurement.rows)
-    before, after, targets = known[:, :-1], known[:, 1:], asked[:, 1:]
-    counts = 1.0 + np.bincount(after[after > 0], minlength=size)
-    counts[0] = 0  # padding, which is no token
-    losses = -np.log(np.maximum(counts / counts.sum(), 1e-12))
-    predicted = np.full(targets.shape, counts.argmax())
-    tokens = [targets.astype(np.int32), predicted.astype(np.int32), losses[targets].astype(np.float32)]
-    how = "the token that is most frequent in training"
-    yield "the most frequent token", how, token_rows(NextTokens(*tokens))
-    if size**2 > _MOST_PAIRS:
-        return
-    pairs = (
-        np.bincount((before * size + after)[after > 0], minlength=size**2).reshape(size, size) + counts / counts.sum()
+    known, asked = (
+        token_ids(rows[subject.label.name], model.vocabulary, unit=model.unit, length=model.length + 1).astype(np.int64)
+        for rows in (train, subject.measurement.rows)
     )
-    losses = -np.log(np.maximum(pairs / pairs.sum(axis=1, keepdims=True), 1e-12))
-    places = asked[:, :-1]
-    tokens = [targets.astype(np.int32), pairs.argmax(axis=1)[places].astype(np.int32)]
-    tokens.append(losses[places, targets].astype(np.float32))
-    how = "the token that most often follows the one before it in training"
-    yield "pairs of tokens", how, token_rows(NextTokens(*tokens))
+    for one in predict_tokens_simply(known, asked, tokens=FIRST + len(model.vocabulary)):
+        yield one.name, one.how, token_rows(one.found)

@@ -18,6 +18,7 @@ from headrace.components.evaluation.report_parts.importance import importance
 from headrace.components.evaluation.report_parts.simple_models import classify, regress
 from headrace.components.evaluation.report_parts.slices import slices
 from headrace.components.evaluation.report_parts.thresholds import cheapest, row_costs, threshold_row, thresholds
+from headrace.components.evaluation.report_parts.token_models import predict_tokens_simply
 from headrace.components.evaluation.settings import BaselineSettings, Evaluate, ImportanceSettings
 from headrace.components.schema.features import CategoryFeature, ImageFeature, NumberFeature, TextFeature
 from headrace.components.schema.split_settings import Split
@@ -87,6 +88,21 @@ def test_images_and_texts_have_simple_columns():
         assert (linear.values.argmax(axis=1) == labels[50:]).all()
         assert (linear.values[:, 2] == 0).all()  # a class that no training row has
         assert constant.values.shape == (30, 3)
+
+
+def test_tokens_are_predicted_by_how_often_they_follow():
+    a, b, padding = 2, 3, 0
+    train = np.array([[a, b, a, b, padding], [b, a, b, a, b]])
+    test = np.array([[a, b, a, padding, padding]])
+    single, pairs = (one.found for one in predict_tokens_simply(train, test, tokens=4))
+    assert single.predicted.tolist() == [[b] * 4]  # b follows four times, a three times
+    assert pairs.predicted.tolist()[0][:2] == [b, a]
+    assert single.is_token.tolist() == [[True, True, False, False]]
+    shares = np.array([0, 1, 4, 5]) / 10  # with 1 more each
+    assert single.losses[0, :2].tolist() == pytest.approx(-np.log(shares[[b, a]]))
+    after_a = (4 + shares[b]) / (4 + 1)
+    assert pairs.losses[0, 0] == pytest.approx(-np.log(after_a))
+    assert len(list(predict_tokens_simply(train, test, tokens=4096))) == 1
 
 
 def test_one_class_alone_leaves_nothing_to_fit():
