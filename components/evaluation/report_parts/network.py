@@ -70,4 +70,7 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.")
         elif not isinstance(value, list | tuple) or not any(isinstance(one, Mapping) for one in value):
-            yield f"{prefix}{name}", ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            yield (
+                f"{prefix}{name}",
+                (", ".join(map(str, value)) or "none") if isinstance(value, list | tuple) else str(value),
+            )
