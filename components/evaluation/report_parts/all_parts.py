@@ -17,6 +17,6 @@ from headrace.components.evaluation.report_parts.thresholds import thresholds
 
 def parts_of(subject: Subject, curves: Sequence[CurveTable], *, settings: Mapping[str, Any]) -> list[Part]:
     """Those that apply, in any order: the page has its own. `settings` are those of the training."""
-    made = [make(subject) for make in (baselines, thresholds, slices, importance, attributions)]
+    made: list[Part | None] = [make(subject) for make in (baselines, thresholds, slices, importance, attributions)]
     made += [calibration(curve) for curve in curves if curve.name == "calibration"]
     return [*(part for part in made if part is not None), network(subject, settings)]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -21,8 +21,11 @@ _MOST_VALUES = 1 << 16  # pixels of all examples together: a backward pass of a 
 _SEED = 0x1147
 _LISTED = 5
 _FOR, _AGAINST = (0, 114, 178), (213, 94, 0)  # the colours of the page's figures
-_THIRDS = (("upper left", "upper middle", "upper right"), ("left", "middle", "right"))
-_THIRDS = (*_THIRDS, ("lower left", "lower middle", "lower right"))
+_NINTHS = (
+    ("upper left", "upper middle", "upper right"),
+    ("left", "middle", "right"),
+    ("lower left", "lower middle", "lower right"),
+)
 
 
 @dataclass(frozen=True)
@@ -62,65 +65,85 @@ class Attributions:
     """Whether tokens are characters, with nothing between them."""
 
 
+class _Chosen(NamedTuple):
+    """The examples that are looked at: raw rows, a model's inputs, and the places of the predicted classes."""
+
+    model: Any
+    rows: pl.DataFrame
+    arrays: Mapping[str, np.ndarray]
+    targets: list[int]
+    predicted: list[str]
+    true: list[str]
+
+    @property
+    def probabilities(self) -> list[float]:
+        """Of the predicted classes."""
+        found = np.asarray(self.model(dict(self.arrays), training=False))
+        return [float(found[row, target]) for row, target in enumerate(self.targets)]
+
+
 def attributions(subject: Subject) -> Attributions | None:
     """Attribute predictions of some examples to an image or a text; None where the model takes neither."""
-    if not isinstance(subject.label, CategoryLabel) or not subject.settings.attributions:
+    label, most = subject.label, subject.settings.attributions
+    if not isinstance(label, CategoryLabel) or not most:
         return None
-    inputs = subject.inputs
-    feature = next((name for name, one in inputs.items() if isinstance(one, ImageFeature | TextFeature)), None)
-    if feature is None:
-        return None
-    kind = inputs[feature]
-    size = kind.size if isinstance(kind, ImageFeature) else 1
-    count = max(1, min(subject.settings.attributions, _MOST_VALUES // size))
-    places = _chosen(subject, count)
-    rows, outcomes = subject.measurement.rows[places], subject.outcomes[places]
-    arrays = model_inputs(rows, features=inputs)
-    targets = [subject.label.classes.index(name) for name in outcomes["prediction"]]
-    if isinstance(kind, ImageFeature):
-        found = _of_images(subject, feature, kind, rows, arrays, targets)
-    else:
-        found = _of_texts(subject, feature, kind, rows, arrays, targets)
-    if found is None:
-        return None
-    is_text = isinstance(kind, TextFeature)
-    return Attributions(feature, tuple(found), is_text, is_text and kind.unit == "character")
+    for name, feature in subject.inputs.items():
+        match feature:
+            case ImageFeature():
+                few = max(1, min(most, _MOST_VALUES // feature.size))
+                images = _of_images(_chosen(subject, label, few), name, feature)
+                return Attributions(name, images, of_words=False, joined=False) if images else None
+            case TextFeature():
+                texts = _of_texts(_chosen(subject, label, most), name, feature)
+                joined = feature.unit == "character"
+                return Attributions(name, texts, of_words=True, joined=joined) if texts else None
+    return None
 
 
-def _chosen(subject: Subject, count: int) -> list[int]:
+def _chosen(subject: Subject, label: CategoryLabel, count: int) -> _Chosen:
     """Half of them the worst examples, the others drawn by their ids."""
     worst = np.argsort(-subject.outcomes["loss"].to_numpy(), kind="stable")[: count // 2].tolist()
     order = np.argsort(mix(subject.outcomes["example_id"].to_numpy(), _SEED), kind="stable").tolist()
-    return (worst + [place for place in order if place not in worst])[:count]
+    places: list[int] = (worst + [place for place in order if place not in worst])[:count]
+    rows, predicted = subject.measurement.rows[places], subject.outcomes["prediction"][places].to_list()
+    return _Chosen(
+        model=subject.measurement.model,
+        rows=rows,
+        arrays=model_inputs(rows, features=subject.inputs),
+        targets=[label.classes.index(one) for one in predicted],
+        predicted=predicted,
+        true=rows[label.name].to_list(),
+    )
 
 
-def _of_images(
-    subject: Subject,
-    name: str,
-    feature: ImageFeature,
-    rows: pl.DataFrame,
-    arrays: Mapping[str, np.ndarray],
-    targets: list[int],
-) -> list[Attribution] | None:
-    found = integrated_gradients(subject.measurement.model, arrays, name, targets)
+def _of_images(chosen: _Chosen, name: str, feature: ImageFeature) -> tuple[Attribution, ...]:
+    """None of them for a model without a gradient."""
+    found = integrated_gradients(chosen.model, chosen.arrays, name, chosen.targets)
     if found is None:
-        return None
-    made, probabilities = [], _probabilities(subject.measurement.model, arrays, targets)
-    for place, row in enumerate(rows.iter_rows(named=True)):
-        seen, adds = picture(row[name], feature=feature), found[place].sum(axis=-1)
-        predicted = subject.label.classes[targets[place]]  # type: ignore[union-attr]
-        made.append(
-            Attribution(
-                true=row[subject.label.name],
-                predicted=predicted,
-                probability=probabilities[place],
-                picture=seen,
-                heat=heat_map(seen, adds),
-                words=(),
-                summary=_where(adds, predicted),
-            )
-        )
-    return made
+        return ()
+    made = []
+    probabilities = chosen.probabilities
+    for place, (predicted, true) in enumerate(zip(chosen.predicted, chosen.true, strict=True)):
+        seen, adds = picture(chosen.rows[name][place], feature=feature), found[place].sum(axis=-1)
+        heat, summary = heat_map(seen, adds), _where(adds, predicted)
+        made.append(Attribution(true, predicted, probabilities[place], seen, heat, (), summary))
+    return tuple(made)
+
+
+def _of_texts(chosen: _Chosen, name: str, feature: TextFeature) -> tuple[Attribution, ...]:
+    """None of them for a model that has not exactly one embedding."""
+    found = token_attributions(chosen.model, chosen.arrays, name, chosen.targets)
+    if found is None:
+        return ()
+    made = []
+    probabilities, tokens = chosen.probabilities, tokens_of(chosen.rows[name], unit=feature.unit).to_list()
+    for place, (predicted, true) in enumerate(zip(chosen.predicted, chosen.true, strict=True)):
+        adds = found[place][: len(tokens[place])]
+        largest = float(np.abs(adds).max(initial=0)) or 1.0
+        shown = zip(tokens[place], adds.tolist(), strict=False)  # tokens beyond the model's length are cut
+        words = tuple(Word(text, value, abs(value) / largest) for text, value in shown)
+        made.append(Attribution(true, predicted, probabilities[place], None, None, words, _most(words)))
+    return tuple(made)
 
 
 def integrated_gradients(
@@ -148,38 +171,6 @@ def integrated_gradients(
     return found
 
 
-def _of_texts(
-    subject: Subject,
-    name: str,
-    feature: TextFeature,
-    rows: pl.DataFrame,
-    arrays: Mapping[str, np.ndarray],
-    targets: list[int],
-) -> list[Attribution] | None:
-    found = token_attributions(subject.measurement.model, arrays, name, targets)
-    if found is None:
-        return None
-    made, probabilities = [], _probabilities(subject.measurement.model, arrays, targets)
-    tokens = tokens_of(rows[name], unit=feature.unit).to_list()
-    for place, row in enumerate(rows.iter_rows(named=True)):
-        adds = found[place][: len(tokens[place])]
-        largest = float(np.abs(adds).max(initial=0)) or 1.0
-        shown = zip(tokens[place], adds.tolist(), strict=False)  # tokens beyond the model's length are cut
-        words = tuple(Word(text, value, abs(value) / largest) for text, value in shown)
-        made.append(
-            Attribution(
-                true=row[subject.label.name],
-                predicted=subject.label.classes[targets[place]],  # type: ignore[union-attr]
-                probability=probabilities[place],
-                picture=None,
-                heat=None,
-                words=words,
-                summary=_most(words),
-            )
-        )
-    return made
-
-
 def token_attributions(
     model: Any, arrays: Mapping[str, np.ndarray], name: str, targets: list[int]
 ) -> np.ndarray | None:
@@ -193,7 +184,8 @@ def token_attributions(
     if len(embeddings) != 1 or name not in arrays:
         return None
     index = tf.stack([tf.range(len(targets)), tf.constant(targets)], axis=1)
-    total, whole = 0.0, None
+    total: Any = 0.0
+    whole: Any = None
     for step in range(_STEPS):
         with tf.GradientTape() as tape, _scaled(embeddings[0], (step + 0.5) / _STEPS, tape) as seen:
             given = tf.gather_nd(model(dict(arrays), training=False), index)
@@ -235,11 +227,6 @@ def _layers(model: Any) -> Iterator[Any]:
             yield layer
 
 
-def _probabilities(model: Any, arrays: Mapping[str, np.ndarray], targets: list[int]) -> list[float]:
-    found = np.asarray(model(dict(arrays), training=False))
-    return [float(found[row, target]) for row, target in enumerate(targets)]
-
-
 def heat_map(seen: np.ndarray, adds: np.ndarray) -> np.ndarray:
     """uint8[height, width, 3]: a pale picture, blue where a pixel speaks for the prediction, orange where against."""
     gray = seen if seen.ndim == 2 else seen[..., :3].mean(axis=-1)
@@ -261,7 +248,7 @@ def _where(adds: np.ndarray, predicted: str) -> str:
         np.add.at(sums, (rows[:, np.newaxis], columns[np.newaxis]), parts)
         if sums.sum() > 0:
             row, column = np.unravel_index(sums.argmax(), sums.shape)
-            said.append(f"{verb} mostly {_THIRDS[row][column]}")
+            said.append(f"{verb} mostly {_NINTHS[int(row)][int(column)]}")
     return "; ".join(said) or "no pixel speaks for or against it"
 
 

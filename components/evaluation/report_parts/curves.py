@@ -85,4 +85,5 @@ def _thinned(points: pl.DataFrame, most: int) -> pl.DataFrame:
     """At most so many points, evenly by place, the first and the last among them."""
     if points.height <= most:
         return points
-    return points[np.unique(np.linspace(0, points.height - 1, most).round().astype(np.int64)).tolist()]
+    places: list[int] = np.unique(np.linspace(0, points.height - 1, most).round().astype(np.int64)).tolist()
+    return points[places]

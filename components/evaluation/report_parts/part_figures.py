@@ -13,9 +13,10 @@ from headrace.components.plots.curve import Curve
 
 def figures_of(lines: Sequence[CurveTable], made: Sequence[Part], *, unit: str) -> dict[str, Figure]:
     """Figures by name."""
-    drawn = {}
+    drawn: dict[str, Figure] = {}
     for curve in lines:
-        of_points = Curve(*curve.points.to_numpy().T[:2], curve.area)
+        x, y, *rows = curve.points.to_numpy().T
+        of_points = Curve(x, y, curve.area)
         match curve.name:
             case "roc":
                 drawn[curve.name] = figures.roc(of_points, positive=curve.positive)
@@ -24,9 +25,9 @@ def figures_of(lines: Sequence[CurveTable], made: Sequence[Part], *, unit: str) 
                     of_points, positive=curve.positive, positive_fraction=curve.chance
                 )
             case "calibration":
-                drawn[curve.name] = figures.calibration(*curve.points.to_numpy().T)
+                drawn[curve.name] = figures.calibration(x, y, *rows)
             case "errors":
-                drawn[curve.name] = figures.error_shares(*curve.points.to_numpy().T, unit=unit)
+                drawn[curve.name] = figures.error_shares(x, y, unit=unit)
     for part in made:
         if isinstance(part, Thresholds):
             drawn[part.name] = figures.costs_by_threshold(part.lines, chosen=part.chosen)

@@ -138,12 +138,12 @@ def _simple_columns(features: Mapping[str, Feature]) -> str:
 def _linear_columns(train: pl.DataFrame, test: pl.DataFrame, features: Mapping[str, Feature]) -> tuple[Any, Any]:
     """Columns for a linear model, [rows, columns] each: dense, or sparse where there are texts."""
     parts = [_linear_column(train[name], test[name], feature) for name, feature in features.items()]
-    pairs = zip(*parts, strict=True)
+    known, asked = zip(*parts, strict=True)
     if any(isinstance(feature, TextFeature) for feature in features.values()):
         from scipy.sparse import csr_matrix, hstack
 
-        return tuple(csr_matrix(hstack(one)) for one in pairs)  # type: ignore[return-value]
-    return tuple(np.hstack(one) for one in pairs)  # type: ignore[return-value]
+        return csr_matrix(hstack(known)), csr_matrix(hstack(asked))
+    return np.hstack(known), np.hstack(asked)
 
 
 def _linear_column(train: pl.Series, test: pl.Series, feature: Feature) -> tuple[Any, Any]:
@@ -152,7 +152,8 @@ def _linear_column(train: pl.Series, test: pl.Series, feature: Feature) -> tuple
             return _standardized(train, test)
         case CategoryFeature():
             codes = _codes(train, most=_MOST_CATEGORIES)
-            return tuple(np.eye(len(codes) + 1)[_coded(one, codes)] for one in (train, test))  # type: ignore[return-value]
+            one_hot = np.eye(len(codes) + 1)
+            return one_hot[_coded(train, codes)], one_hot[_coded(test, codes)]
         case ImageFeature():
             return _blocks(train, feature), _blocks(test, feature)
         case TextFeature():
@@ -170,7 +171,8 @@ def _linear_column(train: pl.Series, test: pl.Series, feature: Feature) -> tuple
 
 def _standardized(train: pl.Series, test: pl.Series) -> tuple[Numbers, Numbers]:
     """Value and whether it is missing, the median in its place."""
-    middle, deviation = train.median() or 0.0, train.std() or 1.0
+    known = train.drop_nulls().to_numpy().astype(np.float64)
+    middle, deviation = (float(np.median(known)), float(known.std()) or 1.0) if len(known) else (0.0, 1.0)
 
     def of(values: pl.Series) -> Numbers:
         filled = (values.cast(pl.Float64).fill_null(middle).to_numpy() - middle) / deviation
@@ -198,7 +200,9 @@ def _blocks(images: pl.Series, feature: ImageFeature) -> Numbers:
 
 
 def _blocks_of(images: pl.Series, feature: ImageFeature) -> Numbers:
-    pixels = pixels_of(images, feature).to_numpy().reshape(-1, *feature.shape).astype(np.float32)
+    pixels: NDArray[np.floating[Any]] = (
+        pixels_of(images, feature).to_numpy().reshape(-1, *feature.shape).astype(np.float32)
+    )
     for axis, size in ((1, feature.height), (2, feature.width)):
         starts = np.unique(np.linspace(0, size, min(size, _SIDE), endpoint=False).astype(np.int64))
         widths = np.diff(np.append(starts, size)).astype(np.float32)

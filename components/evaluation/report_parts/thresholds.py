@@ -90,8 +90,11 @@ def thresholds(subject: Subject) -> Thresholds | None:
         saving=float(saved.mean()),
         saving_interval=interval_on(subject.outcomes, mean_of(saved)),
         lines={
-            name: (places, np.array([row_costs(*rows, one, costs=costs).mean() for one in places]))
-            for name, rows in ((chosen_on, (scores, positive)), (split.measured_on, (tested, truth)))
+            chosen_on: (places, np.array([row_costs(scores, positive, one, costs=costs).mean() for one in places])),
+            split.measured_on: (
+                places,
+                np.array([row_costs(tested, truth, one, costs=costs).mean() for one in places]),
+            ),
         },
     )
 
