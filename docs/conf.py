@@ -41,6 +41,7 @@ _CONTENTS = {
             "docs/pipelines",
             "docs/tuning",
             "docs/operations",
+            "docs/report",
             "docs/gate",
             "docs/serving",
             "docs/data-safety",

@@ -152,13 +152,23 @@ class PipelinePaths:
 
     @property
     def plots(self) -> Path:
-        """Figures (PNG), for `dvc plots` and MLflow."""
+        """Figures (PNG), and curves as tables (CSV), for `dvc plots` and MLflow."""
         return self.reports / "plots"
 
     @property
     def report(self) -> Path:
         """One self-contained page."""
         return self.reports / "report.html"
+
+    @property
+    def dvc_view(self) -> Path:
+        """What `dvc metrics` and `dvc plots` show of the pipeline: a dvc.yaml without stages."""
+        return self.reports / "dvc.yaml"
+
+    @property
+    def decision(self) -> Path:
+        """The report with the decision of register in front."""
+        return self.reports / "decision.html"
 
     @property
     def registration(self) -> Path:

@@ -93,7 +93,10 @@ _LISTED = {
     "BackboneFeatures": "alpha mirrored augmented_copies augment",
     # splits, evaluation and the gate
     "Split": "seed validation_fraction test_fraction validation_from test_from overlap held_out fold test_generation",
-    "Evaluate": "judge worst_examples random_examples",
+    "Evaluate": "judge worst_examples random_examples baselines threshold importance attributions",
+    "BaselineSettings": "enabled maximum_rows",
+    "MistakeCosts": "false_positive_cost false_negative_cost",
+    "ImportanceSettings": "repeats maximum_rows",
     "JudgeSettings": "by examples epochs samples confidence seed",
     "Register": "failing_champion decisions_per_test_set",
     "Compare": "metric minimum_improvement confidence when_unsure",

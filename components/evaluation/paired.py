@@ -65,7 +65,9 @@ def intervals(task: Task, rows: pl.DataFrame, *, confidence: float) -> dict[str,
     return found
 
 
-def interval(task: Task, rows: pl.DataFrame, metric: str, *, confidence: float) -> tuple[float, Interval] | None:
+def interval(
+    task: Task, rows: pl.DataFrame, metric: str, *, confidence: float, draws: int = _DRAWS_OF_ONE
+) -> tuple[float, Interval] | None:
     """A metric and its interval; None where it has no value."""
     make = task.row_metrics(rows).get(metric) if rows.height else None
     if make is None:
@@ -74,13 +76,19 @@ def interval(task: Task, rows: pl.DataFrame, metric: str, *, confidence: float) 
     if metric == "accuracy" and _are_shares(task, rows, keys):
         right = int(_right(rows).sum())
         return right / rows.height, share_interval(right, rows.height, confidence=confidence)
-    draws = resample({metric: made}, keys, draws=draws_for(confidence, at_least=_DRAWS_OF_ONE))[metric]
-    found = interval_of(draws, clusters=len(np.unique(keys)), confidence=confidence)
+    values = resample({metric: made}, keys, draws=draws_for(confidence, at_least=draws))[metric]
+    found = interval_of(values, clusters=len(np.unique(keys)), confidence=confidence)
     return None if found is None else (value_of(made, rows.height), found)
 
 
 def difference(
-    task: Task, ours: pl.DataFrame, theirs: pl.DataFrame, metric: str, *, confidence: float
+    task: Task,
+    ours: pl.DataFrame,
+    theirs: pl.DataFrame,
+    metric: str,
+    *,
+    confidence: float,
+    draws: int = _DRAWS_OF_ONE,
 ) -> Difference | None:
     """How much `metric` of one model's outcomes differs from that of another's; None where it has no value.
 
@@ -100,8 +108,8 @@ def difference(
         better, worse = int((right & ~their_right).sum()), int((their_right & ~right).sum())
         found = paired_share_interval(better, worse, of=ours.height, confidence=confidence)
         return Difference(metric, value, found, ours.height, is_exact)
-    draws = resample({"one": one, "other": other}, keys, draws=draws_for(confidence, at_least=_DRAWS_OF_ONE))
-    sure = interval_of(draws["one"] - draws["other"], clusters=len(np.unique(keys)), confidence=confidence)
+    values = resample({"one": one, "other": other}, keys, draws=draws_for(confidence, at_least=draws))
+    sure = interval_of(values["one"] - values["other"], clusters=len(np.unique(keys)), confidence=confidence)
     return None if sure is None or not np.isfinite(value) else Difference(metric, value, sure, ours.height, is_exact)
 
 

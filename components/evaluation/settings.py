@@ -63,6 +63,38 @@ class DriftLimits(Settings):
     """Limits above which ingest stops, and the version before stays."""
 
 
+class BaselineSettings(Settings):
+    """Simple models that the report compares the network with, on the same rows."""
+
+    enabled: bool = True
+    """Whether they are fitted: the most frequent class or the mean, logistic or linear regression and, of tables,
+    scikit-learn's HistGradientBoosting.
+    """
+
+    maximum_rows: Annotated[int, Field(ge=100, le=1_000_000)] = 10_000
+    """Training rows that they are fitted to at most, drawn by id. The network has seen all of them."""
+
+
+class MistakeCosts(Settings):
+    """What mistakes cost where there are two classes, in any unit. The second class is the positive one."""
+
+    false_positive_cost: Annotated[float, Field(ge=0)] = 1
+    """Cost of a negative row that is taken for a positive one."""
+
+    false_negative_cost: Annotated[float, Field(ge=0)] = 1
+    """Cost of a positive row that is missed."""
+
+
+class ImportanceSettings(Settings):
+    """How permutation importance is measured."""
+
+    repeats: Annotated[int, Field(ge=0, le=50)] = 5
+    """How often each column is dealt at random; 0 leaves the part out."""
+
+    maximum_rows: Annotated[int, Field(ge=20, le=100_000)] = 500
+    """Measured rows that it is measured on at most, drawn by id."""
+
+
 class Evaluate(Settings):
     """What the report shows, and additional predictions."""
 
@@ -74,6 +106,20 @@ class Evaluate(Settings):
 
     random_examples: Annotated[int, Field(ge=0, le=100)] = 12
     """Number of examples in the report that are drawn at random from the split that the model is measured on."""
+
+    baselines: BaselineSettings = BaselineSettings()
+    """Simple models beside the network."""
+
+    threshold: MistakeCosts = MistakeCosts()
+    """Costs by which the report chooses a threshold of two classes. Predictions stay the most probable class."""
+
+    importance: ImportanceSettings = ImportanceSettings()
+    """How much each column matters."""
+
+    attributions: Annotated[int, Field(ge=0, le=50)] = 6
+    """Number of examples of images or texts for which the report shows what speaks for the prediction. Of large images
+    it is fewer.
+    """
 
     points: dict[MetricName, dict[str, int | float | str | None]] = Field(default={})
     """Inputs of additional predictions, by the names of the metrics that these become. For a number label only."""

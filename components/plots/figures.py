@@ -140,6 +140,42 @@ def precision_recall(curve: Curve, *, positive: str, positive_fraction: float) -
 
 
 @mpl.rc_context(_STYLE)
+def calibration(probability: np.ndarray, right: np.ndarray, rows: np.ndarray) -> Figure:
+    """Return the share that is right over the predicted probability of each bin, its point as large as its rows."""
+    figure, axes = _square()
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=":", label="as sure as right")
+    axes.plot(probability, right, color=BLUE, linewidth=1)
+    axes.scatter(probability, right, s=12 + 150 * rows / rows.max(), color=BLUE, alpha=0.6, linewidth=0, label="model")
+    axes.set(title="Calibration", xlabel="predicted probability", ylabel="share that is right")
+    axes.legend(loc="upper left", fontsize=9)
+    return figure
+
+
+@mpl.rc_context(_STYLE)
+def costs_by_threshold(lines: Mapping[str, Points], *, chosen: float) -> Figure:
+    """Return the cost of a row over the threshold, a line for each split, and the threshold that was chosen."""
+    figure = Figure(figsize=(4.8, 3.8), layout="constrained")
+    axes = figure.subplots()
+    for (name, (x, y)), color in zip(lines.items(), (MUTED, BLUE), strict=True):
+        axes.plot(x, y, color=color, label=name)
+    axes.axvline(chosen, color=ORANGE, linewidth=1, linestyle=":", label=f"chosen: {chosen:.2f}")
+    axes.set(title="Cost by threshold", xlabel="threshold", ylabel="cost of a row", xlim=(0, 1), ylim=(0, None))
+    axes.legend(loc="best", fontsize=9)
+    return figure
+
+
+@mpl.rc_context(_STYLE)
+def error_shares(errors: np.ndarray, shares: np.ndarray, *, unit: str) -> Figure:
+    """Return the share of rows whose absolute error is at most so large."""
+    figure = Figure(figsize=(4.8, 3.8), layout="constrained")
+    axes = figure.subplots()
+    axes.step(errors, shares, where="post", color=BLUE)
+    axes.set(title="Rows within an error", xlabel=with_unit("absolute error", unit), ylabel="share of rows")
+    axes.set(xlim=(0, None), ylim=(0, 1.02))
+    return figure
+
+
+@mpl.rc_context(_STYLE)
 def predicted_against_true(labels: np.ndarray, predictions: np.ndarray, *, unit: str) -> Figure:
     """Return one point per example, with the line on which a perfect model's points lie."""
     figure = Figure(figsize=(4.8, 3.8), layout="constrained")
@@ -240,8 +276,11 @@ def write_png(figure: Figure, path: Path) -> None:
         figure.savefig(path, format="png", dpi=144, facecolor="white", metadata={"Software": None})
 
 
-def svg(figure: Figure) -> str:
-    """Return a figure as an `<svg>` element, for a page that defines --blue, --orange, --ink, --muted and --line."""
+def svg(figure: Figure, *, name: str) -> str:
+    """Return a figure as an `<svg>` element, for a page that defines --blue, --orange, --ink, --muted and --line.
+
+    Its ids begin with `name`, as no other figure's of the page do.
+    """
     buffer = io.StringIO()
     with mpl.rc_context(_STYLE), _missing_glyphs_are_boxes():
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
@@ -250,6 +289,7 @@ def svg(figure: Figure) -> str:
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
     text = re.sub(r"<style[^>]*>.*?</style>", "", text, flags=re.DOTALL)  # it would reach into the whole page
     text = re.sub(r' width="[^"]*pt" height="[^"]*pt"', "", text, count=1)
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
     for color, variable in _VARIABLES.items():
         text = text.replace(color, f"var({variable})")
     return text.strip()

@@ -5,7 +5,6 @@ number here equal to scikit-learn's.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,9 +13,6 @@ from headrace.components.schema.labels import CategoryLabel
 from headrace.components.tasks.model_outputs import check_finite
 from headrace.components.tasks.task import ClassScore, Mistake, Outcome
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 _SMALLEST_PROBABILITY = 1e-7  # as in Keras: a certain mistake costs 16.1 nats, not infinity
 CALIBRATION_BINS = 15  # as Guo et al. (2017) have them
 
@@ -24,7 +20,7 @@ CALIBRATION_BINS = 15  # as Guo et al. (2017) have them
 def category_outcome(
     labels: np.ndarray, probabilities: np.ndarray, *, label: CategoryLabel, worst_examples: int
 ) -> Outcome:
-    """Metrics, confusion matrix, curves and the examples with the highest loss.
+    """Metrics, confusion matrix and the examples with the highest loss.
 
     `labels` is int[examples], `probabilities` float[examples, classes]; raises TrainingError if one is not finite.
     """
@@ -33,8 +29,6 @@ def category_outcome(
     check_finite(probabilities)
     matrix = confusion_matrix(labels, probabilities.argmax(axis=1), num_classes=len(label.classes))
     drawn = {"confusion_matrix": figures.confusion(matrix, classes=label.classes)}
-    if len(label.classes) == 2 and len(np.unique(labels)) == 2:
-        drawn |= _curves(labels, probabilities[:, 1], positive=label.classes[1])
     return Outcome(
         metrics=category_metrics(labels, probabilities),
         figures=drawn,
@@ -190,18 +184,6 @@ def _counts_by_threshold(labels: np.ndarray, scores: np.ndarray) -> tuple[np.nda
     last_of_equal = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
     true_positives = np.cumsum(labels[order] == 1)[last_of_equal]
     return true_positives.astype(np.float64), (last_of_equal + 1 - true_positives).astype(np.float64)
-
-
-def _curves(labels: np.ndarray, scores: np.ndarray, *, positive: str) -> "dict[str, Figure]":
-    from headrace.components.plots import figures
-
-    precision_recall = precision_recall_curve(labels, scores)
-    return {
-        "roc": figures.roc(roc_curve(labels, scores), positive=positive),
-        "precision_recall": figures.precision_recall(
-            precision_recall, positive=positive, positive_fraction=float(labels.mean())
-        ),
-    }
 
 
 def _least_probable(

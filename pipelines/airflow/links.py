@@ -11,6 +11,7 @@ from airflow.sdk import BaseOperatorLink
 from headrace.pipelines.paths import PipelinePaths
 
 TIMEOUT_SECONDS = 5.0
+_PAGES = {"evaluate": "report.html", "register": "decision.html"}
 
 
 class RayLink(BaseOperatorLink):  # type: ignore[misc]  # mypy does not follow imports into Airflow
@@ -40,8 +41,8 @@ class ReportLink(BaseOperatorLink):  # type: ignore[misc]
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002
         """The report's page; "" where the stage writes none."""
-        url = getattr(operator, "mlflow_url", None)
-        return f"{url}/artifacts/evaluation/report.html" if url and operator.stage in ("evaluate", "register") else ""
+        url, page = getattr(operator, "mlflow_url", None), _PAGES.get(operator.stage)
+        return f"{url}/artifacts/evaluation/{page}" if url and page else ""
 
 
 def mlflow_address(root: Path, pipeline: str) -> str | None:

@@ -2,8 +2,26 @@
 
 from typing import Literal
 
+from headrace.components.schema.settings import Settings
 from headrace.pipelines.artifacts.artifact import Artifact, Omittable, read_artifact
 from headrace.pipelines.paths import PipelinePaths
+
+
+class MetricAgainstChampion(Settings):
+    """A metric of the champion, and by how much the model's differs: low and high at 95 %."""
+
+    champion: float
+    difference: float
+    low: float
+    high: float
+
+
+class AgainstChampion(Settings):
+    """The model beside the champion of then, on the rows that neither was trained on."""
+
+    version: int
+    rows: int
+    metrics: dict[str, MetricAgainstChampion]
 
 
 class RegistrationFile(Artifact):
@@ -29,6 +47,7 @@ class RegistrationFile(Artifact):
     test_digest: Omittable[str] = None
     train_digest: Omittable[str] = None
     measured_on: Omittable[str] = None
+    against: Omittable[AgainstChampion] = None
     tracking_uri_kind: str
 
 

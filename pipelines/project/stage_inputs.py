@@ -13,13 +13,14 @@ _WRITTEN_BY = {
     "run": "train",
     "metrics": "evaluate",
     "outcomes": "evaluate",
+    "report": "evaluate",
 }
 _READ_BY = {
     "normalize": {"examples"},
     "split": {"normalized"},
     "train": {"statistics", "manifest"},
     "evaluate": {"examples", "manifest", "model", "run"},
-    "register": {"model", "run", "metrics", "outcomes"},
+    "register": {"model", "run", "metrics", "outcomes", "report"},
 }
 
 

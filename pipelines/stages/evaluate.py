@@ -13,6 +13,11 @@ from headrace.components.evaluation.drift import Drift, VersionProfile
 from headrace.components.evaluation.gate import RAW
 from headrace.components.evaluation.paired import intervals
 from headrace.components.evaluation.report import Report, render
+from headrace.components.evaluation.report_parts.all_parts import parts_of
+from headrace.components.evaluation.report_parts.baselines import Baselines
+from headrace.components.evaluation.report_parts.curves import curves
+from headrace.components.evaluation.report_parts.part_figures import figures_of
+from headrace.components.evaluation.report_parts.subject import CONFIDENCE, Subject
 from headrace.components.evaluation.worst_examples import WorstExample, drawn_examples, worst_examples
 from headrace.components.examples.held_out import measured_examples
 from headrace.components.examples.identity import ids_digest
@@ -30,6 +35,7 @@ from headrace.components.tasks.task import Measurement, Mistake, Outcome
 from headrace.components.tasks.variants import task_of
 from headrace.components.training.generated_samples import kept_samples
 from headrace.pipelines.artifacts.artifact import file_digest, write_artifact
+from headrace.pipelines.artifacts.dvc_view import write_dvc_view
 from headrace.pipelines.artifacts.metrics_record import MetricsFile, named_with_intervals
 from headrace.pipelines.artifacts.outcomes_table import OutcomesHeader, write_outcomes
 from headrace.pipelines.artifacts.run_record import RunFile, bound_run, require_same_data
@@ -38,10 +44,10 @@ from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.project.stage_inputs import require_inputs
 from headrace.pipelines.project.trusted_code import code_of_project
+from headrace.pipelines.tracking.pages import pages_of
 
 log = structlog.get_logger()
 
-CONFIDENCE = 0.95  # of the intervals of metrics
 NOTHING_HELD_OUT = "training rows: nothing was held out"
 
 
@@ -55,39 +61,66 @@ def evaluate(pipeline: Pipeline, paths: PipelinePaths) -> None:
     require_same_data(paths, run)
     manifest = read_manifest(paths)
     examples, measured_on = measured(pipeline, paths), pipeline.split.measured_on
-    features = {name: pipeline.ingest.features[name] for name in pipeline.normalize.transforms}
     model = load_model(paths.model, may_run=code_of_project(paths.root))
-    outcome = outcome_of(examples, model, pipeline, paths)
+    measurement = measurement_of(examples, model, pipeline, paths)
+    outcome = task_of(pipeline.ingest.label).outcome(measurement)
     outcome = replace(outcome, metrics=outcome.metrics | answers(model, pipeline))
-    shown = {} if task_of(pipeline.ingest.label).generates else features  # a text is its own label
     rows = outcome_table(examples, outcome.rows, pipeline)
-    worst = worst_examples(examples, outcome.worst, features=shown)
-    curves = figures.learning_curves(read_csv(paths.history), best_epoch=run.best_epoch)
-    report = Report(
+    subject = Subject(pipeline.ingest.label, measurement, rows, pipeline.evaluate)
+    report = _report(pipeline, paths, subject, outcome, run=run, manifest=manifest)
+    _write(paths, report, rows, run=run, digest=manifest.splits[measured_on].digest)
+    prefix = "test" if measured_on == "test" else "training_rows"
+    logged = named_with_intervals(prefix, outcome.metrics, _ends(report.intervals))
+    beside = {
+        name: value for part in report.made if isinstance(part, Baselines) for name, value in part.logged().items()
+    }
+    _add_to_mlflow(paths, run, logged | beside | (report.drift.metrics() if report.drift else {}))
+    log.info("evaluated", pipeline=pipeline.name, examples=examples.height, **_rounded(outcome.metrics))
+
+
+def _report(
+    pipeline: Pipeline,
+    paths: PipelinePaths,
+    subject: Subject,
+    outcome: Outcome,
+    *,
+    run: RunFile,
+    manifest: SplitManifest,
+) -> Report:
+    """All parts of the page."""
+    examples, task, history = subject.measurement.rows, subject.task, read_csv(paths.history)
+    features = {name: pipeline.ingest.features[name] for name in pipeline.normalize.transforms}
+    shown = {} if task.generates else features  # a text is its own label
+    lines = curves(subject) if subject.has_outcomes else []
+    made = parts_of(subject, lines, settings=run.identity.get("train", {}))
+    return Report(
         title=pipeline.name,
         description=pipeline.description,
         label=pipeline.ingest.label,
         features=list(shown),
         outcome=outcome,
-        facts=_facts(run, manifest),
+        facts=_facts(run, manifest, history),
         splits={name: summary.examples for name, summary in manifest.splits.items()},
         profiles=profile(
             scan(paths.examples), features={**pipeline.ingest.features, **label_column(pipeline.ingest.label)}
         ),
-        figures={"learning_curves": curves, **outcome.figures},
-        worst=worst,
+        figures={
+            "learning_curves": figures.learning_curves(history, best_epoch=run.best_epoch),
+            **outcome.figures,
+            **figures_of(lines, made, unit=task.unit),
+        },
+        worst=worst_examples(examples, outcome.worst, features=shown),
         drawn=drawn_examples(
             examples, count=pipeline.evaluate.random_examples, label=_named_by(pipeline), features=features
         ),
-        drift=(drift := _drift(paths)),
-        measured_on=measured_on,
-        intervals=_intervals(rows, pipeline),
+        drift=_drift(paths),
+        measured_on=pipeline.split.measured_on,
+        intervals=_intervals(subject.outcomes, pipeline),
+        made=made,
+        curves=lines,
+        links=pages_of(paths.root, run),
+        history=history,
     )
-    _write(paths, report, rows, run=run, digest=manifest.splits[measured_on].digest)
-    prefix = "test" if measured_on == "test" else "training_rows"
-    logged = named_with_intervals(prefix, outcome.metrics, _ends(report.intervals))
-    _add_to_mlflow(paths, run, logged | (drift.metrics() if drift else {}))
-    log.info("evaluated", pipeline=pipeline.name, examples=examples.height, **_rounded(outcome.metrics))
 
 
 def _named_by(pipeline: Pipeline) -> tuple[str, ...]:
@@ -111,9 +144,14 @@ def measured(pipeline: Pipeline, paths: PipelinePaths) -> pl.DataFrame:
 
 def outcome_of(examples: pl.DataFrame, model: Any, pipeline: Pipeline, paths: PipelinePaths) -> Outcome:
     """What the task makes of a model and the examples that it is measured on."""
+    return task_of(pipeline.ingest.label).outcome(measurement_of(examples, model, pipeline, paths))
+
+
+def measurement_of(examples: pl.DataFrame, model: Any, pipeline: Pipeline, paths: PipelinePaths) -> Measurement:
+    """A model, and the examples that it is measured on."""
     classes = task_of(pipeline.ingest.label).classes
     summaries = read_manifest(paths).splits if classes else {}
-    measurement = Measurement(
+    return Measurement(
         model=model,
         rows=examples,
         features=pipeline.ingest.features,
@@ -128,7 +166,6 @@ def outcome_of(examples: pl.DataFrame, model: Any, pipeline: Pipeline, paths: Pi
         },
         samples=kept_samples(paths.tensorboard),
     )
-    return task_of(pipeline.ingest.label).outcome(measurement)
 
 
 def outcome_table(examples: pl.DataFrame, rows: pl.DataFrame | None, pipeline: Pipeline) -> pl.DataFrame:
@@ -163,8 +200,10 @@ def answers(model: Any, pipeline: Pipeline) -> dict[str, float]:
     return dict(zip(points, predict(model, rows, features=features)[:, 0].astype(float).tolist(), strict=True))
 
 
-def _facts(run: RunFile, manifest: SplitManifest) -> dict[str, str]:
+def _facts(run: RunFile, manifest: SplitManifest, history: pl.DataFrame) -> dict[str, str]:
     """The model's provenance, in words for a reader of the report."""
+    settings = run.identity.get("train", {})
+    groups = ", then ".join(f"{one['num_workers']}, threads of each: {one['threads_per_worker']}" for one in run.groups)
     return {
         "MLflow run": str(run.mlflow_run_id),
         "MLflow experiment": run.mlflow_experiment,
@@ -173,8 +212,13 @@ def _facts(run: RunFile, manifest: SplitManifest) -> dict[str, str]:
         **_measured_on(manifest),
         "Git commit": run.git_commit[:12],
         "Ray job": run.ray_job_id,
-        "Workers": str(run.num_workers),
+        "Trained by": run.owner,
+        "Trained": f"{run.started_at:%Y-%m-%d %H:%M} to {run.trained_at:%Y-%m-%d %H:%M} UTC",
         "Epochs": f"{run.epochs} (best: {run.best_epoch})",
+        "Time in epochs": f"{history['seconds'].sum():,.1f} s",
+        "Workers": groups or str(run.num_workers),
+        "Device": str(run.identity.get("device", "")),
+        "Seed": str(settings.get("seed", 0)) if settings else "",
         "Evaluation version": str(NUMERICS["evaluate"]),
     }
 
@@ -205,8 +249,12 @@ def _write(paths: PipelinePaths, report: Report, rows: pl.DataFrame, *, run: Run
     with replace_folder(paths.plots) as folder:
         for name, figure in {**report.figures, **_worst_pictures(report.worst)}.items():
             figures.write_png(figure, folder / f"{name}.png")
+        for curve in report.curves:
+            curve.points.write_csv(folder / f"{curve.name}.csv")
     with replace_file(paths.report) as file:
         file.write_text(render(report), encoding="utf-8")
+    shown = {curve.name: (curve.title, curve.points.columns[0], curve.points.columns[1]) for curve in report.curves}
+    write_dvc_view(paths, history=read_csv(paths.history).columns, curves=shown)
 
 
 def _worst_pictures(worst: Sequence[WorstExample]) -> dict[str, Figure]:

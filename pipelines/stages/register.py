@@ -24,6 +24,8 @@ from headrace.components.evaluation.gate import (
     within,
 )
 from headrace.components.evaluation.paired import difference
+from headrace.components.evaluation.report_parts.decision import ComparedMetric, DecisionPart, with_decision
+from headrace.components.evaluation.report_parts.subject import CONFIDENCE
 from headrace.components.evaluation.settings import Register
 from headrace.components.examples.held_out import measured_examples
 from headrace.components.examples.identity import ids_digest
@@ -34,7 +36,7 @@ from headrace.components.tasks.variants import task_of
 from headrace.pipelines.artifacts.artifact import file_digest, text_of
 from headrace.pipelines.artifacts.metrics_record import MetricsFile, bound_metrics, named_with_intervals
 from headrace.pipelines.artifacts.outcomes_table import bound_outcomes
-from headrace.pipelines.artifacts.registration import RegistrationFile
+from headrace.pipelines.artifacts.registration import AgainstChampion, MetricAgainstChampion, RegistrationFile
 from headrace.pipelines.artifacts.run_record import RunFile, bound_run, require_same_data
 from headrace.pipelines.artifacts.split_manifest import read_manifest
 from headrace.pipelines.params import Pipeline
@@ -42,7 +44,7 @@ from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.project.stage_inputs import require_inputs
 from headrace.pipelines.project.trusted_code import code_of_project
 from headrace.pipelines.tracking.champion import Champion, measured_champion
-from headrace.pipelines.tracking.mlflow_runs import knows_run
+from headrace.pipelines.tracking.mlflow_runs import add_to_run, knows_run
 from headrace.pipelines.tracking.registry import (
     CHAMPION,
     Version,
@@ -65,7 +67,10 @@ _NOTHING_HELD_OUT = "nothing was held out: these are metrics of the rows that th
 
 
 def register(pipeline: Pipeline, paths: PipelinePaths) -> None:
-    """Register the model and write registration.json; a model that does not pass is registered without the alias."""
+    """Register the model; write registration.json, and decision.html, the report with the decision in front.
+
+    A model that does not pass is registered without the alias.
+    """
     require_inputs(paths, "register")
     run = bound_run(paths)
     require_same_data(paths, run)
@@ -87,7 +92,7 @@ def register(pipeline: Pipeline, paths: PipelinePaths) -> None:
         version = _register(pipeline, paths, run, measured, tags, trained_on)
     else:
         tag_version(paths.root, pipeline.name, version.number, tags)
-    decision = _decide(pipeline, paths, version, measured, outcomes)
+    decision, against = _decide(pipeline, paths, version, measured, outcomes)
     number, warning = _count_decision(pipeline, paths, version, measured.ids_digest)
     if warning:
         log.warning(warning, model=pipeline.name)
@@ -98,9 +103,10 @@ def register(pipeline: Pipeline, paths: PipelinePaths) -> None:
         set_champion(paths.root, pipeline.name, version.number, why="; ".join(decision.reasons))
     elif decision.demote:
         demote_champion(paths.root, pipeline.name, why=decision.demote)
-    text = text_of(_registration(paths, version, decision, tags, measured, number))
+    text = text_of(_registration(paths, version, decision, tags, measured, number, against))
     tag_version(paths.root, pipeline.name, version.number, {"registration": text, "registration_of": request})
     _write(paths, text)
+    add_to_run(paths.root, version.run_id, metrics={}, artifacts=[paths.decision], artifact_path="evaluation")
     _show(pipeline.name, version, decision)
 
 
@@ -140,25 +146,26 @@ def _register(
 
 def _decide(
     pipeline: Pipeline, paths: PipelinePaths, version: Version, measured: MetricsFile, outcomes: pl.DataFrame
-) -> Decision:
-    """The gate's decision on the candidate, and on a champion that no longer meets the thresholds."""
+) -> tuple[Decision, AgainstChampion | None]:
+    """The gate's decision on the candidate, and on a champion that no longer meets the thresholds; the comparison."""
     settings, task = pipeline.register_, task_of(pipeline.ingest.label)
     value = measured.metrics[settings.compare.metric]
     alone = [*within(measured.metrics, settings.thresholds), *_costs(pipeline, paths)]
     champion = alias_version(paths.root, pipeline.name, CHAMPION)
     if champion is None:
-        return decision_of([*alone, *guarded(settings, outcomes, task, None), no_rival(settings.compare.metric, value)])
+        checks = [*alone, *guarded(settings, outcomes, task, None), no_rival(settings.compare.metric, value)]
+        return decision_of(checks), None
     if champion.number == version.number:
         why, is_demoted = _failing(settings, champion, measured.metrics)
         decision = decision_of([*alone, *guarded(settings, outcomes, task, None)])
         reasons = (*decision.reasons, why or "it is the champion already")
-        return replace(decision, reasons=reasons, demote=why if is_demoted else "")
+        return replace(decision, reasons=reasons, demote=why if is_demoted else ""), None
     try:
         rival = _champion(pipeline, paths, champion)
     except DataError as error:
         unfit = f"it can't be compared with the champion, version {champion.number}: {error}"
         by_hand = f"`headrace promote {pipeline.name} --version {version.number}` makes it champion by hand"
-        return Decision(promote=False, reasons=(*(check.reason for check in alone), unfit, by_hand))
+        return Decision(promote=False, reasons=(*(check.reason for check in alone), unfit, by_hand)), None
     why, is_demoted = _failing(settings, champion, rival.metrics)
     if is_demoted:
         checks = [*alone, *guarded(settings, outcomes, task, None), no_rival(settings.compare.metric, value)]
@@ -166,7 +173,8 @@ def _decide(
         checks = [*alone, *_against(pipeline, rival, value, outcomes)]
     decision = decision_of(checks)
     notes = filter(None, (rival.note, why))
-    return replace(decision, reasons=(*notes, *decision.reasons), demote=why if is_demoted else "")
+    decision = replace(decision, reasons=(*notes, *decision.reasons), demote=why if is_demoted else "")
+    return decision, _compared(pipeline, champion, rival, outcomes)
 
 
 def _costs(pipeline: Pipeline, paths: PipelinePaths) -> list[Check]:
@@ -207,6 +215,26 @@ def _against(pipeline: Pipeline, rival: Champion, value: float, outcomes: pl.Dat
     rivals = Rivals(task, ours, rival.outcomes)
     found = difference(task, ours, rival.outcomes, compare.metric, confidence=compare.confidence)
     return [better(compare, found), *guarded(settings, outcomes, task, rivals)]
+
+
+def _compared(pipeline: Pipeline, champion: Version, rival: Champion, outcomes: pl.DataFrame) -> AgainstChampion | None:
+    """The report's foremost metrics beside the champion's; None where there are no rows to compare by."""
+    task = task_of(pipeline.ingest.label)
+    if rival.outcomes is None or not rival.outcomes.height:
+        return None
+    ours = outcomes.filter(rival.counts)
+    if not ours["example_id"].equals(rival.outcomes["example_id"]):
+        return None
+    names = dict.fromkeys([pipeline.register_.compare.metric, *task.headline])
+    found = {
+        name: MetricAgainstChampion(
+            champion=rival.metrics[name], difference=one.value, low=one.interval.low, high=one.interval.high
+        )
+        for name in names
+        if name in rival.metrics
+        and (one := difference(task, ours, rival.outcomes, name, confidence=CONFIDENCE, draws=2_000)) is not None
+    }
+    return AgainstChampion(version=champion.number, rows=ours.height, metrics=found) if found else None
 
 
 def _failing(settings: Register, champion: Version, metrics: Mapping[str, float]) -> tuple[str, bool]:
@@ -292,6 +320,7 @@ def _registration(
     tags: Mapping[str, str],
     measured: MetricsFile,
     number: int,
+    against: AgainstChampion | None,
 ) -> RegistrationFile:
     holder = alias_version(paths.root, paths.pipeline, CHAMPION)
     is_champion = holder is not None and holder.number == version.number
@@ -316,6 +345,7 @@ def _registration(
         train_digest=tags.get("train_digest"),
         measured_on=tags.get("measured_on"),
         tracking_uri_kind=tracking_uri(paths.root).partition(":")[0],
+        against=against,
     )
 
 
@@ -327,5 +357,33 @@ def _show(name: str, version: Version, decision: Decision) -> None:
 
 
 def _write(paths: PipelinePaths, text: str) -> None:
+    with replace_file(paths.decision) as file:
+        page = with_decision(paths.report.read_text(encoding="utf-8"), _decision_part(text))
+        file.write_text(page, encoding="utf-8")
     with replace_file(paths.registration) as file:
         file.write_text(text, encoding="utf-8")
+
+
+def _decision_part(text: str) -> DecisionPart:
+    """What registration.json says, for the page."""
+    found = RegistrationFile.model_validate_json(text)
+    against = found.against
+    metrics = [
+        ComparedMetric(
+            metric=name,
+            challenger=one.champion + one.difference,
+            champion=one.champion,
+            difference=one.difference,
+            low=one.low,
+            high=one.high,
+        )
+        for name, one in (against.metrics if against else {}).items()
+    ]
+    return DecisionPart(
+        version=found.version,
+        is_champion=found.alias is not None,
+        reasons=found.reasons,
+        champion=against.version if against else None,
+        rows=against.rows if against else 0,
+        metrics=metrics,
+    )

@@ -11,7 +11,7 @@ RUN = "http://127.0.0.1:5000/#/experiments/1/runs/a1"
     ("stage", "mlflow_url", "address"),
     [
         ("evaluate", RUN, f"{RUN}/artifacts/evaluation/report.html"),  # where the stage logs it
-        ("register", RUN, f"{RUN}/artifacts/evaluation/report.html"),
+        ("register", RUN, f"{RUN}/artifacts/evaluation/decision.html"),
         ("split", RUN, ""),
         ("evaluate", None, ""),
     ],

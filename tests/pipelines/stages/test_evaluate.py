@@ -150,11 +150,16 @@ def test_a_category_has_metrics_plots_a_report_and_its_run_in_mlflow(root: Path)
     assert metrics["accuracy"] == pytest.approx(4 / 5)
     assert {"loss", "precision", "recall", "f1", "roc_auc", "average_precision"} < metrics.keys()
     assert sorted(file.name for file in paths.plots.iterdir()) == [
+        "calibration.csv",
+        "calibration.png",
         "class_balance.png",
         "confusion_matrix.png",
         "learning_curves.png",
+        "precision_recall.csv",
         "precision_recall.png",
+        "roc.csv",
         "roc.png",
+        "thresholds.png",
         "worst_examples.png",
     ]
     outcomes = pl.read_parquet(paths.outcomes)
@@ -167,7 +172,10 @@ def test_a_category_has_metrics_plots_a_report_and_its_run_in_mlflow(root: Path)
     assert {name: metrics.get(name, "bright") for name in header} == header
     page = paths.report.read_text(encoding="utf-8")
     assert "a &lt;test&gt; pipeline" in page
-    assert page.count("data:image/png;base64,") == 3 + 5  # the worst, and all that there are
+    # The worst, all that there are, and of these five what speaks for the prediction, beside the picture.
+    assert page.count("data:image/png;base64,") == 3 + 5 + 2 * 5
+    assert "Is a network worth it?" in page
+    assert "The threshold was chosen on the validation split" in page
     client = connect(root)
     assert client.get_run(run_id).data.metrics["test_accuracy"] == pytest.approx(4 / 5)
     assert client.get_run(run_id).info.status == "FINISHED"
@@ -221,7 +229,8 @@ def test_a_number_has_errors_in_its_own_unit_and_residuals(root: Path) -> None:
     assert outcomes.columns == ["example_id", "target", "prediction", "loss", "raw.word"]
     assert outcomes["raw.word"].to_list() == ["a", None, "a", None]  # as ingested
     assert metrics["mean_absolute_error"] == pytest.approx(3 / 4)
-    assert {file.stem for file in paths.plots.iterdir()} == {"learning_curves", "predicted_against_true", "residuals"}
+    drawn = {"errors", "learning_curves", "predicted_against_true", "residuals"}
+    assert {file.stem for file in paths.plots.iterdir()} == drawn
     assert "1.5 m" in paths.report.read_text(encoding="utf-8")
 
 

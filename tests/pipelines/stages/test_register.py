@@ -109,6 +109,7 @@ def paths(project_root, models):
     write_splits(paths, trained_on=2)
     paths.reports.mkdir(parents=True)
     paths.history.write_text("epoch,loss,validation_loss,seconds\n1,0.5,0.6,1.0\n2,0.4,0.5,1.0\n")
+    paths.report.write_text('<h1>coins</h1>\n</header>\n<nav aria-label="Parts of this page"><ul>\n</ul></nav>\n')
     return paths
 
 
@@ -247,10 +248,11 @@ def test_mlflow_loads_it_as_keras_and_serves_raw_rows(paths, models):
 def test_registering_again_changes_nothing(paths, models):
     train(paths, models / "good.keras", accuracy=0.75)
     register(a_pipeline(), paths)
-    before = paths.registration.read_bytes()
+    before = paths.registration.read_bytes(), paths.decision.read_bytes()
     paths.registration.unlink()
+    paths.decision.unlink()
     register(a_pipeline(), paths)
-    assert paths.registration.read_bytes() == before
+    assert (paths.registration.read_bytes(), paths.decision.read_bytes()) == before
     assert len(versions(paths.root, "coins")) == 1
     client = connect(paths.root)
     experiments = [client.get_experiment_by_name("headrace/coins").experiment_id]
@@ -305,6 +307,14 @@ def test_a_model_becomes_champion_by_evidence_on_the_same_rows(paths, models, fi
     assert alias_version(paths.root, "coins", "champion").number == champion
     previous = alias_version(paths.root, "coins", "previous_champion")
     assert (previous and previous.number) == (1 if champion == 2 else None)
+    against = registration(paths)["against"]
+    assert (against["version"], against["rows"]) == (1, 124)
+    assert against["metrics"].keys() == {"accuracy", "f1", "roc_auc", "loss"}
+    page = paths.decision.read_text()
+    assert f"Version 2 is {'champion' if champion == 2 else 'registered, and not champion'}." in page
+    assert page.index("</nav>") < page.index("Challenger and champion")
+    run = connect(paths.root).list_artifacts(registration(paths)["mlflow_run_id"], "evaluation")
+    assert [file.path for file in run] == ["evaluation/decision.html"]
 
 
 def test_rows_that_the_champion_was_trained_on_do_not_count_for_it(paths, models):
