@@ -32,6 +32,9 @@ def ray_session(
     if not address:
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody takes this machine away by Ray
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry, and one process less
+    else:
+        # A spot instance may go 30 s after its notice, and Ray asks for notices every five seconds unless this says.
+        os.environ.setdefault("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "1")
     with ExitStack() as block:
         settings: dict[str, Any] = {"address": address}
         if not address:
