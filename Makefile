@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup image run test test-long test-stack fuzz check audit licences pages docs docs-links release mutate golden results bench stack stack-down clean lock
+.PHONY: help setup image sbom run test test-long test-stack fuzz check audit licences pages docs docs-links release mutate golden results bench stack stack-down clean lock
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -68,6 +68,9 @@ image: ## Build an image with Docker: make image TARGET=headrace-gpu TAG=NAME IM
 	@DOCKER_BUILDKIT=1 docker build --file infra/image/Dockerfile --target '$(TARGET)' --tag '$(TAG)' \
 		$(if $(IMAGE_BASE),--build-arg BASE='$(IMAGE_BASE)') $(if $(CA),--secret id=ca,src='$(CA)') \
 		--build-arg REVISION="$$(git describe --always --dirty --exclude '*')" .
+
+sbom: setup ## Print an image's locked packages as CycloneDX JSON: make sbom TARGET=headrace-gpu
+	@$(BIN)/python -m infra.image_sbom '$(TARGET)'
 
 clean: ## Remove .venv and all caches; data, models, reports and MLflow's store stay
 	@rm -rf .venv site dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dvc_plots

@@ -25,7 +25,11 @@ OBJECT_STORE_BYTES = 128 * 1024 * 1024
 
 @contextmanager
 def ray_session(
-    *, num_workers: int, use_gpu: bool = False, object_store_bytes: int = OBJECT_STORE_BYTES
+    *,
+    num_workers: int,
+    cores_per_worker: int = 1,
+    use_gpu: bool = False,
+    object_store_bytes: int = OBJECT_STORE_BYTES,
 ) -> Iterator[None]:
     """Connect to Ray for the length of the block; raise ServiceError where RAY_ADDRESS can't be reached."""
     address = os.environ.get("RAY_ADDRESS")
@@ -40,7 +44,7 @@ def ray_session(
         if not address:
             require_files()
             require_addresses()
-            settings = _embedded(num_workers, object_store_bytes, use_gpu=use_gpu)
+            settings = _embedded(num_workers * cores_per_worker, object_store_bytes, use_gpu=use_gpu)
             settings |= block.enter_context(private_ray())
             block.enter_context(guarded_children())
         on_sigterm = signal.getsignal(signal.SIGTERM)
@@ -78,12 +82,12 @@ def is_remote() -> bool:
     return bool(os.environ.get("RAY_ADDRESS"))
 
 
-def _embedded(num_workers: int, object_store_bytes: int, *, use_gpu: bool) -> dict[str, Any]:
+def _embedded(num_cpus: int, object_store_bytes: int, *, use_gpu: bool) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "address": "local",
         "include_dashboard": False,
-        # Logical CPUs: as many as workers, so that two workers also run on a machine with one core.
-        "num_cpus": max(num_workers, os.cpu_count() or 1),
+        # Logical CPUs: as many as workers want, so that two workers also run on a machine with one core.
+        "num_cpus": max(num_cpus, os.cpu_count() or 1),
         "object_store_memory": object_store_bytes,
         # Ray Train starts its workers in an environment of their own: workers made ahead are never used.
         "_system_config": {"prestart_worker_first_driver": False},

@@ -33,7 +33,7 @@ ENOUGH_DISK_BYTES = 5 * 2**30
 ENOUGH_MEMORY_BYTES = 3 * 2**30  # of a training with two workers, Ray and all
 ENOUGH_FILES = 1024
 CONNECT_SECONDS = 2.0
-REVISION_VARIABLE = "HEADRACE_REVISION"  # the commit that an image was made from
+PAGE_OF_CLUSTERS = "see docs/deploy.md"
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,7 @@ def versions(_project: ProjectPaths) -> Iterator[Finding]:
     metadata = importlib.metadata.metadata("headrace")
     python = ".".join(map(str, sys.version_info[:3]))
     wanted = SpecifierSet(metadata["Requires-Python"])
-    image = f" in an image of {revision}" if (revision := os.environ.get(REVISION_VARIABLE)) else ""
-    yield Finding("ok" if python in wanted else "wrong", f"Python {python}{image}", f"use a Python {wanted}")
+    yield Finding("ok" if python in wanted else "wrong", f"Python {python}", f"use a Python {wanted}")
     requirements = [Requirement(text) for text in importlib.metadata.requires("headrace") or []]
     wrong = [finding for requirement in requirements if (finding := _package(requirement))]
     yield from wrong or [Finding("ok", f"{len(requirements)} packages are within their ranges")]

@@ -1,10 +1,23 @@
 """The compose file: closed to other machines, secrets as files, and roles that the image has."""
 
+import json
+import os
 import re
 import subprocess
 from pathlib import Path
 
+import pytest
 import yaml
+
+
+def test_the_file_is_valid_by_the_specification(compose) -> None:
+    file = os.environ.get("COMPOSE_SCHEMA")
+    if not file:
+        pytest.skip("COMPOSE_SCHEMA names no schema/compose-spec.json of the compose specification")
+    import jsonschema
+
+    errors = jsonschema.Draft202012Validator(json.loads(Path(file).read_text())).iter_errors(compose)
+    assert [error.message for error in errors] == []
 
 
 def test_every_port_is_on_loopback(compose) -> None:

@@ -52,15 +52,15 @@ def strict(schema: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def ray_schemas() -> dict[str, Any]:
-    """Strict schemas of RayCluster and RayJob by kind, from the folder KUBERAY_CRDS: KubeRay's own files, 2 MB."""
+def ray_schemas(repository: Path) -> dict[str, Any]:
+    """Strict schemas of RayCluster and RayJob by kind, from KubeRay's own files: of KUBERAY_CRDS, or beside us."""
     import jsonschema
 
-    folder = os.environ.get("KUBERAY_CRDS")
-    if not folder:
+    folder = Path(os.environ.get("KUBERAY_CRDS") or repository.parent / "shared" / "kuberay")
+    if not folder.is_dir():
         pytest.skip("KUBERAY_CRDS names no folder with helm-chart/kuberay-operator/crds of KubeRay")
     found = {}
-    for file in sorted(Path(folder).glob("ray.io_*.yaml")):
+    for file in sorted(folder.glob("ray.io_*.yaml")):
         definition = yaml.load(file.read_text(), yaml.CSafeLoader)["spec"]
         [version] = [one for one in definition["versions"] if one["name"] == "v1"]
         schema = strict(version["schema"]["openAPIV3Schema"])
