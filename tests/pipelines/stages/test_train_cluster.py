@@ -71,8 +71,9 @@ def test_a_lost_node_is_replaced_by_a_spare_one(undisturbed, disturbed, cluster)
     disturbed.assert_as_undisturbed(undisturbed)
 
 
+@pytest.mark.parametrize("notice", ["drain", "stop"])
 def test_a_drained_node_is_left_after_a_checkpoint_and_the_failure_budget_stays(
-    disturbed, tmp_path, cluster, record_property
+    disturbed, tmp_path, cluster, record_property, notice
 ):
     disturbed.change_train(epochs=60, global_batch_size=8)  # more than the notice takes
     undisturbed = disturbed.copy(tmp_path / "undisturbed")
@@ -82,7 +83,10 @@ def test_a_drained_node_is_left_after_a_checkpoint_and_the_failure_budget_stays(
     nodes = [cluster.add_node() for _ in range(3)]
     process, output = disturbed.start_until("epoch 2/60", **cluster.environment)
     used = [node for node in nodes if any("RayTrainWorker" in " ".join(one.cmdline()) for one in node.children())]
-    cluster.drain(used[0], deadline_seconds=120)
+    if notice == "drain":
+        cluster.drain(used[0], deadline_seconds=120)
+    else:  # `docker stop`, and whatever else ends a pod: `ray start` gets the signal, and no worker does
+        used[0].parent().terminate()
     drained_seconds = time.monotonic()
     output += read_until(process, "workers were preempted and stopped after")
     left_seconds = time.monotonic() - drained_seconds
