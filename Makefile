@@ -2,12 +2,14 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-long test-stack fuzz check audit licences pages docs docs-links release mutate golden results bench stack stack-down clean lock
+.PHONY: help setup image sbom run test test-long test-stack fuzz check audit licences pages docs docs-links release mutate golden results bench stack stack-down clean lock
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
 PIPELINE ?= digits
 FUZZ_SECONDS ?= 300
+TARGET ?= headrace
+TAG ?= $(TARGET):0.1.0
 
 help: ## Show these lines
 	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' Makefile | while IFS=$$'\t' read -r target text; do \
@@ -61,6 +63,15 @@ results: setup ## Measure all pipelines, or PIPELINES='linear sine', and write d
 bench: setup ## Run every benchmark of bench/ and print its ratios
 	@for script in bench/*.py; do echo "$$script"; $(BIN)/python "$$script"; done
 
+# The revision is git's; a change that is not committed shows as -dirty.
+image: ## Build an image with Docker: make image TARGET=headrace-gpu TAG=NAME IMAGE_BASE=NAME CA=FILE; docs/deploy.md
+	@DOCKER_BUILDKIT=1 docker build --file infra/image/Dockerfile --target '$(TARGET)' --tag '$(TAG)' \
+		$(if $(IMAGE_BASE),--build-arg BASE='$(IMAGE_BASE)') $(if $(CA),--secret id=ca,src='$(CA)') \
+		--build-arg REVISION="$$(git describe --always --dirty --exclude '*')" .
+
+sbom: setup ## Print an image's locked packages as CycloneDX JSON: make sbom TARGET=headrace-gpu
+	@$(BIN)/python -m infra.image_sbom '$(TARGET)'
+
 clean: ## Remove .venv and all caches; data, models, reports and MLflow's store stay
 	@rm -rf .venv site dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dvc_plots
 	@find components pipelines dags infra tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -88,4 +99,5 @@ licences: setup ## Write docs/licences.md from the packages that are installed
 lock: setup ## Write requirements.lock from pyproject.toml, and headrace.lock from that; newer versions: make lock UPGRADE=--upgrade
 	@UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile pyproject.toml --quiet --group dev --all-extras --universal \
 		--python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --output-file requirements.lock $(UPGRADE)
+	@$(BIN)/python -m infra.image_locks
 	@$(BIN)/headrace upgrade --from requirements.lock

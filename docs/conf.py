@@ -48,6 +48,7 @@ _CONTENTS = {
         ],
         "On servers": [
             "docs/cluster",
+            "docs/deploy",
             "docs/airflow",
             "docs/multi-worker",
             "docs/reliability",

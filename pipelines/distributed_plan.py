@@ -26,6 +26,33 @@ class ElasticWorkers(Settings):
         return self
 
 
+LabelKey = Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9.\-]*/)?[A-Za-z0-9][\w.\-]{0,62}$")]
+LabelSelector = Annotated[str, Field(pattern=r"^(!?[A-Za-z0-9][\w.\-]*|!?in\([\w.\-]+(, ?[\w.\-]+)*\))$")]
+
+
+class WorkerResources(Settings):
+    """What Ray reserves for each worker, and on which nodes. Ray places no more workers on a node than fit."""
+
+    cores: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Number of cores, and of threads where `threads_per_worker` is `null`. `null` reserves one, and a worker computes
+    with its share of the node's cores.
+    """
+
+    memory_bytes: Annotated[int, Field(ge=2**20, le=2**46)] | None = None
+    """Memory that Ray counts for a worker; it limits nothing. `null` counts none."""
+
+    gpus: Annotated[int, Field(ge=0, le=64)] | None = None
+    """Number of GPUs: one with `use_gpu`, else none, which is what `null` means. A worker trains with one."""
+
+    accelerator_type: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.\-]*$")] | None = None
+    """Kind of GPU, by Ray's name for it: `L4`, `A10G`, `H100`. `null` takes any."""
+
+    labels: dict[LabelKey, LabelSelector] | None = None
+    """Labels of the nodes to train on, as Ray selects by them: `ray.io/market-type: spot`, `!spot`, `in(a, b)`.
+    `null` takes any node.
+    """
+
+
 NumWorkers = Annotated[
     Annotated[Workers, Tag("(number)")] | Annotated[ElasticWorkers, Tag("(range)")],
     Discriminator(lambda value: "(range)" if isinstance(value, dict | ElasticWorkers) else "(number)"),
@@ -60,6 +87,14 @@ class DistributedPlan(Plan):
     use_gpu: bool = False
     """Whether each worker has a GPU."""
 
+    resources_per_worker: WorkerResources = WorkerResources()
+    """What is reserved for each worker, and on which nodes."""
+
+    placement: Literal["pack", "spread"] = "pack"
+    """Where Ray puts workers: on few nodes, for a fast ring, or on many, so that a lost node costs few of them and each
+    has more of its cores and network. It prefers, and does not insist.
+    """
+
     max_failures: Annotated[int, Field(ge=0, le=1000)] = 3
     """How often a lost worker or node is replaced, and training resumes from the last checkpoint. Workers that are
     asked to stop (SIGTERM) do not count. An error in a worker's own code ends training without a retry.
@@ -84,6 +119,11 @@ class DistributedPlan(Plan):
         return self.num_workers if isinstance(self.num_workers, int) else self.num_workers.max
 
     @property
+    def cores_per_worker(self) -> int:
+        """The number of cores that Ray reserves for each worker."""
+        return self.resources_per_worker.cores or 1
+
+    @property
     def is_bitwise(self) -> bool:
         """Whether the weights don't depend on the number of workers and threads."""
         return self.reproducible == "bitwise"
@@ -92,6 +132,23 @@ class DistributedPlan(Plan):
     def max_processes(self) -> int:
         """The most TensorFlow processes that share a batch."""
         return self.logical_shards if self.is_bitwise else self.max_workers
+
+    @model_validator(mode="after")
+    def _a_worker_has_one_gpu_or_none(self) -> Self:
+        gpus, kind = self.resources_per_worker.gpus, self.resources_per_worker.accelerator_type
+        if gpus is not None and gpus > 1:
+            raise ValueError(
+                f"resources_per_worker.gpus: {gpus} GPUs for each worker, which trains with one; leave it out, and "
+                f"raise num_workers from {self.max_workers} to {min(self.max_workers * gpus, 1024)}"
+            )
+        if gpus is not None and bool(gpus) != self.use_gpu:
+            raise ValueError(
+                f"resources_per_worker.gpus is {gpus} and use_gpu is {str(self.use_gpu).lower()}; leave the first out: "
+                "with use_gpu each worker gets one"
+            )
+        if kind is not None and not self.use_gpu:
+            raise ValueError(f"resources_per_worker.accelerator_type {kind!r} is a kind of GPU; set use_gpu: true")
+        return self
 
     @model_validator(mode="after")
     def _shards_divide_among_workers(self) -> Self:

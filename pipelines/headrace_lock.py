@@ -34,6 +34,14 @@ def installed(stage: str) -> Versions:
     return {**_own(stage), **{name: version(name) for name in PACKAGES[stage]}}
 
 
+def wanted(root: Path, stage: str) -> dict[str, str]:
+    """Versions of Python and packages of a stage, by headrace.lock; what is installed here, where it says none."""
+    file = ProjectPaths(root).lock
+    section = _read(file).get(stage) if file.is_file() else None
+    found = section if isinstance(section, dict) else installed(stage)
+    return {name: str(found[name]) for name in ("python", *PACKAGES[stage]) if name in found}
+
+
 def lock_text(pins: Mapping[str, str] | None = None) -> str:
     """The content of headrace.lock, for what is installed or for other versions of packages, `pins` by name."""
     versions = version if pins is None else pins.__getitem__

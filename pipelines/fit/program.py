@@ -99,7 +99,8 @@ def fit(  # noqa: PLR0913 - each by its keyword
 
     `plan` takes the other settings of a training, as `train` in params.yaml: `seed`, `best_by`, `early_stopping`,
     `checkpoints`, `steps_per_epoch`, `gradient_compression`, `use_gpu`, `threads_per_worker`, `reproducible`,
-    `logical_shards`, `max_failures`, `start_timeout_seconds`, `capacity_timeout_seconds`.
+    `logical_shards`, `resources_per_worker`, `placement`, `max_failures`, `start_timeout_seconds`,
+    `capacity_timeout_seconds`.
 
     MLflow receives one run in `experiment`, at MLFLOW_TRACKING_URI or in mlflow.db of the project, or of the working
     directory where there is no project. Raises ParamsError, DataError, TrainingError or ServiceError for what a user

@@ -25,19 +25,26 @@ OBJECT_STORE_BYTES = 128 * 1024 * 1024
 
 @contextmanager
 def ray_session(
-    *, num_workers: int, use_gpu: bool = False, object_store_bytes: int = OBJECT_STORE_BYTES
+    *,
+    num_workers: int,
+    cores_per_worker: int = 1,
+    use_gpu: bool = False,
+    object_store_bytes: int = OBJECT_STORE_BYTES,
 ) -> Iterator[None]:
     """Connect to Ray for the length of the block; raise ServiceError where RAY_ADDRESS can't be reached."""
     address = os.environ.get("RAY_ADDRESS")
     if not address:
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody takes this machine away by Ray
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry, and one process less
+    else:
+        # A spot instance may go 30 s after its notice, and Ray asks for notices every five seconds unless this says.
+        os.environ.setdefault("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "1")
     with ExitStack() as block:
         settings: dict[str, Any] = {"address": address}
         if not address:
             require_files()
             require_addresses()
-            settings = _embedded(num_workers, object_store_bytes, use_gpu=use_gpu)
+            settings = _embedded(num_workers * cores_per_worker, object_store_bytes, use_gpu=use_gpu)
             settings |= block.enter_context(private_ray())
             block.enter_context(guarded_children())
         on_sigterm = signal.getsignal(signal.SIGTERM)
@@ -75,12 +82,12 @@ def is_remote() -> bool:
     return bool(os.environ.get("RAY_ADDRESS"))
 
 
-def _embedded(num_workers: int, object_store_bytes: int, *, use_gpu: bool) -> dict[str, Any]:
+def _embedded(num_cpus: int, object_store_bytes: int, *, use_gpu: bool) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "address": "local",
         "include_dashboard": False,
-        # Logical CPUs: as many as workers, so that two workers also run on a machine with one core.
-        "num_cpus": max(num_workers, os.cpu_count() or 1),
+        # Logical CPUs: as many as workers want, so that two workers also run on a machine with one core.
+        "num_cpus": max(num_cpus, os.cpu_count() or 1),
         "object_store_memory": object_store_bytes,
         # Ray Train starts its workers in an environment of their own: workers made ahead are never used.
         "_system_config": {"prestart_worker_first_driver": False},

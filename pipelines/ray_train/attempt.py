@@ -37,7 +37,8 @@ def attempt(job: Job, run: TrainingRun, *, on_worker: OnWorker) -> list[dict[str
         follow(job.progress, 0, lambda event: _add_group(groups, event))
         return groups
     shutil.rmtree(job.folder / "ray", ignore_errors=True)  # Ray's own notes; the checkpoints are beside them
-    with ray_session(num_workers=job.train.max_workers, use_gpu=job.train.use_gpu):
+    train = job.train
+    with ray_session(num_workers=train.max_workers, cores_per_worker=train.cores_per_worker, use_gpu=train.use_gpu):
         fit(job, on_worker=on_worker, on_event=partial(_on_event, run=run, groups=groups))
     return groups
 

@@ -1,15 +1,14 @@
 """Run one training on Ray Train and follow it."""
 
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.train import FailureConfig, Result, RunConfig, ScalingConfig
+from ray.train import FailureConfig, Result, RunConfig
 
-from headrace.components.errors import ParamsError, ServiceError, TrainingError
+from headrace.components.errors import ServiceError, TrainingError
 from headrace.pipelines.compatibility.ray_internals import on_this_node
 from headrace.pipelines.compatibility.ray_train_internals import (
     DataParallelTrainer,
@@ -27,13 +26,13 @@ from headrace.pipelines.ray_cluster.ports import port_range
 from headrace.pipelines.ray_train.backend import TensorflowBackendConfig
 from headrace.pipelines.ray_train.failures import Failures
 from headrace.pipelines.ray_train.progress_files import follow, mailbox
+from headrace.pipelines.ray_train.resources import requested, require_resources, scaling
 from headrace.pipelines.ray_train.training_events import Event, LostEvent, NoteEvent, PlacedEvent, RetryEvent
 from headrace.pipelines.ray_train.training_job import OUT_OF_MEMORY, Failure, Job
 
 POLL_SECONDS = 0.2
 LAST_CHECKPOINT_SECONDS = 20.0  # for a step and its checkpoint
 WAITING_SECONDS = 60.0
-RESIZE_INTERVAL_SECONDS = 10.0  # between checks of the cluster; the group restarts only where it has changed
 
 OnWorker = Callable[[dict[str, str]], None]
 
@@ -51,7 +50,7 @@ def fit(job: Job, *, on_worker: OnWorker, on_event: Callable[[Event], None]) -> 
     fix, and WorkerError with a worker's traceback for a bug. Raises ServiceError where a cluster has no room for the
     workers or was lost.
     """
-    require_gpus(job.train)
+    require_resources(job.train)
     with mailbox(job):
         _fit(job, on_worker, on_event)
     if job.published.exists():
@@ -104,16 +103,6 @@ def _fit_one_group(job: Job, on_worker: OnWorker, poll: Callable[[], bool]) -> N
     poll()
 
 
-def require_gpus(train: DistributedPlan) -> None:
-    """Raise ParamsError where the Ray of this process has too few GPUs; a cluster is not checked: it may grow."""
-    gpus = int(ray.cluster_resources().get("GPU", 0))
-    if train.use_gpu and not is_remote() and gpus < train.min_workers:
-        raise ParamsError(
-            f"train.use_gpu: {train.min_workers} workers need as many GPUs, and Ray finds {gpus} on this machine; set "
-            "train.use_gpu: false, lower train.num_workers, or set RAY_ADDRESS to a cluster that has them"
-        )
-
-
 class _Waiting:
     """Reports, once a minute, that no workers start because the cluster has no room for them; gives up in the end."""
 
@@ -151,25 +140,9 @@ class _Waiting:
             self._on_event(NoteEvent(note=note))
 
     def _found(self) -> str:
-        gpu = " and one GPU" if self._train.use_gpu else ""
         total, free = ray.cluster_resources(), ray.available_resources()
         has = ", ".join(f"{total.get(name, 0):g} {name}s ({free.get(name, 0):g} free)" for name in ("CPU", "GPU"))
-        return f"{self._train.min_workers} workers of one core{gpu} each are requested, Ray has {has}"
-
-
-def scaling(train: DistributedPlan) -> ScalingConfig:
-    """Number of processes that Ray starts, and the resources of each: one core, and one GPU if requested.
-
-    The processes of a bitwise training share the cores of its fewest workers, so it starts wherever they have room.
-    """
-    if train.is_bitwise:
-        share = train.min_workers / train.logical_shards
-        rounded_down = math.floor(share * 10_000) / 10_000  # Ray counts in these; rounded up, the last one has no room
-        return ScalingConfig(num_workers=train.logical_shards, resources_per_worker={"CPU": rounded_down})
-    workers = train.num_workers if isinstance(train.num_workers, int) else (train.min_workers, train.max_workers)
-    return ScalingConfig(
-        num_workers=workers, use_gpu=train.use_gpu, elastic_resize_monitor_interval_s=RESIZE_INTERVAL_SECONDS
-    )
+        return f"{requested(self._train)}, Ray has {has}"
 
 
 class _Trainer(DataParallelTrainer):  # type: ignore[misc]  # ray carries no types

@@ -12,6 +12,7 @@ from headrace.components.errors import TrainingError, UserError
 from headrace.pipelines.distributed_plan import DistributedPlan
 from headrace.pipelines.headrace_lock import installed
 from headrace.pipelines.host.host_problems import host_problem, is_out_of_memory
+from headrace.pipelines.host.usable_cores import usable_cores
 from headrace.pipelines.ray_train.backend import rendezvous
 from headrace.pipelines.ray_train.node import AnyJob, keep_in_storage, on_this_node, pass_on_stop
 from headrace.pipelines.ray_train.preemption import STOP, listen_again, watch_for_drain
@@ -144,22 +145,32 @@ def prepare_devices(train: DistributedPlan, *, workers_on_node: int) -> int:
     """Set and return the threads of this worker, by default its share of the node's cores; take GPU memory as needed.
 
     With more threads than its share, workers wait for each other. In a bitwise training each has one, since the threads
-    of a sum decide its rounding.
+    of a sum decide its rounding. Raises TrainingError where a worker that trains with a GPU sees none, or several.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
 
     import_keras()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = 1 if train.is_bitwise else train.threads_per_worker or max(1, cores // workers_on_node)
+    asked = train.threads_per_worker or train.resources_per_worker.cores
+    threads = 1 if train.is_bitwise else asked or max(1, usable_cores() // workers_on_node)
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     devices = tf.config.list_physical_devices("GPU")
-    if train.use_gpu and not devices:
-        raise TrainingError(
-            "train.use_gpu is true, and Ray gave this worker a GPU "
-            f"(CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', '')!r}), but TensorFlow sees none; "
-            "install tensorflow[and-cuda] and the driver on every GPU node, or set train.use_gpu: false"
-        )
+    if train.use_gpu:
+        _require_one_gpu(len(devices))
     for device in devices:
         tf.config.experimental.set_memory_growth(device, True)
     return threads
+
+
+def _require_one_gpu(found: int) -> None:
+    visible = f"CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', '')!r}"
+    if not found:
+        raise TrainingError(
+            f"train.use_gpu is true, and Ray gave this worker a GPU ({visible}), but TensorFlow sees none; "
+            "install tensorflow[and-cuda] and the driver on every GPU node, or set train.use_gpu: false"
+        )
+    if found > 1:
+        raise TrainingError(
+            f"TensorFlow sees {found} GPUs in this worker ({visible}), which trains with one; start a worker for each "
+            "(train.num_workers), and let Ray set CUDA_VISIBLE_DEVICES"
+        )

@@ -19,11 +19,13 @@ from headrace.components.errors import TrainingError, UserError
 from headrace.components.own_code.importable_code import OwnCode
 from headrace.components.schema.settings import Settings
 from headrace.components.tasks.metric_names import lower_is_better
+from headrace.pipelines.distributed_plan import DistributedPlan
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.project.code_digests import own_code
 from headrace.pipelines.ray_cluster.connect import is_remote
 from headrace.pipelines.ray_train.pipeline_worker import in_label_unit, named_inputs
+from headrace.pipelines.ray_train.resources import worker_resources
 from headrace.pipelines.ray_train.training_job import TrainJob
 from headrace.pipelines.ray_train.worker import prepare_devices
 from headrace.pipelines.ray_train.worker_data import remove_columns, split_columns, validation_columns
@@ -118,7 +120,7 @@ def run_trials(
     epochs = {trial.number: trial.pipeline.train.epochs for trial in trials}
     try:
         tune.Tuner(
-            tune.with_resources(partial(_run, make_data=make_data), {"cpu": 1, "gpu": int(train.use_gpu)}),
+            tune.with_resources(partial(_run, make_data=make_data), _resources(train)),
             param_space={"description": tune.grid_search([str(trial.description) for trial in trials])},
             tune_config=tune.TuneConfig(
                 max_concurrent_trials=at_once,
@@ -150,6 +152,11 @@ def _scheduler(trials: Sequence[Trial], metric: str) -> TrialScheduler:
     mode = "min" if lower_is_better(metric) else "max"
     first = max(1, epochs // HALVED_AFTER)
     return ASHAScheduler("epoch", metric, mode, max_t=epochs, grace_period=first, reduction_factor=2)
+
+
+def _resources(train: DistributedPlan) -> dict[str, float]:
+    """What Ray reserves for a trial, which is one process: what it would for a worker."""
+    return {name if name == "memory" else name.lower(): value for name, value in worker_resources(train).items()}
 
 
 def _require_gpu(use_gpu: bool) -> None:

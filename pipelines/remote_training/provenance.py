@@ -23,6 +23,8 @@ from headrace.pipelines.tracking.sweep import owner_tags
 # otherwise, and after 12 epochs of digits the weights of 2 workers and of 1 differ by 0.11.
 WITHOUT_EFFECT = (
     "use_gpu",
+    "resources_per_worker",
+    "placement",
     "max_failures",
     "start_timeout_seconds",
     "capacity_timeout_seconds",

@@ -98,8 +98,7 @@ async def _submit_and_watch(
 ) -> Outcome:
     cluster = cluster_from_environment()
     async with RayJobs(cluster) as jobs:
-        if not os.environ.get(OPEN_VARIABLE):
-            await jobs.require_authentication()
+        await require_closed(jobs)
         await jobs.require_version()
         submitted = await submit_or_join(
             jobs,
@@ -155,8 +154,19 @@ def _submission(pipeline: Pipeline, root: Path, handoff: Handoff) -> Submission:
     return Submission(
         archive=package(root, extra={**headrace_code(), shipped: handoff.model_dump_json(indent=1).encode()}),
         entrypoint=shlex.join(["headrace", "train", pipeline.name, "--workers", requested]),
-        environment={name: value for name in SHIPPED_VARIABLES if (value := os.environ.get(name)) and _is_open(value)},
+        environment=shipped_environment(),
     )
+
+
+async def require_closed(jobs: RayJobs) -> None:
+    """Raise what `require_authentication` raises, unless HEADRACE_ALLOW_OPEN_RAY allows for an open cluster."""
+    if not os.environ.get(OPEN_VARIABLE):
+        await jobs.require_authentication()
+
+
+def shipped_environment() -> dict[str, str]:
+    """Variables of this process that a job on the cluster gets: addresses, none of them with a password."""
+    return {name: value for name in SHIPPED_VARIABLES if (value := os.environ.get(name)) and _is_open(value)}
 
 
 def _is_open(value: str) -> bool:

@@ -8,7 +8,7 @@ from headrace.components import numerics
 from headrace.components.errors import ParamsError
 from headrace.components.numerics import NUMERICS, PACKAGES
 from headrace.pipelines import headrace_lock
-from headrace.pipelines.headrace_lock import installed, pinned, require_lock, write_lock
+from headrace.pipelines.headrace_lock import installed, pinned, require_lock, wanted, write_lock
 
 
 def test_a_lock_that_was_just_written_is_true(tmp_path):
@@ -92,3 +92,10 @@ def test_pins_are_those_of_this_python(tmp_path):
 
 def test_python_counts_by_its_minor_version():
     assert installed("train")["python"] == ".".join(platform.python_version_tuple()[:2])
+
+
+def test_versions_to_have_are_those_of_the_file_or_of_this_installation(tmp_path):
+    here = {name: str(one) for name, one in installed("train").items() if name not in ("numerics", "mixing")}
+    assert wanted(tmp_path, "train") == here
+    (tmp_path / "headrace.lock").write_text("train: {numerics: 3, python: '3.12', keras: 3.99.0}\n")
+    assert wanted(tmp_path, "train") == {"python": "3.12", "keras": "3.99.0"}

@@ -33,6 +33,7 @@ ENOUGH_DISK_BYTES = 5 * 2**30
 ENOUGH_MEMORY_BYTES = 3 * 2**30  # of a training with two workers, Ray and all
 ENOUGH_FILES = 1024
 CONNECT_SECONDS = 2.0
+PAGE_OF_CLUSTERS = "see docs/deploy.md"
 
 
 @dataclass(frozen=True)

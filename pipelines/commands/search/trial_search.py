@@ -93,12 +93,12 @@ def _train(plan: Sequence[Planned], search: Search, paths: PipelinePaths, outcom
     """Train the trials that have no outcome yet, and add theirs as they end."""
     trials = [one.trial for one in plan if one.number not in outcomes]
     runs = _runs(plan, search, paths)
-    use_gpu = trials[0].pipeline.train.use_gpu
+    train = trials[0].pipeline.train
     try:
         with (
             _truthful_status(runs),
             TrialTable(plan, metric=search.metric) as table,
-            ray_session(num_workers=search.at_once, use_gpu=use_gpu),
+            ray_session(num_workers=search.at_once, cores_per_worker=train.cores_per_worker, use_gpu=train.use_gpu),
         ):
             watcher = _watcher({one.number: one for one in plan}, outcomes, runs, table)
             run_trials(

@@ -13,6 +13,9 @@ import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
+LEFT_SECONDS = 15  # from the notice until the workers of that node have written a checkpoint and stopped
+BUSY_SECONDS = 30  # more on a machine that has other work
+
 
 class Cluster:
     """A head without cores, and nodes of one core each."""
@@ -68,8 +71,11 @@ def test_a_lost_node_is_replaced_by_a_spare_one(undisturbed, disturbed, cluster)
     disturbed.assert_as_undisturbed(undisturbed)
 
 
-def test_a_drained_node_is_left_after_a_checkpoint_and_the_failure_budget_stays(disturbed, tmp_path, cluster):
-    disturbed.change_train(epochs=60, global_batch_size=8)  # Ray polls for drained nodes every five seconds
+@pytest.mark.parametrize("notice", ["drain", "stop"])
+def test_a_drained_node_is_left_after_a_checkpoint_and_the_failure_budget_stays(
+    disturbed, tmp_path, cluster, record_property, notice
+):
+    disturbed.change_train(epochs=60, global_batch_size=8)  # more than the notice takes
     undisturbed = disturbed.copy(tmp_path / "undisturbed")
     code, output = undisturbed.train()
     assert code == 0, output
@@ -77,10 +83,15 @@ def test_a_drained_node_is_left_after_a_checkpoint_and_the_failure_budget_stays(
     nodes = [cluster.add_node() for _ in range(3)]
     process, output = disturbed.start_until("epoch 2/60", **cluster.environment)
     used = [node for node in nodes if any("RayTrainWorker" in " ".join(one.cmdline()) for one in node.children())]
-    cluster.drain(used[0], deadline_seconds=120)
+    if notice == "drain":
+        cluster.drain(used[0], deadline_seconds=120)
+    else:  # `docker stop`, and whatever else ends a pod: `ray start` gets the signal, and no worker does
+        used[0].parent().terminate()
     drained_seconds = time.monotonic()
     output += read_until(process, "workers were preempted and stopped after")
-    assert time.monotonic() - drained_seconds < 60  # Ray's five, a step, and two shared cores
+    left_seconds = time.monotonic() - drained_seconds
+    record_property("left_seconds", left_seconds)
+    assert left_seconds < LEFT_SECONDS + BUSY_SECONDS
     output += process.communicate(timeout=240)[0]
     assert process.returncode == 0, output
     disturbed.assert_as_undisturbed(undisturbed)
