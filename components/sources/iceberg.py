@@ -1,6 +1,5 @@
 """Apache Iceberg tables (https://iceberg.apache.org), by a snapshot, from a metadata file or a catalog in SQLite."""
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
@@ -69,6 +68,8 @@ class IcebergSource(TableVersionSource):
 
 
 def _opened(path: Path, name: str | None) -> Any:
+    import sqlite3  # loads a library, which nobody who only reads params.yaml needs
+
     from pyiceberg.table import StaticTable
 
     if name is None:
