@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from headrace.components.errors import DataError, ParamsError
-from headrace.components.sources.table_versions import LocalPath, TableVersionSource
+from headrace.components.errors import DataError, ParamsError, ServiceError
+from headrace.components.sources.s3_access import FindAccess, S3Access, is_s3, place_of
+from headrace.components.sources.table_versions import TablePath, TableVersionSource
 from headrace.components.sources.written_rows import require_rows, write_rows
 
 if TYPE_CHECKING:
@@ -20,9 +21,10 @@ class IcebergSource(TableVersionSource):
     """All rows of one snapshot of an Iceberg table."""
 
     kind: Literal["iceberg"] = "iceberg"
-    path: LocalPath
+    path: TablePath
     """A metadata file of the table (`....metadata.json`), or with `table` the SQLite file of a catalog: absolute, or
-    relative to the project's root.
+    relative to the project's root. A metadata file may be `s3://BUCKET/KEY`, with `?endpoint_url=https://...` where the
+    bucket is not Amazon's; for tables in buckets that a catalog names, AWS_ENDPOINT_URL says so.
     """
 
     table: Annotated[str, Field(pattern=r"^[^.\s]+(\.[^.\s]+)+$")] | None = None
@@ -33,15 +35,21 @@ class IcebergSource(TableVersionSource):
 
     @model_validator(mode="after")
     def _metadata_or_catalog(self) -> Self:
-        if self.table is None and not self.path.endswith(".metadata.json"):
+        place = place_of(self.path) if is_s3(self.path) else self.path
+        if self.table is None and not place.endswith(".metadata.json"):
             raise ValueError("path must be a file ....metadata.json; set table for the SQLite file of a catalog")
+        if self.table is not None and is_s3(self.path):
+            raise ValueError(
+                "path must be a file of this machine for a catalog in SQLite; for a bucket, name a file "
+                "....metadata.json and leave table out"
+            )
         return self
 
-    def write(self, root: Path, file: Path, *, columns: Sequence[str]) -> str:
+    def write(self, root: Path, find_access: FindAccess, file: Path, *, columns: Sequence[str]) -> str:
         """Write the rows of the snapshot as one Parquet file; returns the snapshot's id with the table's.
 
         Raises ParamsError for a table, snapshot or column that is not there, DataError for a damaged table and for rows
-        that are not those of `sha256`.
+        that are not those of `sha256`, ServiceError for a bucket that can't be reached.
         """
         try:
             import pyiceberg.exceptions
@@ -52,28 +60,53 @@ class IcebergSource(TableVersionSource):
         from pyarrow import ArrowException
 
         place = self.table or self.path
-        if not (root / self.path).is_file():
+        if not is_s3(self.path) and not (root / self.path).is_file():
             raise ParamsError(f"ingest.source.path: no file {root / self.path}")
         try:
-            table = _opened(root / self.path, self.table)
+            table = _opened(root, self.path, self.table, find_access)
             snapshot = table.snapshot_by_id(self.snapshot) if self.snapshot else table.current_snapshot()
             if snapshot is None:
                 raise ParamsError(f"{place}: no snapshot{f' {self.snapshot}' if self.snapshot else ''}{_known(table)}")
             call = partial(_batches, table, snapshot.snapshot_id, columns, place)
             write_rows(call, file, place=place, max_bytes=self.max_bytes)
+        except FileNotFoundError as error:
+            raise ParamsError(f"ingest.source.path: {place} is not there: {' '.join(str(error).split())}") from error
         except (OSError, ValueError, ArrowException, pyiceberg.exceptions.ValidationError) as error:
+            if "AWS Error" in str(error):
+                raise ServiceError(f"{place} can't be read: {' '.join(str(error).split())[:300]}") from error
             raise DataError(f"{place} can't be read: {' '.join(str(error).split())[:300]}") from error
         require_rows(file, self.sha256, place=place)
         return f"{snapshot.snapshot_id} of {table.metadata.table_uuid}"
 
 
-def _opened(path: Path, name: str | None) -> Any:
-    import sqlite3  # loads a library, which nobody who only reads params.yaml needs
-
+def _opened(root: Path, path: str, name: str | None, find_access: FindAccess) -> Any:
     from pyiceberg.table import StaticTable
 
-    if name is None:
-        return StaticTable.from_metadata(path.absolute().as_uri())
+    if is_s3(path):
+        return StaticTable.from_metadata(place_of(path), _properties(find_access(path)))
+    location = (root / path).absolute().as_uri() if name is None else _location(root / path, name)
+    return StaticTable.from_metadata(location, _properties(find_access(location)) if is_s3(location) else {})
+
+
+def _properties(access: S3Access) -> dict[str, str]:
+    """Properties of PyIceberg's files, read by Arrow."""
+    keys = {
+        "py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO",
+        "s3.endpoint": access.endpoint_url,
+        "s3.region": access.region,
+        "s3.access-key-id": access.access_key,
+        "s3.secret-access-key": access.secret_key,
+        "s3.session-token": access.session_token or "",
+        "s3.connect-timeout": "10",
+        "s3.request-timeout": "60",
+    }
+    return {name: value for name, value in keys.items() if value}
+
+
+def _location(path: Path, name: str) -> str:
+    """Address of a table's metadata file by the catalog."""
+    import sqlite3  # loads a library, which nobody who only reads params.yaml needs
+
     # The catalog itself would create its tables in any file that it is given.
     namespace, _, table = name.rpartition(".")
     query = "SELECT metadata_location FROM iceberg_tables WHERE table_namespace = ? AND table_name = ?"
@@ -84,7 +117,7 @@ def _opened(path: Path, name: str | None) -> Any:
         raise ParamsError(f"ingest.source.path: {path} is no SQLite catalog of Iceberg ({error})") from error
     if len(found) != 1:
         raise ParamsError(f"ingest.source.table: {path} has {len(found) or 'no'} tables {name!r}, expected one")
-    return StaticTable.from_metadata(found[0][0])
+    return str(found[0][0])
 
 
 def _known(table: Any) -> str:

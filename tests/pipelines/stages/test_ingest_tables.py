@@ -190,7 +190,7 @@ def test_a_damaged_iceberg_table_is_refused(iceberg, ingested) -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        {"kind": "delta", "path": "s3://bucket/orders"},
+        {"kind": "delta", "path": "gs://bucket/orders"},
         {"kind": "delta", "path": "lake", "version": -1},
         {"kind": "iceberg", "path": "lake/catalog.db"},
         {"kind": "iceberg", "path": "lake/catalog.db", "table": "orders"},
