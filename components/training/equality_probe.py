@@ -210,5 +210,6 @@ def explained(differences: list[str], *, num_workers: int) -> str:
         f"{num_workers} workers would not train as one process does: in a step of a few examples differ "
         f"{'; '.join(differences[:3])}{more}. Usual causes: a loss over pairs of examples (headrace.gather_batch has "
         "those of all workers), a layer that keeps averages of its batch, a regularizer that depends on the batch, "
-        "NumPy's or Python's random numbers. Train with one worker to be sure"
+        "a loss of an output with a mask that train_step calls and the model does not have as an attribute, NumPy's or "
+        "Python's random numbers. Train with one worker to be sure"
     )
