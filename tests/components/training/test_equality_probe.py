@@ -69,7 +69,9 @@ def test_the_message_names_three_differences_and_the_usual_causes():
 
 
 def work(rank: int, ports: list[int], folder: Path, cases: Sequence[str]) -> None:
+    from headrace.components.training.batches import Windows
     from headrace.components.training.equality_probe import probe_differences
+    from headrace.components.training.feeding.batch_source import ExampleBatches
     from headrace.components.training.feeding.split_arrays import Columns
     from headrace.components.training.plan import Plan
     from headrace.components.training.workers.exchange import joined
@@ -88,7 +90,8 @@ def work(rank: int, ports: list[int], folder: Path, cases: Sequence[str]) -> Non
         for case in cases:
             features = ids if case == "embedding" or "masked" in case else numbers
             columns = Columns(features, labels, weights if case == "weights" else None)
-            results[case] = probe_differences(partial(build, case), columns, exchange, plan=plan)
+            batches = ExampleBatches(columns, Windows(examples, plan.global_batch_size), None, "train")
+            results[case] = probe_differences(partial(build, case), batches, exchange, plan=plan)
     (folder / f"{rank}.json").write_text(json.dumps(results))
 
 
