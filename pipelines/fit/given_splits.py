@@ -22,7 +22,7 @@ from headrace.components.training.feeding.given_data import (
 from headrace.components.training.feeding.given_parquet import GivenParquet
 from headrace.components.training.feeding.split_arrays import Columns
 from headrace.components.training.plan import LARGEST_GLOBAL_BATCH, Plan
-from headrace.pipelines.ray_train.fit_data import split_of
+from headrace.pipelines.ray_train.fit_data import split_of, splits_of
 from headrace.pipelines.ray_train.fit_job import DataFunction, FitJob, file_of
 from headrace.pipelines.ray_train.fit_worker import some_examples
 from headrace.pipelines.remote_training.provenance import identity_digest
@@ -60,7 +60,7 @@ def data_function(function: Callable[..., Any], *, name: str) -> DataFunction:
             raise ParamsError(
                 f"{name}: expected the arguments of functools.partial by keyword, found {function.args!r:.80}"
             )
-        function, arguments = function.func, function.keywords
+        arguments, function = function.keywords, function.func
     if inspect.isgeneratorfunction(function):
         raise DataError(
             f"{name}: {function.__name__} is a generator, whose next batch can't be found again after a crash; give a "
@@ -146,7 +146,7 @@ def few_examples(job: FitJob, split: GivenSplit) -> Columns:
         case GivenParquet():
             return split.first_examples(2)
         case DataFunction():
-            return some_examples(job, split_of(job, "train"))
+            return some_examples(job, splits_of(job)[0])
 
 
 def functions_of(splits: Mapping[str, GivenSplit]) -> dict[str, DataFunction]:

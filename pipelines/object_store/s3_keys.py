@@ -15,8 +15,9 @@ def s3_access(address: str) -> S3Access:
 
     endpoint = parse_qs(urlsplit(address).query).get("endpoint_url", [None])[0]
     session = boto3.Session()
-    if (credentials := session.get_credentials()) is None:
+    credentials = session.get_credentials()
+    keys = None if credentials is None else credentials.get_frozen_credentials()
+    if keys is None or not keys.access_key or not keys.secret_key:
         raise ServiceError(f"no keys for {address}: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
-    keys = credentials.get_frozen_credentials()
     client = session.client("s3", endpoint_url=endpoint, region_name=session.region_name or "us-east-1")
     return S3Access(client.meta.endpoint_url, client.meta.region_name, keys.access_key, keys.secret_key, keys.token)

@@ -13,6 +13,17 @@ if TYPE_CHECKING:
     from headrace.components.training.feeding.given_batches import GivenBatches
 
 
+def splits_of(job: FitJob) -> "tuple[Split, Split | None]":
+    """Training and validation, of which there may be none; raises TrainingError where this node has no examples."""
+    train = split_of(job, "train")
+    if train is None:
+        raise TrainingError(
+            f"{job.data} has no examples on this node: workers on several machines need a folder that all of them "
+            "share, or HEADRACE_STORAGE"
+        )
+    return train, split_of(job, "validation")
+
+
 def split_of(job: FitJob, name: str) -> "Split | None":
     """A split of the job's data, in memory or in blocks on disk, or of its functions; None where it has none."""
     from headrace.components.training.feeding.given_data import read_given
@@ -24,14 +35,7 @@ def split_of(job: FitJob, name: str) -> "Split | None":
     file, folder = job.data / file_of(name), job.data / name
     if file.is_file():
         return read_given(file)
-    if folder.is_dir():
-        return open_given(folder)
-    if name == "train":
-        raise TrainingError(
-            f"{file} is not on this node: workers on several machines need a folder that all of them share, or "
-            "HEADRACE_STORAGE"
-        )
-    return None
+    return open_given(folder) if folder.is_dir() else None
 
 
 def given_batches(job: FitJob, make: Callable[[], Any], name: str, *, code: OwnCode | None = None) -> "GivenBatches":

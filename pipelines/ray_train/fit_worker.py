@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headrace.components.own_code.importable_code import OwnCode
-from headrace.pipelines.ray_train.fit_data import split_of
+from headrace.pipelines.ray_train.fit_data import splits_of
 from headrace.pipelines.ray_train.fit_job import FitJob
 from headrace.pipelines.ray_train.node import fetch_earlier_checkpoints
 from headrace.pipelines.ray_train.result_files import MODEL, TENSORBOARD
@@ -47,7 +47,7 @@ def is_worker() -> bool:
 
 
 def _train(job: FitJob, place: Place) -> None:
-    train, validation = split_of(job, "train"), split_of(job, "validation")
+    train, validation = splits_of(job)
     if place.rank == 0:
         fetch_earlier_checkpoints(job)
     train_function(job, train, validation, worker=place.worker(job.train), observer=reporting(job, place))

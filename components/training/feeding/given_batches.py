@@ -42,7 +42,7 @@ class _First(NamedTuple):
 
 
 class GivenBatches:
-    """A split of global batches, made anew by `make` wherever it is read from another step.
+    """A split of global batches, made again by `make` wherever it is read from another step.
 
     With `shuffle` the batches of a PyDataset have an order that follows from `seed` and the epoch, as Keras shuffles
     them; a tf.data.Dataset shuffles itself. An epoch is one pass, or `steps_per_epoch` steps. What `make` raises is
@@ -142,7 +142,7 @@ class GivenBatches:
             return tf.lookup.experimental.MutableHashTable(tf.int64, tf.int64, default_value=0)
 
     @contextmanager
-    def _opened(self) -> Iterator[DatasetBatches | PyDatasetBatches]:
+    def _opened(self, *, is_evaluation: bool = False) -> Iterator[DatasetBatches | PyDatasetBatches]:
         random = OwnRandom(self._seed)
         tf.random.set_seed(self._seed)
         with self._code.errors_named(), random.active():
@@ -150,7 +150,9 @@ class GivenBatches:
         match made:
             case keras.utils.PyDataset():
                 seed = self._seed if self._shuffle else None
-                batches: Any = PyDatasetBatches(made, random=random, seed=seed, name=self._name)
+                batches: Any = PyDatasetBatches(
+                    made, random=random, seed=seed, name=self._name, is_evaluation=is_evaluation
+                )
             case tf.data.Dataset():
                 batches = DatasetBatches(made, name=self._name)
             case _:
@@ -184,7 +186,8 @@ class GivenBatches:
             own = worker_slice(examples, **part._asdict())
             return tf.nest.map_structure(lambda values: values[own], batch)
 
-        with self._opened() as batches, self._errors_named(batches, num_workers=part.num_workers):
+        opened = self._opened(is_evaluation=seen is None)
+        with opened as batches, self._errors_named(batches, num_workers=part.num_workers):
             # No more than is needed: a thread that still reads ahead, in Python, would keep TensorFlow from ending it.
             whole = self._whole(batches, first_step=first_step).take(steps)
             served = whole.enumerate(first_step).map(own_rows)
@@ -229,7 +232,7 @@ class GivenBatches:
         )
 
 
-class _SameBatches(keras.callbacks.Callback):
+class _SameBatches(keras.callbacks.Callback):  # type: ignore[misc]
     """Compares the workers' batches after the first step of every epoch, before anything of it is kept."""
 
     def __init__(self, source: GivenBatches, exchange: Exchange, first_step: int) -> None:

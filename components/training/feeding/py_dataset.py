@@ -27,13 +27,22 @@ class PyDatasetBatches:
 
     `__getitem__` is called by as many threads as the dataset has `workers`, at most `max_queue_size` batches ahead and
     never beyond the epoch, so that none is read while `on_epoch_begin` or `on_epoch_end` runs. Those two draw from
-    `random`, the stream that the dataset was made with. Raises DataError for a dataset without batches, one that needs
-    processes, and batches that are not arrays of one form.
+    `random`, the stream that the dataset was made with. They are called when Keras calls them: `on_epoch_end` also once
+    before the first epoch, and before each of an evaluation, since Keras resets its iterator then. Raises DataError for
+    a dataset without batches, one that needs processes, and batches that are not arrays of one form.
     """
 
     is_python = True
 
-    def __init__(self, dataset: keras.utils.PyDataset, *, random: OwnRandom, seed: int | None, name: str) -> None:
+    def __init__(
+        self,
+        dataset: keras.utils.PyDataset,
+        *,
+        random: OwnRandom,
+        seed: int | None,
+        name: str,
+        is_evaluation: bool = False,
+    ) -> None:
         if dataset.use_multiprocessing:
             raise DataError(
                 f"{name}: a PyDataset with use_multiprocessing=True would be pickled for each process; give it "
@@ -44,6 +53,7 @@ class PyDatasetBatches:
             raise DataError(f"{name}: the PyDataset has no batches")
         self.error: Exception | None = None
         self._dataset, self._random, self._seed, self._name = dataset, random, seed, name
+        self._is_evaluation = is_evaluation
         self._threads = ThreadPoolExecutor(max(1, dataset.workers), thread_name_prefix=f"{name}-batches")
         self._reads: deque[Future[Leaves]] = deque()  # of the steps from `_step` on
         self._step = self._epoch_steps = 0
@@ -54,12 +64,11 @@ class PyDatasetBatches:
         """All global batches from a step on, pass after pass; none before it is read."""
         self._step, self._epoch_steps = first_step, epoch_steps
         self._learn_form()
-        with self._random.active():
-            for _ in range(first_step // epoch_steps):
-                self._dataset.on_epoch_begin()
-                self._dataset.on_epoch_end()
-            if first_step % epoch_steps:
-                self._dataset.on_epoch_begin()
+        for epoch in range(first_step // epoch_steps):
+            self._begin(epoch)
+            self._end()
+        if first_step % epoch_steps:
+            self._begin(first_step // epoch_steps)
 
         def read(step: tf.Tensor) -> Any:
             leaves = tf.numpy_function(self._asked, [step], [one.dtype for one in self._specifications])
@@ -85,17 +94,25 @@ class PyDatasetBatches:
             self._reads.clear()
             self._step = step
         if step % self._epoch_steps == 0:
-            with self._random.active():
-                self._dataset.on_epoch_begin()
+            self._begin(step // self._epoch_steps)
         end = min(step + max(1, self._dataset.max_queue_size), (step // self._epoch_steps + 1) * self._epoch_steps)
         while self._step + len(self._reads) < end:
             self._reads.append(self._threads.submit(self._read, self._step + len(self._reads)))
         leaves = self._reads.popleft().result()
         self._step += 1
         if self._step % self._epoch_steps == 0:
-            with self._random.active():
-                self._dataset.on_epoch_end()
+            self._end()
         return leaves
+
+    def _begin(self, epoch: int) -> None:
+        with self._random.active():
+            if epoch == 0 or self._is_evaluation:
+                self._dataset.on_epoch_end()
+            self._dataset.on_epoch_begin()
+
+    def _end(self) -> None:
+        with self._random.active():
+            self._dataset.on_epoch_end()
 
     def _read(self, step: int) -> Leaves:
         batch = self._batch(step)
@@ -129,7 +146,8 @@ class PyDatasetBatches:
 
     def _learn_form(self) -> None:
         """Types and shapes from the first batch and the last; axes whose length differs stay open."""
-        samples = [self._batch(step) for step in {0, 1 if self.length is None else self.length - 1}]
+        last = 1 if self.length is None else self.length - 1
+        samples = [self._batch(step) for step in dict.fromkeys((0, last))]
         self._form = samples[0]
         by_leaf = zip(*([_array(leaf, self._name) for leaf in tf.nest.flatten(one)] for one in samples), strict=True)
         self._specifications = [_specification(leaves, self._name) for leaves in by_leaf]

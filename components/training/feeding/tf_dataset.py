@@ -10,7 +10,8 @@ from headrace.components.errors import DataError
 class DatasetBatches:
     """Elements of a dataset, each a global batch (features, labels) or (features, labels, weights).
 
-    A pass shuffles as the dataset says: the n-th one is the n-th iteration of the same dataset, as in plain Keras.
+    A pass shuffles as the dataset says: the n-th one is the n-th iteration of the same dataset. (Keras 3.15 begins one
+    more after each epoch, so in plain Keras it is every second one, unless `steps_per_epoch` is given.)
     Raises DataError for elements of another form.
     """
 
