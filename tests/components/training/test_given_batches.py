@@ -222,8 +222,8 @@ def work(rank: int, ports: list[int], folder: Path, wanted: Sequence[str]) -> No
         return "trained"
 
     def permuted() -> keras.utils.PyDataset:
-        # Keras calls on_epoch_end before the first epoch, too.
-        return Given(order=lambda epoch: epoch_order(Windows(5, 1), seed=SEED, epoch=epoch - 1))
+        # Keras calls on_epoch_end before the first epoch, too, and looks at two batches before that.
+        return Given(order=lambda epoch: epoch_order(Windows(5, 1), seed=SEED, epoch=max(0, epoch - 1)))
 
     class Other(Given):
         """Another batch at a worker's epoch, drawn again, or none."""
