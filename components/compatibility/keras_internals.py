@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras.src.backend.common.global_state import get_global_attribute
 from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR
+from keras.src.trainers.compile_utils import CompileLoss
 
 TESTED_VERSIONS = ("3.15.1",)  # checked by `check_keras_version`, which a setting may relax
 
@@ -61,6 +62,19 @@ def build_from_batch(model: keras.Model, batch: Any) -> None:
 def compiled_losses(model: keras.Model) -> list[keras.losses.Loss]:
     """Losses of a compiled and built model, one for each output; none where it has no loss."""
     return [] if model._compile_loss is None else [flat.loss for flat in model._compile_loss._flat_losses]
+
+
+def owned_losses(model: keras.Model) -> list[keras.losses.Loss]:
+    """Loss objects that a model or a model within it has as attributes, for a train_step that calls them."""
+    models = [layer for layer in flat_layers(model) if isinstance(layer, keras.Model)]
+    values = [value for one in models for value in vars(one).values()]
+    flat = [one for value in values for one in (value.values() if isinstance(value, dict) else _as_list(value))]
+    found = [one for one in flat if isinstance(one, keras.losses.Loss) and not isinstance(one, CompileLoss)]
+    return list({id(loss): loss for loss in found}.values())
+
+
+def _as_list(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, (list, tuple)) else [value]
 
 
 def loss_trackers(model: keras.Model) -> list[keras.metrics.Metric]:

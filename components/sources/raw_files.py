@@ -8,6 +8,7 @@ from headrace.components.sources.file import SourceFile
 from headrace.components.sources.file_set import FileSet
 from headrace.components.sources.other_files import OtherFiles
 from headrace.components.sources.partitions import Interval, Partitions
+from headrace.components.sources.s3_access import FindAccess
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,21 @@ class MadeFile:
 
 @dataclass(frozen=True)
 class OwnRows:
-    """A file that code or a table of the project's own makes; `write` takes the project's folder and the file.
+    """A file that code of the project's own makes; `write` takes the project's folder and the file."""
 
-    It returns the version of what it has read, if that has one.
+    name: str
+    write: Callable[[Path, Path], object]
+
+
+@dataclass(frozen=True)
+class TableRows:
+    """A file of one version of a table, in a folder or a bucket.
+
+    `write` takes the project's folder, what finds the keys of a bucket, and the file; it returns the version.
     """
 
     name: str
-    write: Callable[[Path, Path], str | None]
+    write: Callable[[Path, FindAccess, Path], str]
 
 
 @dataclass(frozen=True)
@@ -71,7 +80,7 @@ class QueriedRows:
     write: Callable[[Path, str, Path], object]
 
 
-RawFiles = PinnedFiles | CopiedFiles | PackedImages | PartitionFiles | MadeFile | OwnRows | QueriedRows
+RawFiles = PinnedFiles | CopiedFiles | PackedImages | PartitionFiles | MadeFile | OwnRows | TableRows | QueriedRows
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from pydantic import Field
 
 from headrace.components.errors import DataError
 from headrace.components.schema.example_schema import ExampleSchema
-from headrace.components.sources.raw_files import OwnRows, RawFiles
+from headrace.components.sources.raw_files import RawFiles, TableRows
+from headrace.components.sources.s3_access import ADDRESS, FindAccess
 from headrace.components.sources.written_rows import MOST_BYTES, ROWS_FILE, Sha256, WrittenRowsSource
 
-LocalPath = Annotated[str, Field(min_length=1, pattern=r"^[^:]+$")]
+TablePath = Annotated[str, Field(min_length=1, pattern=rf"^([^:]+|{ADDRESS})$")]
 
 
 class TableVersionSource(WrittenRowsSource):
@@ -29,10 +30,10 @@ class TableVersionSource(WrittenRowsSource):
 
     def raw_files(self, schema: ExampleSchema) -> Sequence[RawFiles]:
         """One file of the columns that are needed."""
-        return [OwnRows(ROWS_FILE, partial(self.write, columns=schema.source_columns))]
+        return [TableRows(ROWS_FILE, partial(self.write, columns=schema.source_columns))]
 
     @abstractmethod
-    def write(self, root: Path, file: Path, *, columns: Sequence[str]) -> str:
+    def write(self, root: Path, find_access: FindAccess, file: Path, *, columns: Sequence[str]) -> str:
         """Write the rows as one Parquet file; returns the version that was read, with the table's id."""
 
 

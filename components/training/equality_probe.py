@@ -19,9 +19,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from headrace.components.training.batches import Windows
-from headrace.components.training.feeding.disk_splits import StoredColumns
+from headrace.components.training.feeding.batch_source import BatchSource
 from headrace.components.training.feeding.feed import serve_evaluation
-from headrace.components.training.feeding.split_arrays import Columns
 from headrace.components.training.multiworker import trained_by_all_workers, worker_dataset
 from headrace.components.training.plan import Plan
 from headrace.components.training.workers.attribute_override import Override, overridden
@@ -49,7 +48,7 @@ class Outcome(NamedTuple):
 
 def probe_differences(
     make: Callable[[GlobalBatch], Trained],
-    split: Columns | StoredColumns,
+    split: BatchSource,
     exchange: Exchange,
     *,
     plan: Plan,
@@ -59,7 +58,7 @@ def probe_differences(
 
     Every worker calls it at the same point; `make` is called three times, with the same random seed.
     """
-    examples = _first_examples(split, plan, num_workers=exchange.num_workers)
+    examples = split.first_examples(EXAMPLES_PER_WORKER * exchange.num_workers + 1)
     windows = Windows(examples.examples, examples.examples)
 
     def outcome(rank: int, num_workers: int, group: Exchange | None, *, rounded: bool = False) -> Outcome:
@@ -88,20 +87,6 @@ def _round_otherwise(model: keras.Model) -> None:
     draws = np.random.default_rng(0)
     for variable in model.trainable_variables:
         variable.assign(variable * (1 + ROUNDING * draws.uniform(-1, 1, variable.shape)))
-
-
-def _first_examples(split: Columns | StoredColumns, plan: Plan, *, num_workers: int) -> Columns:
-    windows = Windows(split.examples, plan.global_batch_size, plan.window_examples)
-    count = min(windows.smallest_batch, EXAMPLES_PER_WORKER * num_workers + 1)
-    if isinstance(split, Columns):
-        features, labels, *weights = split.features, split.labels, *([] if split.weights is None else [split.weights])
-    else:
-        features, labels, *weights = next(iter(serve_evaluation(split, windows, rank=0, num_workers=1)))
-    return Columns(*(_first(one, count) for one in (features, labels, *weights)))
-
-
-def _first(values: Any, count: int) -> Any:
-    return tf.nest.map_structure(lambda one: one[:count].numpy() if tf.is_tensor(one) else one[:count], values)
 
 
 def _one_step(
@@ -210,5 +195,6 @@ def explained(differences: list[str], *, num_workers: int) -> str:
         f"{num_workers} workers would not train as one process does: in a step of a few examples differ "
         f"{'; '.join(differences[:3])}{more}. Usual causes: a loss over pairs of examples (headrace.gather_batch has "
         "those of all workers), a layer that keeps averages of its batch, a regularizer that depends on the batch, "
-        "NumPy's or Python's random numbers. Train with one worker to be sure"
+        "a loss of an output with a mask that train_step calls and the model does not have as an attribute, NumPy's or "
+        "Python's random numbers. Train with one worker to be sure"
     )

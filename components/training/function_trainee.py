@@ -81,7 +81,7 @@ class ModelFunction:
 
     def trained(self, examples: Columns, weights: Sequence[Any]) -> keras.Model:
         """The model with weights of a training."""
-        return with_weights(self.model(examples), examples, weights)
+        return with_weights(self.model(examples), lambda: examples, weights)
 
     def _callbacks(self) -> Sequence[keras.callbacks.Callback]:
         if self.callbacks is None:
@@ -95,10 +95,10 @@ class ModelFunction:
         return made
 
 
-def with_weights(model: keras.Model, examples: Columns, weights: Sequence[Any]) -> keras.Model:
-    """A model that takes such examples, with the weights of a training of it."""
+def with_weights(model: keras.Model, examples: Callable[[], Columns], weights: Sequence[Any]) -> keras.Model:
+    """A model with the weights of a training; `examples` gives some that it takes, where it is not built yet."""
     if not model.built:
-        model(first_rows(examples.features, _ROWS_TO_BUILD), training=False)
+        model(first_rows(examples().features, _ROWS_TO_BUILD), training=False)
     model.set_weights(list(weights))
     return model
 

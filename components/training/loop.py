@@ -1,6 +1,7 @@
 """One worker's training, from its part of the data to the best weights."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,14 +10,11 @@ from typing import Any, NotRequired, TypedDict
 import keras
 import tensorflow as tf
 
-from headrace.components.errors import DataError, TrainingError
+from headrace.components.errors import TrainingError
 from headrace.components.training import checkpoints, moving_averages
-from headrace.components.training.batches import Windows
 from headrace.components.training.checkpoints import Arrays, Checkpoint
 from headrace.components.training.equality_probe import explained, probe_differences
-from headrace.components.training.feeding.disk_splits import StoredColumns
-from headrace.components.training.feeding.feed import serve_evaluation, serve_training
-from headrace.components.training.feeding.split_arrays import Columns
+from headrace.components.training.feeding.batch_source import BatchSource, Part, Split, batch_source
 from headrace.components.training.initial_weights import set_start_weights
 from headrace.components.training.multiworker import trained_by_all_workers, worker_dataset
 from headrace.components.training.observer import Observer
@@ -27,8 +25,6 @@ from headrace.components.training.workers.dropout import GlobalBatch
 from headrace.components.training.workers.exchange import Exchange, joined
 from headrace.components.training.workers.group import require_equal_weights
 from headrace.components.training.workers.rendezvous import Rendezvous
-
-Split = Columns | StoredColumns
 
 
 @dataclass(frozen=True)
@@ -63,27 +59,25 @@ MakeTrainee = Callable[[GlobalBatch, int], Trainee]  # from what draws for the g
 
 @dataclass(frozen=True)
 class _Work:
-    """What a worker trains on and how, with the cut of both splits into global batches."""
+    """What a worker trains on and how, both splits as global batches."""
 
-    train: Split
-    validation: Split | None
+    train: BatchSource
+    validation: BatchSource | None
     make: MakeTrainee
     plan: Plan
     worker: Worker
 
     @property
-    def train_windows(self) -> Windows:
-        return Windows(self.train.examples, self.plan.global_batch_size, self.plan.window_examples)
-
-    @property
-    def validation_windows(self) -> Windows | None:
-        if self.validation is None:
-            return None
-        return Windows(self.validation.examples, self.plan.global_batch_size, self.plan.window_examples)
-
-    @property
     def steps_per_epoch(self) -> int:
-        return self.plan.steps_per_epoch or self.train_windows.steps
+        return self.plan.steps_per_epoch or self.train.steps
+
+    @property
+    def sources(self) -> list[BatchSource]:
+        return [self.train] if self.validation is None else [self.train, self.validation]
+
+    @property
+    def part(self) -> Part:
+        return Part(self.worker.rank, self.worker.num_workers)
 
 
 class WorkerArguments(TypedDict):
@@ -106,19 +100,29 @@ def train_worker(  # noqa: PLR0913 - each by its keyword
     observer: Observer,
     start_weights: Callable[[], Arrays | None] = lambda: None,
     probe: bool = False,
+    shuffle: bool = True,
 ) -> Checkpoint:
     """The last training state, best weights included, after all epochs or an early stop.
 
     `make` is called once, on every worker with the same random seed; `train_pipeline` has what a pipeline trains.
     An epoch is one pass over `train`, or `plan.steps_per_epoch` steps of passes that follow each other. Without
-    `validation`, epochs have figures of training alone. Continues from the newest whole checkpoint in `folder`, where
-    worker 0 writes one after every epoch; without one it begins with `start_weights()` or random ones. With `probe`,
-    several workers first try a small step, as `plan.equality` says. Raises TrainingError for a loss that is not finite,
-    DataError where a global batch has fewer examples than workers, ConnectionError for workers that don't start or are
-    lost, Stopped after the checkpoint of `observer.stop`.
+    `shuffle`, examples keep their own order. Without `validation`, epochs have figures of training alone. Continues
+    from the newest whole checkpoint in `folder`, where worker 0 writes one after every epoch; without one it begins
+    with `start_weights()` or random ones. With `probe`, several workers first try a small step, as `plan.equality`
+    says. Raises TrainingError for a loss that is not finite, DataError where a global batch has fewer examples than
+    workers or where theirs are not the same, ConnectionError for workers that don't start or are lost, Stopped after
+    the checkpoint of `observer.stop`.
     """
-    work = _Work(train, validation, make, plan, worker)
-    _require_enough(work)
+    batches = partial(batch_source, global_batch_size=plan.global_batch_size, window_examples=plan.window_examples)
+    work = _Work(
+        batches(train, seed=plan.seed if shuffle else None, name="train"),
+        None if validation is None else batches(validation, seed=None, name="validation"),
+        make,
+        plan,
+        worker,
+    )
+    for source in work.sources:
+        source.require_enough(num_workers=worker.num_workers)
     resumed = _newest(folder, observer if worker.rank == 0 else Observer())
     if resumed is not None and is_finished(resumed.state, plan=plan):
         return resumed  # as every other worker: nobody waits for one that has nothing to do
@@ -126,6 +130,8 @@ def train_worker(  # noqa: PLR0913 - each by its keyword
         worker.rendezvous, timeout_seconds=worker.start_timeout_seconds, compression=plan.gradient_compression
     ) as exchange:
         observer.on_group()
+        for source in work.sources:
+            source.require_same(exchange)
         if probe and resumed is None and plan.equality != "off" and exchange.num_workers > 1:
             _probe(work, exchange, observer)
         return _train(work, exchange, resumed, folder=folder, observer=observer, start_weights=start_weights)
@@ -150,7 +156,15 @@ def _train(
         _replay_epochs(start, observer)
     _restore(model, exchange, start)
     restores: list[Callable[[], None]] = [] if resumed is None else [partial(restore_late, model, resumed)]
-    recorder = Recorder(start, exchange, plan=plan, windows=work.train_windows, folder=folder, observer=observer)
+    recorder = Recorder(
+        start,
+        exchange,
+        plan=plan,
+        steps_per_epoch=work.steps_per_epoch,
+        examples_per_step=work.train.examples_per_step,
+        folder=folder,
+        observer=observer,
+    )
     if recorder.steps_in_epoch:
         _fit(trainee, batch, work, exchange, recorder, epochs=start.state.epoch + 1, restores=restores)
     if not is_finished(recorder.state, plan=plan):
@@ -182,16 +196,6 @@ def _replay_epochs(start: Checkpoint, observer: Observer) -> None:
         observer.on_epoch(int(figures["epoch"]), {name: figures[name] for name in figures.keys() - {"epoch"}}, {})
 
 
-def _require_enough(work: _Work) -> None:
-    for split, windows in (("train", work.train_windows), ("validation", work.validation_windows)):
-        if windows is not None and windows.smallest_batch < work.worker.num_workers:
-            raise DataError(
-                f"the {split} split has {windows.examples} examples, and global batches of as few as "
-                f"{windows.smallest_batch} for {work.worker.num_workers} workers; lower train.num_workers, raise "
-                "train.global_batch_size, or change the split's fractions"
-            )
-
-
 def _newest(folder: Path, observer: Observer) -> Checkpoint | None:
     """The newest whole checkpoint; says which it passed over."""
     checkpoint, passed_over = checkpoints.newest(folder)
@@ -207,7 +211,7 @@ def _made(work: _Work, exchange: Exchange) -> tuple[Trainee, GlobalBatch]:
     """What is trained, with the same initial weights on any number of workers, and the source of its draws."""
     worker, seed = work.worker, work.plan.seed
     keras.utils.set_random_seed(seed)
-    batch = GlobalBatch(work.train_windows, seed=seed, rank=worker.rank, num_workers=worker.num_workers)
+    batch = GlobalBatch(work.train.windows, seed=seed, rank=worker.rank, num_workers=worker.num_workers)
     with exchange.strategy.scope():
         trainee = work.make(batch, work.steps_per_epoch)
         trainee.model.optimizer.build(trainee.model.trainable_variables)
@@ -237,30 +241,31 @@ def _fit(
 
     What is left of `restores` is called before the first step, when it is traced and all variables are there.
     """
-    model = trainee.model
-    part = {"rank": work.worker.rank, "num_workers": work.worker.num_workers}
-    seed, step = work.plan.seed, recorder.state.step
-    batches = serve_training(work.train, work.train_windows, seed=seed, first_step=step, **part)
-    steps, windows = work.steps_per_epoch - recorder.steps_in_epoch, work.validation_windows
-    validation: dict[str, Any] = {}
-    if work.validation is not None and windows is not None:
-        validation_batches = serve_evaluation(work.validation, windows, **part)
-        validation = {
-            "validation_data": worker_dataset(_taken(validation_batches, trainee)),
-            "validation_steps": windows.steps,
-        }
-    with (
-        moving_averages.trained_weights_stay(model),
-        trained_by_all_workers(
-            model,
-            exchange,
-            steps_per_epoch=steps,
-            validation_steps=validation.get("validation_steps", 1),
-            known=batch.place,
-            allow_untested_keras=work.plan.allow_untested_keras,
-        ) as recorder.group,
-    ):
-        batch.begin(recorder.state.step, recorder.group)
+    model, first_step = trainee.model, recorder.state.step
+    steps = work.steps_per_epoch - recorder.steps_in_epoch
+    epochs_left = epochs - recorder.state.epoch
+    steps_left = steps + (epochs_left - 1) * work.steps_per_epoch
+    with ExitStack() as stack:
+        batches = stack.enter_context(work.train.training(work.part, first_step=first_step, steps=steps_left))
+        validation: dict[str, Any] = {}
+        if work.validation is not None:
+            validation_batches = stack.enter_context(work.validation.evaluation(work.part, passes=epochs_left))
+            validation = {
+                "validation_data": worker_dataset(_taken(validation_batches, trainee)),
+                "validation_steps": work.validation.steps,
+            }
+        stack.enter_context(moving_averages.trained_weights_stay(model))
+        recorder.group = stack.enter_context(
+            trained_by_all_workers(
+                model,
+                exchange,
+                steps_per_epoch=steps,
+                validation_steps=validation.get("validation_steps", 1),
+                known=None if work.train.windows is None else batch.place,
+                allow_untested_keras=work.plan.allow_untested_keras,
+            )
+        )
+        batch.begin(first_step, recorder.group)
         recorder.group.once_traced = restores.pop() if restores else None
         model.fit(
             worker_dataset(_taken(batches, trainee)),
@@ -270,7 +275,7 @@ def _fit(
             **validation,
             shuffle=False,  # the order of the batches is ours
             verbose=0,
-            callbacks=[*trainee.callbacks, recorder],
+            callbacks=[*trainee.callbacks, *work.train.checks(exchange, first_step=first_step), recorder],
         )
 
 

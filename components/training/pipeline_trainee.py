@@ -18,7 +18,9 @@ from headrace.components.schema.labels import Label
 from headrace.components.tasks.task import Task
 from headrace.components.tasks.variants import task_of
 from headrace.components.training.checkpoints import Checkpoint
-from headrace.components.training.loop import Split, Trainee, WorkerArguments, train_worker
+from headrace.components.training.feeding.disk_splits import StoredColumns
+from headrace.components.training.feeding.split_arrays import Columns
+from headrace.components.training.loop import Trainee, WorkerArguments, train_worker
 from headrace.components.training.optimization.layer_rates import set_layer_rates
 from headrace.components.training.optimization.optimizers import build_optimizer
 from headrace.components.training.settings import Training
@@ -28,8 +30,8 @@ Shape = tuple[int, ...]
 
 
 def train_pipeline(
-    train: Split,
-    validation: Split | None,
+    train: Columns | StoredColumns,
+    validation: Columns | StoredColumns | None,
     *,
     training: Training,
     label: Label,

@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from headrace.components.schema.settings import Settings
 from headrace.components.tasks.metric_names import LAST
 
+LARGEST_GLOBAL_BATCH = 1_048_576
+
 
 class EarlyStopping(Settings):
     """Training ends when `best_by` has not improved by more than `minimum_improvement` for `patience_epochs`."""
@@ -34,7 +36,7 @@ class Checkpoints(Settings):
 class Plan(Settings):
     """A training apart from what is trained: batches, epochs, the best one, checkpoints."""
 
-    global_batch_size: Annotated[int, Field(ge=1, le=1_048_576)]
+    global_batch_size: Annotated[int, Field(ge=1, le=LARGEST_GLOBAL_BATCH)]
     """Largest number of examples per step over all workers, at least twice their number. An epoch's examples are
     divided evenly over the fewest steps, so batches differ by at most one.
     """

@@ -14,7 +14,6 @@ from headrace.components.compatibility.keras_internals import seed_states
 from headrace.components.errors import TrainingError
 from headrace.components.models.gan import AdversarialNetworks
 from headrace.components.training import checkpoints, moving_averages
-from headrace.components.training.batches import Windows
 from headrace.components.training.checkpoints import Checkpoint
 from headrace.components.training.generated_samples import write_samples
 from headrace.components.training.histograms import write_histograms
@@ -44,15 +43,16 @@ class Recorder(keras.callbacks.Callback):
         exchange: Exchange,
         *,
         plan: Plan,
-        windows: Windows,
+        steps_per_epoch: int,
+        examples_per_step: float,
         folder: Path,
         observer: Observer,
     ) -> None:
         super().__init__()
         self.state, self._best_weights, self._metrics = start.state, start.best_weights, start.metrics
         self.group: Group | None = None  # set before `fit`
-        self._plan, self._examples_per_step = plan, windows.examples / windows.steps
-        self._steps_per_epoch = plan.steps_per_epoch or windows.steps
+        self._plan, self._examples_per_step = plan, examples_per_step
+        self._steps_per_epoch = steps_per_epoch
         self._exchange, self._folder, self._observer = exchange, folder, observer
         self._is_first = exchange.rank == 0
         self._is_ended_here = False  # by a callback of this worker, which the others may not know of yet

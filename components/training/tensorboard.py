@@ -86,7 +86,8 @@ def _write_graph(model: keras.Model) -> None:
     """Nothing is written for a model that was not made of inputs: what it takes is known to it alone."""
     if not getattr(model, "inputs", None):
         return
+    taken = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
     inputs = keras.tree.map_structure(
-        lambda one: tf.TensorSpec([None, *one.shape[1:]], one.dtype, name=one.name), model.input
+        lambda one: tf.TensorSpec([None, *one.shape[1:]], one.dtype, name=one.name), taken
     )
     tf.summary.graph(tf.function(model).get_concrete_function(inputs).graph)

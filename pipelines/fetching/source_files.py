@@ -20,6 +20,7 @@ from headrace.components.sources.raw_files import (
     PinnedFiles,
     QueriedRows,
     RawFiles,
+    TableRows,
 )
 from headrace.pipelines.artifacts.artifact import read_artifact
 from headrace.pipelines.artifacts.ingest_report import IngestReport
@@ -28,6 +29,7 @@ from headrace.pipelines.fetching.derived_files import Copy, write_copies
 from headrace.pipelines.fetching.fetch import fetch, located
 from headrace.pipelines.fetching.file_sets import copied_files, packed_images
 from headrace.pipelines.fetching.landed_partitions import partition_copies
+from headrace.pipelines.object_store.s3_keys import s3_access
 from headrace.pipelines.paths import PipelinePaths
 
 log = structlog.get_logger()
@@ -49,7 +51,7 @@ def fetch_raw_files(needed: Sequence[RawFiles], paths: PipelinePaths) -> list[Fo
     _require_own_names(needed, found)
     _fetch_pinned([one for one in needed if isinstance(one, PinnedFiles)], paths)
     for number, one in enumerate(needed):
-        if isinstance(one, MadeFile | OwnRows | QueriedRows):
+        if isinstance(one, MadeFile | OwnRows | TableRows | QueriedRows):
             with replace_file(paths.raw / one.name) as file:
                 found[number] = replace(found[number], version=_write(one, file, root=paths.root))
     if copies:
@@ -59,13 +61,15 @@ def fetch_raw_files(needed: Sequence[RawFiles], paths: PipelinePaths) -> list[Fo
     return found
 
 
-def _write(one: MadeFile | OwnRows | QueriedRows, file: Path, *, root: Path) -> str | None:
+def _write(one: MadeFile | OwnRows | TableRows | QueriedRows, file: Path, *, root: Path) -> str | None:
     """Write a file; returns the version of the table that it is of, if there is one."""
     match one:
         case MadeFile():
             one.write(file)
         case OwnRows():
-            return one.write(root, file)
+            one.write(root, file)
+        case TableRows():
+            return one.write(root, s3_access, file)
         case QueriedRows():
             one.write(root, database_address(one.connection), file)
     return None
@@ -80,7 +84,7 @@ def _copies(one: RawFiles, paths: PipelinePaths, not_fetched: OtherFiles) -> lis
             return packed_images(files, folder=paths.raw, prefix=prefix, others=not_fetched)
         case PartitionFiles(partitions=partitions, interval=interval):
             return partition_copies(partitions, interval, folder=paths.raw)
-        case PinnedFiles() | MadeFile() | OwnRows() | QueriedRows():
+        case PinnedFiles() | MadeFile() | OwnRows() | TableRows() | QueriedRows():
             return []
 
 
@@ -88,7 +92,7 @@ def _names(one: RawFiles) -> list[str]:
     match one:
         case PinnedFiles(files=files):
             return [file.name for file in files]
-        case MadeFile(name=name) | OwnRows(name=name) | QueriedRows(name=name):
+        case MadeFile(name=name) | OwnRows(name=name) | TableRows(name=name) | QueriedRows(name=name):
             return [name]
     return []
 

@@ -1,6 +1,7 @@
 """A training of `headrace.fit` by processes that a launcher started: this is one of them, and reads TF_CONFIG."""
 
 import os
+import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,9 +10,9 @@ import structlog
 
 from headrace.components.errors import ParamsError, ServiceError
 from headrace.components.training.checkpoints import Checkpoint
-from headrace.components.training.feeding.split_arrays import Columns
 from headrace.pipelines.compatibility.tensorflow_import import import_tensorflow
 from headrace.pipelines.distributed_plan import DistributedPlan
+from headrace.pipelines.fit.given_splits import GivenSplit, open_here
 from headrace.pipelines.fit.record import FitRecord
 from headrace.pipelines.fit.run import begin_run, publish_results
 from headrace.pipelines.host.tf_config import Member
@@ -29,7 +30,7 @@ def train_in_group(
     job: FitJob,
     record: FitRecord,
     member: Member,
-    columns: Mapping[str, Columns],
+    splits: Mapping[str, GivenSplit],
     *,
     experiment: str,
 ) -> tuple[FitRecord, Checkpoint]:
@@ -39,15 +40,15 @@ def train_in_group(
     group again.
     """
     if member.rank > 0:
-        return record, _trained(job, member, columns, None)
+        return record, _trained(job, member, splits, None)
     run = begin_run(home, job, record, experiment=experiment)
     with truthful_status(run):
-        final = _trained(job, member, columns, run)
+        final = _trained(job, member, splits, run)
         group = {"num_workers": len(member.addresses), "threads_per_worker": _threads()}
         return publish_results(home, folder, job, record, run, [group]), final
 
 
-def _trained(job: FitJob, member: Member, columns: Mapping[str, Columns], run: TrainingRun | None) -> Checkpoint:
+def _trained(job: FitJob, member: Member, splits: Mapping[str, GivenSplit], run: TrainingRun | None) -> Checkpoint:
     import_tensorflow()
     from headrace.components.training.loop import Worker
     from headrace.components.training.observer import Figures, Observer, Stopped
@@ -64,7 +65,9 @@ def _trained(job: FitJob, member: Member, columns: Mapping[str, Columns], run: T
     try:
         place = rendezvous.listen(member.addresses, rank=member.rank, secret=member.secret)
         worker = Worker(member.rank, len(member.addresses), job.train.start_timeout_seconds, place)
-        return train_function(job, columns["train"], columns.get("validation"), worker=worker, observer=observer)
+        with tempfile.TemporaryDirectory(prefix="headrace-fit-") as scratch:
+            opened = open_here(job.model_copy(update={"data": Path(scratch)}), splits)
+            return train_function(job, opened["train"], opened.get("validation"), worker=worker, observer=observer)
     except Stopped as stopped:
         raise KeyboardInterrupt(f"a member of the group was asked to stop: {stopped}") from stopped
     except OSError as error:

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic import JsonValue, ValidationError
 
 from headrace.components.errors import ParamsError
 from headrace.components.own_code.given_function import GivenFunction, given_function
@@ -16,10 +16,16 @@ from headrace.components.own_code.importable_code import OwnCode
 from headrace.components.own_code.signature import require_function
 from headrace.components.training import checkpoints
 from headrace.components.training.checkpoints import Checkpoint
-from headrace.components.training.feeding.given_data import given_columns
-from headrace.components.training.feeding.split_arrays import Columns
 from headrace.pipelines.compatibility.tensorflow_import import import_tensorflow
 from headrace.pipelines.distributed_plan import DistributedPlan
+from headrace.pipelines.fit.given_splits import (
+    GivenSplit,
+    batch_size,
+    few_examples,
+    functions_of,
+    given_splits,
+    require_json,
+)
 from headrace.pipelines.fit.in_group import require_group, train_in_group
 from headrace.pipelines.fit.on_ray import train_on_ray
 from headrace.pipelines.fit.record import (
@@ -74,7 +80,7 @@ def fit(  # noqa: PLR0913 - each by its keyword
     train: Any,
     folder: str | Path,
     epochs: int,
-    global_batch_size: int,
+    global_batch_size: int | None = None,
     num_workers: int = 1,
     validation: Any = None,
     label: str | None = None,
@@ -82,6 +88,7 @@ def fit(  # noqa: PLR0913 - each by its keyword
     arguments: Mapping[str, JsonValue] | None = None,
     callbacks: "Callable[[], list[keras.callbacks.Callback]] | None" = None,
     jit_compile: bool = False,
+    shuffle: bool = True,
     experiment: str = "headrace/fit",
     force: bool = False,
     **plan: Any,
@@ -95,7 +102,11 @@ def fit(  # noqa: PLR0913 - each by its keyword
     `build_model` and `callbacks` are functions at the top of a file; workers import that file, and what it imports
     beside it, so a program calls `fit` under `if __name__ == "__main__":`. `train` and `validation` are
     (features, labels) or (features, labels, weights), each an array or a dict or tuple of arrays; or tables: a dict of
-    arrays, a Polars or Arrow table, or the path of Parquet files, whose columns `label` and `weight` are named.
+    arrays, a Polars or Arrow table, or the path of Parquet files, whose columns `label` and `weight` are named; or such
+    functions, too, that return a `keras.utils.PyDataset` or a `tf.data.Dataset`, whose batches are the global batches.
+    Their arguments are given by `functools.partial`. `shuffle` holds for examples and for the batches of a PyDataset.
+
+    With `window_examples`, Parquet files are read from disk, window by window, and may be larger than memory.
 
     `plan` takes the other settings of a training, as `train` in params.yaml: `seed`, `best_by`, `early_stopping`,
     `checkpoints`, `steps_per_epoch`, `gradient_compression`, `use_gpu`, `threads_per_worker`, `reproducible`,
@@ -108,6 +119,10 @@ def fit(  # noqa: PLR0913 - each by its keyword
     """
     _require_program()
     member = group_member()
+    window_examples = plan.get("window_examples")
+    global_batch_size = batch_size(
+        global_batch_size, window_examples=window_examples, train=train, validation=validation
+    )
     settings = validated_plan(
         {
             "epochs": epochs,
@@ -121,7 +136,8 @@ def fit(  # noqa: PLR0913 - each by its keyword
         require_group(member, settings, num_workers=num_workers, force=force)
     given, folder = dict(arguments or {}), Path(folder).resolve()
     place, code = own_function(build_model, callbacks, given)
-    columns = columns_of(train, validation, label=label, weight=weight)
+    given_data = {"train": train, "validation": validation}
+    splits = given_splits(given_data, label=label, weight=weight, window_examples=window_examples)
     job = FitJob(
         run_name="",  # from the identity, which the rest of it decides
         folder=folder / STATE / TRAINING,
@@ -134,16 +150,19 @@ def fit(  # noqa: PLR0913 - each by its keyword
         arguments=given,
         callbacks=None if callbacks is None else callbacks.__name__,
         jit_compile=jit_compile,
+        functions=functions_of(splits),
+        shuffle=shuffle,
     )
-    identity = identity_of(job, columns)
+    identity = identity_of(job, splits)
     job = job.model_copy(update={"run_name": f"fit-{identity_digest(identity)[:12]}"})
-    record, final = _trained(folder, job, identity, columns, member, experiment=experiment, force=force)
+    record, final = _trained(folder, job, identity, splits, member, experiment=experiment, force=force)
 
     def make_model() -> "keras.Model":
         import_tensorflow()
         from headrace.components.training.function_trainee import with_weights
 
-        return with_weights(build_model(**given), columns["train"], final.best_weights)
+        examples = partial(few_examples, job, splits["train"])
+        return with_weights(build_model(**given), examples, final.best_weights)
 
     history = final.state.history
     return FitResult(
@@ -159,7 +178,7 @@ def _trained(
     folder: Path,
     job: FitJob,
     identity: dict[str, Any],
-    columns: dict[str, Columns],
+    splits: Mapping[str, GivenSplit],
     member: Member | None,
     *,
     experiment: str,
@@ -172,9 +191,9 @@ def _trained(
         if record.trained_at is not None:
             log.info("trained before from the same data, settings and code: kept", trained_at=str(record.trained_at))
         elif member is not None:
-            return train_in_group(home, folder, job, record, member, columns, experiment=experiment)
+            return train_in_group(home, folder, job, record, member, splits, experiment=experiment)
         else:
-            record = train_on_ray(home, folder, job, record, columns, experiment=experiment)
+            record = train_on_ray(home, folder, job, record, splits, experiment=experiment)
     return record, checkpoints.load(folder / CHECKPOINT)
 
 
@@ -209,14 +228,7 @@ def own_function(
     and for callbacks of another file.
     """
     place = given_function(build_model, called="build_model")
-    try:
-        TypeAdapter(dict[str, JsonValue]).validate_python(dict(arguments))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ParamsError(
-            f"arguments[{first['loc'][0]!r}]: expected a number, a text, or a list or dict of such, found "
-            f"{type(first['input']).__name__}"
-        ) from error
+    require_json(arguments, called="arguments")
     code = OwnCode.of(place.root, [place.file])
     require_function(code.sources, place.file, place.name, given=(), arguments=list(arguments))
     if callbacks is not None:
@@ -225,9 +237,3 @@ def own_function(
             raise ParamsError(f"callbacks: {others.name} is in {others.file}, expected it beside {place.name}")
         require_function(code.sources, others.file, others.name, given=(), arguments=())
     return place, code
-
-
-def columns_of(train: Any, validation: Any, *, label: str | None, weight: str | None) -> dict[str, Columns]:
-    """The examples by split, as `given_columns` makes them of what a program gives."""
-    given = {"train": train} if validation is None else {"train": train, "validation": validation}
-    return {name: given_columns(data, label=label, weight=weight, name=name) for name, data in given.items()}

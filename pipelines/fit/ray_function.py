@@ -11,8 +11,12 @@ from pydantic import JsonValue
 
 from headrace.components.errors import TrainingError
 from headrace.components.training import checkpoints
-from headrace.pipelines.fit.program import columns_of, own_function, validated_plan
+from headrace.components.training.feeding.given_data import require_known_position
+from headrace.components.training.plan import LARGEST_GLOBAL_BATCH
+from headrace.pipelines.fit.given_splits import batch_size, given_splits, open_here
+from headrace.pipelines.fit.program import own_function, validated_plan
 from headrace.pipelines.ray_train.backend import rendezvous
+from headrace.pipelines.ray_train.fit_data import given_batches
 from headrace.pipelines.ray_train.fit_job import FitJob
 from headrace.pipelines.ray_train.fit_worker import as_worker
 from headrace.pipelines.ray_train.fit_worker import train_function as train_one_worker
@@ -32,25 +36,29 @@ def train_function(  # noqa: PLR0913 - each by its keyword
     *,
     train: Any,
     epochs: int,
-    global_batch_size: int,
+    global_batch_size: int | None = None,
     validation: Any = None,
     label: str | None = None,
     weight: str | None = None,
     arguments: Mapping[str, JsonValue] | None = None,
     callbacks: "Callable[[], list[keras.callbacks.Callback]] | None" = None,
     jit_compile: bool = False,
+    shuffle: bool = True,
     **plan: Any,
 ) -> Callable[[], None]:
     """What each worker of a `ray.train.DataParallelTrainer` calls to train as `fit` does, whose arguments these are.
 
-    `train` and `validation` may be functions without arguments, which each worker calls for its data. The trainer needs
+    `train` and `validation` may be functions without arguments, which each worker calls for its data: all that `fit`
+    takes, or a PyDataset or tf.data.Dataset of global batches. The trainer needs
     `backend_config=headrace.TensorflowBackendConfig()`, by which its workers find each other. Each epoch is reported to
     Ray with its metrics and a checkpoint, from which a group that Ray starts again continues with the exact next batch;
     the last one has model.keras, the model of the best epoch. Raises ParamsError as `fit` does.
     """
     given = dict(arguments or {})
     place, code = own_function(build_model, callbacks, given)
-    settings = {"epochs": epochs, "global_batch_size": global_batch_size, **plan}
+    for name, one in (("train", train), ("validation", validation)):
+        require_known_position(one, name)
+    settings = {"epochs": epochs, "global_batch_size": global_batch_size or LARGEST_GLOBAL_BATCH, **plan}
     settings.setdefault("best_by", "loss" if validation is None else "validation_loss")
     job = FitJob(
         run_name="ray-train",
@@ -63,11 +71,15 @@ def train_function(  # noqa: PLR0913 - each by its keyword
         arguments=given,
         callbacks=None if callbacks is None else callbacks.__name__,
         jit_compile=jit_compile,
+        shuffle=shuffle,
     )
-    return partial(_train, job, {"train": train, "validation": validation}, label=label, weight=weight)
+    data = {"train": train, "validation": validation}
+    return partial(_train, job, data, global_batch_size, label=label, weight=weight)
 
 
-def _train(job: FitJob, data: Mapping[str, Any], *, label: str | None, weight: str | None) -> None:
+def _train(
+    job: FitJob, data: Mapping[str, Any], global_batch_size: int | None, *, label: str | None, weight: str | None
+) -> None:
     import ray.train
 
     context = ray.train.get_context()
@@ -84,20 +96,38 @@ def _train(job: FitJob, data: Mapping[str, Any], *, label: str | None, weight: s
         )
     threads = prepare_devices(job.train, workers_on_node=context.get_local_world_size())
     place = Place(place.rank, place.num_workers, threads)
-    made = {name: one() if callable(one) else one for name, one in data.items()}
-    columns = columns_of(made["train"], made["validation"], label=label, weight=weight)
+    made = {name: _made(one) for name, one in data.items()}
+    batch_size(global_batch_size, window_examples=job.train.window_examples, **made)
     with tempfile.TemporaryDirectory(prefix="headrace-fit-") as folder:
-        job = job.model_copy(update={"folder": Path(folder)})
+        job = job.model_copy(update={"folder": Path(folder), "data": Path(folder) / "data"})
+        splits = _splits(job, made, label=label, weight=weight)
         _restore(job)
         with as_worker():
             final = train_one_worker(
                 job,
-                columns["train"],
-                columns.get("validation"),
+                splits["train"],
+                splits.get("validation"),
                 worker=place.worker(job.train),
                 observer=_observer(job),
             )
         _report_result(job, final, is_first=place.rank == 0)
+
+
+def _splits(job: FitJob, made: Mapping[str, Any], *, label: str | None, weight: str | None) -> dict[str, Any]:
+    """The splits that a worker trains on, of examples and of functions that make global batches."""
+    batches = {name: given_batches(job, one, name) for name, one in made.items() if callable(one)}
+    examples = {name: one for name, one in made.items() if not callable(one)}
+    given = given_splits(examples, label=label, weight=weight, window_examples=job.train.window_examples)
+    return batches | open_here(job, given)
+
+
+def _made(data: Any) -> Any:
+    """What a function returns; the function itself where that is global batches."""
+    import keras
+    import tensorflow as tf
+
+    made = data() if callable(data) else data
+    return data if isinstance(made, keras.utils.PyDataset | tf.data.Dataset) else made
 
 
 def _restore(job: FitJob) -> None:

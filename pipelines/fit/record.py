@@ -11,9 +11,8 @@ from pydantic import Field
 from headrace.components.errors import DataError, ParamsError
 from headrace.components.files.digests import file_digest
 from headrace.components.own_code.importable_code import OwnCode
-from headrace.components.training.feeding.given_data import given_digest
-from headrace.components.training.feeding.split_arrays import Columns
 from headrace.pipelines.artifacts.artifact import Artifact, read_artifact, write_artifact
+from headrace.pipelines.fit.given_splits import GivenSplit, split_digest
 from headrace.pipelines.host.private import make_private
 from headrace.pipelines.paths import ProjectPaths, project_root
 from headrace.pipelines.ray_train.fit_job import FitJob
@@ -44,15 +43,16 @@ class FitRecord(Artifact):
     files: dict[str, str] = Field(default_factory=dict)  # SHA-256 of model and history
 
 
-def identity_of(job: FitJob, columns: Mapping[str, Columns]) -> dict[str, Any]:
+def identity_of(job: FitJob, splits: Mapping[str, GivenSplit]) -> dict[str, Any]:
     """Everything that decides the weights of a training; code and data are there by their SHA-256."""
     return {
         "versions": job.versions,
         "device": "gpu" if job.train.use_gpu else "cpu",
         "train": deciding_settings(job.train),
         "code": OwnCode(job.sources).digests,
-        "data": {name: given_digest(examples) for name, examples in columns.items()},
+        "data": {name: split_digest(split) for name, split in splits.items()},
         **job.model_dump(mode="json", include={"file", "function", "arguments", "callbacks", "jit_compile"}),
+        **({} if job.shuffle else {"shuffle": False}),
     }
 
 
@@ -91,7 +91,8 @@ def read_or_begin(
 
 def _require_same(folder: Path, record: FitRecord, identity: Mapping[str, Any]) -> None:
     """Raise ParamsError where the folder holds another training, DataError where its files are not what it wrote."""
-    changed = [name for name, value in identity.items() if record.identity.get(name) != value]
+    names = [*identity, *(name for name in record.identity if name not in identity)]
+    changed = [name for name in names if record.identity.get(name) != identity.get(name)]
     if changed:
         raise ParamsError(
             f"{folder} holds a training with other {', '.join(changed)}; give this one a folder of its own, or replace "

@@ -5,6 +5,7 @@ from typing import Any, Self
 
 from pydantic import Field
 
+from headrace.components.schema.settings import Settings
 from headrace.pipelines.ray_train.training_job import Job
 
 
@@ -13,8 +14,20 @@ def file_of(split: str) -> str:
     return f"{split}.arrow"
 
 
+class DataFunction(Settings):
+    """A function of a file that returns a `keras.utils.PyDataset` or a `tf.data.Dataset` of global batches."""
+
+    sources: dict[str, str]
+    file: str
+    function: str
+    arguments: dict[str, Any] = Field(default_factory=dict)
+
+
 class FitJob(Job):
-    """The training of the compiled model that `function` of `file` returns, on the examples in the folder `data`."""
+    """The training of the compiled model that `function` of `file` returns.
+
+    Its splits are the examples in the folder `data`, or what `functions` return, by the split's name.
+    """
 
     data: Path
     file: str
@@ -22,16 +35,8 @@ class FitJob(Job):
     arguments: dict[str, Any] = Field(default_factory=dict)
     callbacks: str | None = None
     jit_compile: bool = False
-
-    @property
-    def train_examples(self) -> Path:
-        """The training examples, as `write_given` writes them."""
-        return self.data / file_of("train")
-
-    @property
-    def validation_examples(self) -> Path:
-        """The validation examples; the file is not there where there are none."""
-        return self.data / file_of("validation")
+    functions: dict[str, DataFunction] = Field(default_factory=dict)
+    shuffle: bool = True
 
     def with_inputs(self, folder: Path) -> Self:
         """The job with its inputs where `folder` holds what was published under the key `inputs`."""

@@ -28,6 +28,7 @@ HEAVY = [
     "matplotlib",
     "airflow",
     "dvc",
+    "sqlite3",
 ]
 FORBIDDEN_NAMES = {"utils", "common", "helpers", "base", "constants", "misc"}
 REPEATED_NAMES = {"__init__", "settings"}  # one in every room

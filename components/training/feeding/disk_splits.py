@@ -9,18 +9,19 @@ inputs has `features-NAME-000000.bin` for each. `columns.json` describes it all.
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from headrace.components.errors import DataError
 from headrace.components.examples import shards
@@ -58,7 +59,8 @@ class Description(Settings):
     block_examples: int
     shape: tuple[int, ...]
     shapes: dict[str, tuple[int, ...]] | None = None  # of several inputs by name, instead of `shape`
-    label_dtype: Literal["int32", "float32"]
+    dtypes: dict[str, str] = Field(default_factory=dict)  # of those of them that are not float32
+    label_dtype: str
     label_shape: tuple[int, ...] = ()
     image_divisor: float | None
     files: dict[str, StoredFile]
@@ -144,20 +146,20 @@ def _write(
     files = sorted(split_folder.glob("*.parquet"))
     divisor = _image_divisor(files[0], fitted)
     examples, label_shape = 0, ()
-    for number, block in enumerate(_blocks(files, block_examples)):
+    for number, block in enumerate(parquet_blocks(files, block_examples)):
         examples += len(block)
         columns: dict[str, Any] = {"labels": label_array(block, fitted=fitted)}
         label_shape = columns["labels"].shape[1:]
         if divisor is None:
             features = split_features(block, fitted=fitted, inputs=inputs)
             by_input = features if isinstance(features, dict) else {"": features}
-            columns |= {f"features-{name}".removesuffix("-"): values for name, values in by_input.items()}
+            columns |= {features_file(name): values for name, values in by_input.items()}
         else:
             images = _checked_images(block, *fitted.features)
             columns["lengths"] = images.bin.size().to_numpy().astype(np.int64)
             (folder / f"features-{number:06d}.bin").write_bytes(b"".join(images))
         for name, values in columns.items():
-            _filled_up(values, block_examples).tofile(folder / f"{name}-{number:06d}.bin")
+            write_block(values, folder, name, number, block_examples=block_examples)
     return Description(
         key=key,
         examples=examples,
@@ -167,14 +169,30 @@ def _write(
         label_dtype=task_of(fitted.label).label_dtype,
         label_shape=label_shape,
         image_divisor=divisor,
-        files={
-            path.name: StoredFile(bytes=path.stat().st_size, sha256=file_digest(path))
-            for path in sorted(folder.iterdir())
-        },
+        files=stored_files(folder),
     )
 
 
-def _blocks(files: list[Path], block_examples: int) -> Iterator[pl.DataFrame]:
+def features_file(name: str) -> str:
+    """What the files of an input are called, before the number of their block."""
+    return f"features-{quote(name, safe='')}".removesuffix("-")
+
+
+def stored_files(folder: Path) -> dict[str, StoredFile]:
+    """All files of a folder."""
+    return {
+        path.name: StoredFile(bytes=path.stat().st_size, sha256=file_digest(path)) for path in sorted(folder.iterdir())
+    }
+
+
+def write_block(values: NDArray[Any], folder: Path, name: str, number: int, *, block_examples: int) -> None:
+    """Write one column of a block: little-endian, with zeros after the last value of a short one."""
+    filled = np.zeros((block_examples, *values.shape[1:]), values.dtype.newbyteorder("<"))
+    filled[: len(values)] = values
+    filled.tofile(folder / f"{name}-{number:06d}.bin")
+
+
+def parquet_blocks(files: Sequence[Path], block_examples: int) -> Iterator[pl.DataFrame]:
     """The rows of all files, in blocks of one length; the last may be shorter."""
     waiting: list[pl.DataFrame] = []
     count = 0
@@ -190,13 +208,6 @@ def _blocks(files: list[Path], block_examples: int) -> Iterator[pl.DataFrame]:
                 count = len(waiting[0])
     if count:
         yield pl.concat(waiting)
-
-
-def _filled_up(values: NDArray[Any], length: int) -> NDArray[Any]:
-    """Little-endian, with zeros after the last value where there are fewer than `length`."""
-    filled = np.zeros((length, *values.shape[1:]), values.dtype.newbyteorder("<"))
-    filled[: len(values)] = values
-    return filled
 
 
 def _image_divisor(file: Path, fitted: FittedTable) -> float | None:

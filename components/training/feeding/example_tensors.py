@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from headrace.components.training.feeding.disk_splits import StoredColumns
+from headrace.components.training.feeding.disk_splits import StoredColumns, features_file
 from headrace.components.training.feeding.split_arrays import Columns
 
 
@@ -43,7 +43,13 @@ def read_blocks(stored: StoredColumns, blocks: tf.Tensor) -> Examples:
     labels = _read_values(stored, "labels", blocks, shape=described.label_shape, dtype=label_type)
     if described.shapes is not None:
         features = {
-            name: _read_values(stored, f"features-{name}", blocks, shape=shape, dtype=tf.float32)
+            name: _read_values(
+                stored,
+                features_file(name),
+                blocks,
+                shape=shape,
+                dtype=tf.as_dtype(described.dtypes.get(name, "float32")),
+            )
             for name, shape in described.shapes.items()
         }
         return Examples(features, labels)

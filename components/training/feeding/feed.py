@@ -24,7 +24,7 @@ def serve_training(
     columns: Columns | StoredColumns,
     windows: Windows,
     *,
-    seed: int,
+    seed: int | None,
     rank: int,
     num_workers: int,
     first_epoch: int = 0,
@@ -34,8 +34,9 @@ def serve_training(
 
     A batch is (features float32[batch, ...], labels int32 or float32[batch]) and, where `columns` have weights, their
     float32[batch]: this worker's part of the global batch that `worker_order` in `training/batches.py` gives for the
-    same arguments. A set on disk needs memory for the window that is served and, twice, for the next, which is read
-    meanwhile. Raises DataError if it was written in blocks of another length than `windows` has.
+    same arguments. Without a seed, examples keep their own order. A set on disk needs memory for the window that is
+    served and, twice, for the next, which is read meanwhile. Raises DataError if it was written in blocks of another
+    length than `windows` has.
     """
     epochs_on, step = divmod(first_step, windows.steps)
     first = ((first_epoch + epochs_on) * windows.count + windows.window_of(step), step)

@@ -7,7 +7,8 @@ The file's metadata says how the arrays lie in dicts and tuples. Nothing is pick
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,21 +57,44 @@ def _table(data: Any, name: str) -> Mapping[str, Any]:
     """The columns of a table by name."""
     match data:
         case str() | Path():
-            path = Path(data)
-            found = sorted(path.glob("**/*.parquet")) if path.is_dir() else [path]
-            if not found or not found[0].is_file():
-                raise DataError(f"{name}: expected a Parquet file or a folder of such files, found {data}")
-            return _table(scan_files(found).collect(), name)
+            return _table(scan_files(parquet_files(Path(data), name)).collect(), name)
         case pl.DataFrame():
             return {column.name: _column(column, name) for column in data}
         case pa.Table():
             return _table(pl.DataFrame(data), name)
         case Mapping():
             return data
+    require_known_position(data, name)
     raise DataError(
-        f"{name}: expected (features, labels), a dict of arrays, a Polars or Arrow table, or a path of Parquet files, "
-        f"found {type(data).__name__}"
+        f"{name}: expected (features, labels), a dict of arrays, a Polars or Arrow table, a path of Parquet files, or "
+        f"a function that returns a PyDataset or tf.data.Dataset, found {type(data).__name__}"
     )
+
+
+def parquet_files(path: Path, name: str) -> list[Path]:
+    """A Parquet file, or all in a folder by their names; raises DataError where there is none."""
+    found = sorted(path.glob("**/*.parquet")) if path.is_dir() else [path]
+    if not found or not found[0].is_file():
+        raise DataError(f"{name}: expected a Parquet file or a folder of such files, found {path}")
+    return found
+
+
+def require_known_position(data: Any, name: str) -> None:
+    """Raise DataError for data whose batches no other process can find: a data set as an object, or an iterator."""
+    kind = type(data).__name__
+    keras, tensorflow = sys.modules.get("keras"), sys.modules.get("tensorflow")
+    if (keras and isinstance(data, keras.utils.PyDataset)) or (
+        tensorflow and isinstance(data, tensorflow.data.Dataset)
+    ):
+        raise DataError(
+            f"{name}: found a {kind}, which can't be sent to other processes; give the function that makes it, at the "
+            f"top of a file: {name}=make_batches, or {name}=functools.partial(make_batches, part={name!r})"
+        )
+    if isinstance(data, Iterator) or (hasattr(data, "__iter__") and not hasattr(data, "__getitem__")):
+        raise DataError(
+            f"{name}: found a {kind}, whose next batch can't be found again after a crash; give a function that "
+            "returns a keras.utils.PyDataset, which gives each batch by its index, or a tf.data.Dataset"
+        )
 
 
 def _column(column: pl.Series, name: str) -> Any:

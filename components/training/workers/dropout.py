@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from headrace.components.errors import TrainingError
 from headrace.components.models.augmentation import Augmentation, ChosenCopy
 from headrace.components.models.layers.basic import DropConnect
 from headrace.components.training.batches import Windows, worker_slice
@@ -25,10 +26,10 @@ class GlobalBatch:
     drawn.
     """
 
-    def __init__(self, windows: Windows, *, seed: int, rank: int, num_workers: int) -> None:
+    def __init__(self, windows: Windows | None, *, seed: int, rank: int, num_workers: int) -> None:
         self._first_step = 0
         self._group: Group | None = None
-        self._windows = windows
+        self._known_windows = windows
         self._seed, self._rank, self._num_workers = seed, rank, num_workers
         self._layers = 0
 
@@ -110,6 +111,13 @@ class GlobalBatch:
         """Return int64[], the examples of the present step's global batch, and which of them is the first own one."""
         size = batch_examples(self._windows, self._step() % self._windows.steps)
         return size, worker_slice(size, rank=self._rank, num_workers=self._num_workers).start
+
+    @property
+    def _windows(self) -> Windows:
+        """The cut of the examples, which batches that are given as they are do not have."""
+        if self._known_windows is None:
+            raise TrainingError("the sizes of given batches are not known, by which these layers draw; give examples")
+        return self._known_windows
 
     def _step_and_first_row(self) -> tuple[tf.Tensor, tf.Tensor]:
         """The present step, int64[], and which row of its global batch is this worker's first, int32[]."""

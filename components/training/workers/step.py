@@ -44,6 +44,7 @@ class Step:
     weighted_by: set[int] = field(default_factory=set)  # the optimizers, by `id`, whose loss has the weight
     is_recorded: bool = False  # an exchange has counted the step, whose train_step may have more of them
     updates: list[tuple[keras.optimizers.Optimizer, list[Any], Any]] | None = None
+    weights_masks: bool = False  # the losses of outputs with a mask are weighted by it already
 
     @property
     def loss_is_weighted(self) -> bool:

@@ -18,6 +18,7 @@ from headrace.components.sources.raw_files import (
     PartitionFiles,
     PinnedFiles,
     QueriedRows,
+    TableRows,
 )
 from headrace.components.sources.source import Source
 
@@ -107,10 +108,10 @@ def test_parts_are_of_the_files_that_are_needed_and_keep_their_words(tmp_path: P
     source.check_schema(schema)
     found = []
     for needed in source.raw_files(schema):
-        assert isinstance(needed, PinnedFiles | MadeFile | OwnRows | QueriedRows)
+        assert isinstance(needed, PinnedFiles | MadeFile | OwnRows | QueriedRows | TableRows)
         names = (
             [needed.name]
-            if isinstance(needed, MadeFile | OwnRows | QueriedRows)
+            if isinstance(needed, MadeFile | OwnRows | QueriedRows | TableRows)
             else [one.name for one in needed.files]
         )
         found.append(FoundFiles(tuple(tmp_path / name for name in names)))

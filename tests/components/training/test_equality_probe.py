@@ -21,6 +21,7 @@ DIFFERENT = {
     "average of the inputs": "the state averages/average, which a layer keeps itself",
     "a loss divided by hand": "the gradient of dense/bias, by ",
     "a hundredth of a loss divided by hand": "the gradient of dense/bias, by ",
+    "masked loss that train_step makes": "the gradient of dense/bias, by ",
 }
 
 pytestmark = pytest.mark.timeout(600)  # the first test waits for the processes of all cases
@@ -68,7 +69,9 @@ def test_the_message_names_three_differences_and_the_usual_causes():
 
 
 def work(rank: int, ports: list[int], folder: Path, cases: Sequence[str]) -> None:
+    from headrace.components.training.batches import Windows
     from headrace.components.training.equality_probe import probe_differences
+    from headrace.components.training.feeding.batch_source import ExampleBatches
     from headrace.components.training.feeding.split_arrays import Columns
     from headrace.components.training.plan import Plan
     from headrace.components.training.workers.exchange import joined
@@ -85,8 +88,10 @@ def work(rank: int, ports: list[int], folder: Path, cases: Sequence[str]) -> Non
     with joined(place) as exchange:
         results = {}
         for case in cases:
-            columns = Columns(ids if case == "embedding" else numbers, labels, weights if case == "weights" else None)
-            results[case] = probe_differences(partial(build, case), columns, exchange, plan=plan)
+            features = ids if case == "embedding" or "masked" in case else numbers
+            columns = Columns(features, labels, weights if case == "weights" else None)
+            batches = ExampleBatches(columns, Windows(examples, plan.global_batch_size), None, "train")
+            results[case] = probe_differences(partial(build, case), batches, exchange, plan=plan)
     (folder / f"{rank}.json").write_text(json.dumps(results))
 
 
@@ -121,6 +126,8 @@ def build(case: str, _: Any) -> Any:
             squares = ops.mean(ops.square(labels - outputs), axis=-1)
             return squares + squares / size / 10 if "hundredth" in case else squares / size
 
+    if "masked" in case:
+        return masked(), lambda features: features
     inputs = keras.Input((3,), dtype="int64") if case == "embedding" else keras.Input((6,))
     hidden = inputs
     if case == "embedding":
@@ -137,6 +144,26 @@ def build(case: str, _: Any) -> Any:
     model = keras.Model(inputs, outputs)
     model.compile(optimizer, loss, metrics=["mae"], jit_compile=False)
     return model, lambda features: features
+
+
+def masked() -> Any:
+    """A compiled model that keeps its loss object where nobody finds it."""
+    import keras
+    import tensorflow as tf
+
+    class Masked(keras.Model):
+        def train_step(self, data: Any) -> Any:
+            features, labels = data
+            with tf.GradientTape() as tape:
+                loss = keras.losses.MeanSquaredError()(labels[:, :3, tf.newaxis], self(features, training=True))
+            variables = self.trainable_variables
+            self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+            return {"own": loss}
+
+    inputs = keras.Input((3,), dtype="int64")
+    model = Masked(inputs, keras.layers.Dense(1)(keras.layers.Embedding(5, 4, mask_zero=True)(inputs)))
+    model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
+    return model
 
 
 if __name__ == "__main__":

@@ -28,3 +28,18 @@ def test_a_file_that_is_cut_short_for_want_of_room_is_an_error(tmp_path) -> None
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert raised.value.errno == errno.ENOSPC
+
+
+def test_the_graph_of_a_sequential_model_is_written(tmp_path) -> None:
+    import keras
+    import tensorflow as tf
+    from tensorflow.core.util import event_pb2
+
+    from headrace.components.training.tensorboard import write_tensorboard
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    write_tensorboard(tmp_path / "events", [{"epoch": 1.0, "loss": 1.0}], histograms=tmp_path, model=model, pictures={})
+
+    [file] = (tmp_path / "events" / "train").iterdir()
+    events = [event_pb2.Event.FromString(one.numpy()) for one in tf.data.TFRecordDataset(str(file))]
+    assert any(event.graph_def for event in events)

@@ -271,7 +271,7 @@ def test_an_iceberg_table_can_not_name_files_outside_of_its_folder(iceberg, inge
 @pytest.mark.parametrize(
     "source",
     [
-        {"kind": "delta", "path": "s3://bucket/orders"},
+        {"kind": "delta", "path": "gs://bucket/orders"},
         {"kind": "delta", "path": "lake", "version": -1},
         {"kind": "iceberg", "path": "lake/catalog.db"},
         {"kind": "iceberg", "path": "lake/catalog.db", "table": "orders"},

@@ -23,6 +23,7 @@ CASES = (
     "masked loss",
     "train_step of two optimizers and figures of its own",
     "dropout, compiled by XLA",
+    "masked loss that a train_step calls",
 )
 
 pytestmark = pytest.mark.timeout(600)  # the first test waits for both processes of all cases
@@ -275,6 +276,8 @@ def build(case: str, *, plain: bool) -> Any:
             tensor = layers.Embedding(5, 4, mask_zero=True)(inputs)
         case 4:
             return two_optimizers()
+        case 6:
+            return masked_by_hand()
         case _:
             tensor = layers.Dropout(0.3)(layers.Dense(8, "relu")(tensor))
     model = keras.Model(inputs, layers.Dense(3)(tensor))
@@ -318,10 +321,33 @@ def two_optimizers() -> Any:
     return model
 
 
+def masked_by_hand() -> Any:
+    """A compiled model whose train_step calls a loss object on an output with a mask."""
+    import keras
+    import tensorflow as tf
+
+    class ByHand(keras.Model):
+        def train_step(self, data: Any) -> Any:
+            features, labels = data
+            with tf.GradientTape() as tape:
+                loss = self.own_loss(labels, self(features, training=True))
+            variables = self.trainable_variables
+            self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+            self.tracker.update_state(loss)
+            return {"own": self.tracker.result()}
+
+    inputs = keras.Input((12,))
+    model = ByHand(inputs, keras.layers.Dense(3)(keras.layers.Embedding(5, 4, mask_zero=True)(inputs)))
+    model.own_loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.tracker = keras.metrics.Mean()
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), model.own_loss)  # validation takes it as Keras does
+    return model
+
+
 def example_data(case: str) -> Any:
     """Features and labels in the form that the model of a case takes."""
     generator = np.random.default_rng(0)
-    if case == "masked loss":
+    if case.startswith("masked loss"):
         tokens = generator.integers(0, 5, (EXAMPLES, 12))
         tokens[::3, 2:] = 0
         return tokens.astype(np.int32), (tokens % 3).astype(np.int32)
