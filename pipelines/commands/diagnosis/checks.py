@@ -36,11 +36,14 @@ CONNECT_SECONDS = 2.0
 PAGE_OF_CLUSTERS = "see docs/deploy.md"
 
 
+State = Literal["ok", "warn", "wrong"]
+
+
 @dataclass(frozen=True)
 class Finding:
     """One line of `headrace doctor`: its state, what was checked, and how to fix it."""
 
-    state: Literal["ok", "warn", "wrong"]
+    state: State
     what: str
     fix: str = ""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from headrace.components.errors import ParamsError, ServiceError
 from headrace.components.redaction import redacted
-from headrace.pipelines.commands.diagnosis.checks import ENOUGH_DISK_BYTES, PAGE_OF_CLUSTERS, Finding
+from headrace.pipelines.commands.diagnosis.checks import ENOUGH_DISK_BYTES, PAGE_OF_CLUSTERS, Finding, State
 from headrace.pipelines.headrace_lock import wanted as wanted_versions
 from headrace.pipelines.object_store.objects import open_storage
 from headrace.pipelines.paths import ProjectPaths
@@ -89,7 +89,7 @@ def node_findings(report: "NodeReport", *, disk_bytes: int) -> Iterator[Finding]
     yield from problems or [Finding("ok", f"{report.node} can train")]
 
 
-def _problems(report: "NodeReport", disk_bytes: int) -> Iterator[tuple[str, str, str]]:
+def _problems(report: "NodeReport", disk_bytes: int) -> Iterator[tuple[State, str, str]]:
     if report.silent:
         yield "wrong", report.silent, "look into the logs of its Ray (session_latest/logs), or remove the node"
         return

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from headrace.components.errors import ParamsError, ServiceError
+from headrace.components.errors import DataError, ParamsError, ServiceError
 from headrace.components.examples import shards
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
@@ -180,22 +180,15 @@ def iceberg(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t
     """A catalog with a table in the bucket, and the address of the table's metadata file."""
     pytest.importorskip("pyiceberg", reason="needs the extra iceberg")
     from pyiceberg.catalog.sql import SqlCatalog
-    from pyiceberg.io.pyarrow import PyArrowFileIO
+    from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO, PyArrowLocalFileSystem
 
     # Written into the folder of the bucket, since the server takes nothing; the names within are those in the bucket.
-    def in_folder(location: str) -> str:
-        return location.replace("s3://", f"{tmp_path}/buckets/")
+    def in_folder(_: PyArrowFileIO, location: str) -> PyArrowFile:
+        return PyArrowFile(location, location.replace("s3://", f"{tmp_path}/buckets/"), PyArrowLocalFileSystem())
 
     with monkeypatch.context() as patched:
         for name in ("new_input", "new_output"):
-            plain = getattr(PyArrowFileIO, name)
-            patched.setattr(PyArrowFileIO, name, lambda self, location, plain=plain: plain(self, in_folder(location)))
-        plain_parse = PyArrowFileIO.parse_location
-        patched.setattr(
-            PyArrowFileIO,
-            "parse_location",
-            staticmethod(lambda location, *others: plain_parse(in_folder(location), *others)),
-        )
+            patched.setattr(PyArrowFileIO, name, in_folder)
         catalog = SqlCatalog("lake", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse="s3://lake")
         catalog.create_namespace("shop")
         made = catalog.create_table("shop.orders", schema=TABLE.schema)
@@ -220,6 +213,21 @@ def test_an_iceberg_table_in_a_bucket_is_read_by_its_metadata_and_by_a_catalog(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "another")
     with pytest.raises(ServiceError, match="can't be read"):
         ingested(kind="iceberg", path=metadata)
+
+
+def test_an_iceberg_table_in_a_bucket_reads_nothing_from_elsewhere(iceberg, ingested, tmp_path):
+    _, metadata = iceberg
+    place = tmp_path / "buckets" / metadata.partition("?")[0].removeprefix("s3://")
+    for other in (
+        "s3://lake/shop/others",
+        "s3://lake/shop/orders/../others",
+        f"file://{tmp_path}/buckets/lake/shop/orders",
+    ):
+        text = place.read_text()
+        place.write_text(text.replace("s3://lake/shop/orders/metadata/snap", f"{other}/metadata/snap"))
+        with pytest.raises(DataError, match="names a file outside of its folder s3://lake/shop/orders: "):
+            ingested(kind="iceberg", path=metadata)
+        place.write_text(text)
 
 
 @pytest.mark.parametrize(
