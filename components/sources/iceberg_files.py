@@ -12,7 +12,7 @@ from headrace.components.errors import DataError
 from headrace.components.sources.table_versions import require_file_of_table
 
 
-class TableFiles(PyArrowFileIO):  # type: ignore[misc] - pyiceberg is optional, and not checked
+class TableFiles(PyArrowFileIO):  # type: ignore[misc]
     """Files below a folder. The table's own properties are left out: `py-io-impl` would run any function by name."""
 
     def __init__(self, properties: Properties = EMPTY_DICT, *, folder: Path, place: str) -> None:
