@@ -77,12 +77,18 @@ def _require_files(table: Any, folder: Path | None, *, place: str) -> None:
     """
     import pyarrow as pa
 
+    from headrace.components.sources.parquet.reader import require_footer
+
     for uri in pa.table(table.get_add_actions(flatten=True))["path"].to_pylist():
         path = PurePosixPath(unquote(uri))
         if _NOT_IN_FOLDER.search(uri) or path.is_absolute() or ".." in path.parts:
             raise DataError(f"{place}: names a file outside of its folder: {uri!r}; copy the whole table into one")
         if folder is not None:
             require_file_of_table(folder / path, folder, place=place)
+            try:
+                require_footer(folder / path)
+            except DataError as error:
+                raise DataError(f"{place}: {error}") from error
 
 
 def _storage_options(access: S3Access) -> dict[str, str]:

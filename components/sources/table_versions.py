@@ -38,7 +38,7 @@ class TableVersionSource(WrittenRowsSource):
 
 
 def require_file_of_table(file: Path, folder: Path, *, place: str) -> None:
-    """Raise DataError unless a file that a table names lies in the table's folder, also by its links.
+    """Raise DataError unless a file that a table names is there, in the table's folder, also by its links.
 
     Who writes a table's metadata could otherwise have any file of this machine read, or a pipe waited for.
     """
@@ -46,5 +46,6 @@ def require_file_of_table(file: Path, folder: Path, *, place: str) -> None:
         raise DataError(
             f"{place}: names a file outside of its folder {folder}: {str(file)!r}; copy the whole table into one"
         )
-    if file.exists() and not file.is_file():
-        raise DataError(f"{place}: expected a regular file, found something else: {str(file)!r}")
+    if not file.is_file():
+        found = "something else" if file.exists() else "nothing"
+        raise DataError(f"{place}: expected a regular file, found {found}: {str(file)!r}")

@@ -18,3 +18,11 @@ def test_what_a_decision_refers_to_is_there(repository):
     for file in folder.glob("*.md"):
         for target in re.findall(r"\]\(([^)#:]+)[^)]*\)", file.read_text(encoding="utf-8")):
             assert (folder / target).exists(), f"{file.name}: {target}"
+
+
+def test_every_file_that_a_page_names_by_its_path_is_there(repository):
+    pages = [*(repository / "docs").rglob("*.md"), *repository.glob("[!C]*.md"), repository / "CONTRIBUTING.md"]
+    folders = "tests|components|pipelines|infra|bench|dags|docs"
+    for page in pages:
+        for path in re.findall(rf"`((?:{folders})/[\w/.-]+\.(?:py|md|toml|json))`", page.read_text(encoding="utf-8")):
+            assert (repository / path).exists() or (repository / "tests" / path).exists(), f"{page.name}: {path}"

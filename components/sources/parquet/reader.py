@@ -73,6 +73,23 @@ def open_parquet(
         )
 
 
+def require_footer(path: Path) -> None:
+    """Raise DataError for a file whose footer can't be read, or names bytes that the file does not have.
+
+    For readers that end the whole process over one.
+    """
+    with damage_reported(path):
+        metadata, size_bytes = pq.read_metadata(path), path.stat().st_size
+        for group in map(metadata.row_group, range(metadata.num_row_groups)):
+            for chunk in map(group.column, range(group.num_columns)):
+                starts = [
+                    chunk.data_page_offset,
+                    *([chunk.dictionary_page_offset] if chunk.has_dictionary_page else ()),
+                ]
+                if not 0 < min(starts) <= min(starts) + chunk.total_compressed_size < size_bytes:
+                    raise pa.ArrowInvalid(f"column {chunk.path_in_schema!r} is said to lie outside of the file")
+
+
 def _require_no_bomb(path: Path, metadata: pq.FileMetaData, names: Sequence[str]) -> None:
     """Raise DataError for a column that says it decompresses to more than it may: a page is held in memory."""
     wanted = set(names)

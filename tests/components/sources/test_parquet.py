@@ -256,3 +256,16 @@ def test_row_groups_without_rows_are_passed_over(tmp_path):
             writer.write_table(part)
     assert pq.read_metadata(tmp_path / "rows.parquet").num_row_groups == 3
     assert read(tmp_path / "rows.parquet", schema_of(CATEGORY))["x"].to_list() == ["a", "b"]
+
+
+def test_a_footer_that_leads_out_of_the_file_is_damage(tmp_path):
+    file = write(tmp_path / "rows.parquet", [number / 7 for number in range(1000)])
+    reader.require_footer(file)
+    content = file.read_bytes()
+    footer_bytes = int.from_bytes(content[-8:-4], "little")
+    file.write_bytes(content[:-8] + (2**31 - 1).to_bytes(4, "little") + b"PAR1")
+    with pytest.raises(DataError, match=r"rows.parquet is a damaged Parquet file"):
+        reader.require_footer(file)
+    file.write_bytes(b"PAR1" + content[-footer_bytes - 8 :])  # without its pages
+    with pytest.raises(DataError, match=r"rows.parquet is a damaged Parquet file.*outside of the file"):
+        reader.require_footer(file)

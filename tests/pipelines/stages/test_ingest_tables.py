@@ -125,6 +125,12 @@ def test_a_damaged_delta_table_is_refused(delta: Path, ingested) -> None:
         ingested(kind="delta", path="lake/orders")
 
 
+def test_a_file_that_a_table_has_lost_is_named(delta: Path, ingested) -> None:
+    next(delta.rglob("*.parquet")).unlink()
+    with pytest.raises(DataError, match=r"lake/orders: expected a regular file, found nothing: .*parquet"):
+        ingested(kind="delta", path="lake/orders", version=1)
+
+
 def test_a_column_that_a_table_lacks_is_named(delta: Path, ingested, monkeypatch) -> None:
     monkeypatch.setitem(SETTINGS, "key", ["number"])
     with pytest.raises(DataError, match=r"lake/orders: no column 'number'; found id, size, price, at, kind"):
