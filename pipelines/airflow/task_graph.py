@@ -4,7 +4,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import AsyncCallback, CronDataIntervalTimetable, DeadlineAlert, DeadlineReference
+from airflow.sdk import (  # type: ignore[attr-defined]  # Airflow's stub lacks three of them
+    AsyncCallback,
+    CronDataIntervalTimetable,
+    DeadlineAlert,
+    DeadlineReference,
+)
 
 from headrace.pipelines.airflow.form import run_params
 from headrace.pipelines.airflow.notify import dag_callbacks, remember_failure
