@@ -1,6 +1,5 @@
 """What a task leads to: its Ray job, its MLflow run, its report. Each is an attribute that the task has set."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,8 @@ from typing import Any
 import httpx
 from airflow.sdk import BaseOperatorLink
 
+from headrace.components.errors import DataError
+from headrace.pipelines.artifacts.run_record import read_run
 from headrace.pipelines.paths import PipelinePaths
 
 TIMEOUT_SECONDS = 5.0
@@ -47,16 +48,16 @@ class ReportLink(BaseOperatorLink):  # type: ignore[misc]
 
 def mlflow_address(root: Path, pipeline: str) -> str | None:
     """Page of the MLflow run that trained the present model; None without a run or a server."""
-    server, run = os.environ.get("MLFLOW_TRACKING_URI", ""), PipelinePaths(root, pipeline).run
-    if not server.startswith(("http://", "https://")) or not run.is_file():
+    server = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not server.startswith(("http://", "https://")):
         return None
-    run_id = json.loads(run.read_text(encoding="utf-8")).get("mlflow_run_id")
     try:
+        run_id = read_run(PipelinePaths(root, pipeline)).mlflow_run_id
         answer = httpx.get(
             f"{server}/api/2.0/mlflow/runs/get", params={"run_id": run_id}, timeout=TIMEOUT_SECONDS
         ).raise_for_status()
         experiment = answer.json()["run"]["info"]["experiment_id"]
-    except (httpx.HTTPError, KeyError, ValueError):
+    except (DataError, httpx.HTTPError, KeyError, ValueError):
         return None
     address = httpx.URL(server).copy_with(userinfo=b"", query=None)
     return f"{str(address).rstrip('/')}/#/experiments/{experiment}/runs/{run_id}"

@@ -1,8 +1,17 @@
 """Where a task's links lead."""
 
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
+from headrace.pipelines.artifacts.artifact import write_artifact
+from headrace.pipelines.artifacts.run_record import RunFile
+from headrace.pipelines.paths import PipelinePaths
 
 RUN = "http://127.0.0.1:5000/#/experiments/1/runs/a1"
 
@@ -21,3 +30,62 @@ def test_the_report_is_among_the_artifacts_of_the_run(stage, mlflow_url, address
 
     operator = SimpleNamespace(stage=stage, mlflow_url=mlflow_url)
     assert ReportLink().get_link(operator, ti_key=None) == address
+
+
+@pytest.fixture
+def run_file(tmp_path) -> Path:
+    """run.json of a model that MLflow's run a1 has trained."""
+    file = PipelinePaths(tmp_path, "digits").run
+    texts = ("run_name", "mlflow_experiment", "ray_job_id", "identity_digest", "data_digest", "git_commit", "owner")
+    digests = ("weights_digest", "model_sha256", "history_sha256")
+    run = RunFile(
+        pipeline="digits",
+        mlflow_run_id="a1",
+        identity={},
+        git_dirty=False,
+        num_workers=2,
+        groups=(),
+        started_at=datetime(2026, 1, 1, tzinfo=UTC),
+        trained_at=datetime(2026, 1, 1, tzinfo=UTC),
+        epochs=1,
+        best_epoch=1,
+        **dict.fromkeys((*texts, *digests), "d"),
+    )
+    file.parent.mkdir(parents=True)
+    write_artifact(file, run)
+    return file
+
+
+@pytest.fixture
+def mlflow_server(monkeypatch) -> Iterator[str]:
+    """An MLflow that knows the run a1, of experiment 7, and no other."""
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path.endswith("run_id=a1") else 404)
+            self.end_headers()
+            self.wfile.write(b'{"run": {"info": {"experiment_id": "7"}}}')
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        yield address
+        server.shutdown()
+
+
+def test_the_run_of_the_present_model_is_found_by_its_experiment(tmp_path, run_file, mlflow_server):
+    from headrace.pipelines.airflow.links import mlflow_address
+
+    assert mlflow_address(tmp_path, "digits") == f"{mlflow_server}/#/experiments/7/runs/a1"
+
+
+@pytest.mark.parametrize("change", [Path.unlink, lambda file: file.write_text("{"), lambda file: file.write_text("{}")])
+def test_a_run_json_that_is_missing_or_damaged_has_no_page(tmp_path, run_file, mlflow_server, change):
+    from headrace.pipelines.airflow.links import mlflow_address
+
+    change(run_file)
+    assert mlflow_address(tmp_path, "digits") is None
