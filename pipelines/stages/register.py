@@ -34,6 +34,7 @@ from headrace.components.files.atomic import replace_file
 from headrace.components.serving_model.saved_model import load_model
 from headrace.components.tasks.variants import task_of
 from headrace.pipelines.artifacts.artifact import file_digest, text_of
+from headrace.pipelines.artifacts.dvc_view import write_dvc_view
 from headrace.pipelines.artifacts.metrics_record import MetricsFile, bound_metrics, named_with_intervals
 from headrace.pipelines.artifacts.outcomes_table import bound_outcomes
 from headrace.pipelines.artifacts.registration import AgainstChampion, MetricAgainstChampion, RegistrationFile
@@ -362,6 +363,7 @@ def _write(paths: PipelinePaths, text: str) -> None:
         file.write_text(page, encoding="utf-8")
     with replace_file(paths.registration) as file:
         file.write_text(text, encoding="utf-8")
+    write_dvc_view(paths)
 
 
 def _decision_part(text: str) -> DecisionPart:
