@@ -1,6 +1,7 @@
 """The report as a browser and a screen reader get it: whole, small, readable on a phone."""
 
 import base64
+import re
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -44,7 +45,8 @@ DECISION = DecisionPart(
     reasons=["accuracy 0.82 meets its threshold", "accuracy +0.012: shown to be <b>better</b> than the champion"],
     champion=2,
     rows=360,
-    metrics=[ComparedMetric("accuracy", 0.82, 0.808, 0.012, 0.004, 0.028)],
+    metrics=[ComparedMetric("accuracy", "accuracy", 0.82, 0.808, 0.012, 0.004, 0.028)],
+    slices=[ComparedMetric("town Bern", "accuracy", 0.8, 0.7, 0.1, 0.05, 0.15)],
 )
 
 
@@ -84,11 +86,13 @@ def test_the_decision_stands_in_front_of_a_finished_page(table, make_report):
     page = render(make_report(table))
     decided = with_decision(page, DECISION)
     assert "Version 3 is champion." in decided
+    assert re.search(r"Accuracy</th><td>82.00%</td><td>80.80%</td><td>\+0.012</td><td>\+0.004 to \+0.028<", decided)
+    assert re.search(r"town Bern</th><td>80.00%</td>", decided)
     assert "&lt;b&gt;better" in decided
     assert decided.index('<section id="decision"') < decided.index('<section id="measured"')
     assert "Champion or not" not in page
     assert "Version 3 is champion." in with_decision("<header>of an older Headrace</header>\n", DECISION)
-    alone = replace(DECISION, is_champion=False, champion=None, rows=0, metrics=[])
+    alone = replace(DECISION, is_champion=False, champion=None, rows=0, metrics=[], slices=[])
     assert "Version 3 is registered, and not champion." in with_decision(page, alone)
     assert "Challenger" not in with_decision(page, alone)
 
