@@ -6,9 +6,11 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from headrace.components.evaluation.report import ORDER, render
+from headrace.components.evaluation.report_parts.attributions import Attribution, Attributions, Word, heat_map
 from headrace.components.evaluation.report_parts.decision import ComparedMetric, DecisionPart, with_decision
 
 _CONTRAST = """
@@ -57,7 +59,20 @@ def kind(request) -> str:
 
 @pytest.fixture(scope="module")
 def report(request, kind, make_report):
-    return make_report(request.getfixturevalue("table" if kind == "decided" else kind))
+    """Of attributions, which need a network, the page has made-up ones."""
+    made = make_report(request.getfixturevalue("table" if kind == "decided" else kind))
+    match kind:
+        case "images":
+            seen, adds = np.full((9, 9), 90, np.uint8), np.linspace(-1, 1, 81).reshape(9, 9)
+            one = Attribution(
+                "top", "middle", 0.7, seen, heat_map(seen, adds), (), "for middle speak pixels mostly right"
+            )
+            return replace(made, made=[*made.made, Attributions("picture", (one, one), of_words=False, joined=False)])
+        case "decided":
+            words = tuple(Word(f"word{place}", place / 10, abs(place) / 10) for place in range(-10, 11))
+            two = Attribution("yes", "no", 0.6, None, None, words, "for: word10 (+1.00); against: word-10 (-1.00)")
+            return replace(made, made=[*made.made, Attributions("text", (two,), of_words=True, joined=False)])
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +90,10 @@ def test_parts_are_those_that_apply_in_one_order(report, kind):
     expected = {"measured", "baselines", "learning_curves", "data", "drawn", "network", "origin", "worst"}
     more = {
         "table": {"thresholds", "calibration", "slices", "importance"},
-        "images": {"calibration"},
+        "images": {"calibration", "attributions"},
         "number": {"slices", "importance"},
     }
-    more["decided"] = more["table"]
+    more["decided"] = more["table"] | {"attributions"}
     assert set(names) == expected | more[kind]
 
 
