@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 RAW = "raw."  # in front of the names of columns as ingested, in a table of outcomes
 TOO_FEW = "too few rows that neither model was trained on to compare with the champion"
-_PLACE = "_place"
+PLACE = "_place"  # column of the places of a part's rows
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ def _looks(
 ) -> Iterator[_ThresholdLook | _GuardLook]:
     """All checks of rows: thresholds of all that were measured, guards of those that both may be judged by."""
     for one in settings.slices:
-        for name, rows in _parts(one, candidate):
+        for name, rows in parts_of_slice(one, candidate):
             for metric, bounds in one.thresholds.items() if rows.height >= one.minimum_rows else ():
                 yield _ThresholdLook(metric, bounds, name, rows)
     if rivals is None:
@@ -222,16 +222,16 @@ def _looks(
     for metric, guard in settings.guards.items():
         yield _GuardLook(metric, guard, "", rivals.candidate, rivals.champion)
     for one in settings.slices:
-        for name, rows in _parts(one, rivals.candidate):
-            champion = rivals.champion[rows[_PLACE].to_list()]
+        for name, rows in parts_of_slice(one, rivals.candidate):
+            champion = rivals.champion[rows[PLACE].to_list()]
             for metric, guard in one.guards.items() if rows.height >= one.minimum_rows else ():
                 yield _GuardLook(metric, guard, name, rows, champion)
 
 
-def _parts(one: Slice, rows: "pl.DataFrame") -> Iterator[tuple[str, "pl.DataFrame"]]:
+def parts_of_slice(one: Slice, rows: "pl.DataFrame") -> Iterator[tuple[str, "pl.DataFrame"]]:
     """Each combination of values, in words and in order, and its rows with their places."""
     columns = [f"{RAW}{name}" for name in one.columns]
-    parts = rows.with_row_index(_PLACE).partition_by(columns, as_dict=True, maintain_order=True)
+    parts = rows.with_row_index(PLACE).partition_by(columns, as_dict=True, maintain_order=True)
     for values in sorted(parts, key=lambda values: tuple(map(str, values))):
         named = zip(one.columns, values, strict=True)
         shown = " and ".join(f"{name} {'missing' if value in (None, '') else value}" for name, value in named)
@@ -239,5 +239,5 @@ def _parts(one: Slice, rows: "pl.DataFrame") -> Iterator[tuple[str, "pl.DataFram
 
 
 def _small(slices: Sequence[Slice], rows: "pl.DataFrame") -> str:
-    small = [name for one in slices for name, part in _parts(one, rows) if part.height < one.minimum_rows]
+    small = [name for one in slices for name, part in parts_of_slice(one, rows) if part.height < one.minimum_rows]
     return f"too few rows to judge: {', '.join(small)}" if small else ""

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from headrace.components.schema.settings import Settings
 from headrace.pipelines.artifacts.artifact import Artifact, Omittable, read_artifact
 from headrace.pipelines.paths import PipelinePaths
@@ -22,6 +24,7 @@ class AgainstChampion(Settings):
     version: int
     rows: int
     metrics: dict[str, MetricAgainstChampion]
+    slices: dict[str, MetricAgainstChampion] = Field(default={})  # `compare.metric` of parts with `minimum_rows`
 
 
 class RegistrationFile(Artifact):

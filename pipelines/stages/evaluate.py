@@ -253,8 +253,7 @@ def _write(paths: PipelinePaths, report: Report, rows: pl.DataFrame, *, run: Run
             curve.points.write_csv(folder / f"{curve.name}.csv")
     with replace_file(paths.report) as file:
         file.write_text(render(report), encoding="utf-8")
-    shown = {curve.name: (curve.title, curve.points.columns[0], curve.points.columns[1]) for curve in report.curves}
-    write_dvc_view(paths, history=read_csv(paths.history).columns, curves=shown)
+    write_dvc_view(paths)
 
 
 def _worst_pictures(worst: Sequence[WorstExample]) -> dict[str, Figure]:

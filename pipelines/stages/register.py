@@ -11,6 +11,7 @@ import structlog
 
 from headrace.components.errors import DataError
 from headrace.components.evaluation.gate import (
+    PLACE,
     Check,
     Decision,
     Rivals,
@@ -21,6 +22,7 @@ from headrace.components.evaluation.gate import (
     decision_of,
     guarded,
     no_rival,
+    parts_of_slice,
     within,
 )
 from headrace.components.evaluation.paired import difference
@@ -32,8 +34,11 @@ from headrace.components.examples.identity import ids_digest
 from headrace.components.examples.shards import scan
 from headrace.components.files.atomic import replace_file
 from headrace.components.serving_model.saved_model import load_model
+from headrace.components.tasks.row_metrics import value_of
+from headrace.components.tasks.task import Task
 from headrace.components.tasks.variants import task_of
 from headrace.pipelines.artifacts.artifact import file_digest, text_of
+from headrace.pipelines.artifacts.dvc_view import write_dvc_view
 from headrace.pipelines.artifacts.metrics_record import MetricsFile, bound_metrics, named_with_intervals
 from headrace.pipelines.artifacts.outcomes_table import bound_outcomes
 from headrace.pipelines.artifacts.registration import AgainstChampion, MetricAgainstChampion, RegistrationFile
@@ -63,6 +68,7 @@ from headrace.pipelines.tracking.server import tracking_uri
 log = structlog.get_logger()
 
 _EXAMPLE_ROWS = 2
+_MOST_SLICES = 50  # that a tag of the version has room for
 _NOTHING_HELD_OUT = "nothing was held out: these are metrics of the rows that the model was trained on"
 
 
@@ -85,7 +91,7 @@ def register(pipeline: Pipeline, paths: PipelinePaths) -> None:
 
     version = _find(paths, tags)
     if version is not None and version.tags.get("registration_of") == request:
-        _write(paths, version.tags["registration"])
+        _write(paths, version.tags["registration"], metric=settings.compare.metric)
         log.info("registered before: nothing changes", model=pipeline.name, version=version.number)
         return
     if version is None:
@@ -105,7 +111,7 @@ def register(pipeline: Pipeline, paths: PipelinePaths) -> None:
         demote_champion(paths.root, pipeline.name, why=decision.demote)
     text = text_of(_registration(paths, version, decision, tags, measured, number, against))
     tag_version(paths.root, pipeline.name, version.number, {"registration": text, "registration_of": request})
-    _write(paths, text)
+    _write(paths, text, metric=settings.compare.metric)
     add_to_run(paths.root, version.run_id, metrics={}, artifacts=[paths.decision], artifact_path="evaluation")
     _show(pipeline.name, version, decision)
 
@@ -218,23 +224,37 @@ def _against(pipeline: Pipeline, rival: Champion, value: float, outcomes: pl.Dat
 
 
 def _compared(pipeline: Pipeline, champion: Version, rival: Champion, outcomes: pl.DataFrame) -> AgainstChampion | None:
-    """The report's foremost metrics beside the champion's; None where there are no rows to compare by."""
-    task = task_of(pipeline.ingest.label)
+    """The report's foremost metrics, and slices, beside the champion's; None where there are no rows to compare by."""
     if rival.outcomes is None or not rival.outcomes.height:
         return None
+    task, metric, theirs = task_of(pipeline.ingest.label), pipeline.register_.compare.metric, rival.outcomes
     ours = outcomes.filter(rival.counts)
-    if not ours["example_id"].equals(rival.outcomes["example_id"]):
+    if not ours["example_id"].equals(theirs["example_id"]):
         return None
-    names = dict.fromkeys([pipeline.register_.compare.metric, *task.headline])
-    found = {
-        name: MetricAgainstChampion(
-            champion=rival.metrics[name], difference=one.value, low=one.interval.low, high=one.interval.high
-        )
-        for name in names
-        if name in rival.metrics
-        and (one := difference(task, ours, rival.outcomes, name, confidence=CONFIDENCE, draws=2_000)) is not None
+    compared = {name: _against_in(task, ours, theirs, name) for name in dict.fromkeys([metric, *task.headline])}
+    slices = {
+        name: _against_in(task, rows, theirs[rows[PLACE].to_list()], metric)
+        for one in pipeline.register_.slices
+        for name, rows in parts_of_slice(one, ours)
+        if rows.height >= one.minimum_rows
     }
-    return AgainstChampion(version=champion.number, rows=ours.height, metrics=found) if found else None
+    return AgainstChampion(
+        version=champion.number,
+        rows=ours.height,
+        metrics={name: one for name, one in compared.items() if one},
+        slices={name: one for name, one in list(slices.items())[:_MOST_SLICES] if one},
+    )
+
+
+def _against_in(task: Task, ours: pl.DataFrame, theirs: pl.DataFrame, metric: str) -> MetricAgainstChampion | None:
+    """A metric of the champion on some rows, and how much the model's differs; None where it has no interval."""
+    found = difference(task, ours, theirs, metric, confidence=CONFIDENCE, draws=2_000)
+    if found is None:
+        return None
+    value = value_of(task.row_metrics(theirs)[metric](), theirs.height)
+    return MetricAgainstChampion(
+        champion=value, difference=found.value, low=found.interval.low, high=found.interval.high
+    )
 
 
 def _failing(settings: Register, champion: Version, metrics: Mapping[str, float]) -> tuple[str, bool]:
@@ -356,34 +376,30 @@ def _show(name: str, version: Version, decision: Decision) -> None:
         log.warning("registered, not champion", model=name, version=version.number, reasons="; ".join(decision.reasons))
 
 
-def _write(paths: PipelinePaths, text: str) -> None:
+def _write(paths: PipelinePaths, text: str, *, metric: str) -> None:
     with replace_file(paths.decision) as file:
-        page = with_decision(paths.report.read_text(encoding="utf-8"), _decision_part(text))
+        page = with_decision(paths.report.read_text(encoding="utf-8"), _decision_part(text, metric=metric))
         file.write_text(page, encoding="utf-8")
     with replace_file(paths.registration) as file:
         file.write_text(text, encoding="utf-8")
+    write_dvc_view(paths)
 
 
-def _decision_part(text: str) -> DecisionPart:
-    """What registration.json says, for the page."""
+def _decision_part(text: str, *, metric: str) -> DecisionPart:
+    """What registration.json says, for the page; slices are compared by `metric`."""
     found = RegistrationFile.model_validate_json(text)
     against = found.against
-    metrics = [
-        ComparedMetric(
-            metric=name,
-            challenger=one.champion + one.difference,
-            champion=one.champion,
-            difference=one.difference,
-            low=one.low,
-            high=one.high,
-        )
-        for name, one in (against.metrics if against else {}).items()
-    ]
     return DecisionPart(
         version=found.version,
         is_champion=found.alias is not None,
         reasons=found.reasons,
         champion=against.version if against else None,
         rows=against.rows if against else 0,
-        metrics=metrics,
+        metrics=[_row(name, name, one) for name, one in (against.metrics if against else {}).items()],
+        slices=[_row(name, metric, one) for name, one in (against.slices if against else {}).items()],
     )
+
+
+def _row(name: str, metric: str, one: MetricAgainstChampion) -> ComparedMetric:
+    challenger = one.champion + one.difference
+    return ComparedMetric(name, metric, challenger, one.champion, one.difference, one.low, one.high)

@@ -15,6 +15,7 @@ from headrace.components.tasks.metric_names import lower_is_better
 from headrace.components.tasks.outcome_rows import category_rows, number_rows, numbers_rows
 from headrace.components.tasks.row_metrics import value_of
 
+_MOST_VALUES = 1 << 22  # of a table of training rows: of a thousand columns there are 4,194 rows
 _MOST_NUMBERS = 8  # that one model predicts: of more, each would be a model of trees
 
 
@@ -77,7 +78,8 @@ def baselines(subject: Subject) -> Baselines | None:
     settings = subject.settings.baselines
     if not settings.enabled or not subject.has_outcomes or not subject.held_out:
         return None
-    train = subject.rows_of("train", most=settings.maximum_rows)
+    most = min(settings.maximum_rows, max(100, _MOST_VALUES // len(subject.inputs)))
+    train = subject.rows_of("train", most=most)
     keys = subject.outcomes.select(name for name in ("example_id", "group_id") if name in subject.outcomes.columns)
     found = tuple(
         _compared(subject, name, how, pl.concat([keys, rows], how="horizontal"))

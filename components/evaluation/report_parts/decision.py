@@ -12,8 +12,12 @@ from headrace.components.evaluation.page_templates import environment
 
 @dataclass(frozen=True)
 class ComparedMetric:
-    """A metric of champion and challenger on the same rows, and the 95 % interval of their difference."""
+    """A metric of champion and challenger on the same rows, and the 95 % interval of their difference.
 
+    `name` is the metric's or, of a part of the rows, that of the part.
+    """
+
+    name: str
     metric: str
     challenger: float
     champion: float
@@ -35,6 +39,7 @@ class DecisionPart:
     champion: int | None
     rows: int
     metrics: Sequence[ComparedMetric]
+    slices: Sequence[ComparedMetric] = ()
 
     @property
     def verdict(self) -> str:

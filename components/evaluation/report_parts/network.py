@@ -52,7 +52,7 @@ def _rows(model: Any) -> Iterator[LayerRow]:
         if hasattr(layer, "layers"):
             yield from _rows(layer)
         else:
-            yield LayerRow(layer.name, type(layer).__name__, _shape(layer), layer.count_params())
+            yield LayerRow(layer.name, type(layer).__name__, _shape(layer), layer.count_params() if layer.built else 0)
 
 
 def _shape(layer: Any) -> str:

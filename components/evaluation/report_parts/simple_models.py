@@ -20,7 +20,8 @@ _MOST_WORDS = 4096
 _SIDE = 16  # of an image, in blocks whose mean is a value
 _MOST_PIXELS = 1 << 22  # at once
 _MOST_TREES = 1000  # over all classes or numbers
-_ITERATIONS = 200
+_MOST_BOOSTED = 100  # classes, each of which has trees of its own
+_ITERATIONS = 2000  # over all classes
 
 Numbers = NDArray[np.float64]
 
@@ -39,7 +40,7 @@ def classify(
 ) -> Iterator[SimplePredictions]:
     """Yield probabilities of `test` by models of `train`, whose classes are int[rows] `labels`.
 
-    The frequencies of the classes, logistic regression and, of a table, gradient boosting.
+    The frequencies of the classes, logistic regression and, of a table and up to 100 classes, gradient boosting.
     """
     shares = np.bincount(labels, minlength=classes) / max(1, len(labels))
     yield SimplePredictions(
@@ -53,10 +54,13 @@ def classify(
         "logistic regression",
         _simple_columns(features),
         _probabilities(
-            LogisticRegression(max_iter=_ITERATIONS), *_linear_columns(train, test, features), labels, classes
+            LogisticRegression(max_iter=max(20, min(200, _ITERATIONS // classes))),
+            *_linear_columns(train, test, features),
+            labels,
+            classes,
         ),
     )
-    if _is_table(features):
+    if _is_table(features) and classes <= _MOST_BOOSTED:
         from sklearn.ensemble import HistGradientBoostingClassifier
 
         columns, is_category = _tree_columns(train, test, features)

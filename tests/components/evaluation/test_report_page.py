@@ -1,13 +1,16 @@
 """The report as a browser and a screen reader get it: whole, small, readable on a phone."""
 
 import base64
+import re
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from headrace.components.evaluation.report import ORDER, render
+from headrace.components.evaluation.report_parts.attributions import Attribution, Attributions, Word, heat_map
 from headrace.components.evaluation.report_parts.decision import ComparedMetric, DecisionPart, with_decision
 
 _CONTRAST = """
@@ -44,7 +47,8 @@ DECISION = DecisionPart(
     reasons=["accuracy 0.82 meets its threshold", "accuracy +0.012: shown to be <b>better</b> than the champion"],
     champion=2,
     rows=360,
-    metrics=[ComparedMetric("accuracy", 0.82, 0.808, 0.012, 0.004, 0.028)],
+    metrics=[ComparedMetric("accuracy", "accuracy", 0.82, 0.808, 0.012, 0.004, 0.028)],
+    slices=[ComparedMetric("town Bern", "accuracy", 0.8, 0.7, 0.1, 0.05, 0.15)],
 )
 
 
@@ -55,7 +59,20 @@ def kind(request) -> str:
 
 @pytest.fixture(scope="module")
 def report(request, kind, make_report):
-    return make_report(request.getfixturevalue("table" if kind == "decided" else kind))
+    """Of attributions, which need a network, the page has made-up ones."""
+    made = make_report(request.getfixturevalue("table" if kind == "decided" else kind))
+    match kind:
+        case "images":
+            seen, adds = np.full((9, 9), 90, np.uint8), np.linspace(-1, 1, 81).reshape(9, 9)
+            one = Attribution(
+                "top", "middle", 0.7, seen, heat_map(seen, adds), (), "for middle speak pixels mostly right"
+            )
+            return replace(made, made=[*made.made, Attributions("picture", (one, one), of_words=False, joined=False)])
+        case "decided":
+            words = tuple(Word(f"word{place}", place / 10, abs(place) / 10) for place in range(-10, 11))
+            two = Attribution("yes", "no", 0.6, None, None, words, "for: word10 (+1.00); against: word-10 (-1.00)")
+            return replace(made, made=[*made.made, Attributions("text", (two,), of_words=True, joined=False)])
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +90,10 @@ def test_parts_are_those_that_apply_in_one_order(report, kind):
     expected = {"measured", "baselines", "learning_curves", "data", "drawn", "network", "origin", "worst"}
     more = {
         "table": {"thresholds", "calibration", "slices", "importance"},
-        "images": {"calibration"},
+        "images": {"calibration", "attributions"},
         "number": {"slices", "importance"},
     }
-    more["decided"] = more["table"]
+    more["decided"] = more["table"] | {"attributions"}
     assert set(names) == expected | more[kind]
 
 
@@ -84,11 +101,13 @@ def test_the_decision_stands_in_front_of_a_finished_page(table, make_report):
     page = render(make_report(table))
     decided = with_decision(page, DECISION)
     assert "Version 3 is champion." in decided
+    assert re.search(r"Accuracy</th><td>82.00%</td><td>80.80%</td><td>\+0.012</td><td>\+0.004 to \+0.028<", decided)
+    assert re.search(r"town Bern</th><td>80.00%</td>", decided)
     assert "&lt;b&gt;better" in decided
     assert decided.index('<section id="decision"') < decided.index('<section id="measured"')
     assert "Champion or not" not in page
     assert "Version 3 is champion." in with_decision("<header>of an older Headrace</header>\n", DECISION)
-    alone = replace(DECISION, is_champion=False, champion=None, rows=0, metrics=[])
+    alone = replace(DECISION, is_champion=False, champion=None, rows=0, metrics=[], slices=[])
     assert "Version 3 is registered, and not champion." in with_decision(page, alone)
     assert "Challenger" not in with_decision(page, alone)
 

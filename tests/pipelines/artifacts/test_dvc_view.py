@@ -13,8 +13,6 @@ from PIL import Image
 from headrace.pipelines.artifacts.dvc_view import write_dvc_view
 from headrace.pipelines.paths import PipelinePaths
 
-ROC = {"roc": ("ROC", "false_positive_rate", "true_positive_rate")}
-
 
 def run(root: Path, *command: str) -> str:
     ended = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120, check=False)
@@ -44,7 +42,7 @@ def root(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("roc", "confusion_matrix"):
         Image.new("RGB", (4, 4)).save(paths.plots / f"{name}.png")
     write_roc(paths, 0.5)
-    write_dvc_view(paths, history=pl.read_csv(paths.history).columns, curves=ROC)
+    write_dvc_view(paths)
     run(root, "git", "init", "--quiet")
     run(root, "git", "config", "user.email", "test@example.org")
     run(root, "git", "config", "user.name", "test")
@@ -70,18 +68,32 @@ def test_metrics_of_what_ran_are_shown_without_complaints_of_what_did_not(root):
 def test_plots_are_the_curves_and_the_pictures_that_have_none(root):
     shown = json.loads(dvc(root, "plots", "show", "--json"))
     assert shown.get("errors", []) == []
-    expected = {"digits loss", "digits accuracy", "digits ROC", "reports/digits/plots/confusion_matrix.png"}
+    expected = {"digits loss", "digits accuracy", "digits roc", "reports/digits/plots/confusion_matrix.png"}
     assert set(shown["data"]) == expected
 
 
 def test_curves_of_two_versions_are_laid_over_each_other(root):
     write_roc(PipelinePaths(root, "digits"), 0.7)
     shown = json.loads(dvc(root, "plots", "diff", "--json", "HEAD"))
-    [plot] = shown["data"]["digits ROC"]
+    [plot] = shown["data"]["digits roc"]
     assert plot["revisions"] == ["workspace", "HEAD"]
     values = [(one["rev"], one["true_positive_rate"]) for one in plot["content"]["data"]["values"]]
     assert [value for rev, value in values if rev == "workspace"] == ["0.0", "0.7", "1.0"]
     assert [value for rev, value in values if rev == "HEAD"] == ["0.0", "0.5", "1.0"]
+
+
+def test_it_is_written_again_for_what_is_there(root):
+    """DVC may restore what another version has written, with fewer curves."""
+    paths = PipelinePaths(root, "digits")
+    curve, before = paths.plots / "roc.csv", paths.dvc_view.read_text()
+    content = curve.read_text()
+    curve.unlink()
+    write_dvc_view(paths)
+    assert "digits roc" not in paths.dvc_view.read_text()
+    assert "plots/roc.png" in paths.dvc_view.read_text()
+    curve.write_text(content)
+    write_dvc_view(paths)
+    assert paths.dvc_view.read_text() == before
 
 
 def test_stages_are_those_of_the_project_alone(root):

@@ -447,6 +447,10 @@ def test_a_part_that_became_worse_keeps_the_champion(paths, models):
     assert any(reason.startswith("metal tin: accuracy 0.2") and "below the minimum" in reason for reason in said)
     assert any(reason.startswith("metal gold: accuracy -0.") and "worse than the champion" in reason for reason in said)
     assert alias_version(paths.root, "coins", "champion").number == 1
+    slices = registration(paths)["against"]["slices"]
+    assert slices.keys() == {"metal gold", "metal tin"}
+    assert all(one["high"] < 0 for one in slices.values())
+    assert "metal gold" in paths.decision.read_text()
 
 
 def test_outcomes_of_another_evaluation_are_refused(paths, models):
