@@ -44,6 +44,7 @@ _CONTENTS = {
             "docs/report",
             "docs/gate",
             "docs/serving",
+            "docs/monitoring",
             "docs/data-safety",
         ],
         "On servers": [

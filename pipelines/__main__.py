@@ -25,6 +25,7 @@ from headrace.pipelines.commands.init import init
 from headrace.pipelines.commands.launch import launch
 from headrace.pipelines.commands.list import list_
 from headrace.pipelines.commands.models import models
+from headrace.pipelines.commands.monitor import monitor
 from headrace.pipelines.commands.new import new
 from headrace.pipelines.commands.normalize import normalize
 from headrace.pipelines.commands.own_code import own_code
@@ -37,6 +38,7 @@ from headrace.pipelines.commands.results import results
 from headrace.pipelines.commands.rollback import rollback
 from headrace.pipelines.commands.run import run
 from headrace.pipelines.commands.runs import runs
+from headrace.pipelines.commands.shadow import shadow
 from headrace.pipelines.commands.split import split
 from headrace.pipelines.commands.tensorboard import tensorboard
 from headrace.pipelines.commands.train import train
@@ -71,6 +73,8 @@ PANELS = {
         launch,
         results,
         predict,
+        monitor,
+        shadow,
         export,
         generate,
         models,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 RAW = "raw."  # in front of the names of columns as ingested, in a table of outcomes
 TOO_FEW = "too few rows that neither model was trained on to compare with the champion"
-_PLACE = "_place"
+PLACE = "_place"
 
 
 @dataclass(frozen=True)
@@ -155,12 +155,12 @@ def guarded(settings: Register, candidate: "pl.DataFrame", task: "Task", rivals:
     failed = [check for check in found if not check.passed]
     share = f"{100 * confidence:.4g} % each, {100 * settings.compare.confidence:g} % together"
     passed = Check(True, f"{len(found) - len(failed)} of {len(found)} guards and slices hold ({share})")
-    small = _small(settings.slices, candidate)
+    small = too_small(settings.slices, candidate)
     return [*failed, passed, *([Check(True, small)] if small else [])]
 
 
 @dataclass(frozen=True)
-class _ThresholdLook:
+class ThresholdLook:
     """A threshold of a part of the rows."""
 
     metric: str
@@ -169,6 +169,7 @@ class _ThresholdLook:
     rows: "pl.DataFrame"
 
     def check(self, task: "Task", confidence: float) -> Check:
+        """Fail a metric whose whole interval is outside."""
         from headrace.components.evaluation.paired import interval
 
         found = interval(task, self.rows, self.metric, confidence=confidence)
@@ -211,33 +212,34 @@ class _GuardLook:
 
 def _looks(
     settings: Register, candidate: "pl.DataFrame", rivals: Rivals | None
-) -> Iterator[_ThresholdLook | _GuardLook]:
+) -> Iterator[ThresholdLook | _GuardLook]:
     """All checks of rows: thresholds of all that were measured, guards of those that both may be judged by."""
     for one in settings.slices:
-        for name, rows in _parts(one, candidate):
+        for name, rows in parts_of(one, candidate):
             for metric, bounds in one.thresholds.items() if rows.height >= one.minimum_rows else ():
-                yield _ThresholdLook(metric, bounds, name, rows)
+                yield ThresholdLook(metric, bounds, name, rows)
     if rivals is None:
         return
     for metric, guard in settings.guards.items():
         yield _GuardLook(metric, guard, "", rivals.candidate, rivals.champion)
     for one in settings.slices:
-        for name, rows in _parts(one, rivals.candidate):
-            champion = rivals.champion[rows[_PLACE].to_list()]
+        for name, rows in parts_of(one, rivals.candidate):
+            champion = rivals.champion[rows[PLACE].to_list()]
             for metric, guard in one.guards.items() if rows.height >= one.minimum_rows else ():
                 yield _GuardLook(metric, guard, name, rows, champion)
 
 
-def _parts(one: Slice, rows: "pl.DataFrame") -> Iterator[tuple[str, "pl.DataFrame"]]:
+def parts_of(one: Slice, rows: "pl.DataFrame") -> Iterator[tuple[str, "pl.DataFrame"]]:
     """Each combination of values, in words and in order, and its rows with their places."""
     columns = [f"{RAW}{name}" for name in one.columns]
-    parts = rows.with_row_index(_PLACE).partition_by(columns, as_dict=True, maintain_order=True)
+    parts = rows.with_row_index(PLACE).partition_by(columns, as_dict=True, maintain_order=True)
     for values in sorted(parts, key=lambda values: tuple(map(str, values))):
         named = zip(one.columns, values, strict=True)
         shown = " and ".join(f"{name} {'missing' if value in (None, '') else value}" for name, value in named)
         yield shown, parts[values]
 
 
-def _small(slices: Sequence[Slice], rows: "pl.DataFrame") -> str:
-    small = [name for one in slices for name, part in _parts(one, rows) if part.height < one.minimum_rows]
+def too_small(slices: Sequence[Slice], rows: "pl.DataFrame") -> str:
+    """Which parts have too few rows to be judged, in words; "" where none has."""
+    small = [name for one in slices for name, part in parts_of(one, rows) if part.height < one.minimum_rows]
     return f"too few rows to judge: {', '.join(small)}" if small else ""
