@@ -55,6 +55,7 @@ _CONTENTS = {
             "docs/reliability",
             "docs/security",
             "docs/stack",
+            "docs/observability",
         ],
         "Reference": [
             "docs/commands",

@@ -116,8 +116,8 @@ def _agreement(tables: dict[str, pl.DataFrame]) -> str:
                 f"{same:,} of {rows:,} rows get the same class ({same / max(1, rows):.1%}; index of all {index:.3g})"
             )
         else:
-            gaps = (one.cast(pl.Float64) - other.cast(pl.Float64)).abs()
-            shown = f"{name} differs by {gaps.mean() or 0.0:.4g} in the mean, by {gaps.max() or 0.0:.4g} at most"
+            gaps = (one.cast(pl.Float64) - other.cast(pl.Float64)).abs().to_numpy()
+            shown = f"{name} differs by {gaps.mean():.4g} in the mean, by {gaps.max(initial=0.0):.4g} at most"
             parts.append(f"{shown} ({rows:,} rows)")
     return "; ".join(parts)
 
