@@ -1,6 +1,7 @@
 """One attempt at a training: its workers on Ray, its MLflow run, and the log."""
 
 import shutil
+import time
 from datetime import timedelta
 from functools import partial
 
@@ -60,7 +61,7 @@ def _on_event(
     match event:
         case SamplesEvent():
             run.add_system(_system_metrics(event), step=max(sample.step for sample in event.samples))
-            if named := slow.see(event.samples):
+            if named := slow.see(event.samples, now_seconds=time.monotonic()):
                 log.warning(named)
                 run.tag({SLOW_WORKER: named})
         case ResumedEvent():

@@ -76,11 +76,13 @@ def report_sample(job: Job, sample: WorkerSample) -> None:
 
 
 class Samples:
-    """The newest sample of each worker, as they are written into a training's folder."""
+    """The newest sample of each worker, as they are written into a training's folder; those of before are removed."""
 
-    def __init__(self, folder: Path, *, since_seconds: float) -> None:
-        self._folder, self._since_seconds = folder, since_seconds
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._known: dict[str, float] = {}
+        for file in folder.glob(f"{SAMPLE}*.json"):  # of an earlier attempt
+            file.unlink(missing_ok=True)
 
     def new(self) -> list[WorkerSample]:
         """Those that were not there before, by rank."""
@@ -88,7 +90,7 @@ class Samples:
         for file in sorted(self._folder.glob(f"{SAMPLE}*.json")):
             with suppress(OSError, ValidationError):  # just being replaced
                 sample = WorkerSample.model_validate_json(file.read_bytes())
-                if sample.at_seconds > self._known.get(file.name, self._since_seconds):
+                if sample.at_seconds != self._known.get(file.name):  # by the worker's own clock
                     self._known[file.name] = sample.at_seconds
                     found.append(sample)
         return sorted(found, key=lambda one: one.rank)

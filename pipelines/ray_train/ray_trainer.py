@@ -70,7 +70,7 @@ def fit(job: Job, *, on_worker: OnWorker, on_event: Callable[[Event], None]) -> 
 def _fit(job: Job, on_worker: OnWorker, on_event: Callable[[Event], None]) -> None:
     offset_bytes = follow(job.progress, 0, on_event)  # of an earlier attempt
     waiting, was_out_of_memory = _Waiting(job.train, on_event), False
-    samples, next_samples_seconds = Samples(job.folder, since_seconds=time.time()), 0.0
+    samples, next_samples_seconds = Samples(job.folder), 0.0
 
     def poll() -> bool:
         nonlocal offset_bytes, next_samples_seconds

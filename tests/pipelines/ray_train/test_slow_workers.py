@@ -17,7 +17,7 @@ def sample(rank: int, seconds: float, *, at: float = 100.0, workers: int = 4) ->
 
 def seen(slow: SlowWorkers, *seconds: float, at: float) -> str | None:
     samples = [sample(rank, one, at=at, workers=len(seconds)) for rank, one in enumerate(seconds)]
-    return slow.see(samples)
+    return slow.see(samples, now_seconds=at)
 
 
 def test_a_worker_that_stays_slow_is_named_once_with_its_host_and_factor() -> None:
@@ -42,8 +42,8 @@ def test_what_a_lost_group_has_left_is_not_compared_with() -> None:
 
 def test_the_follower_reads_each_sample_once(tmp_path: Path) -> None:
     job = TrainJob.model_construct(run_name="digits-1", folder=tmp_path, storage=None)
-    samples = Samples(tmp_path, since_seconds=50.0)
     report_sample(job, sample(0, 0.1, at=40.0))  # of an earlier attempt
+    samples = Samples(tmp_path)
     assert samples.new() == []
     for rank in (1, 0):
         report_sample(job, sample(rank, 0.1 + rank, at=60.0))
