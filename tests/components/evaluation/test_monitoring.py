@@ -13,7 +13,7 @@ from headrace.components.evaluation.monitoring import (
     reference_of,
 )
 from headrace.components.evaluation.paired import change
-from headrace.components.schema.features import CategoryFeature, NumberFeature
+from headrace.components.schema.features import CategoryFeature, ImageFeature, NumberFeature
 from headrace.components.schema.labels import CategoryLabel, NumberLabel
 from headrace.components.statistics.profile import profile_of, summarize_table
 from headrace.components.tasks.outcome_rows import category_rows, number_rows
@@ -129,3 +129,25 @@ def test_numbers_and_probabilities_are_the_columns_of_predictions() -> None:
     assert predicted.columns == ["prediction", "probability"] and predicted["probability"].min() >= 0.5
     scored = task_of(NumberLabel(name="d")).scored(pl.DataFrame({"prediction": [1.0]}), pl.DataFrame({"d": [3.0]}))
     assert scored.row(0) == (3.0, 1.0, 4.0)
+
+
+def test_pixels_of_images_are_no_rows_of_their_own() -> None:
+    """A few images of the same kind are no alert, however many pixels they have; darker ones are."""
+    features = {"image": ImageFeature(height=8, width=8)}
+
+    def images(rows: int, *, seed: int, dark: int = 0) -> pl.DataFrame:
+        random = np.random.default_rng(seed)
+        each = random.integers(60, 200, (rows, 1)) + random.integers(-20, 20, (rows, 64)) - dark
+        return pl.DataFrame({"image": pl.Series(each.clip(0, 255).astype(np.uint8), dtype=pl.Array(pl.UInt8, 64))})
+
+    inputs_before = profile_of(summarize_table(images(500, seed=1), columns=features))
+    reference = reference_of(inputs_before, outcomes(200, seed=1))
+
+    def found(table: pl.DataFrame) -> list[str]:
+        predictions = summarize_table(pl.DataFrame(), columns={})
+        now = summarize_table(table, columns=features)
+        settings = Monitor(minimum_rows=1)
+        return alerts(drift_findings(reference, inputs=now, predictions=predictions, labels=None, settings=settings))
+
+    assert found(images(15, seed=2)) == []
+    assert [one.split(" ")[:2] for one in found(images(100, seed=3, dark=60))] == [["image:", "psi"]]
