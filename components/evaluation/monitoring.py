@@ -1,16 +1,16 @@
 """What a model meets after deployment against what it was trained and measured on."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import polars as pl
 
 from headrace.components.evaluation.drift import Measure, Shift, Verdict, bins_of, column_shifts, judged_by
-from headrace.components.evaluation.gate import ThresholdLook, parts_of, too_small
+from headrace.components.evaluation.gate import RAW, ThresholdLook, parts_of, too_small
 from headrace.components.evaluation.monitor_settings import Monitor
 from headrace.components.evaluation.paired import change, intervals
 from headrace.components.evaluation.settings import Guard
@@ -67,12 +67,8 @@ def prediction_columns(rows: pl.DataFrame) -> pl.DataFrame:
     """
     probabilities = [name for name in rows.columns if name.startswith(f"{_PROBABILITY}_") or name == _PROBABILITY]
     predicted = [name for name in rows.columns if name == _PREDICTION or name.startswith(f"{_PREDICTION}_")]
-    found = rows.select(predicted)
-    return (
-        found.with_columns(rows.select(pl.max_horizontal(probabilities).alias(_PROBABILITY)))
-        if probabilities
-        else found
-    )
+    highest = [pl.max_horizontal(probabilities).alias(_PROBABILITY)] if probabilities else []
+    return rows.select(*predicted, *highest)
 
 
 def features_of(predictions: pl.DataFrame) -> dict[str, Feature]:
@@ -115,8 +111,12 @@ def drift_findings(
         if getattr(limits.warn, shift.measure) is not None or getattr(limits.alert, shift.measure) is not None
     ]
     chance = (1 - settings.confidence) / max(1, len(looks))
-    found = [look.finding(chance, settings.minimum_rows) for look in looks]
-    return sorted(found, key=lambda one: ("alert", "warn", "ok").index(one.level))
+    return worst_first(look.finding(chance, settings.minimum_rows) for look in looks)
+
+
+def worst_first(findings: Iterable[Finding]) -> list[Finding]:
+    """Alerts, then warnings, then all else, each in their order."""
+    return sorted(findings, key=lambda one: get_args(Level).index(one.level))
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,8 @@ def _looks(rows: pl.DataFrame, reference: pl.DataFrame, settings: Monitor) -> "I
     for metric, guard in settings.guards.items():
         yield _ChangeLook(metric, guard, "all rows", rows, reference)
     for one in settings.slices:
-        before = dict(parts_of(one, reference))
+        kept = {f"{RAW}{name}" for name in one.columns} <= set(reference.columns)  # else of a feature added since
+        before = dict(parts_of(one, reference)) if kept else {}
         for name, part in parts_of(one, rows):
             if part.height < one.minimum_rows:
                 continue

@@ -18,6 +18,7 @@ from headrace.components.evaluation.monitoring import (
     features_of,
     prediction_columns,
     quality,
+    worst_first,
 )
 from headrace.components.evaluation.monitoring_page import render_monitoring
 from headrace.components.files.atomic import replace_file
@@ -165,7 +166,7 @@ def _look(
         predictions.append(summarize_table(predicted, columns=features_of(predicted)))
         if labels is not None:
             scored.append(rows.select(pl.exclude(f"^{INPUT}.*$")).hstack(raw_categories(pipeline, rows, prefix=INPUT)))
-    found, summary, result = len(inputs), None, None
+    summary, result = None, None
     if labels is not None:
         outcomes, matched = _score(pipeline, pl.concat(scored), labels, by)
         columns = label_column(pipeline.ingest.label)
@@ -174,10 +175,8 @@ def _look(
     findings = drift_findings(
         reference, inputs=merge_all(inputs), predictions=merge_all(predictions), labels=summary, settings=settings
     )
-    findings = [*findings, *(result.findings if result else ())]
-    findings.sort(key=lambda one: ("alert", "warn", "ok").index(one.level))
-    rows_of_all = merge_all(inputs).rows if found else 0
-    return _Looked(rows_of_all, summary.rows if summary else None, findings, result)
+    findings = worst_first([*findings, *(result.findings if result else ())])
+    return _Looked(merge_all(inputs).rows, summary.rows if summary else None, findings, result)
 
 
 def _latest_rows(pipeline: Pipeline, files: Sequence[_PredictedFile]) -> Iterator[pl.DataFrame]:
@@ -187,11 +186,10 @@ def _latest_rows(pipeline: Pipeline, files: Sequence[_PredictedFile]) -> Iterato
         rows = read_predictions_table(one.path)
         key = [name for name in pipeline.ingest.key if name in rows.columns] or [_FILE]
         if set(key) <= set(rows.columns):
-            rows = rows.unique(key, keep="last", maintain_order=True)
-            keys = rows.select(pl.col(key).cast(pl.String))
+            rows = rows.with_columns(pl.col(key).cast(pl.String)).unique(key, keep="last", maintain_order=True)
             if seen is not None:
-                rows = rows.with_columns(pl.col(key).cast(pl.String)).join(seen, on=key, how="anti", nulls_equal=True)
-            seen = keys if seen is None else pl.concat([seen, keys]).unique()
+                rows = rows.join(seen, on=key, how="anti", nulls_equal=True)
+            seen = rows.select(key) if seen is None else pl.concat([seen, rows.select(key)])
         yield rows
 
 
