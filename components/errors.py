@@ -6,6 +6,7 @@ from headrace.components.redaction import redacted
 
 # Exit codes of the command line, by which a scheduler decides whether to try again.
 EXIT_MISTAKE = 2
+EXIT_LIMIT = 3  # an answer, and no failure: what was looked at is beyond a limit
 EXIT_SERVICE = 75  # EX_TEMPFAIL of sysexits.h
 
 
@@ -37,6 +38,12 @@ class ServiceError(UserError):
     """Something outside can't be reached or refuses: network, storage, Ray, MLflow, DVC. It exits with EXIT_SERVICE."""
 
     exit_code = EXIT_SERVICE
+
+
+class LimitError(UserError):
+    """What was looked at is beyond a limit of params.yaml. The command has done its work, and exits with EXIT_LIMIT."""
+
+    exit_code = EXIT_LIMIT
 
 
 class StoreError(ServiceError):

@@ -44,6 +44,7 @@ _CONTENTS = {
             "docs/report",
             "docs/gate",
             "docs/serving",
+            "docs/monitoring",
             "docs/data-safety",
         ],
         "On servers": [
@@ -54,6 +55,7 @@ _CONTENTS = {
             "docs/reliability",
             "docs/security",
             "docs/stack",
+            "docs/observability",
         ],
         "Reference": [
             "docs/commands",

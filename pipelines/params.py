@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from headrace.components.errors import ParamsError
 from headrace.components.evaluation.gate import check_metrics
+from headrace.components.evaluation.monitor_settings import Monitor
 from headrace.components.evaluation.settings import DriftLimits, Evaluate, Register, Results
 from headrace.components.models.classifier_settings import Classifier
 from headrace.components.models.layers.shape import Shape
@@ -114,6 +115,9 @@ class Pipeline(Settings):
     register_: Annotated[Register, Field(alias="register")]
     """What a model must reach to become champion."""
 
+    monitor: Monitor = Monitor()
+    """What `headrace monitor` alerts of, after deployment."""
+
     schedule: Schedule = Schedule()
     """When Airflow runs the pipeline."""
 
@@ -152,6 +156,7 @@ class Pipeline(Settings):
     def _what_is_measured_is_there(self) -> Self:
         _check_points(self)
         _check_slices(self)
+        _check_monitor(self)
         _check_calibration(self)
         _check_results(self)
         if "validation" not in self.split.names_held_out and self.train.best_by.startswith("validation_"):
@@ -260,6 +265,25 @@ def _check_slices(pipeline: Pipeline) -> None:
                 raise ValueError(f"register.slices.{place}.by: no category {name!r}{nearest(name, categories)}")
     if not measures_rows and (register.guards or register.slices):
         raise ValueError("register: guards and slices are of rows, and generated images have none; leave them out")
+
+
+def _check_monitor(pipeline: Pipeline) -> None:
+    """Raise ValueError for metrics that there are not, and slices by what is not in the predictions."""
+    monitor, names = pipeline.monitor, task_of(pipeline.ingest.label).metric_names
+    parts = [("", monitor.thresholds, monitor.guards)]
+    parts += [(f"slices.{place}.", one.thresholds, one.guards) for place, one in enumerate(monitor.slices)]
+    for prefix, thresholds, guards in parts:
+        for key, metrics in (("thresholds", thresholds), ("guards", guards)):
+            for name in metrics:
+                if name not in names:
+                    raise ValueError(f"monitor.{prefix}{key}: there is no metric {name!r}{nearest(name, names)}")
+    taken = {name: pipeline.ingest.features[name] for name in pipeline.normalize.transforms}
+    categories = list(categories_of(taken))
+    for place, part in enumerate(monitor.slices):
+        for name in part.columns:
+            if name not in categories:
+                hint = nearest(name, categories)
+                raise ValueError(f"monitor.slices.{place}.by: the model takes no category {name!r}{hint}")
 
 
 def _check_calibration(pipeline: Pipeline) -> None:

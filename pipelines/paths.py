@@ -171,6 +171,11 @@ class PipelinePaths:
         return self.reports / "decision.html"
 
     @property
+    def monitoring(self) -> Path:
+        """What `headrace monitor` found last, as JSON and as a page; not versioned."""
+        return self.reports / "monitoring"
+
+    @property
     def registration(self) -> Path:
         """The decision of register, with its reason."""
         return self.reports / "registration.json"

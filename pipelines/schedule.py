@@ -1,10 +1,10 @@
 """When Airflow runs a pipeline, and who is notified of it."""
 
 from datetime import UTC, date, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from headrace.components.schema.settings import Settings
 
@@ -67,6 +67,22 @@ class Prediction(Settings):
     """What starts a run: a new champion, a new data set, or either."""
 
 
+class Monitoring(Settings):
+    """Predictions that are compared with the training, and with labels once there are some."""
+
+    input: Annotated[str, Field(min_length=1)] | None = None
+    """The folder of predictions; by default the one that `schedule.predict` writes to."""
+
+    labels: Annotated[str, Field(min_length=1)] | None = None
+    """A folder that tables with the key and the label arrive in, or one such table; an empty folder has none yet."""
+
+    cron: Annotated[str, AfterValidator(_cron)] | None = None
+    """When the DAG runs, as the schedule's own `cron`; `null` for after each run of `schedule.predict`."""
+
+    window_days: Annotated[float, Field(gt=0)] | None = None
+    """Only what was predicted in so many days before the run; `null` for everything of the champion."""
+
+
 class Schedule(Settings):
     """When Airflow runs the pipeline, how often it retries a task, and who is notified of how a run ended."""
 
@@ -104,11 +120,25 @@ class Schedule(Settings):
     predict: Prediction | None = None
     """What the DAG `headrace_NAME_predict` predicts; without it there is no such DAG."""
 
+    monitor: Monitoring | None = None
+    """What the DAG `headrace_NAME_monitor` looks at; without it there is no such DAG. It fails, and `alerts` report it,
+    where a limit of `monitor` is crossed.
+    """
+
     owner: str = "headrace"
     """Owner that Airflow shows."""
 
     tags: tuple[str, ...] = ()
     """Tags that Airflow shows, besides the tag `headrace`."""
+
+    @model_validator(mode="after")
+    def _monitor_has_predictions(self) -> Self:
+        if self.monitor is not None and self.predict is None:
+            if self.monitor.input is None:
+                raise ValueError("monitor.input: there is no schedule.predict, so give the folder of predictions")
+            if self.monitor.cron is None:
+                raise ValueError("monitor.cron: there is no schedule.predict to run after; say when")
+        return self
 
     @property
     def start(self) -> datetime:

@@ -4,12 +4,14 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, get_args
 
-from headrace.components.evaluation.settings import DriftLimits
+from headrace.components.evaluation.settings import DriftLimits, Limits
 from headrace.components.schema.settings import Settings
 from headrace.components.statistics.profile import DECILES, ColumnProfile, Profile, counts_between, finite, pixel_counts
 from headrace.components.statistics.summary import CategorySummary, ImageSummary, NumberSummary, Summary, TableSummary
 
-Measure = Literal["columns", "rows", "missing", "mean", "quantile", "psi", "label_psi", "new_categories"]
+Measure = Literal[
+    "columns", "rows", "missing", "mean", "quantile", "psi", "label_psi", "prediction_psi", "new_categories"
+]
 Verdict = Literal["ok", "warn", "fail"]
 
 _SMALLEST_SHARE = 1e-4  # taken for an empty bin, whose part of the index would be infinite
@@ -71,12 +73,17 @@ def compare(previous: Profile, present: TableSummary, *, label: str, limits: Dri
 
     The present version comes as its summary, because its values are counted within the deciles of the previous one.
     """
-    shifts = [_columns(previous, present), _rows(previous, present)]
+    shifts = [_columns(previous, present), _rows(previous, present), *column_shifts(previous, present, label=label)]
+    judged = (judged_by(shift, warn=limits.warn, fail=limits.fail) for shift in shifts)
+    return Drift(rows_before=previous.rows, shifts=tuple(judged))
+
+
+def column_shifts(previous: Profile, present: TableSummary, *, label: str | None = None) -> Iterator[Shift]:
+    """Every measure of each column that both have, in one type, without a verdict."""
     for name, summary in present.columns.items():
         before = previous.columns.get(name)
         if before is not None and before.type == _type(summary):
-            shifts += _column_shifts(name, before, summary, is_label=name == label)
-    return Drift(rows_before=previous.rows, shifts=tuple(_judged(shift, limits) for shift in shifts))
+            yield from _column_shifts(name, before, summary, is_label=name == label)
 
 
 def population_stability_index(before: Sequence[int], now: Sequence[int]) -> float:
@@ -89,6 +96,20 @@ def population_stability_index(before: Sequence[int], now: Sequence[int]) -> flo
         p, q = max(one / sum(before), _SMALLEST_SHARE), max(other / sum(now), _SMALLEST_SHARE)
         index += (q - p) * math.log(q / p)
     return index
+
+
+def bins_of(before: ColumnProfile, summary: Summary) -> tuple[Sequence[int], Sequence[int]] | None:
+    """Return how often the same bins are filled before and now; None where values have no bins."""
+    match summary:
+        case NumberSummary() if summary.sketch is not None:
+            return before.decile_counts, counts_between(summary.sketch, before.deciles)
+        case ImageSummary():
+            return [bar.count for bar in before.bars], pixel_counts(summary)
+        case CategorySummary() if summary.counts is not None and before.categories is not None:
+            listed = [summary.counts.get(bar.label, 0) for bar in before.bars]
+            others = summary.rows - summary.missing - sum(listed)
+            return [*(bar.count for bar in before.bars), before.others], [*listed, others]
+    return None
 
 
 def _columns(previous: Profile, present: TableSummary) -> Shift:
@@ -118,7 +139,7 @@ def _column_shifts(name: str, before: ColumnProfile, summary: Summary, *, is_lab
             yield from _number_shifts(name, before, summary)
         case CategorySummary():
             yield from _category_shifts(name, before, summary)
-    counts = _bins(before, summary)
+    counts = bins_of(before, summary)
     if counts and all(map(sum, counts)):
         value = population_stability_index(*counts)
         yield Shift(measure="label_psi" if is_label else "psi", column=name, value=value)
@@ -150,33 +171,20 @@ def _category_shifts(name: str, before: ColumnProfile, summary: CategorySummary)
     yield Shift(measure="new_categories", column=name, value=share, detail=detail)
 
 
-def _bins(before: ColumnProfile, summary: Summary) -> tuple[Sequence[int], Sequence[int]] | None:
-    """How often the same bins are filled before and now."""
-    match summary:
-        case NumberSummary() if summary.sketch is not None:
-            return before.decile_counts, counts_between(summary.sketch, before.deciles)
-        case ImageSummary():
-            return [bar.count for bar in before.bars], pixel_counts(summary)
-        case CategorySummary() if summary.counts is not None and before.categories is not None:
-            listed = [summary.counts.get(bar.label, 0) for bar in before.bars]
-            others = summary.rows - summary.missing - sum(listed)
-            return [*(bar.count for bar in before.bars), before.others], [*listed, others]
-    return None
-
-
 def _listed(texts: Sequence[str]) -> str:
     """The first few, in what fits on a line: names may be of any number and length."""
     listed = ", ".join(texts[:8])
     return listed if len(listed) <= _DETAIL_LENGTH else f"{listed[:_DETAIL_LENGTH]}…"
 
 
-def _judged(shift: Shift, limits: DriftLimits) -> Shift:
-    warn, fail = (getattr(one, shift.measure) for one in (limits.warn, limits.fail))
-    if fail is not None and shift.value > fail:
-        return shift.model_copy(update={"verdict": "fail", "limit": fail})
-    if warn is not None and shift.value > warn:
-        return shift.model_copy(update={"verdict": "warn", "limit": warn})
-    return shift.model_copy(update={"limit": fail if warn is None else warn})
+def judged_by(shift: Shift, *, warn: Limits, fail: Limits) -> Shift:
+    """Return the shift with its verdict by both kinds of limits."""
+    lower, upper = getattr(warn, shift.measure), getattr(fail, shift.measure)
+    if upper is not None and shift.value > upper:
+        return shift.model_copy(update={"verdict": "fail", "limit": upper})
+    if lower is not None and shift.value > lower:
+        return shift.model_copy(update={"verdict": "warn", "limit": lower})
+    return shift.model_copy(update={"limit": upper if lower is None else lower})
 
 
 def _type(summary: Summary) -> str:

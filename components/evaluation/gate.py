@@ -155,12 +155,12 @@ def guarded(settings: Register, candidate: "pl.DataFrame", task: "Task", rivals:
     failed = [check for check in found if not check.passed]
     share = f"{100 * confidence:.4g} % each, {100 * settings.compare.confidence:g} % together"
     passed = Check(True, f"{len(found) - len(failed)} of {len(found)} guards and slices hold ({share})")
-    small = _small(settings.slices, candidate)
+    small = too_small(settings.slices, candidate)
     return [*failed, passed, *([Check(True, small)] if small else [])]
 
 
 @dataclass(frozen=True)
-class _ThresholdLook:
+class ThresholdLook:
     """A threshold of a part of the rows."""
 
     metric: str
@@ -169,6 +169,7 @@ class _ThresholdLook:
     rows: "pl.DataFrame"
 
     def check(self, task: "Task", confidence: float) -> Check:
+        """Fail a metric whose whole interval is outside."""
         from headrace.components.evaluation.paired import interval
 
         found = interval(task, self.rows, self.metric, confidence=confidence)
@@ -211,12 +212,12 @@ class _GuardLook:
 
 def _looks(
     settings: Register, candidate: "pl.DataFrame", rivals: Rivals | None
-) -> Iterator[_ThresholdLook | _GuardLook]:
+) -> Iterator[ThresholdLook | _GuardLook]:
     """All checks of rows: thresholds of all that were measured, guards of those that both may be judged by."""
     for one in settings.slices:
         for name, rows in parts_of_slice(one, candidate):
             for metric, bounds in one.thresholds.items() if rows.height >= one.minimum_rows else ():
-                yield _ThresholdLook(metric, bounds, name, rows)
+                yield ThresholdLook(metric, bounds, name, rows)
     if rivals is None:
         return
     for metric, guard in settings.guards.items():
@@ -238,6 +239,7 @@ def parts_of_slice(one: Slice, rows: "pl.DataFrame") -> Iterator[tuple[str, "pl.
         yield shown, parts[values]
 
 
-def _small(slices: Sequence[Slice], rows: "pl.DataFrame") -> str:
+def too_small(slices: Sequence[Slice], rows: "pl.DataFrame") -> str:
+    """Which parts have too few rows to be judged, in words; "" where none has."""
     small = [name for one in slices for name, part in parts_of_slice(one, rows) if part.height < one.minimum_rows]
     return f"too few rows to judge: {', '.join(small)}" if small else ""

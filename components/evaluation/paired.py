@@ -1,5 +1,6 @@
 """How sure a metric is, and the difference of two models on the same rows."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,13 +19,14 @@ _DRAWS_OF_ONE = 10_000  # for a decision
 
 @dataclass(frozen=True)
 class Difference:
-    """A metric of one model less that of another, on the same rows."""
+    """A metric of one model less that of another, on the same rows; or of one model on later rows less on earlier."""
 
     metric: str
     value: float
     interval: Interval
     rows: int
     is_exact: bool
+    is_of_two_samples: bool = False
 
     @property
     def gain(self) -> tuple[float, float]:
@@ -35,7 +37,7 @@ class Difference:
     def __str__(self) -> str:
         signed = self.interval
         better = ", lower is better" if lower_is_better(self.metric) else ""
-        how = "exact McNemar" if self.is_exact else "paired bootstrap"
+        how = "two samples" if self.is_of_two_samples else "exact McNemar" if self.is_exact else "paired bootstrap"
         return (
             f"{self.metric} {self.value:+.3g}, {100 * signed.confidence:.4g} % from {signed.low:+.3g} to "
             f"{signed.high:+.3g} ({self.rows:,} rows, {how}{better})"
@@ -111,6 +113,22 @@ def difference(
     values = resample({"one": one, "other": other}, keys, draws=draws_for(confidence, at_least=draws))
     sure = interval_of(values["one"] - values["other"], clusters=len(np.unique(keys)), confidence=confidence)
     return None if sure is None or not np.isfinite(value) else Difference(metric, value, sure, ours.height, is_exact)
+
+
+def change(task: Task, now: pl.DataFrame, before: pl.DataFrame, metric: str, *, confidence: float) -> Difference | None:
+    """How much `metric` of outcomes differs from that of outcomes of other rows; None where either has no interval.
+
+    Its interval is made of those of both metrics, whose rows are independent (MOVER; Zou and Donner, 2008).
+    """
+    ours, theirs = (interval(task, rows, metric, confidence=confidence) for rows in (now, before))
+    if ours is None or theirs is None:
+        return None
+    (value, sure), (value_before, sure_before) = ours, theirs
+    below = math.hypot(value - sure.low, sure_before.high - value_before)
+    above = math.hypot(sure.high - value, value_before - sure_before.low)
+    found = value - value_before
+    moved = Interval(found - below, found + above, confidence)
+    return Difference(metric, found, moved, now.height, is_exact=False, is_of_two_samples=True)
 
 
 def _are_shares(task: Task, rows: pl.DataFrame, keys: NDArray[np.generic]) -> bool:

@@ -1,5 +1,6 @@
 """Files of one table: Parquet, and the CSV files that Headrace writes."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,9 +47,13 @@ def parquet_settings(schema: pl.Schema) -> dict[str, Any]:
 
 
 def write_file(
-    table: pl.DataFrame, file: Path, *, schema: pa.Schema | None = None, metadata: Mapping[str, str] | None = None
+    table: pl.DataFrame,
+    file: Path | io.BytesIO,
+    *,
+    schema: pa.Schema | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a table as one Parquet file, with texts beside it by key; equal tables give equal bytes.
+    """Write a table as one Parquet file, or its content, with texts beside it by key; equal tables give equal bytes.
 
     With `schema`, the table must have its columns, and their types.
     """

@@ -3,6 +3,7 @@
 import json
 import re
 import tempfile
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,52 @@ from headrace.components.serving_model.input_names import input_names
 Model = Any  # keras.Model, which has no types
 
 
-def export_saved_model(model: Model, folder: Path) -> None:
+@dataclass(frozen=True)
+class Identity:
+    """Which model an export is; `version` is the registry's number, "" for one that is not registered."""
+
+    model: str
+    version: str
+    model_sha256: str
+
+
+def export_saved_model(model: Model, folder: Path, *, identity: Identity | None = None) -> None:
     """Write a SavedModel whose signature `serving_default` takes the model's inputs by name, one row or many.
 
     The names are those of `input_names`; assets.extra/inputs.json has them by column. It gives `output_0`, what the
-    model gives. Tables of categories are in it: it needs neither Keras nor Headrace.
+    model gives. Tables of categories are in it: it needs neither Keras nor Headrace. With an `identity` the signature
+    `version`, which takes nothing, answers with it, and assets.extra/model.json has it.
     """
-    _renamed(model).export(str(folder), format="tf_saved_model", verbose=False)
+    renamed = _renamed(model)
+    archive = keras.export.ExportArchive()
+    inputs = {
+        name: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name) for name, tensor in renamed.input.items()
+    }
+    archive.track_and_add_endpoint("serve", renamed, [inputs])  # the first one is also `serving_default`
+    if identity is not None:
+        archive.add_endpoint("version", _answer(identity))
+    archive.write_out(str(folder), verbose=False)
     extra = folder / "assets.extra"  # which TensorFlow's servers leave alone
     extra.mkdir()
     write_names(model, extra / "inputs.json")
+    if identity is not None:
+        write_identity(identity, extra / "model.json")
+
+
+def _answer(identity: Identity) -> Any:
+    """A graph without inputs that gives the fields of an identity, one text each."""
+
+    @tf.function(input_signature=[])  # type: ignore[untyped-decorator]  # TensorFlow has no types
+    def version() -> dict[str, Any]:
+        return {name: tf.constant([value]) for name, value in asdict(identity).items()}
+
+    version()
+    return version
+
+
+def write_identity(identity: Identity, file: Path) -> None:
+    """Write which model an export is, as a JSON object."""
+    file.write_text(json.dumps(asdict(identity), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
 def write_names(model: Model, file: Path) -> None:

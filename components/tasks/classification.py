@@ -158,6 +158,15 @@ class Classification:
         check_width(measurement.model, len(self.classes), label=self.label.name)
         return category_rows(*self._labels_and_probabilities(measurement), label=self.label)
 
+    def scored(self, predictions: "pl.DataFrame", labels: "pl.DataFrame") -> "pl.DataFrame":
+        """The same of probabilities that were predicted before."""
+        from headrace.components.tasks.model_outputs import select_predictions
+        from headrace.components.tasks.outcome_rows import category_rows
+
+        names = [f"probability_{name}" for name in self.classes]
+        places = labels.select(class_indices(self.label.name, self.classes)).to_series().to_numpy().astype("int64")
+        return category_rows(places, select_predictions(predictions, names), label=self.label)
+
     def row_metrics(self, rows: "pl.DataFrame") -> "RowMetrics":
         """All metrics or, of very many classes, those that need no probabilities."""
         from headrace.components.tasks.outcome_rows import category_row_metrics

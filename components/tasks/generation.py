@@ -138,6 +138,10 @@ class Generation:
         """None: images are made of noise, and of no row."""
         return None
 
+    def scored(self, predictions: "pl.DataFrame", labels: "pl.DataFrame") -> "pl.DataFrame":
+        """Raise TypeError: the command refuses it before."""
+        raise TypeError("a model that generates images predicts nothing")
+
     def row_metrics(self, rows: "pl.DataFrame") -> "RowMetrics":
         """None."""
         return {}

@@ -1,6 +1,6 @@
 """What is required of a saved model: its inputs, and outputs that are finite."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,16 @@ def finite_outputs(model: Any, examples: pl.DataFrame, features: Mapping[str, Fe
     if bad := np.count_nonzero(~np.isfinite(outputs).all(axis=1)):
         raise DataError(f"the model gives no finite number for {bad} of {examples.height} rows; look for huge values")
     return outputs
+
+
+def select_predictions(predictions: pl.DataFrame, columns: Sequence[str]) -> np.ndarray:
+    """These columns as float64[rows, columns]; raises DataError where one is missing or not finite."""
+    if missing := [name for name in columns if name not in predictions.columns]:
+        raise DataError(f"the predictions have no column {missing[0]!r}; they are of another label, or not whole")
+    values = predictions.select(pl.col(columns).cast(pl.Float64)).to_numpy()
+    if bad := int(np.count_nonzero(~np.isfinite(values).all(axis=1))):
+        raise DataError(f"{bad} of {predictions.height} predictions are not finite numbers")
+    return values
 
 
 def check_inputs(model: Any, features: Mapping[str, Feature]) -> None:

@@ -148,6 +148,10 @@ class NextToken:
         check_inputs(measurement.model, measurement.features)
         return token_rows(predict_tokens(text_model(measurement.model), measurement.rows[self.label.name]))
 
+    def scored(self, predictions: "pl.DataFrame", labels: "pl.DataFrame") -> "pl.DataFrame":
+        """Raise TypeError: the command refuses it before."""
+        raise TypeError("the label of a text is in it: there is nothing to wait for")
+
     def row_metrics(self, rows: "pl.DataFrame") -> "RowMetrics":
         """All metrics."""
         from headrace.components.tasks.outcome_rows import token_row_metrics

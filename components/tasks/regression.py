@@ -148,6 +148,13 @@ class OneNumber(_Regression):
         self._check_model(measurement)
         return number_rows(*self._labels_and_predictions(measurement))
 
+    def scored(self, predictions: "pl.DataFrame", labels: "pl.DataFrame") -> "pl.DataFrame":
+        """The same of numbers that were predicted before."""
+        from headrace.components.tasks.model_outputs import select_predictions
+        from headrace.components.tasks.outcome_rows import number_rows
+
+        return number_rows(labels[self.label.name].to_numpy(), select_predictions(predictions, ["prediction"])[:, 0])
+
     def row_metrics(self, rows: "pl.DataFrame") -> "RowMetrics":
         """All metrics."""
         from headrace.components.tasks.outcome_rows import number_row_metrics
@@ -273,6 +280,15 @@ class SeveralNumbers(_Regression):
 
         self._check_model(measurement)
         return numbers_rows(*self._labels_and_predictions(measurement), label=self.label)
+
+    def scored(self, predictions: "pl.DataFrame", labels: "pl.DataFrame") -> "pl.DataFrame":
+        """The same of numbers that were predicted before."""
+        from headrace.components.tasks.model_outputs import select_predictions
+        from headrace.components.tasks.outcome_rows import numbers_rows
+
+        targets = labels.select(list(self.label.targets)).to_numpy()
+        predicted = select_predictions(predictions, list(self.submission_columns.values()))
+        return numbers_rows(targets, predicted, label=self.label)
 
     def row_metrics(self, rows: "pl.DataFrame") -> "RowMetrics":
         """Metrics of all numbers together, and of each."""

@@ -213,6 +213,12 @@ class Task(Protocol):
         Raises DataError where it takes what the rows do not have, or gives something else.
         """
 
+    def scored(self, predictions: "pl.DataFrame", labels: "pl.DataFrame") -> "pl.DataFrame":
+        """`outcome_rows` of columns of `predictions` and, in the same order, of the label as it is ingested.
+
+        Raises DataError where predictions have no such columns.
+        """
+
     def row_metrics(self, rows: "pl.DataFrame") -> "RowMetrics":
         """The metrics of `outcome_rows`, or of some of them, each made when it is called."""
 

@@ -153,6 +153,8 @@ def _train(
         set_start_weights(model, weights)
     start = resumed or snapshot(model, TrainingState(seed=plan.seed), model.get_weights())
     if exchange.rank == 0:
+        if resumed is not None:
+            observer.on_resume(start.state.step)
         _replay_epochs(start, observer)
     _restore(model, exchange, start)
     restores: list[Callable[[], None]] = [] if resumed is None else [partial(restore_late, model, resumed)]

@@ -127,6 +127,8 @@ def _function(
         step.request, step.began = request, tf.timestamp()
         with tf.control_dependencies([step.began]):
             data = next(iterator)
+        with tf.control_dependencies(tf.nest.flatten(data, expand_composites=True)):
+            step.fed = tf.timestamp()
         logs = strategy.run(passes, args=(data,))
         logs = tf.nest.map_structure(lambda value: strategy.experimental_local_results(value)[0], logs)
         return logs, count_examples(data)

@@ -21,7 +21,8 @@ class Observer:
     by name: epoch, step, steps, examples_per_second, seconds_left_in_epoch, seconds_left. `stop` may be set from any
     thread. `on_group` is called on every worker once it has found the others, and TensorFlow has put its own signal
     handlers in place; `on_checkpoint` on worker 0 with the folder of each checkpoint, whole; `on_epoch_saved` on every
-    worker, with what `on_epoch` takes first, once the epoch's checkpoint is written.
+    worker, with what `on_epoch` takes first, once the epoch's checkpoint is written; `on_worker` on every worker, every
+    `worker_seconds`, with what `StepWatch.read` gives; `on_resume` on worker 0 with the step that it goes on from.
     """
 
     on_epoch: Callable[[int, Figures, Figures], None] = _nobody
@@ -31,6 +32,9 @@ class Observer:
     on_group: Callable[[], None] = _nobody
     on_checkpoint: Callable[[Path], None] = _nobody
     on_epoch_saved: Callable[[int, Figures], None] = _nobody
+    on_worker: Callable[[Figures], None] = _nobody
+    on_resume: Callable[[int], None] = _nobody
+    worker_seconds: float = 10.0
 
 
 class Stopped(Exception):  # noqa: N818 - not an error: somebody asked for it

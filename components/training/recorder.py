@@ -23,6 +23,7 @@ from headrace.components.training.state import TrainingState, after_epoch, is_fi
 from headrace.components.training.workers.exchange import Exchange
 from headrace.components.training.workers.group import Group, metric_state, require_equal_weights, restore_metric_state
 from headrace.components.training.workers.owned_optimizers import owned_optimizers
+from headrace.components.training.workers.step_watch import StepWatch
 from headrace.components.training.workers.worker_metrics import Meter, worker_figures
 
 PROGRESS_SECONDS = 5.0
@@ -58,6 +59,8 @@ class Recorder(keras.callbacks.Callback):
         self._is_ended_here = False  # by a callback of this worker, which the others may not know of yet
         self._first_step = 0  # of the present `fit`, within its first epoch
         self._meter = Meter()
+        share = self._examples_per_step / exchange.num_workers
+        self._watch = StepWatch(examples_per_step=share, interval_seconds=observer.worker_seconds)
         self._started_seconds = self._reported_seconds = time.monotonic()
 
     @property
@@ -75,15 +78,19 @@ class Recorder(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
         """Pass on what somebody asked of this worker."""
+        self._watch.begin_step()
         if self._observer.stop.is_set() and self.group is not None:
             self.group.ask_to_stop()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
         """Write a checkpoint where one is due, or all stop where one was asked to."""
+        self._watch.end_step()
         self._share_end()
         before, done = self.steps_in_epoch, min(self._first_step + batch + 1, self._steps_per_epoch)
         self.state = self.state.model_copy(update={"step": self.state.epoch * self._steps_per_epoch + done})
         self._report_progress(done)
+        if self._watch.is_due() and self.group is not None:
+            self._observer.on_worker({"step": self.state.step, **self._watch.read(self.group.times())})
         if done == self._steps_per_epoch:
             return  # the epoch's own checkpoint comes with its figures
         every = self._plan.checkpoints.every_steps

@@ -21,6 +21,11 @@ def champion_of(pipeline: str) -> Asset:
     return Asset(name=f"headrace_{pipeline}_champion", uri=f"x-headrace://{pipeline}/champion")
 
 
+def predicted_of(pipeline: str) -> Asset:
+    """The asset that `headrace_PIPELINE_predict` publishes: a new file of predictions."""
+    return Asset(name=f"headrace_{pipeline}_predictions", uri=f"x-headrace://{pipeline}/predictions")
+
+
 def any_of(pipeline: str, published: tuple[str, ...]) -> AssetAny:
     """Schedule of a DAG that waits for one of these: "champion", "dataset"."""
     by_name = {"champion": champion_of(pipeline), "dataset": dataset_of(pipeline)}

@@ -12,6 +12,7 @@ from airflow.sdk import BaseOperator
 
 from headrace.components.redaction import redacted
 from headrace.pipelines.airflow.retry_policy import stage_failed
+from headrace.pipelines.airflow.tracing import trace_of
 from headrace.pipelines.project import dvc
 
 KEPT_LINES = 200
@@ -28,13 +29,14 @@ class CommandOperator(BaseOperator):  # type: ignore[misc]  # mypy does not foll
         self.command, self.root = command, os.fspath(root)
         self._process: subprocess.Popen[str] | None = None
 
-    def execute(self, context: Any) -> None:  # noqa: ARG002
+    def execute(self, context: Any) -> None:
         """Run the command; raise StageFailed, by its cause, where it fails."""
         lines: deque[str] = deque(maxlen=KEPT_LINES)
+        owner = f"{context['ti'].dag_id}/{context['ti'].run_id}"
         with subprocess.Popen(
             [sys.executable, "-P", "-m", "headrace", *self.command],
             cwd=self.root,
-            env=dvc.environment(),
+            env={**dvc.environment(), "HEADRACE_OWNER": owner, **trace_of(owner)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

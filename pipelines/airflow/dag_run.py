@@ -13,6 +13,7 @@ from headrace.components.sources.sql.address import variable_of
 from headrace.components.sources.sql.source import SqlSource
 from headrace.pipelines.airflow.connection import find_database
 from headrace.pipelines.airflow.form import overrides_of
+from headrace.pipelines.airflow.tracing import trace_of
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import ProjectPaths
 from headrace.pipelines.project import dvc
@@ -57,7 +58,7 @@ class DagRun:
             override_params(workspace, pipeline, requested, interval=_interval(committed, context, workspace))
             missing = missing_inputs(workspace, stage, pipeline=pipeline)
             restore(workspace, missing)
-            yield cls(workspace, {**variables_of(workspace), "HEADRACE_OWNER": owner})
+            yield cls(workspace, {**variables_of(workspace), "HEADRACE_OWNER": owner, **trace_of(owner)})
 
     def connections(self, pipeline: str) -> dict[str, str]:
         """Environment variables with the address of the database that a pipeline's query needs, if Airflow has it."""

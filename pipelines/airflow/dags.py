@@ -7,15 +7,23 @@ from airflow.sdk import DAG, get_parsing_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from headrace.components.errors import ParamsError
-from headrace.pipelines.airflow.assets import any_of, inlets_of, outlets_of
+from headrace.pipelines.airflow.assets import any_of, inlets_of, outlets_of, predicted_of
 from headrace.pipelines.airflow.command import CommandOperator
 from headrace.pipelines.airflow.dag_run import remove_unused_workspaces
 from headrace.pipelines.airflow.operator import stage_task
 from headrace.pipelines.airflow.sensor import data_sensors
-from headrace.pipelines.airflow.task_graph import dag_of, dag_settings, names_of, pipeline_with_graph, predictions_of
+from headrace.pipelines.airflow.task_graph import (
+    cron_schedule,
+    dag_of,
+    dag_settings,
+    monitoring_of,
+    names_of,
+    pipeline_with_graph,
+    predictions_of,
+)
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.project.stage_graph import StageGraph
-from headrace.pipelines.schedule import Prediction
+from headrace.pipelines.schedule import Monitoring, Prediction
 
 WORKSPACE_DAYS = 14
 
@@ -35,6 +43,12 @@ _PREDICTIONS = """Batch prediction: raw rows are predicted again whenever a pipe
 `schedule.predict` in `params.yaml` says what is read and where each run's Parquet file is written. `after` says what
 the DAG waits for: `champion`, which `register` publishes when a new model is made champion, or `dataset`, which `split`
 publishes.
+"""
+_MONITORING = """Predictions of the champion against what it was trained on, and against labels once there are some.
+
+`schedule.monitor` in `params.yaml` says what is read and when; the section `monitor` has the limits. The task fails
+where one is crossed, without a retry, and `schedule.alerts` report it with the first findings. The page is
+reports/PIPELINE/monitoring/monitoring.html.
 """
 _MAINTENANCE = """Every hour: MLflow runs that nobody trains any more get their status, and unused workspaces go.
 
@@ -58,6 +72,8 @@ def project_dags(root: Path) -> list[DAG]:
             continue
         if prediction := pipeline.schedule.predict:
             dags.append(prediction_dag(pipeline, prediction, root))
+        if monitoring := pipeline.schedule.monitor:
+            dags.append(monitoring_dag(pipeline, monitoring, root))
     return dags
 
 
@@ -85,8 +101,21 @@ def prediction_dag(pipeline: Pipeline, prediction: Prediction, root: Path) -> DA
     settings = {**dag_settings(pipeline), "schedule": any_of(pipeline.name, prediction.after), "params": {}}
     with DAG(dag_id=predictions_of(pipeline.name), doc_md=_PREDICTIONS, **settings) as dag:
         output = f"{prediction.output}/{{{{ run_id | replace(':', '') }}}}.parquet"
-        command = ["predict", pipeline.name, "--input", prediction.input, "--output", output]
-        CommandOperator(task_id="predict", command=command, root=root)
+        command = ["predict", pipeline.name, "--input", prediction.input, "--output", output, "--keep-inputs"]
+        CommandOperator(task_id="predict", command=command, root=root, outlets=[predicted_of(pipeline.name)])
+    return dag
+
+
+def monitoring_dag(pipeline: Pipeline, monitoring: Monitoring, root: Path) -> DAG:
+    """`headrace_PIPELINE_monitor`, for a pipeline with a section `schedule.monitor`."""
+    after = cron_schedule(monitoring.cron, timezone=pipeline.schedule.timezone) or [predicted_of(pipeline.name)]
+    settings = {**dag_settings(pipeline), "schedule": after, "params": {}, "max_active_runs": 1}
+    predict = pipeline.schedule.predict
+    command = ["monitor", pipeline.name, "--input", monitoring.input or (predict.output if predict else "")]
+    command += ["--labels", monitoring.labels] if monitoring.labels else []
+    command += ["--since", f"{monitoring.window_days:g}d"] if monitoring.window_days is not None else []
+    with DAG(dag_id=monitoring_of(pipeline.name), doc_md=_MONITORING, **settings) as dag:
+        CommandOperator(task_id="monitor", command=command, root=root)
     return dag
 
 

@@ -5,7 +5,7 @@ import html
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal
 from urllib.parse import quote
@@ -17,16 +17,18 @@ from headrace.components.errors import ServiceError
 from headrace.components.redaction import redacted
 from headrace.components.schema.settings import Settings
 from headrace.pipelines.airflow.retry_policy import Cause, StageFailed, cause_of
+from headrace.pipelines.airflow.tracing import export_failed, export_succeeded, exports_root
 from headrace.pipelines.compatibility.airflow_internals import task_states
 from headrace.pipelines.schedule import Alerts
 
 FAILURE_KEY = "headrace_failure"  # XCom: what a failed task writes for the notification of its run
 MLFLOW_KEY = "mlflow_run_id"  # XCom: of the task that trains
+SLOW_KEY = "headrace_slow_worker"  # XCom: of the task that trains, where a worker made the others wait
 WEBHOOK_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 _ERROR_LENGTH = 2000
 
-Outcome = Literal["succeeded", "failed", "late"]
+Outcome = Literal["succeeded", "failed", "late", "slow"]
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +53,7 @@ class Notice(Settings):
     url: str
     failures: tuple[Failure, ...] = ()
     mlflow_run: str | None = None
+    slow_worker: str | None = None
 
     @property
     def title(self) -> str:
@@ -64,15 +67,22 @@ class Notice(Settings):
         for failed in self.failures:
             tried = f", attempt {failed.try_number}" if failed.try_number else ""
             lines += [f"task {failed.task}{tried}: {failed.cause}", failed.error, failed.log_url or ""]
-        lines += [f"MLflow run {self.mlflow_run}" if self.mlflow_run else "", self.url]
+        lines += [self.slow_worker or "", f"MLflow run {self.mlflow_run}" if self.mlflow_run else "", self.url]
         return "\n".join(filter(None, lines))
 
 
 def dag_callbacks(alerts: Alerts) -> dict[str, Any]:
     """Callbacks of a DAG, as its keyword arguments. Airflow calls them in the DAG processor."""
-    failed = {"on_failure_callback": partial(_notify, alerts=alerts, outcome="failed")}
-    succeeded = {"on_success_callback": partial(_notify, alerts=alerts, outcome="succeeded")}
-    return {"never": {}, "failure": failed, "success_too": failed | succeeded}[alerts.after]
+    failed: list[Callable[[Any], None]]
+    succeeded: list[Callable[[Any], None]]
+    failed = [partial(_notify, alerts=alerts, outcome="failed")] if alerts.after != "never" else []
+    succeeded = [partial(_notify, alerts=alerts, outcome="succeeded")] if alerts.after == "success_too" else []
+    if alerts.after == "failure":
+        succeeded = [partial(_notify_slow, alerts=alerts)]
+    if exports_root():
+        failed, succeeded = [*failed, export_failed], [*succeeded, export_succeeded]
+    both = {"on_failure_callback": failed, "on_success_callback": succeeded}
+    return {name: callbacks[0] if len(callbacks) == 1 else callbacks for name, callbacks in both.items() if callbacks}
 
 
 def remember_failure(context: Any) -> None:
@@ -122,6 +132,13 @@ def _notify(context: Any, *, alerts: Alerts, outcome: Outcome) -> None:
     send(_notice(context, outcome), alerts)
 
 
+def _notify_slow(context: Any, *, alerts: Alerts) -> None:
+    """Report a run that succeeded, and in which a worker made the others wait."""
+    notice = _notice(context, "slow")
+    if notice.slow_worker:
+        send(notice, alerts)
+
+
 def _notice(context: Any, outcome: Outcome) -> Notice:
     dag, run = context["dag"].dag_id, context["run_id"]
     notice = Notice(dag=dag, run=run, outcome=outcome, reason=context.get("reason"), url=_url(dag, run))
@@ -141,9 +158,11 @@ def _details(dag: str, run: str) -> dict[str, Any]:
     """Failed tasks of the run, and its MLflow run, by Airflow's server."""
     states = task_states(dag, run)
     mlflow_runs = (_xcom(MLFLOW_KEY, dag, run, task) for task in states)
+    slow_workers = (_xcom(SLOW_KEY, dag, run, task) for task in states)
     return {
         "failures": tuple(_failure(dag, run, task) for task, state in states.items() if state == "failed"),
         "mlflow_run": next((found for found in mlflow_runs if found), None),
+        "slow_worker": next((found for found in slow_workers if found), None),
     }
 
 

@@ -16,10 +16,12 @@ from headrace.pipelines.airflow.assets import publish_events
 from headrace.pipelines.airflow.connection import allows_open, find_cluster
 from headrace.pipelines.airflow.dag_run import DagRun
 from headrace.pipelines.airflow.links import MlflowLink, RayLink, ReportLink, mlflow_address
+from headrace.pipelines.airflow.notify import SLOW_KEY
 from headrace.pipelines.airflow.ray_job import RayTask
 from headrace.pipelines.airflow.retry_policy import StageFailed, stage_failed
+from headrace.pipelines.artifacts.run_record import read_run
 from headrace.pipelines.host.processes import end_session
-from headrace.pipelines.paths import ProjectPaths
+from headrace.pipelines.paths import PipelinePaths, ProjectPaths
 from headrace.pipelines.project import dvc
 from headrace.pipelines.project.stage_graph import dvc_target, lost_outputs
 from headrace.pipelines.ray_jobs.submit import Submitted
@@ -86,7 +88,18 @@ class StageOperator(BaseOperator):  # type: ignore[misc]  # mypy does not follow
         self.mlflow_url = mlflow_address(run.workspace, self.pipeline)
         kept = run.keep()
         publish_events(context, run.workspace, stage=self.stage, pipeline=self.pipeline, kept=kept)
+        if slow_worker := self._slow_worker(context, run):
+            context["ti"].xcom_push(key=SLOW_KEY, value=slow_worker)
         return kept
+
+    def _slow_worker(self, context: Any, run: DagRun) -> str | None:
+        """The worker that made the others wait in the training of this very run, for its notification."""
+        paths = PipelinePaths(run.workspace, self.pipeline)
+        if self.stage != "train" or not paths.run.is_file():
+            return None
+        found = read_run(paths)
+        owner = f"{context['ti'].dag_id}/{context['ti'].run_id}"
+        return found.slow_worker if found.owner == owner else None
 
     def _run(self, context: Any) -> AbstractContextManager[DagRun]:
         return DagRun.of(context, root=Path(self.root), pipeline=self.pipeline, stage=self.stage)

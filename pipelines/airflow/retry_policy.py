@@ -10,7 +10,7 @@ from typing import Any
 from airflow.sdk import RetryDecision, RetryPolicy
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from headrace.components.errors import EXIT_MISTAKE, EXIT_SERVICE, UserError
+from headrace.components.errors import EXIT_LIMIT, EXIT_MISTAKE, EXIT_SERVICE, UserError
 from headrace.components.redaction import redacted
 from headrace.pipelines.ray_jobs.jobs import last_error
 
@@ -21,11 +21,13 @@ class Cause(StrEnum):
     """Why a task failed."""
 
     MISTAKE = "a mistake in data or parameters"
+    LIMIT = "a limit was crossed"
     SERVICE = "a service, storage or network is away"
     LOST = "its process, node or cluster was lost"
     UNKNOWN = "unknown"
 
 
+FINAL = frozenset({Cause.MISTAKE, Cause.LIMIT})  # another attempt would end in the same way
 PASSING = frozenset({Cause.SERVICE, Cause.LOST})  # may be otherwise at the next attempt
 
 
@@ -39,7 +41,7 @@ class StageFailed(AirflowException):  # type: ignore[misc]  # mypy does not foll
 
 
 class StageMistaken(StageFailed, AirflowFailException):  # type: ignore[misc]
-    """The same for what only a user can fix: Airflow does not retry, whatever its retry policy is."""
+    """The same for what only a user can judge or fix: Airflow does not retry, whatever its retry policy is."""
 
 
 def stage_failed(target: str, *, output: Iterable[str], exit_code: int | None) -> StageFailed:
@@ -51,7 +53,7 @@ def stage_failed(target: str, *, output: Iterable[str], exit_code: int | None) -
     if lines and (exited := _EXITED.search(lines[-1])):
         lines, exit_code = lines[:-1], int(exited[1])
     cause = cause_of_exit(exit_code)
-    kind = StageMistaken if cause is Cause.MISTAKE else StageFailed
+    kind = StageMistaken if cause in FINAL else StageFailed
     return kind(target, cause, last_error("\n".join(lines)) or f"no word, exit code {exit_code}")
 
 
@@ -73,7 +75,7 @@ class RetryByCause(RetryPolicy):  # type: ignore[misc]
     ) -> RetryDecision:
         """Decide whether attempt `try_number`, counted from 1, is retried, and after how long."""
         cause = cause_of(exception)
-        if cause is Cause.MISTAKE:
+        if cause in FINAL:
             return RetryDecision.fail(reason=cause)
         if cause in PASSING:
             return RetryDecision.retry(delay=self._delay(try_number), reason=cause)
@@ -93,7 +95,8 @@ def cause_of_exit(exit_code: int | None) -> Cause:
     """
     if exit_code is None or exit_code < 0 or 128 < exit_code < 160:
         return Cause.LOST
-    return {EXIT_MISTAKE: Cause.MISTAKE, EXIT_SERVICE: Cause.SERVICE}.get(exit_code, Cause.UNKNOWN)
+    known = {EXIT_MISTAKE: Cause.MISTAKE, EXIT_LIMIT: Cause.LIMIT, EXIT_SERVICE: Cause.SERVICE}
+    return known.get(exit_code, Cause.UNKNOWN)
 
 
 def cause_of(exception: BaseException) -> Cause:

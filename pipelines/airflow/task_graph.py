@@ -25,7 +25,7 @@ RETRY_DELAY = timedelta(minutes=1)  # where the cause of a failure says nothing 
 def names_of(root: Path, dag_id: str | None) -> tuple[str, ...]:
     """The pipelines that a DAG may be of: all where Airflow asks for all, the one that a task belongs to elsewhere."""
     names = list_pipelines(ProjectPaths(root).params)
-    return names if dag_id is None else tuple(name for name in names if dag_id in (dag_of(name), predictions_of(name)))
+    return names if dag_id is None else tuple(name for name in names if dag_id in dags_of(name))
 
 
 def dag_of(pipeline: str) -> str:
@@ -36,6 +36,16 @@ def dag_of(pipeline: str) -> str:
 def predictions_of(pipeline: str) -> str:
     """Id of the DAG of a pipeline's predictions."""
     return f"headrace_{pipeline}_predict"
+
+
+def monitoring_of(pipeline: str) -> str:
+    """Id of the DAG that monitors a pipeline's predictions."""
+    return f"headrace_{pipeline}_monitor"
+
+
+def dags_of(pipeline: str) -> tuple[str, ...]:
+    """Ids of all DAGs that a pipeline may have."""
+    return dag_of(pipeline), predictions_of(pipeline), monitoring_of(pipeline)
 
 
 def pipeline_with_graph(root: Path, name: str) -> tuple[Pipeline, StageGraph]:
@@ -53,7 +63,7 @@ def dag_settings(pipeline: Pipeline) -> dict[str, Any]:
     return {
         "description": pipeline.description,
         # A cron text alone gives runs whose data interval is empty.
-        "schedule": CronDataIntervalTimetable(schedule.cron, timezone=schedule.timezone) if schedule.cron else None,
+        "schedule": cron_schedule(schedule.cron, timezone=schedule.timezone),
         "start_date": schedule.start,
         "catchup": schedule.catchup,
         "max_active_runs": schedule.max_active_runs,
@@ -69,6 +79,11 @@ def dag_settings(pipeline: Pipeline) -> dict[str, Any]:
         **_deadline(schedule),
         **dag_callbacks(schedule.alerts),
     }
+
+
+def cron_schedule(cron: str | None, *, timezone: str) -> CronDataIntervalTimetable | None:
+    """Airflow's schedule of a cron text; None for manual runs only."""
+    return CronDataIntervalTimetable(cron, timezone=timezone) if cron else None
 
 
 def _deadline(schedule: Schedule) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from headrace.components.errors import DataError
-from headrace.pipelines.artifacts.artifact import Artifact, file_digest, read_artifact
+from headrace.pipelines.artifacts.artifact import Artifact, Omittable, file_digest, read_artifact
 from headrace.pipelines.artifacts.split_manifest import read_manifest
 from headrace.pipelines.paths import PipelinePaths
 
@@ -33,6 +33,7 @@ class RunFile(Artifact):
     weights_digest: str
     model_sha256: str
     history_sha256: str
+    slow_worker: Omittable[str] = None  # the last one that was named
 
 
 def result_digests(paths: PipelinePaths) -> dict[str, str]:

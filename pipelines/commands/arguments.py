@@ -11,6 +11,7 @@ import typer
 
 from headrace.components.errors import ParamsError
 from headrace.components.mapping import Map, map_in_threads
+from headrace.pipelines.host.logs import log_as
 from headrace.pipelines.params import Pipeline, load_pipeline
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths, project_root
 
@@ -93,6 +94,7 @@ def load_stage(stage: str, name: str) -> tuple[Pipeline, PipelinePaths]:
 def load(name: str) -> tuple[Pipeline, PipelinePaths]:
     """Load a pipeline's section of params.yaml and its artifact tree; raise ParamsError for a mistake in the file."""
     project = ProjectPaths(project_root())
+    log_as(pipeline=name)
     return load_pipeline(project.params, name), project.of(name)
 
 

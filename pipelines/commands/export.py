@@ -21,6 +21,7 @@ from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.project.trusted_code import code_of_project
 
 if TYPE_CHECKING:
+    from headrace.components.serving_model.export import Identity
     from headrace.components.serving_model.saved_model import Model
 
 log = structlog.get_logger()
@@ -63,32 +64,52 @@ def export_model(
     _require_replaceable(place, form)
     from headrace.components.serving_model.saved_model import load_model
     from headrace.pipelines.artifacts.run_record import bound_run
-    from headrace.pipelines.tracking.registry import model_file
+    from headrace.pipelines.tracking.registry import require_version, version_file
 
     if alias is None:
-        bound_run(paths)
-    file = paths.model if alias is None else model_file(paths.root, pipeline.name, alias)
+        file, digest = paths.model, bound_run(paths).model_sha256
+        number = _registered_as(paths, digest)
+    else:
+        version = require_version(paths.root, pipeline.name, alias)
+        file, digest = version_file(paths.root, pipeline.name, version), version.tags.get("model_sha256", "")
+        number = str(version.number)
     with quiet():
+        from headrace.components.serving_model.export import Identity
+
         model = load_model(file, may_run=code_of_project(paths.root))
-        _WRITERS[form](model, place)
+        _WRITERS[form](model, place, Identity(pipeline.name, number, digest))
     _show_names(model)
-    log.info("exported", pipeline=pipeline.name, model=f"@{alias}" if alias else "of the last training", to=str(place))
+    which = f"version {number}" if number else "of the last training"
+    log.info("exported", pipeline=pipeline.name, model=which, to=str(place))
 
 
-def _write_saved_model(model: "Model", place: Path) -> None:
+def _registered_as(paths: PipelinePaths, digest: str) -> str:
+    """The version that the model of the last training was registered as; "" for none. MLflow is not asked."""
+    from headrace.pipelines.artifacts.artifact import read_artifact
+    from headrace.pipelines.artifacts.registration import RegistrationFile
+
+    if not paths.registration.is_file():
+        return ""
+    found = read_artifact(paths.registration, RegistrationFile, command=f"headrace register {paths.pipeline}")
+    return str(found.version) if found.model_sha256 == digest else ""
+
+
+def _write_saved_model(model: "Model", place: Path, identity: "Identity") -> None:
     from headrace.components.serving_model.export import export_saved_model
 
     with replace_folder(place) as folder:
-        export_saved_model(model, folder)
+        export_saved_model(model, folder, identity=identity)
 
 
-def _write_tflite(model: "Model", place: Path) -> None:
-    from headrace.components.serving_model.export import export_tflite, write_names
+def _write_tflite(model: "Model", place: Path, identity: "Identity") -> None:
+    from headrace.components.serving_model.export import export_tflite, write_identity, write_names
 
     with replace_file(place) as file:
         export_tflite(model, file)
     with replace_file(place.with_name(f"{place.name}.inputs.json")) as file:
         write_names(model, file)
+    with replace_file(place.with_name(f"{place.name}.model.json")) as file:
+        write_identity(identity, file)
 
 
 def _show_names(model: Any) -> None:

@@ -39,6 +39,9 @@ def predict(  # noqa: PLR0913 - each is an option
     checkpoint: CheckpointOption = None,
     top: Annotated[int, typer.Option(min=1, help="How many classes of a network that only predicts.")] = 5,
     submission: Annotated[bool, typer.Option("--submission", help="Only key and label, for a competition.")] = False,
+    keep_inputs: Annotated[
+        bool, typer.Option("--keep-inputs", help="Write the rows, too, and which version it was, for monitoring.")
+    ] = False,
     escape_formulas: Annotated[
         bool, typer.Option("--escape-formulas", help="In CSV, make text of cells that begin like a formula.")
     ] = False,
@@ -68,5 +71,6 @@ def predict(  # noqa: PLR0913 - each is an option
         alias=alias,
         checkpoint=checkpoint,
         submission=submission,
+        keep_inputs=keep_inputs,
         escape_formulas=escape_formulas,
     )

@@ -16,6 +16,7 @@ from headrace.pipelines.commands.arguments import PipelineName, load
 from headrace.pipelines.commands.check import require_own_model
 from headrace.pipelines.headrace_lock import require_lock
 from headrace.pipelines.host.host_problems import NO_ROOM, host_problem_in, is_full
+from headrace.pipelines.host.logs import error_of, is_json
 from headrace.pipelines.host.processes import Stopped
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
@@ -64,7 +65,7 @@ def run_stages(pipeline: Pipeline, paths: PipelinePaths) -> int:
     watch = Watch(paths)
     dvc_file = ProjectPaths(paths.root).dvc
     progress = Progress(stage_graph(dvc_file, pipeline.name))
-    on_terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    on_terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not is_json()
     follow = run_display.live if on_terminal else run_display.plain
     try:
         with (
@@ -96,7 +97,10 @@ def _explain(progress: "Progress", *, lines_were_shown: bool, disk_is_full: bool
     for line in () if lines_were_shown else lines:
         typer.echo(line, err=True)
     exit_code, problem = failure(progress, disk_is_full=disk_is_full)
-    typer.echo(f"error: {problem}", err=True)
+    if is_json():
+        log.error(problem, exit_code=exit_code)
+    else:
+        typer.echo(f"error: {problem}", err=True)
     return exit_code
 
 
@@ -108,7 +112,7 @@ def failure(progress: "Progress", *, disk_is_full: bool = False) -> tuple[int, s
     """
     stage, code = progress.current, progress.stage_exit_code
     lines = (stage or progress).lines
-    own = next((line.removeprefix("error: ") for line in reversed(lines) if line.startswith("error: ")), "")
+    own = next((said for line in reversed(lines) if (said := error_of(line)) is not None), "")
     lacking = host_problem_in("\n".join([*lines, NO_ROOM] if disk_is_full else lines)) or ""
     if stage is None or code is None:
         return (EXIT_SERVICE if lacking else 1), f"dvc repro failed: {lacking or 'see what it says above'}"

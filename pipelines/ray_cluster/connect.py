@@ -16,6 +16,7 @@ from ray.exceptions import RayError
 
 from headrace.components.errors import ParamsError, ServiceError
 from headrace.pipelines.host.host_problems import NO_ROOM, host_problem, is_full, require_addresses, require_files
+from headrace.pipelines.host.logs import LOG_VARIABLES
 from headrace.pipelines.host.processes import guarded_children
 from headrace.pipelines.ray_cluster.loopback import private_ray
 
@@ -47,6 +48,9 @@ def ray_session(
             settings = _embedded(num_workers * cores_per_worker, object_store_bytes, use_gpu=use_gpu)
             settings |= block.enter_context(private_ray())
             block.enter_context(guarded_children())
+        elif "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:  # a job has its own, which its driver may not repeat
+            variables = {name: value for name in LOG_VARIABLES if (value := os.environ.get(name))}
+            settings |= {"runtime_env": {"env_vars": variables}} if variables else {}
         on_sigterm = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(log_to_driver=False, logging_level="ERROR", **settings)

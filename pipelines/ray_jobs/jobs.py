@@ -17,6 +17,7 @@ from typing import Any, Literal, Self
 from urllib.parse import quote
 
 from headrace.components.errors import ParamsError, ServiceError
+from headrace.pipelines.host.logs import error_of
 from headrace.pipelines.ray_jobs.job_server import (
     RETRY_SECONDS,
     Cluster,
@@ -264,8 +265,8 @@ def last_error(log: str) -> str:
         if not line:
             continue
         last = line
-        if line.startswith("error: "):  # as `headrace` ends
-            found = line.removeprefix("error: ")
+        if (said := error_of(line)) is not None:  # as `headrace` ends
+            found = said
         elif in_traceback and not line[0].isspace():
             found, in_traceback = line, False
         in_traceback = in_traceback or line.startswith("Traceback (most recent call last)")

@@ -5,11 +5,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import ray
+from pydantic import ValidationError
 
 from headrace.components.files.atomic import replace_file
 from headrace.pipelines.compatibility.ray_internals import on_this_node
-from headrace.pipelines.ray_train.training_events import Event, parse_event
-from headrace.pipelines.ray_train.training_job import PROGRESS, STOP, Job
+from headrace.pipelines.ray_train.training_events import Event, WorkerSample, parse_event
+from headrace.pipelines.ray_train.training_job import PROGRESS, SAMPLE, STOP, Job
 
 MAILBOX_TIMEOUT_SECONDS = 60.0
 
@@ -61,6 +62,38 @@ def add_event(job: Job, event: Event) -> None:
     """Add an event to the progress file, on the node of the training's follower."""
     with suppress(OSError):
         _add_line(job.progress, event.model_dump_json())
+
+
+def report_sample(job: Job, sample: WorkerSample) -> None:
+    """Report a worker's figures, in place of its last ones; nothing waits for it, and nothing fails without it."""
+    name, text = f"{SAMPLE}{sample.rank}.json", sample.model_dump_json()
+    if not job.mailbox:
+        with suppress(OSError):
+            write_here(job.folder / name, text)
+        return
+    with suppress(ValueError):  # Ray knows no such actor
+        ray.get_actor(job.mailbox).write_file.remote(name, text)
+
+
+class Samples:
+    """The newest sample of each worker, as they are written into a training's folder; those of before are removed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: dict[str, float] = {}
+        for file in folder.glob(f"{SAMPLE}*.json"):  # of an earlier attempt
+            file.unlink(missing_ok=True)
+
+    def new(self) -> list[WorkerSample]:
+        """Those that were not there before, by rank."""
+        found = []
+        for file in sorted(self._folder.glob(f"{SAMPLE}*.json")):
+            with suppress(OSError, ValidationError):  # just being replaced
+                sample = WorkerSample.model_validate_json(file.read_bytes())
+                if sample.at_seconds != self._known.get(file.name):  # by the worker's own clock
+                    self._known[file.name] = sample.at_seconds
+                    found.append(sample)
+        return sorted(found, key=lambda one: one.rank)
 
 
 def write_file(job: Job, file: Path, text: str) -> None:

@@ -19,20 +19,30 @@ from headrace.pipelines.compatibility.ray_train_internals import (
     get_env_vars_to_propagate,
 )
 from headrace.pipelines.distributed_plan import DistributedPlan
+from headrace.pipelines.host.logs import log_context
 from headrace.pipelines.object_store.objects import open_storage
 from headrace.pipelines.object_store.published import fetch
 from headrace.pipelines.ray_cluster.connect import is_remote
 from headrace.pipelines.ray_cluster.ports import port_range
 from headrace.pipelines.ray_train.backend import TensorflowBackendConfig
 from headrace.pipelines.ray_train.failures import Failures
-from headrace.pipelines.ray_train.progress_files import follow, mailbox
+from headrace.pipelines.ray_train.progress_files import Samples, follow, mailbox
 from headrace.pipelines.ray_train.resources import requested, require_resources, scaling
-from headrace.pipelines.ray_train.training_events import Event, LostEvent, NoteEvent, PlacedEvent, RetryEvent
+from headrace.pipelines.ray_train.training_events import (
+    Event,
+    LostEvent,
+    NoteEvent,
+    PlacedEvent,
+    RetryEvent,
+    SamplesEvent,
+)
 from headrace.pipelines.ray_train.training_job import OUT_OF_MEMORY, Failure, Job
+from headrace.pipelines.ray_train.worker import logging_as
 
 POLL_SECONDS = 0.2
 LAST_CHECKPOINT_SECONDS = 20.0  # for a step and its checkpoint
 WAITING_SECONDS = 60.0
+SAMPLES_SECONDS = 2.0  # between looks at the workers' figures
 
 OnWorker = Callable[[dict[str, str]], None]
 
@@ -60,11 +70,16 @@ def fit(job: Job, *, on_worker: OnWorker, on_event: Callable[[Event], None]) -> 
 def _fit(job: Job, on_worker: OnWorker, on_event: Callable[[Event], None]) -> None:
     offset_bytes = follow(job.progress, 0, on_event)  # of an earlier attempt
     waiting, was_out_of_memory = _Waiting(job.train, on_event), False
+    samples, next_samples_seconds = Samples(job.folder), 0.0
 
     def poll() -> bool:
-        nonlocal offset_bytes
+        nonlocal offset_bytes, next_samples_seconds
         offset_bytes = follow(job.progress, offset_bytes, waiting.pass_on)
         waiting.poll()
+        if time.monotonic() >= next_samples_seconds:
+            next_samples_seconds = time.monotonic() + SAMPLES_SECONDS
+            if new := samples.new():
+                on_event(SamplesEvent(samples=tuple(new)))
         # Not where another group follows: Ray takes its time to stop this one, and then gives its resources back.
         return has_results(job) or (job.failure.is_file() and _read_failure(job).kind != OUT_OF_MEMORY)
 
@@ -155,7 +170,7 @@ class _Trainer(DataParallelTrainer):  # type: ignore[misc]  # ray carries no typ
 
     def __init__(self, job: Job, on_worker: OnWorker, is_done: Callable[[], bool]) -> None:
         super().__init__(
-            on_worker,
+            logging_as(on_worker, log_context()),
             train_loop_config={"job": job.model_dump_json()},
             backend_config=TensorflowBackendConfig(port_range()),
             scaling_config=scaling(job.train),

@@ -74,7 +74,52 @@ class RetryEvent(_Event):
     reason: str
 
 
-Event = GroupEvent | EpochEvent | ProgressEvent | NoteEvent | LostEvent | PlacedEvent | RetryEvent
+class ResumedEvent(_Event):
+    """A group goes on from a checkpoint: how many steps of the training are done."""
+
+    kind: Literal["resumed"] = "resumed"
+    step: int
+
+
+class WorkerSample(_Event):
+    """One worker over the last ten seconds; beside its place are its figures by name, as `StepWatch.read` gives them.
+
+    `gpu_percent`, `gpu_memory_mebibytes` and `gpu_watts` only where there is a GPU. `at_seconds` since 1970.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, float]
+
+    rank: int
+    num_workers: int
+    host: str
+    at_seconds: float
+    step: int
+
+    @property
+    def figures(self) -> Mapping[str, float]:
+        """The figures alone."""
+        return self.__pydantic_extra__
+
+
+class SamplesEvent(_Event):
+    """New samples of workers; found by the follower, and in no progress file."""
+
+    kind: Literal["samples"] = "samples"
+    samples: tuple[WorkerSample, ...]
+
+
+Event = (
+    GroupEvent
+    | EpochEvent
+    | ProgressEvent
+    | NoteEvent
+    | LostEvent
+    | PlacedEvent
+    | RetryEvent
+    | ResumedEvent
+    | SamplesEvent
+)
 _EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
 
 

@@ -10,6 +10,7 @@ from headrace.pipelines.distributed_plan import DistributedPlan
 from headrace.pipelines.params import Train
 
 PROGRESS, STOP = "progress.jsonl", "stop"  # files of a training's folder
+SAMPLE = "worker-"  # and of each worker's last figures, before its rank
 
 Kind = Literal["mistake", "out_of_memory", "host", "bug"]
 OUT_OF_MEMORY: Kind = "out_of_memory"

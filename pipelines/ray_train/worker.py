@@ -7,22 +7,35 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import structlog
+
 from headrace.components.compatibility.keras_import import import_keras
 from headrace.components.errors import TrainingError, UserError
 from headrace.pipelines.distributed_plan import DistributedPlan
 from headrace.pipelines.headrace_lock import installed
 from headrace.pipelines.host.host_problems import host_problem, is_out_of_memory
+from headrace.pipelines.host.logs import configure_logging, log_as
 from headrace.pipelines.host.usable_cores import usable_cores
 from headrace.pipelines.ray_train.backend import rendezvous
 from headrace.pipelines.ray_train.node import AnyJob, keep_in_storage, on_this_node, pass_on_stop
 from headrace.pipelines.ray_train.preemption import STOP, listen_again, watch_for_drain
-from headrace.pipelines.ray_train.progress_files import report_event, write_file
-from headrace.pipelines.ray_train.training_events import EpochEvent, GroupEvent, NoteEvent, PlacedEvent, ProgressEvent
+from headrace.pipelines.ray_train.progress_files import report_event, report_sample, write_file
+from headrace.pipelines.ray_train.training_events import (
+    EpochEvent,
+    GroupEvent,
+    NoteEvent,
+    PlacedEvent,
+    ProgressEvent,
+    ResumedEvent,
+)
 from headrace.pipelines.ray_train.training_job import OUT_OF_MEMORY, Failure, Job, Kind
+from headrace.pipelines.ray_train.worker_figures import WorkerFigures, worker_seconds
 
 if TYPE_CHECKING:
     from headrace.components.training.loop import Worker
     from headrace.components.training.observer import Figures, Observer
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -43,6 +56,25 @@ class Place:
         from headrace.components.training.loop import Worker
 
         return Worker(self.rank, self.num_workers, plan.start_timeout_seconds, rendezvous())
+
+
+def logging_as(on_worker: Callable[[dict[str, str]], None], context: Mapping[str, str]) -> Callable[..., None]:
+    """What runs on each worker, whose log is that of the driver: of the same training, and with the worker's rank."""
+
+    def run(config: dict[str, str]) -> None:
+        import ray.train
+
+        configure_logging()
+        log_as(**context, rank=ray.train.get_context().get_world_rank())
+        log.info("a worker starts", host=platform.node(), process=os.getpid())
+        try:
+            on_worker(config)
+        except Exception as error:
+            log.error("a worker ends", error=f"{type(error).__name__}: {error}")
+            raise
+        log.info("a worker is done")
+
+    return run
 
 
 def run_on_worker(job: AnyJob, train: Callable[[AnyJob, Place], None]) -> None:
@@ -107,7 +139,26 @@ def reporting(job: Job, place: Place, *, shown: "Callable[[Figures], Mapping[str
     def on_note(note: str) -> None:
         report_event(job, NoteEvent(note=note))
 
-    return Observer(on_epoch, on_progress, on_note, STOP, on_group, lambda folder: keep_in_storage(job, folder))
+    def on_resume(step: int) -> None:
+        report_event(job, ResumedEvent(step=step))
+
+    figures = WorkerFigures(place.rank, run=job.run_name)
+
+    def on_worker(measured: "Figures") -> None:
+        sample = figures.sample(measured, num_workers=place.num_workers)
+        report_sample(job, sample)
+
+    return Observer(
+        on_epoch,
+        on_progress,
+        on_note,
+        STOP,
+        on_group,
+        lambda folder: keep_in_storage(job, folder),
+        on_worker=on_worker,
+        on_resume=on_resume,
+        worker_seconds=worker_seconds(),
+    )
 
 
 def _lost_the_others(error: Exception) -> bool:

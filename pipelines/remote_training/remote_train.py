@@ -12,6 +12,8 @@ import structlog
 
 from headrace.components.errors import EXIT_SERVICE, ParamsError, ServiceError, TrainingError
 from headrace.components.files.atomic import replace_file
+from headrace.pipelines.host.logs import LOG_VARIABLES
+from headrace.pipelines.host.traces import TRACE_VARIABLES
 from headrace.pipelines.object_store.objects import Storage, open_storage
 from headrace.pipelines.object_store.published import fetch, is_published
 from headrace.pipelines.params import Pipeline
@@ -23,6 +25,7 @@ from headrace.pipelines.ray_jobs.package import headrace_code, package
 from headrace.pipelines.ray_jobs.submit import STOP_GRACE_SECONDS, Submission, Submitted, submit_or_join
 from headrace.pipelines.ray_jobs.watch import Outcome, watch
 from headrace.pipelines.ray_train.training_job import training_key
+from headrace.pipelines.ray_train.worker_figures import INTERVAL_VARIABLE
 from headrace.pipelines.remote_training.handoff import RECORD, Handoff, publish_inputs
 from headrace.pipelines.tracking.mlflow_runs import Status
 from headrace.pipelines.tracking.training_run import record_file, settle
@@ -31,7 +34,14 @@ SUBMITTED_VARIABLE = "HEADRACE_SUBMITTED"  # a file, named by who wants the job 
 OPEN_VARIABLE = "HEADRACE_ALLOW_OPEN_RAY"
 HANDED_OVER = 76  # the exit code where the job was only submitted
 # Addresses, never a secret: Ray shows a job's environment to everyone who may see the job.
-SHIPPED_VARIABLES = ("MLFLOW_TRACKING_URI", "TF_CPP_MIN_LOG_LEVEL", PORTS_VARIABLE)
+SHIPPED_VARIABLES = (
+    "MLFLOW_TRACKING_URI",
+    "TF_CPP_MIN_LOG_LEVEL",
+    PORTS_VARIABLE,
+    *LOG_VARIABLES,
+    *TRACE_VARIABLES,
+    INTERVAL_VARIABLE,
+)
 
 log = structlog.get_logger()
 

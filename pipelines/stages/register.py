@@ -50,6 +50,7 @@ from headrace.pipelines.project.stage_inputs import require_inputs
 from headrace.pipelines.project.trusted_code import code_of_project
 from headrace.pipelines.tracking.champion import Champion, measured_champion
 from headrace.pipelines.tracking.mlflow_runs import add_to_run, knows_run
+from headrace.pipelines.tracking.monitoring_reference import reference_content, training_reference
 from headrace.pipelines.tracking.registry import (
     CHAMPION,
     Version,
@@ -95,7 +96,7 @@ def register(pipeline: Pipeline, paths: PipelinePaths) -> None:
         log.info("registered before: nothing changes", model=pipeline.name, version=version.number)
         return
     if version is None:
-        version = _register(pipeline, paths, run, measured, tags, trained_on)
+        version = _register(pipeline, paths, run, measured, tags, trained_on, outcomes)
     else:
         tag_version(paths.root, pipeline.name, version.number, tags)
     decision, against = _decide(pipeline, paths, version, measured, outcomes)
@@ -129,12 +130,14 @@ def _register(
     measured: MetricsFile,
     tags: Mapping[str, str],
     trained_on: pl.Series,
+    outcomes: pl.DataFrame,
 ) -> Version:
     run_id = run.mlflow_run_id or ""
     if not knows_run(paths.root, run_id):
         prefix = "training_rows" if pipeline.split.held_out == "none" else "test"
         metrics = named_with_intervals(prefix, measured.metrics, measured.intervals)
         run_id = restore_run(paths, run, metrics=metrics, params=pipeline.train.model_dump(mode="json"))
+    reference = _reference(pipeline, paths, outcomes)
     model_id = log_model(
         paths.root,
         pipeline.name,
@@ -144,10 +147,20 @@ def _register(
         label=pipeline.ingest.label,
         example=scan(paths.examples).head(_EXAMPLE_ROWS).collect(),
         trained_on=trained_on,
+        reference=reference,
         noise=pipeline.train.model.noise,
     )
     tags = {**tags, "mlflow_run_id": run_id}
+    if reference is not None:
+        tags["reference_sha256"] = hashlib.sha256(reference).hexdigest()
     return create_version(paths.root, pipeline.name, run_id=run_id, model_id=model_id, tags=tags)
+
+
+def _reference(pipeline: Pipeline, paths: PipelinePaths, outcomes: pl.DataFrame) -> bytes | None:
+    """What monitoring will compare the version with; None of a generator, which predicts nothing."""
+    if task_of(pipeline.ingest.label).generates == "images":
+        return None
+    return reference_content(pipeline.name, training_reference(pipeline, paths, outcomes))
 
 
 def _decide(

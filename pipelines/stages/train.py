@@ -1,6 +1,7 @@
 """Train on Ray with multi-worker TensorFlow; publish the model, its checkpoint and where they come from."""
 
 import csv
+import os
 import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from headrace.components.errors import DataError, TrainingError
 from headrace.components.training.state import TrainingState
 from headrace.pipelines.artifacts.artifact import write_artifact
 from headrace.pipelines.artifacts.run_record import RunFile, bound_run, read_run, result_digests
+from headrace.pipelines.host.logs import log_as
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
 from headrace.pipelines.project.code_digests import own_code
@@ -22,6 +24,7 @@ from headrace.pipelines.project.trusted_code import remember
 from headrace.pipelines.ray_train.attempt import attempt
 from headrace.pipelines.ray_train.pipeline_worker import train_on_worker
 from headrace.pipelines.ray_train.result_files import copy_into_place, destinations
+from headrace.pipelines.ray_train.slow_workers import SLOW_WORKER
 from headrace.pipelines.ray_train.training_job import TrainJob
 from headrace.pipelines.remote_training.handoff import (
     Handoff,
@@ -34,6 +37,7 @@ from headrace.pipelines.remote_training.handoff import (
     publish_inputs,
     publish_run,
     read_handoff,
+    submission_id,
 )
 from headrace.pipelines.remote_training.provenance import identity_digest, origin_of, process_tags, training_identity
 from headrace.pipelines.remote_training.remote_train import is_trained, train_remotely, uses_job_server
@@ -125,6 +129,7 @@ def _train_here(
         inputs=handoff.inputs if handoff else None,
         sources=own_code(paths.root, pipeline).sources,
     )
+    log_as(run=run_name, job=submission_id() or os.environ.get("RAY_JOB_ID", "embedded"))
     remember(paths.root, job.sources)
     job.folder.mkdir(parents=True, exist_ok=True)
     fetch_earlier(job, record_file(paths.root, run_name))
@@ -138,6 +143,7 @@ def _train_here(
         epochs=pipeline.train.epochs,
         on_change=partial(keep_record, job),
     )
+    log_as(mlflow_run=run.run_id)
     with truthful_status(run):
         groups = attempt(job, run, on_worker=train_on_worker)
         return _publish(job, paths, {**origin, "identity": dict(identity), "groups": groups}, run)
@@ -176,6 +182,7 @@ def _publish(job: TrainJob, paths: PipelinePaths, origin: Mapping[str, Any], run
         **origin,
         **digests,
         mlflow_run_id=run.run_id,
+        slow_worker=run.tags.get(SLOW_WORKER),
         epochs=state.epoch,
         best_epoch=state.best_epoch,
         trained_at=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -82,17 +82,18 @@ def signature(*, features: Mapping[str, Feature], label: Label, noise: int | Non
     """Inputs and outputs of the model: a table of raw rows, or for an image float32[-1, height, width, channels].
 
     It gives float32[-1, classes], float32[-1, numbers], or float32[-1, length, tokens]. A
-    generator takes float32[-1, noise] and gives images.
+    generator takes float32[-1, noise] and gives images. With the parameter `with_version` it also says which it is.
     """
     import numpy as np
     from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
+    from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
+    params = ParamSchema([ParamSpec("with_version", DataType.boolean, default=False)])
     float32 = np.dtype("float32")
     outputs = Schema([TensorSpec(float32, (-1, *task_of(label).output_shape(features)))])
     if noise:
-        return ModelSignature(Schema([TensorSpec(float32, (-1, noise), NOISE)]), outputs)
-    return ModelSignature(Schema([_input(name, feature) for name, feature in features.items()]), outputs)
+        return ModelSignature(Schema([TensorSpec(float32, (-1, noise), NOISE)]), outputs, params)
+    return ModelSignature(Schema([_input(name, feature) for name, feature in features.items()]), outputs, params)
 
 
 def _input(name: str, feature: Feature) -> Any:

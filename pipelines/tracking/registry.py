@@ -3,11 +3,12 @@
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import polars as pl
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 PREVIOUS_CHAMPION = "previous_champion"
 _TRAINING_IDS = "training_ids.parquet"
+_REFERENCE = "reference.parquet"  # what `headrace monitor` compares with
+Kept = TypeVar("Kept")
 _DIGEST_TAGS = {"model_sha256": "sha256", "model_md5": "md5"}  # old versions have the second alone
 
 
@@ -142,12 +145,13 @@ def log_model(  # noqa: PLR0913 - each by its keyword
     label: Label,
     example: pl.DataFrame,
     trained_on: pl.Series,
+    reference: bytes | None = None,
     noise: int | None = None,
 ) -> str:
     """Log a .keras file as a model of the run, with signature and input example, and return MLflow's id for it.
 
-    `trained_on` are ids of the rows that the training saw, for training and validation.
-    A generator takes `noise` numbers, and none of the features.
+    `trained_on` are ids of the rows that the training saw, for training and validation; `reference` is the content of
+    the file that monitoring compares with. A generator takes `noise` numbers, and none of the features.
     """
     from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model
@@ -170,6 +174,8 @@ def log_model(  # noqa: PLR0913 - each by its keyword
                 noise=noise,
             )
             write_file(pl.DataFrame({"example_id": trained_on}), folder / _TRAINING_IDS)
+            if reference is not None:
+                (folder / _REFERENCE).write_bytes(reference)
             client.log_model_artifacts(logged.model_id, str(folder))
         client.finalize_logged_model(logged.model_id, "READY")
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
@@ -187,18 +193,29 @@ def create_version(root: Path, name: str, *, run_id: str, model_id: str, tags: M
     return Version(int(found.version), run_id, dict(tags))
 
 
-def model_file(root: Path, name: str, alias: str) -> Path:
-    """Local path of the .keras file of models:/`name`@`alias`, downloaded once if it is kept elsewhere.
-
-    Raises ParamsError if there is no such version, saying how to get one, and DataError if its file was changed.
-    """
+def require_version(root: Path, name: str, alias: str) -> Version:
+    """The version of an alias, or of a number written in digits; raises ParamsError where there is none."""
+    if alias.isdecimal():
+        found = {one.number: one for one in versions(root, name)}
+        if int(alias) in found:
+            return found[int(alias)]
+        there_are = ", ".join(map(str, sorted(found))) or "none"
+        raise ParamsError(f"no version {alias} of {name!r} is registered; there are: {there_are}")
     version = alias_version(root, name, alias)
     if version is None:
         raise ParamsError(
             f"MLflow at {address_of(connect(root).tracking_uri)} has no {name}@{alias}. "
             f"Run `headrace run {name}`; if its model did not pass, `headrace promote {name}` makes it champion"
         )
-    return version_file(root, name, version)
+    return version
+
+
+def model_file(root: Path, name: str, alias: str) -> Path:
+    """Local path of the .keras file of models:/`name`@`alias`, downloaded once if it is kept elsewhere.
+
+    Raises ParamsError if there is no such version, saying how to get one, and DataError if its file was changed.
+    """
+    return version_file(root, name, require_version(root, name, alias))
 
 
 def version_file(root: Path, name: str, version: Version) -> Path:
@@ -229,18 +246,8 @@ def training_ids(root: Path, name: str, version: Version) -> pl.Series | None:
     expected = version.tags.get("training_ids_digest")
     if not expected:
         return None
-    client = connect(root)
-    with mlflow_request(client.tracking_uri, f"fetch ids of version {version.number} of model {name!r}"):
-        location = str(client.get_model_version_download_uri(name, str(version.number)))
-        if location.startswith("file:"):
-            local = _present(Path(unquote(urlsplit(location).path)) / _TRAINING_IDS, name, version)
-            return _registered_ids(local, name, version)
-        local = ProjectPaths(root).downloaded_models / f"{name}-{version.number}-{expected[:16]}.ids.parquet"
-        if local.is_file():
-            with suppress(DataError):  # damaged or changed since it was fetched
-                return _registered_ids(local, name, version)
-        _download(f"{location}/{_TRAINING_IDS}", client.tracking_uri, local)
-        return _registered_ids(local, name, version)
+    read = partial(_registered_ids, name=name, version=version)
+    return _beside(root, name, version, _TRAINING_IDS, local_name=f"{expected[:16]}.ids.parquet", read=read)
 
 
 def _registered_ids(file: Path, name: str, version: Version) -> pl.Series:
@@ -258,6 +265,46 @@ def _registered_ids(file: Path, name: str, version: Version) -> pl.Series:
         f"version {version.number} of model {name!r}: expected ids of digest {expected[:12]}, found {found[:12]} in "
         f"{file}{is_damaged}; restore it from a backup"
     )
+
+
+def reference_file(root: Path, name: str, version: Version) -> Path | None:
+    """What monitoring compares a version with; None for one that was registered without it.
+
+    Raises DataError unless it is the file that was registered.
+    """
+    expected = version.tags.get("reference_sha256")
+    if not expected:
+        return None
+
+    def registered(file: Path) -> Path:
+        if (found := file_digest(file)) == expected:
+            return file
+        raise DataError(
+            f"version {version.number} of model {name!r}: expected SHA-256 {expected[:12]}, found {found[:12]} "
+            f"in {file}; restore it from a backup"
+        )
+
+    return _beside(root, name, version, _REFERENCE, local_name=f"{expected[:16]}.reference.parquet", read=registered)
+
+
+def _beside(
+    root: Path, name: str, version: Version, file_name: str, *, local_name: str, read: Callable[[Path], Kept]
+) -> Kept:
+    """What `read` makes of a file that is kept with a version, downloaded once if it is elsewhere.
+
+    One that `read` refuses with a DataError, because it was damaged or changed since, is fetched again.
+    """
+    client = connect(root)
+    with mlflow_request(client.tracking_uri, f"fetch {file_name} of version {version.number} of model {name!r}"):
+        location = str(client.get_model_version_download_uri(name, str(version.number)))
+        if location.startswith("file:"):
+            return read(_present(Path(unquote(urlsplit(location).path)) / file_name, name, version))
+        local = ProjectPaths(root).downloaded_models / f"{name}-{version.number}-{local_name}"
+        if local.is_file():
+            with suppress(DataError):
+                return read(local)
+        _download(f"{location}/{file_name}", client.tracking_uri, local)
+        return read(local)
 
 
 def _present(path: Path, name: str, version: Version) -> Path:

@@ -14,29 +14,34 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
+import yaml
 
 PERMISSION = "HEADRACE_SERVE_OWN_CODE"
 _OWN_CODE = "assets/own_code/"  # in model.keras: files of a project that make the model's classes, as text
 
 
 class RawModel:
-    """A saved model that takes raw rows."""
+    """A saved model that takes raw rows; `identity` says which registered version it is."""
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
+    def __init__(self, model: Any, identity: Mapping[str, str]) -> None:
+        self.model, self.identity = model, identity
         self.inputs: dict[str, Any] = model.input  # symbolic tensors by feature name, as the model was built
 
-    def predict(self, rows: "pd.DataFrame | Mapping[str, Any]", **_: Any) -> np.ndarray:
+    def predict(
+        self, rows: "pd.DataFrame | Mapping[str, Any]", params: "Mapping[str, Any] | None" = None, **_: Any
+    ) -> Any:
         """Predict float32[rows, classes] probabilities, or float32[rows, 1], for a table or for arrays by feature name.
 
-        A missing value is None or NaN; a column that is not there is missing in every row.
+        A missing value is None or NaN; a column that is not there is missing in every row. With the parameter
+        `with_version` it is a dict: the name, version and SHA-256 of the model, and these as `outputs`.
         """
         count = len(next(iter(rows.values()))) if isinstance(rows, Mapping) else len(rows)
         tensors = {
             name: _array(rows[name] if name in rows else [None] * count, text=spec.dtype == "string", shape=spec.shape)
             for name, spec in self.inputs.items()
         }
-        return np.asarray(self.model(tensors, training=False))
+        outputs = np.asarray(self.model(tensors, training=False))
+        return {**self.identity, "outputs": outputs} if (params or {}).get("with_version") else outputs
 
 
 def _array(values: Any, *, text: bool, shape: tuple[int | None, ...]) -> np.ndarray:
@@ -61,8 +66,9 @@ def _load_pyfunc(path: str) -> RawModel:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != expected:
         raise ValueError(f"{file} was changed after it was packaged: expected SHA-256 {expected}, found {found}")
+    identity = _identity(Path(path).parent, found)
     try:
-        return RawModel(_load(file))
+        return RawModel(_load(file), identity)
     except TypeError:  # Keras, of a class that it can't locate
         sources = _sources(file)
         if not sources:
@@ -72,7 +78,15 @@ def _load_pyfunc(path: str) -> RawModel:
             f"the model needs code of a project that it holds, {', '.join(sources)}, which would run with your rights: "
             f"set {PERMISSION}=1 to run it, if you trust all who may write to this registry"
         )
-    return RawModel(_load_with_code(file, sources))
+    return RawModel(_load_with_code(file, sources), identity)
+
+
+def _identity(folder: Path, digest: str) -> dict[str, str]:
+    """Name and version as MLflow notes them when it fetches a registered model, "" for one that is not; its digest."""
+    meta = folder / "registered_model_meta"
+    noted = yaml.safe_load(meta.read_text(encoding="utf-8")) if meta.is_file() else {}
+    names = {"model": "model_name", "version": "model_version"}
+    return {**{name: str(noted.get(key, "")) for name, key in names.items()}, "model_sha256": digest}
 
 
 def _load(file: Path) -> Any:

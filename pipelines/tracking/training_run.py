@@ -74,6 +74,21 @@ class TrainingRun:
         if time.monotonic() >= self._next_try_seconds:
             self._send()
 
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """All tags that the run has been given."""
+        return self._record.tags
+
+    def add_system(self, metrics: Mapping[str, float], *, step: int) -> None:
+        """Send system metrics of the moment, if MLflow is there; what can't be sent now is left out."""
+        if self.run_id is None or time.monotonic() < self._next_try_seconds:
+            return
+        try:
+            log_epoch(self._root, self.run_id, epoch=step, metrics=metrics)
+        except ServiceError as error:
+            self._next_try_seconds = time.monotonic() + RETRY_SECONDS
+            log.warning("MLflow is away; metrics of the workers are left out", reason=str(error))
+
     def tag(self, tags: Mapping[str, str]) -> None:
         """Add tags to the run."""
         update = {"tags": {**self._record.tags, **tags}, "unsent_tags": {**self._record.unsent_tags, **tags}}

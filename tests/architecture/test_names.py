@@ -38,7 +38,7 @@ def test_every_command_is_a_file_of_its_name(repository: Path) -> None:
 
 def test_every_stage_has_its_section_in_params_yaml() -> None:
     sections = {field.alias or name for name, field in Pipeline.model_fields.items()}
-    assert sections - {"name", "description", "schedule", "results"} == set(STAGES)
+    assert sections - {"name", "description", "monitor", "schedule", "results"} == set(STAGES)
 
 
 def test_every_stage_reads_only_declared_params(repository: Path) -> None:

@@ -139,7 +139,12 @@ def test_a_pipeline_with_predictions_has_a_dag_for_them(repository, environment,
     params["titanic"]["schedule"] = {"predict": predict}
     copy_model_files(tmp_path)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
-    dag = parse(tmp_path, environment)["dags"]["headrace_titanic_predict"]
+    params["titanic"]["schedule"]["monitor"] = {"labels": "landing/labels", "window_days": 7}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    dags = parse(tmp_path, environment)["dags"]
+    assert dags["headrace_titanic_monitor"]["tasks"] == ["monitor"]
+    assert "headrace_titanic_predictions" in dags["headrace_titanic_monitor"]["schedule"]
+    dag = dags["headrace_titanic_predict"]
     assert dag["tasks"] == ["predict"]
     assert "titanic/champion" in dag["schedule"]
     assert "titanic/dataset" in dag["schedule"]

@@ -37,7 +37,8 @@ class Group:
         with tf.device("CPU"):
             self.requests = tf.Variable(0.0, trainable=False)
             self._steps = tf.Variable(0, trainable=False, dtype=tf.int64)  # since it began; an optimizer may skip some
-            self._seconds_and_steps = tf.Variable([0.0, 0.0], trainable=False, dtype=tf.float64)
+            self._times = tf.Variable([0.0, 0.0, 0.0, 0.0], trainable=False, dtype=tf.float64)
+        self._asked_times = np.zeros(4)
         self.steps_given: tf.Tensor | None = None  # to what XLA compiles, which on a GPU can't read the CPU's variable
 
     def ask_to_stop(self) -> None:
@@ -64,9 +65,18 @@ class Group:
         It is the wait for the batch and both passes: what is long on a slow worker only, unless layers exchange within
         the passes (synchronized BatchNormalization), where all wait for the slowest. NaN where no step was made.
         """
-        seconds, steps = self._seconds_and_steps.numpy()
-        self._seconds_and_steps.assign([0.0, 0.0])
+        times = self.times()
+        seconds, _, _, steps = times - self._asked_times
+        self._asked_times = times
         return float(seconds / steps) if steps else math.nan
+
+    def times(self) -> NDArray[np.float64]:
+        """Return float64[4], sums over all steps so far: seconds before the exchange, feeding, exchange, and steps.
+
+        Feeding is the part of the seconds before the exchange in which the worker waited for its batch.
+        """
+        times: NDArray[np.float64] = self._times.numpy()
+        return times
 
     def request(self) -> tf.Tensor:
         """float32[], what this worker has requested, as a number: its part of the sum that notifies all workers."""
@@ -80,10 +90,21 @@ class Group:
         with tf.device("CPU"):
             return self._steps.read_value()
 
-    def record(self, *, seconds: tf.Tensor, requests: tf.Tensor) -> None:
-        """Add, within a step, its `seconds` before the exchange (float64[]) and the sum of all requests (float32[])."""
+    def record(
+        self,
+        *,
+        seconds: tf.Tensor,
+        requests: tf.Tensor,
+        feeding_seconds: tf.Tensor | float = 0.0,
+        exchange_seconds: tf.Tensor | float = 0.0,
+    ) -> None:
+        """Add, within a step, its `seconds` before the exchange and the sum of all requests (float32[]).
+
+        `feeding_seconds` are those of them before the batch was there; all seconds are float64[].
+        """
         with tf.device("CPU"):
-            self._seconds_and_steps.assign_add(tf.stack([seconds, tf.ones([], tf.float64)]))
+            given = (seconds, feeding_seconds, exchange_seconds, 1.0)
+            self._times.assign_add(tf.stack([tf.cast(one, tf.float64) for one in given]))
             self.requests.assign(requests)
             self._steps.assign_add(1)
 

@@ -38,6 +38,7 @@ class Step:
     group: Group
     exchange: Exchange
     began: tf.Tensor | None = None
+    fed: tf.Tensor | None = None
     request: tf.Tensor | None = None
     weight: tf.Tensor | None = None
     place: BatchPlace = field(init=False)
@@ -236,7 +237,15 @@ def _global_gradients(gradients: Sequence[Gradient | None], step: Step, *, is_we
     sums, figures = sum_over_workers(weighted, own_figures, exchange=step.exchange)
     if not step.is_recorded:
         step.is_recorded = True
-        step.group.record(seconds=seconds, requests=figures[1])
+        with tf.control_dependencies([seconds, *tf.nest.flatten((sums, figures), expand_composites=True)]):
+            exchange_seconds = tf.timestamp() - step.began - seconds
+        feeding_seconds = 0.0 if step.fed is None else step.fed - step.began
+        step.group.record(
+            seconds=seconds,
+            requests=figures[1],
+            feeding_seconds=feeding_seconds,
+            exchange_seconds=exchange_seconds,
+        )
 
     def mean(part: Gradient, own: Gradient) -> Gradient:
         return map_values(lambda values: tf.cast(values / figures[0], own.dtype), part)

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 import structlog
@@ -25,17 +26,21 @@ from headrace.components.sources.file import IMAGE_SUFFIXES, is_image
 from headrace.components.sources.other_files import OtherFiles, should_report
 from headrace.components.sources.table_file import TableFile
 from headrace.components.tasks.variants import task_of
+from headrace.pipelines.artifacts.predictions_table import write_predictions_table
 from headrace.pipelines.commands.inference.checkpoint import checkpoint_model, read_checkpoint
 from headrace.pipelines.compatibility.tensorflow_import import import_tensorflow
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.project.trusted_code import code_of_project
 
+if TYPE_CHECKING:
+    from headrace.pipelines.tracking.registry import Version
+
 _WRITERS: dict[str, Callable[[pl.DataFrame, Path], None]] = {
     ".csv": pl.DataFrame.write_csv,
     ".parquet": pl.DataFrame.write_parquet,
 }
-_NUMBER = "row"  # the column that has each row's number, from 1
+NUMBER = "row"  # the column that has each row's number, from 1
 _SHOWN_ROWS = 50
 _SHOWN_CLASSES = 4
 
@@ -51,13 +56,15 @@ def write_predictions(  # noqa: PLR0913 - each by its keyword
     alias: str,
     checkpoint: str | None = None,
     submission: bool = False,
+    keep_inputs: bool = False,
     escape_formulas: bool = False,
 ) -> None:
     """Predict every row or image of `input_file` with the registered model that has the alias, or with a checkpoint's.
 
     `input_file` is a table (CSV with a header, Parquet, JSON lines), an image (PNG, JPEG) or a folder of images. The
     result goes to `output_file` (.csv or .parquet) or to standard output: a table on a terminal, CSV elsewhere. For a
-    `submission` it is the key, and the prediction under the label's name, as competitions require it.
+    `submission` it is the key, and the prediction under the label's name, as competitions require it. With
+    `keep_inputs` the rows are beside their predictions, and the file says which version made them.
 
     Raises ParamsError, DataError (what is wrong with the input, said before a model is loaded) and ServiceError.
     """
@@ -68,8 +75,12 @@ def write_predictions(  # noqa: PLR0913 - each by its keyword
             f"`headrace generate {pipeline.name} --output images.png` writes some"
         )
     check_output(output_file)
+    kept_in = _kept_in(output_file, checkpoint=checkpoint, submission=submission) if keep_inputs else None
     origin, examples = read_input(pipeline, input_file)
     import_tensorflow()  # takes seconds, which a mistake in the input should not cost
+    if kept_in is not None:
+        _write_with_inputs(pipeline, paths, origin, examples, alias=alias, output_file=kept_in, of=input_file)
+        return
     model = _model(pipeline, paths, alias=alias, checkpoint=checkpoint)
     predictions = predictions_of(pipeline, origin, examples, model=model)
     if submission:
@@ -77,6 +88,44 @@ def write_predictions(  # noqa: PLR0913 - each by its keyword
         asked = [pl.col(column).alias(name) for name, column in task.submission_columns.items()]
         predictions = predictions.select(*key, *asked)
     deliver(predictions, output_file, escape_formulas=escape_formulas)
+
+
+def _write_with_inputs(
+    pipeline: Pipeline,
+    paths: PipelinePaths,
+    origin: pl.DataFrame,
+    examples: pl.DataFrame,
+    *,
+    alias: str,
+    output_file: Path,
+    of: Path,
+) -> None:
+    """Write predictions with their rows, as the model knows them, and which version made them."""
+    from headrace.pipelines.tracking.registry import require_version
+
+    version = require_version(paths.root, pipeline.name, alias)
+    model = model_of(paths, version)
+    examples = as_known(examples, known_categories(model), warn=lambda _: None)  # which is reported below
+    predictions = predictions_of(pipeline, origin, examples, model=model)
+    write_predictions_table(
+        output_file,
+        predictions,
+        examples,
+        pipeline=pipeline.name,
+        version=version.number,
+        sha256=version.tags.get("model_sha256", ""),
+        of=of,
+    )
+    log.info("predicted", rows=predictions.height, version=version.number, output=str(output_file))
+
+
+def _kept_in(output_file: Path | None, *, checkpoint: str | None, submission: bool) -> Path:
+    """The file that rows are kept in; raises ParamsError for what can't have them."""
+    if output_file is None or output_file.suffix.lower() != ".parquet":
+        raise ParamsError("--keep-inputs: give --output FILE.parquet, which has room for the version and for images")
+    if checkpoint is not None or submission:
+        raise ParamsError("--keep-inputs is for a registered version: leave --checkpoint and --submission out")
+    return output_file
 
 
 def check_output(output_file: Path | None) -> None:
@@ -109,26 +158,40 @@ def read_input(pipeline: Pipeline, input_file: Path) -> tuple[pl.DataFrame, pl.D
         require_regular(file)
     if input_file.is_dir() or is_image(input_file.name):
         return _read_images(image_files(input_file), features)
-    wanted = RowSchema(features=features, key=()).source_columns
+    return read_table(pipeline, input_file, features)
+
+
+def read_table(
+    pipeline: Pipeline, input_file: Path, features: Mapping[str, Feature]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Number and key of each row of a table, and these of its columns in the types of examples."""
+    wanted = RowSchema(features=dict(features), key=()).source_columns
     table = open_table(input_file, source=pipeline.ingest.source, columns=wanted)
     if table.replaced_by is not None:
         log.info("columns are named as in params.yaml, and not as in the header", columns=list(table.replaced_by))
-    key = table.present([name for name in pipeline.ingest.key if name != _NUMBER])
+    key = table.present([name for name in pipeline.ingest.key if name != NUMBER])
     if any(isinstance(feature, ImageFeature) for feature in features.values()):
         keys, examples = _read_image_table(table, features, key=key)
     else:
-        schema = RowSchema(features=features, key=key)
+        schema = RowSchema(features=dict(features), key=key)
         keys, examples = read_rows(table.blocks(schema), schema, warn=log.warning)
-    numbers = pl.Series(_NUMBER, range(1, examples.height + 1), dtype=pl.Int64)
+    numbers = pl.Series(NUMBER, range(1, examples.height + 1), dtype=pl.Int64)
     return pl.DataFrame([numbers]).hstack(keys), examples
 
 
 def _model(pipeline: Pipeline, paths: PipelinePaths, *, alias: str, checkpoint: str | None) -> Model:
     if checkpoint is not None:
         return checkpoint_model(pipeline, paths, read_checkpoint(paths, checkpoint))
-    from headrace.pipelines.tracking.registry import model_file
+    from headrace.pipelines.tracking.registry import require_version
 
-    return load_model(model_file(paths.root, pipeline.name, alias), may_run=code_of_project(paths.root))
+    return model_of(paths, require_version(paths.root, pipeline.name, alias))
+
+
+def model_of(paths: PipelinePaths, version: "Version") -> Model:
+    """The model of a registered version; raises DataError where its file is not the one that was registered."""
+    from headrace.pipelines.tracking.registry import version_file
+
+    return load_model(version_file(paths.root, paths.pipeline, version), may_run=code_of_project(paths.root))
 
 
 def predictions_of(pipeline: Pipeline, origin: pl.DataFrame, examples: pl.DataFrame, *, model: Model) -> pl.DataFrame:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import structlog
 import typer
 from rich.console import Console
 from rich.live import Live
@@ -11,6 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.pipelines.commands.progress.repro_progress import Progress, StageProgress
+from headrace.pipelines.host.logs import is_json
+
+log = structlog.get_logger()
 
 EPOCH = re.compile(r"\bepoch \d")
 STYLES = {"running": "bold cyan", "done": "green", "restored": "green", "failed": "bold red"}
@@ -22,7 +26,13 @@ def plain(progress: Progress) -> Iterator[Callable[[str], None]]:
     width = max(map(len, progress.stages))
 
     def say(stage: StageProgress | None, text: str) -> None:
-        typer.echo(f"{stage.name if stage else 'dvc':{width}} | {text}")
+        name = stage.name if stage else "dvc"
+        if not is_json():
+            typer.echo(f"{name:{width}} | {text}")
+        elif text.startswith("{"):  # the stage's own line
+            typer.echo(text, err=True)
+        else:
+            log.info(text, stage=name)
 
     def show(raw: str) -> None:
         before, line, now = progress.current, progress.read(raw), progress.current

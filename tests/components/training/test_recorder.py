@@ -67,6 +67,22 @@ def test_a_training_continued_between_two_epochs_ends_as_the_undisturbed_one(tmp
     assert reported == [1, 2]
 
 
+def test_each_interval_reports_the_workers_steps_and_a_resumed_training_its_step(tmp_path):
+    figures: list[dict[str, float]] = []
+    steps: list[int] = []
+    watched = Observer(on_worker=lambda found: figures.append(dict(found)), on_resume=steps.append, worker_seconds=0.0)
+    train(tmp_path, observer=watched, epochs=1)
+    assert [one["step"] for one in figures] == [1, 2, 3, 4, 5]
+    for one in figures[1:]:  # the first step is traced
+        assert 0 < one["compute_seconds"] <= one["step_seconds"]
+        assert 0 <= one["feeding_share"] <= 1 and 0 <= one["waiting_share"] < 1
+        assert one["examples_per_second"] == pytest.approx(13 / one["step_seconds"])
+        assert one["memory_mebibytes"] > 10
+    assert steps == []
+    train(tmp_path, observer=watched)
+    assert steps == [STEPS]
+
+
 def test_a_training_stopped_within_an_epoch_ends_as_the_undisturbed_one(tmp_path, undisturbed):
     """Its metrics of that epoch are of all its steps, those before the stop among them."""
     observer = Observer()

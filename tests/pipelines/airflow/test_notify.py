@@ -193,7 +193,7 @@ def test_a_mail_server_that_is_away_is_a_warning(monkeypatch, caplog):
 
 def test_callbacks_are_for_requested_outcomes():
     assert dag_callbacks(Alerts(after="never")) == {}
-    assert list(dag_callbacks(Alerts())) == ["on_failure_callback"]
+    assert list(dag_callbacks(Alerts())) == ["on_failure_callback", "on_success_callback"]  # of a slow worker
     assert list(dag_callbacks(Alerts(after="success_too"))) == ["on_failure_callback", "on_success_callback"]
 
 
@@ -226,6 +226,17 @@ def test_a_run_that_succeeded_is_reported_in_one_line_and_a_link(airflow, caplog
     dag_callbacks(Alerts(after="success_too"))["on_success_callback"](context())
     assert [record.message.splitlines()[0] for record in caplog.records] == [
         "headrace_digits succeeded: manual__1+00:00"
+    ]
+
+
+def test_of_runs_that_succeeded_one_with_a_slow_worker_is_reported(airflow, caplog):
+    airflow.states = {"train": "success"}
+    dag_callbacks(Alerts())["on_success_callback"](context())
+    assert caplog.records == []
+    airflow.xcoms[("train", notify.SLOW_KEY)] = "worker 3 on b takes 1.8 times the others' time"
+    dag_callbacks(Alerts())["on_success_callback"](context())
+    assert [record.message.splitlines()[:2] for record in caplog.records] == [
+        ["headrace_digits slow: manual__1+00:00", "worker 3 on b takes 1.8 times the others' time"]
     ]
 
 

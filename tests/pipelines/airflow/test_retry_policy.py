@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.components.errors import DataError, ParamsError, ServiceError, TrainingError
+from headrace.components.errors import DataError, LimitError, ParamsError, ServiceError, TrainingError
 
 DVC_LINE = "ERROR: failed to reproduce 'train@digits': failed to run: headrace train digits, exited with {}"
 
@@ -25,6 +25,7 @@ def retry_policy():
     ("exit_code", "name"),
     [
         (2, "MISTAKE"),
+        (3, "LIMIT"),  # `headrace monitor` found something
         (75, "SERVICE"),
         (1, "UNKNOWN"),  # a bug, with its traceback
         (-9, "LOST"),  # killed, as Python says it
@@ -71,6 +72,7 @@ def test_airflow_itself_does_not_try_a_mistake_again(retry_policy):
         (ParamsError("x"), "fail"),
         (DataError("x"), "fail"),
         (TrainingError("x"), "fail"),
+        (LimitError("x"), "fail"),
         (ServiceError("x"), "retry"),
         (ConnectionRefusedError("x"), "retry"),
         (TimeoutError("x"), "retry"),

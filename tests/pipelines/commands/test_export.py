@@ -1,5 +1,7 @@
 """A model in another form, at the requested place."""
 
+import json
+
 import keras
 import pytest
 import tensorflow as tf
@@ -49,6 +51,10 @@ def test_the_last_trainings_model_is_exported_and_an_earlier_export_replaced(pat
     serve = tf.saved_model.load(str(place)).signatures["serving_default"]
     assert serve(speed=tf.constant([[60.0]]), weight=tf.constant([[3.0]]))["output_0"].numpy() == [[123.0]]
     assert [one.name for one in place.parent.iterdir()] == ["1"]
+    answer = tf.saved_model.load(str(place)).signatures["version"]()
+    found = {name: text.numpy()[0].decode() for name, text in answer.items()}
+    assert found == {"model": "takeoff", "version": "", "model_sha256": result_digests(paths)["model_sha256"]}
+    assert json.loads((place / "assets.extra" / "model.json").read_text()) == found
 
     export_model(takeoff, paths, form=Form.TFLITE, output=None, alias=None)
     assert default_place(paths, Form.TFLITE).read_bytes()[4:8] == b"TFL3"  # the file's own mark

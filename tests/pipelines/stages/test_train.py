@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_a_training_leaves_model_checkpoint_history_and_a_finished_run(project):
-    code, output = project.train()
+    code, output = project.train(HEADRACE_WORKER_SECONDS="0.1", HEADRACE_LOG="json")
     assert code == 0, output
     paths = project.paths
     run = json.loads(paths.run.read_text())
@@ -48,6 +48,13 @@ def test_a_training_leaves_model_checkpoint_history_and_a_finished_run(project):
     assert [metric.step for metric in logged] == [1, 2]
     np.testing.assert_allclose([metric.value for metric in logged], [float(row["validation_loss"]) for row in history])
     assert not (project.root / ".headrace" / "ray" / run["run_name"]).exists()
+    system = found[0].data.metrics
+    assert system["system/workers"] == 2 and system["system/restarts"] == 0
+    for name in ("step_seconds", "waiting_share", "feeding_share", "examples_per_second", "cpu_percent"):
+        assert system[f"system/worker_1/{name}"] >= 0
+    trained = [json.loads(line) for line in output.splitlines() if '"message": "trained"' in line]
+    names = {"pipeline": "digits", "run": run["run_name"], "job": "embedded", "mlflow_run": run["mlflow_run_id"]}
+    assert [{name: one[name] for name in names} for one in trained] == [names]
 
 
 def assert_tensorboard_shows_all(folder, *, epochs: int) -> None:

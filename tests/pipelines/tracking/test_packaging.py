@@ -7,6 +7,7 @@ import yaml
 from headrace.components.schema.features import CategoryFeature, ImageFeature, NumberFeature
 from headrace.components.schema.labels import CategoryLabel, NumberLabel
 from headrace.components.serving_model.keras_file import write_keras_file
+from headrace.pipelines.artifacts.artifact import file_digest
 from headrace.pipelines.tracking.packaging import package, signature
 
 DIGIT = CategoryLabel(name="digit", classes=("0", "1", "2"))
@@ -71,6 +72,9 @@ def test_an_image_model_is_served_from_arrays(packaged, image_model):
     images = np.arange(12, dtype=np.float32).reshape(2, 2, 3, 1)
     expected = np.asarray(keras.saving.load_model(image_model)({"image": images}))
     np.testing.assert_array_equal(served.predict({"image": images}), expected)
+    named = served.predict({"image": images}, params={"with_version": True})
+    np.testing.assert_array_equal(named.pop("outputs"), expected)
+    assert named == {"model": "", "version": "", "model_sha256": file_digest(image_model)}
     assert served.input_example["image"].tolist() == [[[[0], [1], [2]], [[3], [4], [5]]]]
 
 

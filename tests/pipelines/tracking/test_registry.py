@@ -264,5 +264,9 @@ def test_mlflow_models_serve_answers_raw_rows(project_root, saved_model, tmp_pat
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
             assert json.load(answer) == {"predictions": [[21.0], [21.0]]}
+        request.data = json.dumps({**rows, "params": {"with_version": True}}).encode()
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            named = {"model": "plane", "version": "1", "model_sha256": file_digest(saved_model)}
+            assert json.load(answer) == {"predictions": {**named, "outputs": [[21.0], [21.0]]}}
     finally:
         stop(server)
