@@ -42,6 +42,7 @@ _CONTENTS = {
             "docs/tuning",
             "docs/operations",
             "docs/gate",
+            "docs/lineage",
             "docs/serving",
             "docs/data-safety",
         ],

@@ -4,12 +4,13 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import structlog
 
 from headrace.components.errors import ServiceError
 from headrace.components.redaction import redacted
+from headrace.pipelines.tracking.run_dataset import RunDataset, log_dataset
 from headrace.pipelines.tracking.server import artifact_location, connect, is_missing, mlflow_request
 
 if TYPE_CHECKING:
@@ -31,9 +32,15 @@ log = structlog.get_logger()
 
 
 def open_run(
-    root: Path, *, experiment: str, run_name: str, tags: Mapping[str, str], params: Mapping[str, object]
+    root: Path,
+    *,
+    experiment: str,
+    run_name: str,
+    tags: Mapping[str, str],
+    params: Mapping[str, object],
+    dataset: RunDataset | None = None,
 ) -> str:
-    """Create a run that is RUNNING, with `params` (nested ones by dotted name) and `tags`; its id.
+    """Create a run that is RUNNING, with `params` (nested ones by dotted name), `tags` and its data set; its id.
 
     Raises ServiceError where MLflow can't be reached; one that goes away in the middle keeps a run that is RUNNING.
     """
@@ -46,6 +53,8 @@ def open_run(
         flat = [Param(_key(name), _cut(value, _MAX_PARAM_LENGTH)) for name, value in _flatten(params)]
         for start in range(0, len(flat), _MAX_PARAMS_PER_BATCH):
             client.log_batch(run.info.run_id, params=flat[start : start + _MAX_PARAMS_PER_BATCH])
+        if dataset is not None:
+            log_dataset(client, run.info.run_id, dataset)
     return str(run.info.run_id)
 
 
@@ -155,6 +164,33 @@ def knows_run(root: Path, run_id: str | None) -> bool:
         if is_missing(error):
             return False
         raise
+
+
+class RunState(NamedTuple):
+    """A run's status, None where this MLflow has no such run, and whether it is deleted."""
+
+    status: str | None
+    is_deleted: bool = False
+
+
+def run_state(root: Path, run_id: str) -> RunState:
+    """State of a run; raise ServiceError where MLflow can't be reached."""
+    client = connect(root)
+    try:
+        with mlflow_request(client.tracking_uri, f"read run {run_id}"):
+            info = client.get_run(run_id).info
+    except ServiceError as error:
+        if is_missing(error):
+            return RunState(None)
+        raise
+    return RunState(str(info.status), is_deleted=info.lifecycle_stage == "deleted")
+
+
+def run_metrics(root: Path, run_id: str) -> dict[str, float]:
+    """The last value of each metric of a run; raise ServiceError where MLflow can't be reached or has no such run."""
+    client = connect(root)
+    with mlflow_request(client.tracking_uri, f"read run {run_id}"):
+        return dict(client.get_run(run_id).data.metrics)
 
 
 def _experiment_id(client: "MlflowClient", root: Path, name: str) -> str:

@@ -65,6 +65,11 @@ def versions(root: Path, name: str) -> list[Version]:
                 return found
 
 
+def find_number(root: Path, name: str, number: int) -> Version | None:
+    """The version of that number; None if there is none."""
+    return next((version for version in versions(root, name) if version.number == number), None)
+
+
 def alias_version(root: Path, name: str, alias: str) -> Version | None:
     """The version that `alias` points to; None if there is none."""
     from mlflow.exceptions import MlflowException
@@ -191,13 +196,18 @@ def model_file(root: Path, name: str, alias: str) -> Path:
 
     Raises ParamsError if there is no such version, saying how to get one, and DataError if its file was changed.
     """
+    return version_file(root, name, required_version(root, name, alias))
+
+
+def required_version(root: Path, name: str, alias: str) -> Version:
+    """The version that `alias` points to; raises ParamsError, saying how to get one, if there is none."""
     version = alias_version(root, name, alias)
     if version is None:
         raise ParamsError(
             f"MLflow at {address_of(connect(root).tracking_uri)} has no {name}@{alias}. "
             f"Run `headrace run {name}`; if its model did not pass, `headrace promote {name}` makes it champion"
         )
-    return version_file(root, name, version)
+    return version
 
 
 def version_file(root: Path, name: str, version: Version) -> Path:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 import structlog
@@ -30,6 +31,9 @@ from headrace.pipelines.compatibility.tensorflow_import import import_tensorflow
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.project.trusted_code import code_of_project
+
+if TYPE_CHECKING:
+    from headrace.pipelines.tracking.registry import Version
 
 _WRITERS: dict[str, Callable[[pl.DataFrame, Path], None]] = {
     ".csv": pl.DataFrame.write_csv,
@@ -70,13 +74,24 @@ def write_predictions(  # noqa: PLR0913 - each by its keyword
     check_output(output_file)
     origin, examples = read_input(pipeline, input_file)
     import_tensorflow()  # takes seconds, which a mistake in the input should not cost
-    model = _model(pipeline, paths, alias=alias, checkpoint=checkpoint)
+    model, version = _model(pipeline, paths, alias=alias, checkpoint=checkpoint)
     predictions = predictions_of(pipeline, origin, examples, model=model)
     if submission:
         key = [name for name in pipeline.ingest.key if name in predictions.columns]
         asked = [pl.col(column).alias(name) for name, column in task.submission_columns.items()]
         predictions = predictions.select(*key, *asked)
     deliver(predictions, output_file, escape_formulas=escape_formulas)
+    if output_file is not None and version is not None:
+        from headrace.pipelines.tracking.prediction_journal import keep_predictions
+
+        keep_predictions(
+            paths.root,
+            model=pipeline.name,
+            version=version.number,
+            input_file=input_file,
+            output_file=output_file,
+            rows=predictions.height,
+        )
 
 
 def check_output(output_file: Path | None) -> None:
@@ -123,12 +138,17 @@ def read_input(pipeline: Pipeline, input_file: Path) -> tuple[pl.DataFrame, pl.D
     return pl.DataFrame([numbers]).hstack(keys), examples
 
 
-def _model(pipeline: Pipeline, paths: PipelinePaths, *, alias: str, checkpoint: str | None) -> Model:
+def _model(
+    pipeline: Pipeline, paths: PipelinePaths, *, alias: str, checkpoint: str | None
+) -> tuple[Model, "Version | None"]:
+    """The model, and the version that it is; None of a checkpoint's."""
     if checkpoint is not None:
-        return checkpoint_model(pipeline, paths, read_checkpoint(paths, checkpoint))
-    from headrace.pipelines.tracking.registry import model_file
+        return checkpoint_model(pipeline, paths, read_checkpoint(paths, checkpoint)), None
+    from headrace.pipelines.tracking.registry import required_version, version_file
 
-    return load_model(model_file(paths.root, pipeline.name, alias), may_run=code_of_project(paths.root))
+    version = required_version(paths.root, pipeline.name, alias)
+    file = version_file(paths.root, pipeline.name, version)
+    return load_model(file, may_run=code_of_project(paths.root)), version
 
 
 def predictions_of(pipeline: Pipeline, origin: pl.DataFrame, examples: pl.DataFrame, *, model: Model) -> pl.DataFrame:
