@@ -46,11 +46,11 @@ class Comparison(Settings):
         if self.verdict == "equal":
             return "equal: the same data, weights, predictions and metrics, bit for bit"
         if self.verdict == "close":
-            parts = [f"{part.what} {part.found}" for part in self.parts if part.verdict == "close"]
-            return f"equal to {TOLERANCE:g}: {'; '.join(parts)}"
-        parts = [part for part in self.parts if part.verdict == "differs"]
-        differing = "; ".join(f"{part.what}: {part.found}" for part in parts)
-        return f"differs since {parts[0].stage}: {differing}"
+            close = [f"{part.what} {part.found}" for part in self.parts if part.verdict == "close"]
+            return f"equal to {TOLERANCE:g}: {'; '.join(close)}"
+        differing = [part for part in self.parts if part.verdict == "differs"]
+        found = "; ".join(f"{part.what}: {part.found}" for part in differing)
+        return f"differs since {differing[0].stage}: {found}"
 
 
 def compare_stages(
@@ -77,7 +77,8 @@ def compare_stages(
         if known is None:
             parts.append(Compared(stage=stage, what=name, verdict="unknown", found="not in the record's dvc.lock"))
         else:
-            parts.append(_part(stage, name, known == now.get(path), f"MD5 {known[:12]}, now {now.get(path, '')[:12]}"))
+            found = f"MD5 {known[:12]}" + ("" if known == now.get(path) else f", now {now.get(path, 'none')[:12]}")
+            parts.append(_part(stage, name, known == now.get(path), found))
     parts += [_weights(made, tags, model), _predictions(made, tags, outcomes), _metrics(made, tags)]
     return Comparison(parts=tuple(parts))
 
