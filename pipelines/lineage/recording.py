@@ -50,7 +50,7 @@ from headrace.pipelines.project.workspace import experiment_of, is_workspace
 from headrace.pipelines.remote_training.handoff import OWNER_VARIABLE, is_in_job
 from headrace.pipelines.run_overrides import leaves
 from headrace.pipelines.tracking.initial_model import resolved_start
-from headrace.pipelines.tracking.mlflow_runs import add_to_run
+from headrace.pipelines.tracking.mlflow_runs import add_params, add_to_run
 from headrace.pipelines.tracking.registry import find_number, tag_version
 from headrace.pipelines.tracking.version_files import add_version_files
 from headrace.pipelines.yaml_dialect import read_yaml
@@ -127,14 +127,21 @@ def keep(stage: str, pipeline: Pipeline, paths: PipelinePaths) -> None:
         return
     if stage != "register":
         if run.mlflow_run_id:
-            add_to_run(paths.root, run.mlflow_run_id, metrics={}, artifacts=[file], artifact_path=FOLDER)
+            _keep_with_run(stage, pipeline, paths, run.mlflow_run_id, file)
         return
     registration = read_artifact(paths.registration, RegistrationFile, command=f"headrace register {paths.pipeline}")
-    add_to_run(paths.root, registration.mlflow_run_id, metrics={}, artifacts=[file], artifact_path=FOLDER)
+    _keep_with_run(stage, pipeline, paths, registration.mlflow_run_id, file)
     try:
         _keep_with_version(paths, registration.version, file)
     except ServiceError as error:
         log.warning("not with the version", left_out=FOLDER, reason=str(error))
+
+
+def _keep_with_run(stage: str, pipeline: Pipeline, paths: PipelinePaths, run_id: str, file: Path) -> None:
+    """Keep it with the run; the params of a stage after `train` may be others than when the run was opened."""
+    if add_to_run(paths.root, run_id, metrics={}, artifacts=[file], artifact_path=FOLDER) and stage != "train":
+        with suppress(ServiceError):  # which was there a moment ago
+            add_params(paths.root, run_id, {stage: _section(pipeline)[stage]})
 
 
 def _keep_with_version(paths: PipelinePaths, number: int, file: Path) -> None:

@@ -31,7 +31,7 @@ from headrace.pipelines.project.dvc_objects import DvcObjects
 from headrace.pipelines.project.dvc_records import outputs
 from headrace.pipelines.project.stage_graph import dvc_target
 from headrace.pipelines.project.workspace import open_workspace, variables_of
-from headrace.pipelines.tracking.initial_model import START_VARIABLE
+from headrace.pipelines.tracking.initial_model import START_VARIABLE, fetch_checkpoint
 from headrace.pipelines.tracking.registry import find_number, version_file
 from headrace.pipelines.yaml_dialect import Dumper, read_yaml_file
 
@@ -70,7 +70,7 @@ def reproduced(
     with TemporaryDirectory(dir=folder, prefix=f"{provenance.pipeline}-{subject.named.version.number}-") as temporary:
         workspace = open_workspace(subject.root, Path(temporary), name="reproduction", revision=provenance.tree.commit)
         notes = _prepare(workspace, provenance)
-        environment = {**_environment(workspace), **_initial_weights(subject, provenance)}
+        environment = {**_environment(workspace), **_initial_weights(workspace, subject, provenance)}
         _run_stages(workspace, provenance.pipeline, environment, show)
         yield Reproduction(workspace, _compared(workspace, subject, provenance), tuple(notes))
         if keep is not None:
@@ -145,12 +145,15 @@ def _environment(workspace: Path) -> dict[str, str]:
     }
 
 
-def _initial_weights(subject: Subject, provenance: Provenance) -> dict[str, str]:
-    """The variable that names the weights which the training started from, of a registered model."""
+def _initial_weights(workspace: Path, subject: Subject, provenance: Provenance) -> dict[str, str]:
+    """The variable that names what the training started from: aliases and branches have moved since."""
     train = provenance.records.get("train")
     start = train.initial_model if train else None
-    if start is None or start.model is None:
-        return {}  # a revision is found in git and DVC
+    if start is None:
+        return {}
+    if start.model is None:
+        found = fetch_checkpoint(start.commit or start.requested, PipelinePaths(workspace, provenance.pipeline))
+        return {START_VARIABLE: str(found)}
     version = find_number(subject.root, start.model, start.version or 0)
     if version is None:
         raise ParamsError(f"{start.requested} was version {start.version} of {start.model!r}, which is not registered")

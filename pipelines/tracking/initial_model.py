@@ -38,7 +38,7 @@ def fetch_start(pipeline: Pipeline, paths: PipelinePaths) -> Path | None:
     if ALIAS_MARK in requested:
         name, _, alias = requested.partition(ALIAS_MARK)
         return model_file(paths.root, name or pipeline.name, alias)
-    return _checkpoint_of(requested, paths)
+    return fetch_checkpoint(requested, paths)
 
 
 class ResolvedStart(NamedTuple):
@@ -74,7 +74,8 @@ def digest_of_sums(sums: Iterable[str]) -> str:
     return hashlib.sha256(b"".join(map(bytes.fromhex, sums))).hexdigest()
 
 
-def _checkpoint_of(revision: str, paths: PipelinePaths) -> Path:
+def fetch_checkpoint(revision: str, paths: PipelinePaths) -> Path:
+    """Fetch the checkpoint of a git revision from DVC's cache or remote; raises as `fetch_start` does."""
     checkpoint = paths.checkpoint.relative_to(paths.root)
     key = hashlib.sha256(f"{revision} {checkpoint}".encode()).hexdigest()[:16]
     local = ProjectPaths(paths.root).state / "start" / key

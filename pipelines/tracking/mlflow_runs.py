@@ -44,15 +44,11 @@ def open_run(
 
     Raises ServiceError where MLflow can't be reached; one that goes away in the middle keeps a run that is RUNNING.
     """
-    from mlflow.entities import Param
-
     client = connect(root)
     with mlflow_request(client.tracking_uri, f"open a run in experiment {experiment!r}"):
         experiment_id = _experiment_id(client, root, experiment)
         run = client.create_run(experiment_id, run_name=run_name, tags=_tags(tags))
-        flat = [Param(_key(name), _cut(value, _MAX_PARAM_LENGTH)) for name, value in _flatten(params)]
-        for start in range(0, len(flat), _MAX_PARAMS_PER_BATCH):
-            client.log_batch(run.info.run_id, params=flat[start : start + _MAX_PARAMS_PER_BATCH])
+        _log_params(client, run.info.run_id, _flat(params))
         if dataset is not None:
             log_dataset(client, run.info.run_id, dataset)
     return str(run.info.run_id)
@@ -152,6 +148,20 @@ def add_to_run(
     return True
 
 
+def add_params(root: Path, run_id: str, params: Mapping[str, object]) -> None:
+    """Log params that a run has not; where it has one with another value, the new value is a tag.
+
+    MLflow never changes a param. Raises ServiceError where MLflow can't be reached or has no such run.
+    """
+    client, flat = connect(root), _flat(params)
+    with mlflow_request(client.tracking_uri, f"add params to run {run_id}"):
+        known = client.get_run(run_id).data.params
+        _log_params(client, run_id, {name: value for name, value in flat.items() if name not in known})
+        for name, value in flat.items():
+            if known.get(name, value) != value:
+                client.set_tag(run_id, _key(f"headrace.params.{name}"), value)
+
+
 def knows_run(root: Path, run_id: str | None) -> bool:
     """Whether this MLflow has the run, and not deleted; raise ServiceError where it can't be reached."""
     if not run_id:
@@ -219,6 +229,19 @@ def _log_metrics(client: "MlflowClient", run_id: str, metrics: Mapping[str, floa
     batch = [Metric(_key(name), float(value), now_milliseconds, step) for name, value in metrics.items()]
     for first in range(0, len(batch), _MAX_METRICS_PER_BATCH):
         client.log_batch(run_id, metrics=batch[first : first + _MAX_METRICS_PER_BATCH])
+
+
+def _log_params(client: "MlflowClient", run_id: str, flat: Mapping[str, str]) -> None:
+    from mlflow.entities import Param
+
+    params = [Param(name, value) for name, value in flat.items()]
+    for start in range(0, len(params), _MAX_PARAMS_PER_BATCH):
+        client.log_batch(run_id, params=params[start : start + _MAX_PARAMS_PER_BATCH])
+
+
+def _flat(params: Mapping[str, object]) -> dict[str, str]:
+    """Params as MLflow takes them, by their dotted names."""
+    return {_key(name): _cut(value, _MAX_PARAM_LENGTH) for name, value in _flatten(params)}
 
 
 def _flatten(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
