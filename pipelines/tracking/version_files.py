@@ -14,6 +14,7 @@ from headrace.pipelines.tracking.server import connect, mlflow_request
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+_NOT_THERE = ("404", "No such artifact", "No such file", "Not Found", "not found")  # as each kind of store says it
 _DESCRIPTION_CHARACTERS = 5000  # of a version in MLflow
 
 
@@ -68,19 +69,16 @@ def _logged_model(client: "MlflowClient", name: str, version: Version) -> str | 
 
 
 def _content(uri: str, tracking_uri: str) -> bytes | None:
-    if uri.startswith("file:"):
-        file = Path(unquote(urlsplit(uri).path))
+    if uri.startswith(("file:", "/")):
+        file = Path(unquote(urlsplit(uri).path) if uri.startswith("file:") else uri)
         return file.read_bytes() if file.is_file() else None
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
-    folder, _, name = uri.rpartition("/")
     with tempfile.TemporaryDirectory() as temporary:
         try:
-            return Path(
-                download_artifacts(f"{folder}/{name}", dst_path=temporary, tracking_uri=tracking_uri)
-            ).read_bytes()
+            return Path(download_artifacts(uri, dst_path=temporary, tracking_uri=tracking_uri)).read_bytes()
         except (MlflowException, FileNotFoundError, IsADirectoryError) as error:
-            if "404" in str(error) or "No such file" in str(error) or "not found" in str(error).lower():
+            if any(words in str(error) for words in _NOT_THERE):
                 return None
             raise

@@ -100,8 +100,11 @@ class LineProject:
         return ended.stdout
 
     def copy(self, root: Path) -> "LineProject":
-        """A copy with a store and a cache of its own; MLflow's artifacts are those of the original."""
+        """A copy with a store, artifacts and a cache of its own."""
+        from headrace.pipelines.tracking.server import connect
+
         shutil.copytree(self.root, root, symlinks=True)
+        connect(root)  # which says once that the store was copied
         return LineProject(root)
 
     def change(self, **train: Any) -> None:
@@ -115,6 +118,11 @@ class LineProject:
 def empty_project(tmp_path: Path, repository: Path) -> LineProject:
     """A project in which nothing has run."""
     return LineProject.make(tmp_path / "a project", repository)
+
+
+@pytest.fixture(autouse=True)
+def _own_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
 @pytest.fixture(scope="session")
