@@ -14,6 +14,12 @@ _NAMED = re.compile(
     r"|[\w.%-]*(?:accesskeyid|accessid|session)[\w.%-]*|sig|key|pass|code|jwt|policy|key-pair-id)=)[^\s&#\"'<>]+"
 )
 _HEADER = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}")
+# A value of some length behind a name of a secret, keys by their own form, and the head of a key file.
+_ASSIGNED = re.compile(
+    r"(?i)\b[\w.-]*(?:password|passwd|secret|api_?key|access_?key|private_?key|auth_?token|access_?token)[\w.-]*[\"']?"
+    r"\s*[:=]\s*[\"']?[^\s\"'{}()\[\],]{6,}"
+)
+_KEY = re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_\w{36}\b|\bglpat-[\w-]{20}|-----BEGIN [A-Z ]*PRIVATE KEY")
 
 
 def redacted(text: str) -> str:
@@ -27,3 +33,12 @@ def redacted(text: str) -> str:
     if "=" in text:
         text = _NAMED.sub(rf"\1{HIDDEN}", text)
     return _HEADER.sub(rf"\1 {HIDDEN}", text)
+
+
+def holds_secret(text: str) -> bool:
+    """Whether a text seems to hold a secret: in an address, behind a name such as api_key, or by its form.
+
+    >>> holds_secret("api_key: 0123456789")
+    True
+    """
+    return redacted(text) != text or bool(_ASSIGNED.search(text) or _KEY.search(text))

@@ -43,6 +43,7 @@ _CONTENTS = {
             "docs/operations",
             "docs/report",
             "docs/gate",
+            "docs/lineage",
             "docs/serving",
             "docs/monitoring",
             "docs/data-safety",

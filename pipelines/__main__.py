@@ -16,6 +16,7 @@ from headrace.components.redaction import redacted
 from headrace.pipelines.commands.backup import backup
 from headrace.pipelines.commands.check import check
 from headrace.pipelines.commands.devices import devices
+from headrace.pipelines.commands.diff import diff
 from headrace.pipelines.commands.doctor import doctor
 from headrace.pipelines.commands.evaluate import evaluate
 from headrace.pipelines.commands.export import export
@@ -23,6 +24,7 @@ from headrace.pipelines.commands.generate import generate
 from headrace.pipelines.commands.ingest import ingest
 from headrace.pipelines.commands.init import init
 from headrace.pipelines.commands.launch import launch
+from headrace.pipelines.commands.lineage import lineage
 from headrace.pipelines.commands.list import list_
 from headrace.pipelines.commands.models import models
 from headrace.pipelines.commands.monitor import monitor
@@ -33,6 +35,7 @@ from headrace.pipelines.commands.predict import predict
 from headrace.pipelines.commands.profile import profile
 from headrace.pipelines.commands.promote import promote
 from headrace.pipelines.commands.register import register
+from headrace.pipelines.commands.reproduce import reproduce
 from headrace.pipelines.commands.restore import restore
 from headrace.pipelines.commands.results import results
 from headrace.pipelines.commands.rollback import rollback
@@ -84,6 +87,9 @@ PANELS = {
         models,
         promote,
         rollback,
+        lineage,
+        reproduce,
+        diff,
         backup,
         restore,
         verify,

@@ -71,6 +71,11 @@ class PipelinePaths:
         return self.root / ".headrace" / "ingest" / self.pipeline
 
     @property
+    def provenance(self) -> Path:
+        """Records of what each stage ran on, by what it wrote; not versioned, because equal outputs have several."""
+        return self.root / ".headrace" / "provenance" / self.pipeline
+
+    @property
     def ingest_metrics(self) -> Path:
         """Counts of rows read, kept and rejected."""
         return self.root / "reports" / self.pipeline / "ingest.json"
@@ -261,6 +266,21 @@ class ProjectPaths:
     def alias_journal(self) -> Path:
         """Moves of aliases of registered models, one line each."""
         return self.state / "aliases.jsonl"
+
+    @property
+    def prediction_journal(self) -> Path:
+        """Files of predictions, a line each: which version made them, of which input."""
+        return self.state / "predictions.jsonl"
+
+    @property
+    def reproductions(self) -> Path:
+        """Workspaces in which versions are made again."""
+        return self.state / "reproductions"
+
+    @property
+    def requirements(self) -> Path:
+        """Hashes of all packages, where the project pins them."""
+        return self.root / "requirements.lock"
 
     @property
     def downloaded_models(self) -> Path:

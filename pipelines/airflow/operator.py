@@ -15,6 +15,7 @@ from headrace.components.redaction import redacted
 from headrace.pipelines.airflow.assets import publish_events
 from headrace.pipelines.airflow.connection import allows_open, find_cluster
 from headrace.pipelines.airflow.dag_run import DagRun
+from headrace.pipelines.airflow.lineage_events import Files, operator_lineage, read_and_written
 from headrace.pipelines.airflow.links import MlflowLink, RayLink, ReportLink, mlflow_address
 from headrace.pipelines.airflow.notify import SLOW_KEY
 from headrace.pipelines.airflow.ray_job import RayTask
@@ -52,12 +53,17 @@ class StageOperator(BaseOperator):  # type: ignore[misc]  # mypy does not follow
         self.root = os.fspath(root)  # text, because tasks are kept as JSON
         self.mlflow_url: str | None = None
         self._process: subprocess.Popen[str] | None = None
+        self._read_and_written: tuple[str, Files, Files] | None = None
 
     def execute(self, context: Any) -> Any:
         """Run the stage where it is out of date; raise StageFailed, by its cause, where that fails."""
         with self._run(context) as run:
             self._repro(run, run.connections(self.pipeline) if self.stage == "ingest" else {})
             return self._keep(context, run)
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002 - OpenLineage's name for it
+        """What the stage read and wrote. Only OpenLineage's listener calls it, where it is installed and configured."""
+        return None if self._read_and_written is None else operator_lineage(*self._read_and_written)
 
     def on_kill(self) -> None:
         """End the stage, and all that it has started."""
@@ -87,6 +93,7 @@ class StageOperator(BaseOperator):  # type: ignore[misc]  # mypy does not follow
     def _keep(self, context: Any, run: DagRun) -> dict[str, Any]:
         self.mlflow_url = mlflow_address(run.workspace, self.pipeline)
         kept = run.keep()
+        self._read_and_written = read_and_written(run.workspace, self.stage, pipeline=self.pipeline)
         publish_events(context, run.workspace, stage=self.stage, pipeline=self.pipeline, kept=kept)
         if slow_worker := self._slow_worker(context, run):
             context["ti"].xcom_push(key=SLOW_KEY, value=slow_worker)

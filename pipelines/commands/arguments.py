@@ -79,6 +79,9 @@ WorkersOption = Annotated[
 CheckpointOption = Annotated[
     str | None, typer.Option(metavar="STEP|FOLDER", help="Of the last training by its step; any other by its folder.")
 ]
+NamedModel = Annotated[
+    str, typer.Argument(metavar="MODEL[@ALIAS|:VERSION]", help="A registered version, by default the champion.")
+]
 AliasOption = Annotated[str, typer.Option(help="Which registered model.")]
 
 

@@ -48,10 +48,11 @@ def evaluate(
     settings, paths = load_stage("evaluate", pipeline)  # before TensorFlow's import, which takes seconds
     import_tensorflow()
     from headrace.pipelines.commands.inference.checkpoint import evaluate_checkpoint
+    from headrace.pipelines.lineage.recording import recorded
     from headrace.pipelines.stages.evaluate import evaluate as stage
 
     if checkpoint is None:
-        with locked(paths.lock):
+        with locked(paths.lock), recorded("evaluate", settings, paths):
             stage(settings, paths)
     else:
         evaluate_checkpoint(settings, paths, named=checkpoint)

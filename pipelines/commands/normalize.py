@@ -7,10 +7,11 @@ from headrace.pipelines.host.file_lock import locked
 
 def normalize(pipeline: PipelineName, engine: EngineOption = None) -> None:
     """Fit the transforms on training examples only, apply them to all."""
+    from headrace.pipelines.lineage.recording import recorded
     from headrace.pipelines.stages.normalize import normalize as stage
 
     settings, paths = load_stage("normalize", pipeline)
     if settings.normalize.backbone:
         import_tensorflow()
-    with open_map(engine) as map_, locked(paths.lock):
+    with open_map(engine) as map_, locked(paths.lock), recorded("normalize", settings, paths):
         stage(settings, paths, map_=map_)

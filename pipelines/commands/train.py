@@ -18,8 +18,10 @@ def train(
     ] = False,
 ) -> None:
     """Train on Ray with multi-worker TensorFlow."""
+    from headrace.pipelines.lineage.recording import recorded
     from headrace.pipelines.stages.train import train as stage
 
     settings, paths = load_stage("train", pipeline)
-    with locked(paths.lock):
-        stage(settings if workers is None else with_workers(settings, workers), paths, force=force)
+    settings = settings if workers is None else with_workers(settings, workers)
+    with locked(paths.lock), recorded("train", settings, paths):
+        stage(settings, paths, force=force)

@@ -1,5 +1,6 @@
 """The files that a source needs: fetched, copied, packed or made in data/<pipeline>/raw, where nothing else is kept."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,14 +33,19 @@ from headrace.pipelines.fetching.landed_partitions import partition_copies
 from headrace.pipelines.object_store.s3_keys import s3_access
 from headrace.pipelines.paths import PipelinePaths
 
+RAW_VARIABLE = "HEADRACE_RAW"  # "as_is": raw files are in place, and their source is not asked for them
+
 log = structlog.get_logger()
 
 
 def fetch_raw_files(needed: Sequence[RawFiles], paths: PipelinePaths) -> list[FoundFiles]:
     """Make data/<pipeline>/raw hold all that is needed, and nothing else; the files for each element.
 
-    Raises ParamsError for two files of one name, DataError and ServiceError for files that can't be had.
+    Where a version is made again, they are there: its source may have others by now, or be gone. Raises ParamsError for
+    two files of one name, DataError and ServiceError for files that can't be had.
     """
+    if os.environ.get(RAW_VARIABLE) == "as_is":
+        return _files_in_place(needed, paths)
     found: list[FoundFiles] = []
     copies: list[Copy] = []
     for one in needed:
@@ -58,6 +64,23 @@ def fetch_raw_files(needed: Sequence[RawFiles], paths: PipelinePaths) -> list[Fo
         is_packed = any(isinstance(one, PackedImages) for one in needed)
         write_copies(copies, aside=paths.refused, at_once=1 if is_packed else 4)  # to pack takes several threads
     _remove_others(found, paths)
+    return found
+
+
+def _files_in_place(needed: Sequence[RawFiles], paths: PipelinePaths) -> list[FoundFiles]:
+    """The files that are in data/<pipeline>/raw, for each element; raises DataError for one that is not there."""
+    named = [_names(one) for one in needed]
+    unnamed = [place for place, names in enumerate(named) if not names]
+    if len(unnamed) > 1:
+        raise DataError(
+            "ingest.source: which of the files in raw are of which set of files can't be known; give one set"
+        )
+    taken = {name for names in named for name in names}
+    rest = sorted(path.name for path in paths.raw.iterdir() if path.name not in taken)
+    found = [FoundFiles(tuple(paths.raw / name for name in names or rest), OtherFiles()) for names in named]
+    missing = [path for files in found for path in files.paths if not path.is_file()]
+    if missing:
+        raise DataError(f"{missing[0]} is not there, and {RAW_VARIABLE} says that it is; unset that to fetch it")
     return found
 
 

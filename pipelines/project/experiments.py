@@ -12,20 +12,24 @@ from headrace.components.errors import ServiceError
 from headrace.pipelines.project.command_lines import git
 from headrace.pipelines.yaml_dialect import read_yaml_file
 
+_RECORDS = ".headrace/provenance"
+
 
 def save_experiment(workspace: Path, name: str) -> None:
     """Make the experiment of that name, in the project's git too, what the workspace's files are now.
 
-    It holds the files that git knows, dvc.lock, and those outputs in it that DVC leaves to git.
+    It holds the files that git knows, dvc.lock, those outputs in it that DVC leaves to git, and the records of stages:
+    the next task may run on another machine.
     """
-    reference = _reference(workspace, name)
+    reference = experiment_reference(workspace, name)
     index = {"GIT_INDEX_FILE": str(workspace / ".git" / f"experiment-{os.getpid()}"), "GIT_LITERAL_PATHSPECS": "1"}
     try:
         git(workspace, "read-tree", "HEAD", variables=index)
         git(workspace, "add", "--update", variables=index)
         paths = ["dvc.lock", *_outputs(workspace / "dvc.lock")]
         new = git(workspace, "ls-files", "-z", "--others", "--exclude-standard", "--", *paths, variables=index)
-        git(workspace, "update-index", "-z", "--add", "--stdin", variables=index, given=new)
+        records = git(workspace, "ls-files", "-z", "--others", "--", _RECORDS, variables=index)  # also where ignored
+        git(workspace, "update-index", "-z", "--add", "--stdin", variables=index, given=new + records)
         tree = git(workspace, "write-tree", variables=index).strip()
     finally:
         Path(index["GIT_INDEX_FILE"]).unlink(missing_ok=True)
@@ -37,13 +41,13 @@ def save_experiment(workspace: Path, name: str) -> None:
 
 def take_over_experiment(workspace: Path, name: str) -> None:
     """Let the workspace's files be those of the project's experiment of that name and commit, if there is one."""
-    reference = _reference(workspace, name)
+    reference = experiment_reference(workspace, name)
     if git(workspace, "ls-remote", "origin", reference):
         git(workspace, "fetch", "--quiet", "--force", "origin", f"{reference}:{reference}")
         git(workspace, "restore", "--source", reference, "--", ".")
 
 
-def _reference(workspace: Path, name: str) -> str:
+def experiment_reference(workspace: Path, name: str) -> str:
     """Git reference where DVC keeps the experiment `name` of the workspace's commit."""
     commit = git(workspace, "rev-parse", "HEAD").strip()
     return f"refs/exps/{commit[:2]}/{commit[2:]}/{name}"

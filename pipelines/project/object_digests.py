@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -66,6 +66,16 @@ def verify(root: Path, *, pipeline: str | None = None, fix: bool = False) -> Rep
     Raises ServiceError where the remote can't be reached.
     """
     check_lock_file(root)
+    with opened_repo(root) as (repo, stores):
+        return _verified(root, list(_outputs(repo, pipeline)), stores, fix=fix)
+
+
+@contextmanager
+def opened_repo(root: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Yield DVC's repository, and its stores by name: the cache, and the default remote where there is one.
+
+    Raises ServiceError for what the block can't read of them.
+    """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
@@ -74,7 +84,7 @@ def verify(root: Path, *, pipeline: str | None = None, fix: bool = False) -> Rep
             stores = {"cache": repo.cache.local}
             if name := repo.config["core"].get("remote"):
                 stores[f"remote {name}"] = repo.cloud.get_remote_odb()
-            return _verified(root, list(_outputs(repo, pipeline)), stores, fix=fix)
+            yield repo, stores
     except (DvcException, OSError) as error:
         raise ServiceError(f"can't read what DVC keeps: {error}") from error
 

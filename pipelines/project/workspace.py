@@ -25,7 +25,7 @@ from headrace.pipelines.paths import ProjectPaths
 from headrace.pipelines.project.command_lines import dvc, git
 from headrace.pipelines.project.dvc import config
 from headrace.pipelines.project.edit_params import edited, write
-from headrace.pipelines.project.experiments import save_experiment, take_over_experiment
+from headrace.pipelines.project.experiments import experiment_reference, save_experiment, take_over_experiment
 from headrace.pipelines.run_overrides import require_open
 from headrace.pipelines.yaml_dialect import read_text
 
@@ -82,6 +82,16 @@ def using(workspace: Path) -> Iterator[None]:
 def commit_of(workspace: Path) -> str:
     """The commit that the run is of, 40 hexadecimal digits."""
     return git(workspace, "rev-parse", "HEAD").strip()
+
+
+def is_workspace(root: Path) -> bool:
+    """Whether a project is a workspace, whose params.yaml holds the changes of a run's form and its interval."""
+    return _lock_file(root).is_file()
+
+
+def experiment_of(root: Path) -> str | None:
+    """Git reference of the experiment that a workspace's results are saved as; None for any other project."""
+    return experiment_reference(root, root.name) if is_workspace(root) else None
 
 
 def variables_of(workspace: Path) -> dict[str, str]:

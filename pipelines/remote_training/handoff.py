@@ -19,7 +19,7 @@ from headrace.pipelines.object_store.objects import open_storage
 from headrace.pipelines.object_store.published import fetch, publish, withdraw
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
 from headrace.pipelines.project import dvc
-from headrace.pipelines.project.command_lines import git
+from headrace.pipelines.project.git_tree import git_status
 from headrace.pipelines.ray_train.training_job import Job, training_key
 
 # Set by Ray for the entrypoint of a job, and for nothing else.
@@ -28,14 +28,18 @@ STORAGE_VARIABLE = "HEADRACE_STORAGE"
 OWNER_VARIABLE = "HEADRACE_OWNER"
 BY_HAND = "hand"
 RECORD = "record.json"
-_WRITTEN_BY_COMMANDS = ("dvc.lock", "reports", "docs/results", "docs/results.md")
 
 
 class GitState(NamedTuple):
-    """The commit that is checked out, "unknown" outside of git, and whether the files differ from it."""
+    """The commit that is checked out, "unknown" outside of git, whether the files differ from it, and where it is from.
+
+    A branch or remote that there is none of is "".
+    """
 
     git_commit: str
     git_dirty: bool | None
+    git_branch: str = ""
+    git_remote: str = ""
 
 
 class Handoff(Settings):
@@ -48,6 +52,8 @@ class Handoff(Settings):
     start_weights: str | None = None
     git_commit: str
     git_dirty: bool | None = None
+    git_branch: str = ""
+    git_remote: str = ""
     ray_address: str
     python: str = ""  # of the submitter, such as 3.11; a job server does not say its own
 
@@ -187,13 +193,10 @@ def publish_run(job: Job, run: Path) -> None:
 
 def git_state(root: Path) -> GitState:
     """State of the project in git; what commands themselves write (dvc.lock, reports, results) makes it no other."""
-    excluded = [f":(exclude){name}" for name in _WRITTEN_BY_COMMANDS]
-    try:
-        commit = git(root, "rev-parse", "--verify", "--quiet", "HEAD").strip()
-        changed = git(root, "--no-optional-locks", "status", "--porcelain", "-z", "--", ".", *excluded)
-    except ServiceError:
+    tree = git_status(root).tree
+    if tree.commit is None:
         return GitState("unknown", None)
-    return GitState(commit, bool(changed))
+    return GitState(tree.commit, tree.dirty, tree.branch or "", tree.remote or "")
 
 
 def forget_published(run_name: str, storage: str) -> None:

@@ -13,10 +13,14 @@ from headrace.components.schema.settings import without_defaults
 from headrace.pipelines.artifacts.split_manifest import read_manifest
 from headrace.pipelines.distributed_plan import DistributedPlan
 from headrace.pipelines.headrace_lock import installed
+from headrace.pipelines.host.machine import this_machine
+from headrace.pipelines.host.user import user_name
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.project.code_digests import own_code
 from headrace.pipelines.remote_training.handoff import Handoff, git_state, owner, submission_id
+from headrace.pipelines.tracking.initial_model import digest_of_sums
+from headrace.pipelines.tracking.run_dataset import RunDataset
 from headrace.pipelines.tracking.sweep import owner_tags
 
 # Settings of a training that change no bit of its weights. The number of workers is none of them: sums are rounded
@@ -32,6 +36,8 @@ WITHOUT_EFFECT = (
     "allow_untested_keras",
     "equality",
 )
+_DATASET_DIGEST = 36  # characters, at most
+_DATASET_TEXT = 50_000  # MLflow takes 65,535 bytes
 IGNORED_BY_TRIALS = (*WITHOUT_EFFECT, "num_workers", "reproducible", "logical_shards")  # a trial is one process
 
 
@@ -84,6 +90,46 @@ def origin_of(
     }
 
 
+def source_tags(pipeline: Pipeline, paths: PipelinePaths, handoff: Handoff | None) -> dict[str, str]:
+    """Tags of a run that MLflow itself shows, who started what from which source, and the machine of this process."""
+    state, machine = handoff or git_state(paths.root), this_machine()
+    known = {
+        "headrace.processor": f"{machine.processor}, {machine.cores} cores",
+        "headrace.gpus": ", ".join(machine.gpus),
+        "mlflow.user": user_name(),
+        "mlflow.source.name": f"headrace train {pipeline.name}",
+        "mlflow.source.type": "JOB" if submission_id() else "LOCAL",
+        "mlflow.source.git.commit": "" if state.git_commit == "unknown" else state.git_commit,
+        "mlflow.source.git.branch": state.git_branch,
+        "mlflow.source.git.repoURL": state.git_remote,
+        "mlflow.note.content": pipeline.description,
+    }
+    return {name: value for name, value in known.items() if value}
+
+
+def run_params(pipeline: Pipeline) -> dict[str, Any]:
+    """The effective params of a run: those of `train` by their own names, those of other stages behind the stage's."""
+    section = pipeline.model_dump(mode="json", by_alias=True)
+    others = {stage: section[stage] for stage in ("ingest", "normalize", "split", "evaluate", "register")}
+    return {**section["train"], **others}
+
+
+def trained_dataset(pipeline: Pipeline, paths: PipelinePaths) -> RunDataset:
+    """The splits that a training reads, as an input of its MLflow run."""
+    manifest = read_manifest(paths)
+    source = pipeline.model_dump(mode="json")["ingest"]["source"]
+    counts = {name: summary.examples for name, summary in manifest.splits.items()}
+    columns = {name: feature.type for name, feature in pipeline.ingest.features.items()}
+    return RunDataset(
+        name=pipeline.name,
+        digest=manifest.digest[:_DATASET_DIGEST],
+        source_type=source["kind"],
+        source=json.dumps(source)[:_DATASET_TEXT],
+        columns=json.dumps(columns)[:_DATASET_TEXT],
+        profile=json.dumps({"digest": manifest.digest, "examples": counts}),
+    )
+
+
 def process_tags(handoff: Handoff | None) -> dict[str, str]:
     """Tags of the process that trains, by which a run can be closed whose process was killed."""
     return owner_tags(submission_id=submission_id() or "", address=handoff.ray_address if handoff else "")
@@ -92,4 +138,4 @@ def process_tags(handoff: Handoff | None) -> dict[str, str]:
 def _digest_of_files(path: Path) -> str:
     """SHA-256 over a file, or over the files of a folder by name."""
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
+    return digest_of_sums(map(file_digest, files))

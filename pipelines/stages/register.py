@@ -48,6 +48,7 @@ from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.project.stage_inputs import require_inputs
 from headrace.pipelines.project.trusted_code import code_of_project
+from headrace.pipelines.remote_training.provenance import run_params, trained_dataset
 from headrace.pipelines.tracking.champion import Champion, measured_champion
 from headrace.pipelines.tracking.mlflow_runs import add_to_run, knows_run
 from headrace.pipelines.tracking.monitoring_reference import reference_content, training_reference
@@ -136,7 +137,9 @@ def _register(
     if not knows_run(paths.root, run_id):
         prefix = "training_rows" if pipeline.split.held_out == "none" else "test"
         metrics = named_with_intervals(prefix, measured.metrics, measured.intervals)
-        run_id = restore_run(paths, run, metrics=metrics, params=pipeline.train.model_dump(mode="json"))
+        run_id = restore_run(
+            paths, run, metrics=metrics, params=run_params(pipeline), dataset=trained_dataset(pipeline, paths)
+        )
     reference = _reference(pipeline, paths, outcomes)
     model_id = log_model(
         paths.root,

@@ -39,7 +39,15 @@ from headrace.pipelines.remote_training.handoff import (
     read_handoff,
     submission_id,
 )
-from headrace.pipelines.remote_training.provenance import identity_digest, origin_of, process_tags, training_identity
+from headrace.pipelines.remote_training.provenance import (
+    identity_digest,
+    origin_of,
+    process_tags,
+    run_params,
+    source_tags,
+    trained_dataset,
+    training_identity,
+)
 from headrace.pipelines.remote_training.remote_train import is_trained, train_remotely, uses_job_server
 from headrace.pipelines.tracking.initial_model import fetch_start
 from headrace.pipelines.tracking.server import check
@@ -138,9 +146,13 @@ def _train_here(
         paths.root,
         experiment=origin["mlflow_experiment"],
         run_name=run_name,
-        tags={name: str(value) for name, value in {**origin, **process_tags(handoff)}.items()},
-        params=pipeline.train.model_dump(mode="json"),
+        tags={
+            **{name: str(value) for name, value in {**origin, **process_tags(handoff)}.items()},
+            **source_tags(pipeline, paths, handoff),
+        },
+        params=run_params(pipeline),
         epochs=pipeline.train.epochs,
+        dataset=trained_dataset(pipeline, paths),
         on_change=partial(keep_record, job),
     )
     log_as(mlflow_run=run.run_id)

@@ -1,6 +1,5 @@
 """Who moved an alias, when, why, from which version to which: a line each, which outlives the registry."""
 
-import getpass
 import os
 import socket
 from collections.abc import Iterable, Mapping
@@ -11,6 +10,7 @@ import structlog
 from pydantic import ValidationError
 
 from headrace.components.schema.settings import Settings
+from headrace.pipelines.host.user import user_name
 from headrace.pipelines.tracking.server import home_of
 
 _TAG = "headrace.alias."  # and the time: of the version that the alias moved to
@@ -85,9 +85,5 @@ def _parsed(line: str) -> Move | None:
 
 
 def _who() -> str:
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        user = str(os.getuid())
     run = os.environ.get("HEADRACE_OWNER")  # Airflow's DAG run
-    return f"{user}@{socket.gethostname()}" + (f" for {run}" if run else "")
+    return f"{user_name()}@{socket.gethostname()}" + (f" for {run}" if run else "")

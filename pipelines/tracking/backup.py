@@ -25,7 +25,7 @@ from headrace.pipelines.tracking.packaging import MODEL_FILE
 from headrace.pipelines.tracking.server import address_of, database_of, home_of, tracking_uri
 from headrace.pipelines.tracking.store import Seen, check_store, note_file, write_note
 
-_MANIFEST, _DATABASE, _ARTIFACTS, _RUNS, _JOURNAL = "manifest.json", "mlflow.db", "mlartifacts", "runs", "aliases.jsonl"
+_MANIFEST, _DATABASE, _ARTIFACTS, _RUNS = "manifest.json", "mlflow.db", "mlartifacts", "runs"
 
 log = structlog.get_logger()
 
@@ -65,12 +65,13 @@ class _Places:
         self.database = database
         self.artifacts = home.mlflow_artifacts
         self.runs = home.training_runs
-        self.journal = home.alias_journal
+        self.state = home.state
+        self.journals = {file.name: file for file in (home.alias_journal, home.prediction_journal)}
         self.replaced = home.state / "replaced"
 
     def files(self) -> Iterator[tuple[str, Path]]:
         """Every file but the database, by its name in a backup."""
-        yield from ((_JOURNAL, file) for file in (self.journal,) if file.is_file())
+        yield from ((name, file) for name, file in self.journals.items() if file.is_file())
         for name, folder in ((_RUNS, self.runs), (_ARTIFACTS, self.artifacts)):
             for file in sorted(folder.rglob("*")):
                 if file.is_file():
@@ -122,8 +123,8 @@ def restore(root: Path, file: Path, *, force: bool = False) -> tuple[Manifest, P
         raise ParamsError(
             f"there is {found} already; --force replaces it, and keeps what is there in {places.replaced}"
         )
-    places.root.joinpath(places.journal.parent).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=places.journal.parent, prefix=".restore-") as temporary:
+    places.state.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=places.state, prefix=".restore-") as temporary:
         staging = Path(temporary)
         manifest = _extracted(file, staging)
         if check_store(staging / _DATABASE, thorough=True) != manifest.seen:
@@ -150,8 +151,9 @@ def _put_in_place(places: _Places, staging: Path, *, keep: bool) -> Path | None:
         if (staging / name).exists():
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(staging / name, place)
-    if not places.journal.exists() and (staging / _JOURNAL).exists():  # else ours has all of it, and what came later
-        shutil.move(staging / _JOURNAL, places.journal)
+    for name, place in places.journals.items():
+        if not place.exists() and (staging / name).exists():  # else ours has all of it, and what came later
+            shutil.move(staging / name, place)
     return kept
 
 

@@ -4,12 +4,13 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import structlog
 
 from headrace.components.errors import ServiceError
 from headrace.components.redaction import redacted
+from headrace.pipelines.tracking.run_dataset import RunDataset, log_dataset
 from headrace.pipelines.tracking.server import artifact_location, connect, is_missing, mlflow_request
 
 if TYPE_CHECKING:
@@ -31,21 +32,25 @@ log = structlog.get_logger()
 
 
 def open_run(
-    root: Path, *, experiment: str, run_name: str, tags: Mapping[str, str], params: Mapping[str, object]
+    root: Path,
+    *,
+    experiment: str,
+    run_name: str,
+    tags: Mapping[str, str],
+    params: Mapping[str, object],
+    dataset: RunDataset | None = None,
 ) -> str:
-    """Create a run that is RUNNING, with `params` (nested ones by dotted name) and `tags`; its id.
+    """Create a run that is RUNNING, with `params` (nested ones by dotted name), `tags` and its data set; its id.
 
     Raises ServiceError where MLflow can't be reached; one that goes away in the middle keeps a run that is RUNNING.
     """
-    from mlflow.entities import Param
-
     client = connect(root)
     with mlflow_request(client.tracking_uri, f"open a run in experiment {experiment!r}"):
         experiment_id = _experiment_id(client, root, experiment)
         run = client.create_run(experiment_id, run_name=run_name, tags=_tags(tags))
-        flat = [Param(_key(name), _cut(value, _MAX_PARAM_LENGTH)) for name, value in _flatten(params)]
-        for start in range(0, len(flat), _MAX_PARAMS_PER_BATCH):
-            client.log_batch(run.info.run_id, params=flat[start : start + _MAX_PARAMS_PER_BATCH])
+        _log_params(client, run.info.run_id, _flat(params))
+        if dataset is not None:
+            log_dataset(client, run.info.run_id, dataset)
     return str(run.info.run_id)
 
 
@@ -143,6 +148,20 @@ def add_to_run(
     return True
 
 
+def add_params(root: Path, run_id: str, params: Mapping[str, object]) -> None:
+    """Log params that a run has not; where it has one with another value, the new value is a tag.
+
+    MLflow never changes a param. Raises ServiceError where MLflow can't be reached or has no such run.
+    """
+    client, flat = connect(root), _flat(params)
+    with mlflow_request(client.tracking_uri, f"add params to run {run_id}"):
+        known = client.get_run(run_id).data.params
+        _log_params(client, run_id, {name: value for name, value in flat.items() if name not in known})
+        for name, value in flat.items():
+            if known.get(name, value) != value:
+                client.set_tag(run_id, _key(f"headrace.params.{name}"), value)
+
+
 def knows_run(root: Path, run_id: str | None) -> bool:
     """Whether this MLflow has the run, and not deleted; raise ServiceError where it can't be reached."""
     if not run_id:
@@ -155,6 +174,33 @@ def knows_run(root: Path, run_id: str | None) -> bool:
         if is_missing(error):
             return False
         raise
+
+
+class RunState(NamedTuple):
+    """A run's status, None where this MLflow has no such run, and whether it is deleted."""
+
+    status: str | None
+    is_deleted: bool = False
+
+
+def run_state(root: Path, run_id: str) -> RunState:
+    """State of a run; raise ServiceError where MLflow can't be reached."""
+    client = connect(root)
+    try:
+        with mlflow_request(client.tracking_uri, f"read run {run_id}"):
+            info = client.get_run(run_id).info
+    except ServiceError as error:
+        if is_missing(error):
+            return RunState(None)
+        raise
+    return RunState(str(info.status), is_deleted=info.lifecycle_stage == "deleted")
+
+
+def run_metrics(root: Path, run_id: str) -> dict[str, float]:
+    """The last value of each metric of a run; raise ServiceError where MLflow can't be reached or has no such run."""
+    client = connect(root)
+    with mlflow_request(client.tracking_uri, f"read run {run_id}"):
+        return dict(client.get_run(run_id).data.metrics)
 
 
 def _experiment_id(client: "MlflowClient", root: Path, name: str) -> str:
@@ -183,6 +229,19 @@ def _log_metrics(client: "MlflowClient", run_id: str, metrics: Mapping[str, floa
     batch = [Metric(_key(name), float(value), now_milliseconds, step) for name, value in metrics.items()]
     for first in range(0, len(batch), _MAX_METRICS_PER_BATCH):
         client.log_batch(run_id, metrics=batch[first : first + _MAX_METRICS_PER_BATCH])
+
+
+def _log_params(client: "MlflowClient", run_id: str, flat: Mapping[str, str]) -> None:
+    from mlflow.entities import Param
+
+    params = [Param(name, value) for name, value in flat.items()]
+    for start in range(0, len(params), _MAX_PARAMS_PER_BATCH):
+        client.log_batch(run_id, params=params[start : start + _MAX_PARAMS_PER_BATCH])
+
+
+def _flat(params: Mapping[str, object]) -> dict[str, str]:
+    """Params as MLflow takes them, by their dotted names."""
+    return {_key(name): _cut(value, _MAX_PARAM_LENGTH) for name, value in _flatten(params)}
 
 
 def _flatten(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:

@@ -69,6 +69,11 @@ def versions(root: Path, name: str) -> list[Version]:
                 return found
 
 
+def find_number(root: Path, name: str, number: int) -> Version | None:
+    """The version of that number; None if there is none."""
+    return next((version for version in versions(root, name) if version.number == number), None)
+
+
 def alias_version(root: Path, name: str, alias: str) -> Version | None:
     """The version that `alias` points to; None if there is none."""
     from mlflow.exceptions import MlflowException

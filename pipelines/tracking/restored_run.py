@@ -8,12 +8,18 @@ from headrace.components.files.tables import read_csv
 from headrace.pipelines.artifacts.run_record import RunFile
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.tracking.mlflow_runs import add_to_run, close_run, log_epoch, open_run
+from headrace.pipelines.tracking.run_dataset import RunDataset
 
 log = structlog.get_logger()
 
 
 def restore_run(
-    paths: PipelinePaths, run: RunFile, *, metrics: Mapping[str, float], params: Mapping[str, object]
+    paths: PipelinePaths,
+    run: RunFile,
+    *,
+    metrics: Mapping[str, float],
+    params: Mapping[str, object],
+    dataset: RunDataset | None = None,
 ) -> str:
     """Create a run, tagged headrace.restored, from the files of the training and the test; its id."""
     origin = {f"headrace.{name}": str(value) for name, value in run if value is not None}
@@ -23,6 +29,7 @@ def restore_run(
         run_name=run.run_name,
         tags={**origin, "headrace.restored": "true"},
         params=params,
+        dataset=dataset,
     )
     if paths.history.is_file():
         for row in read_csv(paths.history).iter_rows(named=True):

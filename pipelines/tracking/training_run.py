@@ -17,6 +17,7 @@ from headrace.components.schema.settings import Settings
 from headrace.pipelines.host.processes import why_interrupted
 from headrace.pipelines.paths import ProjectPaths
 from headrace.pipelines.tracking.mlflow_runs import Status, close_run, continue_run, log_epoch, open_run, tag_run
+from headrace.pipelines.tracking.run_dataset import RunDataset
 
 RETRY_SECONDS = 60.0
 
@@ -30,6 +31,7 @@ class Record(Settings):
     run_name: str
     tags: dict[str, str]
     params: dict[str, Any]
+    dataset: RunDataset | None = None
     run_id: str | None = None
     unsent: tuple[dict[str, float], ...] = ()
     unsent_tags: Mapping[str, str] = Field(default_factory=dict)
@@ -109,7 +111,7 @@ class TrainingRun:
             log.warning("MLflow is away; this is sent later", unsent_epochs=len(self._record.unsent), reason=problem)
 
 
-def begin(
+def begin(  # noqa: PLR0913 - each by its keyword
     root: Path,
     *,
     experiment: str,
@@ -117,6 +119,7 @@ def begin(
     tags: Mapping[str, str],
     params: Mapping[str, Any],
     epochs: int,
+    dataset: RunDataset | None = None,
     on_change: Callable[[Path], None] = lambda _: None,
 ) -> TrainingRun:
     """Open the run of this very training: the one that an earlier attempt left unfinished, or a new one.
@@ -125,7 +128,7 @@ def begin(
     """
     record = _read(record_file(root, run_name))
     if record is None or record.status == "FINISHED":
-        record = Record(experiment=experiment, run_name=run_name, tags=dict(tags), params=dict(params))
+        record = Record(experiment=experiment, run_name=run_name, tags=dict(tags), params=dict(params), dataset=dataset)
     record = record.model_copy(update={"tags": dict(tags), "status": None, "reason": None, "is_closed": False})
     known: frozenset[int] = frozenset(int(metrics["epoch"]) for metrics in record.unsent)
     try:
@@ -206,12 +209,19 @@ def _sent(root: Path, record: Record) -> tuple[Record, str | None]:
 
 def _open(root: Path, record: Record) -> str:
     return open_run(
-        root, experiment=record.experiment, run_name=record.run_name, tags=_prefixed(record.tags), params=record.params
+        root,
+        experiment=record.experiment,
+        run_name=record.run_name,
+        tags=_prefixed(record.tags),
+        params=record.params,
+        dataset=record.dataset,
     )
 
 
 def _prefixed(tags: Mapping[str, str]) -> dict[str, str]:
-    return {f"headrace.{name}": value for name, value in tags.items()}
+    """Tags under names of Headrace's own, but for those that MLflow itself shows."""
+    own = ("mlflow.", "headrace.")
+    return {name if name.startswith(own) else f"headrace.{name}": value for name, value in tags.items()}
 
 
 def _shown(metrics: Mapping[str, float]) -> dict[str, Any]:

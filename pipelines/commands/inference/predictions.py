@@ -81,13 +81,24 @@ def write_predictions(  # noqa: PLR0913 - each by its keyword
     if kept_in is not None:
         _write_with_inputs(pipeline, paths, origin, examples, alias=alias, output_file=kept_in, of=input_file)
         return
-    model = _model(pipeline, paths, alias=alias, checkpoint=checkpoint)
+    model, version = _model(pipeline, paths, alias=alias, checkpoint=checkpoint)
     predictions = predictions_of(pipeline, origin, examples, model=model)
     if submission:
         key = [name for name in pipeline.ingest.key if name in predictions.columns]
         asked = [pl.col(column).alias(name) for name, column in task.submission_columns.items()]
         predictions = predictions.select(*key, *asked)
     deliver(predictions, output_file, escape_formulas=escape_formulas)
+    if output_file is not None and version is not None:
+        _keep_in_journal(paths, version, of=input_file, output_file=output_file, rows=predictions.height)
+
+
+def _keep_in_journal(paths: PipelinePaths, version: "Version", *, of: Path, output_file: Path, rows: int) -> None:
+    """Note which version made a file of predictions, for `headrace lineage`."""
+    from headrace.pipelines.tracking.prediction_journal import keep_predictions
+
+    keep_predictions(
+        paths.root, model=paths.pipeline, version=version.number, input_file=of, output_file=output_file, rows=rows
+    )
 
 
 def _write_with_inputs(
@@ -116,6 +127,7 @@ def _write_with_inputs(
         sha256=version.tags.get("model_sha256", ""),
         of=of,
     )
+    _keep_in_journal(paths, version, of=of, output_file=output_file, rows=predictions.height)
     log.info("predicted", rows=predictions.height, version=version.number, output=str(output_file))
 
 
@@ -179,12 +191,16 @@ def read_table(
     return pl.DataFrame([numbers]).hstack(keys), examples
 
 
-def _model(pipeline: Pipeline, paths: PipelinePaths, *, alias: str, checkpoint: str | None) -> Model:
+def _model(
+    pipeline: Pipeline, paths: PipelinePaths, *, alias: str, checkpoint: str | None
+) -> tuple[Model, "Version | None"]:
+    """The model, and the version that it is; None of a checkpoint's."""
     if checkpoint is not None:
-        return checkpoint_model(pipeline, paths, read_checkpoint(paths, checkpoint))
+        return checkpoint_model(pipeline, paths, read_checkpoint(paths, checkpoint)), None
     from headrace.pipelines.tracking.registry import require_version
 
-    return model_of(paths, require_version(paths.root, pipeline.name, alias))
+    version = require_version(paths.root, pipeline.name, alias)
+    return model_of(paths, version), version
 
 
 def model_of(paths: PipelinePaths, version: "Version") -> Model:

@@ -169,3 +169,15 @@ def test_the_stage_that_reads_a_database_gets_the_address_of_airflows_connection
         run(task_of(root, stage))
     assert (workspace(root) / "read").read_text() == "postgresql://ann:S3CRET@db.example/shop\n"
     assert (workspace(root) / "done").exists()
+
+
+def test_openlineage_gets_what_a_stage_read_and_wrote(root: Path):
+    pytest.importorskip("airflow.providers.openlineage", reason="needs apache-airflow-providers-openlineage")
+    task = task_of(root)
+    assert task.get_openlineage_facets_on_complete(None) is None
+    run(task)
+    found = task.get_openlineage_facets_on_complete(None)
+    [read], [written] = found.inputs, found.outputs
+    assert (read.name, written.name) == ("examples", "model")
+    assert read.namespace == written.namespace == str(root)
+    assert read.facets["version"].datasetVersion == written.facets["version"].datasetVersion  # `cp`

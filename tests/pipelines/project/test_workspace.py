@@ -375,3 +375,15 @@ def test_names_that_differ_have_workspaces_that_differ(project):
     for slug in slugs:
         git(project, "check-ref-format", f"refs/exps/ab/cd/{slug}")
         assert len(slug) < 128 and "/" not in slug and slug[0] not in ".-"
+
+
+def test_records_of_stages_go_to_the_next_machine_with_the_experiment(project, folder, tmp_path):
+    workspace = open_workspace(project, folder, name=RUN)
+    dvc(workspace, "repro", "split@digits")
+    record = Path(".headrace", "provenance", "digits", "split-0123456789abcdef.json")
+    (workspace / record).parent.mkdir(parents=True)
+    (workspace / record).write_text("{}")
+    finish(workspace)
+    other = open_workspace(project, tmp_path / "elsewhere", name=RUN)
+    assert (other / record).read_text() == "{}"
+    assert git(other, "status", "--porcelain") == git(workspace, "status", "--porcelain")

@@ -7,13 +7,17 @@ import pytest
 from headrace.components.errors import ServiceError
 from headrace.pipelines.tracking.mlflow_runs import (
     REASON_TAG,
+    RunState,
+    add_params,
     add_to_run,
     close_run,
     continue_run,
     knows_run,
     log_epoch,
     open_run,
+    run_state,
 )
+from headrace.pipelines.tracking.run_dataset import RunDataset, log_dataset
 from headrace.pipelines.tracking.server import connect
 
 
@@ -154,3 +158,29 @@ def test_a_deleted_or_unknown_run_is_not_continued(root, run):
     assert continue_run(root, run) is None
     assert connect(root).get_run(run).info.status == "RUNNING"  # as it was
     assert continue_run(root, "0" * 32) is None
+
+
+def test_params_that_a_run_has_with_another_value_become_tags(project_root):
+    run_id = open_run(project_root, experiment="x", run_name="r", tags={}, params={"evaluate": {"worst": 3}})
+    params = {"evaluate": {"worst": 5, "random": 1}}
+    for _ in range(2):
+        add_params(project_root, run_id, params)
+    data = connect(project_root).get_run(run_id).data
+    assert data.params == {"evaluate.worst": "3", "evaluate.random": "1"}
+    assert data.tags["headrace.params.evaluate.worst"] == "5"
+
+
+def test_a_data_set_is_an_input_once(project_root):
+    dataset = RunDataset(name="line", digest="d" * 36, source_type="delimited", source="{}", columns="{}", profile="{}")
+    run_id = open_run(project_root, experiment="x", run_name="r", tags={}, params={}, dataset=dataset)
+    log_dataset(connect(project_root), run_id, dataset)
+    [found] = connect(project_root).get_run(run_id).inputs.dataset_inputs
+    assert (found.dataset.name, found.dataset.digest, found.tags[0].value) == ("line", "d" * 36, "training")
+
+
+def test_the_state_of_a_run_is_that_it_runs_is_deleted_or_is_not_there(project_root):
+    run_id = open_run(project_root, experiment="x", run_name="r", tags={}, params={})
+    assert run_state(project_root, run_id) == RunState("RUNNING")
+    connect(project_root).delete_run(run_id)
+    assert run_state(project_root, run_id).is_deleted
+    assert run_state(project_root, "0" * 32) == RunState(None)
