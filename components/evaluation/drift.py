@@ -99,7 +99,7 @@ def population_stability_index(before: Sequence[int], now: Sequence[int]) -> flo
 
 
 def bins_of(before: ColumnProfile, summary: Summary) -> tuple[Sequence[int], Sequence[int]] | None:
-    """Return how often the same bins are filled before and now; None where values have no bins."""
+    """Counts of the same bins before and now; None where values have no bins."""
     match summary:
         case NumberSummary() if summary.sketch is not None:
             return before.decile_counts, counts_between(summary.sketch, before.deciles)

@@ -61,7 +61,7 @@ def reference_of(inputs: Profile, outcomes: pl.DataFrame) -> Reference:
 
 
 def prediction_columns(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return what was predicted, and of a category the probability of that, from outcomes or predictions.
+    """Columns of predictions, and of a category the probability of that, from outcomes or predictions.
 
     None of a task that predicts no columns.
     """

@@ -22,7 +22,7 @@ class Observer:
     thread. `on_group` is called on every worker once it has found the others, and TensorFlow has put its own signal
     handlers in place; `on_checkpoint` on worker 0 with the folder of each checkpoint, whole; `on_epoch_saved` on every
     worker, with what `on_epoch` takes first, once the epoch's checkpoint is written; `on_worker` on every worker, every
-    `worker_seconds`, with what `StepWatch.read` gives; `on_resume` on worker 0 with the step that it goes on from.
+    `worker_seconds`, with what `StepWatch.read` gives; `on_resume` on worker 0 with the step that it continues from.
     """
 
     on_epoch: Callable[[int, Figures, Figures], None] = _nobody

@@ -1,7 +1,7 @@
 """OpenTelemetry traces: a span for each command, below the one that started it, where an endpoint is configured.
 
 The endpoint and all else are OpenTelemetry's own variables (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME ...). The
-parent is in TRACEPARENT (W3C), which goes on to all that a command starts: DVC, its stages, a Ray job. Without an
+parent is in TRACEPARENT (W3C), which is passed on to all that a command starts: DVC, its stages, a Ray job. Without an
 endpoint nothing of OpenTelemetry is imported.
 """
 

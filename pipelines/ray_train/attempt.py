@@ -65,7 +65,7 @@ def _on_event(
                 log.warning(named)
                 run.tag({SLOW_WORKER: named})
         case ResumedEvent():
-            log.info("the training goes on from a checkpoint", step=event.step)
+            log.info("the training continues from a checkpoint", step=event.step)
             _add_state(run, gauges, step=event.step, resumed_step=event.step)
         case EpochEvent():
             run.add({"epoch": event.epoch, **event.metrics})

@@ -75,7 +75,7 @@ class RetryEvent(_Event):
 
 
 class ResumedEvent(_Event):
-    """A group goes on from a checkpoint: how many steps of the training are done."""
+    """A group continues from a checkpoint: how many steps of the training are done."""
 
     kind: Literal["resumed"] = "resumed"
     step: int

@@ -29,7 +29,7 @@ OF_WORKER: Mapping[str, str] = {
 OF_TRAINING: Mapping[str, str] = {
     "workers": "Workers of the present group",
     "restarts": "Groups that came after the first",
-    "resumed_step": "The step that the present group goes on from",
+    "resumed_step": "The step that the present group continues from",
 }
 PREFIX = "headrace_"
 INTERVAL_VARIABLE, INTERVAL_SECONDS = "HEADRACE_WORKER_SECONDS", 10.0

@@ -9,7 +9,7 @@ import numpy as np
 
 
 class OwnRandom:
-    """A stream of `random` and `numpy.random` that begins at a seed, and goes on from block to block."""
+    """A stream of `random` and `numpy.random` that begins at a seed, and continues from block to block."""
 
     def __init__(self, seed: int) -> None:
         self._states: tuple[Any, Any] | None = None
