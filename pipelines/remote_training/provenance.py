@@ -20,7 +20,6 @@ from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.project.code_digests import own_code
 from headrace.pipelines.remote_training.handoff import Handoff, git_state, owner, submission_id
 from headrace.pipelines.tracking.initial_model import digest_of_sums
-from headrace.pipelines.tracking.run_dataset import RunDataset
 from headrace.pipelines.tracking.sweep import owner_tags
 
 # Settings of a training that change no bit of its weights. The number of workers is none of them: sums are rounded
@@ -36,8 +35,6 @@ WITHOUT_EFFECT = (
     "allow_untested_keras",
     "equality",
 )
-_DATASET_DIGEST = 36  # characters, at most
-_DATASET_TEXT = 50_000  # MLflow takes 65,535 bytes
 IGNORED_BY_TRIALS = (*WITHOUT_EFFECT, "num_workers", "reproducible", "logical_shards")  # a trial is one process
 
 
@@ -105,29 +102,6 @@ def source_tags(pipeline: Pipeline, paths: PipelinePaths, handoff: Handoff | Non
         "mlflow.note.content": pipeline.description,
     }
     return {name: value for name, value in known.items() if value}
-
-
-def run_params(pipeline: Pipeline) -> dict[str, Any]:
-    """The effective params of a run: those of `train` by their own names, those of other stages behind the stage's."""
-    section = pipeline.model_dump(mode="json", by_alias=True)
-    others = {stage: section[stage] for stage in ("ingest", "normalize", "split", "evaluate", "register")}
-    return {**section["train"], **others}
-
-
-def trained_dataset(pipeline: Pipeline, paths: PipelinePaths) -> RunDataset:
-    """The splits that a training reads, as an input of its MLflow run."""
-    manifest = read_manifest(paths)
-    source = pipeline.model_dump(mode="json")["ingest"]["source"]
-    counts = {name: summary.examples for name, summary in manifest.splits.items()}
-    columns = {name: feature.type for name, feature in pipeline.ingest.features.items()}
-    return RunDataset(
-        name=pipeline.name,
-        digest=manifest.digest[:_DATASET_DIGEST],
-        source_type=source["kind"],
-        source=json.dumps(source)[:_DATASET_TEXT],
-        columns=json.dumps(columns)[:_DATASET_TEXT],
-        profile=json.dumps({"digest": manifest.digest, "examples": counts}),
-    )
 
 
 def process_tags(handoff: Handoff | None) -> dict[str, str]:

@@ -48,7 +48,7 @@ from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.project.stage_inputs import require_inputs
 from headrace.pipelines.project.trusted_code import code_of_project
-from headrace.pipelines.remote_training.provenance import run_params, trained_dataset
+from headrace.pipelines.remote_training.run_description import run_params, trained_dataset
 from headrace.pipelines.tracking.champion import Champion, measured_champion
 from headrace.pipelines.tracking.mlflow_runs import add_to_run, knows_run
 from headrace.pipelines.tracking.monitoring_reference import reference_content, training_reference

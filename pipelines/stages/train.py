@@ -43,12 +43,11 @@ from headrace.pipelines.remote_training.provenance import (
     identity_digest,
     origin_of,
     process_tags,
-    run_params,
     source_tags,
-    trained_dataset,
     training_identity,
 )
 from headrace.pipelines.remote_training.remote_train import is_trained, train_remotely, uses_job_server
+from headrace.pipelines.remote_training.run_description import run_params, trained_dataset
 from headrace.pipelines.tracking.initial_model import fetch_start
 from headrace.pipelines.tracking.server import check
 from headrace.pipelines.tracking.training_run import TrainingRun, begin, deliver, forget, record_file, truthful_status
