@@ -22,8 +22,8 @@ from headrace.pipelines.remote_training.handoff import Handoff, git_state, owner
 from headrace.pipelines.tracking.initial_model import digest_of_sums
 from headrace.pipelines.tracking.sweep import owner_tags
 
-# Settings of a training that change no bit of its weights. The number of workers is none of them: sums are rounded
-# otherwise, and after 12 epochs of digits the weights of 2 workers and of 1 differ by 0.11.
+# Settings of a training that change no bit of its weights. A worker's cores do, as its threads. So does the number of
+# workers: sums are rounded otherwise, and after 12 epochs of digits the weights of 2 workers and of 1 differ by 0.11.
 WITHOUT_EFFECT = (
     "use_gpu",
     "resources_per_worker",
@@ -57,6 +57,9 @@ def training_identity(pipeline: Pipeline, paths: PipelinePaths, start_weights: P
 
 def deciding_settings(train: DistributedPlan) -> dict[str, Any]:
     """The settings that decide the weights, as JSON, apart from those that have their default."""
+    cores = train.resources_per_worker.cores
+    if cores is not None and train.threads_per_worker is None:  # a worker computes with as many threads
+        train = train.model_copy(update={"threads_per_worker": cores})
     ignored = ("num_workers", "threads_per_worker") if train.is_bitwise else ("logical_shards",)
     left_out = {*WITHOUT_EFFECT, *ignored}
     return {name: value for name, value in without_defaults(train).items() if name not in left_out}

@@ -51,6 +51,8 @@ UNCHANGED: dict[str, Any] = {
     "checkpoints": {"keep_last": 3},
     "allow_untested_keras": True,
     "equality": "off",
+    "resources_per_worker": {"memory_bytes": 1 << 30},
+    "placement": "spread",
 }
 
 
@@ -90,6 +92,13 @@ def test_every_setting_was_thought_of():
 def test_a_setting_that_decides_weights_changes_the_name(project, setting):
     pipeline, paths = project
     assert name(with_train(pipeline, **{setting: OTHER[setting]}), paths) != name(pipeline, paths)
+
+
+def test_cores_of_a_worker_are_its_threads_which_decide_weights(project):
+    pipeline, paths = project
+    two_cores = with_train(pipeline, resources_per_worker={"cores": 2})
+    assert name(two_cores, paths) != name(pipeline, paths)
+    assert name(two_cores, paths) == name(with_train(pipeline, threads_per_worker=2), paths)
 
 
 VARIANTS: dict[str, list[Any]] = {  # each with nothing but what distinguishes it from the others
