@@ -6,7 +6,7 @@ a stage is stale once a version there changes. A stage refuses to run where the 
 
 import platform
 from collections.abc import Iterable, Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import yaml
 from headrace.components.errors import ParamsError
 from headrace.components.files.atomic import replace_file
 from headrace.components.numerics import NUMERICS, PACKAGES, mixing_digest
+from headrace.components.own_code.importable_code import HUB_MISSING
 from headrace.pipelines.paths import ProjectPaths
 from headrace.pipelines.yaml_dialect import read_text, read_yaml_file
 
@@ -29,9 +30,15 @@ _HEAD = """\
 """
 
 
-def installed(stage: str) -> Versions:
-    """Versions of this installation that decide the output of a stage."""
-    return {**_own(stage), **{name: version(name) for name in PACKAGES[stage]}}
+def installed(stage: str, *, also: Iterable[str] = ()) -> Versions:
+    """Versions of this installation that decide the output of a stage; `also` names packages that its own code uses.
+
+    Raises ParamsError where one of these is not installed.
+    """
+    try:
+        return {**_own(stage), **{name: version(name) for name in (*PACKAGES[stage], *also)}}
+    except PackageNotFoundError as error:
+        raise ParamsError(f"{stage}: own code {HUB_MISSING}") from error
 
 
 def wanted(root: Path, stage: str) -> dict[str, str]:

@@ -1,7 +1,10 @@
 """A Keras model that a file of the project's own makes, checked before anything is trained."""
 
+import inspect
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import keras
@@ -9,6 +12,7 @@ import numpy as np
 
 from headrace.components.errors import ParamsError
 from headrace.components.models.output import Output
+from headrace.components.models.pretrained_weights import ARGUMENT
 from headrace.components.models.settings import OwnModel
 from headrace.components.own_code.importable_code import OwnCode
 from headrace.components.own_code.signature import checked_arguments
@@ -41,16 +45,21 @@ def model_label(label: Any, output: Output, classes: Sequence[str]) -> ModelLabe
     )
 
 
-def build_own_model(settings: OwnModel, code: OwnCode, *, inputs: Inputs, label: ModelLabel) -> keras.Model:
+def build_own_model(
+    settings: OwnModel, code: OwnCode, *, inputs: Inputs, label: ModelLabel, pretrained: Path | None = None
+) -> keras.Model:
     """The model that `settings.function` makes, built, from inputs float32[batch, *shape].
 
-    To be called within `code.importable()`. Raises ParamsError, with file and line, for arguments that the function
-    does not take, what it raises, and a model with other outputs than the label needs.
+    `pretrained` is what `settings.weights` names, on this machine. To be called within `code.importable()`. Raises
+    ParamsError, with file and line, for arguments that the function does not take, what it raises, a model with other
+    outputs than the label needs, and weights of another model.
     """
     tensors = {name: keras.Input(shape, dtype="float32", name=name) for name, shape in inputs.items()}
     place = f"{settings.file}: {settings.function}"
     function = code.function(settings.file, settings.function)
-    arguments = checked_arguments(function, settings.arguments, given=2, place=place)
+    takes_weights = pretrained is not None and ARGUMENT in inspect.signature(function).parameters
+    given = {**settings.arguments, ARGUMENT: str(pretrained)} if takes_weights else settings.arguments
+    arguments = checked_arguments(function, given, given=2, place=place)
     with code.errors_named():
         model = function(tensors, label, **arguments)
     if not isinstance(model, keras.Model):
@@ -67,7 +76,22 @@ def build_own_model(settings: OwnModel, code: OwnCode, *, inputs: Inputs, label:
         said = f"{type(reason).__name__}: {' '.join(str(reason).split())[:500]}"
         raise ParamsError(f"{code.place_of(reason) or place}: the model can't take its inputs: {said}") from error
     _require_output(output, inputs=inputs, label=label, place=place)
+    if pretrained is not None and not takes_weights:
+        _load_weights(model, pretrained, place=place)
     return model
+
+
+def _load_weights(model: keras.Model, file: Path, *, place: str) -> None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # Keras would continue with what it has drawn at random
+            model.load_weights(str(file))
+    except (ValueError, KeyError, OSError, UserWarning) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ParamsError(
+            f"{place}: the weights of {file.name} are not those of this model: {reason}; those of a part of it are "
+            f"loaded by the function: let it take the argument {ARGUMENT!r}, a path"
+        ) from error
 
 
 def taken_by(model: keras.Model, inputs: Inputs) -> Callable[[Mapping[str, Any]], Any]:

@@ -7,6 +7,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from headrace.components.models.layers.any_layer import Layer
 from headrace.components.models.layers.layer import LayerSettings, all_layers
 from headrace.components.models.layers.normalizations import BatchNormalization
+from headrace.components.models.pretrained_weights import ARGUMENT, PretrainedWeights
 from headrace.components.own_code.named_code import FunctionName, PythonFile
 from headrace.components.schema.settings import Settings
 from headrace.components.transforms.augment import Augment
@@ -222,6 +223,12 @@ class OwnModel(Settings):
     arguments: dict[FunctionName, Any] = Field(default={})
     """Arguments of the function by name, checked against its annotations."""
 
+    weights: PretrainedWeights | None = None
+    """Weights to start from: a path in the project, of a `.weights.h5`, `.h5` or `.keras` file or of the folder of a
+    KerasHub preset; or a section for a file that is fetched. The function gets the path on each worker as its argument
+    `weights`. Where it takes no such argument, they are loaded into the model.
+    """
+
     inputs: dict[FunctionName, Annotated[tuple[str, ...], Field(min_length=1)]] | None = None
     """The model's inputs by name, each of some features side by side. By default each image and each text is an input
     of its own name, and all numbers and categories together are the input `features`.
@@ -240,6 +247,12 @@ class OwnModel(Settings):
 
     callbacks: FunctionName | None = None
     """Function `()` of the file that returns a list of `keras.callbacks.Callback`, which act on every worker."""
+
+    @model_validator(mode="after")
+    def _weights_are_given_once(self) -> Self:
+        if self.weights is not None and ARGUMENT in self.arguments:
+            raise ValueError(f"give either weights or arguments.{ARGUMENT}, found both")
+        return self
 
     @property
     def noise(self) -> None:

@@ -9,8 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from headrace.components.errors import ParamsError
-from headrace.components.own_code.imported_files import read_sources
+from headrace.components.own_code.imported_files import imports, read_sources
 from headrace.components.own_code.text_modules import import_file, importable_texts
+
+HUB, HUB_MODULE = "keras-hub", "keras_hub"
+HUB_MISSING = "needs KerasHub, which is not installed: pip install 'headrace[hub]'"
+_MOST_REASON_CHARACTERS = 600
 
 
 class OwnCode:
@@ -40,6 +44,12 @@ class OwnCode:
     def digest(self) -> str:
         """SHA-256 of all files with their paths, in hexadecimal digits."""
         return hashlib.sha256(repr(sorted(self.digests.items())).encode()).hexdigest()
+
+    @cached_property
+    def packages(self) -> tuple[str, ...]:
+        """Optional packages that this code imports, and that decide its results: KerasHub, or none."""
+        uses_hub = any(imports(text, path, HUB_MODULE) for path, text in self.sources.items())
+        return (HUB,) if uses_hub else ()
 
     def function(self, file: str, name: str) -> Any:
         """A function or class of a file, to be called within `importable`.
@@ -72,7 +82,9 @@ class OwnCode:
         except Exception as error:
             if (place := self.place_of(error)) is None:
                 raise
-            reason = " ".join(str(error).split())
+            if isinstance(error, ModuleNotFoundError) and error.name == HUB_MODULE:
+                raise ParamsError(f"{place}: {HUB_MISSING}") from error
+            reason = " ".join(str(error).split())[:_MOST_REASON_CHARACTERS]  # Keras lists every layer of a model
             raise ParamsError(f"{place}: {type(error).__name__}{f': {reason}' if reason else ''}") from error
 
     def place_of(self, error: BaseException) -> str | None:

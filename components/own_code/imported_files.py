@@ -23,6 +23,17 @@ def read_sources(root: Path, file: str) -> dict[str, str]:
     return dict(sorted(sources.items()))
 
 
+def imports(text: str, path: str, package: str) -> bool:
+    """Whether a file's text has an import statement of a package, or of a module in it."""
+    found = {
+        name.name if isinstance(node, ast.Import) else str(node.module)
+        for node in ast.walk(parsed(text, path))
+        if isinstance(node, ast.Import) or (isinstance(node, ast.ImportFrom) and node.level == 0)
+        for name in node.names
+    }
+    return any(name.partition(".")[0] == package for name in found)
+
+
 def parsed(text: str, path: str) -> ast.Module:
     """Syntax tree of a file's text; raises ParamsError with path and line where it is not Python."""
     try:

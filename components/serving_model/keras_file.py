@@ -73,13 +73,18 @@ def read_keras_file(path: Path) -> KerasFile:
     with refusing(path):
         _require_zip(path)
         with zipfile.ZipFile(path) as archive:
-            _require_members(archive, size_bytes=path.stat().st_size)
-            config = json.loads(archive.read(CONFIG), object_hook=_allowed)
-            if not isinstance(config, dict):
-                raise ValueError(f"expected an object in {CONFIG}, found {type(config).__name__}")
+            config = _config(archive, size_bytes=path.stat().st_size)
             own = [name for name in archive.namelist() if name.startswith(OWN_CODE)]
             sources = {name.removeprefix(OWN_CODE): archive.read(name).decode() for name in own}
             return KerasFile(config, archive.read(WEIGHTS), sources)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Configuration of the model in a .keras file, without its weights; raises DataError as `read_keras_file` does."""
+    with refusing(path):
+        _require_zip(path)
+        with zipfile.ZipFile(path) as archive:
+            return _config(archive, size_bytes=path.stat().st_size)
 
 
 def weights_digest(path: Path) -> str:
@@ -148,6 +153,14 @@ def _require_zip(path: Path) -> None:
     if not zipfile.is_zipfile(path):
         size_bytes = path.stat().st_size
         raise ValueError(f"the file is truncated: its {size_bytes} bytes lack a zip archive's end; fetch it again")
+
+
+def _config(archive: zipfile.ZipFile, *, size_bytes: int) -> dict[str, Any]:
+    _require_members(archive, size_bytes=size_bytes)
+    config = json.loads(archive.read(CONFIG), object_hook=_allowed)
+    if not isinstance(config, dict):
+        raise ValueError(f"expected an object in {CONFIG}, found {type(config).__name__}")
+    return config
 
 
 def _require_members(archive: zipfile.ZipFile, *, size_bytes: int) -> None:

@@ -14,6 +14,7 @@ from headrace.components.errors import DataError
 from headrace.components.own_code.importable_code import OwnCode
 from headrace.components.own_code.text_modules import import_file
 from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature
+from headrace.components.serving_model.hub_classes import import_hub
 from headrace.components.serving_model.keras_file import read_keras_file, refusing, stored_arrays
 from headrace.components.serving_model.model_inputs import model_inputs
 
@@ -49,6 +50,7 @@ def load_model(path: Path, *, may_run: MayRun = refuse) -> Model:
             "code is run where the project has the same, in its folder or in its git history; look at it, and commit it"
         )
     with OwnCode(file.sources).importable(), refusing(path):
+        import_hub(file.config)
         for source in file.sources:
             import_file(source)
         stored_bytes = sum(array.nbytes for _, array in stored_arrays(file.weights))

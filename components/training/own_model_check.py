@@ -1,6 +1,7 @@
 """What would end a training of a model of a file after hours, tried before its first step."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,32 @@ from headrace.components.models.settings import OwnModel
 from headrace.components.own_code.importable_code import OwnCode
 from headrace.components.serving_model.keras_file import write_keras_file
 from headrace.components.serving_model.saved_model import load_model
+from headrace.components.training.optimization.layer_rates import require_layers
 from headrace.components.training.restored_model import restored_model
+from headrace.components.training.settings import LayerRate
 from headrace.components.transforms.fitted_table import FittedTable
 
 
-def require_saveable(settings: OwnModel, code: OwnCode, *, fitted: FittedTable, statistics: Path) -> keras.Model:
-    """Save the model with random weights, load it again, and return it once both give the same outputs.
+def require_saveable(
+    settings: OwnModel,
+    code: OwnCode,
+    *,
+    fitted: FittedTable,
+    statistics: Path,
+    pretrained: Path | None = None,
+    rates: Sequence[LayerRate] = (),
+) -> keras.Model:
+    """Save the model before any training, load it again, and return it once both give the same outputs.
 
-    To be called within `code.importable()`. Raises ParamsError as `build_own_model` does, and for a model that can't be
-    saved or loaded, or that is another one then.
+    To be called within `code.importable()`. Raises ParamsError as `build_own_model` does, for a model that can't be
+    saved or loaded, or that is another one then, and for `rates` of layers that it does not have.
     """
     place = f"{settings.file}: {settings.function}"
-    model, _ = restored_model(None, model=settings, fitted=fitted, statistics=statistics, code=code)
+    model, core = restored_model(
+        None, model=settings, fitted=fitted, statistics=statistics, code=code, pretrained=pretrained
+    )
+    [own] = [layer for layer in core.layers if not isinstance(layer, keras.layers.InputLayer)]
+    require_layers(own, rates, place="train.optimizer.rates")
     saved_and_loaded(model, {name: _two_rows(tensor) for name, tensor in model.input.items()}, code=code, place=place)
     return model
 

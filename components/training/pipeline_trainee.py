@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Unpack
 
 import keras
@@ -29,7 +30,7 @@ from headrace.components.training.workers.dropout import GlobalBatch
 Shape = tuple[int, ...]
 
 
-def train_pipeline(
+def train_pipeline(  # noqa: PLR0913 - each by its keyword
     train: Columns | StoredColumns,
     validation: Columns | StoredColumns | None,
     *,
@@ -38,15 +39,17 @@ def train_pipeline(
     tokens: int | None = None,
     inputs: Mapping[str, InputGroup] | None = None,
     code: OwnCode | None = None,
+    pretrained: Path | None = None,
     **worker: Unpack[WorkerArguments],
 ) -> Checkpoint:
     """Train the model of a pipeline as `train_worker` does, which takes `worker`.
 
     `tokens` counts the ids of a text. A model of a file, and one of several inputs, needs `inputs`, by name. That of a
-    file needs `code`, the file with what it imports; it must be importable throughout the training.
+    file needs `code`, the file with what it imports, which must be importable throughout the training. It starts from
+    `pretrained`, which its `weights` name.
     """
     make = (
-        _Own(training, training.model, label, tokens, _shapes(inputs), code).make
+        _Own(training, training.model, label, tokens, _shapes(inputs), code, pretrained).make
         if isinstance(training.model, OwnModel)
         else _Layers(training, training.model, label, tokens, () if inputs else train.shape, inputs).make
     )
@@ -118,6 +121,7 @@ class _Own:
     tokens: int | None
     inputs: Mapping[str, Shape] | None
     code: OwnCode | None
+    pretrained: Path | None
 
     def make(self, batch: GlobalBatch, steps_per_epoch: int) -> Trainee:  # noqa: ARG002 - its layers draw by themselves
         if self.inputs is None or self.code is None:
@@ -126,7 +130,7 @@ class _Own:
         settings, task = self.model, task_of(self.label)
         own = partial(own_part, settings, self.code)
         label = model_label(self.label, task.output(self.tokens), task.classes)
-        model = build_own_model(settings, self.code, inputs=self.inputs, label=label)
+        model = build_own_model(settings, self.code, inputs=self.inputs, label=label, pretrained=self.pretrained)
         plan = {"steps_per_epoch": steps_per_epoch, "epochs": self.training.epochs}
         trainee = _compiled(
             model,

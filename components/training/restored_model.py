@@ -25,18 +25,20 @@ def restored_model(
     fitted: FittedTable,
     statistics: Path,
     code: OwnCode | None = None,
+    pretrained: Path | None = None,
     calibrate: Callable[[keras.Model], keras.Model] = lambda core: core,
 ) -> tuple[keras.Model, keras.Model]:
     """Return the model that takes raw rows, with these weights in it, and its core, which gives logits.
 
     Without `weights` it has random ones. `statistics` is the file that `fitted` is from: the weights of a backbone lie
-    beside it. `calibrate` changes the logits of the first model alone. A model of a file needs its `code`, importable.
-    Raises DataError where the weights are those of another model, or of another backbone.
+    beside it. `calibrate` changes the logits of the first model alone. A model of a file needs its `code`, importable,
+    and `pretrained`, what its `weights` name. Raises DataError where the weights are those of another model, or of
+    another backbone.
     """
     task, tokens = task_of(fitted.label), fitted.tokens
     inputs: Mapping[str, Sequence[str]] | None = None
     if isinstance(model, OwnModel):
-        core, inputs = _own_core(model, code or OwnCode({}), fitted, task)
+        core, inputs = _own_core(model, code or OwnCode({}), fitted, task, pretrained)
     else:
         groups, output = groups_of(model, fitted), task.output(tokens)
         if groups is None:
@@ -62,13 +64,13 @@ def _set_weights(core: keras.Model, weights: Arrays) -> None:
 
 
 def _own_core(
-    settings: OwnModel, code: OwnCode, fitted: FittedTable, task: Task
+    settings: OwnModel, code: OwnCode, fitted: FittedTable, task: Task, pretrained: Path | None
 ) -> tuple[keras.Model, dict[str, tuple[str, ...]]]:
     """A model of a file behind a dict of its inputs by name, and the features of each."""
     groups = input_groups(fitted, settings.inputs)
     shapes = {name: group.shape for name, group in groups.items()}
     label = model_label(fitted.label, task.output(fitted.tokens), task.classes)
-    model = build_own_model(settings, code, inputs=shapes, label=label)
+    model = build_own_model(settings, code, inputs=shapes, label=label, pretrained=pretrained)
     tensors = {name: keras.Input(shape, dtype="float32", name=name) for name, shape in shapes.items()}
     core = keras.Model(tensors, model(taken_by(model, shapes)(tensors)), name="core")
     return core, {name: group.features for name, group in groups.items()}

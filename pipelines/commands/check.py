@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from headrace.components.files.digests import content_digest
 from headrace.components.models.settings import OwnModel
-from headrace.components.schema.settings import without_defaults
 from headrace.components.sources.own_rows.source import PythonSource
 from headrace.components.sources.sql.source import SqlSource
 from headrace.components.transforms.own_transform import Python
@@ -88,8 +88,12 @@ def build_own_model_early(pipeline: Pipeline, model: OwnModel, paths: PipelinePa
     """Number of weights of the model, which was built, saved and loaded; None where its inputs are not known yet.
 
     The shapes of its inputs are those of `headrace normalize`, if that has run with these settings, else those that
-    follow from the schema. Raises ParamsError as `require_saveable` does.
+    follow from the schema. Pretrained weights are fetched in any case. Raises as `require_saveable` and
+    `fetch_pretrained` do.
     """
+    from headrace.pipelines.fetching.pretrained import fetch_pretrained
+
+    pretrained, optimizer = fetch_pretrained(pipeline, paths), pipeline.train.optimizer
     transforms = pipeline.normalize.transforms
     fitted = _fitted_before(pipeline, paths) or _table_of_schema(pipeline, paths, transforms=transforms)
     if fitted is None:
@@ -100,7 +104,15 @@ def build_own_model_early(pipeline: Pipeline, model: OwnModel, paths: PipelinePa
 
     code = own_code(paths.root, pipeline)
     with code.importable():
-        return parameter_count(require_saveable(model, code, fitted=fitted, statistics=paths.statistics))
+        checked = require_saveable(
+            model,
+            code,
+            fitted=fitted,
+            statistics=paths.statistics,
+            pretrained=pretrained,
+            rates=optimizer.rates if optimizer else (),
+        )
+        return parameter_count(checked)
 
 
 def _has_own(steps: Sequence[Transform]) -> bool:
@@ -142,7 +154,13 @@ def _was_trained(pipeline: Pipeline, paths: PipelinePaths) -> bool:
     """Whether the last training was of this model, code and inputs; it checked them before its first step."""
     if not paths.run.is_file() or _fitted_before(pipeline, paths) is None:
         return False
+    from headrace.pipelines.fetching.pretrained import fetch_pretrained
+    from headrace.pipelines.remote_training.provenance import deciding_settings
+
     identity = read_run(paths).identity
+    settings = deciding_settings(pipeline.train)
     code = own_code(paths.root, pipeline)
-    found = (identity["train"]["model"], identity["code"], identity["statistics"])
-    return found == (without_defaults(pipeline.train.model), code.digests, file_digest(paths.statistics))
+    found = (identity["train"]["model"], identity["code"], identity["statistics"], identity.get("weights"))
+    pretrained = fetch_pretrained(pipeline, paths)
+    weights = content_digest(pretrained) if pretrained else None
+    return found == (settings["model"], code.digests, file_digest(paths.statistics), weights)

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from headrace.components.errors import ParamsError
+from headrace.components.errors import UserError
 from headrace.components.files.atomic import replace_file
+from headrace.components.files.digests import content_digest
 from headrace.components.models.own_model_code import model_code
+from headrace.components.models.pretrained_weights import project_path, require_weights
 from headrace.components.models.settings import OwnModel
 from headrace.components.own_code.importable_code import OwnCode
 from headrace.components.own_code.imported_files import read_project_text
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 _PLACES = {  # of files, by stage
     "ingest": (("ingest", "source", "file"), ("ingest", "source", "query")),
     "normalize": (("normalize", "transforms", "*", "*", "file"),),
-    "train": (("train", "model", "file"),),
+    "train": (("train", "model", "file"), ("train", "model", "weights")),
 }
 OWN_CODE_STAGE = "own_code"  # of dvc.yaml: it writes digests before the stages, and belongs to no pipeline
 
@@ -100,12 +102,24 @@ def _digests(root: Path, files: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for file in files:
         try:
-            found |= _digests_of_query(root, file) if file.endswith(".sql") else OwnCode.of(root, [file]).digests
-        except ParamsError as error:
+            found |= _digests_of_file(root, file)
+        except (UserError, ValueError, OSError) as error:
             found[file] = str(error)
     return found
 
 
-def _digests_of_query(root: Path, file: str) -> dict[str, str]:
-    text = read_project_text(root, PurePosixPath(file), language="SQL")
-    return {file: hashlib.sha256(text.encode()).hexdigest()}
+def _digests_of_file(root: Path, file: str) -> dict[str, str]:
+    """A Python file comes with those that it imports; a query and weights are there by themselves.
+
+    Raises ParamsError, DataError or ValueError for what can't be read.
+    """
+    match PurePosixPath(file).suffix:
+        case ".py":
+            return OwnCode.of(root, [file]).digests
+        case ".sql":
+            text = read_project_text(root, PurePosixPath(file), language="SQL")
+            return {file: hashlib.sha256(text.encode()).hexdigest()}
+        case _:
+            place = root / project_path(file)
+            require_weights(place)
+            return {file: content_digest(place)}

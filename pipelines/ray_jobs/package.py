@@ -19,7 +19,7 @@ MAX_PACKAGE_BYTES = 100 * 1024**2
 
 # Nothing a job runs. DVC makes git ignore what it caches; reports are outputs too, but some projects track them.
 _FOLDERS_LEFT_OUT = ("bench", "dags", "data", "docs", "infra", "models", "reports", "tests")
-_FILES_LEFT_OUT = ("*.md", "*.ipynb", "*.pyc", "LICENSE*", "Makefile", "*.db", "*.db-*")
+_FILES_LEFT_OUT = ("*.md", "*.ipynb", "*.pyc", "LICENSE*", "Makefile", "*.db", "*.db-*", "*.h5", "*.keras")
 # Names of secrets, unless they end with .py: a module may well be named after what it reads.
 _SECRETS: tuple[str, ...] = ("*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keytab", "*.env", "id_rsa*", "id_ed25519*")
 _SECRETS += ("id_ecdsa*", "auth_token*", "*credentials*", "*secret*")

@@ -42,7 +42,14 @@ def _train(job: TrainJob, place: Place) -> None:
         fetch_earlier_checkpoints(job)
     with code.importable():
         if place.rank == 0 and isinstance(job.train.model, OwnModel):
-            require_saveable(job.train.model, code, fitted=fitted, statistics=job.statistics)
+            require_saveable(
+                job.train.model,
+                code,
+                fitted=fitted,
+                statistics=job.statistics,
+                pretrained=job.pretrained,
+                rates=job.train.optimizer.rates if job.train.optimizer else (),
+            )
         final = train_pipeline(
             train,
             validation,
@@ -51,6 +58,7 @@ def _train(job: TrainJob, place: Place) -> None:
             training=job.train,
             inputs=inputs,
             code=code,
+            pretrained=job.pretrained,
             worker=place.worker(job.train),
             folder=job.checkpoints,
             observer=reporting(job, place, shown=partial(in_label_unit, fitted=fitted, loss=job.train.loss)),
@@ -112,6 +120,7 @@ def _save_model(path: Path, job: TrainJob, fitted: "FittedTable", final: "Checkp
         fitted=fitted,
         statistics=job.statistics,
         code=OwnCode(job.sources),
+        pretrained=job.pretrained,
         calibrate=partial(calibrated, kind=job.train.calibration, validation=job.splits / "validation", fitted=fitted),
     )
     write_keras_file(model, path, sources=job.sources)

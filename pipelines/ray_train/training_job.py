@@ -88,12 +88,13 @@ class Job(Settings):
 
 
 class TrainJob(Job):
-    """The training of a pipeline, whose splits, statistics and initial weights are its inputs."""
+    """The training of a pipeline, whose splits, statistics, initial and pretrained weights are its inputs."""
 
     splits: Path
     statistics: Path
     train: Train
     start_weights: Path | None = None
+    pretrained: Path | None = None
 
     def with_inputs(self, folder: Path) -> Self:
         """The job with its inputs where `folder` holds what was published under the key `inputs`."""
@@ -102,6 +103,7 @@ class TrainJob(Job):
                 "splits": folder / "splits",
                 "statistics": folder / "statistics.json",
                 "start_weights": folder / "start" / self.start_weights.name if self.start_weights else None,
+                "pretrained": folder / "weights" / self.pretrained.name if self.pretrained else None,
             }
         )
 

@@ -11,6 +11,7 @@ import structlog
 
 from headrace.components.compatibility.keras_import import import_keras
 from headrace.components.errors import TrainingError, UserError
+from headrace.components.own_code.importable_code import OwnCode
 from headrace.pipelines.distributed_plan import DistributedPlan
 from headrace.pipelines.headrace_lock import installed
 from headrace.pipelines.host.host_problems import host_problem, is_out_of_memory
@@ -111,7 +112,7 @@ def run_on_worker(job: AnyJob, train: Callable[[AnyJob, Place], None]) -> None:
 
 def _require_versions(job: Job) -> None:
     """Raise TrainingError where this node would train with other versions than those that name the training."""
-    found = installed("train")
+    found = installed("train", also=OwnCode(job.sources).packages)
     differing = {name: (wanted, found.get(name)) for name, wanted in job.versions.items() if found.get(name) != wanted}
     if differing:
         said = ", ".join(f"{name} {found} instead of {wanted}" for name, (wanted, found) in differing.items())

@@ -58,6 +58,7 @@ class Trial(Settings):
     makes_data: bool
     pipeline: Pipeline
     start_weights: Path | None = None
+    pretrained: Path | None = None
     trials_on_node: int = 1
 
     @property
@@ -75,6 +76,7 @@ class Trial(Settings):
             statistics=paths.statistics,
             train=self.pipeline.train.model_copy(update=ONE_PROCESS),
             start_weights=self.start_weights,
+            pretrained=self.pretrained,
             sources=own_code(self.project, self.pipeline).sources,
         )
 
@@ -255,6 +257,7 @@ def _train(trial: Trial, make_data: Callable[[Trial], None]) -> None:
             training=job.train,
             inputs=inputs,
             code=code,
+            pretrained=job.pretrained,
             worker=Worker(0, 1),
             folder=job.checkpoints,
             observer=Observer(on_epoch),

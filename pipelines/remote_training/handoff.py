@@ -50,6 +50,7 @@ class Handoff(Settings):
     storage: str
     inputs: str
     start_weights: str | None = None
+    pretrained: str | None = None
     git_commit: str
     git_dirty: bool | None = None
     git_branch: str = ""
@@ -80,14 +81,17 @@ def storage_address(root: Path) -> str:
     return address
 
 
-def make_handoff(paths: PipelinePaths, *, run_name: str, start_weights: Path | None) -> Handoff:
+def make_handoff(
+    paths: PipelinePaths, *, run_name: str, start_weights: Path | None, pretrained: Path | None = None
+) -> Handoff:
     """The handoff to a job that trains `run_name` from the files of this project."""
     return Handoff(
         run_name=run_name,
         owner=owner(),
         storage=storage_address(paths.root),
-        inputs=inputs_key(paths, start_weights),
+        inputs=inputs_key(paths, start_weights, pretrained),
         start_weights=start_name(start_weights) if start_weights else None,
+        pretrained=pretrained_name(pretrained) if pretrained else None,
         **git_state(paths.root)._asdict(),
         ray_address=os.environ.get("RAY_ADDRESS", ""),
         python=_python(),
@@ -120,19 +124,24 @@ def owner() -> str:
     return os.environ.get(OWNER_VARIABLE) or BY_HAND
 
 
-def inputs_key(paths: PipelinePaths, start_weights: Path | None) -> str:
-    """The storage's key of splits, statistics and initial weights: a name by their content."""
-    described = [paths.manifest, paths.statistics, *_files(start_weights)]  # the manifest has the digest of each split
+def inputs_key(paths: PipelinePaths, start_weights: Path | None, pretrained: Path | None = None) -> str:
+    """The storage's key of splits, statistics, initial and pretrained weights: a name by their content."""
+    described = [paths.manifest, paths.statistics]  # the manifest has the digest of each split
+    described += [*_files(start_weights), *_files(pretrained)]
     digest = hashlib.sha256(b"\0".join(file.read_bytes() for file in described)).hexdigest()
     return f"inputs/{paths.pipeline}-{digest[:16]}"
 
 
-def publish_inputs(paths: PipelinePaths, handoff: Handoff, *, start_weights: Path | None) -> None:
-    """Upload splits, statistics, a backbone's weights and the initial weights, unless they are there already."""
+def publish_inputs(
+    paths: PipelinePaths, handoff: Handoff, *, start_weights: Path | None, pretrained: Path | None = None
+) -> None:
+    """Upload splits, statistics, a backbone's weights, initial and pretrained ones, unless they are there already."""
     sources = {"splits": paths.splits, "statistics.json": paths.statistics}
     sources |= {file.name: file for file in _backbone_weights(paths.statistics)}
     if start_weights is not None:
         sources[start_name(start_weights)] = start_weights
+    if pretrained is not None:
+        sources[pretrained_name(pretrained)] = pretrained
     publish(sources, storage=open_storage(handoff.storage), key=handoff.inputs)
 
 
@@ -141,10 +150,20 @@ def start_name(start_weights: Path) -> str:
     return f"start/{start_weights.name}"
 
 
+def pretrained_name(pretrained: Path) -> str:
+    """Key of the weights that a model of a file starts from, within the inputs."""
+    return f"weights/{pretrained.name}"
+
+
 def _files(path: Path | None) -> list[Path]:
     if path is None:
         return []
     return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+
+
+def fetched_pretrained(paths: PipelinePaths, handoff: Handoff) -> Path | None:
+    """The weights that a model of a file starts from, among the inputs that `fetch_inputs` has fetched."""
+    return _inputs_folder(paths) / handoff.pretrained if handoff.pretrained else None
 
 
 def fetch_inputs(paths: PipelinePaths, handoff: Handoff | None) -> Path | None:
@@ -155,7 +174,7 @@ def fetch_inputs(paths: PipelinePaths, handoff: Handoff | None) -> Path | None:
     if handoff is None:
         _pull(paths)
         return None
-    inputs = ProjectPaths(paths.root).state / "inputs"
+    inputs = _inputs_folder(paths)
     if not fetch(handoff.inputs, inputs, storage=open_storage(handoff.storage)):
         raise ParamsError(f"{handoff.inputs} is not in the storage {handoff.storage}; submit the training again")
     weights = [(file, paths.statistics.with_name(file.name)) for file in _backbone_weights(inputs / "statistics.json")]
@@ -167,6 +186,10 @@ def fetch_inputs(paths: PipelinePaths, handoff: Handoff | None) -> Path | None:
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(source, place)
     return inputs / handoff.start_weights if handoff.start_weights else None
+
+
+def _inputs_folder(paths: PipelinePaths) -> Path:
+    return ProjectPaths(paths.root).state / "inputs"
 
 
 def fetch_earlier(job: Job, record: Path) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from headrace.components.files.digests import file_digest
+from headrace.components.files.digests import content_digest, file_digest
 from headrace.components.schema.settings import without_defaults
 from headrace.pipelines.artifacts.split_manifest import read_manifest
 from headrace.pipelines.distributed_plan import DistributedPlan
@@ -38,31 +38,41 @@ WITHOUT_EFFECT = (
 IGNORED_BY_TRIALS = (*WITHOUT_EFFECT, "num_workers", "reproducible", "logical_shards")  # a trial is one process
 
 
-def training_identity(pipeline: Pipeline, paths: PipelinePaths, start_weights: Path | None) -> dict[str, Any]:
+def training_identity(
+    pipeline: Pipeline, paths: PipelinePaths, start_weights: Path | None, *, pretrained: Path | None = None
+) -> dict[str, Any]:
     """Everything that decides the weights of a training: versions, kind of device, settings, code, and its inputs.
 
     Files are there by their SHA-256, in hexadecimal digits. Settings that have their default are left out: a setting
     that is added to Headrace renames no training, and a default is never changed without raising the numerics.
     """
+    code = own_code(paths.root, pipeline)
     return {
-        "versions": installed("train"),
+        "versions": installed("train", also=code.packages),
         "device": "gpu" if pipeline.train.use_gpu else "cpu",
         "train": deciding_settings(pipeline.train),
-        "code": own_code(paths.root, pipeline).digests,
+        "code": code.digests,
         "data": read_manifest(paths).digest,
         "statistics": file_digest(paths.statistics),
         "start_weights": _digest_of_files(start_weights) if start_weights else None,
+        **({"weights": content_digest(pretrained)} if pretrained else {}),
     }
 
 
 def deciding_settings(train: DistributedPlan) -> dict[str, Any]:
-    """The settings that decide the weights, as JSON, apart from those that have their default."""
+    """The settings that decide the weights, as JSON, apart from those that have their default.
+
+    Where pretrained weights come from decides nothing: their content is in the identity by itself.
+    """
     cores = train.resources_per_worker.cores
     if cores is not None and train.threads_per_worker is None:  # a worker computes with as many threads
         train = train.model_copy(update={"threads_per_worker": cores})
     ignored = ("num_workers", "threads_per_worker") if train.is_bitwise else ("logical_shards",)
     left_out = {*WITHOUT_EFFECT, *ignored}
-    return {name: value for name, value in without_defaults(train).items() if name not in left_out}
+    settings = {name: value for name, value in without_defaults(train).items() if name not in left_out}
+    if isinstance(model := settings.get("model"), dict):
+        settings["model"] = {name: value for name, value in model.items() if name != "weights"}
+    return settings
 
 
 def identity_digest(identity: Mapping[str, Any]) -> str:

@@ -56,7 +56,14 @@ def is_trained(handoff: Handoff) -> bool:
     return is_published(training_key(handoff.run_name, "run"), storage=open_storage(handoff.storage))
 
 
-def train_remotely(pipeline: Pipeline, paths: PipelinePaths, handoff: Handoff, *, start_weights: Path | None) -> Path:
+def train_remotely(
+    pipeline: Pipeline,
+    paths: PipelinePaths,
+    handoff: Handoff,
+    *,
+    start_weights: Path | None,
+    pretrained: Path | None = None,
+) -> Path:
     """Train by a Ray job unless the storage has the results already; the folder of `results` and `run`.
 
     The job is followed, its log on standard error; an interrupt asks whether to stop it. Raises TrainingError with the
@@ -71,7 +78,7 @@ def train_remotely(pipeline: Pipeline, paths: PipelinePaths, handoff: Handoff, *
     if not is_trained(handoff):
 
         def make() -> Submission:
-            publish_inputs(paths, handoff, start_weights=start_weights)
+            publish_inputs(paths, handoff, start_weights=start_weights, pretrained=pretrained)
             return _submission(pipeline, paths.root, handoff)
 
         _train(paths.root, make, handoff, storage)

@@ -15,6 +15,7 @@ from headrace.components.errors import DataError, TrainingError
 from headrace.components.training.state import TrainingState
 from headrace.pipelines.artifacts.artifact import write_artifact
 from headrace.pipelines.artifacts.run_record import RunFile, bound_run, read_run, result_digests
+from headrace.pipelines.fetching.pretrained import fetch_pretrained
 from headrace.pipelines.host.logs import log_as
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
@@ -30,6 +31,7 @@ from headrace.pipelines.remote_training.handoff import (
     Handoff,
     fetch_earlier,
     fetch_inputs,
+    fetched_pretrained,
     forget_published,
     is_in_job,
     keep_record,
@@ -67,16 +69,17 @@ def train(pipeline: Pipeline, paths: PipelinePaths, *, force: bool = False) -> N
     received = read_handoff(paths.root)
     start = fetch_inputs(paths, received) if is_in_job() else fetch_start(pipeline, paths)
     require_inputs(paths, "train")
-    identity = training_identity(pipeline, paths, start)
+    pretrained = fetched_pretrained(paths, received) if received else fetch_pretrained(pipeline, paths)
+    identity = training_identity(pipeline, paths, start, pretrained=pretrained)
     run_name = f"{pipeline.name}-{identity_digest(identity)[:12]}"
     if not force and (earlier := _earlier(paths, run_name)) is not None:
         log.info("trained before from the same data, settings and versions: kept", **_provenance(earlier))
         return
     handoff = received
     if received is None and (uses_job_server() or is_in_job()):
-        handoff = make_handoff(paths, run_name=run_name, start_weights=start)
+        handoff = make_handoff(paths, run_name=run_name, start_weights=start, pretrained=pretrained)
     if received is None and handoff is not None and is_in_job():
-        publish_inputs(paths, handoff, start_weights=start)
+        publish_inputs(paths, handoff, start_weights=start, pretrained=pretrained)
     if handoff is not None and handoff.run_name != run_name:
         raise TrainingError(
             f"expected to train {handoff.run_name}, found {run_name} from what is here: the code that trains is not "
@@ -88,12 +91,15 @@ def train(pipeline: Pipeline, paths: PipelinePaths, *, force: bool = False) -> N
             forget_published(run_name, handoff.storage)
     if handoff is not None and uses_job_server():
         was_trained = is_trained(handoff)
-        published = _copy_published(train_remotely(pipeline, paths, handoff, start_weights=start), paths)
+        fetched = train_remotely(pipeline, paths, handoff, start_weights=start, pretrained=pretrained)
+        published = _copy_published(fetched, paths)
         if was_trained:
             log.info("fetched", **_provenance(published))
             return
     else:
-        published = _train_here(pipeline, paths, identity=identity, run_name=run_name, start=start, handoff=handoff)
+        published = _train_here(
+            pipeline, paths, identity=identity, run_name=run_name, start=start, pretrained=pretrained, handoff=handoff
+        )
     log.info(
         "trained",
         pipeline=pipeline.name,
@@ -121,6 +127,7 @@ def _train_here(
     identity: Mapping[str, Any],
     run_name: str,
     start: Path | None,
+    pretrained: Path | None,
     handoff: Handoff | None,
 ) -> dict[str, Any]:
     """Train with this process as the driver, and return the content of run.json."""
@@ -132,6 +139,7 @@ def _train_here(
         train=pipeline.train,
         versions=identity["versions"],
         start_weights=start,
+        pretrained=pretrained,
         storage=handoff.storage if handoff else None,
         inputs=handoff.inputs if handoff else None,
         sources=own_code(paths.root, pipeline).sources,

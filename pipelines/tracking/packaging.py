@@ -11,9 +11,12 @@ import polars as pl
 import yaml
 
 from headrace.components.own_code import text_modules
+from headrace.components.own_code.importable_code import HUB
 from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, TextFeature
 from headrace.components.schema.labels import Label
 from headrace.components.serving_model.generate_images import NOISE, normal_noise
+from headrace.components.serving_model.hub_classes import uses_hub
+from headrace.components.serving_model.keras_file import read_config
 from headrace.components.serving_model.model_inputs import model_inputs
 from headrace.components.tasks.variants import task_of
 from headrace.pipelines.artifacts.artifact import file_digest
@@ -53,7 +56,7 @@ def package(
     shutil.copyfile(Path(__file__).with_name("serving.py"), folder / "code" / f"{_SERVING}.py")
     shutil.copyfile(text_modules.__file__, folder / "code" / f"{_TEXT_MODULES}.py")
     (folder / "code" / "model.sha256").write_text(file_digest(folder / MODEL_FILE) + "\n", encoding="utf-8")
-    _write_environment(folder)
+    _write_environment(folder, also=(HUB,) if uses_hub(read_config(model_file)) else ())
 
     model.signature = signature(features=features, label=label, noise=noise)
     classes = task_of(label).classes
@@ -123,9 +126,10 @@ def _serving_rows(example: pl.DataFrame, features: Mapping[str, Feature], noise:
     return pd.DataFrame({name: example[name].to_list() for name in features})
 
 
-def _write_environment(folder: Path) -> None:
+def _write_environment(folder: Path, *, also: tuple[str, ...]) -> None:
     """Name what the model needs outright: to infer it, MLflow would start TensorFlow in a second process."""
-    requirements = [f"{name}=={version(name)}" for name in ("mlflow", "keras", "tensorflow", "numpy", "pandas")]
+    names = ("mlflow", "keras", "tensorflow", "numpy", "pandas", *also)
+    requirements = [f"{name}=={version(name)}" for name in names]
     environment = {
         "python": platform.python_version(),
         "build_dependencies": ["pip", "setuptools", "wheel"],

@@ -17,6 +17,7 @@ import pandas as pd
 import yaml
 
 PERMISSION = "HEADRACE_SERVE_OWN_CODE"
+_OF_HUB = (b'"keras_hub', b'"keras_nlp')  # classes of KerasHub, which requirements.txt has then
 _OWN_CODE = "assets/own_code/"  # in model.keras: files of a project that make the model's classes, as text
 
 
@@ -90,6 +91,9 @@ def _identity(folder: Path, digest: str) -> dict[str, str]:
 
 
 def _load(file: Path) -> Any:
+    with zipfile.ZipFile(file) as archive:
+        if any(name in archive.read("config.json") for name in _OF_HUB):
+            import keras_hub  # noqa: F401 - registers its classes
     return keras.saving.load_model(file, compile=False, safe_mode=True)
 
 

@@ -29,10 +29,7 @@ def set_layer_rates(
     """
     if not rates:
         return
-    factors, used, names = _factors(model, rates)
-    for number, rate in enumerate(rates):
-        if rate.layers not in used:
-            raise ParamsError(f"{place}.{number}.layers: no layer {rate.layers!r}{nearest(rate.layers, names)}")
+    factors = require_layers(model, rates, place=place)
     optimizer.build(model.trainable_variables)
     by_place = [factors.get(id(variable), 1.0) for variable in model.trainable_variables]
     plain_update: Callable[..., None] = optimizer.update_step
@@ -55,6 +52,23 @@ def set_layer_rates(
     # On this object alone: what Keras, or a subclass of ours, makes of a rate is the same for all optimizers.
     optimizer.update_step = update_step
     setattr(optimizer, APPLY_WEIGHT_DECAY, apply_weight_decay)
+
+
+def require_layers(model: keras.Model, rates: Sequence[LayerRate], *, place: str) -> dict[int, float]:
+    """Factors by the `id` of each variable; raises ParamsError for a pattern that matches no layer.
+
+    Layers that are frozen have names, too: a rate has no effect on them, until they are trained.
+    """
+    factors, used, names = _factors(model, rates)
+    for number, rate in enumerate(rates):
+        if rate.layers not in used:
+            alone = [name.rpartition("/")[2] for name in names]
+            outer = [name for name in names if "/" not in name]
+            raise ParamsError(
+                f"{place}.{number}.layers: no layer {rate.layers!r}"
+                f"{nearest(rate.layers, [*names, *alone], shown=outer)}"
+            )
+    return factors
 
 
 def _factors(model: keras.Model, rates: Sequence[LayerRate]) -> tuple[dict[int, float], set[str], list[str]]:

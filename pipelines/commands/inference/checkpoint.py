@@ -50,11 +50,17 @@ def read_checkpoint(paths: PipelinePaths, named: str) -> Checkpoint:
 def checkpoint_model(pipeline: Pipeline, paths: PipelinePaths, checkpoint: Checkpoint) -> Model:
     """A model that takes raw rows, with the weights of the checkpoint's own step, not of the best epoch."""
     from headrace.components.training.restored_model import restored_model
+    from headrace.pipelines.fetching.pretrained import fetch_pretrained
 
     fitted = FittedTable.model_validate_json(paths.statistics.read_text(encoding="utf-8"))
     code = own_code(paths.root, pipeline)
     with code.importable():
         model: Model = restored_model(
-            checkpoint.weights, model=pipeline.train.model, fitted=fitted, statistics=paths.statistics, code=code
+            checkpoint.weights,
+            model=pipeline.train.model,
+            fitted=fitted,
+            statistics=paths.statistics,
+            code=code,
+            pretrained=fetch_pretrained(pipeline, paths),
         )[0]
     return model

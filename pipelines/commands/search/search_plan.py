@@ -17,6 +17,7 @@ from headrace.components.tasks.metric_names import LAST, lower_is_better
 from headrace.components.tasks.variants import task_of
 from headrace.pipelines.artifacts.split_manifest import read_manifest
 from headrace.pipelines.commands.search.search_space import Axis, Values, check_axes, combinations, values_text
+from headrace.pipelines.fetching.pretrained import fetch_pretrained
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
 from headrace.pipelines.project.edit_params import with_values
@@ -92,6 +93,7 @@ def plan_search(pipeline: Pipeline, paths: PipelinePaths, search: Search) -> tup
             makes_data=search.makes_data,
             pipeline=changed,
             start_weights=start_of(changed.train.start_from),
+            pretrained=fetch_pretrained(changed, paths),
             trials_on_node=search.at_once,
         )
         plan.append(Planned(trial, values, _key(trial, data_digest)))
@@ -153,13 +155,14 @@ def _data_digest(paths: PipelinePaths, *, makes_data: bool) -> str:
 
 
 def _key(trial: Trial, data_digest: str) -> str:
-    pipeline, start = trial.pipeline, trial.start_weights
+    pipeline, start, pretrained = trial.pipeline, trial.start_weights, trial.pretrained
     begun_with = sorted(start.rglob("*.*") if start.is_dir() else [start]) if start else []
     settings = [
         pipeline.ingest.model_dump_json(include={"features", "label"}),
         pipeline.normalize.model_dump_json(),
         pipeline.split.model_dump_json(),
         pipeline.train.model_dump_json(exclude=set(IGNORED_BY_TRIALS)),
+        *([pretrained.parent.name] if pretrained else []),  # a digest of the content
     ]
     return _sha256("\n".join([data_digest, digest(begun_with), *settings]))
 

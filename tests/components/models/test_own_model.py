@@ -16,11 +16,14 @@ LABEL = ModelLabel(name="kind", type="category", outputs=3, classes=("a", "b", "
 HEAD = "import keras\nfrom keras import layers\n\n"
 
 
-def built(text: str, *, inputs=None, label: ModelLabel = LABEL, **settings) -> tuple[keras.Model, OwnCode]:
+def built(
+    text: str, *, inputs=None, label: ModelLabel = LABEL, pretrained=None, **settings
+) -> tuple[keras.Model, OwnCode]:
     code = OwnCode({FILE: HEAD + text})
     model = OwnModel.model_validate({"file": FILE, **settings})
     with code.importable():
-        return build_own_model(model, code, inputs=inputs or {"features": (4,)}, label=label), code
+        shapes = inputs or {"features": (4,)}
+        return build_own_model(model, code, inputs=shapes, label=label, pretrained=pretrained), code
 
 
 FUNCTIONAL = (
@@ -125,6 +128,88 @@ def test_a_saved_model_runs_its_code_only_where_it_is_accepted(tmp_path):
     loaded = load_model(path, may_run=lambda sources: bool(seen.append(dict(sources)) or True))
     assert seen == [code.sources]
     np.testing.assert_array_equal(loaded(values), model(values))
+
+
+BACKBONE = """def build_model(inputs, label, *, weights, trainable: bool = False):
+    network = keras.applications.MobileNetV2(
+        input_shape=(32, 32, 3), alpha=0.35, include_top=False, weights=weights, pooling="avg", name="network"
+    )
+    network.trainable = trainable
+    features = network(keras.applications.mobilenet_v2.preprocess_input(255 * inputs["photo"]), training=False)
+    return keras.Model(inputs, layers.Dense(label.outputs)(layers.Dropout(0.2)(features)))
+"""
+PHOTO = {"photo": (32, 32, 3)}
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """A small MobileNetV2, and a file of its weights."""
+    made = keras.applications.MobileNetV2(input_shape=(32, 32, 3), alpha=0.35, include_top=False, weights=None)
+    file = tmp_path_factory.mktemp("weights") / "small.weights.h5"
+    made.save_weights(file)
+    return made, file
+
+
+def test_a_function_that_takes_weights_gets_their_path(network, tmp_path):
+    made, file = network
+    model, code = built(BACKBONE, inputs=PHOTO, pretrained=file)
+    backbone = model.get_layer("network")
+    for one, other in zip(backbone.get_weights(), made.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert len(model.trainable_variables) == 2, "the backbone is frozen"
+    with code.importable():
+        write_keras_file(model, tmp_path / "model.keras", sources=code.sources)
+    loaded = load_model(tmp_path / "model.keras", may_run=lambda sources: True)
+    photos = {"photo": np.random.default_rng(0).uniform(size=(2, 32, 32, 3)).astype(np.float32)}
+    np.testing.assert_allclose(loaded(photos), model(photos), rtol=1e-6)
+    assert len(loaded.trainable_variables) == 2
+
+
+def test_weights_of_another_network_are_refused_with_the_line_that_loads_them(network):
+    _, file = network
+    with pytest.raises(ParamsError, match=r"^models/own.py:5: ValueError: .*could not be loaded") as refused:
+        built(BACKBONE.replace("0.35", "0.5"), inputs=PHOTO, pretrained=file)
+    assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 700
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (FUNCTIONAL, "all.weights.h5"),
+        (FUNCTIONAL, "all.keras"),
+        (FUNCTIONAL, "all.h5"),  # as Keras 2 wrote it
+        (SUBCLASS, "all.weights.h5"),
+        (SUBCLASS, "all.keras"),
+    ],
+)
+def test_a_function_without_that_argument_gets_them_loaded(text, name, tmp_path):
+    first, code = built(text)
+    file = tmp_path / name
+    with code.importable():
+        (first.save_weights if ".weights" in name else first.save)(file)
+    second, _ = built(text, pretrained=file)
+    for one, other in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_loaded_weights_must_fit_the_whole_model(network):
+    _, file = network
+    said = (
+        r"models/own.py: build_model: the weights of small.weights.h5 are not those of this model: .*argument 'weights'"
+    )
+    with pytest.raises(ParamsError, match=said):
+        built(FUNCTIONAL, pretrained=file)
+    without = BACKBONE.replace(", *, weights, trainable: bool = False", "").replace("weights=weights", "weights=None")
+    with pytest.raises(ParamsError, match=said):  # they are of a part
+        built(without.replace("= trainable", "= False"), inputs=PHOTO, pretrained=file)
+
+
+def test_annotations_of_weights_may_be_a_text_or_a_path(network):
+    _, file = network
+    for annotation in ("str", "str | None", "pathlib.Path"):
+        text = "import pathlib\n\n" + BACKBONE.replace("*, weights", f"*, weights: {annotation}")
+        built(text, inputs=PHOTO, pretrained=file)
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ KEPT = [
     "bench/a.py",
     "README.md",
     "mlflow.db",
+    "weights/small.weights.h5",
     ".dvc/config.local",
     ".dvc/cache/files/md5/00/1",
     ".env",

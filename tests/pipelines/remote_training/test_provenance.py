@@ -1,10 +1,12 @@
 """The identity of a training: each thing that decides its weights changes it, and nothing else does."""
 
 import warnings
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import pytest
 
+from headrace.components.errors import ParamsError
 from headrace.components.numerics import PACKAGES
 from headrace.pipelines import headrace_lock
 from headrace.pipelines.artifacts.artifact import write_artifact
@@ -176,6 +178,49 @@ def test_other_data_statistics_and_first_weights_change_the_name(project):
     write_manifest(paths, digest="e" * 64)
     names.append(name(pipeline, paths, start))
     assert len(set(names)) == len(names) - 1  # a folder of one file is that file
+
+
+def test_pretrained_weights_count_by_their_content(project, tmp_path):
+    pipeline, paths = project
+    files = [tmp_path / place / "small.h5" for place in ("one", "two", "three")]
+    for file, content in zip(files, (b"same", b"same", b"other"), strict=True):
+        file.parent.mkdir()
+        file.write_bytes(content)
+    one, two, three = (identity_digest(training_identity(pipeline, paths, None, pretrained=file)) for file in files)
+    assert one == two
+    assert len({one, three, name(pipeline, paths)}) == 3
+    assert "weights" not in training_identity(pipeline, paths, None), "a training without them keeps its name"
+
+
+@pytest.mark.parametrize(("line", "counts"), [("import keras_hub", True), ("import keras", False)])
+def test_a_version_of_kerashub_counts_where_own_code_imports_it(project, tmp_path, monkeypatch, line, counts):
+    pipeline, paths = project
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "own.py").write_text(f"{line}\n\ndef build_model(inputs, label):\n    pass\n")
+    own = with_train(pipeline, model={"file": "models/own.py"})
+    real = headrace_lock.version
+    names = set()
+    for number in ("1.0", "2.0"):
+        monkeypatch.setattr(headrace_lock, "version", lambda one, n=number: n if one == "keras-hub" else real(one))
+        names.add(name(own, paths))
+    assert len(names) == (2 if counts else 1)
+
+
+def test_own_code_that_needs_kerashub_says_how_to_install_it(project, tmp_path, monkeypatch):
+    pipeline, paths = project
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "own.py").write_text(
+        "from keras_hub import models\n\ndef build_model(inputs, label):\n    pass\n"
+    )
+    monkeypatch.setattr(headrace_lock, "version", missing_hub)
+    with pytest.raises(ParamsError, match=r"needs KerasHub, which is not installed: pip install 'headrace\[hub\]'"):
+        name(with_train(pipeline, model={"file": "models/own.py"}), paths)
+
+
+def missing_hub(package: str) -> str:
+    if package == "keras-hub":
+        raise PackageNotFoundError(package)
+    return version(package)
 
 
 def test_settings_of_other_stages_keep_the_name(project):

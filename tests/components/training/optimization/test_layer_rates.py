@@ -7,7 +7,7 @@ import tensorflow as tf
 from pydantic import ValidationError
 
 from headrace.components.errors import ParamsError
-from headrace.components.training.optimization.layer_rates import set_layer_rates
+from headrace.components.training.optimization.layer_rates import require_layers, set_layer_rates
 from headrace.components.training.optimization.optimizers import build_optimizer
 from headrace.components.training.settings import LayerRate, Training
 
@@ -102,6 +102,52 @@ def test_the_first_pattern_counts():
 def test_a_pattern_of_no_layer_is_refused_with_the_nearest_name():
     with pytest.raises(ParamsError, match=r"rates.0.layers: no layer 'encodr'; did you mean 'encoder'"):
         set_layer_rates(built({"kind": "adam"}), model(), [LayerRate(layers="encodr", factor=2.0)], place="rates")
+
+
+def backbone(*, frozen: bool = False) -> keras.Model:
+    """A network of keras.applications within a model, as fine-tuning has it."""
+    network = keras.applications.MobileNetV2(
+        input_shape=(32, 32, 3), alpha=0.35, include_top=False, weights=None, pooling="avg", name="network"
+    )
+    network.trainable = not frozen
+    inputs = keras.Input((32, 32, 3))
+    return keras.Model(inputs, keras.layers.Dense(2, name="head")(network(inputs)))
+
+
+def test_layers_of_a_nested_network_are_named_alone_or_with_it():
+    trained, optimizer = backbone(), built({"kind": "sgd"})
+    rates = [LayerRate(layers="block_1*_expand", factor=1e-3), LayerRate(layers="network/Conv1", factor=1e-2)]
+    before = {weight.path: weight.numpy() for weight in trained.trainable_variables}
+    set_layer_rates(optimizer, trained, [*rates, LayerRate(layers="network/*", factor=0.1)], place="rates")
+    updated(optimizer, trained.trainable_variables, steps=1)
+    moved = {weight.path: np.abs(weight.numpy() - before[weight.path]).max() for weight in trained.trainable_variables}
+    most = {
+        name: max(value for path, value in moved.items() if name in path)
+        for name in ("block_12_expand/", "Conv1/", "Conv_1/", "head/")
+    }
+    assert most["block_12_expand/"] < most["Conv1/"] < most["Conv_1/"] < most["head/"]
+
+
+def test_a_frozen_layer_has_a_name_and_stays_as_it_is():
+    trained, optimizer = backbone(frozen=True), built({"kind": "adamw"})
+    before = trained.get_weights()
+    set_layer_rates(optimizer, trained, [LayerRate(layers="network", factor=0.1)], place="rates")
+    updated(optimizer, trained.trainable_variables)
+    changed = [not np.array_equal(old, new) for old, new in zip(before, trained.get_weights(), strict=True)]
+    assert changed == [False] * (len(before) - 2) + [True, True]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("netwrk", r"did you mean 'network'\?$"),
+        ("blok_12_expand", r"did you mean 'block_12_expand'\?$"),
+        ("encoder/*", r"no layer 'encoder/\*'; valid names: head, input_layer\S*, network$"),
+    ],
+)
+def test_of_many_layers_the_nearest_is_named_or_the_outermost(pattern, said):
+    with pytest.raises(ParamsError, match=said):
+        require_layers(backbone(), [LayerRate(layers=pattern, factor=2.0)], place="rates")
 
 
 def test_names_of_layers_in_params_are_checked_before_any_work():
