@@ -82,10 +82,8 @@ def require_footer(path: Path) -> None:
         metadata, size_bytes = pq.read_metadata(path), path.stat().st_size
         for group in map(metadata.row_group, range(metadata.num_row_groups)):
             for chunk in map(group.column, range(group.num_columns)):
-                starts = [
-                    chunk.data_page_offset,
-                    *([chunk.dictionary_page_offset] if chunk.has_dictionary_page else ()),
-                ]
+                # Some writers say 0 where there is no dictionary.
+                starts = [chunk.data_page_offset, *filter(None, [chunk.dictionary_page_offset])]
                 if not 0 < min(starts) <= min(starts) + chunk.total_compressed_size < size_bytes:
                     raise pa.ArrowInvalid(f"column {chunk.path_in_schema!r} is said to lie outside of the file")
 
