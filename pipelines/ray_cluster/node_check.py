@@ -48,7 +48,7 @@ class Wanted(Settings):
 
 
 class NodeReport(Settings):
-    """One node as it found itself. What is wrong is a text; an empty one means that nothing is."""
+    """One node as it found itself. What is wrong is a text: empty where nothing is, `null` where nobody asked."""
 
     node: str
     gpus: int
@@ -69,8 +69,8 @@ class NodeReport(Settings):
     free_bytes: int = 0
     """Free disk where a training keeps its inputs and checkpoints."""
 
-    storage: str = ""
-    mlflow: str = ""
+    storage: str | None = None
+    mlflow: str | None = None
     token: str = ""
     unreachable: dict[str, str] = Field(default_factory=dict)
     """Addresses of other nodes that it could not connect to, each with the reason."""
@@ -109,8 +109,8 @@ class NodeCheck:
             differing=differing_versions(wanted.versions),
             gpus_of_tensorflow=_count_gpus() if gpus else None,
             free_bytes=shutil.disk_usage(tempfile.gettempdir()).free,
-            storage=_storage_problem(wanted.storage, wanted.storage_key) if wanted.storage else "",
-            mlflow=_mlflow_problem(wanted.mlflow) if wanted.mlflow else "",
+            storage=_storage_problem(wanted.storage, wanted.storage_key) if wanted.storage else None,
+            mlflow=_mlflow_problem(wanted.mlflow) if wanted.mlflow else None,
             token="" if os.environ.get("RAY_AUTH_MODE", "").lower() == "token" else "RAY_AUTH_MODE is not token",
         )
 

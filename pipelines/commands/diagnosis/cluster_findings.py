@@ -51,6 +51,9 @@ def cluster_findings(project: ProjectPaths, *, disk_bytes: int) -> tuple[list[tu
             _remove(address, key)
     found = [finding for report in reports for finding in node_findings(report, disk_bytes=disk_bytes)]
     found += [Finding("wrong", f"storage: {problem}", "as it says")] if problem else []
+    if wanted.mlflow is None:
+        what = "MLFLOW_TRACKING_URI is not set: a job that trains needs a server that its nodes reach"
+        found.append(Finding("warn", what, "set it to that server's address"))
     return [row(report) for report in reports], [*same_image(reports), *found]
 
 
@@ -149,5 +152,5 @@ def _size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
-def _state(problem: str) -> str:
-    return "wrong" if problem else "ok"
+def _state(problem: str | None) -> str:
+    return "-" if problem is None else "wrong" if problem else "ok"

@@ -15,7 +15,16 @@ from headrace.pipelines.commands.diagnosis.cluster_findings import (
 from headrace.pipelines.paths import ProjectPaths
 from headrace.pipelines.ray_cluster.node_check import NodeReport
 
-GOOD = NodeReport(node="worker-1", gpus=1, revision="abc1234", gpus_of_tensorflow=1, free_bytes=80 * 2**30, others=3)
+GOOD = NodeReport(
+    node="worker-1",
+    gpus=1,
+    revision="abc1234",
+    gpus_of_tensorflow=1,
+    free_bytes=80 * 2**30,
+    storage="",
+    mlflow="",
+    others=3,
+)
 
 
 def said(report: NodeReport) -> list[tuple[str, str, str]]:
@@ -64,6 +73,10 @@ def test_a_node_without_gpus_needs_none():
     report = GOOD.model_copy(update={"gpus": 0, "gpus_of_tensorflow": None})
     assert row(report)[3] == "-"
     assert said(report)[0][0] == "ok"
+
+
+def test_what_was_not_asked_is_no_ok():
+    assert row(GOOD.model_copy(update={"storage": None, "mlflow": None}))[5:7] == ("-", "-")
 
 
 def test_different_images_are_named():
