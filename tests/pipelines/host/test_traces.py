@@ -1,15 +1,18 @@
 """Traces of commands, at a collector that is a web server of the test's own."""
 
 import os
+import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from headrace.pipelines.host import traces
 from headrace.pipelines.host.traces import PARENT_VARIABLE, export_root, is_traced, root_parent, traced
 
 
@@ -113,7 +116,7 @@ def test_how_a_block_ends_is_the_status_of_its_span(collector) -> None:
     assert attributes(broken)["error.type"] == "ValueError" and "secret" not in broken.status.message
 
 
-def test_a_command_is_a_span_and_a_collector_that_is_away_costs_little(collector, tmp_path) -> None:
+def test_a_command_is_a_span_with_its_own_error(collector, tmp_path) -> None:
     command = [sys.executable, "-m", "headrace", "list"]
     variables = {**os.environ, PARENT_VARIABLE: root_parent("a")}
     ended = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, check=False)
@@ -121,6 +124,16 @@ def test_a_command_is_a_span_and_a_collector_that_is_away_costs_little(collector
     [span] = collector.spans
     assert (span.name, span.status.code) == ("headrace list", 2)
     assert "no params.yaml" in span.status.message
+
+
+def test_a_collector_that_never_answers_costs_its_timeout_and_fails_nothing(monkeypatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setattr(traces, "_EXPORT_SECONDS", 1)
+        started = time.monotonic()
+        with traced("headrace list"):
+            pass
+        assert time.monotonic() - started < 10
 
 
 @pytest.mark.parametrize(
