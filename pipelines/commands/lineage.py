@@ -71,7 +71,7 @@ def _show(named: "NamedVersion", links: "list[Link]") -> None:
 
 
 def _write_page(file: Path, named: "NamedVersion", links: "list[Link]") -> None:
-    from headrace.pipelines.lineage.pages import rendered
+    from headrace.pipelines.lineage.lineage_pages import rendered
 
     parts = [
         ("From raw file to version", [link for link in links if not link.is_downstream]),

@@ -8,7 +8,7 @@ from typing import Any
 
 from headrace.components.files.atomic import replace_file
 from headrace.pipelines.artifacts.provenance_record import Provenance, counted
-from headrace.pipelines.lineage.pages import rendered
+from headrace.pipelines.lineage.lineage_pages import rendered
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.project.dvc_records import outputs
 from headrace.pipelines.tracking.registry import Version

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from headrace.pipelines.artifacts.provenance_record import Provenance, read_provenance
+from headrace.pipelines.lineage.lineage_pages import rendered
 from headrace.pipelines.lineage.model_card import card_of
-from headrace.pipelines.lineage.pages import rendered
 from headrace.pipelines.lineage.recording import gather
 from headrace.pipelines.params import load_pipeline
 from headrace.pipelines.paths import PipelinePaths
