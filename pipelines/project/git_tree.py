@@ -109,7 +109,7 @@ def changes_of(root: Path, status: Status, *, own_files: Iterable[str]) -> tuple
         else:
             kept.append(section.decode())
             size_bytes += len(section)
-    return "".join(kept), (*left_out, *_uncounted(status, own_files))
+    return "".join(kept), (*left_out, *_uncounted(root, status, own_files))
 
 
 def _settings(root: Path) -> dict[str, str]:
@@ -172,10 +172,16 @@ def _why_not(path: str, section: bytes, *, room_bytes: int) -> str:
     return "it seems to hold a secret" if holds_secret(text) else ""
 
 
-def _uncounted(status: Status, own_files: Iterable[str]) -> tuple[LeftOut, ...]:
+def _uncounted(root: Path, status: Status, own_files: Iterable[str]) -> tuple[LeftOut, ...]:
     """One entry, without a path, for the unknown files that no pipeline names."""
     known = {*_OWN_FILES, *own_files}
-    others = [path for path in status.unknown if path not in known]
+    others: list[str] = []
+    for path in status.unknown:
+        if path.endswith("/") and any(one.startswith(path) for one in known):  # of these folders, file by file
+            listed = git(root, "ls-files", "--others", "--exclude-standard", "-z", "--", path)
+            others += [one for one in listed.split("\0") if one and one not in known]
+        elif path not in known:
+            others.append(path)
     if not others:
         return ()
     more = f" and {len(others) - _NAMED_LEFT_OUT} more" if len(others) > _NAMED_LEFT_OUT else ""

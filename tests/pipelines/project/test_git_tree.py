@@ -132,6 +132,16 @@ def test_unknown_files_are_named_and_not_kept(project):
     assert "notes/" in one.why
 
 
+def test_of_a_folder_that_git_does_not_know_only_what_is_named_is_kept(project):
+    (project / "models").mkdir()
+    (project / "models" / "named.py").write_text("units = 3\n")
+    assert changes_of(project, git_status(project), own_files=["models/named.py"])[1] == ()
+    (project / "models" / "draft.py").write_text("units = 4\n")
+    changes, [one] = changes_of(project, git_status(project), own_files=["models/named.py"])
+    assert "draft" not in changes
+    assert one.why == "not in git, and named by no pipeline: models/draft.py"
+
+
 def test_what_is_too_large_and_what_is_no_text_is_left_out(project):
     (project / "params.yaml").write_text("x\n" * MAX_CHANGES_BYTES)
     (project / "crlf.txt").write_bytes(b"caf\xe9\n")
