@@ -64,9 +64,9 @@ def runtime() -> list[Package]:
     seen: set[tuple[str, str]] = set()
     waiting = [("Headrace", Requirement(root)) for root in project["project"]["dependencies"]]
     extras = project["project"]["optional-dependencies"]
-    of_users = ("airflow", "sql", "delta", "iceberg")
-    waiting += [("Headrace", Requirement(root)) for extra in of_users for root in extras[extra]]
-    waiting += [("the local stack", Requirement(root)) for root in extras["stack"]]
+    for extra, roots in extras.items():
+        user = "the local stack" if extra == "stack" else "Headrace"
+        waiting += [(user, Requirement(root)) for root in roots]
     while waiting:
         parent, requirement = waiting.pop()
         name = canonicalize_name(requirement.name)
