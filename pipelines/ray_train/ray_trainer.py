@@ -72,20 +72,24 @@ def _fit(job: Job, on_worker: OnWorker, on_event: Callable[[Event], None]) -> No
     waiting, was_out_of_memory = _Waiting(job.train, on_event), False
     samples, next_samples_seconds = Samples(job.folder), 0.0
 
+    def report_samples() -> None:
+        if new := samples.new():
+            on_event(SamplesEvent(samples=tuple(new)))
+
     def poll() -> bool:
         nonlocal offset_bytes, next_samples_seconds
         offset_bytes = follow(job.progress, offset_bytes, waiting.pass_on)
         waiting.poll()
         if time.monotonic() >= next_samples_seconds:
             next_samples_seconds = time.monotonic() + SAMPLES_SECONDS
-            if new := samples.new():
-                on_event(SamplesEvent(samples=tuple(new)))
+            report_samples()
         # Not where another group follows: Ray takes its time to stop this one, and then gives its resources back.
         return has_results(job) or (job.failure.is_file() and _read_failure(job).kind != OUT_OF_MEMORY)
 
     while True:
         job.preempted.unlink(missing_ok=True)
         _fit_one_group(job, on_worker, poll)
+        report_samples()  # a short training ends before they are due
         waiting.begin()
         if job.failure.is_file():
             failure = _read_failure(job)

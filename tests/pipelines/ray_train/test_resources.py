@@ -106,9 +106,11 @@ def test_labels_are_selected_as_ray_selects_them(selector):
     assert train(resources_per_worker={"labels": {"ray.io/zone": selector}}).resources_per_worker.labels
 
 
-def test_resources_make_no_other_training():
-    other = train(placement="spread", resources_per_worker={"cores": 4})
+def test_of_all_resources_cores_alone_make_another_training_since_they_are_threads():
+    other = train(placement="spread", resources_per_worker={"memory_bytes": GIB})
     assert deciding_settings(other) == deciding_settings(train())
+    four_cores = train(resources_per_worker={"cores": 4})
+    assert deciding_settings(four_cores) == deciding_settings(train(threads_per_worker=4))
 
 
 def test_what_is_waited_for_is_said_in_words():
