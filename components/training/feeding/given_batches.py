@@ -105,14 +105,14 @@ class GivenBatches:
     @contextmanager
     def training(self, part: Part, *, first_step: int, steps: int) -> Iterator[tf.data.Dataset]:
         """A worker's part of `steps` global batches, from a step on; the digests of epochs' first ones are noted."""
-        digests = self._digests
+        digests, epoch_steps = self._digests, self.steps  # not within the trace of a pipeline
 
         def note(step: tf.Tensor, batch: Any) -> tf.Tensor:
             with tf.control_dependencies([digests.insert(step, _digest(batch))]):
                 return tf.constant(0)
 
         def noted(step: tf.Tensor, batch: Any) -> None:
-            is_first = tf.logical_or(step == first_step, step % self.steps == 0)
+            is_first = tf.logical_or(step == first_step, step % epoch_steps == 0)
             tf.cond(is_first, lambda: note(step, batch), lambda: tf.constant(0))
 
         with self._served(part, first_step=first_step, steps=steps, seen=noted) as served:
