@@ -270,7 +270,7 @@ def _check_slices(pipeline: Pipeline) -> None:
 def _check_monitor(pipeline: Pipeline) -> None:
     """Raise ValueError for metrics that there are not, and slices by what is not in the predictions."""
     monitor, names = pipeline.monitor, task_of(pipeline.ingest.label).metric_names
-    parts = [("", monitor.thresholds, monitor.guards)]
+    parts = [("", monitor.thresholds, monitor.guards or {})]
     parts += [(f"slices.{place}.", one.thresholds, one.guards) for place, one in enumerate(monitor.slices)]
     for prefix, thresholds, guards in parts:
         for key, metrics in (("thresholds", thresholds), ("guards", guards)):

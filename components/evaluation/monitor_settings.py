@@ -67,8 +67,10 @@ class Monitor(Settings):
     thresholds: dict[str, Threshold] = Field(default={})
     """Ranges of metrics. An alert where a metric is shown to be outside: over its whole interval."""
 
-    guards: dict[str, Guard] = Field(default={})
-    """Metrics that must not be worse than those of the version when it was registered."""
+    guards: dict[str, Guard] | None = None
+    """Metrics that must not be worse than those of the version when it was registered; `null` takes that of
+    `register.compare`, `{}` none.
+    """
 
     slices: tuple[Slice, ...] = ()
     """Parts of the predictions, by categories that the model takes, that are judged on their own."""

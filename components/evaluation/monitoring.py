@@ -21,7 +21,7 @@ from headrace.components.statistics.summary import CategorySummary, Summary, Tab
 from headrace.components.tasks.row_metrics import Numbers, value_of
 from headrace.components.tasks.task import Task
 
-Level = Literal["alert", "warn", "ok"]
+Level = Literal["alert", "warn", "ok", "info"]
 
 _LEVELS: Mapping[Verdict, Level] = {"ok": "ok", "warn": "warn", "fail": "alert"}
 _PREDICTION = "prediction"
@@ -30,7 +30,7 @@ _MOST_REFERENCE_ROWS = 100_000
 
 
 class Finding(Settings):
-    """One look at the predictions: what was found, and whether it is beyond a limit."""
+    """One look at the predictions: what was found, and whether it is beyond a limit; "info" where there is none."""
 
     kind: Literal["inputs", "predictions", "labels", "metrics"]
     level: Level
@@ -198,14 +198,14 @@ def quality(task: Task, rows: pl.DataFrame, reference: pl.DataFrame, settings: M
     metrics = {name: value for name, value in values if math.isfinite(value)}  # an area needs rows of both classes
     sure = intervals(task, rows, confidence=0.95)
     shown = [
-        Finding(kind="metrics", level="ok", sentence=_shown(name, value, sure, rows.height))
+        Finding(kind="metrics", level="info", sentence=_shown(name, value, sure, rows.height))
         for name, value in metrics.items()
         if "." not in name
     ]
     judged = list(_judged(task, rows, reference, settings)) if rows.height >= settings.minimum_rows else []
     if rows.height < settings.minimum_rows and (settings.thresholds or settings.guards or settings.slices):
         few = f"{rows.height:,} labels are fewer than monitor.minimum_rows: metrics are not judged"
-        judged = [Finding(kind="metrics", level="ok", sentence=few)]
+        judged = [Finding(kind="metrics", level="info", sentence=few)]
     return Quality(metrics, {name: (one.low, one.high) for name, one in sure.items()}, [*judged, *shown])
 
 
@@ -221,13 +221,13 @@ def _judged(task: Task, rows: pl.DataFrame, reference: pl.DataFrame, settings: M
         passed, reason = look.check(task, confidence)
         yield Finding(kind="metrics", level="ok" if passed else "alert", sentence=reason)
     if small := too_small(settings.slices, rows):
-        yield Finding(kind="metrics", level="ok", sentence=small)
+        yield Finding(kind="metrics", level="info", sentence=small)
 
 
 def _looks(rows: pl.DataFrame, reference: pl.DataFrame, settings: Monitor) -> "Iterator[ThresholdLook | _ChangeLook]":
     for metric, bounds in settings.thresholds.items():
         yield ThresholdLook(metric, bounds, "all rows", rows)
-    for metric, guard in settings.guards.items():
+    for metric, guard in (settings.guards or {}).items():
         yield _ChangeLook(metric, guard, "all rows", rows, reference)
     for one in settings.slices:
         kept = {f"{RAW}{name}" for name in one.columns} <= set(reference.columns)  # else of a feature added since

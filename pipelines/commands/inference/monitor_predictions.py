@@ -21,6 +21,7 @@ from headrace.components.evaluation.monitoring import (
     worst_first,
 )
 from headrace.components.evaluation.monitoring_page import render_monitoring
+from headrace.components.evaluation.settings import Guard
 from headrace.components.files.atomic import replace_file
 from headrace.components.printable import printable
 from headrace.components.schema.example_schema import RowSchema
@@ -156,6 +157,8 @@ def _look(
 ) -> _Looked:
     """Drift of all files and, of the rows that have labels, quality. One file is in memory at a time."""
     task, settings = task_of(pipeline.ingest.label), pipeline.monitor
+    if settings.guards is None:
+        settings = settings.model_copy(update={"guards": {pipeline.register_.compare.metric: Guard()}})
     inputs: list[TableSummary] = []
     predictions: list[TableSummary] = []
     scored: list[pl.DataFrame] = []

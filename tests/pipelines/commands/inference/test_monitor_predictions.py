@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from headrace.components.errors import DataError, LimitError, ParamsError
+from headrace.components.evaluation.monitor_settings import Monitor
 from headrace.pipelines.commands.inference.monitor_predictions import monitor_predictions
 from headrace.pipelines.commands.inference.predictions import write_predictions
 
@@ -98,6 +99,25 @@ def test_worse_than_when_it_was_registered_is_named_with_its_slice(coins, tmp_pa
     found = " | ".join(levels(report, "alert"))
     assert "metal gold: accuracy" in found and "metal tin" not in found
     assert "all rows: accuracy" in found and "shown to be worse than when it was registered by more than 0.02" in found
+
+
+def test_without_guards_that_of_the_gates_metric_is_taken(coins, tmp_path):
+    rows = coins.tosses(400, seed=11)
+    folder = predict(coins, tmp_path / "predictions", rows)
+    flipped = [[*row[:3], {"heads": "tails", "tails": "heads"}[row[3]]] for row in rows]
+    labels = coins.write(tmp_path / "labels.csv", flipped, columns=("toss", "side"))
+    pipeline = coins.pipeline.model_copy(update={"monitor": Monitor()})
+    with pytest.raises(LimitError, match=r"all rows: accuracy -0.*shown to be worse than when it was registered"):
+        monitor_predictions(
+            pipeline,
+            coins.paths,
+            input_path=folder,
+            labels_path=labels,
+            alias="1",
+            since=None,
+            output=tmp_path / "report",
+            as_json=True,
+        )
 
 
 def test_few_rows_are_no_evidence(coins, tmp_path):
