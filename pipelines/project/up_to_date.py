@@ -42,22 +42,30 @@ class Watch:
 
     def __init__(self, paths: PipelinePaths) -> None:
         self._paths = paths
-        self._settings = observe(paths.root, _settings(paths.root, _locked(paths) or {}))
-        self._all = observe(paths.root, _watched(paths))
+        self._stages = _locked(paths)
+        self._settings = _digests(paths.root, _settings(paths.root, self._stages or {}))
+        self._files = observe(paths.root, _paths_of(self._stages or {}))
 
     def take_notes(self) -> None:
         """Note that the pipeline is up to date, where it can be known that it is what DVC has left."""
-        paths, stages = self._paths, _locked(self._paths)
+        root, stages = self._paths.root, _locked(self._paths)
         if stages is None:
             return
-        watched = _watched(paths)
-        found = observe(paths.root, watched)
-        settings = {path: found.get(path) for path in self._settings}
-        was_checked = found == self._all or (settings == self._settings and _is_as_locked(paths.root, stages, found))
+        files = _paths_of(stages)
+        watched = ["dvc.lock", *_settings(root, stages), *files]
+        found = observe(root, watched)
         newest = max(entry[1] for entry in found.values() if entry)
-        if was_checked and newest < time.time_ns() - _JUST_NOW_NANOSECONDS and found == observe(paths.root, watched):
+        # By their content: DVC writes the digests of own code again, whatever they are.
+        same_settings = _digests(root, _settings(root, stages)) == self._settings
+        found_by_dvc = stages == self._stages and observe(root, files) == self._files
+        if (
+            same_settings
+            and (found_by_dvc or _is_as_locked(root, stages, found))
+            and newest < time.time_ns() - _JUST_NOW_NANOSECONDS
+            and observe(root, watched) == found
+        ):
             notes = {"stages": list(stages), "watched": watched, "files": found}
-            with replace_file(paths.up_to_date) as file:
+            with replace_file(self._paths.up_to_date) as file:
                 file.write_text(json.dumps(notes), encoding="utf-8")
 
 
@@ -118,10 +126,12 @@ def _files_of_variables(content: Mapping[str, Any]) -> Iterator[str]:
                 yield one.partition(":")[0]
 
 
-def _watched(paths: PipelinePaths) -> list[str]:
-    stages = _locked(paths) or {}
-    files = {entry["path"] for stage in stages.values() for entry in _files(stage)}
-    return ["dvc.lock", *_settings(paths.root, stages), *sorted(files)]
+def _paths_of(stages: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return sorted({entry["path"] for stage in stages.values() for entry in _files(stage)})
+
+
+def _digests(root: Path, files: Iterable[str]) -> dict[str, str | None]:
+    return {file: _md5(root / file) for file in files}
 
 
 def _is_as_locked(root: Path, stages: Mapping[str, Mapping[str, Any]], found: Observed) -> bool:

@@ -16,10 +16,15 @@ from headrace.pipelines.project import up_to_date
 from headrace.pipelines.project.up_to_date import Watch, unchanged_stages
 
 STAGES = {
+    "own_code": {
+        "cmd": """mkdir -p .headrace && printf '{"line": 1}' > .headrace/code.json""",
+        "always_changed": True,
+        "outs": [{".headrace/code.json": {"cache": False}}],
+    },
     "ingest": {
         "matrix": {"pipeline": ["line"]},
         "cmd": "mkdir -p data/line/examples/more && cd data/line/examples && cp ../../../raw.csv a && echo 2 > more/b",
-        "params": ["line.ingest"],
+        "params": ["line.ingest", {".headrace/code.json": ["line"]}],
         "deps": ["raw.csv"],
         "outs": ["data/line/examples"],
     },
@@ -37,6 +42,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("project")
     (root / "params.yaml").write_text("pipelines: [line]\nline: {ingest: 1}\n")
     (root / "raw.csv").write_text("1\n")
+    (root / ".headrace").mkdir()
+    (root / ".headrace" / "code.json").write_text('{"line": 1}')  # as `headrace run` writes it, and DVC's stage again
     (root / "more.yaml").write_text("source: raw.csv\nnote: a\n")
     (root / "dvc.yaml").write_text(yaml.safe_dump({"vars": ["more.yaml:source"], "stages": STAGES}))
     dvc(root, "init", "--quiet", "--no-scm")
