@@ -2,7 +2,8 @@
 
 import inspect
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -60,7 +61,7 @@ def build_own_model(
     takes_weights = pretrained is not None and ARGUMENT in inspect.signature(function).parameters
     given = {**settings.arguments, ARGUMENT: str(pretrained)} if takes_weights else settings.arguments
     arguments = checked_arguments(function, given, given=2, place=place)
-    with code.errors_named():
+    with code.errors_named(), _skipped_weights_refused():
         model = function(tensors, label, **arguments)
     if not isinstance(model, keras.Model):
         raise ParamsError(f"{place} returned {type(model).__name__}, expected a keras.Model")
@@ -81,10 +82,17 @@ def build_own_model(
     return model
 
 
+@contextmanager
+def _skipped_weights_refused() -> Iterator[None]:
+    """Raise UserWarning where Keras skips weights that it does not find: it would continue with random ones."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Skipping", UserWarning)
+        yield
+
+
 def _load_weights(model: keras.Model, file: Path, *, place: str) -> None:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # Keras would continue with what it has drawn at random
+        with _skipped_weights_refused():
             model.load_weights(str(file))
     except (ValueError, KeyError, OSError, UserWarning) as error:
         reason = " ".join(str(error).split())[:300]
