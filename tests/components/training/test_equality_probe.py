@@ -162,7 +162,7 @@ def masked() -> Any:
 
     inputs = keras.Input((3,), dtype="int64")
     model = Masked(inputs, keras.layers.Dense(1)(keras.layers.Embedding(5, 4, mask_zero=True)(inputs)))
-    model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
+    model.compile(keras.optimizers.SGD(0.1), jit_compile=False)
     return model
 
 

@@ -59,7 +59,7 @@ def test_a_tensorflow_data_set_may_be_ragged_and_goes_on_from_a_step():
 
     [[features, labels]] = served(given(make), 1, 2, first_step=4, steps=1)  # the second pass's second batch
 
-    assert features.to_list() == [[] if number % 3 == 0 else [number] * (number % 3) for number in (6, 7)]
+    assert [list(row) for row in features] == [[], [7]]
     assert labels.tolist() == [6, 7]
     assert given(make).first_examples(2).features.to_list() == [[], [1]]
 
