@@ -10,7 +10,7 @@ from typing import Any
 
 from infra.image_locks import FOLDER, LOCK, entries
 
-LOCKS = {"headrace": (), "headrace-airflow": ("airflow",), "headrace-gpu": ("gpu",)}
+LOCKS: dict[str, tuple[str, ...]] = {"headrace": (), "headrace-airflow": ("airflow",), "headrace-gpu": ("gpu",)}
 
 
 def main(target: str) -> None:

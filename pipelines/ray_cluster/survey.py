@@ -55,7 +55,9 @@ def _start(node: str) -> Any:
 
 def _answers(asked: Mapping[str, Any], limit_seconds: float) -> tuple[dict[str, Any], dict[str, str]]:
     """Answers by node, and of those that gave none, why."""
-    answers, silent, deadline_seconds = {}, {}, time.monotonic() + limit_seconds
+    answers: dict[str, Any] = {}
+    silent: dict[str, str] = {}
+    deadline_seconds = time.monotonic() + limit_seconds
     for name, reference in asked.items():
         try:
             answers[name] = ray.get(reference, timeout=max(0.1, deadline_seconds - time.monotonic()))

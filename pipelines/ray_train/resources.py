@@ -24,9 +24,9 @@ def scaling(train: DistributedPlan) -> ScalingConfig:
     if train.is_bitwise:
         share = train.min_workers / train.logical_shards
         # Rounded down: rounded up, the last process has no room.
-        cores = math.floor(share * resources["CPU"] * RAYS_PRECISION) / RAYS_PRECISION
-        resources = {name: math.floor(share * value) for name, value in resources.items()} | {"CPU": cores}
-        return ScalingConfig(num_workers=train.logical_shards, resources_per_worker=resources, **where)
+        shares: dict[str, float] = {name: math.floor(share * value) for name, value in resources.items()}
+        shares["CPU"] = math.floor(share * resources["CPU"] * RAYS_PRECISION) / RAYS_PRECISION
+        return ScalingConfig(num_workers=train.logical_shards, resources_per_worker=shares, **where)
     return ScalingConfig(
         num_workers=train.num_workers if isinstance(train.num_workers, int) else (train.min_workers, train.max_workers),
         use_gpu=train.use_gpu,
