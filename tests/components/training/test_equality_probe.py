@@ -21,7 +21,7 @@ DIFFERENT = {
     "average of the inputs": "the state averages/average, which a layer keeps itself",
     "a loss divided by hand": "the gradient of dense/bias, by ",
     "a hundredth of a loss divided by hand": "the gradient of dense/bias, by ",
-    "masked loss that train_step makes": "the gradient of dense/bias, by ",
+    "masked loss that train_step makes": "the gradient of dense/kernel, by ",
 }
 
 pytestmark = pytest.mark.timeout(600)  # the first test waits for the processes of all cases
