@@ -115,11 +115,12 @@ def _side(
     metrics: Mapping[str, float],
     intervals: Mapping[str, tuple[float, float]],
 ) -> Side:
-    sections = {stage: record.section for stage, record in provenance.records.items()}
+    as_they_ran = {stage: record.section for stage, record in provenance.records.items()}
     return Side(
         name=name,
         pipeline=provenance.pipeline,
-        section={**_compared(provenance.section), **sections},  # as each stage ran
+        # With defaults: a setting that has been added to Headrace since is no difference.
+        section=_compared(_with_defaults(provenance.pipeline, {**provenance.section, **as_they_ran})),
         commit=provenance.tree.commit,
         changes=provenance.changes,
         raw={file.name: file.sha256 for file in provenance.raw_files},

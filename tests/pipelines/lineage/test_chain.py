@@ -23,6 +23,10 @@ def broken(root: Path) -> dict[str, str]:
     return {link.name: link.state for link in links(root) if link.is_broken}
 
 
+def files_of_the_user(root: Path) -> list[Path]:
+    return sorted(path for path in root.rglob("*") if not {".headrace", ".dvc"} & set(path.parts))
+
+
 @pytest.fixture
 def project(trained, tmp_path):
     return trained.copy(tmp_path / "a project")
@@ -100,16 +104,16 @@ def test_a_broken_link_is_named(project, break_it):
 def test_the_command_shows_a_line_a_link(project, tmp_path):
     said = project.headrace("lineage", "line@champion")
     assert said.splitlines()[-1] == "line:1: every link that can be checked is as it was"
-    assert "ok        commit" in said
+    assert "ok       commit" in said
     shown = json.loads(project.headrace("lineage", "line:1", "--json"))
     assert {one["state"] for one in shown["links"]} <= {"ok", "unknown"}
     project.headrace("lineage", "line", "--html", tmp_path / "lineage.html")
     assert "Lineage of line:1" in (tmp_path / "lineage.html").read_text()
     shutil.rmtree(project.root / ".git")
-    before = sorted(path for path in project.root.rglob("*") if ".headrace" not in path.parts)
+    before = files_of_the_user(project.root)
     said = project.headrace("lineage", "line", code=2)
-    assert "missing   commit" in said
-    assert sorted(path for path in project.root.rglob("*") if ".headrace" not in path.parts) == before
+    assert "missing  commit" in said
+    assert files_of_the_user(project.root) == before
 
 
 def test_a_version_that_is_not_there_is_named_with_those_that_are(project):
