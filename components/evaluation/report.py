@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
@@ -17,9 +16,10 @@ from headrace.components.evaluation.worst_examples import DrawnExample, WorstExa
 from headrace.components.plots.figures import svg
 from headrace.components.schema.labels import Label
 from headrace.components.statistics.profile import ColumnProfile
-from headrace.components.tasks.task import Outcome, Task
+from headrace.components.tasks.task import ClassScore, Outcome, Task
 from headrace.components.tasks.variants import task_of
 
+_MOST_SCORES = 200
 _TABLE_CLASSES = 20  # a larger confusion matrix is shown as a figure, and its largest cells as a list
 # The page's parts in their order, which is also that of its navigation. A part that does not apply is absent.
 ORDER = (
@@ -96,6 +96,14 @@ class Report:
         return [found[name] for name in ORDER if name in found]
 
     @property
+    def shown_scores(self) -> list[ClassScore]:
+        """All classes or, of very many, those of the rows with the lowest F1."""
+        scores = self.outcome.scores
+        if len(scores) <= _MOST_SCORES:
+            return list(scores)
+        return sorted((score for score in scores if score.support), key=lambda score: score.f1)[:_MOST_SCORES]
+
+    @property
     def matrix_is_table(self) -> bool:
         """Whether the confusion matrix is small enough to be read as a table."""
         return len(self.task.classes) <= _TABLE_CLASSES
@@ -112,7 +120,6 @@ def render(report: Report) -> str:
             charts={name: svg(figure, name=name) for name, figure in report.figures.items()},
             curves={curve.name: curve.shown for curve in report.tables},
             texts=_texts(report),
-            confusions=[] if report.outcome.matrix is None else _confusions(report.outcome.matrix, report.task.classes),
         )
     )
 
@@ -125,11 +132,3 @@ def _texts(report: Report) -> dict[str, str]:
         first, last = (tuple(number(value) for value in row[:2]) for row in (curve.points.row(0), curve.points.row(-1)))
         said[curve.name] = f"{curve.title}: {y} over {x}, from {first[1]} at {first[0]} to {last[1]} at {last[0]}"
     return said
-
-
-def _confusions(matrix: np.ndarray, classes: Sequence[str], *, most: int = 12) -> list[tuple[str, str, int]]:
-    """The pairs (true, predicted, count) that are taken for each other most often."""
-    wrong = matrix - np.diag(matrix.diagonal())
-    cells = np.argsort(-wrong, axis=None, kind="stable")[:most]
-    pairs = [divmod(int(cell), len(classes)) for cell in cells]
-    return [(classes[row], classes[column], int(wrong[row, column])) for row, column in pairs if wrong[row, column]]

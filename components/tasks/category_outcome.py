@@ -5,6 +5,7 @@ number here equal to scikit-learn's.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -14,27 +15,30 @@ from headrace.components.tasks.model_outputs import check_finite
 from headrace.components.tasks.task import ClassScore, Mistake, Outcome
 
 _SMALLEST_PROBABILITY = 1e-7  # as in Keras: a certain mistake costs 16.1 nats, not infinity
+MOST_MATRIX_CLASSES = 1000
 CALIBRATION_BINS = 15  # as Guo et al. (2017) have them
 
 
 def category_outcome(
     labels: np.ndarray, probabilities: np.ndarray, *, label: CategoryLabel, worst_examples: int
 ) -> Outcome:
-    """Metrics, confusion matrix and the examples with the highest loss.
+    """Metrics, confusions and the examples with the highest loss; of very many classes without a matrix.
 
     `labels` is int[examples], `probabilities` float[examples, classes]; raises TrainingError if one is not finite.
     """
     from headrace.components.plots import figures  # matplotlib, which metrics alone do not need
 
     check_finite(probabilities)
-    matrix = confusion_matrix(labels, probabilities.argmax(axis=1), num_classes=len(label.classes))
-    drawn = {"confusion_matrix": figures.confusion(matrix, classes=label.classes)}
+    predicted, classes = probabilities.argmax(axis=1), label.classes
+    small = len(classes) <= MOST_MATRIX_CLASSES
+    matrix = confusion_matrix(labels, predicted, num_classes=len(classes)) if small else None
     return Outcome(
         metrics=category_metrics(labels, probabilities),
-        figures=drawn,
-        worst=_least_probable(labels, probabilities, classes=label.classes, number=worst_examples),
+        figures={} if matrix is None else {"confusion_matrix": figures.confusion(matrix, classes=classes)},
+        worst=_least_probable(labels, probabilities, classes=classes, number=worst_examples),
         matrix=matrix,
-        scores=class_scores(matrix, classes=label.classes),
+        confusions=most_confused(labels, predicted, classes=classes),
+        scores=class_scores(labels, predicted, classes=classes),
         worst_are=(
             "Those whose true class the model gave the lowest probability; the percentage is what it gave its own "
             "choice."
@@ -51,17 +55,17 @@ def category_metrics(labels: np.ndarray, probabilities: np.ndarray) -> dict[str,
     classes, areas are of the second. Where there is no number (an area with one class in the labels) there is no key.
     """
     predicted = probabilities.argmax(axis=1)
-    matrix = confusion_matrix(labels, predicted, num_classes=probabilities.shape[1])
-    occurs = (matrix.sum(axis=0) + matrix.sum(axis=1)) > 0
-    precision, recall, f1 = (scores[occurs].mean() for scores in _scores(matrix))
+    counts = ClassCounts.of(labels, predicted, num_classes=probabilities.shape[1])
+    occurs = (counts.predicted + counts.support) > 0
+    precision, recall, f1 = (scores[occurs].mean() for scores in _scores(counts))
     metrics = {
         "loss": example_losses(labels, probabilities).mean(),
         "accuracy": (labels == predicted).mean(),
         "precision": precision,
         "recall": recall,
         "f1": f1,
-        "balanced_accuracy": balanced_accuracy(matrix),
-        "mcc": matthews_correlation(matrix),
+        "balanced_accuracy": balanced_accuracy(counts),
+        "mcc": matthews_correlation(counts),
         "log_loss": -np.log(_given(labels, probabilities).clip(np.finfo(np.float64).eps, 1.0)).mean(),
         "brier": brier_scores(labels, probabilities).mean(),
         "expected_calibration_error": expected_calibration_error(labels, probabilities),
@@ -76,20 +80,34 @@ def category_metrics(labels: np.ndarray, probabilities: np.ndarray) -> dict[str,
     return {name: float(value) for name, value in metrics.items()}
 
 
-def balanced_accuracy(matrix: np.ndarray) -> float:
-    """Return the mean recall of the classes that occur as labels."""
-    support = matrix.sum(axis=1)
-    return float((matrix.diagonal()[support > 0] / support[support > 0]).mean())
+class ClassCounts(NamedTuple):
+    """For each class int64[classes]: examples that are right, that were predicted to have it, and that have it."""
+
+    right: np.ndarray
+    predicted: np.ndarray
+    support: np.ndarray
+
+    @classmethod
+    def of(cls, labels: np.ndarray, predicted: np.ndarray, *, num_classes: int) -> Self:
+        """Counts of int[examples] labels and predictions."""
+        found = (labels[labels == predicted], predicted, labels)
+        return cls(*(np.bincount(values, minlength=num_classes) for values in found))
 
 
-def matthews_correlation(matrix: np.ndarray) -> float:
-    """Return the correlation of true and predicted classes, from -1 to 1 (Gorodkin, 2004); 0 where one has no spread.
+def balanced_accuracy(counts: ClassCounts) -> float:
+    """Mean recall of the classes that occur as labels."""
+    occurs = counts.support > 0
+    return float((counts.right[occurs] / counts.support[occurs]).mean())
+
+
+def matthews_correlation(counts: ClassCounts) -> float:
+    """Correlation of true and predicted classes, from -1 to 1 (Gorodkin, 2004); 0 where one has no spread.
 
     Of two classes, that of Matthews (1975).
     """
-    matrix = matrix.astype(np.float64)
-    rows, predicted, support = matrix.sum(), matrix.sum(axis=0), matrix.sum(axis=1)
-    together = rows * matrix.trace() - predicted @ support
+    right, predicted, support = (values.astype(np.float64) for values in counts)
+    rows = support.sum()
+    together = rows * right.sum() - predicted @ support
     spread = (rows**2 - predicted @ predicted) * (rows**2 - support @ support)
     return float(together / np.sqrt(spread)) if spread > 0 else 0.0
 
@@ -139,10 +157,22 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, *, num_classes: 
     return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def class_scores(matrix: np.ndarray, *, classes: Sequence[str]) -> list[ClassScore]:
-    """Return precision, recall, F1 and support of every class; a ratio of nothing to nothing counts as 0."""
-    precision, recall, f1 = (scores.tolist() for scores in _scores(matrix))
-    return [ClassScore(*row) for row in zip(classes, precision, recall, f1, matrix.sum(axis=1).tolist(), strict=True)]
+def most_confused(
+    labels: np.ndarray, predicted: np.ndarray, *, classes: Sequence[str], most: int = 12
+) -> list[tuple[str, str, int]]:
+    """The pairs (true, predicted, count) that are taken for each other most often."""
+    wrong = labels != predicted
+    pairs, counts = np.unique(labels[wrong].astype(np.int64) * len(classes) + predicted[wrong], return_counts=True)
+    chosen = np.argsort(-counts, kind="stable")[:most]
+    found = [(*divmod(int(pairs[place]), len(classes)), int(counts[place])) for place in chosen]
+    return [(classes[row], classes[column], count) for row, column, count in found]
+
+
+def class_scores(labels: np.ndarray, predicted: np.ndarray, *, classes: Sequence[str]) -> list[ClassScore]:
+    """Precision, recall, F1 and support of every class; a ratio of nothing to nothing counts as 0."""
+    counts = ClassCounts.of(labels, predicted, num_classes=len(classes))
+    precision, recall, f1 = (scores.tolist() for scores in _scores(counts))
+    return [ClassScore(*row) for row in zip(classes, precision, recall, f1, counts.support.tolist(), strict=True)]
 
 
 def roc_curve(labels: np.ndarray, scores: np.ndarray) -> Curve:
@@ -168,9 +198,9 @@ def precision_recall_curve(labels: np.ndarray, scores: np.ndarray) -> Curve:
     return Curve(recall, precision, float(np.sum(np.diff(recall, prepend=0.0) * precision)))
 
 
-def _scores(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _scores(counts: ClassCounts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Precision, recall and F1 of every class, float64[classes] each."""
-    right, predicted, support = matrix.diagonal(), matrix.sum(axis=0), matrix.sum(axis=1)
+    right, predicted, support = counts
     return _ratio(right, predicted), _ratio(right, support), _ratio(2 * right, predicted + support)
 
 

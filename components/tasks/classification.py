@@ -140,12 +140,12 @@ class Classification:
     def outcome(self, measurement: Measurement) -> Outcome:
         """Confusions, curves, the balance of the classes, and the examples with the highest loss."""
         from headrace.components.plots import figures
-        from headrace.components.tasks.category_outcome import category_outcome
+        from headrace.components.tasks.category_outcome import MOST_MATRIX_CLASSES, category_outcome
         from headrace.components.tasks.outcome_rows import category_rows
 
         labels, probabilities = self._labels_and_probabilities(measurement)
         found = category_outcome(labels, probabilities, label=self.label, worst_examples=measurement.worst_examples)
-        if measurement.class_counts:
+        if measurement.class_counts and len(self.classes) <= MOST_MATRIX_CLASSES:
             found.figures["class_balance"] = figures.class_balance(measurement.class_counts, classes=self.classes)
         return replace(found, rows=category_rows(labels, probabilities, label=self.label))
 

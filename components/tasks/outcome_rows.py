@@ -16,7 +16,6 @@ from headrace.components.tasks.category_outcome import (
     CALIBRATION_BINS,
     brier_scores,
     calibration_gaps,
-    confusion_matrix,
     example_losses,
 )
 from headrace.components.tasks.metric_names import metric_prefixes
@@ -225,9 +224,7 @@ def _of_confusions(
     labels: np.ndarray, predicted: np.ndarray, classes: int, function: Callable[[Numbers, Numbers, Numbers], Numbers]
 ) -> SumMetric:
     """A metric of right predictions, predictions and labels by class: of classes that occur, the others are 0."""
-    occur = np.flatnonzero(
-        confusion_matrix(labels, predicted, num_classes=classes).any(axis=0) | _counts(labels, classes)
-    )
+    occur = np.flatnonzero(_counts(predicted, classes) | _counts(labels, classes))
     is_label, is_predicted = (values[:, np.newaxis] == occur for values in (labels, predicted))
     columns = np.hstack([is_label & is_predicted, is_predicted, is_label]).astype(np.float64)
     return SumMetric(columns, lambda sums: function(*np.split(sums, 3, axis=1)))

@@ -94,7 +94,7 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a model made of the rows it is measured on; `matrix` and `scores` only for a category.
+    """What a model made of the rows it is measured on; `matrix`, `confusions` and `scores` only for a category.
 
     `rows` has what was predicted of each of them; None where the model predicts nothing. `worst_are` and `detail_is`
     are the report's words for the worst examples and for the detail of each.
@@ -104,6 +104,7 @@ class Outcome:
     figures: "dict[str, Figure]"
     worst: list[Mistake]
     matrix: "np.ndarray | None" = None
+    confusions: Sequence[tuple[str, str, int]] = ()
     scores: Sequence[ClassScore] = ()
     rows: "pl.DataFrame | None" = None
     worst_are: str = "Those with the largest error."

@@ -12,8 +12,9 @@ from headrace.components.schema.features import NumberFeature
 from headrace.components.schema.labels import CategoryLabel
 from headrace.components.tasks.category_outcome import (
     category_metrics,
+    category_outcome,
     class_scores,
-    confusion_matrix,
+    most_confused,
     precision_recall_curve,
     roc_curve,
 )
@@ -77,7 +78,7 @@ def test_a_class_that_nobody_has_and_nobody_predicts_scores_0_and_is_in_no_avera
     labels, probabilities = np.array([0, 1]), np.array([[1, 0, 0], [0, 1, 0]], np.float32)
 
     assert category_metrics(labels, probabilities)["f1"] == 1
-    scores = class_scores(confusion_matrix(labels, labels, num_classes=3), classes=("a", "b", "c"))
+    scores = class_scores(labels, labels, classes=("a", "b", "c"))
     assert [(score.name, score.f1, score.support) for score in scores] == [("a", 1, 1), ("b", 1, 1), ("c", 0, 0)]
 
 
@@ -133,3 +134,22 @@ def test_metrics_are_named_as_they_are_measured():
     found = category_metrics(np.array([0, 1]), np.array([[0.9, 0.1], [0.7, 0.3]], np.float32))
     assert tuple(found) == two.metric_names
     assert set(two.metric_names) - set(TASK.metric_names) == {"roc_auc"}
+
+
+def test_pairs_are_in_the_order_of_how_often_they_are_confused() -> None:
+    labels, predicted = np.array([0, 1, 1, 2, 2, 0]), np.array([0, 2, 2, 0, 2, 1])
+    assert most_confused(labels, predicted, classes="abc") == [("b", "c", 2), ("a", "b", 1), ("c", "a", 1)]
+    assert most_confused(labels, labels, classes="abc") == []
+
+
+def test_of_very_many_classes_there_is_no_matrix_and_all_else() -> None:
+    label = CategoryLabel(name="kind", classes=tuple(map(str, range(5_000))))
+    random = np.random.default_rng(1)
+    labels, scores = random.integers(0, 5_000, 300), random.random((300, 5_000), np.float32)
+    probabilities = scores / scores.sum(axis=1, keepdims=True)
+    outcome = category_outcome(labels, probabilities, label=label, worst_examples=3)
+    assert outcome.matrix is None
+    assert outcome.figures == {}
+    assert len(outcome.confusions) == 12
+    assert len(outcome.scores) == 5_000
+    assert outcome.metrics["accuracy"] == np.mean(probabilities.argmax(axis=1) == labels)
