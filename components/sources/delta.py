@@ -1,26 +1,23 @@
 """Delta Lake tables (https://delta.io), by a version, through the reader of delta-rs (Rust)."""
 
-import re
-from collections.abc import Iterator, Sequence
-from functools import partial
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-from urllib.parse import unquote
+import importlib.util
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from headrace.components.errors import DataError, ParamsError, ServiceError
+from headrace.components.sources.delta_reader import DeltaJob, DeltaOutcome
 from headrace.components.sources.s3_access import FindAccess, S3Access, is_s3, place_of
-from headrace.components.sources.table_versions import TablePath, TableVersionSource, require_file_of_table
-from headrace.components.sources.written_rows import require_rows, write_rows
+from headrace.components.sources.table_versions import TablePath, TableVersionSource
+from headrace.components.sources.written_rows import require_rows
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-# A scheme, or what a reader of URIs leaves out or takes for a slash: a plain path of a file has it percent-encoded.
-_NOT_IN_FOLDER = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:|[\\?#\x00-\x1f]")
-
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # which delta-rs has in its errors
+_ERRORS = {one.__name__: one for one in (DataError, ParamsError, ServiceError, MemoryError)}
 
 
 class DeltaSource(TableVersionSource):
@@ -41,54 +38,48 @@ class DeltaSource(TableVersionSource):
         Raises ParamsError for a table, version or column that is not there, DataError for a damaged table and for rows
         that are not those of `sha256`, ServiceError for a bucket that can't be reached.
         """
-        try:
-            import deltalake
-        except ImportError as error:
-            raise ParamsError(
-                "kind: delta needs a reader that is not installed: pip install 'headrace[delta]'"
-            ) from error
-        from pyarrow import ArrowException
-
+        if importlib.util.find_spec("deltalake") is None:
+            raise ParamsError("kind: delta needs a reader that is not installed: pip install 'headrace[delta]'")
         is_remote = is_s3(self.path)
-        place = place_of(self.path) if is_remote else str(root / self.path)
-        options = _storage_options(find_access(self.path)) if is_remote else None
-        try:
-            table = deltalake.DeltaTable(place, version=self.version, storage_options=options)
-            _require_files(table, None if is_remote else root / self.path, place=self.path)
-            write_rows(partial(_batches, table, columns, self.path), file, place=self.path, max_bytes=self.max_bytes)
-        except deltalake.exceptions.TableNotFoundError as error:
-            raise ParamsError(f"ingest.source.path: {place} is no Delta table: it has no _delta_log") from error
-        except (deltalake.exceptions.DeltaError, ArrowException, OSError) as error:
-            if getattr(error, "errno", None) is not None:
-                raise
-            said = " ".join(_COLOUR.sub("", str(error)).split())[:300]
-            if is_remote and "Error performing" in said:
-                raise ServiceError(f"{place} can't be read: {said}") from error
-            version = "" if self.version is None else f", version {self.version}"
-            raise DataError(f"{place if is_remote else self.path}{version}: {said}") from error
+        job = DeltaJob(
+            table=place_of(self.path) if is_remote else str(root / self.path),
+            name=self.path,
+            version=self.version,
+            options=_storage_options(find_access(self.path)) if is_remote else None,
+            columns=tuple(columns),
+            file=str(file.absolute()),
+            max_bytes=self.max_bytes,
+        )
+        found = _read_apart(job)
         require_rows(file, self.sha256, place=self.path)
-        return f"{table.version()} of {table.metadata().id}"
+        return found
 
 
-def _require_files(table: Any, folder: Path | None, *, place: str) -> None:
-    """Raise DataError for a file of the table that is not in its folder, as of a shallow clone; they are URIs.
+def _read_apart(job: DeltaJob) -> str:
+    """Read in a process of its own: what delta-rs can't decode may end the whole process that it is in.
 
-    `folder` is None for a table in a bucket, where there are no links.
+    Returns the version with the table's id.
     """
-    import pyarrow as pa
-
-    from headrace.components.sources.parquet.reader import require_footer
-
-    for uri in pa.table(table.get_add_actions(flatten=True))["path"].to_pylist():
-        path = PurePosixPath(unquote(uri))
-        if _NOT_IN_FOLDER.search(uri) or path.is_absolute() or ".." in path.parts:
-            raise DataError(f"{place}: names a file outside of its folder: {uri!r}; copy the whole table into one")
-        if folder is not None:
-            require_file_of_table(folder / path, folder, place=place)
-            try:
-                require_footer(folder / path)
-            except DataError as error:
-                raise DataError(f"{place}: {error}") from error
+    ended = subprocess.run(
+        [sys.executable, "-P", "-m", "headrace.components.sources.delta_reader"],
+        input=job.model_dump_json(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if ended.returncode in (-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGILL):
+        raise DataError(f"{job.name} can't be read: its reader ended with {signal.Signals(-ended.returncode).name}")
+    if ended.returncode < 0:
+        killed = signal.Signals(-ended.returncode).name
+        raise ServiceError(f"{job.name}: its reader was killed by {killed}: out of memory, or somebody killed it")
+    if ended.returncode != 0:
+        raise RuntimeError(f"the reader of {job.name} failed:\n{ended.stderr}")
+    outcome = DeltaOutcome.model_validate(json.loads(ended.stdout.splitlines()[-1]))
+    if outcome.errno is not None:
+        raise OSError(outcome.errno, outcome.message, outcome.file)
+    if outcome.error is not None:
+        raise _ERRORS[outcome.error](outcome.message)
+    return outcome.message
 
 
 def _storage_options(access: S3Access) -> dict[str, str]:
@@ -105,17 +96,3 @@ def _storage_options(access: S3Access) -> dict[str, str]:
         "retry_timeout": "60s",
     }
     return {name: value for name, value in keys.items() if value}
-
-
-def _batches(table: Any, columns: Sequence[str], place: str) -> "Iterator[pa.RecordBatch]":
-    """Batches of some columns; one thread reads, so their order is that of the files."""
-    import pyarrow as pa
-    from deltalake import QueryBuilder
-
-    from headrace.components.sources.raw_part import require_columns
-
-    require_columns(columns, [[field.name for field in table.schema().fields]], files=place)
-    quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in dict.fromkeys(columns))
-    engine = QueryBuilder().register("rows", table)
-    engine.execute("SET datafusion.execution.target_partitions = 1").read_all()
-    yield from pa.RecordBatchReader.from_stream(engine.execute(f"SELECT {quoted} FROM rows"))  # noqa: S608

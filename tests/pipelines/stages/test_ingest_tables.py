@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -15,7 +16,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from headrace.components.errors import DataError, ParamsError
+from headrace.components.errors import DataError, ParamsError, ServiceError
 from headrace.components.examples import shards
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
@@ -122,6 +123,24 @@ def test_a_damaged_delta_table_is_refused(delta: Path, ingested) -> None:
     shutil.rmtree(delta / "_delta_log")
     (delta / "_delta_log").mkdir()
     with pytest.raises(ParamsError, match="is no Delta table"):
+        ingested(kind="delta", path="lake/orders")
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "said"),
+    [
+        (signal.SIGABRT, DataError, "lake/orders can't be read: its reader ended with SIGABRT"),
+        (signal.SIGKILL, ServiceError, "lake/orders: its reader was killed by SIGKILL: out of memory"),
+    ],
+)
+def test_a_reader_that_ends_its_process_ends_nothing_else(
+    delta: Path, ingested, tmp_path: Path, monkeypatch, number, kind, said
+) -> None:
+    """As delta-rs does for some damaged pages: Rust aborts."""
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "deltalake.py").write_text(f"import os\nos.kill(os.getpid(), {int(number)})\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"))
+    with pytest.raises(kind, match=said):
         ingested(kind="delta", path="lake/orders")
 
 
