@@ -10,7 +10,6 @@ from rich.text import Text
 from headrace.components.errors import DataError, UserError
 from headrace.pipelines.params import Pipeline, list_pipelines, load_pipeline
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths, project_root
-from headrace.pipelines.project import dvc
 
 if TYPE_CHECKING:
     from headrace.pipelines.project.stage_graph import StageGraph
@@ -30,11 +29,12 @@ class PipelineState(NamedTuple):
 def list_() -> None:
     """Show the pipelines, their metric, champion and date, and which of their stages are up to date."""
     from headrace.pipelines.project.stage_graph import dvc_target, stage_graph
+    from headrace.pipelines.project.up_to_date import stale_targets
 
     project = ProjectPaths(project_root())
     # Before DVC reads the same file: what it says of a mistake in it names neither place nor fix.
     pipelines = {name: load_pipeline(project.params, name) for name in list_pipelines(project.params)}
-    changed = dvc.status(project.root)
+    stale = stale_targets(project, pipelines)
     graphs = {name: stage_graph(project.dvc, name) for name in pipelines}
     table = Table(box=None, pad_edge=False)
     columns = list(dict.fromkeys(stage for graph in graphs.values() for stage in graph))
@@ -45,7 +45,7 @@ def list_() -> None:
         pipeline = pipelines[name]
         state = state_of(pipeline, project.of(name))
         targets = {stage: dvc_target(project.dvc, stage, pipeline=name) for stage in graph}
-        fresh = fresh_stages(graph, {stage for stage, target in targets.items() if target in changed})
+        fresh = fresh_stages(graph, {stage for stage, target in targets.items() if target in stale})
         if state is None and not fresh:
             table.add_row(name, Text(NEVER_RUN, "dim"), *[""] * (len(columns) + 2), pipeline.description)
             continue

@@ -15,7 +15,8 @@ from typing import Any
 
 from headrace.components.files.atomic import replace_file
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
-from headrace.pipelines.project.code_digests import OWN_CODE_STAGE
+from headrace.pipelines.project import dvc
+from headrace.pipelines.project.code_digests import OWN_CODE_STAGE, write_digests
 from headrace.pipelines.project.stage_graph import dvc_target, stage_graph
 from headrace.pipelines.yaml_dialect import read_yaml_file
 
@@ -35,6 +36,25 @@ def unchanged_stages(paths: PipelinePaths) -> list[str] | None:
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
     return stages if noted and observe(paths.root, watched) == noted else None
+
+
+def stale_targets(project: ProjectPaths, pipelines: Iterable[str]) -> set[str]:
+    """DVC's names of the stages that have changed or never ran.
+
+    DVC is asked for those alone that ran and may have changed: its answer takes longer the more stages there are.
+    """
+    dvc.check_lock_file(project.root)
+    write_digests(project)
+    content = read_yaml_file(project.dvc_lock) if project.dvc_lock.is_file() else {}
+    locked = set(content.get("stages", {}))
+    stale: set[str] = set()
+    asked: set[str] = set()
+    for name in pipelines:
+        if unchanged_stages(project.of(name)) is None:
+            targets = {dvc_target(project.dvc, stage, pipeline=name) for stage in stage_graph(project.dvc, name)}
+            stale |= targets - locked
+            asked |= targets & locked
+    return stale | (dvc.status(project.root, *sorted(asked)).keys() if asked else set())
 
 
 class Watch:

@@ -144,6 +144,23 @@ def test_a_stage_whose_state_can_not_be_told_by_its_files_is_left_to_dvc(paths: 
     assert unchanged_stages(paths) is None
 
 
+def test_dvc_is_asked_for_what_ran_and_may_have_changed_alone(
+    noted: PipelinePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(up_to_date.dvc, "status", lambda _, *targets: asked.append(targets) or {"train@line": []})
+    monkeypatch.setattr(up_to_date, "write_digests", lambda _: None)  # it would find other code than the fixture's
+    project = ProjectPaths(noted.root)
+    assert up_to_date.stale_targets(project, ["line"]) == set()
+    assert asked == []
+    (noted.root / "model").unlink()
+    assert up_to_date.stale_targets(project, ["line"]) == {"train@line"}
+    assert asked == [("ingest@line", "train@line")]
+    (noted.root / "dvc.lock").unlink()
+    assert up_to_date.stale_targets(project, ["line"]) == {"ingest@line", "train@line"}
+    assert len(asked) == 1
+
+
 def test_notes_hold_paths_within_the_project_alone(noted: PipelinePaths) -> None:
     notes = json.loads(noted.up_to_date.read_text())
     assert not [path for path in notes["files"] if Path(path).is_absolute()]
