@@ -45,10 +45,12 @@ def measure(pipeline: Pipeline, project: ProjectPaths, *, workers: str | None) -
             _keep_picture(paths, project)
     finally:
         shutil.rmtree(project.measuring, ignore_errors=True)
+    state = git_state(project.root)
     return Measured(
         pipeline=pipeline.name,
         settings_sha256=settings_digest(pipeline, code),
-        **git_state(project.root)._asdict(),
+        git_commit=state.git_commit,
+        git_dirty=state.git_dirty,
         numerics={stage: NUMERICS[stage] for stage in MEASURED_STAGES},
         versions={name: version(name) for name in _PACKAGES},
         cores=os.cpu_count() or 1,
