@@ -142,8 +142,11 @@ def _converted(column: pa.Array, target: pa.DataType) -> pa.Array:
 
 
 def longest_of_dictionary(column: pa.Array) -> int:
-    """Bytes of the longest text of a column's dictionary; 0 for a column that has none of text."""
-    if not types.is_dictionary(column.type) or not _is_text(column.type.value_type):
+    """Bytes of the longest text, or bytes, of a column's dictionary; 0 for a column that has none of these."""
+    if not types.is_dictionary(column.type):
+        return 0
+    values = column.type.value_type
+    if not (_is_text(values) or types.is_binary(values) or types.is_large_binary(values)):
         return 0
     return longest_value(column.dictionary)
 

@@ -119,23 +119,34 @@ def _batches(path: Path, file: pq.ParquetFile, names: Sequence[str]) -> Iterator
 def _longest_text(path: Path, metadata: pq.FileMetaData, names: Sequence[str]) -> int:
     """Longest text that many rows may share, in bytes: a dictionary of one long text may be named by each row.
 
-    Of texts that are written as what is added to the one before, it is no longer than all of them together.
+    Of texts that are written as what is added to the one before, it is no longer than all of them together. Texts and
+    bytes within structures, as of images, count as well.
     """
     longest, wanted = 0, set(names)
-    file = open_parquet(path, dictionaries=names)
-    with file:
+    leaves = [metadata.schema.column(number) for number in range(metadata.num_columns)]
+    texts = {
+        leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY" and leaf.path.partition(".")[0] in wanted
+    }
+    with open_parquet(path, dictionaries=sorted(texts)) as file:
         for number in range(metadata.num_row_groups):
             group = metadata.row_group(number)
             for chunk in map(group.column, range(group.num_columns)):
                 name, encodings = chunk.path_in_schema, {*chunk.encodings}
-                if name not in wanted or chunk.physical_type != "BYTE_ARRAY":
+                if name not in texts:
                     continue
                 if "DELTA_BYTE_ARRAY" in encodings:
                     longest = max(longest, chunk.total_uncompressed_size)
                 elif encodings & {"RLE_DICTIONARY", "PLAIN_DICTIONARY"}:
                     rows = file.iter_batches(1, row_groups=[number], columns=[name], use_threads=False)
-                    longest = max([longest, *(longest_of_dictionary(row[0]) for row in islice(rows, 1))])
+                    longest = max([longest, *(longest_of_dictionary(_leaf(row[0])) for row in islice(rows, 1))])
     return longest
+
+
+def _leaf(values: pa.Array) -> pa.Array:
+    """The values within structures and lists of one field each."""
+    while pa.types.is_nested(values.type):
+        values = values.field(0) if pa.types.is_struct(values.type) else values.values
+    return values
 
 
 @contextmanager

@@ -269,3 +269,11 @@ def test_a_footer_that_leads_out_of_the_file_is_damage(tmp_path):
     file.write_bytes(b"PAR1" + content[-footer_bytes - 8 :])  # without its pages
     with pytest.raises(DataError, match=r"rows.parquet is a damaged Parquet file.*outside of the file"):
         reader.require_footer(file)
+
+
+def test_bytes_in_a_structure_that_many_rows_share_count_as_long_as_they_are(tmp_path):
+    images = [{"bytes": b"x" * 1000, "path": "a.png"}] * 10
+    pq.write_table(pa.table({"image": images, "label": ["a"] * 10}), tmp_path / "rows.parquet")
+    metadata = pq.read_metadata(tmp_path / "rows.parquet")
+    assert reader._longest_text(tmp_path / "rows.parquet", metadata, ["image"]) == 1000
+    assert reader._longest_text(tmp_path / "rows.parquet", metadata, ["label"]) == 1
