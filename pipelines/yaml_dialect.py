@@ -151,15 +151,21 @@ def _problem(node: Any, what: str) -> yaml.MarkedYAMLError:
 
 
 def _check_events(text: str) -> None:
-    """Raise for collections nested too deep, and for a bare `!`, which is null to some readers and text to others.
+    """Raise for collections nested too deep, and for what some readers refuse or take for null.
 
+    That is a bare `!`, and an unquoted `:` within a value in braces or brackets, which DVC's parser in C refuses.
     Before nodes are made: the C code that makes them is recursive.
     """
-    depth = 0
+    in_flow: list[bool] = []  # of each open collection, whether it is in braces or brackets
     for event in yaml.parse(text, Loader=yaml.CSafeLoader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > MAX_DEPTH:
+        if isinstance(event, yaml.CollectionStartEvent):
+            in_flow.append(bool(event.flow_style))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            in_flow.pop()
+        if len(in_flow) > MAX_DEPTH:
             raise _problem(event, f"nested more than {MAX_DEPTH} deep")
+        if isinstance(event, yaml.ScalarEvent) and not event.style and ":" in event.value and in_flow[-1:] == [True]:
+            raise _problem(event, f"{event.value!r} within braces or brackets has a colon; quote it")
         if getattr(event, "tag", None) == "!":
             raise _problem(event, "a tag without a name; quote the value")
 

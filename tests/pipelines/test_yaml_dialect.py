@@ -16,10 +16,10 @@ from headrace.pipelines.yaml_dialect import read_yaml, read_yaml_file
 MEANINGS = [
     ("[no, yes, on, off, y, N]", ["no", "yes", "on", "off", "y", "N"]),
     ("[true, False, ~, null]", [True, False, None, None]),
-    ("[1:30, 190:20:30.15]", ["1:30", "190:20:30.15"]),  # not base 60
+    ("- 1:30\n- 190:20:30.15", ["1:30", "190:20:30.15"]),  # not base 60
     ("[1e3, 1E-3, .5, 5., +1, -0]", [1000.0, 0.001, 0.5, 5.0, 1, 0]),
     ("[0o10, 0x1F, 1_000]", [8, 31, 1000]),
-    ("[2026-02-28, 2026-02-28T10:00:00Z, 2026-2-3]", ["2026-02-28", "2026-02-28T10:00:00Z", "2026-2-3"]),
+    ("- 2026-02-28\n- 2026-02-28T10:00:00Z\n- 2026-2-3", ["2026-02-28", "2026-02-28T10:00:00Z", "2026-2-3"]),
     ("{a: &a {x: 1, y: 2}, b: {<<: *a, y: 3}}", {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}}),
     ("\ufeffa: 1", {"a": 1}),
 ]
@@ -28,6 +28,11 @@ MEANINGS = [
 REFUSED = [
     ("a: 1\nb: 2\na: 3", "params.yaml: line 3: duplicate key 'a', first in line 1; keep one"),
     ("a: {b: 1, b: 1}", "duplicate key 'b'"),
+    (
+        "a: {url: https://a.org/b}",
+        "params.yaml: line 1: 'https://a.org/b' within braces or brackets has a colon; quote",
+    ),
+    ("a:\n- [1:30]", "params.yaml: line 2: '1:30' within braces or brackets has a colon; quote it"),
     ("a: 010", "params.yaml: line 1: 010 is another number to other readers"),
     ("a: -08", "-08 is another number"),
     ("a: 1__0", "1__0 is another number"),
@@ -155,6 +160,9 @@ documents = st.lists(st.tuples(keys, flow), min_size=1, max_size=4).map(
 @given(text=documents)
 @example(text="a: &a {x: 1}\nb: &b {<<: *a, x: 2}\nc: {<<: [*a, *b], y: 3}\n")
 @example(text="a: &a {x: 1}\nb: {<<: &q {<<: *a, x: 2}, x: 3}\nc: *q\n")
+@example(text="a: [0:0]\n")
+@example(text="a: {url: https://example.org/rows.csv}\n")
+@example(text="a: {url: 'https://example.org/rows.csv', b: https\n}\nc: https://example.org\n")
 @example(text="a: |\n  010\n  yes\nb: >-\n  x\n  y\n")
 def test_what_is_read_means_the_same_to_dvc(text):
     try:

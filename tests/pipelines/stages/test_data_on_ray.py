@@ -18,10 +18,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
 PROGRAM = """
 import sys
 from headrace.components.examples import shards
-from headrace.components.sources.delimited.row_blocks import cut_rows
+from headrace.components.sources.delimited import reader
 from headrace.pipelines.__main__ import main
 shards.SHARD_BYTES = 1 << 18  # many short blocks and shards
-cut_rows.__kwdefaults__["block_bytes"] = 1 << 16
+reader._block_bytes = lambda columns: 1 << 16
 main()
 """
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from headrace.components.errors import DataError
 from headrace.components.examples import shards
-from headrace.components.sources.delimited.row_blocks import cut_rows
+from headrace.components.sources.delimited import reader
 from headrace.pipelines.host.file_lock import locked
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
@@ -195,7 +195,7 @@ def training_bytes(project) -> dict[str, bytes]:
 
 
 def test_rows_are_counted_through_all_blocks_of_a_file(tmp_path, monkeypatch):
-    monkeypatch.setitem(cut_rows.__kwdefaults__, "block_bytes", 1000)
+    monkeypatch.setattr(reader, "_block_bytes", lambda _: 1000)
     project = Project(tmp_path)
     table = make_table(500)
     project.write(table.with_columns(level=table["level"].cast(pl.String).scatter(333, "high")))
