@@ -28,7 +28,7 @@ def accuracy(folder: Path, *command: str) -> float:
     return float(found)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_both_learn_the_digits_and_the_second_by_two_processes(folder):
     launcher = str(Path(sys.executable).with_name("headrace"))

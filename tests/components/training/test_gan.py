@@ -69,7 +69,7 @@ def train(train_workers):
     return partial(train_workers, WORKER, TRAINING)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_both_networks_are_equal_on_one_and_three_workers(tmp_path, train, assert_equal_training):
     [alone] = train(tmp_path / "1", 1)
     assert alone.state.history[0]["loss"] == pytest.approx(

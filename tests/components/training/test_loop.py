@@ -126,7 +126,7 @@ def test_a_training_that_was_stopped_continues_as_if_it_had_not_been(
         assert_equal_training(continued[0], again, tolerance=0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_epochs_of_so_many_steps_follow_each_other_through_the_passes(tmp_path, train):
     """Three epochs of six steps are two passes of nine, also where a training continues in the middle of one."""
     [passes] = train(tmp_path / "passes", 1, epochs=2)
@@ -137,7 +137,7 @@ def test_epochs_of_so_many_steps_follow_each_other_through_the_passes(tmp_path, 
         np.testing.assert_allclose(left, right, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_averages_of_the_weights_are_what_is_validated_and_kept_and_training_goes_on_from_the_weights(tmp_path, train):
     plain, averaged = (
         {"kind": "sgd", "learning_rate": 0.05},

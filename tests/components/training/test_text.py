@@ -71,7 +71,7 @@ def test_after_h_e_l_l_every_cell_says_e_l_l_o(cell):
     assert predicted.tolist() == ids[:, 1:].tolist()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_texts_of_any_length_train_the_same_model_on_one_worker_and_on_two(tmp_path, run_workers):
     finals = []
     for num_workers in (1, 2):

@@ -148,7 +148,11 @@ def test_a_model_of_a_file_is_trained_by_two_workers_and_kept_with_its_code(own,
             MODEL.replace('@keras.saving.register_keras_serializable(package="own")\nclass Network', "class Network"),
             "can't be saved and loaded again: Could not locate class 'Network'",
         ),
-        (MODEL.replace('"filters": self.filters', '"filters": 4'), "models/network.py: build_model: "),
+        pytest.param(
+            MODEL.replace('"filters": self.filters', '"filters": 4'),
+            "models/network.py: build_model: ",
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_a_model_that_can_not_be_loaded_again_is_refused_before_its_first_step(own, text, said):

@@ -50,6 +50,7 @@ def own(project, weights):
     return project
 
 
+@pytest.mark.long
 def test_a_frozen_backbone_keeps_its_weights_and_is_served_without_their_file(own, weights):
     optimizer = {"kind": "adam", "learning_rate": 0.01, "rates": [{"layers": "head", "factor": 2.0}]}
     own.change_train(optimizer=optimizer)

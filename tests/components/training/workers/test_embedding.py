@@ -50,6 +50,7 @@ def trained(tmp_path_factory, run_workers) -> dict[int, list[dict[str, Any]]]:
     return {n: [json.loads((folder / f"{n}-{rank}.json").read_text()) for rank in ranks[n]] for n in ranks}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", CASES)
 def test_any_number_of_workers_gives_the_losses_and_weights_of_plain_keras(trained, case):
     plain = trained[0][0][case]
