@@ -51,6 +51,7 @@ def test_a_worker_that_hangs_is_found_within_a_minute(
     disturbed.assert_as_undisturbed(undisturbed)
 
 
+@pytest.mark.long
 def test_a_worker_is_preempted_and_the_failure_budget_stays(undisturbed, disturbed, session_processes):
     disturbed.change_train(max_failures=0)
     process, _ = disturbed.start_until("epoch 2/6")

@@ -103,6 +103,7 @@ def run_name(output: str) -> str:
     return re.search(r"digits-[0-9a-f]{12}", output)[0]
 
 
+@pytest.mark.long
 def test_several_who_want_the_same_training_get_one_job_even_after_one_was_killed(
     undisturbed, disturbed, away, tmp_path
 ):

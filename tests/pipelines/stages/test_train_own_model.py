@@ -144,9 +144,10 @@ def test_a_model_of_a_file_is_trained_by_two_workers_and_kept_with_its_code(own,
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (
+        pytest.param(
             MODEL.replace('@keras.saving.register_keras_serializable(package="own")\nclass Network', "class Network"),
             "can't be saved and loaded again: Could not locate class 'Network'",
+            marks=pytest.mark.long,
         ),
         pytest.param(
             MODEL.replace('"filters": self.filters', '"filters": 4'),
