@@ -6,7 +6,7 @@ from headrace.components.redaction import redacted
 
 # Exit codes of the command line, by which a scheduler decides whether to try again.
 EXIT_MISTAKE = 2
-EXIT_LIMIT = 3  # an answer, and no failure: what was looked at is beyond a limit
+EXIT_LIMIT = 3  # an answer, and no failure: a measured value is beyond a limit
 EXIT_SERVICE = 75  # EX_TEMPFAIL of sysexits.h
 
 
@@ -41,7 +41,7 @@ class ServiceError(UserError):
 
 
 class LimitError(UserError):
-    """What was looked at is beyond a limit of params.yaml. The command has done its work, and exits with EXIT_LIMIT."""
+    """A measured value is beyond a limit of params.yaml. The command has done its work, and exits with EXIT_LIMIT."""
 
     exit_code = EXIT_LIMIT
 

@@ -8,7 +8,7 @@ from headrace.pipelines.artifacts.artifact import Artifact, Omittable
 
 
 class MonitoringReport(Artifact):
-    """One look at the predictions of a version; `findings` begin with the alerts."""
+    """One check of the predictions of a version; `findings` begin with the alerts."""
 
     format_version: Literal[1] = 1
     pipeline: str

@@ -66,7 +66,7 @@ class Attributions:
 
 
 class _Chosen(NamedTuple):
-    """The examples that are looked at: raw rows, a model's inputs, and the places of the predicted classes."""
+    """The examples that are explained: raw rows, a model's inputs, and the places of the predicted classes."""
 
     model: Any
     rows: pl.DataFrame

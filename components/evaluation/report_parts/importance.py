@@ -1,4 +1,4 @@
-"""How much worse the model gets where one column's values are dealt among the rows at random."""
+"""How much worse the model gets where one column's values are permuted among the rows at random."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar
