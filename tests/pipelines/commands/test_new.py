@@ -175,7 +175,8 @@ columns = st.lists(cells, min_size=1, max_size=12)
 @given(st.dictionaries(texts, columns, max_size=6), st.lists(cells, min_size=2, max_size=5), st.booleans())
 @settings(max_examples=60, deadline=None)
 def test_any_table_gives_a_section_that_loads_and_takes_every_row(tmp_path_factory, table, targets, quoted) -> None:
-    project = ProjectPaths(tmp_path_factory.getbasetemp())
+    # A folder of its own: a params.yaml above other tests' folders would make a project of them.
+    project = ProjectPaths(tmp_path_factory.mktemp("any"))
     project.params.write_text(PARAMS)
     # Some rows have their own pattern, so that no column is like the target, and one can always be learned from.
     table = {
