@@ -318,3 +318,28 @@ def ray_nodes(tmp_path_factory) -> Iterator[Callable[[], RayNodes]]:
     yield make
     for nodes in made:
         nodes.stop()
+
+
+class JobServer:
+    """A cluster of a head without cores and two nodes of one core each, with its job server."""
+
+    def __init__(self, nodes: RayNodes, ports: list[int]) -> None:
+        port, dashboard, agent, client = ports
+        self.temporary = nodes.temporary
+        self.address = f"http://127.0.0.1:{dashboard}"
+        head = ["--head", f"--port={port}", "--num-cpus=0", f"--temp-dir={nodes.temporary}"]
+        head += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"]
+        head += [f"--ray-client-server-port={client}", f"--dashboard-agent-listen-port={agent}"]
+        self._head = nodes.start(*head).parent()
+        for _ in range(2):
+            nodes.start(f"--address=127.0.0.1:{port}", "--num-cpus=1")
+
+    def drivers(self) -> list[psutil.Process]:
+        """The trainings under way, each a `headrace train` of a job."""
+        commands = {one: one.cmdline() for one in self._head.children(recursive=True)}
+        return [one for one, command in commands.items() if "train" in command and "headrace" in str(command)]
+
+
+@pytest.fixture(scope="module")
+def job_server(ray_nodes: Callable[[], RayNodes], free_ports: Callable[[int], list[int]]) -> JobServer:
+    return JobServer(ray_nodes(), free_ports(4))
