@@ -27,7 +27,7 @@ _SECRET_NAME = re.compile(
 _FILE_HEADER = re.compile(r'^diff --git (?:"a/(.*)" "b/\1"|a/(.*) b/\2)$')
 
 
-# Whoever reads a record gives it to git: no text that git would take for an option.
+# A record of somebody else reaches git: no text that git would take for an option.
 Commit = Annotated[str, Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
 
 
