@@ -40,8 +40,9 @@ from headrace.components.transforms.own_transform import Python
 from headrace.components.transforms.variants import AnyTransform, LabelTransform
 from headrace.pipelines.distributed_plan import DistributedPlan
 from headrace.pipelines.params_errors import explain, shown
+from headrace.pipelines.parsed_yaml import parse_project_yaml
 from headrace.pipelines.schedule import Schedule
-from headrace.pipelines.yaml_dialect import read_text, read_yaml
+from headrace.pipelines.yaml_dialect import read_text
 
 Checked = TypeVar("Checked", bound=Settings)
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
@@ -329,6 +330,12 @@ def pipeline_loader(params_file: Path, *, root: Path | None = None) -> Callable[
     return partial(_load, content, _pipeline_names(content, params_file), params_file, root or params_file.parent)
 
 
+def load_pipelines(params_file: Path) -> dict[str, Pipeline]:
+    """All pipelines of params.yaml by name, in its order; raises as `load_pipeline` does."""
+    load = pipeline_loader(params_file)
+    return {name: load(name) for name in list_pipelines(params_file)}
+
+
 def _load(content: dict[str, Any], names: tuple[str, ...], params_file: Path, root: Path, pipeline: str) -> Pipeline:
     if pipeline in _names(content, "classifiers", params_file):
         raise ParamsError(f"{pipeline} only predicts, so it has no stages: `headrace predict {pipeline} --input FILE`")
@@ -434,13 +441,13 @@ def _pipeline_names(content: dict[str, Any], params_file: Path) -> tuple[str, ..
 
 
 def _read(params_file: Path) -> dict[str, Any]:
-    content = _parsed(read_text(params_file), params_file.name)
+    content = _parsed(read_text(params_file), params_file)
     if not isinstance(content, dict):
         raise ParamsError(f"{params_file}: expected sections by name, found {type(content).__name__}")
     return content
 
 
 @lru_cache(maxsize=2)
-def _parsed(text: str, name: str) -> Any:
+def _parsed(text: str, params_file: Path) -> Any:
     """Content of the text, cached: a command loads its pipeline in several places."""
-    return read_yaml(text, name=name)
+    return parse_project_yaml(text, params_file)
