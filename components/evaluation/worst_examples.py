@@ -11,8 +11,8 @@ import polars as pl
 from PIL import Image
 
 from headrace.components.mixing import mix
+from headrace.components.schema.decoding import decode_image
 from headrace.components.schema.features import Feature, ImageFeature, images_of
-from headrace.components.sources.decoding import decode_image
 from headrace.components.tasks.task import Mistake
 
 _DRAW_SEED = 0x5EED

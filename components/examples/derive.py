@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from headrace.components.examples.numbers import as_number
 from headrace.components.schema.features import CategoryFeature, Feature, NumberFeature, read_from
+from headrace.components.schema.numbers import as_number
 
 
 def with_derived(table: pl.DataFrame, features: Mapping[str, Feature]) -> pl.DataFrame:

@@ -8,8 +8,6 @@ import polars as pl
 
 from headrace.components.errors import DataError
 from headrace.components.examples.derive import with_derived
-from headrace.components.examples.numbers import as_number, plain
-from headrace.components.examples.times import MICROSECONDS_A_DAY, parse_time, written
 from headrace.components.printable import printable
 from headrace.components.schema.example_schema import RowSchema
 from headrace.components.schema.features import (
@@ -20,6 +18,8 @@ from headrace.components.schema.features import (
     TextFeature,
     read_from,
 )
+from headrace.components.schema.numbers import as_number, plain
+from headrace.components.schema.times import MICROSECONDS_A_DAY, parse_time, written
 from headrace.components.sources.raw_part import RawPart
 from headrace.components.sources.rejected_rows import REJECTED
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
+from headrace.components.schema.decoding import pixels_of
 from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature, TextFeature
-from headrace.components.sources.decoding import pixels_of
 
 
 def model_inputs(examples: pl.DataFrame, *, features: Mapping[str, Feature]) -> dict[str, np.ndarray]:

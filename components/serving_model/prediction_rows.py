@@ -8,9 +8,9 @@ import polars as pl
 
 from headrace.components.errors import DataError
 from headrace.components.examples.validation import CheckedPart, check_part, describe
+from headrace.components.schema.decoding import ImageError, pixels_of
 from headrace.components.schema.example_schema import RowSchema
 from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature, read_from
-from headrace.components.sources.decoding import ImageError, pixels_of
 from headrace.components.sources.raw_part import RawPart, require_columns
 
 Warn = Callable[[str], None]

@@ -151,7 +151,7 @@ class ImageBlock:
         """Images that can be used, with their rows, and why the others can't be."""
         import polars as pl
 
-        from headrace.components.sources.decoding import ImageError, decode_image, keep_image
+        from headrace.components.schema.decoding import ImageError, decode_image, keep_image
 
         name, feature, _ = image_and_class(schema, kind="images")
         take = keep_image if feature.encoding == "encoded" else decode_image

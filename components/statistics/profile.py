@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from headrace.components.examples.raw_values import raw_values
+from headrace.components.schema.decoding import pixels_of
 from headrace.components.schema.features import (
     CategoryFeature,
     Feature,
@@ -19,7 +20,6 @@ from headrace.components.schema.features import (
     images_of,
 )
 from headrace.components.schema.settings import Settings
-from headrace.components.sources.decoding import pixels_of
 from headrace.components.statistics.sketch import Sketch, values_of_bins
 from headrace.components.statistics.summary import (
     CategorySummary,

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from headrace.components.examples.splits import assign_split
 from headrace.components.mixing import Words, mix
+from headrace.components.schema.decoding import pixels_of
 from headrace.components.schema.features import ImageFeature
 from headrace.components.schema.split_settings import Split
-from headrace.components.sources.decoding import pixels_of
 from headrace.components.transforms.augment import Augment
 from headrace.components.transforms.augmented_images import DRAWS, augmented
 from headrace.components.transforms.backbone import FittedBackbone

@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from headrace.components.schema.decoding import pixels_of
 from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature, TextFeature
-from headrace.components.sources.decoding import pixels_of
 
 SEED = 20_230_217
 _MOST_CATEGORIES = 50  # of a column, for a linear model: the most frequent ones
