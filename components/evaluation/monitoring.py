@@ -14,7 +14,9 @@ from headrace.components.evaluation.gate import RAW, ThresholdLook, parts_of_sli
 from headrace.components.evaluation.monitor_settings import Monitor
 from headrace.components.evaluation.paired import change, intervals
 from headrace.components.evaluation.settings import Guard
-from headrace.components.schema.features import CategoryFeature, Feature, NumberFeature
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
+from headrace.components.schema.features import Feature
 from headrace.components.schema.settings import Settings
 from headrace.components.statistics.profile import ColumnProfile, Profile, profile_of, summarize_table
 from headrace.components.statistics.summary import CategorySummary, Summary, TableSummary

@@ -12,7 +12,8 @@ from PIL import Image
 
 from headrace.components.mixing import mix
 from headrace.components.schema.decoding import decode_image
-from headrace.components.schema.features import Feature, ImageFeature, images_of
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.features import Feature
 from headrace.components.tasks.task import Mistake
 
 _DRAW_SEED = 0x5EED
@@ -60,7 +61,7 @@ def drawn_examples(
 
 
 def _seen(row: Mapping[str, Any], *, features: Mapping[str, Feature]) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    images = images_of(features)
+    images = ImageFeature.among(features)
     shown = next((picture(row[name], feature=feature) for name, feature in images.items()), None)
     return shown, tuple(_text(row[name]) for name in features if name not in images)
 

@@ -5,7 +5,10 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from headrace.components.schema.date_formats import DateFormat
-from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, TextFeature, read_from
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.feature_types.text_feature import TextFeature
+from headrace.components.schema.features import Feature
 from headrace.components.schema.labels import GeneratedLabel, Label, NextTokenLabel, label_column
 from headrace.components.schema.settings import Settings
 
@@ -53,7 +56,7 @@ class RowSchema(Settings):
     def source_columns(self) -> tuple[str, ...]:
         """All columns that the source must have."""
         time = () if self.time is None else (self.time.column,)
-        read = [column for name, feature in self.columns.items() for column in read_from(name, feature)]
+        read = [column for name, feature in self.columns.items() for column in feature.read_from(name)]
         weight = () if self.sample_weight is None else (self.sample_weight,)
         return tuple(dict.fromkeys([*self.key, *self.group, *time, *weight, *read]))
 

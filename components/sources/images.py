@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from headrace.components.errors import DataError, ParamsError
 from headrace.components.schema.example_schema import ExampleSchema
-from headrace.components.schema.features import ImageFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
 from headrace.components.schema.settings import Settings
 from headrace.components.sources.file import IMAGE_SUFFIXES, FileName, SourceFile
 from headrace.components.sources.file_set import FileSet

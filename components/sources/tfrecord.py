@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from headrace.components.errors import DataError
 from headrace.components.schema.example_schema import ExampleSchema, RowSchema
-from headrace.components.schema.features import images_of
+from headrace.components.schema.feature_types.image_feature import ImageFeature
 from headrace.components.sources.compressed import open_plain
 from headrace.components.sources.grouping import grouped
 from headrace.components.sources.raw_part import GivenSplit, RowError, require_columns
@@ -83,7 +83,7 @@ def tfrecord_blocks(path: Path, *, schema: RowSchema, given_split: GivenSplit | 
     names, rows = schema.source_columns, 0
     seen: set[str] = set()
     kinds: dict[str, str] = {}
-    known = images_of(schema.columns)
+    known = ImageFeature.among(schema.columns)
     images = [name for name in names if name in known]
     for records in _groups(path):
         batch = _batch(records, names, images, seen, kinds, file=path.name, first=rows + 1)

@@ -11,7 +11,7 @@ import polars as pl
 from PIL import Image
 
 from headrace.components.examples.tokens import blocks_of, joined, tokens_of
-from headrace.components.schema.features import TextFeature
+from headrace.components.schema.feature_types.text_feature import TextFeature
 from headrace.components.statistics.exact_sums import FLOAT32_EXPONENT, exact_sums
 from headrace.components.statistics.sketch import Sketch, merge_counts, sketch_of, value_of_bin
 

@@ -8,7 +8,8 @@ from headrace.components.errors import DataError
 from headrace.components.models.output import Output
 from headrace.components.models.settings import Gan, Model
 from headrace.components.nearest_name import nearest
-from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
+from headrace.components.schema.features import Feature
 from headrace.components.schema.labels import GeneratedLabel
 from headrace.components.tasks.classification import class_indices
 from headrace.components.tasks.metric_names import LAST
@@ -115,8 +116,7 @@ class Generation:
 
     def output_shape(self, features: Mapping[str, Feature]) -> tuple[int, ...]:
         """Height, width and channels of an image."""
-        image = features[self.label.name]
-        return image.shape if isinstance(image, ImageFeature) else ()
+        return features[self.label.name].shape
 
     def metrics(self, measurement: Measurement) -> dict[str, float]:
         """What a judge, measured on the rows, says of images made of noise."""
@@ -155,7 +155,7 @@ class Generation:
 
         require_generator(measurement.model)
         made, image = tuple(measurement.model.output.shape[1:]), measurement.features[self.label.name]
-        if isinstance(image, ImageFeature) and made != image.shape:
+        if made != image.shape:
             raise DataError(f"it makes images of shape {made}, and those here have {image.shape}")
 
     def _judge(self, measurement: Measurement) -> "Judge":
@@ -176,7 +176,7 @@ def _is_scaled(steps: Sequence[Transform]) -> bool:
 
 
 def _check_judge(sections: Sections) -> None:
-    categories = {name: one for name, one in sections.schema.features.items() if isinstance(one, CategoryFeature)}
+    categories = CategoryFeature.among(sections.schema.features)
     judge = sections.judge
     if judge is None:
         raise ValueError(

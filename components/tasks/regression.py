@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from headrace.components.models.output import Output
-from headrace.components.schema.features import Feature, NumberFeature
+from headrace.components.schema.features import Feature
 from headrace.components.schema.labels import NumberLabel, NumbersLabel, label_column
 from headrace.components.tasks.metric_names import metric_prefixes, with_validation
 from headrace.components.tasks.section_checks import refuse_class_weights, refuse_images, refuse_points
@@ -188,7 +188,7 @@ class OneNumber(_Regression):
 
         [name, *others] = measurement.inputs
         feature = measurement.features[name]
-        if others or not isinstance(feature, NumberFeature):
+        if others or not feature.is_number:
             return {}
         examples = measurement.examples.select("example_id", name, self.label.name).drop_nulls().collect()
         data = {}

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from headrace.components.errors import DataError
 from headrace.components.own_code.importable_code import NO_CODE, OwnCode
-from headrace.components.schema.features import Feature, ImageFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.features import Feature
 
 if TYPE_CHECKING:
     from headrace.components.statistics.summary import NumberSummary, Summary
@@ -28,9 +29,7 @@ class ColumnStatistics:
     @property
     def image(self) -> ImageFeature:
         """The feature as an image. Raises TypeError if it is none, which `check` would have refused."""
-        if not isinstance(self.feature, ImageFeature):
-            raise TypeError(f"{self.name}: expected an image, found a {self.feature.type}")
-        return self.feature
+        return ImageFeature.require(self.feature)
 
     @property
     def numbers(self) -> "NumberSummary":

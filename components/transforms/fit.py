@@ -9,7 +9,8 @@ import numpy as np
 from headrace.components.errors import DataError
 from headrace.components.mapping import Map, map_in_threads
 from headrace.components.own_code.importable_code import NO_CODE, OwnCode
-from headrace.components.schema.features import Feature, ImageFeature, NumberFeature, TextFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
+from headrace.components.schema.features import Feature
 from headrace.components.schema.labels import Label, label_column
 from headrace.components.schema.split_settings import Split
 from headrace.components.statistics.sketch import merge_counts, value_at
@@ -154,13 +155,7 @@ def _label_transform(fitted: FittedTransform) -> FittedScaling:
 
 
 def _feature(feature: Feature, transforms: tuple[FittedTransform, ...]) -> FittedFeature:
-    match feature:
-        case ImageFeature():
-            shape: tuple[int, ...] = feature.shape
-        case TextFeature():
-            shape = (feature.length,)
-        case _:
-            shape = (1,)
+    shape = feature.shape
     for transform in transforms:
         shape = transform.shape_after(shape)
     return FittedFeature(feature=feature, transforms=transforms, shape=shape)

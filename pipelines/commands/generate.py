@@ -7,9 +7,9 @@ from typing import Annotated
 import structlog
 import typer
 
-from headrace.components.errors import DataError, ParamsError
+from headrace.components.errors import ParamsError
 from headrace.components.files.atomic import replace_file
-from headrace.components.schema.features import ImageFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
 from headrace.components.tasks.variants import task_of
 from headrace.pipelines.commands.arguments import AliasOption, PipelineName, load, writable_file
 from headrace.pipelines.compatibility.tensorflow_import import import_tensorflow
@@ -139,10 +139,7 @@ def write_images(pipeline: Pipeline, paths: PipelinePaths, *, count: int, output
 
 
 def _maximum(pipeline: Pipeline) -> int:
-    feature = pipeline.ingest.features[pipeline.ingest.label.name]
-    if not isinstance(feature, ImageFeature):
-        raise DataError(f"{pipeline.ingest.label.name} is no image")
-    return feature.maximum
+    return ImageFeature.require(pipeline.ingest.features[pipeline.ingest.label.name]).maximum
 
 
 def _refuse(options: GenerateOptions, names: tuple[str, ...], what: str) -> None:

@@ -26,7 +26,7 @@ from headrace.components.files.atomic import replace_file, replace_folder
 from headrace.components.files.tables import read_csv
 from headrace.components.numerics import NUMERICS
 from headrace.components.plots import figures
-from headrace.components.schema.features import CategoryFeature
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
 from headrace.components.schema.labels import label_column
 from headrace.components.serving_model.prediction_rows import rows_of
 from headrace.components.serving_model.saved_model import load_model, predict
@@ -173,7 +173,7 @@ def outcome_table(examples: pl.DataFrame, rows: pl.DataFrame | None, pipeline: P
 
     Images that are made of noise are no outcomes of rows: then the rows have ids and categories alone.
     """
-    categories = [name for name, feature in pipeline.ingest.features.items() if isinstance(feature, CategoryFeature)]
+    categories = list(CategoryFeature.among(pipeline.ingest.features))
     ids = examples.select("example_id", *(name for name in ("group_id",) if name in examples.columns))
     raw = examples.select(pl.col(name).cast(pl.String).alias(f"{RAW}{name}") for name in categories)
     return pl.concat([ids, *([] if rows is None else [rows]), raw], how="horizontal")

@@ -18,7 +18,7 @@ from headrace.components.examples.identity import example_ids
 from headrace.components.files.atomic import replace_file
 from headrace.components.files.tables import write_file
 from headrace.components.schema.example_schema import RowSchema
-from headrace.components.schema.features import categories_of
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
 from headrace.components.schema.labels import CategoryLabel, label_column
 from headrace.components.serving_model.prediction_rows import as_known
 from headrace.components.serving_model.saved_model import known_categories
@@ -173,7 +173,7 @@ def outcomes_of(pipeline: Pipeline, paths: PipelinePaths, version: Version, rows
 def raw_categories(pipeline: Pipeline, examples: pl.DataFrame, *, prefix: str = "") -> pl.DataFrame:
     """The categories among the columns, which slices are by, as `raw.<category>`."""
     features: Mapping[str, Any] = pipeline.ingest.features
-    names = list(categories_of(features))
+    names = list(CategoryFeature.among(features))
     return examples.select(
         pl.col(f"{prefix}{name}").cast(pl.String).alias(f"{RAW}{name}")
         for name in names

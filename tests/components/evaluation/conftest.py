@@ -22,7 +22,10 @@ from headrace.components.evaluation.report_parts.subject import CONFIDENCE, Subj
 from headrace.components.evaluation.settings import Evaluate
 from headrace.components.evaluation.worst_examples import drawn_examples, worst_examples
 from headrace.components.plots import figures
-from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
+from headrace.components.schema.features import Feature
 from headrace.components.schema.labels import CategoryLabel, Label, NumberLabel, label_column
 from headrace.components.schema.split_settings import Split
 from headrace.components.statistics.profile import profile

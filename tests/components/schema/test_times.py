@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from headrace.components.schema.date_formats import checked_date_format
 from headrace.components.schema.example_schema import TimeColumn
-from headrace.components.schema.features import NumberFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
 from headrace.components.schema.times import parse_time
 
 DATES = ("%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%d%m%Y", "%Y%m%d", "%y-%m-%d", "%d %b %Y", "%B %d, %Y", "%Y %j", "%Y-%m")

@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from headrace.components.own_code.importable_code import NO_CODE
-from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
+from headrace.components.schema.features import Feature
 from headrace.components.schema.labels import CategoryLabel
 from headrace.components.schema.split_settings import Split
 from headrace.components.transforms.apply import apply
