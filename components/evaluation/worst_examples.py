@@ -17,6 +17,7 @@ from headrace.components.schema.features import Feature
 from headrace.components.tasks.task import Mistake
 
 _DRAW_SEED = 0x5EED
+_SHOWN_NUMBERS = 6  # of a list
 
 
 @dataclass(frozen=True)
@@ -84,4 +85,6 @@ def data_uri(shown: np.ndarray) -> str:
 def _text(value: object) -> str:
     if value is None:
         return "-"
+    if isinstance(value, list):
+        return f"[{', '.join(f'{one:.4g}' for one in value[:_SHOWN_NUMBERS])}{', ...' * (len(value) > _SHOWN_NUMBERS)}]"
     return f"{value:,.6g}" if isinstance(value, float) else str(value)

@@ -127,8 +127,11 @@ def _found(column: str, dtype: pl.DataType) -> pl.Expr:
     value = pl.col(column)
     if dtype == pl.String:
         return pl.when(value.is_not_null()).then(pl.format("'{}'", value.str.slice(0, 200)))
-    if isinstance(dtype, pl.Array):
+    if isinstance(dtype, pl.Array) and dtype.inner == pl.UInt8:
         return pl.format("pixels of up to {}", value.arr.max())
+    if isinstance(dtype, pl.Array | pl.List):
+        items = value.cast(pl.List(pl.String)).list.eval(pl.element().fill_null("null"))
+        return pl.format("[{}]", items.list.join(", ").str.slice(0, 200))
     return value.cast(pl.String)
 
 

@@ -47,10 +47,23 @@ class RowSchema(Settings):
     prediction does without it.
     """
 
+    @model_validator(mode="after")
+    def _lists_identify_nothing(self) -> Self:
+        for setting, names in (("key", self.key), ("group", self.group)):
+            for name in names:
+                if name in self.list_columns:
+                    raise ValueError(f"{setting}: {name!r} has lists of numbers, which identify nothing; take another column")
+        return self
+
     @property
     def columns(self) -> dict[str, Feature]:
         """All that a row holds once it is typed."""
         return dict(self.features)
+
+    @property
+    def list_columns(self) -> frozenset[str]:
+        """Columns of the source whose values are lists."""
+        return frozenset(column for name, one in self.columns.items() if one.is_list for column in one.read_from(name))
 
     @property
     def source_columns(self) -> tuple[str, ...]:

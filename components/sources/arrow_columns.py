@@ -88,8 +88,8 @@ def _target(field: pa.Field, schema: RowSchema, file: str) -> pa.DataType:
     """Type that a column is read as; raise DataError if the schema can't take what it has."""
     found = field.type.value_type if types.is_dictionary(field.type) else field.type
     feature, name = schema.columns.get(field.name), field.name
-    if feature is not None and (own := feature.arrow_source_type(found)) is not None:
-        return own
+    if feature is not None and feature.is_list:
+        return _list_target(field, file)
     formats = list(feature.date_formats) if feature else []
     formats += [schema.time.date_format] if schema.time and schema.time.column == name else []
     is_number = feature is not None and feature.is_number and not formats
@@ -107,6 +107,19 @@ def _target(field: pa.Field, schema: RowSchema, file: str) -> pa.DataType:
     raise DataError(
         f"{file}: column {name!r}: expected {_expected(formats, is_number and not is_exact)}, found {field.type}{fix}"
     )
+
+
+def _list_target(field: pa.Field, file: str) -> pa.DataType:
+    """Type that a column of lists is read as: as it is, or text."""
+    found = field.type.value_type if types.is_dictionary(field.type) else field.type
+    if _is_text(found) or types.is_null(found):
+        return pa.large_string()
+    is_list = types.is_list(found) or types.is_large_list(found) or types.is_fixed_size_list(found)
+    if is_list and types.is_float16(found.value_type):
+        return pa.large_list(pa.float32())  # Polars computes little with halves
+    if is_list and (types.is_integer(found.value_type) or types.is_floating(found.value_type)):
+        return found
+    raise DataError(f"{file}: column {field.name!r}: expected lists of numbers, found {field.type}")
 
 
 def _is_text(found: pa.DataType) -> bool:

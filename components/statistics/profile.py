@@ -17,6 +17,7 @@ from headrace.components.schema.settings import Settings
 from headrace.components.statistics.sketch import Sketch, values_of_bins
 from headrace.components.statistics.summary import (
     CategorySummary,
+    ElementSummary,
     ImageSummary,
     NumberSummary,
     Summary,
@@ -85,8 +86,8 @@ class Profile(Settings):
 def summarize_table(table: pl.DataFrame, *, columns: Mapping[str, Feature], decoded_of: int = 1) -> TableSummary:
     """Summary that a profile is made of; summaries of parts of a table merge to that of the whole.
 
-    A text counts as its tokens: a column of categories with a row for each. Of `decoded_of` encoded images about one is
-    decoded, by `example_id`.
+    A text counts as its tokens, and a list as its numbers: a column with a row for each. Of `decoded_of` encoded images
+    about one is decoded, by `example_id`.
     """
     summaries = {name: _summarize(name, feature, table, decoded_of) for name, feature in columns.items()}
     return TableSummary(table.height, summaries)
@@ -106,7 +107,7 @@ def profile(examples: pl.LazyFrame, *, features: Mapping[str, Feature]) -> dict[
     """Return the profiles of some columns of a table that may be larger than memory."""
     step = decoded_of(int(examples.select(pl.len()).collect().item()))
     rows = examples.select("^example_id$", *features)  # where there is one
-    pixels = sum(feature.size for feature in ImageFeature.among(features).values())
+    pixels = sum(one.values_per_row for one in features.values() if not one.is_single and one.input_dtype == "float32")
     batches = rows.collect_batches(chunk_size=min(_ROWS_PER_BATCH, max(1, _PIXEL_BYTES // max(1, pixels))))
     tables = chain([rows.head(0).collect()], batches)  # at least one, whatever there is
     return profile_of(merge_all(summarize_table(table, columns=features, decoded_of=step) for table in tables)).columns
@@ -127,7 +128,8 @@ def _summarize(name: str, feature: Feature, table: pl.DataFrame, decoded_of: int
         case "pixels":
             return _summarize_pixels(table[name], ImageFeature.require(feature))
         case "numbers":
-            return summarize_numbers(_raw_values(name, feature, table), sketch=True)
+            numbers = _raw_values(name, feature, table)
+            return summarize_numbers(numbers.explode() if numbers.dtype.is_nested() else numbers, sketch=True)
         case "categories":
             return summarize_categories(_raw_values(name, feature, table), limit=MOST_CATEGORIES)
         case "tokens":
@@ -145,6 +147,8 @@ def _column(summary: Summary) -> ColumnProfile:
             return _number(summary)
         case CategorySummary():
             return _category(summary)
+        case ElementSummary():
+            raise TypeError("the profile of a vector is made of the summary of all its numbers")
         case ImageSummary():
             return ColumnProfile(
                 type="image",

@@ -1,7 +1,7 @@
 """What a transform is fitted to: what is known of the training values of one column."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from headrace.components.errors import DataError
@@ -39,6 +39,17 @@ class ColumnStatistics:
         if not isinstance(self.summary, NumberSummary):
             raise TypeError(f"{self.name}: expected numbers, found a {self.feature.type}")
         return self.summary
+
+    @property
+    def places(self) -> "list[ColumnStatistics]":
+        """Each place of lists as a column of numbers. Raises TypeError if there are no lists, which `check` refuses."""
+        from headrace.components.statistics.summary import ElementSummary
+
+        if not isinstance(self.summary, ElementSummary):
+            raise TypeError(f"{self.name}: expected lists of numbers, found a {self.feature.type}")
+        return [
+            replace(self, name=f"{self.name}[{place}]", summary=one) for place, one in enumerate(self.summary.elements)
+        ]
 
     def counts(self) -> Mapping[Any, int]:
         """How often each value occurs; raise DataError if there is none, or too many different ones."""

@@ -14,7 +14,7 @@ from headrace.components.schema.features import Feature
 from headrace.components.schema.labels import Label, label_column
 from headrace.components.schema.split_settings import Split
 from headrace.components.statistics.sketch import merge_counts, value_at
-from headrace.components.statistics.summary import CategorySummary, NumberSummary, Summary, merge_all
+from headrace.components.statistics.summary import CategorySummary, ElementSummary, NumberSummary, Summary, merge_all
 from headrace.components.transforms.column_statistics import ColumnStatistics
 from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 from headrace.components.transforms.scaling import FittedScaling
@@ -108,6 +108,8 @@ def _is_answered(statistics: Statistics, summary: Summary | None) -> bool:
             return isinstance(summary, NumberSummary) and summary.sketch is not None
         case "categories" | "tokens":
             return isinstance(summary, CategorySummary)
+        case "elements":
+            return isinstance(summary, ElementSummary)
 
 
 def _medians(

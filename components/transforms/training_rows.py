@@ -17,6 +17,7 @@ from headrace.components.statistics.summary import (
     TableSummary,
     present_numbers,
     summarize_categories,
+    summarize_elements,
     summarize_numbers,
     summarize_tokens,
 )
@@ -64,6 +65,8 @@ def _training_rows(file: Path | bytes, *, split: Split, columns: Mapping[str, Co
 def _summary(values: pl.Series, column: Column) -> Summary:
     if column.statistics == "categories":
         return summarize_categories(values, limit=MOST_CATEGORIES)
+    if column.statistics == "elements":
+        return summarize_elements(values)
     if column.statistics == "tokens":
         return summarize_tokens(values, TextFeature.require(column.feature), limit=MOST_TOKENS)
     return summarize_numbers(values, sketch=column.statistics == "sketch")

@@ -102,10 +102,13 @@ def signature(*, features: Mapping[str, Feature], label: Label, noise: int | Non
 
 def _input(name: str, feature: Feature) -> Any:
     import numpy as np
-    from mlflow.types import ColSpec, TensorSpec
+    from mlflow.types import ColSpec, DataType, TensorSpec
+    from mlflow.types.schema import Array
 
     if feature.input_dtype == "string":
         return ColSpec("string", name, required=not feature.is_nullable)
+    if feature.is_list:
+        return ColSpec(Array(DataType.double), name, required=not feature.is_nullable)
     if feature.is_single:
         return ColSpec("double", name, required=not feature.is_nullable)
     return TensorSpec(np.dtype("float32"), (-1, *feature.input_shape), name)

@@ -52,8 +52,16 @@ class FeatureType(Settings):
     is_number: ClassVar[bool] = False
     """Whether a value is one number."""
 
+    is_list: ClassVar[bool] = False
+    """Whether a value of the source is a list of numbers."""
+
     is_input_of_its_own: ClassVar[bool] = False
-    """Whether a model takes it apart from all other features: it is of several values, or of tokens."""
+    """Whether a model can't take it beside other features: it has a height and a width, or is of tokens."""
+
+    is_named_input: ClassVar[bool] = False
+    """Whether a model of a file takes it by its name, unless its inputs say otherwise, although it could stand beside
+    other features.
+    """
 
     @classmethod
     def name(cls) -> str:
@@ -87,10 +95,6 @@ class FeatureType(Settings):
     def date_formats(self) -> tuple[str, ...]:
         """Format of the dates in its column, if it has dates."""
         return ()
-
-    def arrow_source_type(self, found: "pa.DataType") -> "pa.DataType | None":  # noqa: ARG002 - most are read so
-        """Type that an Arrow column of the type `found` is read as; None: as numbers or text."""
-        return None
 
     # Among examples
 

@@ -252,7 +252,7 @@ def _read_image_table(
     raw = table.read_nested(tuple(dict.fromkeys([*key, *columns, name])))
     examples = image_rows(raw, name=name, feature=feature)
     if others:
-        values = raw.select(pl.col(columns).cast(pl.String))
+        values = raw.select(raw[one] if raw[one].dtype.is_nested() else raw[one].cast(pl.String) for one in columns)
         examples = rows_of(values.iter_rows(named=True), others, warn=log.warning).hstack(examples)
     return raw.select(key), examples.select(list(features))
 
