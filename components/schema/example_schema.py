@@ -52,7 +52,7 @@ class RowSchema(Settings):
         for setting, names in (("key", self.key), ("group", self.group)):
             for name in names:
                 if name in self.list_columns:
-                    raise ValueError(f"{setting}: {name!r} has lists of numbers, which identify nothing; take another column")
+                    raise ValueError(f"{setting}: {name!r} has lists of numbers, which identify no row")
         return self
 
     @property

@@ -9,12 +9,14 @@ from headrace.components.schema.feature_types.feature_type import FeatureType
 from headrace.components.schema.feature_types.image_feature import ImageFeature
 from headrace.components.schema.feature_types.number_feature import NumberFeature
 from headrace.components.schema.feature_types.text_feature import TextFeature
+from headrace.components.schema.feature_types.vector_feature import VectorFeature
 
 FEATURE_TYPES: tuple[type[FeatureType], ...] = (
     ImageFeature,
     NumberFeature,
     CategoryFeature,
     TextFeature,
+    VectorFeature,
 )
 
 if TYPE_CHECKING:
