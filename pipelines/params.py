@@ -2,7 +2,8 @@
 
 import json
 import re
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -318,8 +319,16 @@ def load_pipeline(params_file: Path, pipeline: str, *, root: Path | None = None)
 
     `root` is the folder of the project's own code, by default that of the file.
     """
+    return pipeline_loader(params_file, root=root)(pipeline)
+
+
+def pipeline_loader(params_file: Path, *, root: Path | None = None) -> Callable[[str], Pipeline]:
+    """`load_pipeline` by name alone, of a file that is read once: for whoever loads many pipelines."""
     content = _read(params_file)
-    names = list_pipelines(params_file)
+    return partial(_load, content, _pipeline_names(content, params_file), params_file, root or params_file.parent)
+
+
+def _load(content: dict[str, Any], names: tuple[str, ...], params_file: Path, root: Path, pipeline: str) -> Pipeline:
     if pipeline in _names(content, "classifiers", params_file):
         raise ParamsError(f"{pipeline} only predicts, so it has no stages: `headrace predict {pipeline} --input FILE`")
     if pipeline not in names:
@@ -335,7 +344,7 @@ def load_pipeline(params_file: Path, pipeline: str, *, root: Path | None = None)
         found = validated(Pipeline, {"name": pipeline, **_with_present_names(section)})
     except ValidationError as error:
         raise ParamsError("\n".join(explain(params_file, pipeline, error, model=Pipeline))) from error
-    _check_own_code(found, params_file, root or params_file.parent)
+    _check_own_code(found, params_file, root)
     return found
 
 
@@ -414,7 +423,10 @@ def with_workers(pipeline: Pipeline, workers: str) -> Pipeline:
 
 def list_pipelines(params_file: Path) -> tuple[str, ...]:
     """Names of all pipelines, in the order of params.yaml."""
-    content = _read(params_file)
+    return _pipeline_names(_read(params_file), params_file)
+
+
+def _pipeline_names(content: dict[str, Any], params_file: Path) -> tuple[str, ...]:
     if "pipelines" not in content:
         raise ParamsError(f"{params_file}: expected `pipelines`, a list of names")
     return _names(content, "pipelines", params_file)
@@ -429,5 +441,5 @@ def _read(params_file: Path) -> dict[str, Any]:
 
 @lru_cache(maxsize=2)
 def _parsed(text: str, name: str) -> Any:
-    """Content of the text, cached: a DAG file loads every pipeline in turn."""
+    """Content of the text, cached: a command loads its pipeline in several places."""
     return read_yaml(text, name=name)
