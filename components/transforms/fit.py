@@ -11,7 +11,7 @@ from headrace.components.mapping import Map, map_in_threads
 from headrace.components.own_code.importable_code import NO_CODE, OwnCode
 from headrace.components.schema.feature_types.number_feature import NumberFeature
 from headrace.components.schema.features import Feature
-from headrace.components.schema.labels import Label, label_column
+from headrace.components.schema.labels import Label
 from headrace.components.schema.split_settings import Split
 from headrace.components.statistics.sketch import merge_counts, value_at
 from headrace.components.statistics.summary import CategorySummary, ElementSummary, NumberSummary, Summary, merge_all
@@ -43,7 +43,7 @@ def fit(  # noqa: PLR0913 - each by its keyword
     dealt out to files. Memory holds the columns of the shards at work; a median takes a second reading of its column.
     Raises DataError for no rows or a column that can't be fitted.
     """
-    targets = list(label_column(label)) if label_transform else []
+    targets = list(label.columns) if label_transform else []
     label_chains = {name: (label_transform,) for name in targets if label_transform}
     training_examples, fitted = _fit_chains(
         files,

@@ -9,7 +9,7 @@ import polars as pl
 from headrace.components.errors import DataError
 from headrace.components.own_code.importable_code import NO_CODE, OwnCode
 from headrace.components.schema.features import Feature
-from headrace.components.schema.labels import Label, NextTokenLabel, label_column
+from headrace.components.schema.labels import Label, NextTokenLabel
 from headrace.components.schema.split_settings import Split
 from headrace.components.transforms.fit import fit
 from headrace.components.transforms.fitted_table import FittedTable
@@ -32,7 +32,7 @@ def table_of_schema(
     follow = any(step.shape_follows_from_data for steps in transforms.values() for step in steps)
     if follow or isinstance(label, NextTokenLabel):
         return None
-    used = {name: features[name] for name in transforms} | label_column(label)
+    used = {name: features[name] for name in transforms} | label.columns
     columns = {name: feature.made_up for name, feature in used.items() if feature.made_up is not None}
     shard = io.BytesIO()
     pl.DataFrame({"example_id": pl.Series([1, 2], dtype=pl.UInt64), **columns}).write_parquet(shard)

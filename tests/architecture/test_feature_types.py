@@ -14,7 +14,6 @@ ALLOWED = {
     "components/evaluation/report_parts/attributions.py": (2, "the part is of pixels and words, and of nothing else"),
     "components/guess/columns.py": (1, "a column becomes a section of params.yaml; there is no feature yet"),
     "components/guess/training.py": (1, "learning rates by section"),
-    "components/schema/example_schema.py": (3, "labels that are made of a text, an image, a category"),
     "components/statistics/profile.py": (1, "the type is of a column's profile"),
     "pipelines/commands/profile.py": (1, "the type is of a column's profile"),
 }
