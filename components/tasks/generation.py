@@ -16,7 +16,6 @@ from headrace.components.tasks.metric_names import LAST
 from headrace.components.tasks.section_checks import refuse_class_weights, refuse_label_transform, refuse_points
 from headrace.components.tasks.task import ClassWeights, Measurement, Outcome, Sections
 from headrace.components.transforms.scale_pixels import ScalePixels
-from headrace.components.transforms.transform import Transform
 
 if TYPE_CHECKING:
     import keras
@@ -55,7 +54,7 @@ class Generation:
         if not isinstance(sections.model, Model) or not isinstance(sections.model.architecture, Gan):
             raise ValueError("train.model: the label generated needs an architecture of kind gan")
         name, transforms = self.label.name, sections.transforms
-        if list(transforms) != [name] or not _is_scaled(transforms[name]):
+        if list(transforms) != [name] or [type(step) for step in transforms[name]] != [ScalePixels]:
             raise ValueError(
                 f"normalize.transforms: expected {name}: [{{kind: scale_pixels}}] alone, because images are made of "
                 f"values from 0 to 1; found {', '.join(transforms)}"
@@ -169,10 +168,6 @@ class Generation:
             image=self.label.name,
             settings=measurement.judge,
         )
-
-
-def _is_scaled(steps: Sequence[Transform]) -> bool:
-    return [type(step) for step in steps] == [ScalePixels]
 
 
 def _check_judge(sections: Sections) -> None:

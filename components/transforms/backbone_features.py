@@ -56,7 +56,7 @@ def _column(images: pl.Series, ids: Words, seer: _Seer, *, is_training: NDArray[
     features = np.zeros((len(images), (1 + seer.backbone.augmented_copies) * width), np.float32)
     for start in range(0, len(images), _IMAGES):
         rows = slice(start, start + _IMAGES)
-        pixels = _pixels(images[rows], seer.feature)
+        pixels = tf.constant(seer.feature.model_input(images[rows]))
         features[rows, :width] = seer.network(pixels)
         if augment and is_training[rows].any():
             chosen = start + np.flatnonzero(is_training[rows])
@@ -74,10 +74,6 @@ def _augmented_copies(pixels: tf.Tensor, ids: Words, seer: _Seer, augment: Augme
         changed = augmented(pixels / maximum, drawn, augment) * maximum
         copies.append(np.asarray(seer.network(tf.clip_by_value(changed, 0, maximum))))
     return np.concatenate(copies, axis=1)
-
-
-def _pixels(images: pl.Series, feature: ImageFeature) -> tf.Tensor:
-    return tf.constant(feature.model_input(images))
 
 
 @lru_cache(maxsize=1)

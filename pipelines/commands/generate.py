@@ -132,14 +132,11 @@ def write_images(pipeline: Pipeline, paths: PipelinePaths, *, count: int, output
 
     model = load_model(model_file(paths.root, pipeline.name, alias))
     require_generator(model)
-    images = generate_images(model, count=count, seed=seed) * (255 / _maximum(pipeline))
+    feature = ImageFeature.require(pipeline.ingest.features[pipeline.ingest.label.name])
+    images = generate_images(model, count=count, seed=seed) * (255 / feature.maximum)
     with replace_file(output) as file:
         Image.fromarray(sheet(images, columns=square_columns(count))).save(file, format="PNG")
     log.info("generated", images=count, output=str(output))
-
-
-def _maximum(pipeline: Pipeline) -> int:
-    return ImageFeature.require(pipeline.ingest.features[pipeline.ingest.label.name]).maximum
 
 
 def _refuse(options: GenerateOptions, names: tuple[str, ...], what: str) -> None:
