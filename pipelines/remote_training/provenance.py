@@ -28,6 +28,7 @@ WITHOUT_EFFECT = (
     "use_gpu",
     "resources_per_worker",
     "placement",
+    "data_cache_bytes",
     "max_failures",
     "start_timeout_seconds",
     "capacity_timeout_seconds",

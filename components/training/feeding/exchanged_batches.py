@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from headrace.components.training.batches import Windows
 from headrace.components.training.feeding.batch_source import Part, first_rows, require_enough
-from headrace.components.training.feeding.example_tensors import decode_images
-from headrace.components.training.feeding.feed import DECODED_BATCHES, PREFETCHED_BATCHES
+from headrace.components.training.feeding.feed import PREFETCHED_BATCHES, decoded
 from headrace.components.training.feeding.split_arrays import Columns
 from headrace.components.training.feeding.window_parts import ShardLayout, WindowPart
 from headrace.components.training.workers.exchange import Exchange
@@ -37,19 +36,12 @@ class Nodes(Protocol):
         """What `NodeRows.rows` gives on each node, in the order of nodes."""
 
 
-class EncodedForm(NamedTuple):
-    """Shape of a decoded image, and what its pixels, 0 to 255, are divided by."""
-
-    shape: tuple[int, ...]
-    divisor: float
-
-
 @dataclass(frozen=True)
 class ExchangedBatches:
     """A split as the batches that it has in memory or on disk, bit for bit; without `seed` in its own order.
 
-    `columns_of` makes features, labels and weights of the rows of a window; `encoded` says that the features are files
-    of images, bytes[rows].
+    `columns_of` makes features, labels and weights of the rows of a window. With `image_divisor` the features are
+    files of images, bytes[rows], whose pixels, 0 to 255, are divided by it. `shape` is that of one example's features.
     """
 
     nodes: Nodes
@@ -58,7 +50,8 @@ class ExchangedBatches:
     seed: int | None
     name: str
     columns_of: Form
-    encoded: EncodedForm | None = None
+    shape: tuple[int, ...]
+    image_divisor: float | None = None
 
     @property
     def steps(self) -> int:
@@ -73,7 +66,9 @@ class ExchangedBatches:
     def first_examples(self, count: int) -> Columns:
         """At most `count` examples, nor more than the smallest global batch has."""
         count = min(count, self.windows.smallest_batch)
-        window = self._fetched(WindowPart(self.name, Windows(count, count), None, 0, rank=0, num_workers=1))
+        window = self._fetched(
+            WindowPart(self.name, self.layout, Windows(count, count), None, 0, rank=0, num_workers=1)
+        )
         with tf.device("CPU"):
             examples = next(iter(self._decoded(tf.data.Dataset.from_tensors(window.columns))))
         return first_rows(Columns(*examples), count)
@@ -114,7 +109,7 @@ class ExchangedBatches:
         def window(number: int) -> _Window:
             step = first_step if number == numbers.start else 0
             return self._fetched(
-                WindowPart(self.name, self.windows, seed, number, part.rank, part.num_workers, step)
+                WindowPart(self.name, self.layout, self.windows, seed, number, part.rank, part.num_workers, step)
             )
 
         ahead = _Ahead(window, numbers)
@@ -140,13 +135,7 @@ class ExchangedBatches:
             return _Window(edges, tf.nest.map_structure(tf.constant, (columns.features, columns.labels, *weights)))
 
     def _decoded(self, batches: tf.data.Dataset) -> tf.data.Dataset:
-        if (form := self.encoded) is None:
-            return batches
-        return batches.map(
-            lambda images, *others: (decode_images(images, shape=form.shape, divisor=form.divisor), *others),
-            num_parallel_calls=DECODED_BATCHES,
-            deterministic=True,
-        )
+        return batches if self.image_divisor is None else decoded(batches, self.shape, self.image_divisor)
 
 
 class _Window(NamedTuple):
@@ -179,8 +168,8 @@ class _Ahead:
         self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
+        window = self.first
         with suppress(tf.errors.CancelledError):  # the queue was closed
-            window = self.first
             try:
                 for number in self._numbers:
                     if number != self._numbers.start:
@@ -189,8 +178,8 @@ class _Ahead:
                         return
                     self._put(number, window)
             except tf.errors.CancelledError:
-                return
-            except Exception as error:
+                raise
+            except Exception as error:  # noqa: BLE001 - it is raised where the pipeline ends
                 self.error = error
                 self._put(-1, window)
 

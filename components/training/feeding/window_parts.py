@@ -7,7 +7,7 @@ in the node's shards, and puts them in the order of its batches.
 
 import threading
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -54,6 +54,7 @@ class WindowPart:
     """
 
     split: str
+    layout: ShardLayout
     windows: Windows
     seed: int | None
     number: int
@@ -90,11 +91,11 @@ class WindowPart:
 
 
 class Shard(NamedTuple):
-    """A shard that is read; `next_use_epochs` is how much later it is needed again."""
+    """A shard that is read, and when it is needed next, in epochs of the training."""
 
     split: str
     number: int
-    next_use_epochs: float
+    next_use_epoch: float
 
 
 OpenShard = Callable[[Shard], AbstractContextManager[Path]]
@@ -138,8 +139,9 @@ class NodeRows:
     asks ahead. `open_shard` gives a shard's file while it is read. Methods may be called by several threads.
     """
 
-    def __init__(self, layouts: Mapping[str, ShardLayout], *, node: int, open_shard: OpenShard) -> None:
-        self._layouts, self._node, self._open_shard = layouts, node, open_shard
+    def __init__(self, *, node: int, open_shard: OpenShard) -> None:
+        self._node, self._open_shard = node, open_shard
+        self._epoch = 0.0  # of the newest window that was trained on
         self._lock = threading.Lock()
         self._windows: dict[object, _Asked] = {}
         self._readers = ThreadPoolExecutor(SHARDS_AT_ONCE, thread_name_prefix="shards")
@@ -150,10 +152,10 @@ class NodeRows:
         Raises DataError where a shard has another number of rows than belong in it.
         """
         held, rows = self._held(part), part.rows
-        return held.take(rows[self._layouts[part.split].nodes_of(rows) == self._node])
+        return held.take(rows[part.layout.nodes_of(rows) == self._node])
 
     def _held(self, part: WindowPart) -> _Held:
-        """This node's examples of the window: who asks first reads them, and who asks last has them dropped."""
+        """The node's examples of a window: who asks first reads them, and who asks last has them dropped."""
         with self._lock:
             is_first = part.window not in self._windows
             asked = self._windows.setdefault(part.window, _Asked())
@@ -169,8 +171,9 @@ class NodeRows:
         return asked.held.result()
 
     def _read(self, part: WindowPart) -> _Held:
-        layout = self._layouts[part.split]
-        places = [one for one in _places(part, layout) if one.shard % layout.nodes == self._node]
+        if part.seed is not None:
+            self._epoch = max(self._epoch, part.number / part.windows.count)
+        places = [one for one in _places(part) if one.shard % part.layout.nodes == self._node]
         by_shard: dict[int, list[_Place]] = {}
         for one in places:
             by_shard.setdefault(one.shard, []).append(one)
@@ -181,37 +184,37 @@ class NodeRows:
         return _Held(starts, edges, pl.concat(tables) if tables else None)
 
     def _read_shard(self, part: WindowPart, places: list[_Place]) -> pl.DataFrame:
-        layout, number = self._layouts[part.split], places[0].shard
-        first = number * layout.shard_examples
-        with self._open_shard(Shard(part.split, number, _next_use_epochs(part, layout, number))) as file:
-            found, expected = pq.read_metadata(file).num_rows, layout.length(number)
+        number, first = places[0].shard, places[0].shard * part.layout.shard_examples
+        shard = Shard(part.split, number, self._epoch + _epochs_to_next_use(part, number))
+        with self._open_shard(shard) as file:
+            found, expected = pq.read_metadata(file).num_rows, part.layout.length(number)
             if found != expected:
                 raise DataError(
                     f"shard {number} of the {part.split} split has {found} rows, expected {expected} of the "
-                    f"{layout.examples} that manifest.json counts; run `headrace split` again"
+                    f"{part.layout.examples} that manifest.json counts; run `headrace split` again"
                 )
             rows = scan_files(file)
             # Read before the file may go.
             return pl.concat([rows.slice(one.start - first, one.stop - one.start).collect() for one in places])
 
 
-def _places(part: WindowPart, layout: ShardLayout) -> Iterator[_Place]:
+def _places(part: WindowPart) -> Iterator[_Place]:
     """What a window's blocks have of each shard, sorted by row."""
     windows = part.windows
     for block in np.sort(window_blocks(windows, seed=part.seed, number=part.number)).tolist():
         start, stop = block * windows.block_examples, min((block + 1) * windows.block_examples, windows.examples)
         while start < stop:
-            shard = start // layout.shard_examples
-            end = min(stop, (shard + 1) * layout.shard_examples)
+            shard = start // part.layout.shard_examples
+            end = min(stop, (shard + 1) * part.layout.shard_examples)
             yield _Place(start, end, shard)
             start = end
 
 
-def _next_use_epochs(part: WindowPart, layout: ShardLayout, shard: int) -> float:
-    """How many epochs after a window a shard is needed again; infinite where it holds rows of no window."""
+def _epochs_to_next_use(part: WindowPart, shard: int) -> float:
+    """How many epochs after a window a shard is needed again."""
     epoch = part.number // part.windows.count
     for one in (epoch, epoch + 1):
-        uses = _uses(part.split, part.windows, part.seed, one, layout).get(shard, [])
+        uses = _uses(part.layout, part.windows, part.seed, one).get(shard, [])
         following = bisect_right(uses, part.number)
         if following < len(uses):
             return (uses[following] - part.number) / part.windows.count
@@ -219,10 +222,11 @@ def _next_use_epochs(part: WindowPart, layout: ShardLayout, shard: int) -> float
 
 
 @lru_cache(maxsize=8)
-def _uses(split: str, windows: Windows, seed: int | None, epoch: int, layout: ShardLayout) -> dict[int, list[int]]:
+def _uses(layout: ShardLayout, windows: Windows, seed: int | None, epoch: int) -> dict[int, list[int]]:
     """The windows of an epoch that each shard has rows of."""
     uses: dict[int, list[int]] = {}
     for number in range(epoch * windows.count, (epoch + 1) * windows.count):
-        for shard in {one.shard for one in _places(WindowPart(split, windows, seed, number, 0, 1), layout)}:
+        part = WindowPart("", layout, windows, seed, number, rank=0, num_workers=1)
+        for shard in {one.shard for one in _places(part)}:
             uses.setdefault(shard, []).append(number)
     return uses

@@ -1,22 +1,18 @@
 """Workers that get their rows from the nodes' shards train on the very batches of local files."""
 
-import io
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
-from headrace.components.errors import DataError, ServiceError
 from headrace.components.training.batches import Windows
 from headrace.components.training.feeding.batch_source import ExampleBatches, Part
-from headrace.components.training.feeding.exchanged_batches import EncodedForm, ExchangedBatches
+from headrace.components.training.feeding.exchanged_batches import ExchangedBatches
 from headrace.components.training.feeding.split_arrays import Columns
 from headrace.components.training.feeding.window_parts import NodeRows, Shard, ShardLayout
 
@@ -40,13 +36,13 @@ def columns_of(rows: pl.DataFrame) -> Columns:
 class NodesHere:
     """All nodes in this process; `read` are the shards that were, each as often as it was."""
 
-    def __init__(self, rows: pl.DataFrame, folder: Path, *, nodes: int, split: str = "train") -> None:
+    def __init__(self, rows: pl.DataFrame, folder: Path, *, nodes: int) -> None:
         self.layout = ShardLayout(len(rows), SHARD, nodes)
         self.read: list[Shard] = []
         self.folder = folder
         for number, start in enumerate(range(0, len(rows), SHARD)):
             rows[start : start + SHARD].write_parquet(folder / f"{number}.parquet")
-        self.nodes = [NodeRows({split: self.layout}, node=node, open_shard=self.open) for node in range(nodes)]
+        self.nodes = [NodeRows(node=node, open_shard=self.open) for node in range(nodes)]
 
     @contextmanager
     def open(self, shard: Shard) -> Iterator[Path]:
