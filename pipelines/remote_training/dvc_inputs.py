@@ -59,7 +59,7 @@ def _object_key(md5: str) -> str:
 
 
 def _is_same_place(remote: str, storage: str) -> bool:
-    """Whether whoever reads the storage reads the remote: they are in one bucket, or in one folder."""
+    """Whether a node that reads the storage reads the remote, too: they are in one bucket, or in one folder."""
     one, other = urlsplit(remote), urlsplit(storage)
     if one.scheme == "s3":
         return (one.scheme, one.netloc, one.query) == (other.scheme, other.netloc, other.query)
