@@ -95,8 +95,8 @@ class ExchangedBatches:
 
     @contextmanager
     def evaluation(self, part: Part, *, passes: int) -> Iterator[tf.data.Dataset]:
-        """A worker's part of all examples, `passes` times, to be read once."""
-        with self._served(part, range(passes * self.windows.count), seed=None) as served:
+        """A worker's part of all examples, `passes` times: each iterator reads one pass, and all of it."""
+        with self._served(part, range(passes * self.windows.count), seed=None, at_once=self.windows.count) as served:
             yield served
 
     def _number(self, epoch: int, step: int) -> int:
@@ -104,8 +104,10 @@ class ExchangedBatches:
 
     @contextmanager
     def _served(
-        self, part: Part, numbers: range, *, seed: int | None, first_step: int = 0
+        self, part: Part, numbers: range, *, seed: int | None, first_step: int = 0, at_once: int | None = None
     ) -> Iterator[tf.data.Dataset]:
+        """Batches of windows by their numbers; each iterator reads `at_once` of them, or all."""
+
         def window(number: int) -> _Window:
             step = first_step if number == numbers.start else 0
             return self._fetched(
@@ -114,7 +116,8 @@ class ExchangedBatches:
 
         ahead = _Ahead(window, numbers)
         try:
-            yield self._decoded(_batches(ahead.first, ahead.queue, numbers)).prefetch(PREFETCHED_BATCHES)
+            batches = _batches(ahead, numbers[: at_once or len(numbers)])
+            yield self._decoded(batches).prefetch(PREFETCHED_BATCHES)
         except tf.errors.OpError as error:
             if ahead.error is not None:
                 raise ahead.error from error
@@ -188,21 +191,23 @@ class _Ahead:
             self.queue.enqueue([np.int64(number), window.edges, *tf.nest.flatten(window.columns)])
 
 
-def _batches(first: _Window, queue: tf.queue.FIFOQueue, numbers: range) -> tf.data.Dataset:
-    """Batches of the windows in a queue; `first` says what they look like."""
-    leaves = tf.nest.flatten(first.columns)
+def _batches(ahead: _Ahead, numbers: range) -> tf.data.Dataset:
+    """Batches of the next windows of a queue; the next iterator continues with the windows after them."""
+    example = ahead.first.columns
+    leaves = tf.nest.flatten(example)
 
     def opened(number: tf.Tensor) -> Any:
-        found, edges, *columns = queue.dequeue()
-        # -1 after an error; another number where the dataset is read a second time.
-        tf.debugging.assert_equal(found, number, "the next window could not be fetched")
+        found, edges, *columns = ahead.queue.dequeue()
+        place = tf.where(found < 0, found, (found - numbers.start) % len(numbers))
+        # -1 after an error; another number where an iterator has left its windows before their end.
+        tf.debugging.assert_equal(place, number, "the next window could not be fetched")
         shaped = [tf.ensure_shape(one, [None, *leaf.shape[1:]]) for one, leaf in zip(columns, leaves, strict=True)]
         return tf.ensure_shape(edges, [None]), tuple(shaped)
 
     def batches(edges: tf.Tensor, columns: Any) -> tf.data.Dataset:
         def batch(step: tf.Tensor) -> Any:
-            return tf.nest.pack_sequence_as(first.columns, [one[edges[step] : edges[step + 1]] for one in columns])
+            return tf.nest.pack_sequence_as(example, [one[edges[step] : edges[step + 1]] for one in columns])
 
         return tf.data.Dataset.range(tf.size(edges, tf.int64) - 1).map(batch)
 
-    return tf.data.Dataset.range(numbers.start, numbers.stop, output_type=tf.int64).map(opened).flat_map(batches)
+    return tf.data.Dataset.range(len(numbers), output_type=tf.int64).map(opened).flat_map(batches)

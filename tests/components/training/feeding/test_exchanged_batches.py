@@ -94,7 +94,8 @@ def test_batches_are_bit_for_bit_those_of_local_rows_over_epochs_and_from_any_st
     ):
         assert_same_batches(found, expected, batches=steps)
     with by_exchange.evaluation(part, passes=2) as found, local.evaluation(part, passes=2) as expected:
-        assert_same_batches(found, expected, batches=2 * windows.steps)
+        for _ in range(2):  # Keras begins an iterator for each
+            assert_same_batches(found, expected, batches=windows.steps)
     first = by_exchange.first_examples(3)
     np.testing.assert_array_equal(first.features, local.first_examples(3).features)
 
