@@ -42,7 +42,9 @@ def main() -> None:
     """Print the bytes of each case, as multiples of the split."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--nodes", type=int, default=64)
-    nodes = parser.parse_args().nodes
+    parser.add_argument("--cases", type=int, nargs="+", choices=range(len(CASES)), default=range(len(CASES)))
+    arguments = parser.parse_args()
+    nodes = arguments.nodes
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as name:
         folder = Path(name)
         manifest = write_split(folder / "bucket")
@@ -55,7 +57,8 @@ def main() -> None:
             print(
                 f"{'shards a block':>14} {'cache / share':>14} {'epoch 1':>8} {'epoch 2':>8} {'requests':>9} {'s':>6}"
             )
-            for number, (block, cache) in enumerate(CASES):
+            for number in arguments.cases:
+                block, cache = CASES[number]
                 begin_seconds = time.perf_counter()
                 epochs, requests = train(
                     folder / str(number), manifest, storage, sent, nodes=nodes, block_shards=block, cache_share=cache
