@@ -56,6 +56,7 @@ UNCHANGED: dict[str, Any] = {
     "resources_per_worker": {"memory_bytes": 1 << 30},
     "placement": "spread",
     "data_cache_bytes": 1 << 20,
+    "driver": {"cores": 0.5},
 }
 
 
