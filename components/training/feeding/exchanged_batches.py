@@ -156,12 +156,13 @@ class _Ahead:
 
     def __init__(self, fetch: Callable[[int], _Window], numbers: range) -> None:
         self.error: Exception | None = None
-        self.first = fetch(numbers.start)
-        leaves = tf.nest.flatten(self.first.columns)
+        first = fetch(numbers.start)
+        self.form = tf.nest.map_structure(lambda one: tf.TensorSpec([None, *one.shape[1:]], one.dtype), first.columns)
         with tf.device("CPU"):
-            self.queue = tf.queue.FIFOQueue(WINDOWS_AHEAD, [tf.int64, tf.int64, *(leaf.dtype for leaf in leaves)])
+            types = [tf.int64, tf.int64, *(one.dtype for one in tf.nest.flatten(self.form))]
+            self.queue = tf.queue.FIFOQueue(WINDOWS_AHEAD, types)
         self._fetch, self._numbers, self._is_stopping = fetch, numbers, threading.Event()
-        self._thread = threading.Thread(target=self._run, name="windows", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(first,), name="windows", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -170,8 +171,7 @@ class _Ahead:
         self.queue.close(cancel_pending_enqueues=True)
         self._thread.join(STOP_SECONDS)
 
-    def _run(self) -> None:
-        window = self.first
+    def _run(self, window: _Window) -> None:
         with suppress(tf.errors.CancelledError):  # the queue was closed
             try:
                 for number in self._numbers:
@@ -184,7 +184,8 @@ class _Ahead:
                 raise
             except Exception as error:  # noqa: BLE001 - it is raised where the pipeline ends
                 self.error = error
-                self._put(-1, window)
+                empty = tf.nest.map_structure(lambda one: tf.zeros([0, *one.shape[1:]], one.dtype), self.form)
+                self._put(-1, _Window(np.zeros(1, np.int64), empty))
 
     def _put(self, number: int, window: _Window) -> None:
         with tf.device("CPU"):
@@ -193,20 +194,19 @@ class _Ahead:
 
 def _batches(ahead: _Ahead, numbers: range) -> tf.data.Dataset:
     """Batches of the next windows of a queue; the next iterator continues with the windows after them."""
-    example = ahead.first.columns
-    leaves = tf.nest.flatten(example)
+    specifications = tf.nest.flatten(ahead.form)
 
     def opened(number: tf.Tensor) -> Any:
         found, edges, *columns = ahead.queue.dequeue()
         place = tf.where(found < 0, found, (found - numbers.start) % len(numbers))
         # -1 after an error; another number where an iterator has left its windows before their end.
         tf.debugging.assert_equal(place, number, "the next window could not be fetched")
-        shaped = [tf.ensure_shape(one, [None, *leaf.shape[1:]]) for one, leaf in zip(columns, leaves, strict=True)]
+        shaped = [tf.ensure_shape(one, form.shape) for one, form in zip(columns, specifications, strict=True)]
         return tf.ensure_shape(edges, [None]), tuple(shaped)
 
     def batches(edges: tf.Tensor, columns: Any) -> tf.data.Dataset:
         def batch(step: tf.Tensor) -> Any:
-            return tf.nest.pack_sequence_as(example, [one[edges[step] : edges[step + 1]] for one in columns])
+            return tf.nest.pack_sequence_as(ahead.form, [one[edges[step] : edges[step + 1]] for one in columns])
 
         return tf.data.Dataset.range(tf.size(edges, tf.int64) - 1).map(batch)
 

@@ -15,7 +15,7 @@ from headrace.pipelines.object_store.published import publish
 from headrace.pipelines.params import load_pipeline
 from headrace.pipelines.ray_train.training_job import TrainJob
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 PROGRAM = """
 import json

@@ -78,6 +78,7 @@ def test_pushed_splits_are_not_uploaded_again_and_arrive_whole(pushed, tmp_path)
         fetch(sent.inputs, tmp_path / "again", storage=open_storage(str(storage)))
 
 
+@pytest.mark.long
 def test_splits_are_uploaded_where_dvc_has_others_or_is_elsewhere(pushed, tmp_path):
     paths, below = PipelinePaths(pushed, "digits"), str(pushed.parent / "remote" / "headrace")
     assert len(pushed_splits(paths, below)) == 3

@@ -71,7 +71,8 @@ def assert_same_batches(found, expected, *, batches: int) -> None:
     assert compared == batches
 
 
-@settings(max_examples=3, deadline=None)
+@pytest.mark.long
+@settings(max_examples=8, deadline=None)
 @given(
     windows=st.builds(Windows, st.integers(17, 120), st.integers(4, 30), st.integers(16, 64)),
     seed=st.integers(0, 2**32 - 1),
