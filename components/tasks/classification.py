@@ -210,4 +210,5 @@ def balanced(counts: "NDArray[np.int64]") -> "NDArray[np.float64]":
     """
     import numpy as np
 
-    return counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    weights: NDArray[np.float64] = counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    return weights

@@ -1,5 +1,6 @@
 """Shards of published splits as files of one node: fetched from the storage, verified, and kept within a limit."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -15,20 +16,21 @@ from headrace.pipelines.object_store.published import DamagedError, Manifest, fe
 from headrace.pipelines.ray_train.training_job import is_shard
 
 AWAY_SECONDS = 600.0  # how long a storage that does not answer is waited for
+NOTE_SECONDS = 60.0  # between two lines on it
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 30.0
 
 
 class ShardFiles:
-    """Shards of the splits that `manifest` lists, published under `key`; `on_note` is called where one is waited for.
+    """Shards of the splits that `manifest` lists, published under `key`.
 
-    Methods may be called by several threads.
+    `on_note` is called, at most once a minute, with what is waited for. Methods may be called by several threads.
     """
 
     def __init__(
         self, manifest: Manifest, *, key: str, storage: Storage, cache: FileCache, on_note: Callable[[str], None]
     ) -> None:
         self._manifest, self._key, self._storage, self._cache = manifest, key, storage, cache
-        self._on_note = on_note
+        self._on_note, self._next_note_seconds = on_note, 0.0
 
     @contextmanager
     def opened(self, shard: Shard) -> Iterator[Path]:
@@ -47,10 +49,11 @@ class ShardFiles:
 
         def may_pass(error: Exception) -> bool:
             nonlocal was_damaged
-            is_new, was_damaged = not was_damaged, was_damaged or isinstance(error, DamagedError)
-            if not (isinstance(error, AwayError) or (is_new and isinstance(error, DamagedError))):
+            if isinstance(error, DamagedError) and not was_damaged:
+                was_damaged = True
+            elif not isinstance(error, AwayError):
                 return False
-            self._on_note(f"{error}; it is fetched again")
+            self._note(f"{error}; it is fetched again")
             return True
 
         retry = stamina.RetryingCaller(
@@ -71,6 +74,12 @@ class ShardFiles:
                 f"{error}; waited for {AWAY_SECONDS:.0f} s: see that the storage is up, and start the same command "
                 "again, which continues from the last checkpoint"
             ) from error
+
+    def _note(self, note: str) -> None:
+        """Say it, unless something was said within the last minute: many shards may wait for one storage."""
+        if time.monotonic() >= self._next_note_seconds:
+            self._next_note_seconds = time.monotonic() + NOTE_SECONDS
+            self._on_note(note)
 
 
 def shard_names(manifest: Manifest, split: str) -> list[str]:

@@ -27,8 +27,8 @@ from headrace.pipelines.artifacts.artifact import read_artifact
 from headrace.pipelines.artifacts.split_manifest import SplitManifest
 from headrace.pipelines.object_store.objects import open_storage
 from headrace.pipelines.object_store.published import fetch
-from headrace.pipelines.ray_train.training_job import TrainJob, is_shard
-from headrace.pipelines.ray_train.worker_data import Split, row_weights
+from headrace.pipelines.ray_train.training_job import TrainedSplit, TrainJob, is_shard
+from headrace.pipelines.ray_train.worker_data import row_weights
 
 if TYPE_CHECKING:
     from headrace.components.training.feeding.exchanged_batches import ExchangedBatches
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def spread_split(
-    job: TrainJob, split: Split, nodes: "RemoteNodes", *, fitted: "FittedTable", inputs: Inputs | None
+    job: TrainJob, split: TrainedSplit, nodes: "RemoteNodes", *, fitted: "FittedTable", inputs: Inputs | None
 ) -> "ExchangedBatches | None":
     """A split as batches of rows that the nodes deal out; None for one without rows."""
     from headrace.components.training.feeding.exchanged_batches import ExchangedBatches
@@ -100,7 +100,7 @@ def _class_weights(job: TrainJob, manifest: SplitManifest, fitted: "FittedTable"
 
 
 @contextmanager
-def fetched_shards(job: TrainJob, split: Split, *, count: int | None = None) -> Iterator[Path]:
+def fetched_shards(job: TrainJob, split: TrainedSplit, *, count: int | None = None) -> Iterator[Path]:
     """A folder with a split's shards, or only its first `count`; of a spread split they are removed afterwards."""
     if split not in job.spread:
         yield job.splits / split

@@ -14,6 +14,7 @@ PROGRESS, STOP = "progress.jsonl", "stop"  # files of a training's folder
 SAMPLE = "worker-"  # and of each worker's last figures, before its rank
 
 Kind = Literal["mistake", "out_of_memory", "host", "bug"]
+TrainedSplit = Literal["train", "validation"]
 OUT_OF_MEMORY: Kind = "out_of_memory"
 
 
@@ -100,14 +101,14 @@ class TrainJob(Job):
     train: Train
     start_weights: Path | None = None
     pretrained: Path | None = None
-    spread: tuple[str, ...] = ()  # splits whose shards are spread over the nodes
+    spread: tuple[TrainedSplit, ...] = ()  # splits whose shards are spread over the nodes
 
     def with_inputs(self, folder: Path, sizes: Mapping[str, int]) -> Self:
         """The job with its inputs where `folder` holds what was published under the key `inputs`, of these sizes.
 
         A split that is trained in windows and is larger than a node's cache is left in the storage.
         """
-        splits = ("train", "validation") if self.train.window_examples is not None else ()
+        splits: tuple[TrainedSplit, ...] = ("train", "validation") if self.train.window_examples is not None else ()
         return self.model_copy(
             update={
                 "spread": tuple(one for one in splits if split_bytes(sizes, one) > self.train.data_cache_bytes),

@@ -4,7 +4,7 @@ import fcntl
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -21,7 +21,7 @@ from headrace.components.training.feeding.split_arrays import (
     load_split,
 )
 from headrace.pipelines.ray_train.node import scratch_folder
-from headrace.pipelines.ray_train.training_job import TrainJob
+from headrace.pipelines.ray_train.training_job import TrainedSplit, TrainJob
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,12 +29,11 @@ if TYPE_CHECKING:
 
     from headrace.components.transforms.fitted_table import FittedTable
 
-Split = Literal["train", "validation"]
 OWN_WEIGHT = "sample_weight"  # a column
 
 
 def split_columns(
-    job: TrainJob, split: Split, *, fitted: "FittedTable", inputs: Inputs | None = None
+    job: TrainJob, split: TrainedSplit, *, fitted: "FittedTable", inputs: Inputs | None = None
 ) -> Columns | StoredColumns:
     """A split in memory, or in files where it has more examples than `train.window_examples`, or encoded images.
 
@@ -66,7 +65,7 @@ def remove_columns(job: TrainJob) -> None:
     shutil.rmtree(scratch_folder(job) / "columns", ignore_errors=True)
 
 
-def _stored(job: TrainJob, split: Split, *, fitted: "FittedTable", inputs: Inputs | None) -> StoredColumns:
+def _stored(job: TrainJob, split: TrainedSplit, *, fitted: "FittedTable", inputs: Inputs | None) -> StoredColumns:
     folder, scratch = job.splits / split, scratch_folder(job) / "columns"
     scratch.mkdir(parents=True, exist_ok=True)
     windows = Windows(_examples(folder), job.train.global_batch_size, job.train.window_examples)
