@@ -43,13 +43,17 @@ def raised(number):
 
 
 with ray_session(num_workers=1):
-    backend._groups[:] = [backend.GroupNodes(0, "test", (ray.get_runtime_context().get_node_id(),))]
+    nodes_of_workers = (ray.get_runtime_context().get_node_id(),) * 2  # both on this one
+    backend._groups[:] = [backend.GroupNodes(0, "test", nodes_of_workers)]
     with nodes_with_shards(job) as nodes:
         length, schema = nodes.first_shard("train")
         layout, windows = ShardLayout(40, length, len(nodes)), Windows(40, 8, 16)
-        part = WindowPart("train", layout, windows, 3, 0, 0, 2)
-        [rows] = nodes.rows(part)
-        found = {"columns": schema.names, "rows": rows["x"].to_list(), "expected": part.rows.tolist()}
+        first, second = (WindowPart("train", layout, windows, 3, 0, rank, 2) for rank in range(2))
+        backend._groups[:] = [backend.GroupNodes(1, "test", nodes_of_workers)]
+        with nodes_with_shards(job) as shared:  # by the worker that has not started it, and does not end it
+            rows = [*shared.rows(second)[0]["x"], *nodes.rows(first)[0]["x"]]
+        found = {"columns": schema.names, "rows": rows, "expected": [*second.rows.tolist(), *first.rows.tolist()]}
+        found["nodes"] = len(nodes)
         for file in Path(job.storage).rglob("*.parquet"):
             file.write_bytes(b"damaged")
         found["damaged"] = raised(1)
@@ -90,6 +94,7 @@ def test_an_actor_deals_out_rows_and_says_what_is_wrong_and_ends_with_its_worker
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout.splitlines()[-1])
     assert found["columns"] == ["x"]
+    assert found["nodes"] == 1
     assert found["rows"] == found["expected"]
     assert "DamagedError: inputs/splits/train/part-" in found["damaged"]
     assert "is not what was published: expected" in found["damaged"]
