@@ -1,4 +1,4 @@
-"""Fixtures of more than one room: an empty MLflow store, and a Ray head with its job server."""
+"""Fixtures of more than one room: an empty MLflow store, a server of S3's API, a Ray head with its job server."""
 
 import asyncio
 import os
@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+import boto3
 import psutil
 import pytest
 
@@ -201,6 +202,9 @@ class Bucket(BaseHTTPRequestHandler):
         self.answer(200, "")
 
     def is_allowed(self) -> bool:
+        if (self.server.folder / "away").exists():  # which a test makes
+            self.answer(503, "<Error><Code>ServiceUnavailable</Code><Message>not now</Message></Error>")
+            return False
         if f"Credential={S3_KEY}/" in self.headers.get("Authorization", ""):
             return True
         self.answer(403, "<Error><Code>InvalidAccessKeyId</Code><Message>no such key</Message></Error>")
@@ -258,12 +262,21 @@ def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, P
     for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it keeps the keys that it has found once
     (tmp_path / "buckets").mkdir()
     with ThreadingHTTPServer(("127.0.0.1", 0), Bucket) as server:
         server.folder = tmp_path / "buckets"
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}", server.folder
         server.shutdown()
+
+
+@pytest.fixture
+def endpoint(s3: tuple[str, Path]) -> str:
+    """Address of a server whose bucket `lake` is a folder; the environment has its key."""
+    address, buckets = s3
+    (buckets / "lake").mkdir()
+    return address
 
 
 class RayNodes:

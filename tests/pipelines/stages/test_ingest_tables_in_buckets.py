@@ -26,14 +26,6 @@ INGEST = {
 
 
 @pytest.fixture
-def endpoint(s3: tuple[str, Path]) -> str:
-    """Address of a server whose bucket `lake` is a folder; the environment has its key."""
-    address, buckets = s3
-    (buckets / "lake").mkdir()
-    return address
-
-
-@pytest.fixture
 def ingested(tmp_path: Path, repository: Path) -> Callable[..., tuple[pl.DataFrame, dict[str, Any]]]:
     """Examples of a source, and the record of its file."""
     titanic = yaml.safe_load((repository / "params.yaml").read_text())["titanic"]

@@ -8,13 +8,17 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from headrace.components.examples import shards
+from headrace.pipelines.params import load_pipeline
 from headrace.pipelines.paths import ProjectPaths
 from headrace.pipelines.project.code_digests import write_digests
 from headrace.pipelines.ray_jobs.jobs import Cluster, RayJobs
+from headrace.pipelines.stages.split import split
 
 pytestmark = pytest.mark.slow
 TOKEN = "0" * 64
@@ -130,6 +134,28 @@ def test_a_job_trains_what_one_here_trains_and_leaves_it_here(undisturbed, distu
     run = json.loads(disturbed.paths.run.read_text())
     assert run["ray_job_id"].startswith(run["run_name"])
     assert output.count("epoch 16/16") == 1
+
+
+@pytest.mark.long
+def test_nodes_that_read_their_shares_of_the_shards_train_what_one_that_has_all_trains(
+    prepared, tmp_path, away, monkeypatch
+):
+    project = prepared.copy(tmp_path / "a project")
+    monkeypatch.setattr(shards, "SHARD_BYTES", 1 << 15)
+    split(load_pipeline(project.root / "params.yaml", "digits"), project.paths)
+    assert len(shards.files(project.paths.splits / "train")) > 8
+    project.change_train(
+        epochs=3, global_batch_size=32, window_examples=256, data_cache_bytes=0, class_weights="balanced"
+    )
+    alone = project.copy(tmp_path / "alone")
+    code, output = alone.train()
+    assert code == 0, output
+    code, output = project.train(**away)
+    assert code == 0, output
+    project.assert_as_undisturbed(alone)
+    scratch = Path(tempfile.gettempdir()) / f"headrace-{os.geteuid()}" / run_name(output)
+    assert not list(scratch.glob("inputs/splits/*/*.parquet"))
+    assert not list(scratch.glob("shards-*/*"))
 
 
 @pytest.mark.long
