@@ -14,6 +14,7 @@ from headrace.components.errors import EXIT_MISTAKE, EXIT_SERVICE
 from headrace.components.numerics import NUMERICS
 from headrace.pipelines.commands.arguments import PipelineName, load
 from headrace.pipelines.commands.check import require_own_model
+from headrace.pipelines.commands.preloading import preloading
 from headrace.pipelines.headrace_lock import require_lock
 from headrace.pipelines.host.host_problems import NO_ROOM, host_problem_in, is_full
 from headrace.pipelines.host.logs import error_of, is_json
@@ -69,7 +70,13 @@ def run_stages(pipeline: Pipeline, paths: PipelinePaths) -> int:
     follow = run_display.live if on_terminal else run_display.plain
     try:
         with (
-            dvc.repro(paths.root, *last_targets(dvc_file, pipeline.name), pipeline=pipeline.name) as process,
+            preloading(ProjectPaths(paths.root)) as launcher,
+            dvc.repro(
+                paths.root,
+                *last_targets(dvc_file, pipeline.name),
+                pipeline=pipeline.name,
+                launcher=launcher,
+            ) as process,
             follow(progress) as take,
         ):
             for line in process.stdout or ():
