@@ -65,18 +65,13 @@ def run_stages(pipeline: Pipeline, paths: PipelinePaths) -> int:
     dvc.check_lock_file(paths.root)
     watch = Watch(paths)
     dvc_file = ProjectPaths(paths.root).dvc
-    progress = Progress(stage_graph(dvc_file, pipeline.name))
+    targets, progress = last_targets(dvc_file, pipeline.name), Progress(stage_graph(dvc_file, pipeline.name))
     on_terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not is_json()
     follow = run_display.live if on_terminal else run_display.plain
     try:
         with (
             preloading(ProjectPaths(paths.root)) as launcher,
-            dvc.repro(
-                paths.root,
-                *last_targets(dvc_file, pipeline.name),
-                pipeline=pipeline.name,
-                launcher=launcher,
-            ) as process,
+            dvc.repro(paths.root, *targets, pipeline=pipeline.name, launcher=launcher) as process,
             follow(progress) as take,
         ):
             for line in process.stdout or ():
