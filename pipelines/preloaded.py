@@ -9,13 +9,9 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-import structlog
-
 from headrace.components.compatibility.absent_packages import absent
 from headrace.components.compatibility.keras_import import import_keras
 from headrace.pipelines.host.fork_server import ForkServer, exec_beside_server
-
-log = structlog.get_logger()
 
 NOT_BEFORE_A_FORK = ("polars", "ray")
 
@@ -31,7 +27,9 @@ def main(folder: str, *command: str) -> None:
     request = server.serve()
     sys.argv[:] = request.arguments
     sys.path.insert(0, str(Path(request.arguments[0]).parent))  # as Python does for a program
-    log.debug("forked from the process that imports for this run", server=os.getppid())
+    import structlog  # here, as all that would keep DVC waiting
+
+    structlog.get_logger().debug("forked from the process that imports for this run", server=os.getppid())
     import_module("headrace.pipelines.__main__").main()
 
 
