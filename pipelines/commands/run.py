@@ -14,7 +14,6 @@ from headrace.components.errors import EXIT_MISTAKE, EXIT_SERVICE
 from headrace.components.numerics import NUMERICS
 from headrace.pipelines.commands.arguments import PipelineName, load
 from headrace.pipelines.commands.check import require_own_model
-from headrace.pipelines.commands.preloading import preloading
 from headrace.pipelines.headrace_lock import require_lock
 from headrace.pipelines.host.host_problems import NO_ROOM, host_problem_in, is_full
 from headrace.pipelines.host.logs import error_of, is_json
@@ -23,6 +22,7 @@ from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
 from headrace.pipelines.project import dvc
 from headrace.pipelines.project.code_digests import write_digests
+from headrace.pipelines.project.preloading import preloading
 from headrace.pipelines.project.up_to_date import Watch, unchanged_stages
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from headrace.pipelines.commands.preloading import VARIABLE
+from headrace.pipelines.project.preloading import VARIABLE
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 

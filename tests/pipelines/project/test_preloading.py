@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from headrace.components.errors import ParamsError
-from headrace.pipelines.commands import preloading as module
-from headrace.pipelines.commands.preloading import VARIABLE, preloading
 from headrace.pipelines.paths import ProjectPaths
+from headrace.pipelines.project import preloading as module
+from headrace.pipelines.project.preloading import VARIABLE, preloading
 
 PRELOADED = """
 import os, sys, threading
