@@ -1,4 +1,4 @@
-"""docs/reliability.md against the tests: each of the 46 faults has one, and the command beside it runs it."""
+"""docs/reliability.md against the tests: each of the 46 faults has one and its figure, and the command runs it."""
 
 import ast
 import re
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-ROW = re.compile(r"^\| (\d+) \|.*\| `([^`|]+)::(\w+)` \| `(make [a-z-]+)` \|$", re.MULTILINE)
+ROW = re.compile(r"^\| (\d+) \|.*\| `([^`|]+)::(\w+)(?:\[[^`|]+\])?` \| `(make [a-z-]+)` \|$", re.MULTILINE)
+FIGURE = re.compile(r"at once|(below )?\d+(\.\d)?( to \d+(\.\d)?)?")
 
 
 @pytest.fixture(scope="module")
