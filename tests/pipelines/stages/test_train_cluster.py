@@ -64,6 +64,7 @@ def test_a_lost_node_is_replaced_by_a_spare_one(undisturbed, disturbed, cluster,
     disturbed.assert_as_undisturbed(undisturbed)
 
 
+@pytest.mark.timeout(900)  # two trainings of sixty epochs
 @pytest.mark.parametrize("notice", ["drain", "stop"])
 def test_a_drained_node_is_left_after_a_checkpoint_and_the_failure_budget_stays(
     disturbed, tmp_path, cluster, until_answered, notice
