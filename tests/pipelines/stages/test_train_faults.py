@@ -49,7 +49,8 @@ def test_a_worker_that_hangs_is_found_within_a_minute(undisturbed, disturbed, se
     with until_answered():
         os.kill(session_processes(process.pid, WORKER)[place], signal.SIGSTOP)
         disturbed.read_until(process, "a group of workers was lost")
-    assert time.monotonic() - stopped_seconds < FOUND_SECONDS + BUSY_SECONDS
+        assert time.monotonic() - stopped_seconds < FOUND_SECONDS + BUSY_SECONDS
+        read_until_it_continues(disturbed, process)
     end(process)
     disturbed.assert_as_undisturbed(undisturbed)
 
