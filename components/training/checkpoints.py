@@ -3,16 +3,20 @@
 A checkpoint is a folder: `weights.npz`, `best_weights.npz`, `optimizer.npz`, `metrics.npz`, `random.npz`,
 `other_optimizers.npz`, `state.json`, and `manifest.json`, written last, with the SHA-256 of each. No pickle. A folder
 without a manifest that fits does not count as a checkpoint. Each stands on its own: files shared between checkpoints
-would be damaged together.
+would be damaged together. Only where the best weights are the present ones there is no `best_weights.npz`, and the
+manifest gives it the digest of `weights.npz`.
 """
 
+import hashlib
+import io
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +27,7 @@ from headrace.components.training.state import TrainingState
 MANIFEST = "manifest.json"
 ARRAYS = ("weights", "best_weights", "optimizer", "metrics")
 LATER_ARRAYS = ("random", "other_optimizers")  # which older checkpoints don't have
+WEIGHTS, BEST_WEIGHTS = "weights.npz", "best_weights.npz"
 Arrays = Sequence[NDArray[Any]]
 
 
@@ -43,18 +48,33 @@ class Checkpoint:
     random: Arrays = ()
     other_optimizers: Arrays = ()
 
+    def in_memory(self) -> "Checkpoint":
+        """The checkpoint with all arrays in memory, whatever becomes of its files."""
+        arrays: dict[str, Arrays] = {name: list(getattr(self, name)) for name in (*ARRAYS, *LATER_ARRAYS)}
+        if self.best_weights is self.weights:
+            arrays["best_weights"] = arrays["weights"]
+        return Checkpoint(self.state, **arrays)
+
 
 def save(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Return `folder` after the checkpoint was written to a temporary name beside it and renamed."""
+    """Return `folder` after the checkpoint was written to a temporary name beside it and renamed.
+
+    Arrays are read once, one after the other: the optimizer's, then the weights.
+    """
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        for name in (*ARRAYS, *LATER_ARRAYS):
-            _save_arrays(temporary / f"{name}.npz", getattr(checkpoint, name))
-        (temporary / "state.json").write_text(checkpoint.state.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        digests = {path.name: file_digest(path) for path in sorted(temporary.iterdir())}
-        (temporary / MANIFEST).write_text(json.dumps(digests, indent=1) + "\n", encoding="utf-8")
+        digests: dict[str, str] = {}
+        for name in ("optimizer", "other_optimizers", "weights", "best_weights", "metrics", "random"):
+            if name == "best_weights" and checkpoint.best_weights is checkpoint.weights:
+                digests[BEST_WEIGHTS] = digests[WEIGHTS]
+            else:
+                digests[f"{name}.npz"] = _save_arrays(temporary / f"{name}.npz", getattr(checkpoint, name))
+        state = temporary / "state.json"
+        state.write_text(checkpoint.state.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        digests[state.name] = file_digest(state)
+        (temporary / MANIFEST).write_text(json.dumps(digests, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
     finally:
@@ -64,28 +84,42 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
 
 def load(folder: Path) -> Checkpoint:
     """Return the checkpoint in `folder`; raise ValueError, saying what is wrong, if a file is missing or damaged."""
+    return stored(folder).in_memory()
+
+
+def stored(folder: Path) -> Checkpoint:
+    """Return the checkpoint in `folder`, whose arrays are read when they are asked for, each time; raise as `load`."""
     try:
         digests = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        damaged = [name for name, digest in digests.items() if file_digest(folder / name) != digest]
+        files = {name: WEIGHTS if _is_weights(name, digests) else name for name in digests}
+        damaged = [name for name in set(files.values()) if file_digest(folder / name) != digests[name]]
         later = [name for name in LATER_ARRAYS if f"{name}.npz" in digests]
         missing = {"state.json", *(f"{name}.npz" for name in ARRAYS)} - digests.keys()
     except (OSError, ValueError, AttributeError) as error:
         raise ValueError(f"no whole checkpoint in {folder}: {error}") from error
     if damaged or missing:
-        raise ValueError(f"damaged checkpoint in {folder}: {', '.join([*damaged, *sorted(missing)])}")
-    return Checkpoint(
-        state=TrainingState.model_validate_json((folder / "state.json").read_text(encoding="utf-8")),
-        **{name: _load_arrays(folder / f"{name}.npz") for name in (*ARRAYS, *later)},
-    )
+        raise ValueError(f"damaged checkpoint in {folder}: {', '.join(sorted([*damaged, *missing]))}")
+    state = TrainingState.model_validate_json((folder / "state.json").read_text(encoding="utf-8"))
+    arrays: dict[str, Arrays] = {name: _StoredArrays(folder / files[f"{name}.npz"]) for name in (*ARRAYS, *later)}
+    if files[BEST_WEIGHTS] == WEIGHTS:
+        arrays["best_weights"] = arrays["weights"]
+    return Checkpoint(state=state, **arrays)
+
+
+def _is_weights(name: str, digests: dict[str, str]) -> bool:
+    return name == BEST_WEIGHTS and digests[name] == digests.get(WEIGHTS)
 
 
 def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """Return the newest whole checkpoint below `folder`, None if there is none, and what was passed over and why."""
+    """Return the newest whole checkpoint below `folder`, None if there is none, and what was passed over and why.
+
+    Its arrays are read when they are asked for, as those of `stored`.
+    """
     passed_over: list[str] = []
     candidates = sorted(folder.glob("step-*")) if folder.is_dir() else []
     for candidate in reversed(candidates):
         try:
-            return load(candidate), passed_over
+            return stored(candidate), passed_over
         except ValueError as error:
             passed_over.append(str(error))
     return None, passed_over
@@ -123,10 +157,53 @@ def step_folder(folder: Path, step: int) -> Path:
     return folder / f"step-{step:012d}"
 
 
-def _save_arrays(path: Path, arrays: Arrays) -> None:
-    np.savez(path, allow_pickle=False, **{f"{place:05d}": array for place, array in enumerate(arrays)})
+class _StoredArrays(Sequence[NDArray[Any]]):
+    """Arrays of a file, of which only one is in memory at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with np.load(path, allow_pickle=False) as arrays:
+            self._names = sorted(arrays.files)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, place: Any) -> Any:
+        with np.load(self._path, allow_pickle=False) as arrays:
+            return (
+                [arrays[name] for name in self._names[place]]
+                if isinstance(place, slice)
+                else arrays[self._names[place]]
+            )
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        with np.load(self._path, allow_pickle=False) as arrays:
+            for name in self._names:
+                yield arrays[name]
 
 
-def _load_arrays(path: Path) -> list[NDArray[Any]]:
-    with np.load(path, allow_pickle=False) as arrays:
-        return [arrays[name] for name in sorted(arrays.files)]
+class _Hashed(io.RawIOBase):
+    """A file that is written from its beginning to its end, with the SHA-256 of what it holds."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.sha256 = file, hashlib.sha256()
+
+    def writable(self) -> bool:
+        """Yes."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Write all of `data`."""
+        self.sha256.update(data)
+        return self._file.write(data)
+
+
+def _save_arrays(path: Path, arrays: Iterable[NDArray[Any]]) -> str:
+    """Write what `np.load` reads; return the file's SHA-256."""
+    with path.open("wb") as file:
+        hashed = _Hashed(file)
+        with zipfile.ZipFile(hashed, "w") as archive:
+            for place, array in enumerate(arrays):
+                with archive.open(f"{place:05d}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
+    return hashed.sha256.hexdigest()
