@@ -7,13 +7,11 @@ would be damaged together. Only where the best weights are the present ones ther
 manifest gives it the digest of `weights.npz`.
 """
 
-import hashlib
-import io
 import json
 import os
 import shutil
-import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -56,30 +54,75 @@ class Checkpoint:
         return Checkpoint(self.state, **arrays)
 
 
-def save(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Return `folder` after the checkpoint was written to a temporary name beside it and renamed.
+class Begun:
+    """A checkpoint whose arrays are in files, under a temporary name beside its folder: it does not count yet."""
 
-    Arrays are read once, one after the other: the optimizer's, then the weights.
-    """
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    def __init__(self, folder: Path, checkpoint: Checkpoint) -> None:
+        """Write the arrays, but for best weights that are stored or the present ones; raise OSError without a trace."""
+        self._folder, self._state = folder, checkpoint.state
+        self._best_is_present = checkpoint.best_weights is checkpoint.weights
+        self._temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+        self._files: list[IO[bytes]] = []  # closed by `finish`: a file system of the network waits for its server then
+        shutil.rmtree(self._temporary, ignore_errors=True)
+        self._temporary.mkdir(parents=True)
+        try:
+            for name in (*ARRAYS, *LATER_ARRAYS):
+                arrays = getattr(checkpoint, name)
+                if name != "best_weights" or not (self._best_is_present or isinstance(arrays, StoredArrays)):
+                    self._write(f"{name}.npz", arrays)
+        except BaseException:
+            self.discard()
+            raise
+
+    def finish(self, best_weights: "StoredArrays | None" = None) -> Path:
+        """Make it count, with best weights that are stored; return its folder. Raises OSError."""
+        self._close()
+        if best_weights is not None:
+            best_weights.copy(self._temporary / BEST_WEIGHTS)
+        state = self._temporary / "state.json"
+        state.write_text(self._state.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        digests = {path.name: file_digest(path) for path in sorted(self._temporary.iterdir())}
+        if self._best_is_present:
+            digests[BEST_WEIGHTS] = digests[WEIGHTS]
+        (self._temporary / MANIFEST).write_text(json.dumps(digests, indent=1) + "\n", encoding="utf-8")
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._temporary.rename(self._folder)
+        return self._folder
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it counts."""
+        return not self._temporary.exists()
+
+    def weights(self) -> Arrays:
+        """The weights, in memory, of a checkpoint that could not be finished."""
+        return list(StoredArrays(self._temporary / WEIGHTS))
+
+    def discard(self) -> None:
+        """Remove it, unless it is finished."""
+        with suppress(OSError):
+            self._close()
+        shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def _write(self, name: str, arrays: Arrays) -> None:
+        file = (self._temporary / name).open("wb", buffering=0)  # no room is noticed at once
+        self._files.append(file)
+        np.savez(file, allow_pickle=False, **{f"{place:05d}": array for place, array in enumerate(arrays)})
+
+    def _close(self) -> None:
+        while self._files:
+            self._files.pop().close()
+
+
+def save(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Return `folder` after the checkpoint was written to a temporary name beside it and renamed."""
+    begun, best_weights = Begun(folder, checkpoint), checkpoint.best_weights
     try:
-        digests: dict[str, str] = {}
-        for name in ("optimizer", "other_optimizers", "weights", "best_weights", "metrics", "random"):
-            if name == "best_weights" and checkpoint.best_weights is checkpoint.weights:
-                digests[BEST_WEIGHTS] = digests[WEIGHTS]
-            else:
-                digests[f"{name}.npz"] = _save_arrays(temporary / f"{name}.npz", getattr(checkpoint, name))
-        state = temporary / "state.json"
-        state.write_text(checkpoint.state.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        digests[state.name] = file_digest(state)
-        (temporary / MANIFEST).write_text(json.dumps(digests, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
+        if isinstance(best_weights, StoredArrays) and best_weights is not checkpoint.weights:
+            return begun.finish(best_weights)
+        return begun.finish()
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return folder
+        begun.discard()
 
 
 def load(folder: Path) -> Checkpoint:
@@ -100,7 +143,7 @@ def stored(folder: Path) -> Checkpoint:
     if damaged or missing:
         raise ValueError(f"damaged checkpoint in {folder}: {', '.join(sorted([*damaged, *missing]))}")
     state = TrainingState.model_validate_json((folder / "state.json").read_text(encoding="utf-8"))
-    arrays: dict[str, Arrays] = {name: _StoredArrays(folder / files[f"{name}.npz"]) for name in (*ARRAYS, *later)}
+    arrays: dict[str, Arrays] = {name: StoredArrays(folder / files[f"{name}.npz"]) for name in (*ARRAYS, *later)}
     if files[BEST_WEIGHTS] == WEIGHTS:
         arrays["best_weights"] = arrays["weights"]
     return Checkpoint(state=state, **arrays)
@@ -123,6 +166,21 @@ def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
         except ValueError as error:
             passed_over.append(str(error))
     return None, passed_over
+
+
+def best_weights(folder: Path, epoch: int) -> "StoredArrays":
+    """Return the weights after `epoch` from the newest checkpoint below `folder` that has them whole, as its best ones.
+
+    They are read when they are asked for. Raises FileNotFoundError where there is none.
+    """
+    for candidate in sorted(folder.glob("step-*"), reverse=True):
+        with suppress(OSError, ValueError, KeyError):  # damaged
+            state = TrainingState.model_validate_json((candidate / "state.json").read_text(encoding="utf-8"))
+            digests = json.loads((candidate / MANIFEST).read_text(encoding="utf-8"))
+            file = candidate / (WEIGHTS if _is_weights(BEST_WEIGHTS, digests) else BEST_WEIGHTS)
+            if state.best_epoch == epoch and file_digest(file) == digests[BEST_WEIGHTS]:
+                return StoredArrays(file)
+    raise FileNotFoundError(f"no checkpoint in {folder} has the weights of epoch {epoch}, the best, whole")
 
 
 def keep(folder: Path, *, last: int, best_step: int, every_hours: float | None = None) -> None:
@@ -157,7 +215,7 @@ def step_folder(folder: Path, step: int) -> Path:
     return folder / f"step-{step:012d}"
 
 
-class _StoredArrays(Sequence[NDArray[Any]]):
+class StoredArrays(Sequence[NDArray[Any]]):
     """Arrays of a file, of which only one is in memory at a time."""
 
     def __init__(self, path: Path) -> None:
@@ -181,29 +239,6 @@ class _StoredArrays(Sequence[NDArray[Any]]):
             for name in self._names:
                 yield arrays[name]
 
-
-class _Hashed(io.RawIOBase):
-    """A file that is written from its beginning to its end, with the SHA-256 of what it holds."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file, self.sha256 = file, hashlib.sha256()
-
-    def writable(self) -> bool:
-        """Yes."""
-        return True
-
-    def write(self, data: Any) -> int:
-        """Write all of `data`."""
-        self.sha256.update(data)
-        return self._file.write(data)
-
-
-def _save_arrays(path: Path, arrays: Iterable[NDArray[Any]]) -> str:
-    """Write what `np.load` reads; return the file's SHA-256."""
-    with path.open("wb") as file:
-        hashed = _Hashed(file)
-        with zipfile.ZipFile(hashed, "w") as archive:
-            for place, array in enumerate(arrays):
-                with archive.open(f"{place:05d}.npy", "w", force_zip64=True) as member:
-                    np.lib.format.write_array(member, array, allow_pickle=False)
-    return hashed.sha256.hexdigest()
+    def copy(self, path: Path) -> None:
+        """Copy the file."""
+        shutil.copyfile(self._path, path)

@@ -41,7 +41,24 @@ def test_best_weights_that_are_the_present_ones_are_written_once(tmp_path):
     assert json.loads((folder / checkpoints.MANIFEST).read_text(encoding="utf-8")).keys() >= {"best_weights.npz"}
 
 
-def test_each_file_has_the_digest_that_it_got_while_it_was_written(tmp_path):
+def test_the_best_weights_of_an_epoch_come_from_the_newest_checkpoint_that_has_them_whole(tmp_path):
+    folders = []
+    for epoch in (1, 2, 3, 4):
+        state = TrainingState(epoch=epoch, step=3 * epoch, seed=7, best_epoch=min(epoch, 2))
+        weights = [np.full(3, epoch, np.float32)]
+        best = weights if epoch <= 2 else checkpoints.best_weights(tmp_path, 2)
+        folder = checkpoints.step_folder(tmp_path, 3 * epoch)
+        folders.append(checkpoints.save(folder, Checkpoint(state, weights, best, weights)))
+    for damaged in (None, folders[3] / "best_weights.npz", folders[2] / "best_weights.npz"):
+        if damaged is not None:
+            damaged.write_bytes(damaged.read_bytes()[:-1])
+        np.testing.assert_array_equal(checkpoints.best_weights(tmp_path, 2), [[2, 2, 2]])
+    (folders[1] / "weights.npz").unlink()
+    with pytest.raises(FileNotFoundError, match="has the weights of epoch 2, the best, whole"):
+        checkpoints.best_weights(tmp_path, 2)
+
+
+def test_the_manifest_has_the_digest_of_each_file(tmp_path):
     folder = make(tmp_path, 2)
     digests = json.loads((folder / checkpoints.MANIFEST).read_text(encoding="utf-8"))
     assert {file.name for file in folder.iterdir()} == {checkpoints.MANIFEST, *digests}
