@@ -10,6 +10,7 @@ from typing import Any, NotRequired, TypedDict
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from headrace.components.errors import TrainingError
 from headrace.components.training import checkpoints, moving_averages
@@ -232,10 +233,16 @@ def _set_start_weights(core: keras.Model, start_weights: Callable[[], Arrays | N
 
 
 def _restore(core: keras.Model, checkpoint: Checkpoint) -> None:
-    core.set_weights(checkpoint.weights)
-    for variable, value in zip(core.optimizer.variables, checkpoint.optimizer, strict=True):
-        variable.assign(value)
+    for variables, values in ((core.weights, checkpoint.weights), (core.optimizer.variables, checkpoint.optimizer)):
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(_copied(value))
     moving_averages.swap(core)  # a checkpoint has them the other way round
+
+
+def _copied(value: NDArray[Any]) -> tf.Tensor:
+    """A value in memory of TensorFlow's own: else a variable would stay in NumPy's, and its former place stay taken."""
+    with tf.device("CPU"):
+        return tf.raw_ops.DeepCopy(x=value)
 
 
 def _fit(
