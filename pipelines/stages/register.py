@@ -82,7 +82,7 @@ def register(pipeline: Pipeline, paths: PipelinePaths) -> None:
     require_inputs(paths, "register")
     run = bound_run(paths)
     require_same_data(paths, run)
-    measured_on, digest = pipeline.split.measured_on, _split_digest(paths, pipeline.split.measured_on)
+    measured_on, digest = pipeline.split.measured_on, read_manifest(paths).splits[pipeline.split.measured_on].digest
     measured = bound_metrics(paths, run, measured_on=measured_on, data_digest=digest)
     outcomes = bound_outcomes(paths, measured)
     settings = pipeline.register_
@@ -312,10 +312,6 @@ def measured_rows(pipeline: Pipeline, paths: PipelinePaths) -> pl.DataFrame:
     """The raw rows that the model was measured on."""
     rows = scan(paths.splits / pipeline.split.measured_on)
     return measured_examples(scan(paths.examples), rows, split=pipeline.split)
-
-
-def _split_digest(paths: PipelinePaths, name: str) -> str:
-    return read_manifest(paths).splits[name].digest
 
 
 def _tags(paths: PipelinePaths, run: RunFile, measured: MetricsFile, *, measured_on: str) -> dict[str, str]:

@@ -27,7 +27,7 @@ from headrace.components.errors import DataError
 from headrace.components.examples import shards
 from headrace.components.files.digests import file_digest
 from headrace.components.files.tables import scan_files
-from headrace.components.schema.features import ImageFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
 from headrace.components.schema.settings import Settings
 from headrace.components.tasks.variants import task_of
 from headrace.components.training.feeding.split_arrays import Inputs, input_shape, label_array, split_features
@@ -217,12 +217,12 @@ def _image_divisor(file: Path, fitted: FittedTable) -> float | None:
     if not encoded:
         return None
     fitted_feature = fitted.features[encoded[0]]
-    if len(fitted.features) > 1 or not isinstance(fitted_feature.feature, ImageFeature):
+    if len(fitted.features) > 1:
         raise DataError(
             f"{file}: column {encoded[0]!r} holds encoded images, which must be the only feature; found "
             f"{', '.join(fitted.features)}"
         )
-    return 255.0 if fitted_feature.transforms else 255.0 / fitted_feature.feature.maximum
+    return 255.0 if fitted_feature.transforms else 255.0 / ImageFeature.require(fitted_feature.feature).maximum
 
 
 def _checked_images(block: pl.DataFrame, name: str) -> pl.Series:

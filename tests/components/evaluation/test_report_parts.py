@@ -20,7 +20,10 @@ from headrace.components.evaluation.report_parts.slices import slices
 from headrace.components.evaluation.report_parts.thresholds import cheapest, row_costs, threshold_row, thresholds
 from headrace.components.evaluation.report_parts.token_models import predict_tokens_simply
 from headrace.components.evaluation.settings import BaselineSettings, Evaluate, ImportanceSettings
-from headrace.components.schema.features import CategoryFeature, ImageFeature, NumberFeature, TextFeature
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
+from headrace.components.schema.feature_types.text_feature import TextFeature
 from headrace.components.schema.split_settings import Split
 
 
