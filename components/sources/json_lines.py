@@ -61,17 +61,17 @@ class JsonLinesTable(TableFile):
         """Lines of the file."""
         return json_blocks(self.path, columns=schema.source_columns)
 
-    def read_nested(self, columns: Sequence[str]) -> "pl.DataFrame":
-        """Values of the columns, which may be lists."""
+    def nested_blocks(self, columns: Sequence[str]) -> "Iterable[pl.DataFrame]":
+        """Values of the columns, which may be lists, in blocks of lines."""
         import polars as pl
 
-        try:
-            with open_plain(self.path) as stream:
-                rows = [json.loads(line) for line in stream if line.strip()]
-            return pl.DataFrame([{name: row.get(name) for name in columns} for row in rows], strict=False)
-        except (ValueError, AttributeError, RecursionError, pl.exceptions.PolarsError) as error:
-            problem = " ".join(str(error).split())
-            raise DataError(f"{self.path.name} is not one JSON object a line: {problem}") from error
+        for block in json_blocks(self.path, columns=columns):
+            try:
+                rows = [json.loads(line) for line in block.content.split(b"\n") if line.strip()]
+                yield pl.DataFrame([{name: row.get(name) for name in columns} for row in rows], strict=False)
+            except (ValueError, AttributeError, RecursionError, pl.exceptions.PolarsError) as error:
+                problem = " ".join(str(error).split())
+                raise DataError(f"{self.path.name} is not one JSON object a line: {problem}") from error
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Predictions with the rows that they are of, and a header that says which version made them: for monitoring."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -8,7 +9,8 @@ import polars as pl
 
 from headrace.components.errors import DataError
 from headrace.components.files.atomic import replace_file
-from headrace.components.files.tables import read_file, read_metadata, write_file
+from headrace.components.files.tables import read_file, read_metadata, write_parts
+from headrace.components.serving_model.prediction_files import InputRows
 from headrace.pipelines.artifacts.artifact import Artifact
 
 INPUT = "input."  # in front of the names of columns as the model took them
@@ -27,15 +29,18 @@ class PredictionsHeader(Artifact):
 
 
 def write_predictions_table(
-    file: Path, predictions: pl.DataFrame, examples: pl.DataFrame, *, pipeline: str, version: int, sha256: str, of: Path
-) -> None:
-    """Write predictions and beside them their rows as `input.<name>`, as one Parquet file, whole."""
+    file: Path, parts: Iterable[InputRows], *, pipeline: str, version: int, sha256: str, of: str
+) -> int:
+    """Write predictions, `origin`, and beside them their rows as `input.<name>`, as one Parquet file, whole.
+
+    `of` names the input. Returns the number of rows.
+    """
     header = PredictionsHeader(
-        pipeline=pipeline, version=version, model_sha256=sha256, predicted_at=datetime.now(UTC), input=of.name
+        pipeline=pipeline, version=version, model_sha256=sha256, predicted_at=datetime.now(UTC), input=of
     )
-    rows = predictions.hstack(examples.select(pl.all().name.prefix(INPUT)))
+    tables = (part.origin.hstack(part.examples.select(pl.all().name.prefix(INPUT))) for part in parts)
     with replace_file(file) as temporary:
-        write_file(rows, temporary, metadata={_HEADER: header.model_dump_json()})
+        return write_parts(tables, temporary, metadata={_HEADER: header.model_dump_json()})
 
 
 def read_predictions_header(file: Path) -> PredictionsHeader | None:

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -46,6 +47,18 @@ def parquet_blocks(path: Path, *, schema: RowSchema, given_split: GivenSplit | N
         yield from arrow_blocks(
             batches, found, path=path, schema=schema, given_split=given_split, reported=damage_reported
         )
+
+
+def nested_blocks(path: Path, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """Yield these columns in their own types, about 64 MiB at a time; raise DataError if one is missing."""
+    file = open_parquet(path)
+    with damage_reported(path), file:
+        require_columns(columns, [file.schema_arrow.names], files=path.name)
+        if not file.metadata.num_rows:
+            raise DataError(f"{path.name} has no rows")
+        _require_no_bomb(path, file.metadata, columns)
+        for batch in _batches(path, file, columns):
+            yield pl.DataFrame(pl.from_arrow(pa.Table.from_batches([batch])))
 
 
 def parquet_columns(path: Path) -> list[str]:

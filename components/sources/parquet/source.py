@@ -52,8 +52,8 @@ class ParquetTable(TableFile):
 
         return parquet_blocks(self.path, schema=schema)
 
-    def read_nested(self, columns: Sequence[str]) -> "pl.DataFrame":
-        """All columns, in their own types."""
-        from headrace.components.files.tables import read_file
+    def nested_blocks(self, columns: Sequence[str]) -> "Iterable[pl.DataFrame]":
+        """Batches of these columns, in their own types."""
+        from headrace.components.sources.parquet.reader import nested_blocks
 
-        return read_file(self.path)
+        return nested_blocks(self.path, columns)

@@ -26,7 +26,7 @@ from headrace.components.files.atomic import replace_file
 from headrace.components.printable import printable
 from headrace.components.schema.example_schema import RowSchema
 from headrace.components.schema.labels import label_column
-from headrace.components.serving_model.prediction_files import read_rows
+from headrace.components.serving_model.prediction_files import NUMBER, read_rows
 from headrace.components.sources.any_source import open_table
 from headrace.components.statistics.profile import summarize_table
 from headrace.components.statistics.summary import TableSummary, merge_all
@@ -40,7 +40,6 @@ from headrace.pipelines.artifacts.predictions_table import (
     read_predictions_table,
 )
 from headrace.pipelines.commands.inference.labelled_rows import check_labels, raw_categories
-from headrace.pipelines.commands.inference.predictions import NUMBER
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.tracking.monitoring_reference import version_reference
