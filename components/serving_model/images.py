@@ -19,9 +19,8 @@ _MOST_VALUES = 1 << 22  # of their pixels
 
 @dataclass(frozen=True)
 class ReadImages:
-    """Names and pixels of image files, Array(UInt8, height * width * channels), and those that were stretched."""
+    """Pixels of image files, Array(UInt8, height * width * channels), and the names of those that were stretched."""
 
-    names: list[str]
     pixels: pl.Series
     stretched: list[str]
 
@@ -61,7 +60,7 @@ def _read_group(files: Sequence[Path], *, name: str, feature: ImageFeature) -> R
     stretched: list[str] = []
     rows = np.stack([_read(file, feature, stretched) for file in files])
     pixels = pl.Series(name, rows, dtype=pl.Array(pl.UInt8, feature.size))
-    return ReadImages([file.name for file in files], pixels, stretched)
+    return ReadImages(pixels, stretched)
 
 
 def _read(file: Path, feature: ImageFeature, stretched: list[str]) -> np.ndarray:

@@ -31,6 +31,7 @@ class JsonLinesSource(RowFileSource):
     """One JSON object a line, UTF-8; a key that an object lacks is missing there, other keys are left out."""
 
     kind: Literal["json_lines"] = "json_lines"
+    table_suffixes = (".jsonl", ".ndjson")
 
     def blocks(self, file: Path, *, schema: ExampleSchema, given_split: GivenSplit | None) -> Iterable[Block]:
         """Lines of a file."""
@@ -39,7 +40,7 @@ class JsonLinesSource(RowFileSource):
     @classmethod
     def open_table(cls, path: Path, *, source: Source, columns: Sequence[str]) -> TableFile | None:
         """A file that ends in .jsonl or .ndjson."""
-        return JsonLinesTable(path) if suffix_of(path) in (".jsonl", ".ndjson") else None
+        return JsonLinesTable(path) if suffix_of(path) in cls.table_suffixes else None
 
 
 class JsonLinesTable(TableFile):

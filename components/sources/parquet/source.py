@@ -19,6 +19,7 @@ class ParquetSource(RowFileSource):
     """Parquet files; columns go by name, others are left out. One of them may hold image files."""
 
     kind: Literal["parquet"] = "parquet"
+    table_suffixes = (".parquet",)
 
     def check_schema(self, schema: ExampleSchema) -> None:
         """Raise ParamsError for more than one image, or one beside other features."""
@@ -33,7 +34,7 @@ class ParquetSource(RowFileSource):
     @classmethod
     def open_table(cls, path: Path, *, source: Source, columns: Sequence[str]) -> TableFile | None:
         """A file that ends in .parquet."""
-        return ParquetTable(path) if suffix_of(path) == ".parquet" else None
+        return ParquetTable(path) if suffix_of(path) in cls.table_suffixes else None
 
 
 class ParquetTable(TableFile):

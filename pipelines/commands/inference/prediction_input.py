@@ -55,8 +55,18 @@ def open_input(pipeline: Pipeline, input_file: Path) -> Input:
     for file in input_file.iterdir() if input_file.is_dir() else (input_file,):
         require_regular(file)
     if input_file.is_dir() or is_image(input_file.name):
-        return _begun(Input(_images(image_files(input_file), features)))
+        return open_images(pipeline, {file.name: file for file in image_files(input_file)})
     return open_rows(pipeline, input_file, features)
+
+
+def open_images(pipeline: Pipeline, files: Mapping[str, Path]) -> Input:
+    """Images by the names that identify them, which the pipeline's model must take alone."""
+    features = {name: pipeline.ingest.features[name] for name in pipeline.normalize.transforms}
+    match list(features.items()):
+        case [(name, ImageFeature() as feature)]:
+            return _begun(Input(_images(files, name=name, feature=feature)))
+        case _:
+            raise ParamsError(f"the model takes rows with {', '.join(features)}, not images; give a table")
 
 
 def open_rows(
@@ -111,16 +121,13 @@ def _checked(blocks: Iterator[InputRows], check: Callable[[pl.DataFrame], None])
         yield block
 
 
-def _images(files: Sequence[Path], features: Mapping[str, Feature]) -> Iterator[InputRows]:
-    match list(features.items()):
-        case [(name, ImageFeature() as feature)]:
-            stretched: list[str] = []
-            for block in image_blocks(files, name=name, feature=feature, threads=usable_cores()):
-                stretched += block.stretched
-                yield InputRows(pl.DataFrame({"file": block.names}), block.pixels.to_frame())
-            warn_of_stretched(stretched, len(files), feature, warn=log.warning)
-        case _:
-            raise ParamsError(f"the model takes rows with {', '.join(features)}, not images; give a table")
+def _images(files: Mapping[str, Path], *, name: str, feature: ImageFeature) -> Iterator[InputRows]:
+    stretched: list[str] = []
+    names = iter(files)
+    for block in image_blocks(list(files.values()), name=name, feature=feature, threads=usable_cores()):
+        stretched += block.stretched
+        yield InputRows(pl.DataFrame({"file": list(islice(names, len(block.pixels)))}), block.pixels.to_frame())
+    warn_of_stretched(stretched, len(files), feature, warn=log.warning)
 
 
 def _image_table(
