@@ -15,6 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import polars as pl
+import tensorflow as tf
 
 TURNS = 3
 
@@ -44,13 +45,13 @@ def ours(model: keras.Model, rows: Path, project: Path) -> Callable[[], np.ndarr
     return lambda: predict(model, examples, features=features)
 
 
-def inputs_of(rows: Path) -> dict[str, np.ndarray]:
-    table = pl.read_parquet(rows)
+def inputs_of(rows: Path) -> dict[str, np.ndarray | tf.Tensor]:
+    """Columns as Keras's `predict` takes them: texts as tensors, because it takes no array of them."""
     return {
-        column.name: (
-            column.to_numpy().astype(object) if column.dtype == pl.String else column.to_numpy().astype(np.float32)
-        ).reshape(-1, 1)
-        for column in table
+        column.name: tf.constant(column.to_list(), shape=(len(column), 1))
+        if column.dtype == pl.String
+        else column.to_numpy().astype(np.float32).reshape(-1, 1)
+        for column in pl.read_parquet(rows)
     }
 
 

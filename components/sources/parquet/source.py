@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from headrace.components.schema.example_schema import ExampleSchema, RowSchema
 from headrace.components.sources.raw_part import GivenSplit
 from headrace.components.sources.schema_checks import require_table_or_images
-from headrace.components.sources.source import Block, Source
+from headrace.components.sources.source import BLOCK_BYTES, Block, Source
 from headrace.components.sources.table_file import TableFile, suffix_of
 from headrace.components.sources.table_source import RowFileSource
 
@@ -51,10 +51,10 @@ class ParquetTable(TableFile):
         """Batches of rows."""
         from headrace.components.sources.parquet.reader import parquet_blocks
 
-        return parquet_blocks(self.path, schema=schema)
+        return parquet_blocks(self.path, schema=schema, block_bytes=BLOCK_BYTES)
 
     def nested_blocks(self, columns: Sequence[str]) -> "Iterable[pl.DataFrame]":
         """Batches of these columns, in their own types."""
         from headrace.components.sources.parquet.reader import nested_blocks
 
-        return nested_blocks(self.path, columns)
+        return nested_blocks(self.path, columns, block_bytes=BLOCK_BYTES)
