@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from headrace.components.errors import DataError, ParamsError
 from headrace.components.examples.derive import with_derived
 from headrace.components.serving_model.prediction_files import joined
 from headrace.components.serving_model.saved_model import load_model
+from headrace.components.sources import json_lines
 from headrace.pipelines.artifacts.artifact import file_digest
 from headrace.pipelines.commands.inference.prediction_input import open_input
 from headrace.pipelines.commands.inference.prediction_output import deliver, show
@@ -292,3 +294,25 @@ def test_cells_that_begin_like_a_formula_are_counted_or_made_text_in_csv(
 def _plain_log(predictions: pl.DataFrame, folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
     deliver([predictions], folder / "again.csv", escape_formulas=False)
     return capsys.readouterr().out
+
+
+def test_a_mistake_far_down_leaves_nothing_behind_and_names_its_row(
+    tmp_path: Path, titanic: Pipeline, women_survive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(json_lines, "json_blocks", partial(json_lines.json_blocks, block_bytes=600))
+    rows = pl.DataFrame([_row(PassengerId=place) for place in range(40)])
+    _register(tmp_path, titanic, women_survive, example=with_derived(rows.head(1), titanic.ingest.features))
+    lines = rows.write_ndjson().splitlines()
+    lines[36] = lines[36].replace('"Fare":7.8', '"Fare":"much"')
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines) + "\n")
+
+    with pytest.raises(DataError, match=r"rows\.jsonl, row 37, column 'Fare': expected a number, found 'much'"):
+        write_predictions(
+            titanic,
+            PipelinePaths(tmp_path, "titanic"),
+            input_file=tmp_path / "rows.jsonl",
+            output_file=tmp_path / "out" / "predictions.parquet",
+            alias="champion",
+        )
+    assert list((tmp_path / "out").iterdir()) == []
