@@ -53,6 +53,22 @@ class WorkerResources(Settings):
     """
 
 
+class DriverResources(Settings):
+    """What Ray reserves for the driver of a training that is a job, and on which nodes.
+
+    The driver follows the workers, and loads no model. Where nothing is reserved, Ray puts all drivers on the head.
+    """
+
+    cores: Annotated[float, Field(ge=0, le=1024)] = 0
+    """Number of cores, such as 0.5."""
+
+    memory_bytes: Annotated[int, Field(ge=2**20, le=2**46)] | None = None
+    """Memory that Ray counts for it; it limits nothing. `null` counts none."""
+
+    labels: dict[LabelKey, LabelSelector] | None = None
+    """Labels of the nodes to run on, as Ray selects by them: `!spot`, `ray.io/market-type: on-demand`."""
+
+
 NumWorkers = Annotated[
     Annotated[Workers, Tag("(number)")] | Annotated[ElasticWorkers, Tag("(range)")],
     Discriminator(lambda value: "(range)" if isinstance(value, dict | ElasticWorkers) else "(number)"),
@@ -89,6 +105,9 @@ class DistributedPlan(Plan):
 
     resources_per_worker: WorkerResources = WorkerResources()
     """What is reserved for each worker, and on which nodes."""
+
+    driver: DriverResources = DriverResources()
+    """What is reserved for the driver, where a cluster's job server takes the training."""
 
     placement: Literal["pack", "spread"] = "pack"
     """Where Ray puts workers: on few nodes, for a fast ring, or on many, so that a lost node costs few of them and each

@@ -27,6 +27,7 @@ from headrace.pipelines.tracking.sweep import owner_tags
 WITHOUT_EFFECT = (
     "use_gpu",
     "resources_per_worker",
+    "driver",
     "placement",
     "max_failures",
     "start_timeout_seconds",

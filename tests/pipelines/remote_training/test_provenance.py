@@ -55,6 +55,7 @@ UNCHANGED: dict[str, Any] = {
     "equality": "off",
     "resources_per_worker": {"memory_bytes": 1 << 30},
     "placement": "spread",
+    "driver": {"cores": 0.5},
 }
 
 
