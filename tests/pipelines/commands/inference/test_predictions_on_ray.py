@@ -121,3 +121,29 @@ def test_a_node_that_is_lost_costs_no_row(coins: Any, folder: Path, ray_nodes: A
         predict.kill()
     require_each_row_once(coins, folder)
     assert not list((folder / "predictions").rglob("*.keras"))
+
+
+def test_a_job_server_runs_it_as_a_job(coins: Any, folder: Path, ray_nodes: Any, free_ports: Any) -> None:
+    nodes, [port, dashboard, agent, client] = ray_nodes(), free_ports(4)
+    nodes.start(
+        *("--head", f"--port={port}", "--num-cpus=2", f"--temp-dir={nodes.temporary}"),
+        *("--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"),
+        *(f"--ray-client-server-port={client}", f"--dashboard-agent-listen-port={agent}"),
+    )
+    given = {
+        "RAY_ADDRESS": f"http://127.0.0.1:{dashboard}",
+        "RAY_AUTH_TOKEN": nodes.TOKEN,
+        "HEADRACE_OWNER": folder.name,
+        "MLFLOW_TRACKING_URI": f"sqlite:///{coins.root / 'mlflow.db'}",
+    }
+    for file in sorted((folder / "rows").iterdir())[4:]:
+        file.unlink()
+    assert "job=predict-coins-" in finish(start(coins, folder, **given))
+    manifest = json.loads((folder / "predictions" / "manifest.json").read_text())
+    assert (manifest["rows"], manifest["version"]) == (4 * ROWS, 1)
+
+    before = parts(folder)
+    coins.write(folder / "rows" / "later.csv", coins.tosses(5, seed=99, first=10**6), columns=UNLABELLED)
+    finish(start(coins, folder, **given))  # a new job: the first one knows nothing of this file
+    assert parts(folder).items() >= before.items()
+    assert json.loads((folder / "predictions" / "manifest.json").read_text())["rows"] == 4 * ROWS + 5
