@@ -67,18 +67,7 @@ def predict(  # noqa: PLR0913 - each is an option
                 "--engine ray predicts with a registered version, to Parquet: leave --checkpoint and --escape-formulas "
                 "out, and networks of `classifiers` to --engine threads"
             )
-        from headrace.pipelines.commands.inference.predictions_on_ray import predict_on_ray
-
-        settings, paths = load(pipeline)
-        predict_on_ray(
-            settings,
-            paths,
-            input_place=input_place,
-            output_place=output_place,
-            alias=alias,
-            submission=submission,
-            keep_inputs=keep_inputs,
-        )
+        _on_ray(pipeline, input_place, output_place, alias=alias, submission=submission, keep_inputs=keep_inputs)
         return
     input_file, output_file = local_path("--input", input_place), None
     if output_place is not None:
@@ -108,4 +97,21 @@ def predict(  # noqa: PLR0913 - each is an option
         submission=submission,
         keep_inputs=keep_inputs,
         escape_formulas=escape_formulas,
+    )
+
+
+def _on_ray(
+    pipeline: str, input_place: str, output_place: str | None, *, alias: str, submission: bool, keep_inputs: bool
+) -> None:
+    from headrace.pipelines.commands.inference.predictions_on_ray import predict_on_ray
+
+    settings, paths = load(pipeline)
+    predict_on_ray(
+        settings,
+        paths,
+        input_place=input_place,
+        output_place=output_place,
+        alias=alias,
+        submission=submission,
+        keep_inputs=keep_inputs,
     )

@@ -80,7 +80,6 @@ def predict_parts(  # noqa: PLR0913 - each by its keyword
         settings_sha256=_settings_digest(pipeline, submission=submission, keep_inputs=keep_inputs),
     )
     _claim(storage, origin, output_place)
-    storage.remove(MANIFEST)  # until all is there again
     if share_model:
         storage.upload(model_key(origin.model_sha256), model)
     job = PartsJob(
@@ -93,21 +92,23 @@ def predict_parts(  # noqa: PLR0913 - each by its keyword
         submission=submission,
         keep_inputs=keep_inputs,
     )
+    return _predict(job, parts, storage, map_=map_)
+
+
+def _predict(job: PartsJob, parts: Sequence[Part], storage: Storage, *, map_: Map) -> PartsManifest:
+    """Make the parts that are missing, and then the manifest, which there is none of while any is."""
+    storage.remove(MANIFEST)
     results = []
     for result in map_(partial(predict_part, job), parts):
         _log(result)
         results.append(result)
     _require_all(results)
-    records = [*(one.record for one in results if one.record), *_earlier(storage, parts)]
-    manifest = PartsManifest(
-        **origin.model_dump(), rows=sum(one.rows for one in records), parts=tuple(sorted(records, key=_by_name))
-    )
+    records = sorted([*(one.record for one in results if one.record), *_earlier(storage, parts)], key=_by_name)
+    manifest = PartsManifest(**job.origin.model_dump(), rows=sum(one.rows for one in records), parts=tuple(records))
     upload_text(storage, MANIFEST, text_of(manifest))
-    storage.remove(model_key(origin.model_sha256))
+    storage.remove(model_key(job.origin.model_sha256))
     made = sum(not one.was_there for one in results)
-    log.info(
-        "predicted", rows=manifest.rows, parts=len(records), made=made, version=version.number, output=output_place
-    )
+    log.info("predicted", rows=manifest.rows, parts=len(records), made=made, output=job.output)
     return manifest
 
 

@@ -39,7 +39,8 @@ def predict_on_ray(
     """
     if output_place is None or Path(output_place).suffix in (".csv", ".parquet") or Path(output_place).is_file():
         raise ParamsError(
-            f"--engine ray writes a part for each input: give --output FOLDER|s3://..., not {output_place}"
+            "--engine ray writes a part for each input: expected --output FOLDER or s3://BUCKET/PREFIX, found "
+            f"{output_place or 'none'}"
         )
     if submission and keep_inputs:
         raise ParamsError("--keep-inputs is for monitoring: leave --submission out")

@@ -3,16 +3,22 @@
 import hashlib
 import json
 import pickle
+import shutil
+import threading
 from collections.abc import Callable, Iterable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import polars as pl
 import pytest
 
 from headrace.components.errors import DataError, ParamsError, ServiceError
+from headrace.pipelines.commands.arguments import local_path
 from headrace.pipelines.commands.inference.predict_parts import predict_parts, require_apart
 from headrace.pipelines.commands.inference.predictions import write_predictions
+from headrace.pipelines.commands.inference.predictions_on_ray import predict_on_ray
 
 UNLABELLED = ("toss", "spin", "metal")
 
@@ -208,3 +214,117 @@ def test_folders_of_nothing_or_of_both_are_refused(coins: Any, folder: Path) -> 
         with pytest.raises((ParamsError, DataError), match=message):
             run(coins, folder, input_place=str(folder / name), output_place=str(folder / "out"))
     assert not (folder / "out").exists()
+
+
+class Bucket(BaseHTTPRequestHandler):
+    """What is used of S3's API: objects are files below `root`, buckets its folders."""
+
+    root: Path
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    @property
+    def file(self) -> Path:
+        return self.root / unquote(urlsplit(self.path).path).strip("/")
+
+    def answer(self, status: int, content: bytes = b"", *, tag: str = "") -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        if tag:
+            self.send_header("ETag", tag)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def do_GET(self) -> None:
+        query = parse_qs(urlsplit(self.path).query, keep_blank_values=True)
+        if "list-type" in query:
+            found = sorted(file for file in self.file.rglob("*") if file.is_file())
+            keys = {str(file.relative_to(self.file)): tag_of(file.read_bytes()) for file in found}
+            entries = [
+                f"<Contents><Key>{key}</Key><ETag>{tag}</ETag></Contents>"
+                for key, tag in keys.items()
+                if key.startswith(query["prefix"][0])
+            ]
+            self.answer(200, f"<ListBucketResult>{''.join(entries)}</ListBucketResult>".encode())
+        elif not self.file.is_file():
+            self.answer(404, b"<Error><Code>NoSuchKey</Code><Message>not there</Message></Error>")
+        else:
+            content = self.file.read_bytes()
+            self.answer(200, content, tag=tag_of(content))
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_PUT(self) -> None:
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers.get("If-None-Match") == "*" and self.file.exists():
+            self.answer(412, b"<Error><Code>PreconditionFailed</Code><Message>there</Message></Error>")
+            return
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        self.file.write_bytes(content)
+        self.answer(200, tag=tag_of(content))
+
+    def do_DELETE(self) -> None:
+        self.file.unlink(missing_ok=True)
+        self.answer(204)
+
+
+def tag_of(content: bytes) -> str:
+    return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+
+
+@pytest.fixture
+def endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    variables = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "eu-1"}
+    variables |= dict.fromkeys(
+        ("AWS_REQUEST_CHECKSUM_CALCULATION", "AWS_RESPONSE_CHECKSUM_VALIDATION"), "when_required"
+    )
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    handler = type("Handler", (Bucket,), {"root": tmp_path / "buckets"})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_bucket_is_predicted_into_another_and_equal_objects_are_not_read_again(
+    coins: Any, folder: Path, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from headrace.pipelines.commands.inference import prediction_part
+
+    shutil.copytree(folder / "rows", folder / "buckets" / "landing" / "today")
+    places = {
+        "input_place": f"s3://landing/today?endpoint_url={endpoint}",
+        "output_place": f"s3://results/coins?endpoint_url={endpoint}",
+    }
+    first = run(coins, folder, share_model=True, **places)
+    assert first.rows == 63
+    here = run(coins, folder)
+    assert [one.sha256 for one in first.parts] == [one.sha256 for one in here.parts]  # the same bytes
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("it was read again")
+
+    monkeypatch.setattr(prediction_part, "_fetched", refuse)
+    assert run(coins, folder, share_model=True, **places) == first
+    assert not list((folder / "buckets").rglob("*.keras"))
+
+
+def test_what_is_no_folder_of_files_is_refused_before_any_work(coins: Any, folder: Path) -> None:
+    given = {"alias": "champion", "submission": False, "keep_inputs": False}
+    rows, predictions = str(folder / "rows"), str(folder / "predictions")
+    for places, message in (
+        ((rows, None), "expected --output FOLDER or s3://BUCKET/PREFIX, found none"),
+        ((rows, "all.parquet"), r"found all\.parquet"),
+        ((f"{rows}/a.csv", predictions), "takes a folder or s3://BUCKET/PREFIX"),
+        ((rows, f"{rows}/predictions"), "lie in each other"),
+    ):
+        with pytest.raises(ParamsError, match=message):
+            predict_on_ray(coins.pipeline, coins.paths, input_place=places[0], output_place=places[1], **given)
+    with pytest.raises(ParamsError, match=r"--input s3://a/b: a bucket is for --engine ray"):
+        local_path("--input", "s3://a/b")
+    with pytest.raises(ParamsError, match=r"--output .*expected a file, found a folder"):
+        local_path("--output", rows, is_file=True)
