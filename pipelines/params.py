@@ -325,7 +325,7 @@ def load_pipeline(params_file: Path, pipeline: str, *, root: Path | None = None)
 
 
 def pipeline_loader(params_file: Path, *, root: Path | None = None) -> Callable[[str], Pipeline]:
-    """`load_pipeline` by name alone, of a file that is read once: for whoever loads many pipelines."""
+    """`load_pipeline` by name alone, of a file that is read once, for many pipelines."""
     content = _read(params_file)
     return partial(_load, content, _pipeline_names(content, params_file), params_file, root or params_file.parent)
 
