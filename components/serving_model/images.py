@@ -10,8 +10,8 @@ import polars as pl
 
 from headrace.components.errors import DataError
 from headrace.components.mapping import map_in_threads
-from headrace.components.schema.features import ImageFeature
-from headrace.components.sources.decoding import OTHER_SIZE, ImageError, decode_image
+from headrace.components.schema.decoding import OTHER_SIZE, ImageError, decode_image
+from headrace.components.schema.feature_types.image_feature import ImageFeature
 
 _MOST_IMAGES = 32  # that a thread decodes at a time
 _MOST_VALUES = 1 << 22  # of their pixels

@@ -8,10 +8,11 @@ import polars as pl
 
 from headrace.components.errors import DataError
 from headrace.components.examples.validation import CheckedPart, check_part, describe
+from headrace.components.schema.decoding import ImageError, pixels_of
 from headrace.components.schema.example_schema import RowSchema
-from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature, read_from
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.features import Feature
 from headrace.components.serving_model.row_counts import RowCounts, Warn
-from headrace.components.sources.decoding import ImageError, pixels_of
 from headrace.components.sources.raw_part import RawPart, require_columns
 
 
@@ -28,7 +29,9 @@ def typed_rows(
     """`rows_of` without its warnings, of rows that `rows_before` others come before."""
     rows = list(values)
     given = {name for row in rows for name in row}
-    columns = dict.fromkeys(one for name, feature in features.items() for one in _given(name, feature, given))
+    columns = dict.fromkeys(
+        one for name, feature in features.items() for one in ((name,) if name in given else feature.read_from(name))
+    )
     require_columns(list(columns), [sorted(given)], files="the rows")
     # As text, as ingest has what is written in JSON.
     table = pl.DataFrame(
@@ -40,7 +43,7 @@ def typed_rows(
 
 def without_limits(schema: RowSchema) -> RowSchema:
     """Return the schema without what a model can live without: ranges, patterns and classes."""
-    return schema.model_copy(update={"features": {name: _open(one) for name, one in schema.features.items()}})
+    return schema.model_copy(update={"features": {name: one.without_limits() for name, one in schema.features.items()}})
 
 
 def fitting(checked: CheckedPart, *, rows_before: int = 0) -> pl.DataFrame:
@@ -87,18 +90,5 @@ def as_known(examples: pl.DataFrame, known: Mapping[str, frozenset[str]], *, war
     return found
 
 
-def _open(feature: Feature) -> Feature:
-    match feature:
-        case NumberFeature():
-            return feature.model_copy(update={"minimum": None, "maximum": None})
-        case CategoryFeature():
-            return feature.model_copy(update={"classes": None, "pattern": None})
-    return feature
-
-
 def _text(value: object) -> str | None:
     return value if value is None or isinstance(value, str) else json.dumps(value)
-
-
-def _given(name: str, feature: Feature, given: set[str]) -> tuple[str, ...]:
-    return (name,) if name in given else read_from(name, feature)

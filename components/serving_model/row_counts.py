@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from headrace.components.schema.features import CategoryFeature, Feature, NumberFeature
+from headrace.components.schema.feature_types.feature_type import Deviation
+from headrace.components.schema.features import Feature
 
 Warn = Callable[[str], None]
 
@@ -16,9 +17,7 @@ class _Column:
 
     rows: int = 0
     missing: int = 0
-    outside: int = 0
-    other_pattern: list[str] = field(default_factory=list)
-    other_patterns: int = 0
+    deviations: dict[str, Deviation] = field(default_factory=dict)  # by their words
     known_rows: int = 0
     other_form: dict[str, str] = field(default_factory=dict)
     other_forms: int = 0
@@ -30,24 +29,17 @@ class RowCounts:
     """Counts of numbers out of range, other patterns, empty columns, and categories that a model does not know."""
 
     def __init__(self) -> None:
-        self._features: dict[str, Feature] = {}
         self._columns: dict[str, _Column] = {}
 
     def add(self, examples: pl.DataFrame, features: Mapping[str, Feature]) -> None:
         """Count what the values of some rows have that the features do not allow for."""
         for name, feature in features.items():
-            self._features[name] = feature
             values, column = examples[name], self._columns.setdefault(name, _Column())
             column.rows += len(values)
             column.missing += values.null_count()
-            match feature:
-                case NumberFeature():
-                    low, high = _range(feature)
-                    column.outside += int((~values.is_between(low, high)).sum())
-                case CategoryFeature(pattern=str(pattern)):
-                    others = values.filter(~values.str.contains(f"^(?:{pattern})$"))
-                    column.other_patterns += len(others)
-                    column.other_pattern = column.other_pattern or others.head(1).to_list()
+            for found in feature.deviations(values):
+                before = column.deviations.get(found.words, found._replace(rows=0))
+                column.deviations[found.words] = before._replace(rows=before.rows + found.rows)
 
     def as_known(self, examples: pl.DataFrame, known: Mapping[str, frozenset[str]]) -> pl.DataFrame:
         """The examples, with categories written as the model knows them; those that it does not know are counted.
@@ -61,8 +53,8 @@ class RowCounts:
 
     def report(self, warn: Warn) -> None:
         """Give `warn` a sentence for each thing that was found, with its count."""
-        for name, feature in self._features.items():
-            _report_values(name, feature, self._columns[name], warn)
+        for name, column in self._columns.items():
+            _report_values(name, column, warn)
         for name, column in self._columns.items():
             _report_categories(name, column, warn)
 
@@ -84,17 +76,12 @@ class RowCounts:
         return values.replace(other_form)
 
 
-def _report_values(name: str, feature: Feature, column: _Column, warn: Warn) -> None:
-    if column.missing == column.rows:
+def _report_values(name: str, column: _Column, warn: Warn) -> None:
+    if column.rows and column.missing == column.rows:
         warn(f"column {name!r}: no row has a value")
-    if column.outside and isinstance(feature, NumberFeature):
-        low, high = _range(feature)
-        warn(f"column {name!r}: {column.outside} of {column.rows} values are outside of {low:g} to {high:g}")
-    if column.other_pattern and isinstance(feature, CategoryFeature):
-        warn(
-            f"column {name!r}: {column.other_patterns} of {column.rows} values do not match {feature.pattern}, for "
-            f"example {column.other_pattern[0]!r}"
-        )
+    for rows, words, example in column.deviations.values():
+        shown = "" if example is None else f", for example {example!r}"
+        warn(f"column {name!r}: {rows} of {column.rows} {words}{shown}")
 
 
 def _report_categories(name: str, column: _Column, warn: Warn) -> None:
@@ -109,12 +96,6 @@ def _report_categories(name: str, column: _Column, warn: Warn) -> None:
             f"column {name!r}: {column.unseen_rows} of {column.known_rows} values were not seen in training, and count "
             f"as 'other', for example {column.unseen[0]!r}"
         )
-
-
-def _range(feature: NumberFeature) -> tuple[float, float]:
-    low = float("-inf") if feature.minimum is None else feature.minimum
-    high = float("inf") if feature.maximum is None else feature.maximum
-    return low, high
 
 
 def _whole(word: str) -> int | None:

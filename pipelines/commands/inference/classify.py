@@ -7,7 +7,7 @@ import structlog
 
 from headrace.components.errors import ParamsError
 from headrace.components.models.classifier_settings import Classifier
-from headrace.components.schema.features import ImageFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
 from headrace.components.serving_model.images import image_blocks, warn_of_stretched
 from headrace.pipelines.commands.inference.prediction_input import image_files
 from headrace.pipelines.commands.inference.prediction_output import check_output, deliver

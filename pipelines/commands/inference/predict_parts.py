@@ -12,7 +12,7 @@ from headrace.components.errors import DataError, ParamsError
 from headrace.components.files.digests import file_digest
 from headrace.components.mapping import Map
 from headrace.components.numerics import NUMERICS
-from headrace.components.schema.features import ImageFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
 from headrace.components.sources.any_source import is_table
 from headrace.components.sources.file import is_image
 from headrace.components.sources.file_set import matching_files
@@ -120,12 +120,12 @@ def _parts(pipeline: Pipeline, place: str) -> list[Part]:
     images = [name for name in names if is_image(name)]
     for name in set(names) - {*tables, *images}:
         others.count(name)
-    features = [pipeline.ingest.features[name] for name in pipeline.normalize.transforms]
+    features = {name: pipeline.ingest.features[name] for name in pipeline.normalize.transforms}
     if tables and images:
         raise ParamsError(
             f"{place} has tables and images, such as {tables[0]} and {images[0]}; give a folder of either"
         )
-    if images and not any(isinstance(feature, ImageFeature) for feature in features):
+    if images and not ImageFeature.among(features):
         raise ParamsError(
             f"{place} has images, and the model takes rows with {', '.join(pipeline.normalize.transforms)}"
         )

@@ -13,7 +13,8 @@ from headrace.components.errors import DataError, ParamsError
 from headrace.components.files.regular_files import require_regular
 from headrace.components.mapping import map_in_threads, read_ahead
 from headrace.components.schema.example_schema import RowSchema
-from headrace.components.schema.features import Feature, ImageFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.features import Feature
 from headrace.components.serving_model.images import image_blocks, warn_of_stretched
 from headrace.components.serving_model.prediction_files import NUMBER, InputRows, numbered, read_blocks
 from headrace.components.serving_model.prediction_rows import image_rows, typed_rows
@@ -62,11 +63,11 @@ def open_input(pipeline: Pipeline, input_file: Path) -> Input:
 def open_images(pipeline: Pipeline, files: Mapping[str, Path]) -> Input:
     """Images by the names that identify them, which the pipeline's model must take alone."""
     features = {name: pipeline.ingest.features[name] for name in pipeline.normalize.transforms}
-    match list(features.items()):
-        case [(name, ImageFeature() as feature)]:
-            return _begun(Input(_images(files, name=name, feature=feature)))
-        case _:
-            raise ParamsError(f"the model takes rows with {', '.join(features)}, not images; give a table")
+    images = ImageFeature.among(features)
+    if len(images) != len(features) or len(images) != 1:
+        raise ParamsError(f"the model takes rows with {', '.join(features)}, not images; give a table")
+    [(name, feature)] = images.items()
+    return _begun(Input(_images(files, name=name, feature=feature)))
 
 
 def open_rows(
@@ -83,7 +84,7 @@ def open_rows(
         log.info("columns are named as in params.yaml, and not as in the header", columns=list(table.replaced_by))
     key = table.present([name for name in pipeline.ingest.key if name != NUMBER])
     counts = RowCounts()
-    if any(isinstance(feature, ImageFeature) for feature in features.values()):
+    if ImageFeature.among(features):
         blocks = _image_table(table, features, key=key, counts=counts)
     else:
         schema = RowSchema(features=dict(features), key=key)
@@ -134,10 +135,10 @@ def _image_table(
     table: TableFile, features: Mapping[str, Feature], *, key: Sequence[str], counts: RowCounts
 ) -> Iterator[InputRows]:
     """The columns of the key, and the rows of a table of images, which ingest takes in files beside it."""
-    images = [(name, feature) for name, feature in features.items() if isinstance(feature, ImageFeature)]
+    images = ImageFeature.among(features)
     if len(images) != 1:
         raise ParamsError("expected one image a row: an image file, a folder of them, .parquet or .jsonl")
-    [(name, feature)] = images
+    [(name, feature)] = images.items()
     others = {one: of for one, of in features.items() if one != name}
     columns = RowSchema(features=others).source_columns if others else ()
     decode, rows = partial(image_rows, name=name, feature=feature), 0
@@ -146,7 +147,7 @@ def _image_table(
         parts = map_in_threads(decode, raw.iter_slices(_IMAGES_AT_ONCE), threads=threads, waiting=threads)
         examples = pl.concat(list(parts))
         if others:
-            values = raw.select(pl.col(columns).cast(pl.String))
+            values = raw.select(raw[one] if raw[one].dtype.is_nested() else raw[one].cast(pl.String) for one in columns)
             beside = typed_rows(values.iter_rows(named=True), others, rows_before=rows)
             counts.add(beside, others)
             examples = beside.hstack(examples)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from headrace.components.files.tables import read_file, read_metadata, write_parts
 from headrace.components.mapping import read_ahead
-from headrace.components.schema.features import CategoryFeature, NumberFeature
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
 from headrace.components.serving_model.prediction_files import InputRows, in_groups, joined, numbered
 from headrace.components.serving_model.row_counts import RowCounts
 
