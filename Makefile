@@ -82,6 +82,7 @@ clean: ## Remove .venv and all caches; data, models, reports and MLflow's store 
 
 pages: setup ## Write the pages of docs/ that are made from the code, params.yaml and the decisions
 	@$(BIN)/python -m infra.api_page
+	@$(BIN)/python -m infra.capacity_page
 	@$(BIN)/python -m infra.commands_page
 	@$(BIN)/python -m infra.decisions_page
 	@$(BIN)/python -m infra.params_page

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from headrace.components.errors import DataError, ParamsError
 from headrace.components.examples import tokens
 from headrace.components.examples.splits import assign_split
-from headrace.components.schema.features import NumberFeature, TextFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
+from headrace.components.schema.feature_types.text_feature import TextFeature
 from headrace.components.schema.labels import CategoryLabel
 from headrace.components.schema.split_settings import Split
 from headrace.components.serving_model.raw_model import raw_model
@@ -74,6 +75,7 @@ def test_tokens_are_ordered_by_count_and_then_by_text() -> None:
     assert vocabulary(fitted) == ("a", "b", "n", "c")
     assert (fitted.tokens, fitted.features["text"].shape) == (6, (5,))
     assert vocabulary(fit_text([shard(["banana", "cab"])], size=2)) == ("a", "b")
+    assert vocabulary(fit_text([shard(["nn"]), shard(["bb"])])) == ("b", "n")  # not in the order they were met
 
 
 def test_ids_are_padded_cut_and_1_for_what_no_training_text_had() -> None:

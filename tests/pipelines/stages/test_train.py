@@ -128,6 +128,8 @@ def test_while_it_trains_nobody_listens_for_tensorflow(project, session_processe
         found = [psutil.Process(one) for one in session_processes(process.pid)]
         listening = {one.laddr for each in found for one in each.net_connections("tcp") if one.status == "LISTEN"}
         assert [one for one in listening if serves_tensorflow(one.port)] == []
+        assert session_processes(process.pid, "TrainController")
+        assert session_processes(process.pid, "AutoscalingCoordinator") == []  # no one adds nodes to this machine
         workers = [psutil.Process(one) for one in session_processes(process.pid, "RayTrainWorker")]
         ours, theirs = (
             {(one.laddr, one.raddr) for one in worker.net_connections("tcp") if one.status == "ESTABLISHED"}
