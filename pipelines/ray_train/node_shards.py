@@ -3,9 +3,11 @@
 It is a process of its own, so that reading and decompressing take nothing from the interpreter of a worker.
 """
 
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -39,8 +41,7 @@ class NodeShards:
         manifest = published(str(job.inputs), storage=storage)
         if manifest is None:
             raise ServiceError(f"{job.inputs} is not in the storage {job.storage}; start the training again")
-        folder = scratch_folder(job) / f"shards-{ray.get_runtime_context().get_node_id()}"
-        cache = FileCache(folder, limit_bytes=job.train.data_cache_bytes)
+        cache = FileCache(_folder(job), limit_bytes=job.train.data_cache_bytes)
         files = ShardFiles(
             manifest,
             key=str(job.inputs),
@@ -102,6 +103,12 @@ def nodes_with_shards(job: TrainJob) -> Iterator[RemoteNodes]:
     finally:
         for one in own:
             ray.kill(one)
+            shutil.rmtree(_folder(job), ignore_errors=True)  # else gigabytes stay behind on every node
+
+
+def _folder(job: TrainJob) -> Path:
+    """The shards of this node; several nodes may be on one machine."""
+    return scratch_folder(job) / f"shards-{ray.get_runtime_context().get_node_id()}"
 
 
 def _actor(name: str, deadline_seconds: float) -> Any:
