@@ -2,7 +2,8 @@
 
 import json
 import re
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -39,8 +40,9 @@ from headrace.components.transforms.own_transform import Python
 from headrace.components.transforms.variants import AnyTransform, LabelTransform
 from headrace.pipelines.distributed_plan import DistributedPlan
 from headrace.pipelines.params_errors import explain, shown
+from headrace.pipelines.parsed_yaml import parse_project_yaml
 from headrace.pipelines.schedule import Schedule
-from headrace.pipelines.yaml_dialect import read_text, read_yaml
+from headrace.pipelines.yaml_dialect import read_text
 
 Checked = TypeVar("Checked", bound=Settings)
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
@@ -319,8 +321,22 @@ def load_pipeline(params_file: Path, pipeline: str, *, root: Path | None = None)
 
     `root` is the folder of the project's own code, by default that of the file.
     """
+    return pipeline_loader(params_file, root=root)(pipeline)
+
+
+def pipeline_loader(params_file: Path, *, root: Path | None = None) -> Callable[[str], Pipeline]:
+    """`load_pipeline` by name alone, of a file that is read once: for whoever loads many pipelines."""
     content = _read(params_file)
-    names = list_pipelines(params_file)
+    return partial(_load, content, _pipeline_names(content, params_file), params_file, root or params_file.parent)
+
+
+def load_pipelines(params_file: Path) -> dict[str, Pipeline]:
+    """All pipelines of params.yaml by name, in its order; raises as `load_pipeline` does."""
+    load = pipeline_loader(params_file)
+    return {name: load(name) for name in list_pipelines(params_file)}
+
+
+def _load(content: dict[str, Any], names: tuple[str, ...], params_file: Path, root: Path, pipeline: str) -> Pipeline:
     if pipeline in _names(content, "classifiers", params_file):
         raise ParamsError(f"{pipeline} only predicts, so it has no stages: `headrace predict {pipeline} --input FILE`")
     if pipeline not in names:
@@ -336,7 +352,7 @@ def load_pipeline(params_file: Path, pipeline: str, *, root: Path | None = None)
         found = validated(Pipeline, {"name": pipeline, **_with_present_names(section)})
     except ValidationError as error:
         raise ParamsError("\n".join(explain(params_file, pipeline, error, model=Pipeline))) from error
-    _check_own_code(found, params_file, root or params_file.parent)
+    _check_own_code(found, params_file, root)
     return found
 
 
@@ -415,20 +431,23 @@ def with_workers(pipeline: Pipeline, workers: str) -> Pipeline:
 
 def list_pipelines(params_file: Path) -> tuple[str, ...]:
     """Names of all pipelines, in the order of params.yaml."""
-    content = _read(params_file)
+    return _pipeline_names(_read(params_file), params_file)
+
+
+def _pipeline_names(content: dict[str, Any], params_file: Path) -> tuple[str, ...]:
     if "pipelines" not in content:
         raise ParamsError(f"{params_file}: expected `pipelines`, a list of names")
     return _names(content, "pipelines", params_file)
 
 
 def _read(params_file: Path) -> dict[str, Any]:
-    content = _parsed(read_text(params_file), params_file.name)
+    content = _parsed(read_text(params_file), params_file)
     if not isinstance(content, dict):
         raise ParamsError(f"{params_file}: expected sections by name, found {type(content).__name__}")
     return content
 
 
 @lru_cache(maxsize=2)
-def _parsed(text: str, name: str) -> Any:
-    """Content of the text, cached: a DAG file loads every pipeline in turn."""
-    return read_yaml(text, name=name)
+def _parsed(text: str, params_file: Path) -> Any:
+    """Content of the text, cached: a command loads its pipeline in several places."""
+    return parse_project_yaml(text, params_file)

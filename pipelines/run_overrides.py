@@ -7,6 +7,7 @@ it is listed.
 """
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
@@ -127,6 +128,7 @@ def is_open(leaf: Leaf) -> bool:
     return is_listed(leaf.owner, leaf.key) and leaf.place.partition(".")[0] in SECTIONS
 
 
+@cache
 def is_listed(owner: type[BaseModel], key: str) -> bool:
     """Whether a key of a settings class is in the list, under its own name or that of a class it is made from."""
     return any(key in OPEN_KEYS.get(base.__name__, ()) for base in owner.__mro__)

@@ -18,7 +18,7 @@ from headrace.pipelines.airflow.task_graph import (
     dag_settings,
     monitoring_of,
     names_of,
-    pipeline_with_graph,
+    pipeline_with_graph_loader,
     predictions_of,
 )
 from headrace.pipelines.params import Pipeline
@@ -63,9 +63,10 @@ def project_dags(root: Path) -> list[DAG]:
     A pipeline whose section is wrong has a DAG that says so and never runs: the others continue.
     """
     dags = [maintenance_dag(root)]
+    load = pipeline_with_graph_loader(root)
     for name in names_of(root, get_parsing_context().dag_id):
         try:
-            pipeline, graph = pipeline_with_graph(root, name)
+            pipeline, graph = load(name)
             dags.append(stages_dag(pipeline, graph, root))
         except ParamsError as error:
             dags.append(broken_dag(name, str(error)))
@@ -79,7 +80,9 @@ def project_dags(root: Path) -> list[DAG]:
 
 def stages_dag(pipeline: Pipeline, graph: StageGraph, root: Path) -> DAG:
     """`headrace_PIPELINE`: a task for each stage, with the edges of dvc.yaml."""
-    with DAG(dag_id=dag_of(pipeline.name), doc_md=_STAGES, **dag_settings(pipeline)) as dag:
+    settings = dag_settings(pipeline)
+    form = settings.pop("params")
+    with DAG(dag_id=dag_of(pipeline.name), doc_md=_STAGES, **settings) as dag:
         tasks = {
             stage: stage_task(
                 stage,
@@ -93,6 +96,8 @@ def stages_dag(pipeline: Pipeline, graph: StageGraph, root: Path) -> DAG:
         for stage, upstream in graph.items():
             tasks[stage].set_upstream([tasks[before] for before in upstream])
         tasks["ingest"].set_upstream(data_sensors(pipeline, root))
+    # Now that all tasks are there: each one that is made would copy the form, twice. A run's tasks get it from the DAG.
+    dag.params = form
     return dag
 
 

@@ -41,15 +41,18 @@ def run_params(pipeline: Pipeline) -> dict[str, Param]:
     params = {}
     for field in _fields(pipeline):
         section = field.place.partition(".")[0]
-        params[field.place] = Param(field.value, description_md=_description(field), section=section, **field.schema)
+        params[field.place] = Param(
+            field.value, description_md=_description(field.owner, field.key), section=section, **field.schema
+        )
     params[OVERRIDES] = Param({}, description_md=_OTHER_PLACES, section=OVERRIDES, type="object")
     return params
 
 
-def _description(field: _Field) -> str:
+@cache
+def _description(owner: type[BaseModel], key: str) -> str:
     """The key's meaning and valid values; the purpose of its class, where an installation has no sources to read."""
-    schema = _properties(field.owner)[field.key]
-    meaning = schema.get("description") or (field.owner.__doc__ or "").partition("\n")[0]
+    schema = _properties(owner)[key]
+    meaning = schema.get("description") or (owner.__doc__ or "").partition("\n")[0]
     return f"{meaning} ({values(schema)})"
 
 
@@ -80,25 +83,24 @@ def _is_in(place: str, sections: Sequence[str]) -> bool:
 def _fields(pipeline: Pipeline) -> Iterator[_Field]:
     """Every number, switch and choice that a run may change, in the order of the classes."""
     for key, (name, _) in _sections().items():
-        for field in _below(getattr(pipeline, name), {}, _Field(key, None, {}, Pipeline, key)):
-            if is_open(Leaf(field.place, field.value, field.owner, field.key)):
-                yield field
+        yield from _below(getattr(pipeline, name), {}, _Field(key, None, {}, Pipeline, key))
 
 
 def _below(value: Any, schema: Schema, at: _Field) -> Iterator[_Field]:
     prefix = f"{at.place}." if at.place else ""
     if isinstance(value, BaseModel):
         owner = type(value)
+        properties = _properties(owner)
         for name, field in owner.model_fields.items():
             key = field.alias or name
-            below = at._replace(place=f"{prefix}{key}", owner=owner, key=key)
-            yield from _below(getattr(value, name), _properties(owner)[key], below)
+            below = _Field(f"{prefix}{key}", None, {}, owner, key)
+            yield from _below(getattr(value, name), properties[key], below)
     elif isinstance(value, dict | tuple):
         items = value.items() if isinstance(value, dict) else enumerate(value)
         for part, item in items:
             if "." not in str(part):  # else its place would be read as two names
                 yield from _below(item, _item(schema), at._replace(place=f"{prefix}{part}"))
-    elif choice := _choice(schema):
+    elif is_open(Leaf(at.place, value, at.owner, at.key)) and (choice := _choice(schema)):
         yield at._replace(value=value, schema=choice)
 
 

@@ -1,5 +1,6 @@
 """What DAG files are made from: the pipelines of params.yaml, each with its graph from dvc.yaml."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from airflow.sdk import (  # type: ignore[attr-defined]  # its stub file lacks t
 from headrace.pipelines.airflow.form import run_params
 from headrace.pipelines.airflow.notify import dag_callbacks, remember_failure
 from headrace.pipelines.airflow.retry_policy import RetryByCause
-from headrace.pipelines.params import Pipeline, list_pipelines, load_pipeline
+from headrace.pipelines.params import Pipeline, list_pipelines, pipeline_loader
 from headrace.pipelines.paths import ProjectPaths
 from headrace.pipelines.project.stage_graph import StageGraph, stage_graph
 from headrace.pipelines.schedule import Schedule
@@ -48,13 +49,15 @@ def dags_of(pipeline: str) -> tuple[str, ...]:
     return dag_of(pipeline), predictions_of(pipeline), monitoring_of(pipeline)
 
 
-def pipeline_with_graph(root: Path, name: str) -> tuple[Pipeline, StageGraph]:
-    """A pipeline with its stages, each with the stages that it waits for. Reads a few small files.
+def pipeline_with_graph_loader(root: Path) -> Callable[[str], tuple[Pipeline, StageGraph]]:
+    """Loads a pipeline by name, with its stages, each with the stages that it waits for.
 
-    Raises ParamsError for what is wrong in its section or in dvc.yaml.
+    Reads params.yaml once, however many pipelines are loaded. The loader raises ParamsError for what is wrong in the
+    pipeline's section or in dvc.yaml.
     """
     project = ProjectPaths(root)
-    return load_pipeline(project.params, name), stage_graph(project.dvc, name)
+    load = pipeline_loader(project.params)
+    return lambda name: (load(name), stage_graph(project.dvc, name))
 
 
 def dag_settings(pipeline: Pipeline) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.components.errors import DataError, UserError
-from headrace.pipelines.params import Pipeline, list_pipelines, load_pipeline
+from headrace.pipelines.params import Pipeline, load_pipelines
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths, project_root
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def list_() -> None:
 
     project = ProjectPaths(project_root())
     # Before DVC reads the same file: what it says of a mistake in it names neither place nor fix.
-    pipelines = {name: load_pipeline(project.params, name) for name in list_pipelines(project.params)}
+    pipelines = load_pipelines(project.params)
     stale = stale_targets(project, pipelines)
     graphs = {name: stage_graph(project.dvc, name) for name in pipelines}
     table = Table(box=None, pad_edge=False)

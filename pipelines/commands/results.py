@@ -7,7 +7,7 @@ import typer
 
 from headrace.components.files.atomic import replace_file
 from headrace.pipelines.commands.arguments import WorkersOption
-from headrace.pipelines.params import list_pipelines, load_pipeline
+from headrace.pipelines.params import load_pipeline, load_pipelines
 from headrace.pipelines.paths import ProjectPaths, project_root
 
 
@@ -30,7 +30,7 @@ def write_results(project: ProjectPaths, names: Sequence[str], *, workers: str |
     from headrace.pipelines.commands.measurement.measured_runs import measure
     from headrace.pipelines.commands.measurement.results_page import write_page
 
-    pipelines = {name: load_pipeline(project.params, name) for name in list_pipelines(project.params)}
+    pipelines = load_pipelines(project.params)
     chosen = [load_pipeline(project.params, name) for name in names or pipelines]
     for pipeline in () if page_only else chosen:
         measured = measure(pipeline, project, workers=workers)

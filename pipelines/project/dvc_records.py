@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from headrace.pipelines.parsed_yaml import read_project_yaml
 from headrace.pipelines.paths import ProjectPaths
 from headrace.pipelines.project.stage_graph import dvc_target, stage_graph
-from headrace.pipelines.yaml_dialect import read_yaml, read_yaml_file
+from headrace.pipelines.yaml_dialect import read_yaml
 
 
 def locked_stages(root: Path, pipeline: str, *, before: str | None = None) -> dict[str, Any]:
@@ -17,7 +18,7 @@ def locked_stages(root: Path, pipeline: str, *, before: str | None = None) -> di
     project = ProjectPaths(root)
     if not (project.dvc_lock.is_file() and project.dvc.is_file()):
         return {}
-    found = stages_among(read_yaml_file(project.dvc_lock), project.dvc, pipeline)
+    found = stages_among(read_project_yaml(project.dvc_lock), project.dvc, pipeline)
     if before is None:
         return found
     wanted = {dvc_target(project.dvc, stage, pipeline=pipeline) for stage in _upstream(project.dvc, before, pipeline)}

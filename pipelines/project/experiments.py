@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from headrace.components.errors import ServiceError
+from headrace.pipelines.parsed_yaml import read_project_yaml
 from headrace.pipelines.project.command_lines import git
-from headrace.pipelines.yaml_dialect import read_yaml_file
 
 _RECORDS = ".headrace/provenance"
 
@@ -55,7 +55,7 @@ def experiment_reference(workspace: Path, name: str) -> str:
 
 def _outputs(lock_file: Path) -> list[str]:
     """The paths of all outputs of the stages that have run."""
-    content = read_yaml_file(lock_file) if lock_file.exists() else {}
+    content = read_project_yaml(lock_file) if lock_file.exists() else {}
     return [output["path"] for stage in content.get("stages", {}).values() for output in stage.get("outs", [])]
 
 

@@ -88,7 +88,6 @@ def _stages_of(dvc_file: Path, pipeline: str) -> dict[str, _Stage]:
     content = _stages(dvc_file)
     own: dict[str, _Stage] = {}
     shared: dict[str, _Stage] = {}
-    others: dict[str, _Stage] = {}
     for name, stage in content.items():
         if not isinstance(stage, dict):
             raise ParamsError(f"{dvc_file}: stages.{name}: expected cmd, deps and outs, found {stage!r:.60}")
@@ -96,10 +95,17 @@ def _stages_of(dvc_file: Path, pipeline: str) -> dict[str, _Stage]:
             shared[name] = _parsed_stage(dvc_file, name, stage, pipeline=None)
         elif _runs_for(stage["matrix"], pipeline, f"{dvc_file}: stages.{name}"):
             own[name] = _parsed_stage(dvc_file, name, stage, pipeline=pipeline)
-        if "matrix" in stage and _ITEM in str(stage):
-            others[name] = _parsed_stage(dvc_file, name, stage, pipeline="*")
-    kept = own | _connected(shared, own, others)
+    kept = own | (_connected(shared, own, _of_any_pipeline(dvc_file, content)) if shared else {})
     return {name: kept[name] for name in content if name in kept}
+
+
+def _of_any_pipeline(dvc_file: Path, content: dict[str, dict[str, Any]]) -> dict[str, _Stage]:
+    """The stages that many pipelines have, with `*` for the name of each."""
+    return {
+        name: _parsed_stage(dvc_file, name, stage, pipeline="*")
+        for name, stage in content.items()
+        if "matrix" in stage and _ITEM in str(stage)
+    }
 
 
 def _connected(shared: dict[str, _Stage], own: dict[str, _Stage], others: dict[str, _Stage]) -> dict[str, _Stage]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.components.files.atomic import replace_file
+from headrace.pipelines.parsed_yaml import read_project_yaml
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
 from headrace.pipelines.project import dvc
 from headrace.pipelines.project.code_digests import OWN_CODE_STAGE, write_digests
@@ -45,7 +46,7 @@ def stale_targets(project: ProjectPaths, pipelines: Iterable[str]) -> set[str]:
     """
     dvc.check_lock_file(project.root)
     write_digests(project)
-    content = read_yaml_file(project.dvc_lock) if project.dvc_lock.is_file() else {}
+    content = read_project_yaml(project.dvc_lock) if project.dvc_lock.is_file() else {}
     locked = set(content.get("stages", {}))
     stale: set[str] = set()
     asked: set[str] = set()
@@ -112,7 +113,7 @@ def _locked(paths: PipelinePaths) -> dict[str, dict[str, Any]] | None:
     """The pipeline's stages as in dvc.lock; None where one is not there, or is one that DVC always runs."""
     project = ProjectPaths(paths.root)
     declared = read_yaml_file(project.dvc)["stages"]
-    content = read_yaml_file(project.dvc_lock) if project.dvc_lock.is_file() else {}
+    content = read_project_yaml(project.dvc_lock) if project.dvc_lock.is_file() else {}
     locked: dict[str, dict[str, Any]] = {}
     for name in stage_graph(project.dvc, paths.pipeline):
         stage = content.get("stages", {}).get(dvc_target(project.dvc, name, pipeline=paths.pipeline))

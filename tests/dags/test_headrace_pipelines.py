@@ -38,6 +38,7 @@ for file in sorted(pathlib.Path("dags").glob("*.py")):
             "max_active_runs": dag.max_active_runs,
             "owners": sorted({task.owner for task in dag.tasks}),
             "retries": sorted({task.retries for task in dag.tasks}),
+            "form": sorted(dag.params), "forms_of_tasks": sum(len(task.params) for task in dag.tasks),
         }
 modules = sorted({name.split(".")[0] for name in sys.modules})
 json.dump({"dags": dags, "read": read, "modules": modules}, sys.stdout)
@@ -101,6 +102,13 @@ def test_a_dag_carries_its_documentation_and_its_schedule(repository, parsed):
         assert dag["max_active_runs"] == schedule.max_active_runs
         assert dag["owners"] == [schedule.owner]
         assert dag["retries"] == [schedule.retries]
+
+
+def test_the_form_is_the_dags_and_no_task_has_a_copy(parsed):
+    """Airflow would copy it for each task as it is made: of 1,000 pipelines, three quarters of the time to parse."""
+    digits = parsed["dags"]["headrace_digits"]
+    assert "train.epochs" in digits["form"]
+    assert {dag["forms_of_tasks"] for dag in parsed["dags"].values()} == {0}
 
 
 def copy_project(repository: Path, root: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from headrace.components.tasks.category_outcome import (
     category_metrics,
     category_outcome,
     class_scores,
+    confusion_matrix,
     most_confused,
     precision_recall_curve,
     roc_curve,
@@ -32,6 +33,14 @@ def _outputs(seed: int, examples: int, classes: int) -> tuple[np.ndarray, np.nda
     random = np.random.default_rng(seed)
     scores = np.round(random.random((examples, classes)) + 0.05, 1)
     return random.integers(classes, size=examples), (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+@given(seed=st.integers(0, 2**32 - 1), examples=st.integers(1, 60), classes=st.integers(2, 5))
+def test_a_confusion_matrix_has_a_row_for_each_true_class(seed: int, examples: int, classes: int) -> None:
+    labels, probabilities = _outputs(seed, examples, classes)
+    predicted = probabilities.argmax(axis=1)
+    expected = sklearn.metrics.confusion_matrix(labels, predicted, labels=range(classes))
+    np.testing.assert_array_equal(confusion_matrix(labels, predicted, num_classes=classes), expected)
 
 
 @settings(deadline=None, max_examples=40)

@@ -74,6 +74,7 @@ def test_tokens_are_ordered_by_count_and_then_by_text() -> None:
     assert vocabulary(fitted) == ("a", "b", "n", "c")
     assert (fitted.tokens, fitted.features["text"].shape) == (6, (5,))
     assert vocabulary(fit_text([shard(["banana", "cab"])], size=2)) == ("a", "b")
+    assert vocabulary(fit_text([shard(["nn"]), shard(["bb"])])) == ("b", "n")  # not in the order they were met
 
 
 def test_ids_are_padded_cut_and_1_for_what_no_training_text_had() -> None:

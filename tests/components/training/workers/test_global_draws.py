@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from headrace.components.compatibility.tensorflow_internals import context
 from headrace.components.errors import TrainingError
-from headrace.components.training.workers.global_draws import drawn_by_all_workers
+from headrace.components.training.workers.global_draws import drawn_by_all_workers, drawn_globally
 from headrace.components.training.workers.group import Group
 from headrace.components.training.workers.step import Step, plain
 
@@ -74,6 +74,16 @@ def test_what_is_not_of_examples_is_the_same_on_all():
     whole = drawn(draw, part=slice(0, 5), num_workers=1)
     for part in PARTS:
         np.testing.assert_array_equal(drawn(draw, part=part), whole)
+
+
+def test_what_a_layer_has_drawn_for_its_own_rows_is_left_as_it_is():
+    def draw(x: tf.Tensor) -> tf.Tensor:
+        with drawn_globally():
+            return tf.random.stateless_uniform(tf.shape(x), SEED)
+
+    for part in PARTS:
+        expected = tf.random.stateless_uniform([part.stop - part.start, 3], SEED)
+        np.testing.assert_array_equal(drawn(draw, part=part), expected)
 
 
 REFUSED: dict[str, tuple[Callable[[tf.Tensor], Any], str]] = {
