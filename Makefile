@@ -31,8 +31,8 @@ test-long: setup ## Run the tests that take longer
 test-stack: setup ## Run the tests that need the local stack of servers: half an hour, and PostgreSQL 15
 	@$(BIN)/pytest -m stack $(TESTS)
 
-# The first time it builds the image: many minutes, 5 GB of .headrace/cluster-test, Debian's archive and the package index.
-test-cluster: setup ## Run the tests on a cluster of containers: half an hour, root and Debian's docker.io; docs/reliability.md
+# The first time it builds the image: many minutes, 12 GB of .headrace/cluster-test, Debian's archive and the package index.
+test-cluster: setup ## Run the tests on a cluster of containers: half an hour, root and Debian's docker.io; docs/deploy.md
 	@$(BIN)/pytest -m cluster --timeout 1800 $(or $(TESTS),tests/infra/cluster_test)
 
 fuzz: setup ## Damage files at random, for 300 s or FUZZ_SECONDS=...: every reader gives rows or refuses them

@@ -27,7 +27,7 @@ _SUBNETS = ("10.213.77.0/24", "172.29.213.0/24", "192.168.213.0/24")
 _ADDRESSES = {"head": 10, "s3": 11, "mlflow": 12, "client": 13, "node-1": 21, "node-2": 22, "node-3": 23}
 _RAY_STATE = "/var/lib/headrace"
 _OBJECT_STORE_BYTES = 100_000_000
-_GIBIBYTES = {"head": 4, "mlflow": 2, "s3": 1, "client": 3}  # limits; each training node has 2
+_GIBIBYTES = {"head": 4, "mlflow": 2, "s3": 1, "client": 4}  # limits; each training node has 2
 # Nothing of a private network goes through a proxy.
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -61,20 +61,15 @@ class Node:
 
     def put(self, source: Path, folder: str) -> None:
         """Copy what a folder of this machine holds into a folder of it."""
-        pack = subprocess.Popen(["tar", "--directory", str(source), "--create", "."], stdout=subprocess.PIPE)
+        pack = ["tar", "--directory", str(source), "--create", "."]
         unpack = f"mkdir -p '{folder}' && tar --directory '{folder}' --extract --no-same-owner"
-        command = self.docker.command("exec", "--interactive", self.name, "bash", "-c", unpack)
-        subprocess.run(command, stdin=pack.stdout, check=True, timeout=60)
-        pack.wait(60)
+        _pipe(pack, self.docker.command("exec", "--interactive", self.name, "bash", "-c", unpack))
 
     def get(self, folder: str, target: Path) -> None:
         """Copy what a folder of it holds into a new folder of this machine."""
         target.mkdir(parents=True)
-        command = self.docker.command("exec", self.name, "tar", "--directory", folder, "--create", ".")
-        pack = subprocess.Popen(command, stdout=subprocess.PIPE)
-        unpack = ["tar", "--directory", str(target), "--extract", "--no-same-owner"]
-        subprocess.run(unpack, stdin=pack.stdout, check=True, timeout=60)
-        pack.wait(60)
+        pack = self.docker.command("exec", self.name, "tar", "--directory", folder, "--create", ".")
+        _pipe(pack, ["tar", "--directory", str(target), "--extract", "--no-same-owner"])
 
     def start_to_stop(self) -> subprocess.Popen[bytes]:
         """Start `docker stop`, which sends SIGTERM, and SIGKILL after the grace; it ends when the node has ended."""
@@ -140,8 +135,7 @@ class Cluster:
         return f"s3://{BUCKETS[0]}/{prefix}?endpoint_url=http://s3:{S3_PORT}"
 
     def start(self) -> None:
-        """Start all servers and nodes, and wait until all are ready."""
-        self.start_client()
+        """Start all servers and nodes that train, and wait until all are ready."""
         self._start_s3()
         self._start_mlflow()
         self._start_head()
@@ -150,13 +144,14 @@ class Cluster:
         self.wait_for_training_nodes()
 
     def start_client(self) -> Node:
-        """A node that waits for commands; the others need not be there."""
+        """Start a node that waits for commands; the others need not be there."""
         return self._run("client", HEADRACE, "sleep", "infinity", cores="0-1", secret=("RAY", "AWS"))
 
     def start_training_node(self, name: str) -> Node:
-        """A node with one core, which Ray knows some seconds later."""
+        """Start a node with one core, which Ray knows some seconds later."""
         core = str((TRAINING_NODES.index(name) + 1) % 2)  # one thread for a worker, wherever it runs
-        options = ["--address=head:6379", "--num-cpus=1", f"--object-store-memory={_OBJECT_STORE_BYTES}"]
+        options = ["--address=head:6379", f"--node-name={name}", "--num-cpus=1"]
+        options += [f"--object-store-memory={_OBJECT_STORE_BYTES}"]
         return self._run(name, HEADRACE, "ray-worker", *options, cores=core, secret=("RAY", "AWS"), **_RAY)
 
     def replace_training_node(self, name: str) -> Node:
@@ -170,14 +165,10 @@ class Cluster:
 
     def alive(self) -> dict[str, str]:
         """Names of the training nodes that Ray counts as alive, with Ray's own id of each."""
-        names = {self._address(name): name for name in TRAINING_NODES}
         answer = json.loads(self._ask("/nodes?view=summary") or "{}")
         found = [one["raylet"] for one in (answer.get("data") or {}).get("summary", [])]
-        return {
-            names[one["nodeManagerAddress"]]: one["nodeId"]
-            for one in found
-            if one.get("state") == "ALIVE" and one.get("nodeManagerAddress") in names
-        }
+        alive = {one.get("nodeName"): one["nodeId"] for one in found if one.get("state") == "ALIVE"}
+        return {name: alive[name] for name in TRAINING_NODES if name in alive}
 
     def drain(self, node: Node) -> None:
         """Give Ray the notice that a node goes in two minutes."""
@@ -291,8 +282,17 @@ _RAY: dict[str, Any] = {
         "HEADRACE_PORTS": "20100-20199",
         "MLFLOW_TRACKING_URI": "http://mlflow:5000",
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": str(DRAIN_SECONDS),
+        "RAY_gcs_rpc_server_reconnect_timeout_s": "600",  # as on Kubernetes: nodes wait for a head that restarts
     }
 }
+
+
+def _pipe(source: list[str], sink: list[str]) -> None:
+    """Run two commands, the first one's output into the second; raises ServiceError if one fails."""
+    with subprocess.Popen(source, stdout=subprocess.PIPE) as pack:
+        ended = subprocess.run(sink, stdin=pack.stdout, check=False, timeout=120)
+    if pack.returncode or ended.returncode:
+        raise ServiceError(f"{' '.join(source)} ended with {pack.returncode}, {' '.join(sink)} with {ended.returncode}")
 
 
 def _free_subnet() -> str:

@@ -27,6 +27,11 @@ def missing() -> str:
     return ""
 
 
+def images_folder(repository: Path) -> Path:
+    """Where the daemon keeps its images from one start to the next."""
+    return Path(os.environ.get("HEADRACE_CLUSTER_TEST") or repository / ".headrace" / "cluster-test")
+
+
 @dataclass(frozen=True)
 class Docker:
     """A client of one daemon."""
@@ -42,7 +47,7 @@ class Docker:
         """Standard output of a call; raises ServiceError with what it wrote if it fails."""
         ended = subprocess.run(
             self.command(*arguments),
-            env={**os.environ, "DOCKER_BUILDKIT": "1"},  # which Docker 20 takes only where it is told to
+            env={**os.environ, "DOCKER_BUILDKIT": "1"},  # which Docker 20 does not take by itself
             capture_output=True,
             text=True,
             timeout=timeout_seconds,

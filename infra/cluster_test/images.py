@@ -27,7 +27,8 @@ def build(docker: Docker, repository: Path) -> None:
 
 def _import_base(docker: Docker) -> None:
     """Debian with its Python, as debootstrap makes it."""
-    with tempfile.TemporaryDirectory(prefix="headrace-base-") as folder:
+    with tempfile.TemporaryDirectory(prefix="headrace-base-") as parent:
+        folder = str(Path(parent) / "root")
         made = subprocess.run(
             ["debootstrap", "--variant=minbase", "--include=python3,ca-certificates", _SUITE, folder],
             stdin=subprocess.DEVNULL,
@@ -38,10 +39,9 @@ def _import_base(docker: Docker) -> None:
         )
         if made.returncode != 0:
             raise ServiceError(f"debootstrap ended with {made.returncode}: {made.stdout[-500:]}{made.stderr[-500:]}")
-        archive = subprocess.Popen(["tar", "--directory", folder, "--create", "."], stdout=subprocess.PIPE)
-        subprocess.run(docker.command("import", "-", _BASE), stdin=archive.stdout, check=True, timeout=_BUILD_SECONDS)
-        if archive.wait(60) != 0:
-            raise ServiceError(f"tar ended with {archive.returncode}: {_BASE} is not whole")
+        archive = Path(parent) / "base.tar"
+        subprocess.run(["tar", "--directory", folder, "--create", "--file", archive, "."], check=True)
+        docker("import", str(archive), _BASE, timeout_seconds=_BUILD_SECONDS)
 
 
 def _build(docker: Docker, repository: Path, file: str, *, tag: str, base: str, target: str) -> None:

@@ -1,6 +1,5 @@
 """A cluster of containers, trainings that its client starts, and the one that nothing happened to."""
 
-import os
 import queue
 import re
 import subprocess
@@ -16,10 +15,10 @@ import pytest
 import yaml
 
 from infra.cluster_test.cluster import TRAINING_NODES, Cluster, Node
-from infra.cluster_test.docker import Docker, missing, own_daemon
+from infra.cluster_test.docker import Docker, images_folder, missing, own_daemon
 from infra.cluster_test.images import build
 
-EPOCHS = 40
+EPOCHS = 24
 SETTINGS = {"epochs": EPOCHS, "global_batch_size": 8, "checkpoints": {"every_steps": 40}}
 LAYERS = [{"kind": "dense", "units": 16, "activation": "relu"}, {"kind": "dropout", "rate": 0.3}]
 PATIENCE_SECONDS = 400.0  # of any one wait, on a machine that has other work
@@ -37,8 +36,9 @@ class Command:
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
-        for line in self._process.stdout:
-            self._lines.put(line)
+        with self._process.stdout:
+            for line in self._process.stdout:
+                self._lines.put(line)
         self._lines.put(None)
 
     def wait_for(self, pattern: str, *, seconds: float = PATIENCE_SECONDS) -> re.Match[str]:
@@ -110,7 +110,7 @@ class Training:
         client = mlflow_client(self.cluster)
         new = [run for run in mlflow_runs(client) if run.info.run_id not in self.earlier_runs]
         assert [run.info.status for run in new] == ["FINISHED"]
-        for metric in ("loss", "val_loss"):
+        for metric in ("loss", "validation_loss"):
             steps = [one.step for one in client.get_metric_history(new[0].info.run_id, metric)]
             assert steps == list(range(1, EPOCHS + 1)), metric
 
@@ -141,8 +141,7 @@ def mlflow_runs(client: Any) -> list[Any]:
 def docker(repository: Path) -> Iterator[Docker]:
     if lacking := missing():
         pytest.skip(f"a cluster of containers needs {lacking}")
-    folder = Path(os.environ.get("HEADRACE_CLUSTER_TEST") or repository / ".headrace" / "cluster-test")
-    with own_daemon(folder) as docker:
+    with own_daemon(images_folder(repository)) as docker:
         build(docker, repository)
         yield docker
 
