@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup image sbom run test test-long test-stack test-cluster fuzz check audit licences pages docs docs-links release mutate golden results bench stack stack-down clean lock
+.PHONY: help setup image sbom run test test-long test-stack test-cluster reliability fuzz check audit licences pages docs docs-links release mutate golden results bench stack stack-down clean lock
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -34,6 +34,10 @@ test-stack: setup ## Run the tests that need the local stack of servers: half an
 # The first time it builds the image: many minutes, 12 GB of .headrace/cluster-test, Debian's archive and the package index.
 test-cluster: setup ## Run the tests on a cluster of containers: half an hour, root and Debian's docker.io; docs/deploy.md
 	@$(BIN)/pytest -m cluster --timeout 1800 $(or $(TESTS),tests/infra/cluster_test)
+
+reliability: setup ## Measure the seconds of docs/reliability.md and write them into it: hours; some: TESTS='-m stack'
+	@status=0; $(BIN)/pytest --junitxml=.headrace/reliability.xml $$($(BIN)/python -m infra.reliability_page) $(TESTS) \
+		|| status=$$?; $(BIN)/python -m infra.reliability_page .headrace/reliability.xml; exit $$status
 
 fuzz: setup ## Damage files at random, for 300 s or FUZZ_SECONDS=...: every reader gives rows or refuses them
 	@env -u CI FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest tests/components/sources -m fuzz --quiet --timeout 0
@@ -82,6 +86,7 @@ clean: ## Remove .venv and all caches; data, models, reports and MLflow's store 
 
 pages: setup ## Write the pages of docs/ that are made from the code, params.yaml and the decisions
 	@$(BIN)/python -m infra.api_page
+	@$(BIN)/python -m infra.capacity_page
 	@$(BIN)/python -m infra.commands_page
 	@$(BIN)/python -m infra.decisions_page
 	@$(BIN)/python -m infra.params_page

@@ -53,6 +53,22 @@ class WorkerResources(Settings):
     """
 
 
+class DriverResources(Settings):
+    """What Ray reserves for the driver of a training that is a job, and on which nodes.
+
+    The driver follows the workers, and loads no model. Where nothing is reserved, Ray puts all drivers on the head.
+    """
+
+    cores: Annotated[float, Field(ge=0, le=1024)] = 0
+    """Number of cores, such as 0.5."""
+
+    memory_bytes: Annotated[int, Field(ge=2**20, le=2**46)] | None = None
+    """Memory that Ray counts for it; it limits nothing. `null` counts none."""
+
+    labels: dict[LabelKey, LabelSelector] | None = None
+    """Labels of the nodes to run on, as Ray selects by them: `!spot`, `ray.io/market-type: on-demand`."""
+
+
 NumWorkers = Annotated[
     Annotated[Workers, Tag("(number)")] | Annotated[ElasticWorkers, Tag("(range)")],
     Discriminator(lambda value: "(range)" if isinstance(value, dict | ElasticWorkers) else "(number)"),
@@ -90,9 +106,18 @@ class DistributedPlan(Plan):
     resources_per_worker: WorkerResources = WorkerResources()
     """What is reserved for each worker, and on which nodes."""
 
+    driver: DriverResources = DriverResources()
+    """What is reserved for the driver, where a cluster's job server takes the training."""
+
     placement: Literal["pack", "spread"] = "pack"
     """Where Ray puts workers: on few nodes, for a fast ring, or on many, so that a lost node costs few of them and each
     has more of its cores and network. It prefers, and does not insist.
+    """
+
+    data_cache_bytes: Annotated[int, Field(ge=0, le=2**50)] = 2**35
+    """Bytes of the node's disk for shards of a cluster's storage. A split with larger shards in all, that is trained in
+    windows (`window_examples`), is never fetched whole: each node reads its share of the shards, keeps as many as these
+    bytes hold, and gives the other nodes their rows.
     """
 
     max_failures: Annotated[int, Field(ge=0, le=1000)] = 3

@@ -22,7 +22,9 @@ from headrace.components.models.shapes import check_input, check_inputs, check_t
 from headrace.components.nearest_name import nearest
 from headrace.components.own_code.importable_code import OwnCode
 from headrace.components.schema.example_schema import ExampleSchema
-from headrace.components.schema.features import ImageFeature, TextFeature, categories_of, is_encoded
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
+from headrace.components.schema.feature_types.text_feature import TextFeature
+from headrace.components.schema.features import Feature
 from headrace.components.schema.labels import CategoryLabel
 from headrace.components.schema.settings import Fraction, Settings
 from headrace.components.schema.split_settings import Split
@@ -167,7 +169,8 @@ class Pipeline(Settings):
 
     @model_validator(mode="after")
     def _inputs_fit_together(self) -> Self:
-        used = [self.ingest.features[name] for name in self.normalize.transforms]
+        taken = {name: self.ingest.features[name] for name in self.normalize.transforms}
+        used = list(taken.values())
         task_of(self.ingest.label).check(_sections(self))
         if self.train.loss is not None:
             self.train.loss.check(self.ingest.label, label_smoothing=self.train.label_smoothing)
@@ -176,18 +179,22 @@ class Pipeline(Settings):
         if self.train.model.inputs is not None:
             _check_inputs(self, self.train.model)
             return self
-        if any(isinstance(feature, ImageFeature | TextFeature) for feature in used) and len(used) > 1:
+        if any(feature.is_input_of_its_own for feature in used) and len(used) > 1:
             raise ValueError(
                 "normalize.transforms: beside other features, an image or a text needs an input of its own; give "
                 "train.model.inputs"
             )
-        if isinstance(used[0], TextFeature):
-            _check_text(self, used[0], self.train.model)
+        for text in TextFeature.among(taken).values():
+            _check_text(self, text, self.train.model)
             return self
-        takes_pixels = isinstance(used[0], ImageFeature) and self.normalize.backbone is None
-        shape: Shape = used[0].shape if isinstance(used[0], ImageFeature) and takes_pixels else (None,)
+        shape = _shape_before(used[0], has_backbone=self.normalize.backbone is not None)
         check_input(self.train.model, input_shape=shape)
         return self
+
+
+def _shape_before(feature: Feature, *, has_backbone: bool) -> Shape:
+    """Shape of a feature before a model's layers: its own, or columns whose number is not yet known."""
+    return feature.shape if feature.is_input_of_its_own and not has_backbone else (None,)
 
 
 def _sections(pipeline: Pipeline) -> Sections:
@@ -225,25 +232,17 @@ def _check_inputs(pipeline: Pipeline, model: Model) -> None:
         raise ValueError(str(error)) from error
     for name, names in groups.items():
         used = [features[one] for one in names]
-        if len(used) > 1 and any(isinstance(one, ImageFeature | TextFeature) for one in used):
+        if len(used) > 1 and any(one.is_input_of_its_own for one in used):
             raise ValueError(f"train.model.inputs.{name}: an image or a text can't be beside others; give it an input")
         has_backbone = any(isinstance(step, Backbone) for step in transforms[names[0]])
         if any(isinstance(step, Backbone) and step.augmented_copies for step in transforms[names[0]]):
             raise ValueError(
                 f"train.model.inputs.{name}: augmented_copies are for a model of one input; leave them out"
             )
-        match used[0]:
-            case ImageFeature(shape=shape) if not has_backbone:
-                if used[0].encoding == "encoded":
-                    raise ValueError(
-                        f"train.model.inputs.{name}: encoded images must be the only input; set encoding: tensor"
-                    )
-                shapes[name] = shape
-            case TextFeature(length=length):
-                shapes[name] = (length,)
-            case _:
-                shapes[name] = (None,)
-    texts = [name for name, names in groups.items() if isinstance(features[names[0]], TextFeature)]
+        if used[0].is_encoded and not has_backbone:
+            raise ValueError(f"train.model.inputs.{name}: encoded images must be the only input; set encoding: tensor")
+        shapes[name] = _shape_before(used[0], has_backbone=has_backbone)
+    texts = [name for name, names in groups.items() if TextFeature.among({names[0]: features[names[0]]})]
     check_inputs(model, shapes=shapes, texts=texts)
 
 
@@ -259,7 +258,7 @@ def _check_points(pipeline: Pipeline) -> None:
 
 def _check_slices(pipeline: Pipeline) -> None:
     """Raise ValueError for slices by what is no category, and for evidence that the label or the split can't give."""
-    categories = list(categories_of(pipeline.ingest.features))
+    categories = list(CategoryFeature.among(pipeline.ingest.features))
     register, measures_rows = pipeline.register_, task_of(pipeline.ingest.label).generates != "images"
     for place, one in enumerate(register.slices):
         for name in one.columns:
@@ -280,7 +279,7 @@ def _check_monitor(pipeline: Pipeline) -> None:
                 if name not in names:
                     raise ValueError(f"monitor.{prefix}{key}: there is no metric {name!r}{nearest(name, names)}")
     taken = {name: pipeline.ingest.features[name] for name in pipeline.normalize.transforms}
-    categories = list(categories_of(taken))
+    categories = list(CategoryFeature.among(taken))
     for place, part in enumerate(monitor.slices):
         for name in part.columns:
             if name not in categories:
@@ -297,7 +296,7 @@ def _check_calibration(pipeline: Pipeline) -> None:
         raise ValueError("train.calibration: only the probabilities of a category are calibrated; leave it out")
     if "validation" not in pipeline.split.names_held_out:
         raise ValueError("train.calibration: it takes validation rows; let split.held_out leave some")
-    is_of_images = any(map(is_encoded, used)) or pipeline.normalize.backbone is not None
+    is_of_images = any(one.is_encoded for one in used) or pipeline.normalize.backbone is not None
     if not isinstance(pipeline.train.model, Model) or is_of_images:
         raise ValueError(
             "train.calibration: it is for models of layers or an architecture, without encoded images or a backbone"
@@ -325,7 +324,7 @@ def load_pipeline(params_file: Path, pipeline: str, *, root: Path | None = None)
 
 
 def pipeline_loader(params_file: Path, *, root: Path | None = None) -> Callable[[str], Pipeline]:
-    """`load_pipeline` by name alone, of a file that is read once: for whoever loads many pipelines."""
+    """`load_pipeline` by name alone, of a file that is read once, for many pipelines."""
     content = _read(params_file)
     return partial(_load, content, _pipeline_names(content, params_file), params_file, root or params_file.parent)
 

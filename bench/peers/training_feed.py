@@ -72,7 +72,7 @@ def rows_of(folder: Path) -> int:
 
 def ours(folder: Path) -> Iterator[int]:
     """The rows of one batch after the other, without end."""
-    from headrace.components.schema.features import ImageFeature
+    from headrace.components.schema.feature_types.image_feature import ImageFeature
     from headrace.components.schema.labels import CategoryLabel
     from headrace.components.training.batches import Windows
     from headrace.components.training.feeding.feed import serve_training

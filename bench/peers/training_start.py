@@ -23,7 +23,7 @@ def main() -> None:
 def ours(folder: Path) -> None:
     import polars as pl
 
-    from headrace.components.schema.features import NumberFeature
+    from headrace.components.schema.feature_types.number_feature import NumberFeature
     from headrace.components.schema.labels import NumberLabel
     from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
     from headrace.pipelines.params import Train

@@ -7,7 +7,14 @@ from typing import Literal, get_args
 from headrace.components.evaluation.settings import DriftLimits, Limits
 from headrace.components.schema.settings import Settings
 from headrace.components.statistics.profile import DECILES, ColumnProfile, Profile, counts_between, finite, pixel_counts
-from headrace.components.statistics.summary import CategorySummary, ImageSummary, NumberSummary, Summary, TableSummary
+from headrace.components.statistics.summary import (
+    CategorySummary,
+    ElementSummary,
+    ImageSummary,
+    NumberSummary,
+    Summary,
+    TableSummary,
+)
 
 Measure = Literal[
     "columns", "rows", "missing", "mean", "quantile", "psi", "label_psi", "prediction_psi", "new_categories"
@@ -195,3 +202,5 @@ def _type(summary: Summary) -> str:
             return "category"
         case ImageSummary():
             return "image"
+        case ElementSummary():
+            raise TypeError("a vector is compared by the summary of all its numbers")

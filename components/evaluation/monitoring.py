@@ -14,10 +14,12 @@ from headrace.components.evaluation.gate import RAW, ThresholdLook, parts_of_sli
 from headrace.components.evaluation.monitor_settings import Monitor
 from headrace.components.evaluation.paired import change, intervals
 from headrace.components.evaluation.settings import Guard
-from headrace.components.schema.features import CategoryFeature, Feature, NumberFeature
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
+from headrace.components.schema.features import Feature
 from headrace.components.schema.settings import Settings
 from headrace.components.statistics.profile import ColumnProfile, Profile, profile_of, summarize_table
-from headrace.components.statistics.summary import CategorySummary, Summary, TableSummary
+from headrace.components.statistics.summary import ImageSummary, NumberSummary, Summary, TableSummary
 from headrace.components.tasks.row_metrics import Numbers, value_of
 from headrace.components.tasks.task import Task
 
@@ -158,7 +160,9 @@ def is_by_chance(measure: Measure, before: ColumnProfile, now: Summary, *, chanc
             shares = ((before.missing, before.rows), (now.missing, now.rows))
             counts_of = (np.array([missing, rows - missing], dtype=np.float64) for missing, rows in shares)
             return _chi_square_passes(*counts_of, chance=chance)
-        case "mean" if not isinstance(now, CategorySummary) and now.mean is not None and before.mean is not None:
+        case "mean" if (
+            isinstance(now, NumberSummary | ImageSummary) and now.mean is not None and before.mean is not None
+        ):
             deviations = (before.standard_deviation or 0.0, now.standard_deviation or 0.0)
             sizes = (before.rows - before.missing, now.rows - now.missing)
             error = math.sqrt(sum(deviation**2 / size for deviation, size in zip(deviations, sizes, strict=True)))

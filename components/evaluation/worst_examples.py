@@ -11,11 +11,13 @@ import polars as pl
 from PIL import Image
 
 from headrace.components.mixing import mix
-from headrace.components.schema.features import Feature, ImageFeature, images_of
-from headrace.components.sources.decoding import decode_image
+from headrace.components.schema.decoding import decode_image
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.features import Feature
 from headrace.components.tasks.task import Mistake
 
 _DRAW_SEED = 0x5EED
+_SHOWN_NUMBERS = 6  # of a list
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def drawn_examples(
 
 
 def _seen(row: Mapping[str, Any], *, features: Mapping[str, Feature]) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    images = images_of(features)
+    images = ImageFeature.among(features)
     shown = next((picture(row[name], feature=feature) for name, feature in images.items()), None)
     return shown, tuple(_text(row[name]) for name in features if name not in images)
 
@@ -83,4 +85,6 @@ def data_uri(shown: np.ndarray) -> str:
 def _text(value: object) -> str:
     if value is None:
         return "-"
+    if isinstance(value, list):
+        return f"[{', '.join(f'{one:.4g}' for one in value[:_SHOWN_NUMBERS])}{', ...' * (len(value) > _SHOWN_NUMBERS)}]"
     return f"{value:,.6g}" if isinstance(value, float) else str(value)

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from headrace.components.examples.numbers import as_number
-from headrace.components.schema.features import CategoryFeature, Feature, NumberFeature, read_from
+from headrace.components.schema.features import Feature
 
 
 def with_derived(table: pl.DataFrame, features: Mapping[str, Feature]) -> pl.DataFrame:
@@ -17,19 +16,7 @@ def with_derived(table: pl.DataFrame, features: Mapping[str, Feature]) -> pl.Dat
     made = [
         expression.alias(name)
         for name, feature in features.items()
-        if name not in found and found.issuperset(read_from(name, feature))
-        if (expression := _derived(feature, table.schema)) is not None
+        if name not in found and found.issuperset(feature.read_from(name))
+        if (expression := feature.derived(table.schema)) is not None
     ]
     return table.with_columns(made) if made else table
-
-
-def _derived(feature: Feature, found: Mapping[str, pl.DataType]) -> pl.Expr | None:
-    match feature:
-        case CategoryFeature(column=str(column), extract=None):
-            return pl.col(column).cast(pl.String)
-        case CategoryFeature(column=str(column), extract=str(pattern)):
-            return pl.col(column).cast(pl.String).str.extract(pattern, 1)
-        case NumberFeature(sum_of=tuple(columns)):
-            numbers = [as_number(pl.col(column), found[column], feature.number_format) for column in columns]
-            return pl.sum_horizontal(numbers, ignore_nulls=False)
-    return None

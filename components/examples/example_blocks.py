@@ -10,7 +10,6 @@ from headrace.components.examples.table import example_table, unique_words
 from headrace.components.examples.validation import CheckedPart, check_part
 from headrace.components.mixing import Words
 from headrace.components.schema.example_schema import ExampleSchema, RowSchema
-from headrace.components.schema.features import NumberFeature
 from headrace.components.sources.source import Block, EncodedBlock
 
 _EXACT_INTEGERS = 2.0**53  # float64 has all whole numbers up to here
@@ -78,9 +77,4 @@ def _may_lack_digits(table: pl.DataFrame) -> bool:
 def _numbers(schema: RowSchema) -> set[str]:
     """Columns that are numbers and nothing else: an id is made from what is written."""
     others = {*schema.key, *schema.group, *([schema.time.column] if schema.time else [])}
-    return {
-        name
-        for name, feature in schema.columns.items()
-        if isinstance(feature, NumberFeature) and name not in others
-        if feature.date_format is None and feature.number_format is None
-    }
+    return {name for name, feature in schema.columns.items() if feature.is_read_as_number and name not in others}

@@ -27,7 +27,7 @@ def ids_digest(ids: pl.Series) -> str:
 
 
 def example_ids(table: pl.DataFrame, *, columns: Sequence[str]) -> Words:
-    """Return uint64[n], one id per row, from the content of `columns` (Float64, String, Binary or Array(UInt8, size)).
+    """Return uint64[n], one id per row, from the content of `columns`, whose types `_absorb_column` has.
 
     Equal content gives equal ids whatever the order of rows and columns. -0.0 counts as 0.0; null equals null only.
     """
@@ -52,8 +52,11 @@ def _absorb_column(ids: Words, column: pl.Series) -> None:
             _absorb(ids, _file_words(column))
         case pl.Array(inner=pl.UInt8):
             _absorb(ids, _image_words(column))
+        case pl.Array(inner=pl.Float32):
+            _absorb(ids, _vector_words(column))
         case other:
-            raise TypeError(f"column {column.name!r}: expected Float64, String, Binary or Array(UInt8), found {other}")
+            expected = "Float64, String, Binary, Array(UInt8) or Array(Float32)"
+            raise TypeError(f"column {column.name!r}: expected {expected}, found {other}")
     if column.null_count():
         missing = column.is_null().to_numpy()
         ids[missing] = scramble(ids[missing] ^ _MISSING)
@@ -129,6 +132,18 @@ def _image_words(column: pl.Series) -> Words:
         padded = np.pad(block, ((0, 0), (0, -block.shape[1] % 8)))
         words = padded.view("<u8")
         digests[start : start + rows_per_block] = _placed(words, np.arange(words.shape[1])).sum(axis=1, dtype=np.uint64)
+    return digests
+
+
+def _vector_words(column: pl.Series) -> Words:
+    """One word per list of numbers: the sum of its numbers as float64, each scrambled with its position."""
+    size = int(column.dtype.size)  # type: ignore[attr-defined]  # of an Array
+    rows_per_block = max(1, (1 << 18) // size)
+    digests = np.zeros(len(column), dtype=np.uint64)
+    for start in range(0, len(column), rows_per_block):
+        block = column[start : start + rows_per_block].to_numpy()
+        values = np.nan_to_num(block.astype("<f8")) + 0.0  # turns -0.0 into 0.0, as those of a list that is not there
+        digests[start : start + len(block)] = _placed(values.view("<u8"), np.arange(size)).sum(axis=1, dtype=np.uint64)
     return digests
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from headrace.components.errors import DataError
 from headrace.components.files.digests import file_digest
 from headrace.components.files.tables import parquet_settings, scan_files
-from headrace.components.schema.features import Feature, ImageFeature, TextFeature
+from headrace.components.schema.features import Feature
 
 SHARD_BYTES = 1 << 27
 
@@ -68,9 +68,7 @@ def rows_per_shard(schema: pa.Schema, *, features: Mapping[str, Feature]) -> int
 def _value_bytes(dtype: pa.DataType, feature: Feature | None) -> int:
     if pa.types.is_fixed_size_list(dtype):
         return 4 * int(dtype.list_size)
-    if isinstance(feature, ImageFeature):
-        return max(1, feature.size // 4)  # encoded: a JPEG has less, a PNG of a photo about three times as much
-    return 8 * feature.length if isinstance(feature, TextFeature) else 8  # a text's ids are float32, and next ones too
+    return feature.bytes_per_row if feature else 8
 
 
 def digest(folder_or_files: Path | Iterable[Path]) -> str:

@@ -8,11 +8,11 @@ import pyarrow as pa
 
 from headrace.components.errors import DataError
 from headrace.components.examples.identity import example_ids
-from headrace.components.examples.numbers import as_number
-from headrace.components.examples.times import parse_time
 from headrace.components.examples.validation import CheckedPart
 from headrace.components.mixing import Words
 from headrace.components.schema.example_schema import ExampleSchema
+from headrace.components.schema.numbers import as_number
+from headrace.components.schema.times import parse_time
 
 
 def example_table(part: CheckedPart, schema: ExampleSchema) -> pl.DataFrame:

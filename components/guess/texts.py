@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from headrace.components.examples.times import parse_time
+from headrace.components.schema.times import parse_time
 
 _DAYS = (
     "%d.%m.%Y",

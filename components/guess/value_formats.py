@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from headrace.components.examples.numbers import MINUS, plain
 from headrace.components.guess.texts import as_numbers, date_formats
 from headrace.components.schema.number_format import NumberFormat
+from headrace.components.schema.numbers import MINUS, plain
 
 PLAIN = NumberFormat()
 _CODES = "USD|EUR|GBP|CHF|JPY|CNY|RMB|INR|KRW|BRL|CAD|AUD|NZD|SEK|NOK|DKK|PLN|CZK|HUF|RON|RUB|TRY|ZAR|MXN|SGD|HKD"

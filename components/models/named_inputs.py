@@ -69,11 +69,11 @@ def require_each_once(inputs: Mapping[str, tuple[str, ...]], features: Collectio
 def input_groups(fitted: FittedTable, wanted: Mapping[str, tuple[str, ...]] | None) -> dict[str, InputGroup]:
     """The inputs by name, as `wanted` has them: each of some features.
 
-    By default each image and text is an input of its own name, and all other features together are `features`. Raises
+    By default each image, text and vector is an input of its own name, and all others together are `features`. Raises
     ParamsError for a feature that there is not, is in two inputs or in none, and for an image beside others in one.
     """
     if wanted is None:
-        alone = [name for name, one in fitted.features.items() if _is_alone(one)]
+        alone = [name for name, one in fitted.features.items() if _is_alone(one) or one.feature.is_named_input]
         beside = tuple(name for name in fitted.features if name not in alone)
         wanted = {**{name: (name,) for name in alone}, **({FEATURES: beside} if beside else {})}
     require_each_once(wanted, fitted.features)

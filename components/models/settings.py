@@ -230,8 +230,8 @@ class OwnModel(Settings):
     """
 
     inputs: dict[FunctionName, Annotated[tuple[str, ...], Field(min_length=1)]] | None = None
-    """The model's inputs by name, each of some features side by side. By default each image and each text is an input
-    of its own name, and all numbers and categories together are the input `features`.
+    """The model's inputs by name, each of some features side by side. By default each image, text and vector is an
+    input of its own name, and all numbers and categories together are the input `features`.
     """
 
     loss: FunctionName | None = None

@@ -70,7 +70,7 @@ def learning_curves(history: pl.DataFrame, *, best_epoch: int | None) -> Figure:
                 axes.plot(history["epoch"], history[column], color=color, label=title, marker=_marker(history.height))
         if best_epoch is not None:
             axes.axvline(best_epoch, color=MUTED, linewidth=1, linestyle=":", zorder=1, label="best epoch")
-        axes.set_title(_words(name))
+        axes.set_title(name.replace("_", " ").capitalize())
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     axes.legend(loc="best", fontsize=9)
@@ -309,10 +309,6 @@ def _points(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
 
 def _marker(epochs: int) -> str:
     return "o" if epochs == 1 else ""  # a line of one point would be invisible
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ").capitalize()
 
 
 def _short(name: str) -> str:

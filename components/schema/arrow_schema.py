@@ -3,7 +3,6 @@
 import pyarrow as pa
 
 from headrace.components.schema.example_schema import ExampleSchema
-from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature, TextFeature
 
 
 def arrow_schema(schema: ExampleSchema, *, given_split: bool) -> pa.Schema:
@@ -19,21 +18,7 @@ def arrow_schema(schema: ExampleSchema, *, given_split: bool) -> pa.Schema:
     fields += [pa.field("time", pa.timestamp("us", tz="UTC"), nullable=False)] if schema.time else []
     fields += [pa.field("sample_weight", pa.float64(), nullable=False)] if schema.sample_weight else []
     for name, feature in schema.columns.items():
-        nullable = getattr(feature, "nullable", False)
-        fields.append(pa.field(name, _arrow_type(feature), nullable=nullable))
+        fields.append(pa.field(name, feature.arrow_type, nullable=feature.is_nullable))
     if given_split:
         fields.append(pa.field("given_split", pa.large_string(), nullable=False))
     return pa.schema(fields)
-
-
-def _arrow_type(feature: Feature) -> pa.DataType:
-    match feature:
-        case ImageFeature(encoding="encoded"):
-            return pa.large_binary()
-        case ImageFeature():
-            # Nullable, because Parquet's reader gives the values of a list so.
-            return pa.list_(pa.field("item", pa.uint8(), nullable=True), feature.size)
-        case NumberFeature():
-            return pa.float64()
-        case CategoryFeature() | TextFeature():
-            return pa.large_string()

@@ -1,15 +1,35 @@
 """What a model learns to give: a class, numbers, the next token, images."""
 
+from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from headrace.components.schema.features import CategoryFeature, Feature, NumberFeature
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
+from headrace.components.schema.feature_types.text_feature import TextFeature
+from headrace.components.schema.features import Feature
 from headrace.components.schema.number_format import NumberFormat
 from headrace.components.schema.settings import Settings
 
 
-class CategoryLabel(Settings):
+class LabelType(Settings):
+    """A kind of label; what a model makes of it is its task."""
+
+    @property
+    @abstractmethod
+    def columns(self) -> dict[str, Feature]:
+        """The label's columns as if they were features, by name, of each target one; none of a text or of images."""
+
+    def check(self, features: Mapping[str, Feature]) -> None:
+        """Raise ValueError if the label does not go with the features."""
+        if answers := [name for name in self.columns if name in features]:
+            raise ValueError(f"the label {answers[0]!r} is also a feature: a model would receive the answer")
+
+
+class CategoryLabel(LabelType):
     """The class to predict, kept as text; a class's index is its place in `classes`."""
 
     type: Literal["category"] = "category"
@@ -25,8 +45,13 @@ class CategoryLabel(Settings):
             raise ValueError("classes must differ from each other")
         return self
 
+    @property
+    def columns(self) -> dict[str, Feature]:
+        """A category of these classes."""
+        return {self.name: CategoryFeature(classes=self.classes)}
 
-class NumberLabel(Settings):
+
+class NumberLabel(LabelType):
     """The number to predict, kept as float64."""
 
     type: Literal["number"] = "number"
@@ -45,6 +70,11 @@ class NumberLabel(Settings):
     number_format: NumberFormat | None = None
     """Format of numbers that are text in the source, unless they are plain, such as 1234.5."""
 
+    @property
+    def columns(self) -> dict[str, Feature]:
+        """A number."""
+        return {self.name: _as_feature(self)}
+
 
 class NumberTarget(Settings):
     """One of several numbers to predict."""
@@ -62,7 +92,7 @@ class NumberTarget(Settings):
     """Format of numbers that are text in the source, unless they are plain, such as 1234.5."""
 
 
-class NumbersLabel(Settings):
+class NumbersLabel(LabelType):
     """Several numbers to predict at once, by their columns, kept as float64."""
 
     type: Literal["numbers"] = "numbers"
@@ -74,16 +104,31 @@ class NumbersLabel(Settings):
         """What they are called together; no column has this name."""
         return ", ".join(self.targets)
 
+    @property
+    def columns(self) -> dict[str, Feature]:
+        """A number for each target."""
+        return {name: _as_feature(target) for name, target in self.targets.items()}
 
-class NextTokenLabel(Settings):
+
+class NextTokenLabel(LabelType):
     """After each token of the text feature `name`, the one that follows: a text of `length` + 1 tokens has `length`."""
 
     type: Literal["next_token"] = "next_token"
     name: str
     """The text feature whose next token is predicted; it is also the model's input."""
 
+    @property
+    def columns(self) -> dict[str, Feature]:
+        """None: the tokens are the feature's."""
+        return {}
 
-class GeneratedLabel(Settings):
+    def check(self, features: Mapping[str, Feature]) -> None:
+        """Raise ValueError unless it is of a text feature."""
+        if self.name not in TextFeature.among(features):
+            raise ValueError(f"label.name: next_token is of a text feature, and {self.name!r} is none")
+
+
+class GeneratedLabel(LabelType):
     """Nothing is predicted: the model learns to make images like those of the image feature `name`."""
 
     type: Literal["generated"] = "generated"
@@ -104,26 +149,28 @@ class GeneratedLabel(Settings):
             raise ValueError("by and classes belong together: a category among the features, and its classes")
         return self
 
+    @property
+    def columns(self) -> dict[str, Feature]:
+        """None: the images are the feature's."""
+        return {}
+
+    def check(self, features: Mapping[str, Feature]) -> None:
+        """Raise ValueError unless it is of an image feature and, if conditioned, by a category that has its classes."""
+        if self.name not in ImageFeature.among(features):
+            raise ValueError(f"label.name: generated are images, and {self.name!r} is no image feature")
+        if self.by is None:
+            return
+        category = CategoryFeature.among(features).get(self.by)
+        if category is None or category.nullable or category.classes != self.classes:
+            raise ValueError(
+                "label.by: expected a category among the features, never missing, with the classes "
+                f"{', '.join(self.classes or ())}; found {self.by!r}: {features.get(self.by) or 'no feature'}"
+            )
+
 
 Label = Annotated[
     CategoryLabel | NumberLabel | NumbersLabel | NextTokenLabel | GeneratedLabel, Field(discriminator="type")
 ]
-
-
-def label_column(label: Label) -> dict[str, Feature]:
-    """Return the label as if it were a feature, by its name; nothing for the tokens of a text, or for images.
-
-    Of several numbers, there is one for each.
-    """
-    match label:
-        case NumbersLabel(targets=targets):
-            return {name: _as_feature(target) for name, target in targets.items()}
-        case NumberLabel():
-            return {label.name: _as_feature(label)}
-        case CategoryLabel():
-            return {label.name: CategoryFeature(classes=label.classes)}
-        case NextTokenLabel() | GeneratedLabel():
-            return {}
 
 
 def _as_feature(number: NumberLabel | NumberTarget) -> NumberFeature:

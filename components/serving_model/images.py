@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 
 from headrace.components.errors import DataError
-from headrace.components.schema.features import ImageFeature
-from headrace.components.sources.decoding import OTHER_SIZE, ImageError, decode_image
+from headrace.components.schema.decoding import OTHER_SIZE, ImageError, decode_image
+from headrace.components.schema.feature_types.image_feature import ImageFeature
 
 
 def read_images(files: Sequence[Path], *, name: str, feature: ImageFeature, warn: Callable[[str], None]) -> pl.Series:

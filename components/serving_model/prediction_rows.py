@@ -8,9 +8,10 @@ import polars as pl
 
 from headrace.components.errors import DataError
 from headrace.components.examples.validation import CheckedPart, check_part, describe
+from headrace.components.schema.decoding import ImageError, pixels_of
 from headrace.components.schema.example_schema import RowSchema
-from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature, read_from
-from headrace.components.sources.decoding import ImageError, pixels_of
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.features import Feature
 from headrace.components.sources.raw_part import RawPart, require_columns
 
 Warn = Callable[[str], None]
@@ -20,7 +21,9 @@ def rows_of(values: Iterable[Mapping[str, Any]], features: Mapping[str, Feature]
     """Return rows that stand in params.yaml, in the types of example rows; derived features may stand there as such."""
     rows = list(values)
     given = {name for row in rows for name in row}
-    columns = dict.fromkeys(one for name, feature in features.items() for one in _given(name, feature, given))
+    columns = dict.fromkeys(
+        one for name, feature in features.items() for one in ((name,) if name in given else feature.read_from(name))
+    )
     require_columns(list(columns), [sorted(given)], files="the rows")
     # As text, as ingest has what is written in JSON.
     table = pl.DataFrame(
@@ -34,7 +37,7 @@ def rows_of(values: Iterable[Mapping[str, Any]], features: Mapping[str, Feature]
 
 def without_limits(schema: RowSchema) -> RowSchema:
     """Return the schema without what a model can live without: ranges, patterns and classes."""
-    return schema.model_copy(update={"features": {name: _open(one) for name, one in schema.features.items()}})
+    return schema.model_copy(update={"features": {name: one.without_limits() for name, one in schema.features.items()}})
 
 
 def fitting(checked: CheckedPart, *, rows_before: int = 0) -> pl.DataFrame:
@@ -49,7 +52,11 @@ def fitting(checked: CheckedPart, *, rows_before: int = 0) -> pl.DataFrame:
 def warn_of(examples: pl.DataFrame, features: Mapping[str, Feature], *, warn: Warn) -> None:
     """Report, with its count, what a model can live with: numbers out of range, other patterns, empty columns."""
     for name, feature in features.items():
-        _warn_of(examples[name], feature, warn)
+        values = examples[name]
+        if values.null_count() == len(values):
+            warn(f"column {name!r}: no row has a value")
+        for found in feature.warnings(values):
+            warn(f"column {name!r}: {found}")
 
 
 def image_rows(table: pl.DataFrame, *, name: str, feature: ImageFeature) -> pl.DataFrame:
@@ -111,36 +118,5 @@ def _whole(word: str) -> int | None:
     return int(whole)
 
 
-def _open(feature: Feature) -> Feature:
-    match feature:
-        case NumberFeature():
-            return feature.model_copy(update={"minimum": None, "maximum": None})
-        case CategoryFeature():
-            return feature.model_copy(update={"classes": None, "pattern": None})
-    return feature
-
-
 def _text(value: object) -> str | None:
     return value if value is None or isinstance(value, str) else json.dumps(value)
-
-
-def _given(name: str, feature: Feature, given: set[str]) -> tuple[str, ...]:
-    return (name,) if name in given else read_from(name, feature)
-
-
-def _warn_of(values: pl.Series, feature: Feature, warn: Warn) -> None:
-    if values.null_count() == len(values):
-        warn(f"column {values.name!r}: no row has a value")
-    match feature:
-        case NumberFeature():
-            low = float("-inf") if feature.minimum is None else feature.minimum
-            high = float("inf") if feature.maximum is None else feature.maximum
-            if outside := (~values.is_between(low, high)).sum():
-                warn(f"column {values.name!r}: {outside} of {len(values)} values are outside of {low:g} to {high:g}")
-        case CategoryFeature(pattern=str(pattern)):
-            others = values.filter(~values.str.contains(f"^(?:{pattern})$"))
-            if len(others):
-                warn(
-                    f"column {values.name!r}: {len(others)} of {len(values)} values do not match {pattern}, for "
-                    f"example {others[0]!r}"
-                )

@@ -5,7 +5,6 @@ from typing import Any
 
 import keras
 
-from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature, TextFeature
 from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 from headrace.components.transforms.transform import InvertibleTransform, ModelColumn
 
@@ -25,7 +24,10 @@ def raw_model(
     `in_label_unit` gives in the label's own unit. `core` takes all transformed features side by side or, with `inputs`,
     a dict of those that each input is made of. With a backbone, `backbone_weights` is the content of its file.
     """
-    raw = {name: _input(name, of.feature) for name, of in fitted.features.items()}
+    raw = {
+        name: keras.Input(of.feature.input_shape, name=name, dtype=of.feature.input_dtype)
+        for name, of in fitted.features.items()
+    }
     transformed = {name: _transform(raw[name], of, backbone_weights or b"") for name, of in fitted.features.items()}
     if inputs is None:
         values = _joined(list(transformed.values()))
@@ -50,16 +52,6 @@ def raw_generator(core: keras.Model, image: FittedFeature) -> keras.Model:
             raise TypeError(f"no image can be generated before {transform.kind}")
         pixels = transform.inverse(pixels)
     return keras.Model({"noise": noise}, pixels)
-
-
-def _input(name: str, feature: Feature) -> Any:
-    match feature:
-        case ImageFeature():
-            return keras.Input(feature.shape, name=name)
-        case NumberFeature():
-            return keras.Input((1,), name=name)
-        case CategoryFeature() | TextFeature():
-            return keras.Input((1,), name=name, dtype="string")
 
 
 def _transform(values: Any, fitted: FittedFeature, backbone_weights: bytes) -> Any:

@@ -13,7 +13,7 @@ import polars as pl
 from headrace.components.errors import DataError
 from headrace.components.own_code.importable_code import OwnCode
 from headrace.components.own_code.text_modules import import_file
-from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature
+from headrace.components.schema.features import Feature
 from headrace.components.serving_model.hub_classes import import_hub
 from headrace.components.serving_model.keras_file import read_keras_file, refusing, stored_arrays
 from headrace.components.serving_model.model_inputs import model_inputs
@@ -116,9 +116,9 @@ def rows_at_once(model: Model, features: Mapping[str, Feature]) -> int:
     Of narrow tables many, because a call of the model costs the same for one row as for thousands. Few of large
     images: what a model makes of one takes many times its memory.
     """
-    if any(not isinstance(feature, NumberFeature | CategoryFeature) for feature in features.values()):
-        pixels = sum(feature.size for feature in features.values() if isinstance(feature, ImageFeature))
-        return max(1, min(_FEW_ROWS, _MOST_VALUES // max(1, pixels)))
+    if not all(feature.is_single for feature in features.values()):
+        values = (math.prod(feature.input_shape) for feature in features.values() if not feature.is_single)
+        return max(1, min(_FEW_ROWS, _MOST_VALUES // sum(values)))
     widest = max(len(features), _widest_output(model))
     return max(_FEW_ROWS, min(_MANY_ROWS, _MOST_VALUES // widest))
 

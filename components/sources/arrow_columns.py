@@ -12,7 +12,7 @@ from pyarrow import types
 
 from headrace.components.errors import DataError
 from headrace.components.schema.example_schema import RowSchema
-from headrace.components.schema.features import NumberFeature, images_of
+from headrace.components.schema.feature_types.image_feature import ImageFeature
 from headrace.components.sources.image_rows import image_rows
 from headrace.components.sources.raw_part import GivenSplit, RawPart, require_columns
 from headrace.components.sources.source import Block
@@ -40,7 +40,7 @@ def arrow_blocks(
     """
     names = schema.source_columns
     require_columns(names, [found.names], files=path.name)
-    known = images_of(schema.columns)
+    known = ImageFeature.among(schema.columns)
     images = [name for name in names if name in known]
     others = [name for name in names if name not in images]
     for name in images:
@@ -88,9 +88,11 @@ def _target(field: pa.Field, schema: RowSchema, file: str) -> pa.DataType:
     """Type that a column is read as; raise DataError if the schema can't take what it has."""
     found = field.type.value_type if types.is_dictionary(field.type) else field.type
     feature, name = schema.columns.get(field.name), field.name
-    formats = [feature.date_format] if isinstance(feature, NumberFeature) and feature.date_format else []
+    if feature is not None and feature.is_list:
+        return _list_target(field, file)
+    formats = list(feature.date_formats) if feature else []
     formats += [schema.time.date_format] if schema.time and schema.time.column == name else []
-    is_number = isinstance(feature, NumberFeature) and not formats
+    is_number = feature is not None and feature.is_number and not formats
     is_exact = name in (*schema.key, *schema.group) or bool(formats)
     if _is_text(found) or types.is_null(found) or (types.is_decimal(found) and not formats):
         return pa.large_string()
@@ -105,6 +107,19 @@ def _target(field: pa.Field, schema: RowSchema, file: str) -> pa.DataType:
     raise DataError(
         f"{file}: column {name!r}: expected {_expected(formats, is_number and not is_exact)}, found {field.type}{fix}"
     )
+
+
+def _list_target(field: pa.Field, file: str) -> pa.DataType:
+    """Type that a column of lists is read as: as it is, or text."""
+    found = field.type.value_type if types.is_dictionary(field.type) else field.type
+    if _is_text(found) or types.is_null(found):
+        return pa.large_string()
+    is_list = types.is_list(found) or types.is_large_list(found) or types.is_fixed_size_list(found)
+    if is_list and types.is_float16(found.value_type):
+        return pa.large_list(pa.float32())  # Polars computes little with halves
+    if is_list and (types.is_integer(found.value_type) or types.is_floating(found.value_type)):
+        return found
+    raise DataError(f"{file}: column {field.name!r}: expected lists of numbers, found {field.type}")
 
 
 def _is_text(found: pa.DataType) -> bool:

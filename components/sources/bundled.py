@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from headrace.components.errors import DataError
 from headrace.components.schema.example_schema import ExampleSchema
-from headrace.components.schema.features import ImageFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
 from headrace.components.sources.raw_files import FoundFiles, MadeFile, RawFiles
 from headrace.components.sources.raw_part import RawPart
 from headrace.components.sources.schema_checks import image_and_class, require_known

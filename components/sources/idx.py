@@ -14,7 +14,7 @@ from pydantic import Field
 
 from headrace.components.errors import DataError
 from headrace.components.schema.example_schema import ExampleSchema
-from headrace.components.schema.features import ImageFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
 from headrace.components.schema.settings import Settings
 from headrace.components.sources.compressed import open_plain
 from headrace.components.sources.file import FileName, SourceFile

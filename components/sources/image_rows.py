@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import polars as pl
 
 from headrace.components.schema.example_schema import RowSchema
-from headrace.components.schema.features import images_of
+from headrace.components.schema.feature_types.image_feature import ImageFeature
 from headrace.components.sources.images import NAME, ImageBlock, most_images
 from headrace.components.sources.raw_part import GivenSplit
 
@@ -28,7 +28,7 @@ def image_rows(
     if NAME not in others.columns:
         names = [path or file for path in paths] if paths else [file] * len(contents)
         others = others.with_columns(pl.Series(NAME, names, dtype=pl.String))
-    [feature] = images_of(schema.columns).values()
+    [feature] = ImageFeature.among(schema.columns).values()
     length = most_images(feature)
     for start in range(0, len(contents), length):
         end = start + length

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from headrace.components.errors import DataError, ParamsError
 from headrace.components.schema.example_schema import ExampleSchema
-from headrace.components.schema.features import ImageFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
 from headrace.components.schema.settings import Settings
 from headrace.components.sources.file import IMAGE_SUFFIXES, FileName, SourceFile
 from headrace.components.sources.file_set import FileSet
@@ -151,7 +151,7 @@ class ImageBlock:
         """Images that can be used, with their rows, and why the others can't be."""
         import polars as pl
 
-        from headrace.components.sources.decoding import ImageError, decode_image, keep_image
+        from headrace.components.schema.decoding import ImageError, decode_image, keep_image
 
         name, feature, _ = image_and_class(schema, kind="images")
         take = keep_image if feature.encoding == "encoded" else decode_image

@@ -34,7 +34,7 @@ class JsonLinesSource(RowFileSource):
 
     def blocks(self, file: Path, *, schema: ExampleSchema, given_split: GivenSplit | None) -> Iterable[Block]:
         """Lines of a file."""
-        return json_blocks(file, columns=schema.source_columns, given_split=given_split)
+        return json_blocks(file, columns=schema.source_columns, lists=schema.list_columns, given_split=given_split)
 
     @classmethod
     def open_table(cls, path: Path, *, source: Source, columns: Sequence[str]) -> TableFile | None:
@@ -59,7 +59,7 @@ class JsonLinesTable(TableFile):
 
     def blocks(self, schema: RowSchema) -> Iterable[Block]:
         """Lines of the file."""
-        return json_blocks(self.path, columns=schema.source_columns)
+        return json_blocks(self.path, columns=schema.source_columns, lists=schema.list_columns)
 
     def read_nested(self, columns: Sequence[str]) -> "pl.DataFrame":
         """Values of the columns, which may be lists."""
@@ -76,18 +76,20 @@ class JsonLinesTable(TableFile):
 
 @dataclass(frozen=True)
 class JsonBlock:
-    """Whole lines of a file, and the keys that are wanted."""
+    """Whole lines of a file, and the keys that are wanted; the values of some may be lists."""
 
     content: bytes
     file: str
     columns: tuple[str, ...]
     given_split: GivenSplit | None = None
+    lists: frozenset[str] = frozenset()
 
     def read(self, *, numbers: Collection[str] = ()) -> RawPart:
         """Wanted keys as String, as they are written, or Float64 for `numbers`; null where there is none.
 
         If Arrow can't read it so, all columns are String. Empty lines are no rows. Raises RowError for a line that is
-        too long or no JSON object, a wanted key that comes twice, and a list or object where a value should be.
+        too long or no JSON object, a wanted key that comes twice, and a list or object where a value should be. A
+        list among `lists` is List(Float64), or String in brackets.
         """
         table = _read_by_arrow(self, numbers)
         if table is None:
@@ -96,7 +98,12 @@ class JsonBlock:
 
 
 def json_blocks(
-    path: Path, *, columns: Sequence[str], given_split: GivenSplit | None = None, block_bytes: int = BLOCK_BYTES
+    path: Path,
+    *,
+    columns: Sequence[str],
+    lists: frozenset[str] = frozenset(),
+    given_split: GivenSplit | None = None,
+    block_bytes: int = BLOCK_BYTES,
 ) -> Iterator[JsonBlock]:
     """Yield the lines of a file in blocks; raise DataError if there are none.
 
@@ -111,12 +118,12 @@ def json_blocks(
             rest = content[end:]
             if content[:end].strip():
                 is_empty = False
-                yield JsonBlock(content[:end], path.name, tuple(columns), given_split)
+                yield JsonBlock(content[:end], path.name, tuple(columns), given_split, lists)
             if len(rest) > LONGEST_ROW_BYTES:
                 break
     if rest.strip():
         is_empty = False
-        yield JsonBlock(rest, path.name, tuple(columns), given_split)
+        yield JsonBlock(rest, path.name, tuple(columns), given_split, lists)
     if is_empty:
         raise DataError(f"{path.name} has no rows")
 
@@ -155,10 +162,8 @@ def _types(block: JsonBlock, numbers: Collection[str]) -> "list[tuple[str, pa.Da
         row = json.loads(line) if line.strip() else {}
         found = {name: value for name, value in row.items() if value is not None} | found
     kinds: dict[type, pa.DataType] = {int: pa.int64(), bool: pa.bool_()}
-    return [
-        (name, pa.float64() if name in numbers else kinds.get(type(found.get(name)), pa.large_string()))
-        for name in block.columns
-    ]
+    known = {**dict.fromkeys(numbers, pa.float64()), **dict.fromkeys(block.lists, pa.list_(pa.float64()))}
+    return [(name, known.get(name) or kinds.get(type(found.get(name)), pa.large_string())) for name in block.columns]
 
 
 def _read_by_python(block: JsonBlock) -> "pl.DataFrame":
@@ -180,7 +185,11 @@ def _row(line: bytes, block: JsonBlock, number: int) -> list[str | None]:
         for name in block.columns:
             if names.count(name) > 1:
                 raise RowError(block.file, number, f"key {name!r} comes {names.count(name)} times")
-    return [_text(values.get(name), name, block.file, number) for name in block.columns]
+    return [_text(values.get(name), name, block.file, number, is_list=name in block.lists) for name in block.columns]
+
+
+def _element(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _object(line: bytes, file: str, number: int) -> tuple[tuple[str, Any], ...]:
@@ -201,9 +210,11 @@ def _object(line: bytes, file: str, number: int) -> tuple[tuple[str, Any], ...]:
     return value
 
 
-def _text(value: Any, name: str, file: str, number: int) -> str | None:
+def _text(value: Any, name: str, file: str, number: int, *, is_list: bool) -> str | None:
     if value is None or isinstance(value, bool):
         return None if value is None else str(value).lower()
+    if isinstance(value, list) and is_list:
+        return f"[{', '.join(map(_element, value))}]"
     if not isinstance(value, str):
         found = "an object" if isinstance(value, tuple) else "a list"
         raise RowError(file, number, f"key {name!r}: expected a value, found {found}")

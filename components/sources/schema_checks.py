@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from headrace.components.errors import ParamsError
 from headrace.components.schema.example_schema import ExampleSchema
-from headrace.components.schema.features import Feature, ImageFeature, categories_of, images_of
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.features import Feature
 from headrace.components.schema.labels import GeneratedLabel
 
 ENCODED_KINDS = ("images", "parquet", "arrow", "tfrecord")  # of sources whose images are files
@@ -12,7 +14,7 @@ ENCODED_KINDS = ("images", "parquet", "arrow", "tfrecord")  # of sources whose i
 
 def require_no_images(schema: ExampleSchema, *, kind: str) -> None:
     """Raise ParamsError for an image among the features."""
-    for name in images_of(schema.features):
+    for name in ImageFeature.among(schema.features):
         raise ParamsError(f"ingest.features.{name}: a source of kind {kind!r} gives no images")
 
 
@@ -29,7 +31,7 @@ def require_known(schema: ExampleSchema, columns: Sequence[str]) -> None:
 
 def only_image(features: Mapping[str, Feature], *, kind: str) -> tuple[str, ImageFeature]:
     """Name and settings of the one image that a picture source fills; raise ParamsError for other features."""
-    images = images_of(features)
+    images = ImageFeature.among(features)
     others = len(features) - len(images) if kind != "images" else 0  # which its labels file has
     match list(images.items()):
         case [(name, feature)] if not others:
@@ -43,7 +45,7 @@ def only_image(features: Mapping[str, Feature], *, kind: str) -> tuple[str, Imag
 
 def require_table_or_images(schema: ExampleSchema, *, kind: str) -> None:
     """Raise ParamsError unless there is no image, or one and its class."""
-    if images_of(schema.features):
+    if ImageFeature.among(schema.features):
         image_and_class(schema, kind=kind)
 
 
@@ -55,7 +57,7 @@ def image_and_class(schema: ExampleSchema, *, kind: str) -> tuple[str, ImageFeat
     """
     if not isinstance(schema.label, GeneratedLabel):
         return (*only_image(schema.features, kind=kind), schema.label.name)
-    categories = list(categories_of(schema.features))
+    categories = list(CategoryFeature.among(schema.features))
     if len(categories) != 1:
         raise ParamsError(
             f"ingest.features: a source of kind {kind!r} gives an image and its class; for images that are generated, "

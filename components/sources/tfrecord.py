@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from headrace.components.errors import DataError
 from headrace.components.schema.example_schema import ExampleSchema, RowSchema
-from headrace.components.schema.features import images_of
+from headrace.components.schema.feature_types.image_feature import ImageFeature
 from headrace.components.sources.compressed import open_plain
 from headrace.components.sources.grouping import grouped
 from headrace.components.sources.raw_part import GivenSplit, RowError, require_columns
@@ -76,17 +76,16 @@ def tfrecord_blocks(path: Path, *, schema: RowSchema, given_split: GivenSplit | 
     """Yield the source columns of a file, about 16 MiB at a time, as `arrow_blocks` does.
 
     A feature that an example lacks, or that is an empty list, is missing there. Raises RowError for a damaged record, a
-    list of several values and values of several types, DataError for no records and a feature that no example has.
+    list of several values where the schema has none, and values of several types, DataError for no records and a
+    feature that no example has.
     """
     from headrace.components.sources.arrow_columns import arrow_blocks
 
     names, rows = schema.source_columns, 0
     seen: set[str] = set()
     kinds: dict[str, str] = {}
-    known = images_of(schema.columns)
-    images = [name for name in names if name in known]
     for records in _groups(path):
-        batch = _batch(records, names, images, seen, kinds, file=path.name, first=rows + 1)
+        batch = _batch(records, schema, seen, kinds, file=path.name, first=rows + 1)
         yield from arrow_blocks(
             [batch],
             batch.schema,
@@ -104,26 +103,27 @@ def tfrecord_blocks(path: Path, *, schema: RowSchema, given_split: GivenSplit | 
 
 def _batch(
     records: Sequence[bytes],
-    names: Sequence[str],
-    images: Sequence[str],
+    schema: RowSchema,
     seen: set[str],
     kinds: dict[str, str],
     *,
     file: str,
     first: int,
 ) -> "pa.RecordBatch":
-    """Examples as columns of int64, float32 or text; an image is bytes.
+    """Examples as columns of int64, float32 or text, or lists of numbers; an image is bytes.
 
-    `seen` gets the names of all features, `kinds` the kind of each of `names`.
+    `seen` gets the names of all features, `kinds` the kind of each that the schema has.
     """
     import pyarrow as pa
 
+    names, lists, known = schema.source_columns, schema.list_columns, ImageFeature.among(schema.columns)
+    images = [name for name in names if name in known]
     columns: dict[str, list[Any]] = {name: [] for name in names}
     for row, record in enumerate(records, start=first):
         features = _features(record, file, row)
         seen.update(features)
         for name, values in columns.items():
-            kind, value = _value(features, name, file, row)
+            kind, value = _value(features, name, file, row, is_list=name in lists)
             if kind is not None and kinds.setdefault(name, kind) != kind:
                 raise RowError(file, row, f"feature {name!r}: expected {kinds[name]}, as before, found {kind}")
             if isinstance(value, bytes) and name not in images:
@@ -131,17 +131,20 @@ def _batch(
             values.append(value)
     types = {"int64_list": pa.int64(), "float_list": pa.float32(), "bytes_list": pa.large_string()}
     found = {name: types[kinds[name]] if name in kinds else pa.null() for name in columns}
+    found |= {name: pa.list_(found[name]) for name in lists if kinds.get(name) in ("int64_list", "float_list")}
     found |= {name: pa.large_binary() for name in images if kinds.get(name) in (None, "bytes_list")}
     arrays = [pa.array(values, found[name]) for name, values in columns.items()]
     return pa.record_batch(arrays, names=list(columns))
 
 
-def _value(features: Mapping[str, Any], name: str, file: str, row: int) -> tuple[str | None, Any]:
-    """Kind of a feature, and its one value; None where there is none."""
+def _value(features: Mapping[str, Any], name: str, file: str, row: int, *, is_list: bool) -> tuple[str | None, Any]:
+    """Kind of a feature, and its one value, or its numbers where it is a list; None where there is none."""
     if (feature := features.get(name)) is None:
         return None, None
     kind = feature.WhichOneof("kind")
     values: Sequence[Any] = getattr(feature, kind).value if kind else ()
+    if is_list and kind != "bytes_list":
+        return (kind, list(values)) if len(values) else (None, None)
     if len(values) > 1:
         raise RowError(file, row, f"feature {name!r}: expected one value, found a list of {len(values)}")
     return (kind, values[0]) if len(values) else (None, None)

@@ -9,20 +9,15 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from headrace.components.examples.raw_values import raw_values
-from headrace.components.schema.features import (
-    CategoryFeature,
-    Feature,
-    ImageFeature,
-    NumberFeature,
-    TextFeature,
-    images_of,
-)
+from headrace.components.schema.decoding import pixels_of
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.feature_types.text_feature import TextFeature
+from headrace.components.schema.features import Feature
 from headrace.components.schema.settings import Settings
-from headrace.components.sources.decoding import pixels_of
 from headrace.components.statistics.sketch import Sketch, values_of_bins
 from headrace.components.statistics.summary import (
     CategorySummary,
+    ElementSummary,
     ImageSummary,
     NumberSummary,
     Summary,
@@ -91,8 +86,8 @@ class Profile(Settings):
 def summarize_table(table: pl.DataFrame, *, columns: Mapping[str, Feature], decoded_of: int = 1) -> TableSummary:
     """Summary that a profile is made of; summaries of parts of a table merge to that of the whole.
 
-    A text counts as its tokens: a column of categories with a row for each. Of `decoded_of` encoded images about one is
-    decoded, by `example_id`.
+    A text counts as its tokens, and a list as its numbers: a column with a row for each. Of `decoded_of` encoded images
+    about one is decoded, by `example_id`.
     """
     summaries = {name: _summarize(name, feature, table, decoded_of) for name, feature in columns.items()}
     return TableSummary(table.height, summaries)
@@ -112,7 +107,7 @@ def profile(examples: pl.LazyFrame, *, features: Mapping[str, Feature]) -> dict[
     """Return the profiles of some columns of a table that may be larger than memory."""
     step = decoded_of(int(examples.select(pl.len()).collect().item()))
     rows = examples.select("^example_id$", *features)  # where there is one
-    pixels = sum(feature.size for feature in images_of(features).values())
+    pixels = sum(one.values_per_row for one in features.values() if not one.is_single and one.input_dtype == "float32")
     batches = rows.collect_batches(chunk_size=min(_ROWS_PER_BATCH, max(1, _PIXEL_BYTES // max(1, pixels))))
     tables = chain([rows.head(0).collect()], batches)  # at least one, whatever there is
     return profile_of(merge_all(summarize_table(table, columns=features, decoded_of=step) for table in tables)).columns
@@ -126,23 +121,24 @@ def _summarize_pixels(images: pl.Series, feature: ImageFeature) -> ImageSummary:
 
 
 def _summarize(name: str, feature: Feature, table: pl.DataFrame, decoded_of: int) -> Summary:
-    match feature:
-        case ImageFeature(encoding="encoded") if decoded_of > 1:
+    match feature.summarized_as:
+        case "pixels" if feature.is_encoded and decoded_of > 1:
             some = table.filter(pl.col("example_id") % decoded_of == 0)[name]
-            return replace(_summarize_pixels(some, feature), rows=table.height)
-        case ImageFeature():
-            return _summarize_pixels(table[name], feature)
-        case NumberFeature():
-            return summarize_numbers(_raw_values(name, feature, table), sketch=True)
-        case CategoryFeature():
+            return replace(_summarize_pixels(some, ImageFeature.require(feature)), rows=table.height)
+        case "pixels":
+            return _summarize_pixels(table[name], ImageFeature.require(feature))
+        case "numbers":
+            numbers = _raw_values(name, feature, table)
+            return summarize_numbers(numbers.explode() if numbers.dtype.is_nested() else numbers, sketch=True)
+        case "categories":
             return summarize_categories(_raw_values(name, feature, table), limit=MOST_CATEGORIES)
-        case TextFeature():
-            return summarize_tokens(table[name], feature, limit=MOST_CATEGORIES)
+        case "tokens":
+            return summarize_tokens(table[name], TextFeature.require(feature), limit=MOST_CATEGORIES)
 
 
 def _raw_values(name: str, feature: Feature, table: pl.DataFrame) -> pl.Series:
     """Of the column alone: a selection of a table takes longer the more columns it has."""
-    return table.get_column(name).to_frame().select(raw_values(name, feature)).to_series()
+    return table.get_column(name).to_frame().select(feature.raw_values(pl.col(name))).to_series()
 
 
 def _column(summary: Summary) -> ColumnProfile:
@@ -151,6 +147,8 @@ def _column(summary: Summary) -> ColumnProfile:
             return _number(summary)
         case CategorySummary():
             return _category(summary)
+        case ElementSummary():
+            raise TypeError("the profile of a vector is made of the summary of all its numbers")
         case ImageSummary():
             return ColumnProfile(
                 type="image",

@@ -11,7 +11,7 @@ import polars as pl
 from PIL import Image
 
 from headrace.components.examples.tokens import blocks_of, joined, tokens_of
-from headrace.components.schema.features import TextFeature
+from headrace.components.schema.feature_types.text_feature import TextFeature
 from headrace.components.statistics.exact_sums import FLOAT32_EXPONENT, exact_sums
 from headrace.components.statistics.sketch import Sketch, merge_counts, sketch_of, value_of_bin
 
@@ -132,7 +132,29 @@ class ImageSummary:
         return sum(value * count for value, count in enumerate(self.pixels))
 
 
-Summary = NumberSummary | CategorySummary | ImageSummary
+@dataclass(frozen=True)
+class ElementSummary:
+    """Lists of as many numbers in each row: the numbers of each place."""
+
+    elements: tuple[NumberSummary, ...]
+
+    @property
+    def rows(self) -> int:
+        """How many lists there are."""
+        return self.elements[0].rows
+
+    @property
+    def missing(self) -> int:
+        """A list is never missing."""
+        return 0
+
+    def merge(self, other: "ElementSummary") -> "ElementSummary":
+        """Return the summary of both columns, one below the other."""
+        pairs = zip(self.elements, other.elements, strict=True)
+        return ElementSummary(tuple(one.merge(more) for one, more in pairs))
+
+
+Summary = NumberSummary | CategorySummary | ImageSummary | ElementSummary
 
 
 @dataclass(frozen=True)
@@ -175,6 +197,12 @@ def summarize_numbers(values: pl.Series, *, sketch: bool = False) -> NumberSumma
         total_of_squares=squares,
         sketch=sketch_of(numbers) if sketch else None,
     )
+
+
+def summarize_elements(values: pl.Series) -> ElementSummary:
+    """Return the summary of a column Array(Float32, size), place by place."""
+    columns = values.to_numpy().T
+    return ElementSummary(tuple(summarize_numbers(pl.Series(np.ascontiguousarray(one))) for one in columns))
 
 
 def present_numbers(values: pl.Series) -> np.ndarray:

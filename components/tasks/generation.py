@@ -8,14 +8,14 @@ from headrace.components.errors import DataError
 from headrace.components.models.output import Output
 from headrace.components.models.settings import Gan, Model
 from headrace.components.nearest_name import nearest
-from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
+from headrace.components.schema.features import Feature
 from headrace.components.schema.labels import GeneratedLabel
 from headrace.components.tasks.classification import class_indices
 from headrace.components.tasks.metric_names import LAST
 from headrace.components.tasks.section_checks import refuse_class_weights, refuse_label_transform, refuse_points
 from headrace.components.tasks.task import ClassWeights, Measurement, Outcome, Sections
 from headrace.components.transforms.scale_pixels import ScalePixels
-from headrace.components.transforms.transform import Transform
 
 if TYPE_CHECKING:
     import keras
@@ -54,7 +54,7 @@ class Generation:
         if not isinstance(sections.model, Model) or not isinstance(sections.model.architecture, Gan):
             raise ValueError("train.model: the label generated needs an architecture of kind gan")
         name, transforms = self.label.name, sections.transforms
-        if list(transforms) != [name] or not _is_scaled(transforms[name]):
+        if list(transforms) != [name] or [type(step) for step in transforms[name]] != [ScalePixels]:
             raise ValueError(
                 f"normalize.transforms: expected {name}: [{{kind: scale_pixels}}] alone, because images are made of "
                 f"values from 0 to 1; found {', '.join(transforms)}"
@@ -115,8 +115,7 @@ class Generation:
 
     def output_shape(self, features: Mapping[str, Feature]) -> tuple[int, ...]:
         """Height, width and channels of an image."""
-        image = features[self.label.name]
-        return image.shape if isinstance(image, ImageFeature) else ()
+        return features[self.label.name].shape
 
     def metrics(self, measurement: Measurement) -> dict[str, float]:
         """What a judge, measured on the rows, says of images made of noise."""
@@ -155,7 +154,7 @@ class Generation:
 
         require_generator(measurement.model)
         made, image = tuple(measurement.model.output.shape[1:]), measurement.features[self.label.name]
-        if isinstance(image, ImageFeature) and made != image.shape:
+        if made != image.shape:
             raise DataError(f"it makes images of shape {made}, and those here have {image.shape}")
 
     def _judge(self, measurement: Measurement) -> "Judge":
@@ -171,12 +170,8 @@ class Generation:
         )
 
 
-def _is_scaled(steps: Sequence[Transform]) -> bool:
-    return [type(step) for step in steps] == [ScalePixels]
-
-
 def _check_judge(sections: Sections) -> None:
-    categories = {name: one for name, one in sections.schema.features.items() if isinstance(one, CategoryFeature)}
+    categories = CategoryFeature.among(sections.schema.features)
     judge = sections.judge
     if judge is None:
         raise ValueError(

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from headrace.components.errors import DataError, TrainingError
 from headrace.components.examples.held_out import examples_of
-from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.features import Feature
 from headrace.components.schema.split_settings import Split
 from headrace.components.serving_model.generate_images import generate_images, require_generator
 from headrace.components.serving_model.model_inputs import model_inputs
@@ -55,10 +57,10 @@ def train_judge(
     """
     import keras
 
-    of_image, category = features[image], features[settings.by] if settings else None
-    if settings is None or not isinstance(of_image, ImageFeature) or not isinstance(category, CategoryFeature):
-        raise TypeError("no judge, image or category, which a pipeline's checks refuse")
-    classes = category.classes or ()
+    if settings is None:
+        raise TypeError("no judge, which a pipeline's checks refuse")
+    of_image = ImageFeature.require(features[image])
+    classes = CategoryFeature.require(features[settings.by]).classes or ()
     few = rows.select("example_id").sort("example_id").head(settings.examples)  # ids are random: so are these rows
     found = examples_of(examples, few, split=split, name="train")
     images, labels = _arrays(found, (image, of_image), by=settings.by, classes=classes)

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from headrace.components.errors import DataError, TrainingError
-from headrace.components.schema.features import Feature, ImageFeature
+from headrace.components.schema.features import Feature
 from headrace.components.serving_model.saved_model import predict
 
 
@@ -42,9 +42,8 @@ def check_inputs(model: Any, features: Mapping[str, Feature]) -> None:
     """Raise DataError if the model takes a feature that is not there, or is of another shape or type."""
     for name, tensor in model.input.items():
         feature = features.get(name)
-        shape = feature.shape if isinstance(feature, ImageFeature) else (1,)
-        is_text = feature is not None and feature.type in ("category", "text")
-        if feature is None or tuple(tensor.shape[1:]) != shape or (tensor.dtype == "string") != is_text:
+        found = (tuple(tensor.shape[1:]), "string" if tensor.dtype == "string" else "float32")
+        if feature is None or found != (feature.input_shape, feature.input_dtype):
             raise DataError(f"it takes a feature {name!r} of shape {tuple(tensor.shape[1:])} and type {tensor.dtype}")
 
 

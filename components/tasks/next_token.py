@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from headrace.components.models.output import Output
 from headrace.components.models.settings import Model
 from headrace.components.models.shapes import check_text
-from headrace.components.schema.features import Feature, TextFeature
+from headrace.components.schema.feature_types.text_feature import TextFeature
+from headrace.components.schema.features import Feature
 from headrace.components.schema.labels import NextTokenLabel
 from headrace.components.tasks.metric_names import with_validation
 from headrace.components.tasks.section_checks import (
@@ -58,8 +59,8 @@ class NextToken:
         name, text = self.label.name, sections.schema.features[self.label.name]
         if name not in sections.transforms:
             raise ValueError(f"normalize.transforms: the label is the next token of {name!r}, so that is the input")
-        if isinstance(text, TextFeature) and isinstance(sections.model, Model):
-            check_text(sections.model, length=text.length, each_token=True)
+        if isinstance(sections.model, Model):
+            check_text(sections.model, length=TextFeature.require(text).length, each_token=True)
 
     def label_values(self, fitted: "FittedTable") -> "pl.Expr":
         """Array(Int32, length): the ids of all tokens but the first."""
@@ -67,10 +68,10 @@ class NextToken:
 
         name = self.label.name
         text = fitted.features[name]
-        if not isinstance(text.feature, TextFeature) or text.vocabulary is None:
-            raise TypeError(f"next tokens of a {text.feature.type}, which check() would have refused")
+        if text.vocabulary is None:
+            raise TypeError(f"next tokens of {name!r} without a vocabulary, which check() would have refused")
         length = text.width
-        all_ids = text.vocabulary.ids(pl.col(name), text.feature, length=length + 1)
+        all_ids = text.vocabulary.ids(pl.col(name), TextFeature.require(text.feature), length=length + 1)
         return all_ids.arr.tail(length).list.to_array(length).cast(pl.Array(pl.Int32, length))
 
     def output(self, tokens: int | None) -> Output:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from headrace.components.models.output import Output
-from headrace.components.schema.features import Feature, NumberFeature
-from headrace.components.schema.labels import NumberLabel, NumbersLabel, label_column
+from headrace.components.schema.features import Feature
+from headrace.components.schema.labels import NumberLabel, NumbersLabel
 from headrace.components.tasks.metric_names import metric_prefixes, with_validation
 from headrace.components.tasks.section_checks import refuse_class_weights, refuse_images, refuse_points
 from headrace.components.tasks.task import ClassWeights, Measurement, Outcome, Sections
@@ -63,17 +63,17 @@ class _Regression:
 
     def output(self, tokens: int | None) -> Output:
         """A value for each number."""
-        return Output(len(label_column(self.label)))
+        return Output(len(self.label.columns))
 
     def output_shape(self, features: Mapping[str, Feature]) -> tuple[int, ...]:
         """A value for each number."""
-        return (len(label_column(self.label)),)
+        return (len(self.label.columns),)
 
     def _check_model(self, measurement: Measurement) -> None:
         from headrace.components.tasks.model_outputs import check_inputs, check_width
 
         check_inputs(measurement.model, measurement.features)
-        check_width(measurement.model, len(label_column(self.label)), label=self.label.name)
+        check_width(measurement.model, len(self.label.columns), label=self.label.name)
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ class OneNumber(_Regression):
 
         [name, *others] = measurement.inputs
         feature = measurement.features[name]
-        if others or not isinstance(feature, NumberFeature):
+        if others or not feature.is_number:
             return {}
         examples = measurement.examples.select("example_id", name, self.label.name).drop_nulls().collect()
         data = {}

@@ -8,9 +8,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from headrace.components.examples.shards import scan
-from headrace.components.schema.features import ImageFeature
 from headrace.components.training.feeding.example_tensors import decode_images
-from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
+from headrace.components.transforms.fitted_table import FittedTable
 
 COUNT = 16
 COLORS = (1, 3, 4)  # channels that a PNG can have
@@ -22,15 +21,11 @@ def first_pictures(split: Path, *, fitted: FittedTable, count: int = COUNT) -> d
     They are as the model is given them: 0 is the least value of all that are shown, 1 the greatest. A feature whose
     values are no longer those of an image is left out.
     """
-    images = {name: one for name, one in fitted.features.items() if _is_image(one)}
+    images = {name: one for name, one in fitted.features.items() if len(one.shape) == 3 and one.shape[2] in COLORS}
     if not images:
         return {}
     rows = scan(split).select(images.keys()).head(count).collect()
     return {name: _pictures(rows[name], shape=one.shape) for name, one in images.items()}
-
-
-def _is_image(one: FittedFeature) -> bool:
-    return isinstance(one.feature, ImageFeature) and len(one.shape) == 3 and one.shape[2] in COLORS
 
 
 def _pictures(values: pl.Series, *, shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from headrace.components.examples.raw_values import raw_values
 from headrace.components.schema.example_schema import ADDED_COLUMNS
-from headrace.components.schema.features import Feature, is_encoded
+from headrace.components.schema.features import Feature
 from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 from headrace.components.transforms.transform import FittedTransform, TableColumn
 
@@ -26,7 +25,7 @@ def apply(examples: pl.LazyFrame, fitted: FittedTable, *, label: pl.Expr) -> pl.
 
 
 def transformed(raw: pl.Expr, feature: Feature, transforms: Sequence[FittedTransform]) -> pl.Expr:
-    """Values after some transforms, in one column; `raw` is what `raw_values` gives."""
+    """Values after some transforms, in one column; `raw` is what the feature's `raw_values` gives."""
     values = raw
     for transform in transforms:
         values = transform.table_form(TableColumn(feature, raw, values))
@@ -36,9 +35,9 @@ def transformed(raw: pl.Expr, feature: Feature, transforms: Sequence[FittedTrans
 def _columns(name: str, fitted: FittedFeature) -> pl.Expr:
     if fitted.backbone:
         return pl.col(name)  # what `with_features` has made of the images
-    if is_encoded(fitted.feature):
+    if fitted.feature.is_encoded:
         return pl.col(name)  # what its transforms do is done where it is decoded
-    raw, transforms = raw_values(name, fitted.feature), fitted.transforms
+    raw, transforms = fitted.feature.raw_values(pl.col(name)), fitted.transforms
     values = transformed(raw, fitted.feature, transforms)
     columns = transforms[-1].spread(values) if transforms else [values]
     for transform in transforms:

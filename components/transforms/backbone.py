@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.schema.features import ImageFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
 from headrace.components.schema.settings import Settings
 from headrace.components.sources.file import SourceFile
 from headrace.components.transforms.augment import Augment
@@ -113,9 +113,8 @@ class FittedBackbone(FittedTransform, BackboneFeatures):
         """float32[batch, width] from raw pixels."""
         from headrace.components.transforms.backbone_network import backbone_model
 
-        if not isinstance(column.feature, ImageFeature):
-            raise TypeError(f"a backbone of a {column.feature.type}, which check() would have refused")
-        model = backbone_model(self, column.feature, weights=column.backbone_weights)
+        image = ImageFeature.require(column.feature)
+        model = backbone_model(self, image, weights=column.backbone_weights)
         return replace(column, values=model(column.values))
 
     def shape_after(self, shape: tuple[int, ...]) -> tuple[int, ...]:  # noqa: ARG002 - whatever the image's
@@ -147,9 +146,7 @@ class Backbone(Transform, BackboneFeatures):
 
     def check(self, at: Position) -> None:
         """Raise ParamsError for images without colours, or smaller than the network takes."""
-        if not isinstance(at.feature, ImageFeature):
-            return
-        channels, height, width = at.feature.channels, at.feature.height, at.feature.width
+        height, width, channels = ImageFeature.require(at.feature).shape
         if channels != 3:
             raise ParamsError(f"{at.place}: a backbone takes images of 3 channels, found {channels}; set channels: 3")
         if min(height, width) < (least := self.smallest_input):

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from headrace.components.examples.splits import assign_split
 from headrace.components.mixing import Words, mix
-from headrace.components.schema.features import ImageFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
 from headrace.components.schema.split_settings import Split
-from headrace.components.sources.decoding import pixels_of
 from headrace.components.transforms.augment import Augment
 from headrace.components.transforms.augmented_images import DRAWS, augmented
 from headrace.components.transforms.backbone import FittedBackbone
@@ -43,9 +42,10 @@ def with_features(examples: pl.DataFrame, fitted: FittedTable, *, split: Split, 
     """
     is_training = examples.select(assign_split(split, columns=examples.columns) == "train").to_series().to_numpy()
     for name, of in fitted.features.items():
-        if of.backbone and isinstance(of.feature, ImageFeature):
+        if of.backbone:
+            image = ImageFeature.require(of.feature)
             with _lock:  # threads would each build one
-                seer = _Seer(of.feature, of.backbone, _network(of.backbone, of.feature, weights))
+                seer = _Seer(image, of.backbone, _network(of.backbone, image, weights))
             column = _column(examples[name], examples["example_id"].to_numpy(), seer, is_training=is_training)
             examples = examples.with_columns(column)
     return examples
@@ -56,7 +56,7 @@ def _column(images: pl.Series, ids: Words, seer: _Seer, *, is_training: NDArray[
     features = np.zeros((len(images), (1 + seer.backbone.augmented_copies) * width), np.float32)
     for start in range(0, len(images), _IMAGES):
         rows = slice(start, start + _IMAGES)
-        pixels = _pixels(images[rows], seer.feature)
+        pixels = tf.constant(seer.feature.model_input(images[rows]))
         features[rows, :width] = seer.network(pixels)
         if augment and is_training[rows].any():
             chosen = start + np.flatnonzero(is_training[rows])
@@ -74,10 +74,6 @@ def _augmented_copies(pixels: tf.Tensor, ids: Words, seer: _Seer, augment: Augme
         changed = augmented(pixels / maximum, drawn, augment) * maximum
         copies.append(np.asarray(seer.network(tf.clip_by_value(changed, 0, maximum))))
     return np.concatenate(copies, axis=1)
-
-
-def _pixels(images: pl.Series, feature: ImageFeature) -> tf.Tensor:
-    return tf.constant(pixels_of(images, feature).to_numpy().reshape(-1, *feature.shape), tf.float32)
 
 
 @lru_cache(maxsize=1)

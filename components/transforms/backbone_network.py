@@ -8,7 +8,7 @@ from collections.abc import Callable
 import keras
 
 from headrace.components.errors import DataError
-from headrace.components.schema.features import ImageFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
 from headrace.components.transforms.backbone import BackboneFeatures, BackboneName, FittedBackbone
 
 _NETWORKS: dict[BackboneName, Callable[..., keras.Model]] = {

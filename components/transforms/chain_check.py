@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 from headrace.components.errors import ParamsError
-from headrace.components.schema.features import Feature, NumberFeature, is_encoded
+from headrace.components.schema.features import FEATURE_TYPES, Feature
 from headrace.components.transforms.transform import Position, Transform
 from headrace.components.transforms.variants import TRANSFORMS
 
 _RESERVED = ("example_id", "label", "given_split", "assigned_split")
-_DESCRIBED = {"image": "an image", "number": "a number", "category": "a category", "text": "a text"}
+_DESCRIBED = {one.name(): one.described for one in FEATURE_TYPES}
+_OF_TEXT = {one.name() for one in FEATURE_TYPES if one.input_dtype == "string"}
 
 
 def check(features: Mapping[str, Feature], transforms: Mapping[str, Sequence[Transform]]) -> None:
@@ -27,7 +28,7 @@ def _check_missing(feature: Feature, steps: Sequence[Transform], *, place: str) 
     late = next((step for step in steps[1:] if step.fills), None)
     if late is not None:
         raise ParamsError(f"{place}: {late.kind} must be the first transform, and the only one of its kind")
-    if isinstance(feature, NumberFeature) and feature.nullable and not (steps and steps[0].fills):
+    if feature.must_be_filled and not (steps and steps[0].fills):
         fills = " or ".join(_kind(one) for one in TRANSFORMS if one.fills)
         raise ParamsError(f"{place}: the feature is nullable, so its first transform must be {fills}")
 
@@ -39,11 +40,11 @@ def _check_steps(feature: Feature, steps: Sequence[Transform], *, place: str) ->
         if present not in step.takes and not step.fills:
             described = _DESCRIBED.get(present, present)
             raise ParamsError(f"{place}: {step.kind} can't be applied to {described}; {_possible(present)}")
-        if is_encoded(feature) and not step.takes_encoded:
+        if feature.is_encoded and not step.takes_encoded:
             raise ParamsError(f"{place}: {step.kind} can't be applied to encoded images; set encoding: tensor")
         step.check(Position(feature, before, place))
         present = step.gives_after(present)
-    if present in ("category", "text"):
+    if present in _OF_TEXT:
         kinds = " or ".join(sorted(_that_take(present)))
         raise ParamsError(f"{place}: {_DESCRIBED[present]} must become numbers; add {kinds}")
 

@@ -1,12 +1,13 @@
 """What a transform is fitted to: what is known of the training values of one column."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from headrace.components.errors import DataError
 from headrace.components.own_code.importable_code import NO_CODE, OwnCode
-from headrace.components.schema.features import Feature, ImageFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.features import Feature
 
 if TYPE_CHECKING:
     from headrace.components.statistics.summary import NumberSummary, Summary
@@ -28,9 +29,7 @@ class ColumnStatistics:
     @property
     def image(self) -> ImageFeature:
         """The feature as an image. Raises TypeError if it is none, which `check` would have refused."""
-        if not isinstance(self.feature, ImageFeature):
-            raise TypeError(f"{self.name}: expected an image, found a {self.feature.type}")
-        return self.feature
+        return ImageFeature.require(self.feature)
 
     @property
     def numbers(self) -> "NumberSummary":
@@ -40,6 +39,17 @@ class ColumnStatistics:
         if not isinstance(self.summary, NumberSummary):
             raise TypeError(f"{self.name}: expected numbers, found a {self.feature.type}")
         return self.summary
+
+    @property
+    def places(self) -> "list[ColumnStatistics]":
+        """Each place of lists as a column of numbers. Raises TypeError if there are no lists, which `check` refuses."""
+        from headrace.components.statistics.summary import ElementSummary
+
+        if not isinstance(self.summary, ElementSummary):
+            raise TypeError(f"{self.name}: expected lists of numbers, found a {self.feature.type}")
+        return [
+            replace(self, name=f"{self.name}[{place}]", summary=one) for place, one in enumerate(self.summary.elements)
+        ]
 
     def counts(self) -> Mapping[Any, int]:
         """How often each value occurs; raise DataError if there is none, or too many different ones."""

@@ -9,11 +9,12 @@ import numpy as np
 from headrace.components.errors import DataError
 from headrace.components.mapping import Map, map_in_threads
 from headrace.components.own_code.importable_code import NO_CODE, OwnCode
-from headrace.components.schema.features import Feature, ImageFeature, NumberFeature, TextFeature
-from headrace.components.schema.labels import Label, label_column
+from headrace.components.schema.feature_types.number_feature import NumberFeature
+from headrace.components.schema.features import Feature
+from headrace.components.schema.labels import Label
 from headrace.components.schema.split_settings import Split
 from headrace.components.statistics.sketch import merge_counts, value_at
-from headrace.components.statistics.summary import CategorySummary, NumberSummary, Summary, merge_all
+from headrace.components.statistics.summary import CategorySummary, ElementSummary, NumberSummary, Summary, merge_all
 from headrace.components.transforms.column_statistics import ColumnStatistics
 from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 from headrace.components.transforms.scaling import FittedScaling
@@ -42,7 +43,7 @@ def fit(  # noqa: PLR0913 - each by its keyword
     dealt out to files. Memory holds the columns of the shards at work; a median takes a second reading of its column.
     Raises DataError for no rows or a column that can't be fitted.
     """
-    targets = list(label_column(label)) if label_transform else []
+    targets = list(label.columns) if label_transform else []
     label_chains = {name: (label_transform,) for name in targets if label_transform}
     training_examples, fitted = _fit_chains(
         files,
@@ -107,6 +108,8 @@ def _is_answered(statistics: Statistics, summary: Summary | None) -> bool:
             return isinstance(summary, NumberSummary) and summary.sketch is not None
         case "categories" | "tokens":
             return isinstance(summary, CategorySummary)
+        case "elements":
+            return isinstance(summary, ElementSummary)
 
 
 def _medians(
@@ -154,13 +157,7 @@ def _label_transform(fitted: FittedTransform) -> FittedScaling:
 
 
 def _feature(feature: Feature, transforms: tuple[FittedTransform, ...]) -> FittedFeature:
-    match feature:
-        case ImageFeature():
-            shape: tuple[int, ...] = feature.shape
-        case TextFeature():
-            shape = (feature.length,)
-        case _:
-            shape = (1,)
+    shape = feature.shape
     for transform in transforms:
         shape = transform.shape_after(shape)
     return FittedFeature(feature=feature, transforms=transforms, shape=shape)

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.schema.features import Feature, NumberFeature
 from headrace.components.transforms.column_statistics import ColumnStatistics
 from headrace.components.transforms.transform import (
     FittedTransform,
@@ -34,13 +33,13 @@ class FittedImpute(FittedTransform):
         import polars as pl
 
         value = pl.lit(self.value) if isinstance(self.value, str) else pl.lit(self.value, pl.Float32)
-        return pl.when(is_missing(column.values, column.feature)).then(value).otherwise(column.values)
+        return pl.when(column.feature.is_missing(column.values)).then(value).otherwise(column.values)
 
     def table_indicators(self, column: TableColumn) -> list["pl.Expr"]:
         """1 where the raw value is missing, else 0."""
         import polars as pl
 
-        return [is_missing(column.raw, column.feature).cast(pl.Float32)] if self.indicator else []
+        return [column.feature.is_missing(column.raw).cast(pl.Float32)] if self.indicator else []
 
     def keras_form(self, column: ModelColumn) -> ModelColumn:
         """Numbers without a gap; a category's is filled where it is looked up."""
@@ -101,7 +100,7 @@ class Impute(Transform):
         """Raise ParamsError for what is never missing, and for the median of categories."""
         if at.feature.type not in self.takes:
             raise ParamsError(f"{at.place}: impute fills numbers and categories, not {at.feature.type}s")
-        if at.feature.type == "category" and self.strategy == "median":
+        if at.feature.input_dtype == "string" and self.strategy == "median":
             raise ParamsError(f"{at.place}: a category has no median; use impute with strategy: most_frequent")
 
     def fit(self, column: ColumnStatistics) -> FittedImpute:
@@ -114,8 +113,3 @@ class Impute(Transform):
         if isinstance(value, float) and math.isinf(value):
             raise DataError(f"{column.name}: most training values are too large for float32; scale them")
         return FittedImpute(value=value, indicator=self.indicator)
-
-
-def is_missing(values: "pl.Expr", feature: Feature) -> "pl.Expr":
-    """Where there is no value; for numbers NaN counts as none, since a Keras model knows no other mark."""
-    return values.is_null() | values.is_nan() if isinstance(feature, NumberFeature) else values.is_null()

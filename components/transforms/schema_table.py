@@ -8,8 +8,8 @@ import polars as pl
 
 from headrace.components.errors import DataError
 from headrace.components.own_code.importable_code import NO_CODE, OwnCode
-from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature, TextFeature
-from headrace.components.schema.labels import Label, NextTokenLabel, label_column
+from headrace.components.schema.features import Feature
+from headrace.components.schema.labels import Label, NextTokenLabel
 from headrace.components.schema.split_settings import Split
 from headrace.components.transforms.fit import fit
 from headrace.components.transforms.fitted_table import FittedTable
@@ -32,8 +32,8 @@ def table_of_schema(
     follow = any(step.shape_follows_from_data for steps in transforms.values() for step in steps)
     if follow or isinstance(label, NextTokenLabel):
         return None
-    used = {name: features[name] for name in transforms} | label_column(label)
-    columns = {name: _made_up(feature) for name, feature in used.items() if not isinstance(feature, ImageFeature)}
+    used = {name: features[name] for name in transforms} | label.columns
+    columns = {name: feature.made_up for name, feature in used.items() if feature.made_up is not None}
     shard = io.BytesIO()
     pl.DataFrame({"example_id": pl.Series([1, 2], dtype=pl.UInt64), **columns}).write_parquet(shard)
     with suppress(DataError):
@@ -47,15 +47,3 @@ def table_of_schema(
             code=code,
         )
     return None
-
-
-def _made_up(feature: Feature) -> Sequence[float] | Sequence[str]:
-    """Two values, which differ: a range or a deviation of 0 can't be scaled by."""
-    match feature:
-        case NumberFeature():
-            return [1.0, 2.0]
-        case CategoryFeature():
-            return ["a", "b"]
-        case TextFeature():
-            return ["a", "b"]
-    raise TypeError(f"no values of a {feature.type} are made up")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import polars as pl
 
-from headrace.components.examples.raw_values import raw_values
 from headrace.components.examples.splits import assign_split
 from headrace.components.files.tables import scan_files
-from headrace.components.schema.features import Feature, TextFeature
+from headrace.components.schema.feature_types.text_feature import TextFeature
+from headrace.components.schema.features import Feature
 from headrace.components.schema.split_settings import Split
 from headrace.components.statistics.sketch import count_in_bins
 from headrace.components.statistics.summary import (
@@ -17,6 +17,7 @@ from headrace.components.statistics.summary import (
     TableSummary,
     present_numbers,
     summarize_categories,
+    summarize_elements,
     summarize_numbers,
     summarize_tokens,
 )
@@ -55,7 +56,7 @@ def _training_rows(file: Path | bytes, *, split: Split, columns: Mapping[str, Co
     rows = scan_files(file)
     is_training = assign_split(split, columns=rows.collect_schema().names()) == "train"
     values = [
-        transformed(raw_values(name, column.feature), column.feature, column.fitted).alias(name)
+        transformed(column.feature.raw_values(pl.col(name)), column.feature, column.fitted).alias(name)
         for name, column in columns.items()
     ]
     return rows.filter(is_training).select("example_id", *values).collect(engine="streaming")
@@ -64,6 +65,8 @@ def _training_rows(file: Path | bytes, *, split: Split, columns: Mapping[str, Co
 def _summary(values: pl.Series, column: Column) -> Summary:
     if column.statistics == "categories":
         return summarize_categories(values, limit=MOST_CATEGORIES)
-    if column.statistics == "tokens" and isinstance(column.feature, TextFeature):
-        return summarize_tokens(values, column.feature, limit=MOST_TOKENS)
+    if column.statistics == "elements":
+        return summarize_elements(values)
+    if column.statistics == "tokens":
+        return summarize_tokens(values, TextFeature.require(column.feature), limit=MOST_TOKENS)
     return summarize_numbers(values, sketch=column.statistics == "sketch")

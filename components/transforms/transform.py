@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from headrace.components.statistics.summary import Summary
     from headrace.components.transforms.column_statistics import ColumnStatistics
 
-Values = Literal["image", "number", "category", "text"]
+Values = str
 """A kind of values that a transform can take: at first, the type of the feature."""
 
-Statistics = Literal["numbers", "sketch", "categories", "tokens"]
-"""How the training values of a column are summarized; a sketch is a summary of numbers that finds medians."""
+Statistics = Literal["numbers", "sketch", "categories", "tokens", "elements"]
+"""How the training values of a column are summarized; a sketch is a summary of numbers that finds medians, elements
+are the numbers of each place of lists.
+"""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pydantic import Field
 from headrace.components.transforms.backbone import Backbone
 from headrace.components.transforms.impute import Impute
 from headrace.components.transforms.min_max import MinMax
+from headrace.components.transforms.min_max_elements import MinMaxElements
 from headrace.components.transforms.one_hot import OneHot
 from headrace.components.transforms.ordinal import Ordinal
 from headrace.components.transforms.own_transform import Python
@@ -14,12 +15,15 @@ from headrace.components.transforms.polynomial import Polynomial
 from headrace.components.transforms.scale_pixels import ScalePixels
 from headrace.components.transforms.scaling import FittedScaling
 from headrace.components.transforms.standardize import Standardize
+from headrace.components.transforms.standardize_elements import StandardizeElements
 from headrace.components.transforms.transform import FittedTransform, Transform
 from headrace.components.transforms.vocabulary import Vocabulary
 
 TRANSFORMS: tuple[type[Transform], ...] = (  # in the order in which messages propose them
     Standardize,
     MinMax,
+    StandardizeElements,
+    MinMaxElements,
     ScalePixels,
     Ordinal,
     OneHot,

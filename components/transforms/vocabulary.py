@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from headrace.components.schema.features import Feature, TextFeature
+from headrace.components.schema.feature_types.text_feature import TextFeature
 from headrace.components.transforms.column_statistics import ColumnStatistics
 from headrace.components.transforms.transform import FittedTransform, ModelColumn, Statistics, TableColumn, Transform
 
@@ -24,7 +24,7 @@ class FittedVocabulary(FittedTransform):
 
     def table_form(self, column: TableColumn) -> "pl.Expr":
         """Ids of the first tokens, Array(Float32, length)."""
-        text = _text(column.feature)
+        text = TextFeature.require(column.feature)
         return self.ids(column.values, text, length=text.length)
 
     def ids(self, texts: "pl.Expr", feature: TextFeature, *, length: int) -> "pl.Expr":
@@ -46,7 +46,7 @@ class FittedVocabulary(FittedTransform):
         import keras
         from keras import ops
 
-        text = _text(column.feature)
+        text = TextFeature.require(column.feature)
         look_up = keras.layers.TextVectorization(
             standardize=None,
             split="character" if text.unit == "character" else "whitespace",
@@ -79,9 +79,3 @@ class Vocabulary(Transform):
         counts = column.counts()
         known = sorted(filter(can_be_known, counts), key=lambda token: (-counts[token], token))
         return FittedVocabulary(tokens=column.known(tuple(known[: self.size]) or None))
-
-
-def _text(feature: Feature) -> TextFeature:
-    if not isinstance(feature, TextFeature):
-        raise TypeError(f"vocabulary of a {feature.type}, which check() would have refused")
-    return feature

@@ -5,7 +5,7 @@ A field's name is its place in the section, such as `train.optimizer.learning_ra
 those of the settings classes, its default is what params.yaml says.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -65,7 +65,8 @@ def overrides_of(pipeline: Pipeline, params: Mapping[str, Any], conf: Mapping[st
     present = {field.place: field.value for field in _fields(pipeline)}
     requested = dict(params.get(OVERRIDES) or {})
     for place in [*conf, *requested]:
-        if place != OVERRIDES and place.partition(".")[0] in Pipeline.model_fields and not _is_in(place, SECTIONS):
+        section = place.partition(".")[0]
+        if place != OVERRIDES and section in Pipeline.model_fields and section not in SECTIONS:
             raise closed(f"conf: {place}")
     for key in conf:
         if key not in present and key != OVERRIDES:
@@ -74,10 +75,6 @@ def overrides_of(pipeline: Pipeline, params: Mapping[str, Any], conf: Mapping[st
     changed = {place: value for place, value in requested.items() if place not in present or value != present[place]}
     require_open(pipeline, with_values(pipeline, changed))
     return changed
-
-
-def _is_in(place: str, sections: Sequence[str]) -> bool:
-    return place.partition(".")[0] in sections
 
 
 def _fields(pipeline: Pipeline) -> Iterator[_Field]:

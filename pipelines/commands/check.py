@@ -46,7 +46,11 @@ def check(pipeline: PipelineName, leaks: Leaks = False) -> None:
         database_address(settings.ingest.source.connection)
         typer.echo(f"source: {settings.ingest.source.query}")
     if transforms := transform_code(paths.root, settings).sources:
-        own = {name: steps for name, steps in settings.normalize.transforms.items() if _has_own(steps)}
+        own = {
+            name: steps
+            for name, steps in settings.normalize.transforms.items()
+            if any(isinstance(step, Python) for step in steps)
+        }
         _table_of_schema(settings, paths, transforms=own)
         typer.echo(f"transforms: {', '.join(transforms)}")
     if leaks:
@@ -113,10 +117,6 @@ def build_own_model_early(pipeline: Pipeline, model: OwnModel, paths: PipelinePa
             rates=optimizer.rates if optimizer else (),
         )
         return parameter_count(checked)
-
-
-def _has_own(steps: Sequence[Transform]) -> bool:
-    return any(isinstance(step, Python) for step in steps)
 
 
 def _table_of_schema(

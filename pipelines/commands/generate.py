@@ -7,9 +7,9 @@ from typing import Annotated
 import structlog
 import typer
 
-from headrace.components.errors import DataError, ParamsError
+from headrace.components.errors import ParamsError
 from headrace.components.files.atomic import replace_file
-from headrace.components.schema.features import ImageFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
 from headrace.components.tasks.variants import task_of
 from headrace.pipelines.commands.arguments import AliasOption, PipelineName, load, writable_file
 from headrace.pipelines.compatibility.tensorflow_import import import_tensorflow
@@ -132,17 +132,11 @@ def write_images(pipeline: Pipeline, paths: PipelinePaths, *, count: int, output
 
     model = load_model(model_file(paths.root, pipeline.name, alias))
     require_generator(model)
-    images = generate_images(model, count=count, seed=seed) * (255 / _maximum(pipeline))
+    feature = ImageFeature.require(pipeline.ingest.features[pipeline.ingest.label.name])
+    images = generate_images(model, count=count, seed=seed) * (255 / feature.maximum)
     with replace_file(output) as file:
         Image.fromarray(sheet(images, columns=square_columns(count))).save(file, format="PNG")
     log.info("generated", images=count, output=str(output))
-
-
-def _maximum(pipeline: Pipeline) -> int:
-    feature = pipeline.ingest.features[pipeline.ingest.label.name]
-    if not isinstance(feature, ImageFeature):
-        raise DataError(f"{pipeline.ingest.label.name} is no image")
-    return feature.maximum
 
 
 def _refuse(options: GenerateOptions, names: tuple[str, ...], what: str) -> None:

@@ -2,7 +2,8 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from headrace.pipelines.ray_train.fit_data import given_batches
 from headrace.pipelines.ray_train.fit_job import FitJob
 from headrace.pipelines.ray_train.fit_worker import as_worker
 from headrace.pipelines.ray_train.fit_worker import train_function as train_one_worker
-from headrace.pipelines.ray_train.preemption import STOP, listen_again
+from headrace.pipelines.ray_train.preemption import STOP, listen_again, watch_for_drain
 from headrace.pipelines.ray_train.result_files import MODEL
 from headrace.pipelines.ray_train.worker import Place, prepare_devices
 
@@ -52,7 +53,8 @@ def train_function(  # noqa: PLR0913 - each by its keyword
     takes, or a PyDataset or tf.data.Dataset of global batches. The trainer needs
     `backend_config=headrace.TensorflowBackendConfig()`, by which its workers find each other. Each epoch is reported to
     Ray with its metrics and a checkpoint, from which a group that Ray starts again continues with the exact next batch;
-    the last one has model.keras, the model of the best epoch. Raises ParamsError as `fit` does.
+    the last one has model.keras, the model of the best epoch. A worker that gets SIGTERM, or whose node is drained,
+    ends the group after the next step, whose checkpoint is reported first. Raises ParamsError as `fit` does.
     """
     given = dict(arguments or {})
     place, code = own_function(build_model, callbacks, given)
@@ -102,7 +104,7 @@ def _train(
         job = job.model_copy(update={"folder": Path(folder), "data": Path(folder) / "data"})
         splits = _splits(job, made, label=label, weight=weight)
         _restore(job)
-        with as_worker():
+        with as_worker(), _reported_when_stopped(job):
             final = train_one_worker(
                 job,
                 splits["train"],
@@ -142,18 +144,38 @@ def _restore(job: FitJob) -> None:
 
 
 def _observer(job: FitJob) -> Any:
-    """Reports each epoch to Ray, from all workers, as Ray expects it; the first has the checkpoint."""
+    """Reports each epoch to Ray; SIGTERM and a drain of the node stop the training."""
+    from headrace.components.training.observer import Observer
+
+    def on_group() -> None:
+        listen_again()
+        watch_for_drain()
+
+    def on_epoch_saved(epoch: int, metrics: "Figures") -> None:
+        _report(job, {"epoch": epoch, **metrics})
+
+    return Observer(stop=STOP, on_group=on_group, on_epoch_saved=on_epoch_saved)
+
+
+@contextmanager
+def _reported_when_stopped(job: FitJob) -> Iterator[None]:
+    """Give Ray the checkpoint of the step after which all workers have stopped; it then starts another group."""
+    from headrace.components.training.observer import Stopped
+
+    try:
+        yield
+    except Stopped:
+        _report(job, {})
+        raise
+
+
+def _report(job: FitJob, metrics: "Figures") -> None:
+    """Report to Ray, from all workers as it expects; the first one has the newest checkpoint."""
     import ray.train
     from ray.train import Checkpoint as RayCheckpoint
 
-    from headrace.components.training.observer import Observer
-
-    def on_epoch_saved(epoch: int, metrics: "Figures") -> None:
-        newest = max(job.checkpoints.glob("step-*"), default=None)  # none on other workers than the first
-        checkpoint = None if newest is None else RayCheckpoint.from_directory(str(newest))
-        ray.train.report({"epoch": epoch, **metrics}, checkpoint=checkpoint)
-
-    return Observer(stop=STOP, on_group=listen_again, on_epoch_saved=on_epoch_saved)
+    newest = max(job.checkpoints.glob("step-*"), default=None)
+    ray.train.report(dict(metrics), checkpoint=None if newest is None else RayCheckpoint.from_directory(str(newest)))
 
 
 def _report_result(job: FitJob, final: "Checkpoint", *, is_first: bool) -> None:

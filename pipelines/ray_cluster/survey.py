@@ -9,7 +9,7 @@ from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from headrace.components.errors import UserError
-from headrace.pipelines.ray_cluster.node_check import Address, NodeCheck, NodeReport, Wanted
+from headrace.pipelines.ray_cluster.node_check import NodeCheck, NodeReport, Wanted
 
 START_SECONDS = 60.0  # of a worker process on a busy node
 ANSWER_SECONDS = 150.0  # the import of TensorFlow, and a storage or a server that is away
@@ -23,7 +23,10 @@ def survey(wanted: Wanted) -> list[NodeReport]:
     actors = {name: _start(name) for name in nodes}
     places, silent = _answers({name: one.listen.remote() for name, one in actors.items()}, START_SECONDS)
     ahead_seconds = {name: _ahead_seconds(actors[name]) for name in places}
-    ways = {name: actors[name].unreachable.remote(_others(places, name)) for name in places}
+    ways = {
+        name: actors[name].unreachable.remote([place for other, place in places.items() if other != name])
+        for name in places
+    }
     asked = {name: actors[name].report.remote(wanted, gpus=gpus[name]) for name in places}
     unreachable, lost = _answers(ways, ANSWER_SECONDS)
     found, late = _answers(asked, ANSWER_SECONDS)
@@ -66,10 +69,6 @@ def _answers(asked: Mapping[str, Any], limit_seconds: float) -> tuple[dict[str, 
         except (RayError, UserError) as error:
             silent[name] = " ".join(str(error).split())[-300:]
     return answers, silent
-
-
-def _others(places: Mapping[str, Address], name: str) -> list[Address]:
-    return [place for other, place in places.items() if other != name]
 
 
 def _ahead_seconds(actor: Any) -> float:

@@ -17,6 +17,7 @@ from typing import Any, Literal, Self
 from urllib.parse import quote
 
 from headrace.components.errors import ParamsError, ServiceError
+from headrace.pipelines.distributed_plan import DriverResources
 from headrace.pipelines.host.logs import error_of
 from headrace.pipelines.ray_jobs.job_server import (
     RETRY_SECONDS,
@@ -37,6 +38,7 @@ TERMINAL: frozenset[JobStatus] = frozenset({"STOPPED", "SUCCEEDED", "FAILED"})
 # actor with the job's runtime_env: so it is chosen by runtime_env["env_vars"] at submission, and never at the stop.
 STOP_GRACE_VARIABLE = "RAY_JOB_STOP_WAIT_TIME_S"
 
+NOTHING_RESERVED = DriverResources()
 _STOP_MARGIN_SECONDS = 15.0  # Ray's own time to signal, poll and record
 _POLL_SECONDS = 1.0
 _LOST_SECONDS = 60.0  # a node's death is noticed by Ray within half of it
@@ -109,14 +111,14 @@ class RayJobs:
         entrypoint: str,
         runtime_env: Mapping[str, Any],
         metadata: Mapping[str, str],
-        num_cpus: float = 0,
+        driver: DriverResources = NOTHING_RESERVED,
     ) -> bool:
         """Submit a job; False if the cluster already has one of that id, which is then as good.
 
         Ray refuses an id that it knows, so a retry makes no second job. Where the answer got lost, the server is
-        queried for the id. With `num_cpus` 0 the driver runs on the head node, else wherever they are free.
+        queried for the id. Where nothing is reserved for the driver it runs on the head node, else where there is room.
         """
-        request = {"submission_id": submission_id, "entrypoint": entrypoint, "entrypoint_num_cpus": num_cpus}
+        request = {"submission_id": submission_id, "entrypoint": entrypoint, **_reserved(driver)}
         request |= {"runtime_env": dict(runtime_env), "metadata": dict(metadata)}
         content = json.dumps(request).encode()
         for pause in (*RETRY_SECONDS, None):
@@ -177,7 +179,7 @@ class RayJobs:
         Ray sends SIGTERM, and SIGKILL after the seconds of STOP_GRACE_VARIABLE at submission. `grace_seconds` should be
         the same: this waits a little longer. Raises ServiceError if the job still lives then.
         """
-        limit_seconds = grace_seconds + _STOP_MARGIN_SECONDS
+        limit_seconds, job = grace_seconds + _STOP_MARGIN_SECONDS, None
         try:
             async with asyncio.timeout(limit_seconds):
                 while (job := await self._known(submission_id)).status not in TERMINAL:
@@ -185,6 +187,11 @@ class RayJobs:
                     await asyncio.sleep(_POLL_SECONDS)
                 return job
         except TimeoutError:
+            if job is not None and job.status == "PENDING":
+                raise ServiceError(
+                    f"Ray job {submission_id} waits for a node with room for its driver; Ray stops it once it has one, "
+                    "and fails it after RAY_JOB_START_TIMEOUT_SECONDS, by default 15 minutes; see train.driver"
+                ) from None
             raise ServiceError(
                 f"Ray job {submission_id} still lives {limit_seconds:.0f} s after a request to stop; expected it to "
                 f"end within {grace_seconds:.0f} s: see {self._server.address}/#/jobs, it may hold its nodes"
@@ -288,6 +295,15 @@ def _job(found: Mapping[str, Any]) -> Job:
 
 def _seconds(milliseconds: int | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1000
+
+
+def _reserved(driver: DriverResources) -> dict[str, Any]:
+    """The fields of a request by which Ray reserves something."""
+    return {
+        "entrypoint_num_cpus": driver.cores,
+        **({"entrypoint_memory": driver.memory_bytes} if driver.memory_bytes else {}),
+        **({"entrypoint_label_selector": driver.labels} if driver.labels else {}),
+    }
 
 
 def _path(submission_id: str) -> str:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import structlog
 
 from headrace.components.schema.settings import Settings
-from headrace.pipelines.ray_jobs.jobs import STOP_GRACE_VARIABLE, Job, RayJobs
+from headrace.pipelines.distributed_plan import DriverResources
+from headrace.pipelines.ray_jobs.jobs import NOTHING_RESERVED, STOP_GRACE_VARIABLE, Job, RayJobs
 
 STOP_GRACE_SECONDS = 30.0  # a step, its checkpoint and Ray's own end
 RUN_NAME, OWNER = "headrace.run_name", "headrace.owner"
@@ -23,6 +24,7 @@ class Submission:
     archive: bytes
     entrypoint: str
     environment: Mapping[str, str]
+    driver: DriverResources = NOTHING_RESERVED
 
 
 class Submitted(Settings):
@@ -82,6 +84,7 @@ async def _submit(
             "env_vars": {**new.environment, STOP_GRACE_VARIABLE: f"{STOP_GRACE_SECONDS:.0f}"},
         },
         metadata={RUN_NAME: run_name, OWNER: owner},
+        driver=new.driver,
     )
     log.info("submitted" if is_new else "joined", job=submission_id, cluster=address)
     # Two owners may have submitted concurrently. The later one gives way: it sees the earlier one here for certain.

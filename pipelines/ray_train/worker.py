@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from headrace.components.compatibility.keras_import import import_keras
-from headrace.components.errors import TrainingError, UserError
+from headrace.components.errors import EXIT_SERVICE, TrainingError, UserError
 from headrace.components.own_code.importable_code import OwnCode
 from headrace.pipelines.distributed_plan import DistributedPlan
 from headrace.pipelines.headrace_lock import installed
@@ -187,7 +187,7 @@ def _write_failure(job: Job, rank: int, error: Exception) -> None:
 
 def _kind_of(error: Exception) -> Kind:
     if isinstance(error, UserError):
-        return "mistake"
+        return "host" if error.exit_code == EXIT_SERVICE else "mistake"
     if is_out_of_memory(error):
         return OUT_OF_MEMORY
     return "host" if host_problem(error) else "bug"

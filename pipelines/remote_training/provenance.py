@@ -27,7 +27,9 @@ from headrace.pipelines.tracking.sweep import owner_tags
 WITHOUT_EFFECT = (
     "use_gpu",
     "resources_per_worker",
+    "driver",
     "placement",
+    "data_cache_bytes",
     "max_failures",
     "start_timeout_seconds",
     "capacity_timeout_seconds",

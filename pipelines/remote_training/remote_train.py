@@ -172,6 +172,7 @@ def _submission(pipeline: Pipeline, root: Path, handoff: Handoff) -> Submission:
         archive=package(root, extra={**headrace_code(), shipped: handoff.model_dump_json(indent=1).encode()}),
         entrypoint=shlex.join(["headrace", "train", pipeline.name, "--workers", requested]),
         environment=shipped_environment(),
+        driver=pipeline.train.driver,
     )
 
 

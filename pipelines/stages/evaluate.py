@@ -26,8 +26,7 @@ from headrace.components.files.atomic import replace_file, replace_folder
 from headrace.components.files.tables import read_csv
 from headrace.components.numerics import NUMERICS
 from headrace.components.plots import figures
-from headrace.components.schema.features import CategoryFeature
-from headrace.components.schema.labels import label_column
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
 from headrace.components.serving_model.prediction_rows import rows_of
 from headrace.components.serving_model.saved_model import load_model, predict
 from headrace.components.statistics.profile import profile
@@ -101,9 +100,7 @@ def _report(
         outcome=outcome,
         facts=_facts(run, manifest, history),
         splits={name: summary.examples for name, summary in manifest.splits.items()},
-        profiles=profile(
-            scan(paths.examples), features={**pipeline.ingest.features, **label_column(pipeline.ingest.label)}
-        ),
+        profiles=profile(scan(paths.examples), features={**pipeline.ingest.features, **pipeline.ingest.label.columns}),
         figures={
             "learning_curves": figures.learning_curves(history, best_epoch=run.best_epoch),
             **outcome.figures,
@@ -126,7 +123,7 @@ def _report(
 def _named_by(pipeline: Pipeline) -> tuple[str, ...]:
     """The columns that say what an example is: the label's, or what a judge of generated images learns."""
     judge = pipeline.evaluate.judge
-    return (judge.by,) if judge else tuple(label_column(pipeline.ingest.label))
+    return (judge.by,) if judge else tuple(pipeline.ingest.label.columns)
 
 
 def _drift(paths: PipelinePaths) -> Drift | None:
@@ -173,7 +170,7 @@ def outcome_table(examples: pl.DataFrame, rows: pl.DataFrame | None, pipeline: P
 
     Images that are made of noise are no outcomes of rows: then the rows have ids and categories alone.
     """
-    categories = [name for name, feature in pipeline.ingest.features.items() if isinstance(feature, CategoryFeature)]
+    categories = list(CategoryFeature.among(pipeline.ingest.features))
     ids = examples.select("example_id", *(name for name in ("group_id",) if name in examples.columns))
     raw = examples.select(pl.col(name).cast(pl.String).alias(f"{RAW}{name}") for name in categories)
     return pl.concat([ids, *([] if rows is None else [rows]), raw], how="horizontal")

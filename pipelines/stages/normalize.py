@@ -14,7 +14,6 @@ from headrace.components.files.atomic import replace_folder
 from headrace.components.files.tables import read_file, write_file
 from headrace.components.mapping import Map, map_in_threads, map_to_files
 from headrace.components.own_code.importable_code import OwnCode
-from headrace.components.schema.labels import label_column
 from headrace.components.schema.split_settings import Split
 from headrace.components.tasks.variants import task_of
 from headrace.components.transforms.apply import apply
@@ -75,7 +74,7 @@ def require_no_leak(pipeline: Pipeline, paths: PipelinePaths, *, map_: Map = map
     """
     require_inputs(paths, "normalize")
     examples = shards.files(paths.examples)
-    of_label = label_column(pipeline.ingest.label) if pipeline.normalize.label else ()
+    of_label = pipeline.ingest.label.columns if pipeline.normalize.label else ()
     columns = [*pipeline.normalize.transforms, *of_label]
     code, weights = transform_code(paths.root, pipeline), _backbone_weights(pipeline, paths)
     fitted = _fitted(pipeline, examples, code=code, weights=weights, map_=map_)

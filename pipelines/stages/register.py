@@ -82,7 +82,7 @@ def register(pipeline: Pipeline, paths: PipelinePaths) -> None:
     require_inputs(paths, "register")
     run = bound_run(paths)
     require_same_data(paths, run)
-    measured_on, digest = pipeline.split.measured_on, _split_digest(paths, pipeline.split.measured_on)
+    measured_on, digest = pipeline.split.measured_on, read_manifest(paths).splits[pipeline.split.measured_on].digest
     measured = bound_metrics(paths, run, measured_on=measured_on, data_digest=digest)
     outcomes = bound_outcomes(paths, measured)
     settings = pipeline.register_
@@ -216,7 +216,7 @@ def _champion(pipeline: Pipeline, paths: PipelinePaths, champion: Version) -> Ch
     """The champion on the rows that count for it; where nothing is held out, none does."""
     if pipeline.split.held_out == "none":
         nothing = pl.Series([], dtype=pl.Boolean)
-        return Champion(_metrics_of(champion), nothing, None, "")
+        return Champion(champion.metrics, nothing, None, "")
     return measured_champion(pipeline, paths, champion)
 
 
@@ -314,10 +314,6 @@ def measured_rows(pipeline: Pipeline, paths: PipelinePaths) -> pl.DataFrame:
     return measured_examples(scan(paths.examples), rows, split=pipeline.split)
 
 
-def _split_digest(paths: PipelinePaths, name: str) -> str:
-    return read_manifest(paths).splits[name].digest
-
-
 def _tags(paths: PipelinePaths, run: RunFile, measured: MetricsFile, *, measured_on: str) -> dict[str, str]:
     """Tags of a version, with the digests of all that it was made from."""
     origin = {
@@ -342,11 +338,6 @@ def _tags(paths: PipelinePaths, run: RunFile, measured: MetricsFile, *, measured
     numbers = {f"metric.{name}": repr(value) for name, value in measured.metrics.items()}
     sure = {f"interval.{name}": f"{low!r} {high!r}" for name, (low, high) in measured.intervals.items()}
     return {name: str(value) for name, value in (origin | numbers | sure).items() if value}
-
-
-def _metrics_of(version: Version) -> dict[str, float]:
-    prefix = "metric."
-    return {name.removeprefix(prefix): float(text) for name, text in version.tags.items() if name.startswith(prefix)}
 
 
 def _registration(

@@ -10,7 +10,6 @@ from headrace.components.errors import DataError
 from headrace.components.evaluation.monitoring import Reference, reference_of
 from headrace.components.examples.shards import scan
 from headrace.components.files.tables import read_file, read_metadata, write_file
-from headrace.components.schema.labels import label_column
 from headrace.components.statistics.profile import Profile, profile
 from headrace.pipelines.artifacts.artifact import Artifact
 from headrace.pipelines.artifacts.metrics_record import read_metrics
@@ -35,7 +34,7 @@ class ReferenceHeader(Artifact):
 def training_reference(pipeline: Pipeline, paths: PipelinePaths, outcomes: pl.DataFrame) -> Reference:
     """The reference of the last training: what its model takes of the training rows, their label, and its outcomes."""
     names = tuple(pipeline.normalize.transforms)
-    features = {name: pipeline.ingest.features[name] for name in names} | label_column(pipeline.ingest.label)
+    features = {name: pipeline.ingest.features[name] for name in names} | pipeline.ingest.label.columns
     ids = scan(paths.splits / "train").select("example_id").unique()
     rows = scan(paths.examples).join(ids, on="example_id", how="semi")
     columns = profile(rows, features=features)

@@ -12,7 +12,8 @@ import yaml
 
 from headrace.components.own_code import text_modules
 from headrace.components.own_code.importable_code import HUB
-from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, TextFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.features import Feature
 from headrace.components.schema.labels import Label
 from headrace.components.serving_model.generate_images import NOISE, normal_noise
 from headrace.components.serving_model.hub_classes import uses_hub
@@ -101,17 +102,16 @@ def signature(*, features: Mapping[str, Feature], label: Label, noise: int | Non
 
 def _input(name: str, feature: Feature) -> Any:
     import numpy as np
-    from mlflow.types import ColSpec, TensorSpec
+    from mlflow.types import ColSpec, DataType, TensorSpec
+    from mlflow.types.schema import Array
 
-    match feature:
-        case ImageFeature():
-            return TensorSpec(np.dtype("float32"), (-1, *feature.shape), name)
-        case TextFeature():
-            return ColSpec("string", name, required=True)
-        case CategoryFeature():
-            return ColSpec("string", name, required=not feature.nullable)
-        case _:
-            return ColSpec("double", name, required=not feature.nullable)
+    if feature.input_dtype == "string":
+        return ColSpec("string", name, required=not feature.is_nullable)
+    if feature.is_list:
+        return ColSpec(Array(DataType.double), name, required=not feature.is_nullable)
+    if feature.is_single:
+        return ColSpec("double", name, required=not feature.is_nullable)
+    return TensorSpec(np.dtype("float32"), (-1, *feature.input_shape), name)
 
 
 def _serving_rows(example: pl.DataFrame, features: Mapping[str, Feature], noise: int | None) -> Any:
@@ -120,9 +120,8 @@ def _serving_rows(example: pl.DataFrame, features: Mapping[str, Feature], noise:
 
     if noise:
         return {NOISE: normal_noise(example.height, noise, seed=0)}
-    for name, feature in features.items():
-        if isinstance(feature, ImageFeature):
-            return model_inputs(example, features={name: feature})
+    if images := ImageFeature.among(features):
+        return model_inputs(example, features=dict([*images.items()][:1]))
     return pd.DataFrame({name: example[name].to_list() for name in features})
 
 

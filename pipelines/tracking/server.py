@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 # MLflow is imported inside the functions: it takes seconds, which other commands would pay for, too.
 
 _SQLITE = "sqlite:///"
+# As each kind of store says it. Not any 404: ids and ports, which may hold that, are in the text of other errors.
+_NOT_THERE = re.compile(r"\(404\)|error code 404|404 Client Error|No such (artifact|file)|[Nn]ot [Ff]ound")
 
 # Set before MLflow is imported; a user's own setting wins. MLflow's own are 7 retries of 120 s, so that a call to a
 # server that is away blocks for minutes.
@@ -96,6 +99,11 @@ def is_missing(error: ServiceError) -> bool:
 
     cause = error.__cause__
     return isinstance(cause, MlflowException) and cause.error_code == "RESOURCE_DOES_NOT_EXIST"
+
+
+def says_not_there(error: Exception) -> bool:
+    """Whether an error of reading an artifact says that the store was reached, and has no such file."""
+    return _NOT_THERE.search(str(error)) is not None
 
 
 def check(root: Path) -> None:

@@ -46,12 +46,14 @@ class RawModel:
 
 
 def _array(values: Any, *, text: bool, shape: tuple[int | None, ...]) -> np.ndarray:
+    if isinstance(values, pd.Series) and values.dtype == object:
+        values = values.tolist()  # NumPy makes no matrix of a column of lists
     if text:
         flat = np.asarray(values, dtype=object).reshape(-1)
         array = np.array(["" if pd.isna(value) else str(value) for value in flat], dtype=object)
     else:
         array = np.asarray(values, dtype=np.float32)  # None becomes NaN
-    return array.reshape(-1, *shape[1:])
+    return array.reshape(len(array), *shape[1:])
 
 
 def _load_pyfunc(path: str) -> RawModel:

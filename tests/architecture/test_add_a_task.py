@@ -34,7 +34,6 @@ import sys
 from pathlib import Path
 import headrace
 from headrace.pipelines.params import load_pipeline
-from headrace.components.schema.labels import label_column
 from headrace.components.tasks.variants import task_of
 from headrace.components.errors import ParamsError
 
@@ -47,7 +46,7 @@ label = pipeline.ingest.label
 task = task_of(label)
 print(type(task).__name__, type(label).model_validate_json(label.model_dump_json()) == label, task.unit)
 print(*task.metric_names)
-print(type(task.loss(label_smoothing=0.0)).__name__, *label_column(label))
+print(type(task.loss(label_smoothing=0.0)).__name__, *label.columns)
 """
 
 

@@ -7,7 +7,7 @@ import pytest
 import typer
 
 from headrace.pipelines.__main__ import app
-from infra import commands_page, decisions_page, pipelines_page
+from infra import capacity_page, commands_page, decisions_page, pipelines_page
 
 VARIABLE = re.compile(r"\b(HEADRACE_[A-Z][A-Z_]*|MLFLOW_TRACKING_URI|RAY_ADDRESS|RAY_AUTH_TOKEN_PATH|NO_COLOR)\b")
 EXIT_CODE = re.compile(r"^(?:EXIT_\w+|HANDED_OVER) = (\d+)\b", re.MULTILINE)
@@ -30,7 +30,7 @@ def settings(repository: Path) -> str:
     return (repository / "docs" / "settings.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("made", [commands_page, decisions_page, pipelines_page])
+@pytest.mark.parametrize("made", [capacity_page, commands_page, decisions_page, pipelines_page])
 def test_a_page_is_what_is_made(made) -> None:
     assert made.PAGE.read_text(encoding="utf-8") == made.page(), "run `make pages`"
 

@@ -12,7 +12,8 @@ from headrace.components.evaluation.report_parts.subject import Subject
 from headrace.components.evaluation.worst_examples import picture
 from headrace.components.examples.tokens import tokens_of
 from headrace.components.mixing import mix
-from headrace.components.schema.features import ImageFeature, TextFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.feature_types.text_feature import TextFeature
 from headrace.components.schema.labels import CategoryLabel
 from headrace.components.serving_model.model_inputs import model_inputs
 

@@ -10,15 +10,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature, TextFeature
-from headrace.components.sources.decoding import pixels_of
+from headrace.components.schema.feature_types.text_feature import TextFeature
+from headrace.components.schema.features import Feature
 
 SEED = 20_230_217
-_MOST_CATEGORIES = 50  # of a column, for a linear model: the most frequent ones
-_MOST_CODES = 250  # for trees, whose bins are 255
-_MOST_WORDS = 4096
-_SIDE = 16  # of an image, in blocks whose mean is a value
-_MOST_PIXELS = 1 << 22  # at once
 _MOST_TREES = 1000  # over all classes or numbers
 _MOST_BOOSTED = 100  # classes, each of which has trees of its own
 _ITERATIONS = 2000  # over all classes
@@ -124,116 +119,30 @@ def _trees(*, outputs: int) -> int:
 
 
 def _is_table(features: Mapping[str, Feature]) -> bool:
-    return all(isinstance(feature, NumberFeature | CategoryFeature) for feature in features.values())
+    return all(feature.is_single for feature in features.values())
 
 
 def _simple_columns(features: Mapping[str, Feature]) -> str:
     """What a linear model takes, in words."""
-    said = {
-        NumberFeature: "standardized numbers",
-        CategoryFeature: "categories one-hot",
-        ImageFeature: f"pixels, in at most {_SIDE} x {_SIDE} blocks",
-        TextFeature: "how often words or characters occur (TF-IDF)",
-    }
-    kinds = dict.fromkeys(type(feature) for feature in features.values())
-    return "of " + ", ".join(said[kind] for kind in kinds)
+    return "of " + ", ".join(dict.fromkeys(feature.simple_columns for feature in features.values()))
 
 
 def _linear_columns(train: pl.DataFrame, test: pl.DataFrame, features: Mapping[str, Feature]) -> tuple[Any, Any]:
     """Columns for a linear model, [rows, columns] each: dense, or sparse where there are texts."""
-    parts = [_linear_column(train[name], test[name], feature) for name, feature in features.items()]
+    parts = [feature.simple_values(train[name], test[name]) for name, feature in features.items()]
     known, asked = zip(*parts, strict=True)
-    if any(isinstance(feature, TextFeature) for feature in features.values()):
+    if TextFeature.among(features):
         from scipy.sparse import csr_matrix, hstack
 
         return csr_matrix(hstack(known)), csr_matrix(hstack(asked))
     return np.hstack(known), np.hstack(asked)
 
 
-def _linear_column(train: pl.Series, test: pl.Series, feature: Feature) -> tuple[Any, Any]:
-    match feature:
-        case NumberFeature():
-            return _standardized(train, test)
-        case CategoryFeature():
-            codes = _codes(train, most=_MOST_CATEGORIES)
-            one_hot = np.eye(len(codes) + 1)
-            return one_hot[_coded(train, codes)], one_hot[_coded(test, codes)]
-        case ImageFeature():
-            return _blocks(train, feature), _blocks(test, feature)
-        case TextFeature():
-            from sklearn.feature_extraction.text import TfidfVectorizer
-
-            words = {"analyzer": "word", "token_pattern": r"\S+"} if feature.unit == "word" else {"analyzer": "char"}
-            counted = TfidfVectorizer(**words, max_features=_MOST_WORDS, lowercase=False)
-            try:
-                return counted.fit_transform(train.fill_null("").to_list()), counted.transform(
-                    test.fill_null("").to_list()
-                )
-            except ValueError:  # no text has a token
-                return np.zeros((len(train), 1)), np.zeros((len(test), 1))
-
-
-def _standardized(train: pl.Series, test: pl.Series) -> tuple[Numbers, Numbers]:
-    """Value and whether it is missing, the median in its place."""
-    known = train.drop_nulls().to_numpy().astype(np.float64)
-    middle, deviation = (float(np.median(known)), float(known.std()) or 1.0) if len(known) else (0.0, 1.0)
-
-    def of(values: pl.Series) -> Numbers:
-        filled = (values.cast(pl.Float64).fill_null(middle).to_numpy() - middle) / deviation
-        return np.stack([np.clip(np.nan_to_num(filled), -1e6, 1e6), values.is_null().to_numpy()], axis=1)
-
-    return of(train), of(test)
-
-
-def _codes(train: pl.Series, *, most: int) -> dict[str, int]:
-    """The most frequent categories of training rows, each with its place."""
-    counts = train.drop_nulls().value_counts(sort=True, name="rows").sort("rows", train.name, descending=[True, False])
-    return {name: place for place, name in enumerate(counts[train.name][:most].to_list())}
-
-
-def _coded(values: pl.Series, codes: Mapping[str, int]) -> NDArray[np.int64]:
-    """Places; len(codes) for all other categories, and a missing one."""
-    return values.replace_strict(codes, default=len(codes), return_dtype=pl.Int64).fill_null(len(codes)).to_numpy()
-
-
-def _blocks(images: pl.Series, feature: ImageFeature) -> Numbers:
-    """Means of blocks of pixels from 0 to 1, float64[rows, blocks]; memory holds the pixels of some rows at a time."""
-    step = max(1, _MOST_PIXELS // feature.size)
-    parts = [_blocks_of(images[begin : begin + step], feature) for begin in range(0, len(images), step)]
-    return np.concatenate(parts)
-
-
-def _blocks_of(images: pl.Series, feature: ImageFeature) -> Numbers:
-    pixels: NDArray[np.floating[Any]] = (
-        pixels_of(images, feature).to_numpy().reshape(-1, *feature.shape).astype(np.float32)
-    )
-    for axis, size in ((1, feature.height), (2, feature.width)):
-        starts = np.unique(np.linspace(0, size, min(size, _SIDE), endpoint=False).astype(np.int64))
-        widths = np.diff(np.append(starts, size)).astype(np.float32)
-        shape = [1] * 4
-        shape[axis] = len(starts)
-        pixels = np.add.reduceat(pixels, starts, axis=axis) / widths.reshape(shape)
-    return (pixels.reshape(len(pixels), -1) / feature.maximum).astype(np.float64)
-
-
 def _tree_columns(
     train: pl.DataFrame, test: pl.DataFrame, features: Mapping[str, Feature]
 ) -> tuple[tuple[Numbers, Numbers], Sequence[bool]]:
     """Raw numbers with NaN for a missing one, codes of categories, and which columns are codes."""
-    is_category = [isinstance(feature, CategoryFeature) for feature in features.values()]
-    codes = {
-        name: _codes(train[name], most=_MOST_CODES)
-        for name, feature in features.items()
-        if isinstance(feature, CategoryFeature)
-    }
-
-    def of(rows: pl.DataFrame) -> Numbers:
-        columns = [
-            _coded(rows[name], codes[name]).astype(np.float64)
-            if name in codes
-            else rows[name].cast(pl.Float64).to_numpy()  # a null becomes NaN
-            for name in features
-        ]
-        return np.stack(columns, axis=1)
-
-    return (of(train), of(test)), is_category
+    parts = [feature.tree_values(train[name], test[name]) for name, feature in features.items()]
+    known, asked = zip(*parts, strict=True)
+    is_category = [feature.input_dtype == "string" for feature in features.values()]
+    return (np.stack(known, axis=1), np.stack(asked, axis=1)), is_category

@@ -12,7 +12,6 @@ from headrace.components.evaluation.bootstrap import Interval
 from headrace.components.evaluation.gate import RAW
 from headrace.components.evaluation.paired import interval
 from headrace.components.evaluation.report_parts.subject import CONFIDENCE, Subject
-from headrace.components.schema.features import NumberFeature
 from headrace.components.tasks.row_metrics import value_of
 
 _FEWEST_ROWS = 20  # of a part: fewer have no interval
@@ -81,7 +80,7 @@ def _parts(subject: Subject) -> Iterator[tuple[str, str, np.ndarray]]:
         if 1 < values.n_unique() <= _MOST_VALUES:
             for value in sorted(values.unique().to_list()):
                 yield column.removeprefix(RAW), value or "missing", np.flatnonzero((values == value).to_numpy())
-    numbers = [name for name, feature in subject.inputs.items() if isinstance(feature, NumberFeature)]
+    numbers = [name for name, feature in subject.inputs.items() if feature.is_number]
     for name in numbers[:_MOST_COLUMNS]:
         yield from _quarters(name, subject.measurement.rows[name].cast(pl.Float64).to_numpy())
 

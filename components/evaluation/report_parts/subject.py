@@ -9,7 +9,7 @@ import polars as pl
 from headrace.components.evaluation.settings import Evaluate
 from headrace.components.examples.splits import assign_split
 from headrace.components.mixing import mix
-from headrace.components.schema.features import Feature, ImageFeature, TextFeature
+from headrace.components.schema.features import Feature
 from headrace.components.schema.labels import Label
 from headrace.components.tasks.metric_names import lower_is_better
 from headrace.components.tasks.task import Measurement, Task
@@ -77,6 +77,4 @@ class Subject:
     @property
     def values_per_row(self) -> int:
         """Pixels and tokens of a row, at least 1."""
-        images = sum(one.size for one in self.inputs.values() if isinstance(one, ImageFeature))
-        texts = sum(one.length for one in self.inputs.values() if isinstance(one, TextFeature))
-        return max(1, images + texts)
+        return max(1, sum(one.values_per_row for one in self.inputs.values() if not one.is_single))

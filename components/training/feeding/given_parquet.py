@@ -73,7 +73,13 @@ class GivenParquet:
                     raise DataError(f"{self.name}: {_called(differing)} is not of one type and shape in all rows")
                 form = found
                 for name, array in arrays.items():
-                    write_block(array, folder, _file_of(name), number, block_examples=block_examples)
+                    write_block(
+                        array,
+                        folder,
+                        "labels" if name is None else features_file(name),
+                        number,
+                        block_examples=block_examples,
+                    )
                 if columns.weights is not None:
                     columns.weights.tofile(weights)
                 examples += columns.examples
@@ -114,10 +120,6 @@ def open_given(folder: Path) -> StoredColumns:
 
 def _called(name: str | None) -> str:
     return "the label" if name is None else f"column {name!r}"
-
-
-def _file_of(name: str | None) -> str:
-    return "labels" if name is None else features_file(name)
 
 
 def _description(

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from headrace.components.examples.shards import scan
 from headrace.components.models.named_inputs import InputGroup
-from headrace.components.schema.features import is_encoded
 from headrace.components.tasks.variants import task_of
 from headrace.components.transforms.fitted_table import FittedTable
 
@@ -53,8 +52,7 @@ def first_array(values: Any) -> Any:
 
 def has_encoded_images(fitted: FittedTable) -> bool:
     """Whether a split holds images as files' bytes, which are decoded batch by batch."""
-    features = (one.feature for one in fitted.features.values() if one.backbone is None)
-    return any(map(is_encoded, features))
+    return any(one.feature.is_encoded for one in fitted.features.values() if one.backbone is None)
 
 
 def load_split(folder: Path, *, fitted: FittedTable, inputs: Inputs | None = None) -> Columns:

@@ -7,7 +7,7 @@ import structlog
 
 from headrace.components.errors import ParamsError
 from headrace.components.models.classifier_settings import Classifier
-from headrace.components.schema.features import ImageFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
 from headrace.components.serving_model.images import read_images
 from headrace.pipelines.commands.inference.predictions import check_output, deliver, image_files
 from headrace.pipelines.compatibility.tensorflow_import import import_tensorflow

@@ -18,8 +18,8 @@ from headrace.components.examples.identity import example_ids
 from headrace.components.files.atomic import replace_file
 from headrace.components.files.tables import write_file
 from headrace.components.schema.example_schema import RowSchema
-from headrace.components.schema.features import categories_of
-from headrace.components.schema.labels import CategoryLabel, label_column
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
+from headrace.components.schema.labels import CategoryLabel
 from headrace.components.serving_model.prediction_rows import as_known
 from headrace.components.serving_model.saved_model import known_categories
 from headrace.components.sources.any_source import open_table
@@ -91,7 +91,7 @@ def read_labelled(pipeline: Pipeline, input_file: Path) -> LabelledRows:
     if input_file.is_dir():
         raise ParamsError(f"{input_file} is a folder: expected a table whose column {label.name!r} is the label")
     names = [*pipeline.normalize.transforms, *_categories_of_slices(pipeline)]
-    features = {name: pipeline.ingest.features[name] for name in names} | label_column(label)
+    features = {name: pipeline.ingest.features[name] for name in names} | label.columns
     origin, examples = read_table(pipeline, input_file, features)
     check_labels(pipeline, examples, input_file)
     return LabelledRows(origin, examples, _ids(pipeline, origin, examples))
@@ -99,7 +99,7 @@ def read_labelled(pipeline: Pipeline, input_file: Path) -> LabelledRows:
 
 def has_labels(pipeline: Pipeline, input_file: Path) -> bool:
     """Whether a table has the label's columns; of a text, which is its own label, always."""
-    columns = list(label_column(pipeline.ingest.label))
+    columns = list(pipeline.ingest.label.columns)
     if input_file.is_dir() or is_image(input_file.name):
         return False
     features = {name: pipeline.ingest.features[name] for name in pipeline.normalize.transforms}
@@ -173,7 +173,7 @@ def outcomes_of(pipeline: Pipeline, paths: PipelinePaths, version: Version, rows
 def raw_categories(pipeline: Pipeline, examples: pl.DataFrame, *, prefix: str = "") -> pl.DataFrame:
     """The categories among the columns, which slices are by, as `raw.<category>`."""
     features: Mapping[str, Any] = pipeline.ingest.features
-    names = list(categories_of(features))
+    names = list(CategoryFeature.among(features))
     return examples.select(
         pl.col(f"{prefix}{name}").cast(pl.String).alias(f"{RAW}{name}")
         for name in names

@@ -25,7 +25,6 @@ from headrace.components.evaluation.settings import Guard
 from headrace.components.files.atomic import replace_file
 from headrace.components.printable import printable
 from headrace.components.schema.example_schema import RowSchema
-from headrace.components.schema.labels import label_column
 from headrace.components.serving_model.prediction_files import read_rows
 from headrace.components.sources.any_source import open_table
 from headrace.components.statistics.profile import summarize_table
@@ -172,7 +171,7 @@ def _look(
     summary, result = None, None
     if labels is not None:
         outcomes, matched = _score(pipeline, pl.concat(scored), labels, by)
-        columns = label_column(pipeline.ingest.label)
+        columns = pipeline.ingest.label.columns
         summary = summarize_table(matched, columns=columns)
         result = quality(task, outcomes, reference.outcomes, settings)
     findings = drift_findings(
@@ -222,7 +221,7 @@ def _read_labels(pipeline: Pipeline, path: Path) -> pl.DataFrame | None:
 
 def _read_label_file(pipeline: Pipeline, file: Path) -> pl.DataFrame:
     """The label's columns in the types of examples, and those columns, as text, that say of which prediction it is."""
-    columns = label_column(pipeline.ingest.label)
+    columns = pipeline.ingest.label.columns
     candidates = [*pipeline.ingest.key, _FILE, NUMBER]
     table = open_table(file, source=pipeline.ingest.source, columns=[*columns])
     present = table.present([*columns, *candidates])
@@ -256,7 +255,7 @@ def _score(
     pipeline: Pipeline, predictions: pl.DataFrame, labels: pl.DataFrame, by: list[str]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Outcomes of the predictions that have a label, and those labels; raises DataError where none has."""
-    columns = list(label_column(pipeline.ingest.label))
+    columns = list(pipeline.ingest.label.columns)
     if twice := int(labels.select(by).is_duplicated().sum()):
         raise DataError(f"--labels: {twice:,} rows have the same {', '.join(by)} as others; give one label for each")
     predictions = predictions.with_columns(pl.col(by).cast(pl.String))

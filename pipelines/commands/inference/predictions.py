@@ -15,7 +15,8 @@ from headrace.components.errors import DataError, ParamsError
 from headrace.components.files.atomic import replace_file
 from headrace.components.files.regular_files import require_regular
 from headrace.components.schema.example_schema import RowSchema
-from headrace.components.schema.features import Feature, ImageFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.features import Feature
 from headrace.components.serving_model import spreadsheet_formulas
 from headrace.components.serving_model.images import read_images
 from headrace.components.serving_model.prediction_files import read_rows
@@ -182,7 +183,7 @@ def read_table(
     if table.replaced_by is not None:
         log.info("columns are named as in params.yaml, and not as in the header", columns=list(table.replaced_by))
     key = table.present([name for name in pipeline.ingest.key if name != NUMBER])
-    if any(isinstance(feature, ImageFeature) for feature in features.values()):
+    if ImageFeature.among(features):
         keys, examples = _read_image_table(table, features, key=key)
     else:
         schema = RowSchema(features=dict(features), key=key)
@@ -230,28 +231,28 @@ def image_files(path: Path) -> list[Path]:
 
 
 def _read_images(files: list[Path], features: Mapping[str, Feature]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    match list(features.items()):
-        case [(name, ImageFeature() as feature)]:
-            images = read_images(files, name=name, feature=feature, warn=log.warning)
-            return pl.DataFrame({"file": [file.name for file in files]}), images.to_frame()
-        case _:
-            raise ParamsError(f"the model takes rows with {', '.join(features)}, not images; give a table")
+    images = ImageFeature.among(features)
+    if len(images) != len(features) or len(images) != 1:
+        raise ParamsError(f"the model takes rows with {', '.join(features)}, not images; give a table")
+    [(name, feature)] = images.items()
+    pixels = read_images(files, name=name, feature=feature, warn=log.warning)
+    return pl.DataFrame({"file": [file.name for file in files]}), pixels.to_frame()
 
 
 def _read_image_table(
     table: TableFile, features: Mapping[str, Feature], *, key: Sequence[str]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The columns of the key, and the rows of a table of images, which ingest takes in files beside it."""
-    images = [(name, feature) for name, feature in features.items() if isinstance(feature, ImageFeature)]
+    images = ImageFeature.among(features)
     if len(images) != 1:
         raise ParamsError("expected one image a row: an image file, a folder of them, .parquet or .jsonl")
-    [(name, feature)] = images
+    [(name, feature)] = images.items()
     others = {one: of for one, of in features.items() if one != name}
     columns = RowSchema(features=others).source_columns if others else ()
     raw = table.read_nested(tuple(dict.fromkeys([*key, *columns, name])))
     examples = image_rows(raw, name=name, feature=feature)
     if others:
-        values = raw.select(pl.col(columns).cast(pl.String))
+        values = raw.select(raw[one] if raw[one].dtype.is_nested() else raw[one].cast(pl.String) for one in columns)
         examples = rows_of(values.iter_rows(named=True), others, warn=log.warning).hstack(examples)
     return raw.select(key), examples.select(list(features))
 

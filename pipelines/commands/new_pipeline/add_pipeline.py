@@ -3,7 +3,6 @@
 import re
 import sys
 import textwrap
-from collections.abc import Sequence
 from pathlib import Path
 
 import typer
@@ -13,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.components.errors import ParamsError
-from headrace.components.guess.findings import Finding, Section
+from headrace.components.guess.findings import Section
 from headrace.components.guess.training import guess_stages
 from headrace.pipelines.commands.new_pipeline.inspect_data import Data, Inspected, inspect_data
 from headrace.pipelines.host.file_lock import locked
@@ -69,7 +68,9 @@ def _check(name: str, section: Section) -> None:
 
 def _comment(inspected: Inspected) -> str:
     left_out = [
-        repr(one.name) if one.name.strip() != one.name else one.name for one in _left_out(inspected.guess.findings)
+        repr(one.name) if one.name.strip() != one.name else one.name
+        for one in inspected.guess.findings
+        if not one.is_used
     ]
     said = f"Guessed by `headrace new` from {inspected.name}." + (
         f" Left out: {', '.join(left_out)}." if left_out else ""
@@ -77,10 +78,6 @@ def _comment(inspected: Inspected) -> str:
     lines = [said, *(f"Check: {warning}." for warning in inspected.guess.warnings)]
     filled = [textwrap.fill(_printable(one), 116, break_long_words=False, break_on_hyphens=False) for one in lines]
     return "\n".join(filled)
-
-
-def _left_out(findings: Sequence[Finding]) -> list[Finding]:
-    return [one for one in findings if not one.is_used]
 
 
 def _show(inspected: Inspected) -> None:

@@ -109,15 +109,10 @@ def _draw(axis: Axis, generator: random.Random) -> Any:
 
 
 def _items(typed: str, content: str) -> tuple[Any, ...]:
-    items = [_value(item) for item in content.split(",")]
+    items = [read_yaml(item, name="--search") for item in content.split(",")]
     if any(isinstance(item, dict | list) for item in items) or "" in content.split(","):
         raise _mistake(typed, "expected values with commas between them, such as choice:16,32,64")
     return tuple(items)
-
-
-def _value(text: str) -> Any:
-    """A value as params.yaml reads it."""
-    return read_yaml(text, name="--search")
 
 
 def _range(number: Callable[[str], float]) -> Callable[[str, str], tuple[Any, ...]]:

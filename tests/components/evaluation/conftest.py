@@ -22,8 +22,11 @@ from headrace.components.evaluation.report_parts.subject import CONFIDENCE, Subj
 from headrace.components.evaluation.settings import Evaluate
 from headrace.components.evaluation.worst_examples import drawn_examples, worst_examples
 from headrace.components.plots import figures
-from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature
-from headrace.components.schema.labels import CategoryLabel, Label, NumberLabel, label_column
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
+from headrace.components.schema.features import Feature
+from headrace.components.schema.labels import CategoryLabel, Label, NumberLabel
 from headrace.components.schema.split_settings import Split
 from headrace.components.statistics.profile import profile
 from headrace.components.tasks.task import Measurement
@@ -69,7 +72,7 @@ def subject_of(
     measurement = Measurement(
         model=Function(features, label, of),
         rows=parts["test"],
-        features={**features, **label_column(label)},
+        features={**features, **label.columns},
         examples=rows.lazy(),
         rows_of_split=lambda name: parts[name].lazy(),
         split=Split(validation_fraction=0.2, test_fraction=0.3),
@@ -82,6 +85,11 @@ def subject_of(
     ids = parts["test"].select("example_id")
     outcomes = pl.concat([ids, found, parts["test"].select(raw)], how="horizontal")
     return Subject(label, measurement, outcomes, Evaluate(**settings))
+
+
+@pytest.fixture(scope="session")
+def make_subject() -> Callable[..., Subject]:
+    return subject_of
 
 
 @pytest.fixture(scope="session")
@@ -183,7 +191,7 @@ def report_of(subject: Subject) -> Report:
         outcome=outcome,
         facts={"MLflow run": "0" * 32, "Seed": "1", "Device": "cpu"},
         splits={"train": 600, "validation": 240, "test": examples.height},
-        profiles=profile(measurement.examples, features={**inputs, **label_column(label)}),
+        profiles=profile(measurement.examples, features={**inputs, **label.columns}),
         figures={
             "learning_curves": figures.learning_curves(history, best_epoch=2),
             **outcome.figures,
@@ -191,7 +199,7 @@ def report_of(subject: Subject) -> Report:
             **figures_of(lines, made, unit=subject.task.unit),
         },
         worst=worst_examples(examples, outcome.worst, features=inputs),
-        drawn=drawn_examples(examples, count=6, label=tuple(label_column(label)), features=inputs),
+        drawn=drawn_examples(examples, count=6, label=tuple(label.columns), features=inputs),
         intervals=intervals(subject.task, subject.outcomes, confidence=CONFIDENCE),
         made=made,
         curves=lines,

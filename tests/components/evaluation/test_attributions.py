@@ -14,7 +14,7 @@ from headrace.components.evaluation.report_parts.attributions import (
 )
 from headrace.components.evaluation.report_parts.subject import Subject
 from headrace.components.evaluation.settings import Evaluate
-from headrace.components.schema.features import TextFeature
+from headrace.components.schema.feature_types.text_feature import TextFeature
 from headrace.components.schema.labels import CategoryLabel
 from headrace.components.schema.split_settings import Split
 from headrace.components.tasks.task import Measurement

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from headrace.components.evaluation.drift import Drift, VersionProfile, compare, population_stability_index
 from headrace.components.evaluation.settings import DriftLimits
-from headrace.components.schema.features import CategoryFeature, ImageFeature, NumberFeature
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
 from headrace.components.statistics.profile import profile_of, summarize_table
 
 COLUMNS = {"x": NumberFeature(nullable=True), "c": CategoryFeature(nullable=True), "y": CategoryFeature()}

@@ -13,7 +13,9 @@ from headrace.components.evaluation.monitoring import (
     reference_of,
 )
 from headrace.components.evaluation.paired import change
-from headrace.components.schema.features import CategoryFeature, ImageFeature, NumberFeature
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
 from headrace.components.schema.labels import CategoryLabel, NumberLabel
 from headrace.components.statistics.profile import profile_of, summarize_table
 from headrace.components.tasks.outcome_rows import category_rows, number_rows

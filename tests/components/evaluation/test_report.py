@@ -17,7 +17,11 @@ from headrace.components.evaluation.report import Report, render
 from headrace.components.evaluation.settings import DriftLimits
 from headrace.components.evaluation.worst_examples import drawn_examples, worst_examples
 from headrace.components.plots import figures
-from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature, TextFeature
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
+from headrace.components.schema.feature_types.text_feature import TextFeature
+from headrace.components.schema.features import Feature
 from headrace.components.schema.labels import CategoryLabel, NumberLabel, NumbersLabel, NumberTarget
 from headrace.components.statistics.profile import profile, profile_of, summarize_table
 from headrace.components.tasks.category_outcome import category_outcome

@@ -6,7 +6,8 @@ from pydantic import ValidationError
 
 from headrace.components.examples.validation import check_part
 from headrace.components.schema.example_schema import ExampleSchema
-from headrace.components.schema.features import CategoryFeature, NumberFeature
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
 from headrace.components.schema.labels import NumberLabel
 from headrace.components.serving_model.prediction_rows import rows_of
 from headrace.components.sources.raw_part import RawPart

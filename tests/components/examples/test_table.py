@@ -14,7 +14,7 @@ from headrace.components.examples.table import (
 )
 from headrace.components.examples.validation import check_part
 from headrace.components.schema.example_schema import ExampleSchema, TimeColumn
-from headrace.components.schema.features import NumberFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
 from headrace.components.schema.labels import CategoryLabel
 from headrace.components.sources.raw_part import RawPart
 

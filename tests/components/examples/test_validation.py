@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 from headrace.components.errors import DataError
 from headrace.components.examples.validation import check_part, count_by_reason, describe, require_few_failures
 from headrace.components.schema.example_schema import ExampleSchema, TimeColumn
-from headrace.components.schema.features import CategoryFeature, ImageFeature, NumberFeature
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
 from headrace.components.schema.labels import CategoryLabel, NumberLabel
 from headrace.components.sources.raw_part import RawPart
 

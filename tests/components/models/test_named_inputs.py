@@ -2,7 +2,9 @@ import pytest
 
 from headrace.components.errors import ParamsError
 from headrace.components.models.named_inputs import input_groups
-from headrace.components.schema.features import ImageFeature, NumberFeature, TextFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
+from headrace.components.schema.feature_types.text_feature import TextFeature
 from headrace.components.schema.labels import NumberLabel
 from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 from headrace.components.transforms.vocabulary import FittedVocabulary

@@ -2,7 +2,9 @@ import pyarrow as pa
 
 from headrace.components.schema.arrow_schema import arrow_schema
 from headrace.components.schema.example_schema import ExampleSchema, TimeColumn
-from headrace.components.schema.features import CategoryFeature, ImageFeature, NumberFeature
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
 from headrace.components.schema.labels import CategoryLabel, NumberLabel
 
 

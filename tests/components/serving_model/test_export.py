@@ -10,7 +10,9 @@ import tensorflow as tf
 from headrace.components.errors import DataError
 from headrace.components.models.build import build
 from headrace.components.models.settings import Model
-from headrace.components.schema.features import CategoryFeature, ImageFeature, NumberFeature
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
 from headrace.components.schema.labels import CategoryLabel, NumberLabel
 from headrace.components.serving_model.export import export_saved_model, export_tflite
 from headrace.components.tasks.variants import task_of

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from headrace.components.errors import DataError
-from headrace.components.schema.features import ImageFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
 from headrace.components.serving_model.images import read_images
 
 

@@ -7,7 +7,9 @@ import polars as pl
 import pytest
 
 from headrace.components.errors import DataError
-from headrace.components.schema.features import CategoryFeature, ImageFeature, NumberFeature
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
 from headrace.components.serving_model import saved_model
 from headrace.components.serving_model.model_inputs import model_inputs
 from headrace.components.serving_model.saved_model import load_model, predict

@@ -11,7 +11,7 @@ from headrace.components.errors import DataError
 from headrace.components.models.build import build
 from headrace.components.models.layers.sequences import Embedding, Recurrent
 from headrace.components.models.settings import Model
-from headrace.components.schema.features import TextFeature
+from headrace.components.schema.feature_types.text_feature import TextFeature
 from headrace.components.schema.labels import CategoryLabel, NextTokenLabel
 from headrace.components.serving_model import next_tokens
 from headrace.components.serving_model.next_tokens import generate, predict_tokens, text_model, text_of

@@ -7,7 +7,10 @@ import pytest
 
 from headrace.components.errors import DataError
 from headrace.components.schema.example_schema import RowSchema
-from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
+from headrace.components.schema.features import Feature
 from headrace.components.serving_model.prediction_files import read_rows
 from headrace.components.serving_model.prediction_rows import as_known, image_rows, rows_of
 from headrace.components.sources.json_lines import json_blocks

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from headrace.components.schema.features import ImageFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
 from headrace.components.schema.labels import CategoryLabel
 from headrace.components.serving_model.raw_model import raw_model
 from headrace.components.transforms.fitted_table import FittedFeature, FittedTable

@@ -1,7 +1,7 @@
 import pytest
 
 from headrace.components.errors import DataError
-from headrace.components.schema.features import ImageFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
 from headrace.components.sources.bundled import read_digits
 
 

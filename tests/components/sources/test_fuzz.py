@@ -20,9 +20,9 @@ from PIL import Image
 
 from headrace.components.errors import DataError
 from headrace.components.examples.example_blocks import prepare
+from headrace.components.schema.decoding import ImageError, decode_image, keep_image
 from headrace.components.schema.example_schema import ExampleSchema
-from headrace.components.schema.features import ImageFeature
-from headrace.components.sources.decoding import ImageError, decode_image, keep_image
+from headrace.components.schema.feature_types.image_feature import ImageFeature
 from headrace.components.sources.delimited.reader import delimited_blocks, read_layout
 from headrace.components.sources.idx import read_idx_part
 from headrace.components.sources.json_lines import json_blocks

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from headrace.components.errors import DataError
-from headrace.components.schema.features import ImageFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
 from headrace.components.sources.idx import read_idx, read_idx_part
 
 values = arrays.arrays(np.uint8, arrays.array_shapes(max_dims=4, max_side=5))

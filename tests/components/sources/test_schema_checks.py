@@ -2,7 +2,9 @@ import pytest
 
 from headrace.components.errors import ParamsError
 from headrace.components.schema.example_schema import ExampleSchema
-from headrace.components.schema.features import CategoryFeature, ImageFeature, NumberFeature
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
 from headrace.components.schema.labels import GeneratedLabel, NumberLabel
 from headrace.components.sources.schema_checks import image_and_class, only_image
 

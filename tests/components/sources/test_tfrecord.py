@@ -64,6 +64,16 @@ def read(file: Path, schema: ExampleSchema = SCHEMA) -> pl.DataFrame:
     return pl.concat([block.read().table for block in tfrecord_blocks(file, schema=schema)], how="vertical_relaxed")
 
 
+def test_lists_of_numbers_are_vectors_and_elsewhere_refused(tmp_path: Path) -> None:
+    features = {"x": {"type": "vector", "length": 2}}
+    schema = ExampleSchema.model_validate({"features": features, "label": SCHEMA.label.model_dump()})
+    file = write(tmp_path, example(x=[1.5, 2.5], y=b"0"), example(x=[1.0], y=b"1"), example(y=b"1"))
+    assert read(file, schema)["x"].to_list() == [[1.5, 2.5], [1.0], None]
+    assert read(write(tmp_path, example(x=[1, 2], y=b"0")), schema)["x"].to_list() == [[1, 2]]
+    with pytest.raises(DataError, match="row 1: feature 'x': expected one value, found a list of 2"):
+        read(write(tmp_path, example(id=1, x=[1.5, 2.5], y=b"0")))
+
+
 @pytest.mark.parametrize(
     ("content", "checksum"),
     [(b"123456789", 0xE3069283), (b"", 0), (bytes(32), 0x8A9136AA), (b"\xff" * 32, 0x62A8AB43)],

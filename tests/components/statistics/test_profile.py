@@ -7,7 +7,9 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from headrace.components.schema.features import CategoryFeature, ImageFeature, NumberFeature
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
 from headrace.components.statistics.profile import Bar, Profile, profile, profile_of, summarize_table
 
 

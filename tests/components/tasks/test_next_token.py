@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from headrace.components.errors import DataError, TrainingError
-from headrace.components.schema.features import TextFeature
+from headrace.components.schema.feature_types.text_feature import TextFeature
 from headrace.components.schema.labels import NextTokenLabel
 from headrace.components.serving_model.next_tokens import NextTokens, TextModel
 from headrace.components.tasks.metric_names import lower_is_better

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from headrace.components.errors import TrainingError
 from headrace.components.models.build import build
 from headrace.components.models.settings import Model
-from headrace.components.schema.features import NumberFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
 from headrace.components.schema.labels import NumberLabel, NumbersLabel, NumberTarget
 from headrace.components.schema.split_settings import Split
 from headrace.components.tasks.metric_names import lower_is_better

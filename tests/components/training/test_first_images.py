@@ -5,7 +5,8 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from headrace.components.schema.features import ImageFeature, NumberFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
 from headrace.components.schema.labels import CategoryLabel
 from headrace.components.training.first_images import first_pictures
 from headrace.components.transforms.fitted_table import FittedFeature, FittedTable

@@ -9,7 +9,7 @@ from headrace.components.models.build import build, build_networks
 from headrace.components.models.heads import WithAuxiliaryHeads
 from headrace.components.models.output import Output
 from headrace.components.models.settings import Gan, Model
-from headrace.components.schema.features import NumberFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
 from headrace.components.schema.labels import CategoryLabel
 from headrace.components.tasks.variants import task_of
 from headrace.components.training import checkpoints

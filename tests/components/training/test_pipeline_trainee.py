@@ -7,7 +7,7 @@ import pytest
 from headrace.components.examples import shards
 from headrace.components.models.named_inputs import input_groups
 from headrace.components.own_code.importable_code import OwnCode
-from headrace.components.schema.features import NumberFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
 from headrace.components.schema.labels import NumberLabel
 from headrace.components.training.batches import Windows
 from headrace.components.training.feeding.disk_splits import write_columns

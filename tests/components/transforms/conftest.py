@@ -13,7 +13,11 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from headrace.components.own_code.importable_code import NO_CODE
-from headrace.components.schema.features import CategoryFeature, Feature, ImageFeature, NumberFeature
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
+from headrace.components.schema.feature_types.vector_feature import VectorFeature
+from headrace.components.schema.features import Feature
 from headrace.components.schema.labels import CategoryLabel
 from headrace.components.schema.split_settings import Split
 from headrace.components.transforms.apply import apply
@@ -116,6 +120,8 @@ def raw_inputs(table, fitted):
                 inputs[name] = table[name].cast(pl.Float32).fill_null(float("nan")).to_numpy().reshape(-1, 1)
             case CategoryFeature():
                 inputs[name] = [[text] for text in table[name].fill_null("")]
+            case VectorFeature():
+                inputs[name] = table[name].to_numpy()
             case ImageFeature():
                 inputs[name] = table[name].to_numpy().astype(np.float32).reshape(-1, *of.feature.shape)
     # Keras 3 refuses NumPy arrays of text, and a mix of arrays and tensors.

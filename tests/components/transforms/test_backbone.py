@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.schema.features import ImageFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
 from headrace.components.schema.labels import CategoryLabel
 from headrace.components.schema.split_settings import Split
 from headrace.components.serving_model.raw_model import raw_model

@@ -3,7 +3,7 @@
 import pytest
 
 from headrace.components.errors import ParamsError
-from headrace.components.schema.features import ImageFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
 from headrace.components.transforms.chain_check import check
 from headrace.components.transforms.scale_pixels import ScalePixels
 

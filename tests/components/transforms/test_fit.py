@@ -13,7 +13,8 @@ from pydantic import TypeAdapter
 
 from headrace.components.errors import DataError
 from headrace.components.examples.splits import assign_split
-from headrace.components.schema.features import CategoryFeature, NumberFeature
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
 from headrace.components.schema.labels import CategoryLabel, NumberLabel
 from headrace.components.schema.split_settings import Split
 from headrace.components.statistics.sketch import value_at

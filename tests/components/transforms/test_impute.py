@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.schema.features import CategoryFeature, NumberFeature
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
 from headrace.components.transforms.impute import FittedImpute, Impute
 from headrace.components.transforms.one_hot import FittedOneHot
 from headrace.components.transforms.standardize import FittedStandardize

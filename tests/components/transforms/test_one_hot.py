@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.components.errors import DataError
-from headrace.components.schema.features import CategoryFeature
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
 from headrace.components.transforms import training_rows
 from headrace.components.transforms.one_hot import FittedOneHot
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from headrace.components.errors import DataError
-from headrace.components.schema.features import CategoryFeature
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
 from headrace.components.transforms.ordinal import FittedOrdinal, Ordinal
 
 ORDINAL = {"kind": "ordinal"}

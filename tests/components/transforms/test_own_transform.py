@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from headrace.components.errors import DataError, ParamsError
 from headrace.components.own_code.importable_code import OwnCode
-from headrace.components.schema.features import NumberFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
 from headrace.components.transforms.own_network import read_network, traced, written_network
 
 FILE = "transforms/own.py"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from headrace.components.errors import ParamsError
-from headrace.components.schema.features import NumberFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
 from headrace.components.transforms.min_max import FittedMinMax
 from headrace.components.transforms.polynomial import FittedPolynomial, Polynomial, chebyshev
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from headrace.components.errors import ParamsError
-from headrace.components.schema.features import ImageFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
 from headrace.components.transforms.scale_pixels import FittedScalePixels
 
 SCALE_PIXELS = [{"kind": "scale_pixels"}]

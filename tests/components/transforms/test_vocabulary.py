@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from headrace.components.errors import DataError, ParamsError
 from headrace.components.examples import tokens
 from headrace.components.examples.splits import assign_split
-from headrace.components.schema.features import NumberFeature, TextFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
+from headrace.components.schema.feature_types.text_feature import TextFeature
 from headrace.components.schema.labels import CategoryLabel
 from headrace.components.schema.split_settings import Split
 from headrace.components.serving_model.raw_model import raw_model

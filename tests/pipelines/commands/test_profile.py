@@ -9,7 +9,9 @@ import pytest
 from headrace.components.errors import DataError
 from headrace.components.evaluation.drift import VersionProfile, compare
 from headrace.components.evaluation.settings import DriftLimits
-from headrace.components.schema.features import CategoryFeature, ImageFeature, NumberFeature
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
 from headrace.components.statistics.profile import profile_of, summarize_table
 from headrace.pipelines.commands.profile import show_profile
 from headrace.pipelines.params import load_pipeline

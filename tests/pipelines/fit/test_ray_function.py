@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from headrace.pipelines.fit.ray_function import train_function
 
 PROGRAM = """\
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -32,7 +34,7 @@ trainer = DataParallelTrainer(
     ),
     scaling_config=ScalingConfig(num_workers=2),
     run_config=RunConfig(
-        name="own", storage_path=str(Path("runs").resolve()), failure_config=FailureConfig(max_failures=1)
+        name=os.environ["HOW"], storage_path=str(Path("runs").resolve()), failure_config=FailureConfig(max_failures=1)
     ),
     **backend,
 )
@@ -46,6 +48,7 @@ print(json.dumps([result.metrics, weights, expected]))
 """
 MODEL = """\
 import os
+import signal
 from pathlib import Path
 
 import keras
@@ -54,11 +57,22 @@ import numpy as np
 MARK = Path(os.environ["MARK"])
 
 
+ROWS = int(os.environ["ROWS"])
+
+
 class DiesOnce(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
-        if epoch == 2 and not MARK.exists():
+        if epoch == 2 and os.environ["HOW"] == "killed" and not MARK.exists():
             MARK.touch()
             os._exit(1)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if os.environ.get("COUNTED"):
+            with open(os.environ["COUNTED"], "a") as file:
+                file.write("x")
+        if self.model.optimizer.iterations == 4 and os.environ["HOW"] == "asked to leave" and not MARK.exists():
+            MARK.touch()
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def build_callbacks():
@@ -74,7 +88,7 @@ def build_model():
 
 def load_data():
     draw = np.random.default_rng(0)
-    x = draw.normal(size=(32, 3))
+    x = draw.normal(size=(ROWS, 3))
     return x, x.sum(axis=1, keepdims=True)
 
 
@@ -93,30 +107,49 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(home: Path, backend: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+def run(home: Path, backend: str, *, how: str, rows: int = 32, **variables: str) -> list[Any]:
+    """Metrics, weights, and the weights that plain Keras has where the rows are one batch."""
+    own = {"HOME": str(home), "TF_CPP_MIN_LOG_LEVEL": "3", "MARK": str(home / "died"), "HOW": how, "ROWS": str(rows)}
+    ended = subprocess.run(
         [sys.executable, "program.py", backend],
         cwd=home,
-        env={**os.environ, "HOME": str(home), "TF_CPP_MIN_LOG_LEVEL": "3", "MARK": str(home / "died")},
+        env={**os.environ, **own, **variables},
         capture_output=True,
         text=True,
         timeout=280,
         check=False,
     )
+    assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
+    found: list[Any] = json.loads(ended.stdout.splitlines()[-1])
+    return found
 
 
 @pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_group_that_died_goes_on_from_rays_checkpoint_to_what_plain_keras_trains(home):
-    ended = run(home, "backend")
-
-    assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
-    metrics, weights, expected = json.loads(ended.stdout.splitlines()[-1])
+    metrics, weights, expected = run(home, "backend", how="killed")
     assert (home / "died").exists()
     assert metrics["epoch"] == 4
     for found, wanted in zip(weights, expected, strict=True):
         np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_a_group_that_is_asked_to_leave_within_an_epoch_goes_on_with_its_next_step(home):
+    steps = {}
+    weights = {}
+    for how in ("undisturbed", "asked to leave"):
+        counted = home / f"{how}.txt"
+        metrics, weights[how], _ = run(home, "backend", how=how, rows=96, COUNTED=str(counted))
+        assert metrics["epoch"] == 4
+        steps[how] = counted.stat().st_size
+    assert (home / "died").exists()
+    assert steps == {"undisturbed": 2 * 12, "asked to leave": 2 * 12}  # of two workers; none was made again
+    for found, wanted in zip(weights["asked to leave"], weights["undisturbed"], strict=True):
+        np.testing.assert_array_equal(found, wanted)
 
 
 def test_what_no_worker_can_import_is_refused(tmp_path):

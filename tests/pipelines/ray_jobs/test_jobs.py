@@ -10,6 +10,7 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from headrace.components.errors import ParamsError, ServiceError
+from headrace.pipelines.distributed_plan import DriverResources
 from headrace.pipelines.ray_jobs import job_server, jobs
 from headrace.pipelines.ray_jobs.jobs import STOP_GRACE_VARIABLE, Cluster, RayJobs, cluster_from_environment, last_error
 from headrace.pipelines.ray_jobs.package import package
@@ -49,6 +50,25 @@ def test_a_job_from_submission_to_its_end(head):
             assert time.time() - 60 < job.start_seconds < job.end_seconds < time.time()
             assert await server.stop("a+job:1-2", grace_seconds=1) == job
             assert job in await server.list()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_a_driver_waits_for_what_is_reserved_for_it(head):
+    async def scenario():
+        async with RayJobs(head.cluster) as server:
+            name = {"submission_id": "driver", "entrypoint": "echo hello", "runtime_env": {}, "metadata": {}}
+            await server.submit(**name, driver=DriverResources(cores=0.5, memory_bytes=2**20, labels={"size": "!big"}))
+            assert "hello" in await read(server, "driver")
+            for number, driver in enumerate((DriverResources(cores=999), DriverResources(labels={"size": "big"}))):
+                waiting = {**name, "submission_id": f"waiting-{number}"}
+                await server.submit(**waiting, driver=driver)
+                await asyncio.sleep(2)
+                assert (await server.find(waiting["submission_id"])).status == "PENDING"
+            with pytest.raises(ServiceError, match=r"waits for a node with room for its driver.*see train\.driver"):
+                await server.stop("waiting-0", grace_seconds=-10)  # ten less than Ray's own margin
 
     asyncio.run(scenario())
 

@@ -89,6 +89,8 @@ def test_a_damaged_checkpoint_of_the_storage_is_passed_over(job, tmp_path, monke
     assert steps_of(two.checkpoints) == [2]
     fetch_earlier_checkpoints(two)
     assert steps_of(two.checkpoints) == [1, 2]
+    train(two, [3])  # again: what is damaged is replaced
+    assert steps_of(on_machine(job, "three", monkeypatch).checkpoints) == [3]
 
 
 def test_training_goes_on_where_the_storage_is_away_and_the_next_checkpoint_is_there(job, tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ import pytest
 
 from headrace.components.errors import ParamsError
 from headrace.components.files.digests import content_digest
-from headrace.components.schema.features import NumberFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
 from headrace.components.schema.labels import NumberLabel
 from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths

@@ -12,7 +12,7 @@ import pytest
 from headrace.components.errors import DataError, ParamsError, ServiceError
 from headrace.components.examples.identity import ids_digest
 from headrace.components.numerics import NUMERICS
-from headrace.components.schema.features import NumberFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
 from headrace.components.serving_model.saved_model import load_model
 from headrace.components.tasks.task import Measurement
 from headrace.components.tasks.variants import task_of

@@ -4,7 +4,9 @@ import polars as pl
 import pytest
 import yaml
 
-from headrace.components.schema.features import CategoryFeature, ImageFeature, NumberFeature
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
 from headrace.components.schema.labels import CategoryLabel, NumberLabel
 from headrace.components.serving_model.keras_file import write_keras_file
 from headrace.pipelines.artifacts.artifact import file_digest

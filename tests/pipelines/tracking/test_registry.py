@@ -16,7 +16,8 @@ import pytest
 
 from headrace.components.errors import DataError, ServiceError, StoreError
 from headrace.components.own_code.importable_code import OwnCode
-from headrace.components.schema.features import CategoryFeature, NumberFeature
+from headrace.components.schema.feature_types.category_feature import CategoryFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
 from headrace.components.schema.labels import NumberLabel
 from headrace.components.serving_model.keras_file import write_keras_file
 from headrace.pipelines.artifacts.artifact import file_digest

@@ -16,9 +16,10 @@ from PIL import Image
 
 from headrace.components.errors import DataError
 from headrace.components.examples import shards
-from headrace.components.schema.features import ImageFeature, NumberFeature
+from headrace.components.schema.decoding import decode_image
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
 from headrace.components.schema.labels import CategoryLabel, NumberLabel
-from headrace.components.sources.decoding import decode_image
 from headrace.components.training.batches import Windows
 from headrace.components.training.feeding.disk_splits import open_columns, write_columns
 from headrace.components.training.feeding.example_tensors import decode_images

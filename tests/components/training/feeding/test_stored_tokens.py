@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from headrace.components.examples import shards
-from headrace.components.schema.features import TextFeature
+from headrace.components.schema.feature_types.text_feature import TextFeature
 from headrace.components.schema.labels import NextTokenLabel
 from headrace.components.training.batches import Windows
 from headrace.components.training.feeding.disk_splits import write_columns

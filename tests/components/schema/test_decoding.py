@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from PIL.ExifTags import Base
 
-from headrace.components.schema.features import ImageFeature
-from headrace.components.sources.decoding import ImageError, decode_image, keep_image, pixels_of
+from headrace.components.schema.decoding import ImageError, decode_image, keep_image, pixels_of
+from headrace.components.schema.feature_types.image_feature import ImageFeature
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from headrace.components.examples.times import parse_time
 from headrace.components.schema.date_formats import checked_date_format
 from headrace.components.schema.example_schema import TimeColumn
-from headrace.components.schema.features import NumberFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
+from headrace.components.schema.times import parse_time
 
 DATES = ("%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%d%m%Y", "%Y%m%d", "%y-%m-%d", "%d %b %Y", "%B %d, %Y", "%Y %j", "%Y-%m")
 DATES += ("%G-W%V-%u", "%Y %U %w", "%Y %W %a", "%A %d %B %Y", "%x", "%c", "%%%Y-%m-%d", "ä%d.%m.%Y")

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from headrace.components.examples.numbers import as_number
 from headrace.components.examples.validation import check_part, describe
 from headrace.components.schema.example_schema import ExampleSchema
 from headrace.components.schema.number_format import NumberFormat
+from headrace.components.schema.numbers import as_number
 from headrace.components.sources.raw_part import RawPart
 
 
