@@ -110,7 +110,7 @@ def test_lineage_card_diff_and_the_model_again(empty_project, server, tmp_path):
         content = file.read_bytes()
         file.unlink()
         before = files_of_the_user(first.root)
-        assert f"missing  {link:<10}" in first.headrace("lineage", "line", code=2)
+        assert f"missing  {link} " in first.headrace("lineage", "line", code=2)
         assert f"error: {link} missing:" in first.headrace("reproduce", "line", code=2)
         assert files_of_the_user(first.root) == before
         file.write_bytes(content)
