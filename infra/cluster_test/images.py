@@ -23,6 +23,7 @@ def build(docker: Docker, repository: Path) -> None:
         _import_base(docker)
     _build(docker, repository, "infra/image/Dockerfile", tag=HEADRACE, base=_BASE, target="headrace")
     _build(docker, repository, "infra/cluster_test/Dockerfile", tag=S3, base=HEADRACE, target="s3")
+    docker("image", "prune", "--force")  # those that the two have replaced
 
 
 def _import_base(docker: Docker) -> None:
