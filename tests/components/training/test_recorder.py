@@ -115,7 +115,7 @@ def test_the_best_weights_are_those_of_the_best_epoch(tmp_path):
 
 
 def test_steps_go_on_beside_a_checkpoint_that_does_not_count_before_it_is_whole(tmp_path, monkeypatch):
-    """Whoever is killed then continues from the one before."""
+    """A training that is killed then continues from the one before."""
     may_finish, finish = threading.Event(), Begun.finish
 
     def finish_late(begun: Begun, *given: Any) -> Path:
