@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup image sbom run test test-long test-stack fuzz check audit licences pages docs docs-links release mutate golden results bench stack stack-down clean lock
+.PHONY: help setup image sbom run test test-long test-stack reliability fuzz check audit licences pages docs docs-links release mutate golden results bench stack stack-down clean lock
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -30,6 +30,10 @@ test-long: setup ## Run the tests that take longer
 
 test-stack: setup ## Run the tests that need the local stack of servers: half an hour, and PostgreSQL 15
 	@$(BIN)/pytest -m stack $(TESTS)
+
+reliability: setup ## Measure the seconds of docs/reliability.md and write them into it: hours; some: TESTS='-m stack'
+	@status=0; $(BIN)/pytest --junitxml=.headrace/reliability.xml $$($(BIN)/python -m infra.reliability_page) $(TESTS) \
+		|| status=$$?; $(BIN)/python -m infra.reliability_page .headrace/reliability.xml; exit $$status
 
 fuzz: setup ## Damage files at random, for 300 s or FUZZ_SECONDS=...: every reader gives rows or refuses them
 	@env -u CI FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest tests/components/sources -m fuzz --quiet --timeout 0

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ MNIST = ROOT.parent / "shared" / "data" / "mnist"
 MNIST_STEPS = 600  # of 100 of MNIST's 60,000 examples: an epoch, the default interval of checkpoints
 STEPS = 60  # as in peers/training_steps.py
 FEED_ROWS = 60_000
-PARTS = ("steps", "feed", "start", "bitwise")
+PARTS = ("steps", "feed", "start", "bitwise", "figures")
+FIGURES_SECONDS = 0.1  # a hundredth of what is usual: what they cost is too little to be seen else
 LIMIT_SECONDS = 180
 
 
@@ -34,7 +36,13 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     arguments = parser.parse_args()
-    compare = {"steps": compare_steps, "feed": compare_feeds, "start": compare_starts, "bitwise": compare_bitwise}
+    compare = {
+        "steps": compare_steps,
+        "feed": compare_feeds,
+        "start": compare_starts,
+        "bitwise": compare_bitwise,
+        "figures": compare_figures,
+    }
     for part in arguments.parts:
         compare[part](arguments.pairs)
 
@@ -90,6 +98,22 @@ def compare_bitwise(pairs: int) -> None:
             sides.append(first)
         turns = [[turn(side)["seconds"] for side in sides] for _ in range(pairs + 1)][1:]
     show("seconds of a step, reproducible: bitwise / to_rounding", [bitwise / two for bitwise, two in turns])
+
+
+def compare_figures(pairs: int) -> None:
+    """One worker that reports its figures, a hundred times as often as usual, and one that never does, in turn."""
+    data = ["--mnist", str(MNIST)] if MNIST.is_dir() else []
+    [core] = sorted(os.sched_getaffinity(0))[:1]
+    with ExitStack() as running:
+        sides = [
+            running.enter_context(steps("ours", data, cores=[core], figures=seconds))
+            for seconds in (FIGURES_SECONDS, 0)
+        ]
+        spent = [[turn(side)["processor_seconds"] for side in sides] for _ in range(pairs + 2)][1:]
+    epochs = [[after - before for before, after in zip(one, other, strict=True)] for one, other in pairwise(spent)]
+    ratios = [reporting / silent for reporting, silent in epochs]
+    show(f"processor time of an epoch, figures every {FIGURES_SECONDS} s / none", ratios)
+    print(f"so of figures every 10 s: {(statistics.median(ratios) - 1) * FIGURES_SECONDS / 10:+.3%}")
 
 
 def compare_feeds(pairs: int) -> None:

@@ -114,6 +114,12 @@ class DistributedPlan(Plan):
     has more of its cores and network. It prefers, and does not insist.
     """
 
+    data_cache_bytes: Annotated[int, Field(ge=0, le=2**50)] = 2**35
+    """Bytes of the node's disk for shards of a cluster's storage. A split with larger shards in all, that is trained in
+    windows (`window_examples`), is never fetched whole: each node reads its share of the shards, keeps as many as these
+    bytes hold, and gives the other nodes their rows.
+    """
+
     max_failures: Annotated[int, Field(ge=0, le=1000)] = 3
     """How often a lost worker or node is replaced, and training resumes from the last checkpoint. Workers that are
     asked to stop (SIGTERM) do not count. An error in a worker's own code ends training without a retry.

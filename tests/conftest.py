@@ -7,9 +7,13 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from http.client import HTTPMessage
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -117,6 +121,61 @@ def free_ports() -> Callable[[int], list[int]]:
         return ports
 
     return choose
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a client of `web_server` has sent."""
+
+    method: str
+    path: str
+    headers: HTTPMessage
+    content: bytes
+
+
+@pytest.fixture(scope="session")
+def web_server() -> Callable[[Callable[[Request], tuple[int, bytes]]], AbstractContextManager[str]]:
+    """Serve HTTP for a block, which gets the address; a function of each request gives status and content."""
+
+    @contextmanager
+    def serve(answer: Callable[[Request], tuple[int, bytes]]) -> Iterator[str]:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                status, content = answer(Request(self.command, self.path, self.headers, sent))
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            do_POST = do_GET  # noqa: N815, a name of http.server
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+            thread.start()
+            try:
+                yield f"http://127.0.0.1:{server.server_port}"
+            finally:
+                server.shutdown()
+                thread.join()
+
+    return serve
+
+
+@pytest.fixture
+def until_answered(record_property) -> Callable[[], AbstractContextManager[None]]:
+    """Measure a block from a fault until it is found or answered, for docs/reliability.md (`make reliability`)."""
+
+    @contextmanager
+    def measure() -> Iterator[None]:
+        started_seconds = time.monotonic()
+        yield
+        record_property("seconds", round(time.monotonic() - started_seconds, 1))
+
+    return measure
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def main() -> None:
     if arguments.side == "keras":
         _keras(train, validation)
     else:
-        _ours(train, validation, rank=arguments.rank, ports=arguments.ports)
+        _ours(train, validation, rank=arguments.rank, ports=arguments.ports, figures=arguments.figures)
 
 
 def _arguments() -> argparse.Namespace:
@@ -41,6 +41,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--mnist", type=Path, help="the folder of the four original files; else random images")
     parser.add_argument("--ports", type=int, nargs="*", default=[])
     parser.add_argument("--rank", type=int, default=0)
+    parser.add_argument("--figures", type=float, help="report the worker's figures every so many seconds, 0 for never")
     return parser.parse_args()
 
 
@@ -63,8 +64,8 @@ def _examples(mnist: Path | None) -> list[tuple[Any, Any]]:
 
 
 def _turn(seconds: float) -> None:
-    """Report an epoch, and wait for the request of another."""
-    print(json.dumps({"seconds": seconds}), flush=True)
+    """Report an epoch, with the processor time of this process so far, and wait for the request of another."""
+    print(json.dumps({"seconds": seconds, "processor_seconds": time.process_time()}), flush=True)
     _wait()
 
 
@@ -106,7 +107,9 @@ def _keras(train: tuple[Any, Any], validation: tuple[Any, Any]) -> None:
         return
 
 
-def _ours(train: tuple[Any, Any], validation: tuple[Any, Any], *, rank: int, ports: list[int]) -> None:
+def _ours(
+    train: tuple[Any, Any], validation: tuple[Any, Any], *, rank: int, ports: list[int], figures: float | None
+) -> None:
     from headrace.components.schema.labels import CategoryLabel
     from headrace.components.training.feeding.split_arrays import Columns
     from headrace.components.training.loop import Worker
@@ -117,6 +120,7 @@ def _ours(train: tuple[Any, Any], validation: tuple[Any, Any], *, rank: int, por
     addresses = [("127.0.0.1", port) for port in ports]
     rendezvous = listen(addresses, rank=rank, secret=SECRET) if ports else None
     with tempfile.TemporaryDirectory() as folder:
+        reporting = {} if figures is None else _reporting(Path(folder), figures)
         try:
             train_pipeline(
                 Columns(*train),
@@ -125,10 +129,27 @@ def _ours(train: tuple[Any, Any], validation: tuple[Any, Any], *, rank: int, por
                 training=_training(),
                 worker=Worker(rank, max(1, len(ports)), rendezvous=rendezvous),
                 folder=Path(folder),
-                observer=Observer(on_epoch=lambda _epoch, metrics, _system: _turn(metrics["seconds"])),
+                observer=Observer(on_epoch=lambda _epoch, metrics, _system: _turn(metrics["seconds"]), **reporting),
             )
         except Ended:
             _print_checkpoint_seconds(Path(folder))
+
+
+def _reporting(folder: Path, seconds: float) -> dict[str, Any]:
+    """What a worker of a training does with its figures: to Ray, which is in this process, and to a file."""
+    import ray
+
+    from headrace.pipelines.ray_train.progress_files import report_sample
+    from headrace.pipelines.ray_train.training_job import TrainJob
+    from headrace.pipelines.ray_train.worker_figures import WorkerFigures
+
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    job = TrainJob.model_construct(run_name="bench", folder=folder, mailbox=None)
+    figures = WorkerFigures(0, run="bench")
+    return {
+        "on_worker": lambda measured: report_sample(job, figures.sample(measured, num_workers=1)),
+        "worker_seconds": seconds or float("inf"),
+    }
 
 
 def _training() -> Any:

@@ -104,8 +104,7 @@ class Classification:
         if class_weights is None:
             return None
         if class_weights == "balanced":
-            counts = np.bincount(labels, minlength=len(self.classes))
-            by_class = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+            by_class = balanced(np.bincount(labels, minlength=len(self.classes)))
         else:
             by_class = np.array([class_weights.get(name, 1.0) for name in self.classes])
         return by_class.astype(np.float32)[labels]
@@ -202,3 +201,14 @@ def class_indices(column: str, classes: tuple[str, ...]) -> "pl.Expr":
 
     # Not replace_strict: Polars 2.1 doesn't stream it, and would hold the whole table.
     return pl.col(column).cast(pl.Enum(classes), strict=True).to_physical()
+
+
+def balanced(counts: "NDArray[np.int64]") -> "NDArray[np.float64]":
+    """Weights float64[classes] by which all classes that occur weigh the same, with a mean of 1 over the examples.
+
+    `counts`, int64[classes], are the examples of each.
+    """
+    import numpy as np
+
+    weights: NDArray[np.float64] = counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    return weights

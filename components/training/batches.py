@@ -112,12 +112,29 @@ def epoch_order(windows: Windows, *, seed: int, epoch: int) -> NDArray[np.int64]
     Blocks, and the examples of a window, are sorted by a 64-bit mix written out in this project, because the streams of
     NumPy's and TensorFlow's generators may change from one version to the next, and with them every result.
     """
+    first = epoch * windows.count
+    return np.concatenate([window_order(windows, seed=seed, number=first + each) for each in range(windows.count)])
+
+
+def window_blocks(windows: Windows, *, seed: int | None, number: int) -> NDArray[np.int64]:
+    """Return int64[blocks], the blocks of a window, counted through all epochs; without a seed in their own order."""
+    epoch, window = divmod(number, windows.count)
     full_blocks, short_block = divmod(windows.examples, windows.block_examples)
-    blocks = _shuffled(np.arange(full_blocks), _epoch_seed(seed, epoch, blocks=True))
-    places = [np.arange(windows.block_examples) + block * windows.block_examples for block in blocks]
-    rows = np.concatenate([*places, windows.examples - short_block + np.arange(short_block)])
-    row_seed = _epoch_seed(seed, epoch, blocks=False)
-    return np.concatenate([_shuffled(window, row_seed) for window in np.split(rows, windows.edges[1:-1])])
+    blocks = np.arange(full_blocks)
+    if seed is not None:
+        blocks = _shuffled(blocks, _epoch_seed(seed, epoch, blocks=True))
+    if short_block:
+        blocks = np.append(blocks, full_blocks)
+    return blocks[windows.block_edges[window] : windows.block_edges[window + 1]]
+
+
+def window_order(windows: Windows, *, seed: int | None, number: int) -> NDArray[np.int64]:
+    """Return int64[rows], the examples of a window, counted through all epochs; without a seed in their own order."""
+    epoch, window = divmod(number, windows.count)
+    blocks = window_blocks(windows, seed=seed, number=number)
+    rows = (blocks[:, None] * windows.block_examples + np.arange(windows.block_examples)).reshape(-1)
+    rows = rows[: windows.edges[window + 1] - windows.edges[window]]  # a short block is the last
+    return rows if seed is None else _shuffled(rows, _epoch_seed(seed, epoch, blocks=False))
 
 
 def worker_order(

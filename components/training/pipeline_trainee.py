@@ -20,6 +20,7 @@ from headrace.components.tasks.task import Task
 from headrace.components.tasks.variants import task_of
 from headrace.components.training.checkpoints import Checkpoint
 from headrace.components.training.feeding.disk_splits import StoredColumns
+from headrace.components.training.feeding.exchanged_batches import ExchangedBatches
 from headrace.components.training.feeding.split_arrays import Columns
 from headrace.components.training.loop import Trainee, WorkerArguments, train_worker
 from headrace.components.training.optimization.layer_rates import set_layer_rates
@@ -31,8 +32,8 @@ Shape = tuple[int, ...]
 
 
 def train_pipeline(  # noqa: PLR0913 - each by its keyword
-    train: Columns | StoredColumns,
-    validation: Columns | StoredColumns | None,
+    train: Columns | StoredColumns | ExchangedBatches,
+    validation: Columns | StoredColumns | ExchangedBatches | None,
     *,
     training: Training,
     label: Label,

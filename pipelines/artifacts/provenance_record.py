@@ -2,16 +2,17 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from headrace.components.errors import DataError
+from headrace.components.numerics import NUMERICS
 from headrace.components.schema.settings import Settings
 from headrace.pipelines.artifacts.artifact import Artifact
 from headrace.pipelines.artifacts.ingest_report import FileRecord
 from headrace.pipelines.host.machine import Machine
-from headrace.pipelines.project.git_tree import GitTree
+from headrace.pipelines.project.git_tree import Commit, GitTree
 
 FILE_NAME = "provenance.json"
 FOLDER = "provenance"  # among the artifacts of a run and of a version
@@ -31,7 +32,7 @@ class InitialModel(Settings):
     digest: str  # as the training's identity has it
     model: str | None
     version: int | None  # of `model`
-    commit: str | None
+    commit: Commit | None
 
 
 class StageRecord(Settings):
@@ -76,6 +77,73 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
+class _Locked(BaseModel):
+    """What is read of a stage's entry in dvc.lock."""
+
+    class Digest(BaseModel):
+        """One dependency or output; MD5 of a folder ends in `.dir`, and other kinds have other digests."""
+
+        path: str
+        md5: str | None = Field(None, pattern=r"^[0-9a-f]{32}(\.dir)?$")
+
+    deps: list[Digest] = []
+    outs: list[Digest] = []
+
+
+class _Section(BaseModel):
+    """What is read of a pipeline's section, whichever version of Headrace wrote it."""
+
+    class Ingest(BaseModel):
+        """The settings of ingest."""
+
+        class Typed(BaseModel):
+            """A feature or a label."""
+
+            type: str
+
+        class Source(BaseModel):
+            """The source of the data."""
+
+            kind: str
+
+        source: Source
+        features: dict[str, Typed]
+        label: Typed
+
+    class Normalize(BaseModel):
+        """The settings of normalize."""
+
+        transforms: dict[str, Any]
+
+    class Train(BaseModel):
+        """The settings of train."""
+
+        epochs: int
+        global_batch_size: int
+        seed: int
+
+    description: str
+    ingest: Ingest
+    normalize: Normalize
+    split: dict[str, Any]
+    train: Train
+    evaluate: dict[str, Any]
+    register_: dict[str, Any] = Field(alias="register")
+
+
+def _as(shape: type[BaseModel]) -> AfterValidator:
+    """Require that a value has the shape, and leave it as it is."""
+
+    def checked(value: dict[str, Any]) -> dict[str, Any]:
+        try:
+            shape.model_validate(value)
+        except ValidationError as error:
+            raise ValueError(_problem(error)) from error
+        return value
+
+    return AfterValidator(checked)
+
+
 class Provenance(Artifact):
     """The provenance of a model: a record of each stage, and what DVC and git said when the last of them ended.
 
@@ -88,8 +156,18 @@ class Provenance(Artifact):
     stages: dict[str, StageRecord | None]
     tree: GitTree
     changes: str
-    section: dict[str, Any]
-    locked: dict[str, Any]  # entries of dvc.lock by stage, with MD5 of dependencies and outputs
+    section: Annotated[dict[str, Any], _as(_Section)]
+    locked: dict[
+        str, Annotated[dict[str, Any], _as(_Locked)]
+    ]  # entries of dvc.lock by stage, with MD5 of dependencies and outputs
+
+    @model_validator(mode="after")
+    def _require_known_stages(self) -> Self:
+        if unknown := self.stages.keys() - NUMERICS.keys():
+            raise ValueError(f"no stages: {', '.join(sorted(unknown))}")
+        if strange := [one for stage, one in self.records.items() if one.stage != stage]:
+            raise ValueError(f"records of other stages: {', '.join(one.stage for one in strange)}")
+        return self
 
     @property
     def raw_files(self) -> tuple[FileRecord, ...]:
@@ -108,12 +186,15 @@ def parse_provenance(content: bytes, *, of: str) -> Provenance:
     try:
         return Provenance.model_validate_json(content)
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        place = ".".join(map(str, problem["loc"]))
         raise DataError(
-            f"{FILE_NAME} of {of} is damaged, or of another version of Headrace: {place}: {problem['msg']}; read it "
-            "with the version that wrote it"
+            f"{FILE_NAME} of {of} is damaged, or of another version of Headrace: {_problem(error)}; read it with the "
+            "version that wrote it"
         ) from error
+
+
+def _problem(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    return ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")]))
 
 
 def read_provenance(file: Path) -> Provenance | None:

@@ -25,6 +25,12 @@ def reproduce(
     keep: Annotated[
         Path | None, typer.Option("--keep", metavar="FOLDER", help="Keep the workspace.", callback=writable_folder)
     ] = None,
+    with_changed_code: Annotated[
+        bool,
+        typer.Option(
+            "--with-changed-code", help="Run code that was not committed, and that the registry alone has any more."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
     """Make a version again from its record, and compare; exit code 2 where a link is broken, 3 where it differs."""
@@ -41,7 +47,10 @@ def reproduce(
             remedy = f"; {link.remedy}" if link.remedy else ""
             typer.echo(f"error: {link.name} {link.state}: {link.found}{remedy}", err=True)
         raise typer.Exit(EXIT_MISTAKE)
-    with reproduced(subject, keep=keep, show=lambda line: typer.echo(line, err=True)) as found:
+    making = reproduced(
+        subject, with_changed_code=with_changed_code, keep=keep, show=lambda line: typer.echo(line, err=True)
+    )
+    with making as found:
         if as_json:
             shown = {"version": str(subject.named), "verdict": found.comparison.verdict, "notes": found.notes}
             typer.echo(json.dumps({**shown, "parts": [one.model_dump() for one in found.comparison.parts]}, indent=2))

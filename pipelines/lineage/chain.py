@@ -8,7 +8,7 @@ from typing import Literal
 from headrace.components.errors import DataError, ServiceError, StoreError
 from headrace.components.files.digests import file_digest
 from headrace.components.schema.settings import Settings
-from headrace.pipelines.artifacts.provenance_record import Provenance
+from headrace.pipelines.artifacts.provenance_record import FILE_NAME, Provenance
 from headrace.pipelines.headrace_lock import installed
 from headrace.pipelines.lineage.named_model import NamedVersion, provenance_of
 from headrace.pipelines.paths import PipelinePaths
@@ -63,6 +63,9 @@ def subject_of(root: Path, named: NamedVersion) -> tuple[Subject, list[Link]]:
         again = f"`headrace register {named.model}` registers the model of the last training with one"
         none = "an older Headrace registered it, without a record of its provenance"
         return Subject(root, named, None), [Link(name="record", found=none, state="missing", remedy=again)]
+    if found.pipeline != named.model:
+        other = f"{FILE_NAME} is of pipeline {found.pipeline!r}, expected {named.model!r}"
+        return Subject(root, named, None), [Link(name="record", found=other, state="differs")]
     stages = f"of {', '.join(found.records) or 'no stage'}"
     return Subject(root, named, found), [Link(name="record", found=stages, state="ok")]
 
@@ -224,7 +227,7 @@ def _jobs(root: Path, provenance: Provenance) -> Iterator[Link]:
 
 def _has_reference(root: Path, reference: str) -> bool:
     try:
-        git(root, "rev-parse", "--verify", "--quiet", reference)
+        git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", reference)
     except ServiceError:
         return False
     return True

@@ -16,6 +16,7 @@ from headrace.pipelines.artifacts.provenance_record import Provenance, counted
 from headrace.pipelines.artifacts.run_record import read_run
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.project.dvc_records import locked_stages, outputs
+from headrace.pipelines.tracking.registry import Version
 
 TOLERANCE = 1e-6
 
@@ -57,12 +58,12 @@ def compare_stages(
     made: PipelinePaths,
     provenance: Provenance,
     *,
-    tags: Mapping[str, str],
+    version: Version,
     raw: Mapping[str, str],
     model: Path,
     outcomes: Path | None,
 ) -> Comparison:
-    """Compare what was made with what the record and the version's tags say.
+    """Compare what was made with what the record and the version say.
 
     `raw` has the SHA-256 of each raw file that was read, `model` is the registered file, and `outcomes` the original
     predictions; None where they are nowhere any more.
@@ -79,7 +80,7 @@ def compare_stages(
         else:
             found = f"MD5 {known[:12]}" + ("" if known == now.get(path) else f", now {now.get(path, 'none')[:12]}")
             parts.append(_part(stage, name, known == now.get(path), found))
-    parts += [_weights(made, tags, model), _predictions(made, tags, outcomes), _metrics(made, tags)]
+    parts += [_weights(made, version, model), _predictions(made, version, outcomes), _metrics(made, version)]
     return Comparison(parts=tuple(parts))
 
 
@@ -87,9 +88,9 @@ def _part(stage: str, what: str, is_equal: bool, found: str) -> Compared:
     return Compared(stage=stage, what=what, verdict="equal" if is_equal else "differs", found=found)
 
 
-def _weights(made: PipelinePaths, tags: Mapping[str, str], model: Path) -> Compared:
+def _weights(made: PipelinePaths, version: Version, model: Path) -> Compared:
     digest = read_run(made).weights_digest
-    if digest == tags.get("weights_digest"):
+    if digest == version.tags.get("weights_digest"):
         return _part("train", "weights", True, f"bit for bit, {digest[:12]}")
     difference = largest_difference(made.model, model)
     if difference is None:
@@ -97,8 +98,8 @@ def _weights(made: PipelinePaths, tags: Mapping[str, str], model: Path) -> Compa
     return _measured("train", "weights", difference)
 
 
-def _predictions(made: PipelinePaths, tags: Mapping[str, str], original: Path | None) -> Compared:
-    if read_metrics(made).outcomes_sha256 == tags.get("outcomes_sha256"):
+def _predictions(made: PipelinePaths, version: Version, original: Path | None) -> Compared:
+    if read_metrics(made).outcomes_sha256 == version.tags.get("outcomes_sha256"):
         return _part("evaluate", "predictions", True, "bit for bit")
     if original is None:
         gone = "the original ones are neither in DVC's cache nor in its remote"
@@ -121,9 +122,8 @@ def _largest(ours: pl.Series, theirs: pl.Series) -> float:
     return 0.0 if same.all() else float(np.abs(left - right)[~same].max())
 
 
-def _metrics(made: PipelinePaths, tags: Mapping[str, str]) -> Compared:
-    found = read_metrics(made).metrics
-    known = {name.removeprefix("metric."): float(text) for name, text in tags.items() if name.startswith("metric.")}
+def _metrics(made: PipelinePaths, version: Version) -> Compared:
+    found, known = read_metrics(made).metrics, version.metrics
     if known.keys() != found.keys():
         return _part("evaluate", "metrics", False, f"{', '.join(sorted(known.keys() ^ found.keys()))} are in one alone")
     apart = {name: abs(found[name] - known[name]) for name in known if not _is_same(found[name], known[name])}

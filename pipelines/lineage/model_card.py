@@ -50,7 +50,7 @@ def card_of(model: str, version: Version, provenance: Provenance) -> Card:
         title=f"{model}, version {version.number}",
         description=str(section["description"]),
         decision=_decision(tags),
-        metrics=_metrics(tags),
+        metrics=_metrics(version),
         measured=_known(
             {
                 "Rows": tags.get("measured_on", "the test split, held out by the ids of rows"),
@@ -73,13 +73,12 @@ def _decision(tags: Mapping[str, str]) -> list[str]:
     return [str(reason) for reason in registration.get("reasons", [])]
 
 
-def _metrics(tags: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    found = []
-    for name in sorted(one.removeprefix("metric.") for one in tags if one.startswith("metric.")):
-        ends = tags.get(f"interval.{name}", "").split()
-        interval = f"{float(ends[0]):.4g} to {float(ends[1]):.4g}" if len(ends) == 2 else ""
-        found.append((name.replace("_", " "), f"{float(tags[f'metric.{name}']):.4g}", interval))
-    return found
+def _metrics(version: Version) -> list[tuple[str, str, str]]:
+    intervals = {name: f"{low:.4g} to {high:.4g}" for name, (low, high) in version.intervals.items()}
+    return [
+        (name.replace("_", " "), f"{value:.4g}", intervals.get(name, ""))
+        for name, value in sorted(version.metrics.items())
+    ]
 
 
 def _data(provenance: Provenance) -> dict[str, str]:

@@ -5,6 +5,7 @@ DVC. Workers and threads are those of the training, and MLflow is a store of the
 its runs stay as they are.
 """
 
+import filecmp
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -55,12 +56,17 @@ def broken_links(subject: Subject, record: list[Link]) -> list[Link]:
 
 @contextmanager
 def reproduced(
-    subject: Subject, *, keep: Path | None = None, show: Callable[[str], None] = lambda _: None
+    subject: Subject,
+    *,
+    with_changed_code: bool = False,
+    keep: Path | None = None,
+    show: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Reproduction]:
     """Make the version again, compare, and yield what came of it; then the workspace goes, unless it is to be kept.
 
-    `show` takes the lines that the stages print. Raises DataError where a stage fails, or raw data is not that of the
-    record, and ServiceError where something can't be reached.
+    Code that only the record has runs `with_changed_code` alone. `show` takes the lines that the stages print. Raises
+    DataError where a stage fails, or raw data or code is not that of the record, and ServiceError where something can't
+    be reached.
     """
     provenance = subject.provenance
     if provenance is None or provenance.tree.commit is None:
@@ -69,6 +75,7 @@ def reproduced(
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder, prefix=f"{provenance.pipeline}-{subject.named.version.number}-") as temporary:
         workspace = open_workspace(subject.root, Path(temporary), name="reproduction", revision=provenance.tree.commit)
+        _apply_changes(workspace, subject, provenance, with_changed_code=with_changed_code)
         notes = _prepare(workspace, provenance)
         environment = {**_environment(workspace), **_initial_weights(workspace, subject, provenance)}
         _run_stages(workspace, provenance.pipeline, environment, show)
@@ -77,14 +84,40 @@ def reproduced(
             shutil.move(workspace, keep)
 
 
+def _apply_changes(workspace: Path, subject: Subject, provenance: Provenance, *, with_changed_code: bool) -> None:
+    """Apply what was not committed; raise DataError for code that neither the project nor its git has.
+
+    The record is the registry's: who may write there could else run code here.
+    """
+    if not provenance.changes:
+        return
+    patch = workspace / ".git" / "changes.patch"
+    patch.write_bytes(provenance.changes.encode())
+    counts = git(workspace, "apply", "--unidiff-zero", "--numstat", "-z", str(patch)).split("\0")
+    git(workspace, "apply", "--unidiff-zero", "--whitespace=nowarn", str(patch))
+    names = [line.split("\t", 2)[2] for line in counts if line]  # as git read them: the text may say otherwise
+    foreign = [name for name in names if not _is_harmless(Path(name), workspace, subject.root)]
+    if foreign and not with_changed_code:
+        raise DataError(
+            f"{subject.named} was trained with changes to {', '.join(foreign)} that this project has not, and that "
+            "would run with your rights: `--with-changed-code` runs them, if you trust all who may write to this "
+            "registry"
+        )
+
+
+def _is_harmless(file: Path, workspace: Path, root: Path) -> bool:
+    """Whether a changed file of the workspace is params.yaml, or as the project has it."""
+    changed, ours = workspace / file, root / file
+    if changed.is_symlink():
+        return False
+    is_same = changed.is_file() == ours.is_file() and (not ours.is_file() or filecmp.cmp(changed, ours, shallow=False))
+    return is_same or changed == ProjectPaths(workspace).params
+
+
 def _prepare(workspace: Path, provenance: Provenance) -> list[str]:
-    """Put changes, dvc.lock, raw data, workers and threads in place; notes on what can't be as it was."""
+    """Put dvc.lock, raw data, workers and threads in place; notes on what can't be as it was."""
     for link in (ProjectPaths(workspace).mlflow_database, ProjectPaths(workspace).mlflow_artifacts):
         link.unlink(missing_ok=True)  # MLflow's store of the project: a workspace of Airflow's has it
-    if provenance.changes:
-        patch = workspace / ".git" / "changes.patch"
-        patch.write_bytes(provenance.changes.encode())
-        git(workspace, "apply", "--unidiff-zero", "--whitespace=nowarn", str(patch))
     project, paths = ProjectPaths(workspace), PipelinePaths(workspace, provenance.pipeline)
     with project.dvc_lock.open("w", encoding="utf-8") as file:
         yaml.safe_dump({"schema": "2.0", "stages": provenance.locked}, file, sort_keys=False)
@@ -185,7 +218,7 @@ def _compared(workspace: Path, subject: Subject, provenance: Provenance) -> Comp
         return compare_stages(
             made,
             provenance,
-            tags=subject.named.version.tags,
+            version=subject.named.version,
             raw={file.name: file.sha256 for file in report.files},
             model=version_file(subject.root, subject.named.model, subject.named.version),
             outcomes=original if original.is_file() else None,

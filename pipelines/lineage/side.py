@@ -79,11 +79,7 @@ def _of_version(root: Path, text: str) -> Side:
     provenance = provenance_of(root, named.model, named.version)
     if provenance is None:
         raise DataError(f"{named}: an older Headrace registered it, without a record of its provenance")
-    tags = named.version.tags
-    metrics = {name.removeprefix("metric."): float(one) for name, one in tags.items() if name.startswith("metric.")}
-    ends = {name.removeprefix("interval."): one.split() for name, one in tags.items() if name.startswith("interval.")}
-    intervals = {name: (float(low), float(high)) for name, (low, high) in ends.items()}
-    return _side(str(named), provenance, metrics, intervals)
+    return _side(str(named), provenance, named.version.metrics, named.version.intervals)
 
 
 def _of_run(root: Path, run_id: str) -> Side:

@@ -4,6 +4,7 @@
 come from the environment or from boto3's own files, never from the address.
 """
 
+import errno
 import os
 import shutil
 import tempfile
@@ -39,7 +40,13 @@ _REMEDIES = {
     "EndpointConnectionError": "see that the server is up and that endpoint_url in the address is right",
     "ConnectTimeoutError": "see that the server is up and that endpoint_url in the address is right",
 }
+_AWAY = (429, 500, 502, 503, 504)  # of HTTP: the server is busy, or not well
+_AWAY_NUMBERS = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EREMOTEIO)
 _CLOCK_TICK_NS = 1_000_000_000  # of any file system's clock
+
+
+class AwayError(ServiceError):
+    """The storage does not answer, or says that it can't now: it may soon."""
 
 
 class Storage(Protocol):
@@ -261,4 +268,16 @@ def _reaching(what: str) -> Iterator[None]:
 
 def _unreachable(what: str, error: Exception) -> ServiceError:
     remedy = _REMEDIES.get(_code(error) or type(error).__name__)
-    return ServiceError(f"storage can't {what}: {' '.join(str(error).split())}{f'; {remedy}' if remedy else ''}")
+    kind = AwayError if _is_away(error) else ServiceError
+    return kind(f"storage can't {what}: {' '.join(str(error).split())}{f'; {remedy}' if remedy else ''}")
+
+
+def _is_away(error: Exception) -> bool:
+    from boto3.exceptions import RetriesExceededError
+    from botocore import exceptions
+
+    if isinstance(error, exceptions.ClientError):
+        return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in _AWAY
+    if isinstance(error, OSError):
+        return error.errno in _AWAY_NUMBERS
+    return isinstance(error, exceptions.ConnectionError | exceptions.HTTPClientError | RetriesExceededError)

@@ -6,7 +6,9 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+from pydantic import Field
 
 from headrace.components.errors import ParamsError, ServiceError
 from headrace.components.redaction import holds_secret, redacted
@@ -25,6 +27,10 @@ _SECRET_NAME = re.compile(
 _FILE_HEADER = re.compile(r'^diff --git (?:"a/(.*)" "b/\1"|a/(.*) b/\2)$')
 
 
+# A record of somebody else reaches git: no text that git would take for an option.
+Commit = Annotated[str, Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
+
+
 class LeftOut(Settings):
     """A file that differs from the commit, or more than one, and why its text is not kept."""
 
@@ -35,7 +41,7 @@ class LeftOut(Settings):
 class GitTree(Settings):
     """A working tree; `commit` is None outside of git, and before the first commit."""
 
-    commit: str | None = None
+    commit: Commit | None = None
     branch: str | None = None
     remote: str | None = None  # the address of origin, without its secrets
     user: str | None = None

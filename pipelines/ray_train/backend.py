@@ -20,6 +20,16 @@ LOOPBACK = "127.0.0.1"
 
 _listeners: list[socket.socket] = []  # of this worker's process: one at most
 _places: list[Rendezvous] = []
+_groups: list["GroupNodes"] = []
+
+
+@dataclass(frozen=True)
+class GroupNodes:
+    """Which worker of a group this is, the group's name, and Ray's id of the node of each of its workers."""
+
+    rank: int
+    name: str
+    node_ids: tuple[str, ...]
 
 
 @dataclass
@@ -40,11 +50,18 @@ class _TensorflowBackend(Backend):
 
         The secret is made for this group alone. It goes by Ray's own channel, which requires the cluster's token.
         """
-        hosts = worker_group.execute(_prepare)
+        hosts, node_ids = zip(*worker_group.execute(_prepare), strict=True)
+        name = secrets.token_hex(8)
+        ray.get(
+            [
+                worker_group.execute_single_async(rank, _know_group, index=rank, name=name, node_ids=node_ids)
+                for rank in range(len(hosts))
+            ]
+        )
         if len(hosts) == 1:
             return
         if len(set(hosts)) == 1:
-            hosts = [LOOPBACK] * len(hosts)
+            hosts = (LOOPBACK,) * len(hosts)
         addresses: list[Address] = ray.get(
             [
                 worker_group.execute_single_async(rank, _listen, host=host, ports=backend_config.ports)
@@ -65,10 +82,19 @@ def rendezvous() -> Rendezvous | None:
     return _places[0] if _places else None
 
 
-def _prepare() -> str:
-    """Listen for SIGTERM; the address of this node."""
+def group_nodes() -> GroupNodes:
+    """The nodes of this worker's group."""
+    return _groups[0]
+
+
+def _prepare() -> tuple[str, str]:
+    """Listen for SIGTERM; the address of this node, and Ray's id of it."""
     listen()
-    return str(ray.util.get_node_ip_address())
+    return str(ray.util.get_node_ip_address()), str(ray.get_runtime_context().get_node_id())
+
+
+def _know_group(index: int, name: str, node_ids: tuple[str, ...]) -> None:
+    _groups[:] = [GroupNodes(index, name, node_ids)]
 
 
 def _listen(host: str, ports: range | None) -> Address:

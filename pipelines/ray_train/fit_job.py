@@ -1,5 +1,6 @@
 """The training that `headrace.fit` starts: a model of a function on examples that a program gave."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -38,6 +39,6 @@ class FitJob(Job):
     functions: dict[str, DataFunction] = Field(default_factory=dict)
     shuffle: bool = True
 
-    def with_inputs(self, folder: Path) -> Self:
+    def with_inputs(self, folder: Path, sizes: Mapping[str, int]) -> Self:  # noqa: ARG002 - they are few
         """The job with its inputs where `folder` holds what was published under the key `inputs`."""
         return self.model_copy(update={"data": folder})

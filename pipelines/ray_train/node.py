@@ -12,7 +12,7 @@ from typing import TypeVar
 from headrace.components.errors import ServiceError
 from headrace.pipelines.host.private import temporary_folder
 from headrace.pipelines.object_store.objects import Storage, open_storage
-from headrace.pipelines.object_store.published import MANIFEST, fetch, publish, withdraw
+from headrace.pipelines.object_store.published import MANIFEST, fetch, publish, published, withdraw
 from headrace.pipelines.ray_train.progress_files import is_stopping, report_event, write_file
 from headrace.pipelines.ray_train.training_events import NoteEvent
 from headrace.pipelines.ray_train.training_job import Job
@@ -32,10 +32,15 @@ def on_this_node(job: AnyJob) -> AnyJob:
         return job
     storage, scratch = open_storage(job.storage), scratch_folder(job)
     inputs = scratch / "inputs"
-    local = job.model_copy(update={"folder": scratch}).with_inputs(inputs)
+    manifest = published(str(job.inputs), storage=storage)
+    if manifest is None:
+        raise ServiceError(f"{job.inputs} is not in the storage {job.storage}; start the training again")
+    sizes = {name: file.size_bytes for name, file in manifest.files.items()}
+    local = job.model_copy(update={"folder": scratch}).with_inputs(inputs, sizes)
     with _alone(scratch):
-        if not inputs.is_dir() and not fetch(str(job.inputs), inputs, storage=storage):
-            raise ServiceError(f"{job.inputs} is not in the storage {job.storage}; start the training again")
+        needed = [name for name in sizes if not local.is_left_out(name)]
+        if not all((inputs / name).is_file() for name in needed):
+            fetch(str(job.inputs), inputs, storage=storage, left_out=local.is_left_out)
         _fetch_newest_checkpoint(local, storage)
     return local
 

@@ -1,5 +1,7 @@
 """What runs on every Ray Train worker that trains a pipeline. TensorFlow is imported inside: it takes seconds."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +11,7 @@ from headrace.components.own_code.importable_code import OwnCode
 from headrace.pipelines.ray_train.node import fetch_earlier_checkpoints
 from headrace.pipelines.ray_train.result_files import MODEL, TENSORBOARD
 from headrace.pipelines.ray_train.results import write_results
+from headrace.pipelines.ray_train.spread_splits import fetched_shards, spread_split
 from headrace.pipelines.ray_train.training_job import TrainJob
 from headrace.pipelines.ray_train.worker import Place, reporting, run_on_worker
 from headrace.pipelines.ray_train.worker_data import remove_columns, split_columns, validation_columns
@@ -19,8 +22,13 @@ if TYPE_CHECKING:
     from headrace.components.models.named_inputs import InputGroup
     from headrace.components.tasks.losses import AnyLoss
     from headrace.components.training.checkpoints import Checkpoint
+    from headrace.components.training.feeding.disk_splits import StoredColumns
+    from headrace.components.training.feeding.exchanged_batches import ExchangedBatches
+    from headrace.components.training.feeding.split_arrays import Columns
     from headrace.components.training.observer import Figures
     from headrace.components.transforms.fitted_table import FittedTable
+
+    AnySplit = Columns | StoredColumns | ExchangedBatches
 
 
 def train_on_worker(config: dict[str, str]) -> None:
@@ -36,11 +44,9 @@ def _train(job: TrainJob, place: Place) -> None:
 
     fitted = FittedTable.model_validate_json(job.statistics.read_text(encoding="utf-8"))
     inputs, code = named_inputs(job, fitted), OwnCode(job.sources)
-    train = split_columns(job, "train", fitted=fitted, inputs=inputs)
-    validation = validation_columns(job, fitted=fitted, inputs=inputs)
     if place.rank == 0:
         fetch_earlier_checkpoints(job)
-    with code.importable():
+    with _splits(job, fitted, inputs) as (train, validation), code.importable():
         if place.rank == 0 and isinstance(job.train.model, OwnModel):
             require_saveable(
                 job.train.model,
@@ -68,6 +74,25 @@ def _train(job: TrainJob, place: Place) -> None:
         if place.rank == 0:
             history = [in_label_unit(metrics, fitted, loss=job.train.loss) for metrics in final.state.history]
             write_results(job, final, history, add=partial(_add_results, job, fitted, final, history))
+
+
+@contextmanager
+def _splits(
+    job: TrainJob, fitted: "FittedTable", inputs: "Mapping[str, InputGroup] | None"
+) -> "Iterator[tuple[AnySplit, AnySplit | None]]":
+    """Training and validation split, each from this node's files or, where it is spread, from all nodes' shards."""
+    with ExitStack() as stack:
+        spread: dict[str, AnySplit | None] = {}
+        if job.spread:
+            from headrace.pipelines.ray_train.node_shards import nodes_with_shards
+
+            nodes = stack.enter_context(nodes_with_shards(job))
+            spread = {split: spread_split(job, split, nodes, fitted=fitted, inputs=inputs) for split in job.spread}
+        train = spread.get("train") or split_columns(job, "train", fitted=fitted, inputs=inputs)
+        if "validation" in spread:
+            yield train, spread["validation"]
+        else:
+            yield train, validation_columns(job, fitted=fitted, inputs=inputs)
 
 
 def named_inputs(job: TrainJob, fitted: "FittedTable") -> "Mapping[str, InputGroup] | None":
@@ -99,7 +124,8 @@ def _add_results(
     from headrace.components.training.tensorboard import write_tensorboard
 
     core = _save_model(folder / MODEL, job, fitted, final)
-    pictures = first_pictures(job.splits / "train", fitted=fitted)
+    with fetched_shards(job, "train", count=1) as shards:
+        pictures = first_pictures(shards, fitted=fitted)
     write_tensorboard(folder / TENSORBOARD, history, histograms=job.checkpoints, model=core, pictures=pictures)
     keep_samples(job.checkpoints, folder / TENSORBOARD)
 
@@ -114,14 +140,18 @@ def _save_model(path: Path, job: TrainJob, fitted: "FittedTable", final: "Checkp
 
     keras.utils.clear_session()  # names such as dense_3 would count the layers that were built before
     keras.config.set_dtype_policy("float32")  # whatever it was trained in: it runs anywhere
-    model, core = restored_model(
-        final.best_weights,
-        model=job.train.model,
-        fitted=fitted,
-        statistics=job.statistics,
-        code=OwnCode(job.sources),
-        pretrained=job.pretrained,
-        calibrate=partial(calibrated, kind=job.train.calibration, validation=job.splits / "validation", fitted=fitted),
-    )
+    with ExitStack() as stack:
+        validation = job.splits / "validation"
+        if job.train.calibration != "none":
+            validation = stack.enter_context(fetched_shards(job, "validation"))
+        model, core = restored_model(
+            final.best_weights,
+            model=job.train.model,
+            fitted=fitted,
+            statistics=job.statistics,
+            code=OwnCode(job.sources),
+            pretrained=job.pretrained,
+            calibrate=partial(calibrated, kind=job.train.calibration, validation=validation, fitted=fitted),
+        )
     write_keras_file(model, path, sources=job.sources)
     return core

@@ -1,5 +1,6 @@
 """The description that a training's workers receive, and the places of the files that they write."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 
@@ -13,6 +14,7 @@ PROGRESS, STOP = "progress.jsonl", "stop"  # files of a training's folder
 SAMPLE = "worker-"  # and of each worker's last figures, before its rank
 
 Kind = Literal["mistake", "out_of_memory", "host", "bug"]
+TrainedSplit = Literal["train", "validation"]
 OUT_OF_MEMORY: Kind = "out_of_memory"
 
 
@@ -82,9 +84,13 @@ class Job(Settings):
         """The storage's key of something of this training."""
         return training_key(self.run_name, *names)
 
-    def with_inputs(self, folder: Path) -> Self:  # noqa: ARG002 - each kind of job has inputs of its own
-        """The job with its inputs where `folder` holds what was published under the key `inputs`."""
+    def with_inputs(self, folder: Path, sizes: Mapping[str, int]) -> Self:  # noqa: ARG002 - each kind of job has its own
+        """The job with its inputs where `folder` holds what was published under the key `inputs`, of these sizes."""
         return self
+
+    def is_left_out(self, name: str) -> bool:  # noqa: ARG002 - each kind of job has inputs of its own
+        """Whether a node does not need an input of that name as a file."""
+        return False
 
 
 class TrainJob(Job):
@@ -95,17 +101,37 @@ class TrainJob(Job):
     train: Train
     start_weights: Path | None = None
     pretrained: Path | None = None
+    spread: tuple[TrainedSplit, ...] = ()  # splits whose shards are spread over the nodes
 
-    def with_inputs(self, folder: Path) -> Self:
-        """The job with its inputs where `folder` holds what was published under the key `inputs`."""
+    def with_inputs(self, folder: Path, sizes: Mapping[str, int]) -> Self:
+        """The job with its inputs where `folder` holds what was published under the key `inputs`, of these sizes.
+
+        A split that is trained in windows and is larger than a node's cache is left in the storage.
+        """
+        splits: tuple[TrainedSplit, ...] = ("train", "validation") if self.train.window_examples is not None else ()
         return self.model_copy(
             update={
+                "spread": tuple(one for one in splits if split_bytes(sizes, one) > self.train.data_cache_bytes),
                 "splits": folder / "splits",
                 "statistics": folder / "statistics.json",
                 "start_weights": folder / "start" / self.start_weights.name if self.start_weights else None,
                 "pretrained": folder / "weights" / self.pretrained.name if self.pretrained else None,
             }
         )
+
+    def is_left_out(self, name: str) -> bool:
+        """Whether a node does not need an input of that name as a file: test rows, and splits that are spread."""
+        return any(is_shard(name, split) for split in ("test", *self.spread))
+
+
+def is_shard(name: str, split: str | None = None) -> bool:
+    """Whether a file among the inputs is a shard of the split, or of any."""
+    return name.startswith("splits/" if split is None else f"splits/{split}/") and name.endswith(".parquet")
+
+
+def split_bytes(sizes: Mapping[str, int], split: str) -> int:
+    """Bytes of a split's shards, of the sizes of all inputs."""
+    return sum(size for name, size in sizes.items() if is_shard(name, split))
 
 
 def training_key(run_name: str, *names: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from headrace.components.compatibility.keras_import import import_keras
-from headrace.components.errors import TrainingError, UserError
+from headrace.components.errors import EXIT_SERVICE, TrainingError, UserError
 from headrace.components.own_code.importable_code import OwnCode
 from headrace.pipelines.distributed_plan import DistributedPlan
 from headrace.pipelines.headrace_lock import installed
@@ -187,7 +187,7 @@ def _write_failure(job: Job, rank: int, error: Exception) -> None:
 
 def _kind_of(error: Exception) -> Kind:
     if isinstance(error, UserError):
-        return "mistake"
+        return "host" if error.exit_code == EXIT_SERVICE else "mistake"
     if is_out_of_memory(error):
         return OUT_OF_MEMORY
     return "host" if host_problem(error) else "bug"
@@ -200,9 +200,9 @@ def prepare_devices(train: DistributedPlan, *, workers_on_node: int) -> int:
     of a sum decide its rounding. Raises TrainingError where a worker that trains with a GPU sees none, or several.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import_keras()  # first: TensorFlow imports Keras, too, with all that Keras finds
     import tensorflow as tf
 
-    import_keras()
     asked = train.threads_per_worker or train.resources_per_worker.cores
     threads = 1 if train.is_bitwise else asked or max(1, usable_cores() // workers_on_node)
     tf.config.threading.set_intra_op_parallelism_threads(threads)

@@ -4,11 +4,12 @@ import fcntl
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from headrace.components.examples.shards import scan
+from headrace.components.tasks.task import ClassWeights
 from headrace.components.tasks.variants import task_of
 from headrace.components.training.batches import Windows
 from headrace.components.training.feeding.disk_splits import StoredColumns, write_columns
@@ -20,7 +21,7 @@ from headrace.components.training.feeding.split_arrays import (
     load_split,
 )
 from headrace.pipelines.ray_train.node import scratch_folder
-from headrace.pipelines.ray_train.training_job import TrainJob
+from headrace.pipelines.ray_train.training_job import TrainedSplit, TrainJob
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,11 +29,11 @@ if TYPE_CHECKING:
 
     from headrace.components.transforms.fitted_table import FittedTable
 
-Split = Literal["train", "validation"]
+OWN_WEIGHT = "sample_weight"  # a column
 
 
 def split_columns(
-    job: TrainJob, split: Split, *, fitted: "FittedTable", inputs: Inputs | None = None
+    job: TrainJob, split: TrainedSplit, *, fitted: "FittedTable", inputs: Inputs | None = None
 ) -> Columns | StoredColumns:
     """A split in memory, or in files where it has more examples than `train.window_examples`, or encoded images.
 
@@ -64,7 +65,7 @@ def remove_columns(job: TrainJob) -> None:
     shutil.rmtree(scratch_folder(job) / "columns", ignore_errors=True)
 
 
-def _stored(job: TrainJob, split: Split, *, fitted: "FittedTable", inputs: Inputs | None) -> StoredColumns:
+def _stored(job: TrainJob, split: TrainedSplit, *, fitted: "FittedTable", inputs: Inputs | None) -> StoredColumns:
     folder, scratch = job.splits / split, scratch_folder(job) / "columns"
     scratch.mkdir(parents=True, exist_ok=True)
     windows = Windows(_examples(folder), job.train.global_batch_size, job.train.window_examples)
@@ -77,17 +78,22 @@ def _stored(job: TrainJob, split: Split, *, fitted: "FittedTable", inputs: Input
 
 def _weights(job: TrainJob, *, fitted: "FittedTable") -> "NDArray[np.float32] | None":
     rows = scan(job.splits / "train")
-    own = "sample_weight" in rows.collect_schema()
+    own = [OWN_WEIGHT] if OWN_WEIGHT in rows.collect_schema() else []
     if job.train.class_weights is None and not own:
         return None
-    table = rows.select("label", *(["sample_weight"] if own else [])).collect()
-    weights = task_of(fitted.label).example_weights(
-        label_array(table, fitted=fitted), class_weights=job.train.class_weights
-    )
-    if not own:
-        return weights
-    of_column = table["sample_weight"].cast(pl.Float32).to_numpy()
-    return of_column if weights is None else of_column * weights
+    table = rows.select("label", *own).collect()
+    return row_weights(table, label_array(table, fitted=fitted), fitted=fitted, class_weights=job.train.class_weights)
+
+
+def row_weights(
+    table: pl.DataFrame, labels: "NDArray[Any]", *, fitted: "FittedTable", class_weights: ClassWeights
+) -> "NDArray[np.float32] | None":
+    """How much each of a training split's rows counts, float32[rows], by its class and its own weight; None: alike."""
+    by_class = task_of(fitted.label).example_weights(labels, class_weights=class_weights)
+    if OWN_WEIGHT not in table.columns:
+        return by_class
+    own = table[OWN_WEIGHT].cast(pl.Float32).to_numpy()
+    return own if by_class is None else own * by_class
 
 
 def _examples(folder: Path) -> int:

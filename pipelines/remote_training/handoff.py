@@ -12,15 +12,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import structlog
+
 from headrace.components.errors import ParamsError, ServiceError
 from headrace.components.schema.settings import Settings
 from headrace.components.transforms.fitted_table import FittedTable
 from headrace.pipelines.object_store.objects import open_storage
-from headrace.pipelines.object_store.published import fetch, publish, withdraw
+from headrace.pipelines.object_store.published import fetch, is_published, publish, withdraw
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
 from headrace.pipelines.project import dvc
 from headrace.pipelines.project.git_tree import git_status
-from headrace.pipelines.ray_train.training_job import Job, training_key
+from headrace.pipelines.ray_train.training_job import Job, is_shard, training_key
+from headrace.pipelines.remote_training.dvc_inputs import dvc_remote, pushed_splits
 
 # Set by Ray for the entrypoint of a job, and for nothing else.
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -28,6 +31,8 @@ STORAGE_VARIABLE = "HEADRACE_STORAGE"
 OWNER_VARIABLE = "HEADRACE_OWNER"
 BY_HAND = "hand"
 RECORD = "record.json"
+
+log = structlog.get_logger()
 
 
 class GitState(NamedTuple):
@@ -135,14 +140,22 @@ def inputs_key(paths: PipelinePaths, start_weights: Path | None, pretrained: Pat
 def publish_inputs(
     paths: PipelinePaths, handoff: Handoff, *, start_weights: Path | None, pretrained: Path | None = None
 ) -> None:
-    """Upload splits, statistics, a backbone's weights, initial and pretrained ones, unless they are there already."""
+    """Upload splits, statistics, a backbone's weights, initial and pretrained ones, unless they are there already.
+
+    Splits that DVC has pushed to the same bucket or folder are used there.
+    """
     sources = {"splits": paths.splits, "statistics.json": paths.statistics}
     sources |= {file.name: file for file in _backbone_weights(paths.statistics)}
     if start_weights is not None:
         sources[start_name(start_weights)] = start_weights
     if pretrained is not None:
         sources[pretrained_name(pretrained)] = pretrained
-    publish(sources, storage=open_storage(handoff.storage), key=handoff.inputs)
+    storage = open_storage(handoff.storage)
+    if not is_published(handoff.inputs, storage=storage):
+        linked = pushed_splits(paths, handoff.storage)
+        if linked:
+            log.info("the splits are used where DVC has pushed them", files=len(linked))
+        publish(sources, storage=storage, key=handoff.inputs, linked=linked)
 
 
 def start_name(start_weights: Path) -> str:
@@ -175,7 +188,7 @@ def fetch_inputs(paths: PipelinePaths, handoff: Handoff | None) -> Path | None:
         _pull(paths)
         return None
     inputs = _inputs_folder(paths)
-    if not fetch(handoff.inputs, inputs, storage=open_storage(handoff.storage)):
+    if not fetch(handoff.inputs, inputs, storage=open_storage(handoff.storage), left_out=is_shard):
         raise ParamsError(f"{handoff.inputs} is not in the storage {handoff.storage}; submit the training again")
     weights = [(file, paths.statistics.with_name(file.name)) for file in _backbone_weights(inputs / "statistics.json")]
     for source, place in (
@@ -250,15 +263,10 @@ def _pull_files(paths: PipelinePaths, files: list[Path]) -> None:
 
 
 def _default_remote(root: Path) -> str:
-    settings = dvc.config(root)
-    name = settings.get("core.remote")
-    url = settings.get(f"remote.{name}.url", "")
-    if not name or not url:
+    address = dvc_remote(root, "headrace")
+    if address is None:
         raise ParamsError(
             f"a cluster needs a storage that all its nodes reach: set {STORAGE_VARIABLE} to s3://BUCKET/PREFIX or to a "
             "shared folder, or give DVC a default remote (`dvc remote add --default NAME s3://BUCKET/PREFIX`)"
         )
-    if "://" not in url:
-        return str((root / ".dvc" / url).resolve() / "headrace")
-    endpoint = settings.get(f"remote.{name}.endpointurl")
-    return f"{url.rstrip('/')}/headrace{f'?endpoint_url={endpoint}' if endpoint else ''}"
+    return address

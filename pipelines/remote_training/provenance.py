@@ -29,6 +29,7 @@ WITHOUT_EFFECT = (
     "resources_per_worker",
     "driver",
     "placement",
+    "data_cache_bytes",
     "max_failures",
     "start_timeout_seconds",
     "capacity_timeout_seconds",

@@ -216,7 +216,7 @@ def _champion(pipeline: Pipeline, paths: PipelinePaths, champion: Version) -> Ch
     """The champion on the rows that count for it; where nothing is held out, none does."""
     if pipeline.split.held_out == "none":
         nothing = pl.Series([], dtype=pl.Boolean)
-        return Champion(_metrics_of(champion), nothing, None, "")
+        return Champion(champion.metrics, nothing, None, "")
     return measured_champion(pipeline, paths, champion)
 
 
@@ -338,11 +338,6 @@ def _tags(paths: PipelinePaths, run: RunFile, measured: MetricsFile, *, measured
     numbers = {f"metric.{name}": repr(value) for name, value in measured.metrics.items()}
     sure = {f"interval.{name}": f"{low!r} {high!r}" for name, (low, high) in measured.intervals.items()}
     return {name: str(value) for name, value in (origin | numbers | sure).items() if value}
-
-
-def _metrics_of(version: Version) -> dict[str, float]:
-    prefix = "metric."
-    return {name.removeprefix(prefix): float(text) for name, text in version.tags.items() if name.startswith(prefix)}
 
 
 def _registration(

@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +24,7 @@ from headrace.pipelines.host.host_problems import host_problem
 from headrace.pipelines.paths import ProjectPaths
 from headrace.pipelines.tracking.alias_journal import keep_move, move_of
 from headrace.pipelines.tracking.packaging import MODEL_FILE, package
-from headrace.pipelines.tracking.server import address_of, connect, mlflow_request
+from headrace.pipelines.tracking.server import address_of, connect, mlflow_request, says_not_there
 from headrace.pipelines.tracking.sweep import owner_tags
 
 if TYPE_CHECKING:
@@ -45,6 +45,22 @@ class Version:
     number: int
     run_id: str
     tags: Mapping[str, str]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """What it was measured to be; a tag that holds no number, which anybody may set, is left out."""
+        return {name: values[0] for name, values in self._numbers("metric.") if len(values) == 1}
+
+    @property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """The interval of each metric that has one."""
+        return {name: (values[0], values[1]) for name, values in self._numbers("interval.") if len(values) == 2}
+
+    def _numbers(self, prefix: str) -> Iterator[tuple[str, list[float]]]:
+        for name, text in self.tags.items():
+            if name.startswith(prefix):
+                with suppress(ValueError):
+                    yield name.removeprefix(prefix), [float(one) for one in text.split()]
 
 
 def find_version(root: Path, name: str, *, tags: Mapping[str, str]) -> Version | None:
@@ -116,6 +132,19 @@ def demote_champion(root: Path, name: str, *, why: str) -> None:
         client.set_model_version_tag(name, str(champion.number), *move.tag)
         client.delete_registered_model_alias(name, CHAMPION)
     keep_move(root, move)
+
+
+def all_champions(root: Path) -> dict[str, int]:
+    """Version of the champion of each model that has one."""
+    client = connect(root)
+    found: dict[str, int] = {}
+    token = None
+    with mlflow_request(client.tracking_uri, "list the models"):
+        while True:
+            page = client.search_registered_models(page_token=token)
+            found |= {model.name: int(model.aliases[CHAMPION]) for model in page if CHAMPION in model.aliases}
+            if not (token := page.token):
+                return found
 
 
 def aliases(root: Path, name: str) -> dict[str, int]:
@@ -239,7 +268,7 @@ def version_file(root: Path, name: str, version: Version) -> Path:
         if local.is_file():
             with suppress(DataError):  # damaged or changed since it was fetched
                 return _registered(local, name, version)
-        _download(f"{location}/{MODEL_FILE}", client.tracking_uri, local)
+        _download(f"{location}/{MODEL_FILE}", client.tracking_uri, local, of=(name, version))
         return _registered(local, name, version)
 
 
@@ -308,17 +337,21 @@ def _beside(
         if local.is_file():
             with suppress(DataError):
                 return read(local)
-        _download(f"{location}/{file_name}", client.tracking_uri, local)
+        _download(f"{location}/{file_name}", client.tracking_uri, local, of=(name, version))
         return read(local)
 
 
 def _present(path: Path, name: str, version: Version) -> Path:
     if not path.is_file():
-        raise StoreError(
-            f"version {version.number} of model {name!r} is registered, but its file is gone: {path}; restore it from "
-            f"a backup, or make another version champion: `headrace promote {name} --version NUMBER`"
-        )
+        raise _gone(str(path), name, version)
     return path
+
+
+def _gone(place: str, name: str, version: Version) -> StoreError:
+    return StoreError(
+        f"version {version.number} of model {name!r} is registered, but its file is gone: {place}; restore it from a "
+        f"backup, or make another version champion: `headrace promote {name} --version NUMBER`"
+    )
 
 
 def _registered(file: Path, name: str, version: Version) -> Path:
@@ -340,11 +373,17 @@ def _registered(file: Path, name: str, version: Version) -> Path:
     return file
 
 
-def _download(uri: str, tracking_uri: str, local: Path) -> None:
+def _download(uri: str, tracking_uri: str, local: Path, *, of: tuple[str, Version]) -> None:
     from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
 
     with tempfile.TemporaryDirectory() as temporary, replace_file(local) as file:
-        shutil.copyfile(download_artifacts(uri, dst_path=temporary, tracking_uri=tracking_uri), file)
+        try:
+            shutil.copyfile(download_artifacts(uri, dst_path=temporary, tracking_uri=tracking_uri), file)
+        except (MlflowException, FileNotFoundError) as error:
+            if says_not_there(error):
+                raise _gone(address_of(uri), *of) from error
+            raise
 
 
 def _ensure_registered_model(client: "MlflowClient", name: str) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 # MLflow is imported inside the functions: it takes seconds, which other commands would pay for, too.
 
 _SQLITE = "sqlite:///"
+# As each kind of store says it. Not any 404: ids and ports, which may hold that, are in the text of other errors.
+_NOT_THERE = re.compile(r"\(404\)|error code 404|404 Client Error|No such (artifact|file)|[Nn]ot [Ff]ound")
 
 # Set before MLflow is imported; a user's own setting wins. MLflow's own are 7 retries of 120 s, so that a call to a
 # server that is away blocks for minutes.
@@ -40,8 +43,7 @@ def connect(root: Path) -> "MlflowClient":
     A server is not called yet; a SQLite file is made if there was none. Raises StoreError if it is gone or damaged,
     ServiceError if it can't be used now.
     """
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    _set_environment()
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # else one warning for each new try
     uri = tracking_uri(root)
     if (database := database_of(root)) is not None:
@@ -57,6 +59,17 @@ def connect(root: Path) -> "MlflowClient":
 
     with mlflow_request(uri, "open the store"):
         return MlflowClient(tracking_uri=uri)
+
+
+def import_mlflow() -> None:
+    """Import MLflow with its SQLite store, for calls that follow."""
+    _set_environment()
+    from headrace.pipelines.compatibility import mlflow_internals  # noqa: F401
+
+
+def _set_environment() -> None:
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
 
 
 def tracking_uri(root: Path) -> str:
@@ -96,6 +109,11 @@ def is_missing(error: ServiceError) -> bool:
 
     cause = error.__cause__
     return isinstance(cause, MlflowException) and cause.error_code == "RESOURCE_DOES_NOT_EXIST"
+
+
+def says_not_there(error: Exception) -> bool:
+    """Whether an error of reading an artifact says that the store was reached, and has no such file."""
+    return _NOT_THERE.search(str(error)) is not None
 
 
 def check(root: Path) -> None:

@@ -9,12 +9,11 @@ from urllib.parse import unquote, urlsplit
 
 from headrace.components.errors import ServiceError
 from headrace.pipelines.tracking.registry import Version
-from headrace.pipelines.tracking.server import connect, mlflow_request
+from headrace.pipelines.tracking.server import connect, mlflow_request, says_not_there
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_NOT_THERE = ("404", "No such artifact", "No such file", "Not Found", "not found")  # as each kind of store says it
 _DESCRIPTION_CHARACTERS = 5000  # of a version in MLflow
 
 
@@ -79,6 +78,6 @@ def _content(uri: str, tracking_uri: str) -> bytes | None:
         try:
             return Path(download_artifacts(uri, dst_path=temporary, tracking_uri=tracking_uri)).read_bytes()
         except (MlflowException, FileNotFoundError, IsADirectoryError) as error:
-            if any(words in str(error) for words in _NOT_THERE):
+            if says_not_there(error):
                 return None
             raise

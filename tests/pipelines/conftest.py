@@ -1,18 +1,25 @@
-"""Fixtures of more than one room: an empty MLflow store, and a Ray head with its job server."""
+"""Fixtures of more than one room: an empty MLflow store, a server of S3's API, a Ray head with its job server."""
 
 import asyncio
 import os
+import re
 import shutil
 import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+from xml.sax.saxutils import escape
 
+import boto3
 import psutil
 import pytest
 
@@ -22,6 +29,7 @@ from headrace.pipelines.tracking.mlflow_runs import add_to_run, open_run
 from headrace.pipelines.tracking.server import connect
 
 TOKEN = "0123456789abcdef" * 4
+S3_KEY = "the-key-of-a-test"
 
 
 def free_port() -> int:
@@ -158,6 +166,119 @@ def project_root(tmp_path, monkeypatch, empty_store) -> Path:
     return root
 
 
+class Bucket(BaseHTTPRequestHandler):
+    """What clients use of S3's API: objects are files below the server's folder, buckets its folders."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        place = urlsplit(self.path)
+        query, file = parse_qs(place.query, keep_blank_values=True), self.server.folder / unquote(place.path).strip("/")
+        if not self.is_allowed():
+            return
+        if "list-type" in query:
+            self.answer(200, self.listing(file, {name: values[0] for name, values in query.items()}))
+        elif not file.is_file():
+            self.answer(404, "<Error><Code>NoSuchKey</Code><Message>not there</Message></Error>")
+        else:
+            self.send(file.read_bytes())
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_PUT(self) -> None:
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        file = self.server.folder / unquote(urlsplit(self.path).path).strip("/")
+        if not self.is_allowed():
+            return
+        if self.headers.get("Content-Encoding") == "aws-chunked":
+            self.answer(501, "<Error><Code>NotImplemented</Code><Message>chunks</Message></Error>")
+            return
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+        self.answer(200, "")
+
+    def is_allowed(self) -> bool:
+        if (self.server.folder / "away").exists():  # which a test makes
+            self.answer(503, "<Error><Code>ServiceUnavailable</Code><Message>not now</Message></Error>")
+            return False
+        if f"Credential={S3_KEY}/" in self.headers.get("Authorization", ""):
+            return True
+        self.answer(403, "<Error><Code>InvalidAccessKeyId</Code><Message>no such key</Message></Error>")
+        return False
+
+    def send(self, content: bytes) -> None:
+        found = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
+        if found is None:
+            self.answer(200, content)
+            return
+        begin = int(found[1]) if found[1] else len(content) - int(found[2])
+        end = min(int(found[2]) + 1 if found[1] and found[2] else len(content), len(content))
+        self.answer(206, content[begin:end], {"Content-Range": f"bytes {begin}-{end - 1}/{len(content)}"})
+
+    def listing(self, bucket: Path, query: dict[str, str]) -> str:
+        prefix, after, delimiter = (query.get(name, "") for name in ("prefix", "start-after", "delimiter"))
+        files = sorted(one for one in bucket.rglob("*") if one.is_file())
+        sizes = {one.relative_to(bucket).as_posix(): one.stat().st_size for one in files}
+        keys = [key for key in sizes if key.startswith(prefix) and key > after]
+        below = [key for key in keys if delimiter and delimiter in key[len(prefix) :]]
+        folders = dict.fromkeys(prefix + key[len(prefix) :].partition(delimiter)[0] + delimiter for key in below)
+        contents = "".join(
+            f"<Contents><Key>{escape(key)}</Key><Size>{sizes[key]}</Size><ETag>1</ETag>"
+            "<LastModified>2026-11-30T00:00:00.000Z</LastModified></Contents>"
+            for key in keys
+            if key not in below
+        )
+        prefixes = "".join(f"<CommonPrefixes><Prefix>{escape(one)}</Prefix></CommonPrefixes>" for one in folders)
+        return f"<ListBucketResult><IsTruncated>false</IsTruncated>{contents}{prefixes}</ListBucketResult>"
+
+    def answer(self, code: int, content: str | bytes, headers: dict[str, str] | None = None) -> None:
+        body = content.encode() if isinstance(content, str) else content
+        self.send_response(code)
+        for name, value in {
+            "Content-Length": str(len(body)),
+            "ETag": '"1"',
+            "Last-Modified": "Mon, 30 Nov 2026 00:00:00 GMT",
+            "x-amz-bucket-region": "eu-1",
+            **(headers or {}),
+        }.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+
+@pytest.fixture
+def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Path]]:
+    """Address of a server of S3's API, and the folder whose folders are its buckets; the environment has its key."""
+    keys = {"AWS_ACCESS_KEY_ID": S3_KEY, "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "eu-1"}
+    for name, value in keys.items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it keeps the keys that it has found once
+    (tmp_path / "buckets").mkdir()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Bucket) as server:
+        server.folder = tmp_path / "buckets"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", server.folder
+        server.shutdown()
+
+
+@pytest.fixture
+def endpoint(s3: tuple[str, Path]) -> str:
+    """Address of a server whose bucket `lake` is a folder; the environment has its key."""
+    address, buckets = s3
+    (buckets / "lake").mkdir()
+    return address
+
+
 class RayNodes:
     """Nodes of one Ray cluster with token authentication, each a `ray start` of its own."""
 
@@ -210,3 +331,28 @@ def ray_nodes(tmp_path_factory) -> Iterator[Callable[[], RayNodes]]:
     yield make
     for nodes in made:
         nodes.stop()
+
+
+class JobServer:
+    """A cluster of a head without cores and two nodes of one core each, with its job server."""
+
+    def __init__(self, nodes: RayNodes, ports: list[int]) -> None:
+        port, dashboard, agent, client = ports
+        self.temporary = nodes.temporary
+        self.address = f"http://127.0.0.1:{dashboard}"
+        head = ["--head", f"--port={port}", "--num-cpus=0", f"--temp-dir={nodes.temporary}"]
+        head += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"]
+        head += [f"--ray-client-server-port={client}", f"--dashboard-agent-listen-port={agent}"]
+        self._head = nodes.start(*head).parent()
+        for _ in range(2):
+            nodes.start(f"--address=127.0.0.1:{port}", "--num-cpus=1")
+
+    def drivers(self) -> list[psutil.Process]:
+        """The trainings under way, each a `headrace train` of a job."""
+        commands = {one: one.cmdline() for one in self._head.children(recursive=True)}
+        return [one for one, command in commands.items() if "train" in command and "headrace" in str(command)]
+
+
+@pytest.fixture(scope="module")
+def job_server(ray_nodes: Callable[[], RayNodes], free_ports: Callable[[int], list[int]]) -> JobServer:
+    return JobServer(ray_nodes(), free_ports(4))

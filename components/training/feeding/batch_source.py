@@ -88,12 +88,7 @@ class ExampleBatches:
 
     def require_enough(self, *, num_workers: int) -> None:
         """Raise DataError where a global batch has fewer examples than there are workers."""
-        if self.windows.smallest_batch < num_workers:
-            raise DataError(
-                f"the {self.name} split has {self.windows.examples} examples, and global batches of as few as "
-                f"{self.windows.smallest_batch} for {num_workers} workers; lower train.num_workers, raise "
-                "train.global_batch_size, or change the split's fractions"
-            )
+        require_enough(self.windows, num_workers=num_workers, name=self.name)
 
     def require_same(self, exchange: Exchange) -> None:
         """The examples are the same by their SHA-256."""
@@ -120,6 +115,16 @@ def batch_source(
     if isinstance(split, Columns | StoredColumns):
         return ExampleBatches(split, Windows(split.examples, global_batch_size, window_examples), seed, name)
     return split
+
+
+def require_enough(windows: Windows, *, num_workers: int, name: str) -> None:
+    """Raise DataError where a global batch of a split has fewer examples than there are workers."""
+    if windows.smallest_batch < num_workers:
+        raise DataError(
+            f"the {name} split has {windows.examples} examples, and global batches of as few as "
+            f"{windows.smallest_batch} for {num_workers} workers; lower train.num_workers, raise "
+            "train.global_batch_size, or change the split's fractions"
+        )
 
 
 def first_rows(columns: Columns, count: int) -> Columns:

@@ -144,7 +144,7 @@ def _write(
     split_folder: Path, folder: Path, *, fitted: FittedTable, inputs: Inputs | None, block_examples: int, key: str
 ) -> Description:
     files = sorted(split_folder.glob("*.parquet"))
-    divisor = _image_divisor(files[0], fitted)
+    divisor = image_divisor(scan_files(files[0]).collect_schema(), fitted, place=str(files[0]))
     examples, label_shape = 0, ()
     for number, block in enumerate(parquet_blocks(files, block_examples)):
         examples += len(block)
@@ -155,7 +155,7 @@ def _write(
             by_input = features if isinstance(features, dict) else {"": features}
             columns |= {features_file(name): values for name, values in by_input.items()}
         else:
-            images = _checked_images(block, *fitted.features)
+            images = checked_images(block, *fitted.features)
             columns["lengths"] = images.bin.size().to_numpy().astype(np.int64)
             (folder / f"features-{number:06d}.bin").write_bytes(b"".join(images))
         for name, values in columns.items():
@@ -210,22 +210,25 @@ def parquet_blocks(files: Sequence[Path], block_examples: int) -> Iterator[pl.Da
         yield pl.concat(waiting)
 
 
-def _image_divisor(file: Path, fitted: FittedTable) -> float | None:
-    """What a decoded image, 0 to 255, is divided by to be what the model takes; None if images are not encoded."""
-    columns = scan_files(file).collect_schema()
+def image_divisor(columns: pl.Schema, fitted: FittedTable, *, place: str) -> float | None:
+    """What a decoded image, 0 to 255, is divided by to be what the model takes; None if images are not encoded.
+
+    Raises DataError, naming the `place` of the columns, where there are other features beside encoded images.
+    """
     encoded = [name for name in fitted.features if columns[name] == pl.Binary]
     if not encoded:
         return None
     fitted_feature = fitted.features[encoded[0]]
     if len(fitted.features) > 1:
         raise DataError(
-            f"{file}: column {encoded[0]!r} holds encoded images, which must be the only feature; found "
+            f"{place}: column {encoded[0]!r} holds encoded images, which must be the only feature; found "
             f"{', '.join(fitted.features)}"
         )
     return 255.0 if fitted_feature.transforms else 255.0 / ImageFeature.require(fitted_feature.feature).maximum
 
 
-def _checked_images(block: pl.DataFrame, name: str) -> pl.Series:
+def checked_images(block: pl.DataFrame, name: str) -> pl.Series:
+    """The encoded images of a column; raises DataError for one that is neither JPEG nor PNG."""
     known = pl.col(name).bin.starts_with(_JPEG) | pl.col(name).bin.starts_with(_PNG)
     wrong = block.filter(~known.fill_null(False))
     if len(wrong):

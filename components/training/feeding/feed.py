@@ -108,7 +108,11 @@ def _worker_places(step: tf.Tensor, *, examples: tf.Tensor, steps: tf.Tensor, pa
 def _decoded(batches: tf.data.Dataset, columns: Columns | StoredColumns) -> tf.data.Dataset:
     if isinstance(columns, Columns) or columns.description.image_divisor is None:
         return batches
-    shape, divisor = columns.shape, columns.description.image_divisor
+    return decoded(batches, columns.shape, columns.description.image_divisor)
+
+
+def decoded(batches: tf.data.Dataset, shape: tuple[int, ...], divisor: float) -> tf.data.Dataset:
+    """Batches with images instead of their files, as `decode_images` makes them."""
     return batches.map(
         lambda images, *others: (decode_images(images, shape=shape, divisor=divisor), *others),
         num_parallel_calls=DECODED_BATCHES,

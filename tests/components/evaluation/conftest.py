@@ -88,6 +88,11 @@ def subject_of(
 
 
 @pytest.fixture(scope="session")
+def make_subject() -> Callable[..., Subject]:
+    return subject_of
+
+
+@pytest.fixture(scope="session")
 def table() -> Subject:
     """Whether somebody buys, by age and town, and by a number that says nothing; as the model knows it."""
     draw, count = np.random.default_rng(0), 1200

@@ -133,6 +133,18 @@ def test_only_wide_tables_scroll_and_not_the_page(page, kind, browser, kept_page
         (kept_pages / f"{kind}-{width}.png").write_bytes(base64.b64decode(picture))
 
 
+def test_charts_and_titles_can_be_read_on_a_phone(page, browser):
+    browser.open(page, width=360)
+    texts = "[...document.querySelectorAll('figure.card > svg text')]"
+    assert browser.evaluate(f"{texts}.filter(e => e.getBoundingClientRect().height < 5).map(e => e.textContent)") == []
+    curves = "[...document.querySelectorAll('figure[class~=learning_curves] > svg text')]"
+    heights = browser.evaluate(f"{curves}.map(e => e.getBoundingClientRect().height)")
+    assert min(heights) > 8  # two charts beside each other, which scroll
+    titles = "[...document.querySelectorAll('.scroll caption:not(.unseen)')]"
+    cut = "e.getBoundingClientRect().width > e.closest('.scroll').clientWidth"
+    assert browser.evaluate(f"{titles}.filter(e => {cut}).map(e => e.textContent)") == []
+
+
 @pytest.mark.parametrize("dark", [False, True])
 def test_text_has_enough_contrast(page, browser, dark):
     """4.5 to 1, as WCAG 2.2 requires of text of this size (1.4.3)."""

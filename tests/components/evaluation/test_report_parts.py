@@ -24,6 +24,7 @@ from headrace.components.schema.feature_types.category_feature import CategoryFe
 from headrace.components.schema.feature_types.image_feature import ImageFeature
 from headrace.components.schema.feature_types.number_feature import NumberFeature
 from headrace.components.schema.feature_types.text_feature import TextFeature
+from headrace.components.schema.labels import CategoryLabel
 from headrace.components.schema.split_settings import Split
 
 
@@ -192,6 +193,29 @@ def test_importance_is_bounded_and_can_be_left_out(table):
     assert few is not None
     assert (few.rows, few.repeats) == (50, 2)
     assert importance(replace(table, settings=Evaluate(importance=ImportanceSettings(repeats=0)))) is None
+
+
+def test_importance_predicts_no_more_rows_however_wide_and_long_a_table_is(make_subject):
+    """A count, and no clock: the page of a slow machine is that of a fast one."""
+    names = [f"column_{number}" for number in range(60)]
+    draw, count = np.random.default_rng(0), 5000
+    rows = pl.DataFrame(
+        {"example_id": pl.Series(range(count), dtype=pl.UInt64)} | dict.fromkeys(names, draw.random(count))
+    )
+    rows = rows.with_columns(pl.when(pl.col(names[0]) > 0.5).then(pl.lit("yes")).otherwise(pl.lit("no")).alias("buys"))
+    predicted = []
+
+    def of(inputs):
+        first = inputs[names[0]][:, :1]
+        predicted.append(len(first))
+        return np.concatenate([1 - first, first], axis=1)
+
+    label = CategoryLabel(name="buys", classes=("no", "yes"))
+    subject = make_subject(rows, of, features={name: NumberFeature() for name in names}, label=label)
+    predicted.clear()
+    found = importance(subject)
+    assert (found.rows, len(found.columns), found.left_out) == (500, 40, 20)
+    assert sum(predicted) == 500 + 40 * 5 * 500
 
 
 def test_a_model_of_one_input_has_no_importance(images):

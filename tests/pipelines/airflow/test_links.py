@@ -1,9 +1,7 @@
 """Where a task's links lead."""
 
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -57,24 +55,15 @@ def run_file(tmp_path) -> Path:
 
 
 @pytest.fixture
-def mlflow_server(monkeypatch) -> Iterator[str]:
+def mlflow_server(monkeypatch, web_server) -> Iterator[str]:
     """An MLflow that knows the run a1, of experiment 7, and no other."""
 
-    class Answers(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200 if self.path.endswith("run_id=a1") else 404)
-            self.end_headers()
-            self.wfile.write(b'{"run": {"info": {"experiment_id": "7"}}}')
+    def answer(request) -> tuple[int, bytes]:
+        return 200 if request.path.endswith("run_id=a1") else 404, b'{"run": {"info": {"experiment_id": "7"}}}'
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Answers) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}"
+    with web_server(answer) as address:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
         yield address
-        server.shutdown()
 
 
 def test_the_run_of_the_present_model_is_found_by_its_experiment(tmp_path, run_file, mlflow_server):

@@ -6,7 +6,6 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
@@ -27,40 +26,23 @@ NOTICE = Notice(
 )
 
 
-class Hook(ThreadingHTTPServer):
+@pytest.fixture
+def hook(web_server):
     """Answers with the given statuses, one after the other, and keeps what it was sent."""
 
-    def __init__(self, statuses, delay_seconds) -> None:
-        super().__init__(("127.0.0.1", 0), HookHandler)
-        self.address = f"http://127.0.0.1:{self.server_port}/services/secret"
-        self.statuses, self.delay_seconds = list(statuses), delay_seconds
-        self.received: list[tuple[str | None, dict]] = []
+    @contextmanager
+    def serve(*statuses, delay_seconds=0.0):
+        left, received = list(statuses), []
 
+        def answer(request) -> tuple[int, bytes]:
+            received.append((request.headers["Authorization"], json.loads(request.content)))
+            time.sleep(delay_seconds)
+            return left.pop(0), b""
 
-class HookHandler(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        content = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.received.append((self.headers["Authorization"], json.loads(content)))
-        time.sleep(self.server.delay_seconds)
-        self.send_response(self.server.statuses.pop(0))
-        self.send_header("Content-Length", "0")
-        self.end_headers()
+        with web_server(answer) as address:
+            yield SimpleNamespace(address=f"{address}/services/secret", received=received)
 
-    def log_message(self, *_) -> None:
-        pass
-
-
-@contextmanager
-def hook(*statuses, delay_seconds=0.0):
-    server = Hook(statuses, delay_seconds)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    return serve
 
 
 @contextmanager
@@ -120,7 +102,7 @@ def context(**more):
     return {"dag": SimpleNamespace(dag_id="headrace_digits"), "run_id": "manual__1+00:00", **more}
 
 
-def test_a_webhook_gets_the_run_the_cause_and_the_last_error(monkeypatch):
+def test_a_webhook_gets_the_run_the_cause_and_the_last_error(hook, monkeypatch):
     with hook(200) as server:
         monkeypatch.setenv("HEADRACE_WEBHOOK", server.address)
         send(NOTICE, Alerts(webhook="environment:HEADRACE_WEBHOOK"))
@@ -138,7 +120,7 @@ def test_a_webhook_gets_the_run_the_cause_and_the_last_error(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["connection", "variable"])
-def test_the_address_may_be_airflows_secret(monkeypatch, kind):
+def test_the_address_may_be_airflows_secret(hook, monkeypatch, kind):
     with hook(204) as server:
         connection = {"conn_type": "http", "host": server.address, "password": "a-token"}
         monkeypatch.setenv("AIRFLOW_CONN_ALERTS", json.dumps(connection))
@@ -147,7 +129,7 @@ def test_the_address_may_be_airflows_secret(monkeypatch, kind):
     assert [token for token, _ in server.received] == ["Bearer a-token" if kind == "connection" else None]
 
 
-def test_a_webhook_that_fails_once_is_called_again(monkeypatch):
+def test_a_webhook_that_fails_once_is_called_again(hook, monkeypatch):
     with hook(503, 200) as server:
         monkeypatch.setenv("HEADRACE_WEBHOOK", server.address)
         send(NOTICE, Alerts(webhook="environment:HEADRACE_WEBHOOK"))
@@ -155,7 +137,9 @@ def test_a_webhook_that_fails_once_is_called_again(monkeypatch):
 
 
 @pytest.mark.parametrize("how", ["closed", "refuses", "hangs", "unset", "no address"])
-def test_a_webhook_that_is_no_use_is_a_warning_without_its_address_and_the_mail_goes_out(monkeypatch, caplog, how):
+def test_a_webhook_that_is_no_use_is_a_warning_without_its_address_and_the_mail_goes_out(
+    hook, monkeypatch, caplog, how
+):
     monkeypatch.setattr(notify, "WEBHOOK_SECONDS", 0.1)
     with hook(500, 500, delay_seconds=0.3 if how == "hangs" else 0.0) as server, mail_server() as (port, messages):
         addresses = {"closed": "http://127.0.0.1:9/services/secret", "no address": "services/secret", "unset": ""}

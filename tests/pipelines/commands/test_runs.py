@@ -1,9 +1,8 @@
 """`headrace runs`, with a real MLflow store and a job server that answers as Ray's does."""
 
 import json
-import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,50 +17,34 @@ LOG = "Job entrypoint command failed with exit code 2, last available logs:\nepo
 JOBS = {"going": "RUNNING", "done": "SUCCEEDED", "broken": "FAILED"}
 
 
-class JobServer(ThreadingHTTPServer):
+@pytest.fixture
+def served(web_server):
     """Knows three jobs, and each token that it was shown."""
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), JobHandler)
-        self.address = f"http://127.0.0.1:{self.server_port}"
-        self.tokens: list[str | None] = []
+    @contextmanager
+    def serve():
+        tokens: list[str | None] = []
 
+        def answer(request) -> tuple[int, bytes]:
+            tokens.append(request.headers.get("Authorization"))
+            name = request.path.rpartition("/")[2]
+            known = {
+                "submission_id": name,
+                "type": "SUBMISSION",
+                "status": JOBS.get(name),
+                "message": LOG if JOBS.get(name) == "FAILED" else "",
+                "entrypoint": "headrace train digits",
+                "metadata": {},
+                "start_time": 1000,
+                "end_time": None,
+                "driver_exit_code": None,
+            }
+            return (200, json.dumps(known).encode()) if name in JOBS else (404, f"Job {name} does not exist".encode())
 
-class JobHandler(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.server.tokens.append(self.headers.get("Authorization"))
-        name = self.path.rpartition("/")[2]
-        known = {
-            "submission_id": name,
-            "type": "SUBMISSION",
-            "status": JOBS.get(name),
-            "message": LOG if JOBS.get(name) == "FAILED" else "",
-            "entrypoint": "headrace train digits",
-            "metadata": {},
-            "start_time": 1000,
-            "end_time": None,
-            "driver_exit_code": None,
-        }
-        content = json.dumps(known) if name in JOBS else f"Job {name} does not exist"
-        self.send_response(200 if name in JOBS else 404)
-        self.end_headers()
-        self.wfile.write(content.encode())
+        with web_server(answer) as address:
+            yield SimpleNamespace(address=address, tokens=tokens)
 
-    def log_message(self, *_) -> None:
-        pass
-
-
-@contextmanager
-def served():
-    server = JobServer()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    return serve
 
 
 @pytest.fixture
@@ -84,7 +67,7 @@ def swept(project, capsys, *, dry_run=False):
     return {line.split()[0]: line for line in table[1:]}, last
 
 
-def test_runs_become_what_ray_says_of_their_jobs(project, capsys):
+def test_runs_become_what_ray_says_of_their_jobs(served, project, capsys):
     with served() as server:
         runs = {name: opened(project, name, submission_id=name, address=server.address) for name in JOBS}
         runs["lost"] = opened(project, "lost", submission_id="lost", address=server.address, process="1:1")
@@ -103,7 +86,7 @@ def test_runs_become_what_ray_says_of_their_jobs(project, capsys):
     assert status == {"going": "RUNNING", "done": "FINISHED", "broken": "FAILED", "lost": "FAILED"}
 
 
-def test_a_token_goes_to_the_cluster_of_this_environment_only(project, monkeypatch):
+def test_a_token_goes_to_the_cluster_of_this_environment_only(served, project, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_TOKEN", "a-token")
     with served() as ours, served() as another:
         monkeypatch.setenv("RAY_ADDRESS", f"{ours.address}/")

@@ -1,14 +1,12 @@
 """Traces of commands, at a collector that is a web server of the test's own."""
 
+import gzip
 import os
 import socket
 import subprocess
 import sys
-import threading
 import time
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -16,60 +14,32 @@ from headrace.pipelines.host import traces
 from headrace.pipelines.host.traces import PARENT_VARIABLE, export_root, is_traced, root_parent, traced
 
 
-class Collector(ThreadingHTTPServer):
+class Collector:
     """Keeps the spans that it receives."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
         self.spans = []
         self.services = set()
 
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
+    def answer(self, request) -> tuple[int, bytes]:
         from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-        content = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.headers.get("Content-Encoding") == "gzip":
-            import gzip
-
-            content = gzip.decompress(content)
-        request = ExportTraceServiceRequest.FromString(content)
-        for resource in request.resource_spans:
+        is_packed = request.headers.get("Content-Encoding") == "gzip"
+        content = gzip.decompress(request.content) if is_packed else request.content
+        for resource in ExportTraceServiceRequest.FromString(content).resource_spans:
             attributes = {one.key: one.value.string_value for one in resource.resource.attributes}
-            self.server.services.add(attributes["service.name"])
-            self.server.spans += [span for scope in resource.scope_spans for span in scope.spans]
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_) -> None:
-        pass
-
-
-@contextmanager
-def collecting():
-    server = Collector()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+            self.services.add(attributes["service.name"])
+            self.spans += [span for scope in resource.scope_spans for span in scope.spans]
+        return 200, b""
 
 
 @pytest.fixture
-def collector(monkeypatch):
+def collector(monkeypatch, web_server):
     monkeypatch.delenv(PARENT_VARIABLE, raising=False)
-    with collecting() as server:
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", server.address)
-        yield server
+    received = Collector()
+    with web_server(received.answer) as address:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address)
+        yield received
 
 
 def attributes(span) -> dict:

@@ -128,9 +128,12 @@ def test_of_changed_files_and_code_that_git_does_not_know(empty_project):
     assert "params.yaml" in changes
     project.git("checkout", "--quiet", "params.yaml")
     (project.root / "models" / "line.py").unlink()
-    said = project.headrace("reproduce", "line@champion", "--keep", project.root.parent / "kept")
+    refused = project.headrace("reproduce", "line", code=2)
+    assert "line:1 was trained with changes to models/line.py that this project has not" in refused
+    kept = project.root.parent / "kept"
+    said = project.headrace("reproduce", "line@champion", "--with-changed-code", "--keep", kept)
     assert said.splitlines()[-1] == f"line:1, {EQUAL}"
-    assert (project.root.parent / "kept" / "models" / "line.py").read_text() == OWN_MODEL
+    assert (kept / "models" / "line.py").read_text() == OWN_MODEL
 
 
 def test_what_differs_is_named_since_its_stage(trained, tmp_path):

@@ -8,7 +8,8 @@ import boto3
 import pytest
 
 from headrace.components.errors import ParamsError, ServiceError
-from headrace.pipelines.object_store.objects import open_storage
+from headrace.pipelines.object_store import objects
+from headrace.pipelines.object_store.objects import AwayError, open_storage
 
 
 @pytest.fixture
@@ -150,3 +151,13 @@ def test_a_bucket_without_keys_of_access_names_the_variables(keys_of_access, mon
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     with bucket_that_refuses(403, "AccessDenied") as address, pytest.raises(ServiceError, match="set AWS_PROFILE, or"):
         open_storage(address).keys("")
+
+
+def test_a_server_that_does_not_answer_is_away_and_one_that_refuses_is_not(keys_of_access, monkeypatch):
+    monkeypatch.setattr(objects, "ATTEMPTS", 1)
+    with pytest.raises(AwayError, match="see that the server is up"):
+        open_storage("s3://exchange/here?endpoint_url=http://127.0.0.1:1").read("a")
+    for status, code, kind in ((503, "SlowDown", AwayError), (403, "AccessDenied", ServiceError)):
+        with bucket_that_refuses(status, code) as address, pytest.raises(ServiceError) as raised:
+            open_storage(address).keys("")
+        assert raised.type is kind

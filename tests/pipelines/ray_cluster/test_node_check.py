@@ -1,10 +1,8 @@
 """What a node finds out about itself, without a cluster around it."""
 
-import http.server
 import importlib.metadata
 import platform
 import socket
-import threading
 
 import pytest
 
@@ -24,21 +22,10 @@ def node(monkeypatch) -> NodeCheck:
 
 
 @pytest.fixture
-def mlflow():
-    """The address of a server that answers each request with the status in its `status`."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200 if self.path == "/health" else 404)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+def mlflow(web_server):
+    """The address of a server that is well."""
+    with web_server(lambda request: (200 if request.path == "/health" else 404, b"")) as address:
+        yield address
 
 
 def wanted(**changes) -> Wanted:

@@ -55,6 +55,7 @@ UNCHANGED: dict[str, Any] = {
     "equality": "off",
     "resources_per_worker": {"memory_bytes": 1 << 30},
     "placement": "spread",
+    "data_cache_bytes": 1 << 20,
     "driver": {"cores": 0.5},
 }
 

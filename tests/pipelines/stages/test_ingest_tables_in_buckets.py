@@ -1,14 +1,9 @@
 """Delta Lake and Iceberg tables in a bucket: read with the keys of the environment, from a server of S3's API."""
 
 import json
-import re
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
-from xml.sax.saxutils import escape
 
 import polars as pl
 import pyarrow as pa
@@ -22,93 +17,12 @@ from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.stages.ingest import ingest
 
-KEY = "the-key-of-a-test"
 TABLE = pa.table({"id": [1, 2, 3], "size": [0.5, None, 2.5], "kind": ["big", "small", "big"]})
 INGEST = {
     "key": ["id"],
     "features": {"size": {"type": "number", "nullable": True}},
     "label": {"type": "category", "name": "kind", "classes": ["big", "small"]},
 }
-
-
-def bucket_in(root: Path) -> type[BaseHTTPRequestHandler]:
-    """A handler of what readers use of S3's API: objects are files below the folder, buckets its folders."""
-
-    class Bucket(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-        def do_GET(self) -> None:
-            place = urlsplit(self.path)
-            query, file = parse_qs(place.query, keep_blank_values=True), root / unquote(place.path).strip("/")
-            if f"Credential={KEY}/" not in self.headers.get("Authorization", ""):
-                self.answer(403, "<Error><Code>InvalidAccessKeyId</Code><Message>no such key</Message></Error>")
-            elif "list-type" in query:
-                self.answer(200, self.listing(file, query.get("prefix", [""])[0], query.get("start-after", [""])[0]))
-            elif not file.is_file():
-                self.answer(404, "<Error><Code>NoSuchKey</Code><Message>not there</Message></Error>")
-            else:
-                self.send(file.read_bytes())
-
-        def do_HEAD(self) -> None:
-            self.do_GET()
-
-        def send(self, content: bytes) -> None:
-            found = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
-            if found is None:
-                self.answer(200, content)
-                return
-            begin = int(found[1]) if found[1] else len(content) - int(found[2])
-            end = min(int(found[2]) + 1 if found[1] and found[2] else len(content), len(content))
-            self.answer(206, content[begin:end], {"Content-Range": f"bytes {begin}-{end - 1}/{len(content)}"})
-
-        def listing(self, bucket: Path, prefix: str, after: str) -> str:
-            files = sorted(one for one in bucket.rglob("*") if one.is_file())
-            keys = [(one.relative_to(bucket).as_posix(), one.stat().st_size) for one in files]
-            contents = "".join(
-                f"<Contents><Key>{escape(key)}</Key><Size>{size}</Size><ETag>1</ETag>"
-                "<LastModified>2026-11-30T00:00:00.000Z</LastModified></Contents>"
-                for key, size in keys
-                if key.startswith(prefix) and key > after
-            )
-            return f"<ListBucketResult><IsTruncated>false</IsTruncated>{contents}</ListBucketResult>"
-
-        def answer(self, code: int, content: str | bytes, headers: dict[str, str] | None = None) -> None:
-            body = content.encode() if isinstance(content, str) else content
-            self.send_response(code)
-            for name, value in {
-                "Content-Length": str(len(body)),
-                "ETag": '"1"',
-                "Last-Modified": "Mon, 30 Nov 2026 00:00:00 GMT",
-                "x-amz-bucket-region": "eu-1",
-                **(headers or {}),
-            }.items():
-                self.send_header(name, value)
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
-
-    return Bucket
-
-
-@pytest.fixture
-def endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Address of a server whose bucket `lake` is a folder; the environment has its key."""
-    keys = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "eu-1"}
-    for name, value in keys.items():
-        monkeypatch.setenv(name, value)
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
-        monkeypatch.setenv(name, str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    (tmp_path / "buckets" / "lake").mkdir(parents=True)
-    with ThreadingHTTPServer(("127.0.0.1", 0), bucket_in(tmp_path / "buckets")) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
 
 
 @pytest.fixture

@@ -8,37 +8,21 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
-import psutil
 import pytest
 
+from headrace.components.examples import shards
+from headrace.pipelines.params import load_pipeline
 from headrace.pipelines.paths import ProjectPaths
 from headrace.pipelines.project.code_digests import write_digests
 from headrace.pipelines.ray_jobs.jobs import Cluster, RayJobs
+from headrace.pipelines.stages.split import split
 
 pytestmark = pytest.mark.slow
 TOKEN = "0" * 64
 REPOSITORY = Path(__file__).parents[3]
-
-
-class JobServer:
-    """A cluster of a head without cores and two nodes of one core each, with its job server."""
-
-    def __init__(self, nodes, ports: list[int]) -> None:
-        port, dashboard, agent, client = ports
-        self.address = f"http://127.0.0.1:{dashboard}"
-        head = ["--head", f"--port={port}", "--num-cpus=0", f"--temp-dir={nodes.temporary}"]
-        head += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"]
-        head += [f"--ray-client-server-port={client}", f"--dashboard-agent-listen-port={agent}"]
-        self._head = nodes.start(*head).parent()
-        for _ in range(2):
-            nodes.start(f"--address=127.0.0.1:{port}", "--num-cpus=1")
-
-    def drivers(self) -> list[psutil.Process]:
-        """The trainings under way, each a `headrace train` of a job."""
-        commands = {one: one.cmdline() for one in self._head.children(recursive=True)}
-        return [one for one, command in commands.items() if "train" in command and "headrace" in str(command)]
 
 
 @pytest.fixture(scope="module")
@@ -60,17 +44,12 @@ def longer(project):
     return project
 
 
-@pytest.fixture(scope="module")
-def server(ray_nodes, free_ports):
-    return JobServer(ray_nodes(), free_ports(4))
-
-
 @pytest.fixture
-def away(server, tmp_path, monkeypatch):
+def away(job_server, tmp_path, monkeypatch):
     """The environment by which a training goes to the cluster, and by which this process calls MLflow."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     return {
-        "RAY_ADDRESS": server.address,
+        "RAY_ADDRESS": job_server.address,
         "RAY_AUTH_TOKEN": TOKEN,
         "HEADRACE_OWNER": tmp_path.name,  # the cluster is that of other tests, too, which train the same
         "HEADRACE_STORAGE": str(tmp_path / "storage"),
@@ -123,7 +102,7 @@ def test_several_who_want_the_same_training_get_one_job_even_after_one_was_kille
 
 
 @pytest.mark.long
-def test_a_job_that_was_stopped_or_killed_is_followed_by_one_that_goes_on(undisturbed, disturbed, away, server):
+def test_a_job_that_was_stopped_or_killed_is_followed_by_one_that_goes_on(undisturbed, disturbed, away, job_server):
     process, output = disturbed.start_until("epoch 1/16", **away)
     name = run_name(output)
     stopped = stop(away, re.search(rf"{name}-\S+", output)[0])
@@ -134,7 +113,7 @@ def test_a_job_that_was_stopped_or_killed_is_followed_by_one_that_goes_on(undist
     assert run.info.status == "KILLED"
 
     process, output = disturbed.start_until("an earlier attempt at the same training continues", **away)
-    [driver] = server.drivers()
+    [driver] = job_server.drivers()
     driver.kill()
     output += process.communicate(timeout=60)[0]
     assert process.returncode == 75, output
@@ -155,6 +134,28 @@ def test_a_job_trains_what_one_here_trains_and_leaves_it_here(undisturbed, distu
     run = json.loads(disturbed.paths.run.read_text())
     assert run["ray_job_id"].startswith(run["run_name"])
     assert output.count("epoch 16/16") == 1
+
+
+@pytest.mark.long
+def test_nodes_that_read_their_shares_of_the_shards_train_what_one_that_has_all_trains(
+    prepared, tmp_path, away, monkeypatch
+):
+    project = prepared.copy(tmp_path / "a project")
+    monkeypatch.setattr(shards, "SHARD_BYTES", 1 << 15)
+    split(load_pipeline(project.root / "params.yaml", "digits"), project.paths)
+    assert len(shards.files(project.paths.splits / "train")) > 8
+    project.change_train(
+        epochs=3, global_batch_size=32, window_examples=256, data_cache_bytes=0, class_weights="balanced"
+    )
+    alone = project.copy(tmp_path / "alone")
+    code, output = alone.train()
+    assert code == 0, output
+    code, output = project.train(**away)
+    assert code == 0, output
+    project.assert_as_undisturbed(alone)
+    scratch = Path(tempfile.gettempdir()) / f"headrace-{os.geteuid()}" / run_name(output)
+    assert not list(scratch.glob("inputs/splits/*/*.parquet"))
+    assert not list(scratch.glob("shards-*/*"))
 
 
 @pytest.mark.long
@@ -184,7 +185,7 @@ def interrupted(project, away, *, answer: str) -> tuple[int, str]:
         os.close(terminal)
 
 
-def test_a_job_that_a_user_submits_fetches_its_data_from_the_dvc_remote(server, prepared, tmp_path, away):
+def test_a_job_that_a_user_submits_fetches_its_data_from_the_dvc_remote(job_server, prepared, tmp_path, away):
     """As docs/cluster.md shows it: the project's folder without what git ignores, and DVC's remote."""
     project = prepared.copy(tmp_path / "a project")
     for name in ("dvc.yaml", "headrace.lock"):
