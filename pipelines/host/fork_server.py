@@ -13,11 +13,13 @@ import shutil
 import signal
 import socket
 import struct
+import sys
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import NamedTuple
 
 from headrace.pipelines.host.fork_client import DESCRIPTORS, GO, LENGTH, SOCKET, STATUS
@@ -65,12 +67,15 @@ class ForkServer:
     """Answers requests at `SOCKET` in a folder of the user's own.
 
     Made before the imports: the environment and the handlers of signals as they are then are those of a fresh process.
-    A request from another environment, of DVC's own variables apart, is refused: imports may have read it.
+    A request from another environment, of DVC's own variables apart, is refused: imports may have read it. So is one
+    after a file of a module has changed: a child would import the rest as it is then.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._environment = dict(os.environ)
+        self._started_nanoseconds = time.time_ns()
+        self._code: dict[str, tuple[int, ...]] = {}
         self._handlers = {
             number: signal.getsignal(number) for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM)
         }
@@ -81,10 +86,14 @@ class ForkServer:
     def serve(self) -> Request:
         """Fork for each request; returns in the children alone.
 
-        Raises RuntimeError where a thread of Python runs: it would be missing in the children, with what it holds.
+        Raises RuntimeError where a thread of Python runs: it would be missing in the children, with what it holds. Or
+        where a file of a module has changed since the server was made.
         """
         if threading.active_count() > 1:
             raise RuntimeError(f"expected no thread before a fork, found {threading.enumerate()}")
+        self._code = _files_of_modules()
+        if any(changed >= self._started_nanoseconds for changed, *_ in self._code.values()):
+            raise RuntimeError("expected no change of a module while it was imported")
         gc.collect()
         gc.freeze()  # else the first collection of a child copies every page
         reading, writing = os.pipe()
@@ -140,7 +149,7 @@ class ForkServer:
             request = _receive(client, descriptors)
         except (OSError, ValueError, TypeError, struct.error):
             request = None
-        if request is not None and _without_own(request.environment) == _without_own(self._environment):
+        if request is not None and self._is_alike(request.environment):
             client.setblocking(False)
             server = os.getpid()
             signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)  # a child may miss none
@@ -157,6 +166,13 @@ class ForkServer:
         for descriptor in descriptors:
             os.close(descriptor)
         return None
+
+    def _is_alike(self, environment: dict[str, str]) -> bool:
+        """Whether a process that starts now, in that environment, would import the same."""
+        return (
+            _without_own(environment) == _without_own(self._environment)
+            and {file: _state(file) for file in self._code} == self._code
+        )
 
     def _become(self, request: Request, client: socket.socket, descriptors: list[int], *, server: int) -> None:
         """Make this process as one that was started by the client; end it if the client has not waited."""
@@ -195,6 +211,21 @@ def _receive(client: socket.socket, descriptors: list[int]) -> Request:
             raise ValueError("the client has gone")
         text += piece
     return Request(**json.loads(text))
+
+
+def _files_of_modules() -> dict[str, tuple[int, ...]]:
+    modules = [one for one in sys.modules.values() if isinstance(one, ModuleType)]
+    files = {str(vars(one).get("__file__")) for one in modules}  # not by `getattr`, at which lazy modules are imported
+    return {file: state for file in files if (state := _state(file)) is not None}
+
+
+def _state(file: str) -> tuple[int, ...] | None:
+    """Time of change in nanoseconds, size and inode; None where nothing is."""
+    try:
+        status = Path(file).stat()
+    except OSError:
+        return None
+    return status.st_ctime_ns, status.st_size, status.st_ino
 
 
 def _has_ended(client: socket.socket) -> bool:

@@ -117,7 +117,7 @@ def require_equal_weights(model: keras.Model, exchange: Exchange, *, step: int) 
 
     That is the weights, trained or not, the variables of all optimizers, and the states of random generators. The
     CRC-32 of each piece of each variable is compared: it finds every difference of up to 32 bits in a row, and misses
-    one of 4 billion others. Cryptographic digests would take five times as long, for nobody who would deceive.
+    one of 4 billion others. Cryptographic digests would take longer, for nobody who would deceive.
     """
     if exchange.num_workers == 1:
         return

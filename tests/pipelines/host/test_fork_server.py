@@ -25,6 +25,8 @@ folder, *command = sys.argv[1:]
 exec_beside_server(command)
 server = ForkServer(Path(folder))
 random.seed(1)
+sys.path.insert(0, folder + " of code")
+import of_the_project
 imported = "before the fork"
 exec(server.serve().arguments[1])
 """
@@ -36,6 +38,9 @@ class Beside:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         command = [sys.executable, "-c", SERVER, str(folder), "/bin/sleep", "1000"]
+        self.module = folder.with_name(f"{folder.name} of code") / "of_the_project.py"
+        self.module.parent.mkdir()
+        self.module.touch()
         self.process = subprocess.Popen(command, env=ENVIRONMENT, start_new_session=True)
         wait_until((folder / fork_client.SOCKET).exists)
         [self.server] = psutil.Process(self.process.pid).children()
@@ -144,6 +149,14 @@ def test_another_environment_is_not_taken(beside):
     assert beside.output_of("1 / 0", env={**ENVIRONMENT, "TF_ENABLE_ONEDNN_OPTS": "0"}) == "1 / 0\n"
 
 
+def test_after_a_change_of_code_nothing_is_taken(beside):
+    assert beside.output_of("print(imported)") == "before the fork\n"
+    beside.module.write_text("changed = True")
+    assert beside.output_of("1 / 0") == "1 / 0\n"
+    beside.module.unlink()
+    assert beside.output_of("1 / 0") == "1 / 0\n"
+
+
 def test_without_a_server_the_command_runs_as_usual(beside):
     beside.server.kill()
     wait_until(lambda: has_ended(beside.server))
@@ -164,7 +177,8 @@ def test_a_signal_to_the_client_is_passed_on(beside, number):
 
 def test_a_signal_to_the_group_reaches_the_command_once(beside):
     """As `headrace run` and a terminal send it."""
-    code = f"{WAITING}try:\n time.sleep(1000)\nexcept KeyboardInterrupt:\n time.sleep(0.5); sys.exit(9)"
+    code = "import os, time\ntry:\n print(os.getpid(), flush=True)\n time.sleep(1000)\nexcept KeyboardInterrupt:\n"
+    code += " time.sleep(0.5)\n sys.exit(9)"
     client = beside.client(code)
     assert os.getpgid(beside.child_of(client).pid) == beside.process.pid
     os.killpg(beside.process.pid, signal.SIGINT)
@@ -213,6 +227,6 @@ def test_half_a_request_is_dropped_and_the_next_one_is_answered(beside, monkeypa
 
 def test_threads_at_the_time_of_a_fork_are_refused(tmp_path):
     thread = "import threading, time; threading.Thread(target=time.sleep, args=[1]).start()"
-    program = SERVER.replace("random.seed(1)", thread)
+    program = SERVER.replace("random.seed(1)", thread).replace("import of_the_project", "")
     subprocess.run([sys.executable, "-c", program, tmp_path, "/bin/sleep", "2"], check=True, timeout=SECONDS)
     assert not (tmp_path / fork_client.SOCKET).exists()
