@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup image sbom run test test-long test-stack fuzz check audit licences pages docs docs-links release mutate golden results bench stack stack-down clean lock
+.PHONY: help setup image sbom run test test-long test-stack test-cluster reliability fuzz check audit licences pages docs docs-links release mutate golden results bench stack stack-down clean lock
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -23,13 +23,21 @@ run: setup ## Run a pipeline from raw data to a registered model: make run PIPEL
 
 # In the order of their folders, because those with few tests are the ones that take longest.
 test: setup ## Run the tests; some of them: make test TESTS='tests/dags -k graph'
-	@$(BIN)/pytest -m 'not long and not stack' --numprocesses 2 --dist loadfile --no-loadscope-reorder $(TESTS)
+	@$(BIN)/pytest -m 'not long and not stack and not cluster' --numprocesses 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-long: setup ## Run the tests that take longer
-	@$(BIN)/pytest -m 'long and not stack' $(TESTS)
+	@$(BIN)/pytest -m 'long and not stack and not cluster' $(TESTS)
 
 test-stack: setup ## Run the tests that need the local stack of servers: half an hour, and PostgreSQL 15
 	@$(BIN)/pytest -m stack $(TESTS)
+
+# The first time it builds the image: many minutes, 12 GB of .headrace/cluster-test, Debian's archive and the package index.
+test-cluster: setup ## Run the tests on a cluster of containers: half an hour, root and Debian's docker.io; docs/deploy.md
+	@$(BIN)/pytest -m cluster --timeout 1800 $(or $(TESTS),tests/infra/cluster_test)
+
+reliability: setup ## Measure the seconds of docs/reliability.md and write them into it: hours; some: TESTS='-m stack'
+	@status=0; $(BIN)/pytest --junitxml=.headrace/reliability.xml $$($(BIN)/python -m infra.reliability_page) $(TESTS) \
+		|| status=$$?; $(BIN)/python -m infra.reliability_page .headrace/reliability.xml; exit $$status
 
 fuzz: setup ## Damage files at random, for 300 s or FUZZ_SECONDS=...: every reader gives rows or refuses them
 	@env -u CI FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest tests/components/sources -m fuzz --quiet --timeout 0

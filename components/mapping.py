@@ -47,6 +47,16 @@ def map_in_threads(
                 future.cancel()
 
 
+def read_ahead(items: Iterable[Item], /) -> Generator[Item, None, None]:
+    """Yield items in order; each is made in a thread while the one before it is used."""
+    waiting, end = iter(items), object()
+    with ThreadPoolExecutor(1) as thread:
+        pending: Future[Any] = thread.submit(next, waiting, end)
+        while (item := pending.result()) is not end:
+            pending = thread.submit(next, waiting, end)
+            yield item
+
+
 def map_to_files(
     map_: Map, function: Callable[[Item, Path], Result], items: Iterable[tuple[Item, Path]], /
 ) -> Generator[Result, None, None]:

@@ -312,6 +312,11 @@ class ProjectPaths:
         """MLflow's artifacts, where MLFLOW_TRACKING_URI is not set."""
         return self.root / "mlartifacts"
 
+    @property
+    def champions(self) -> Path:
+        """The champions as the project's own registry was seen to have them; not versioned."""
+        return self.root / ".headrace" / "champions.json"
+
     def of(self, pipeline: str) -> PipelinePaths:
         """The artifact tree of one pipeline."""
         return PipelinePaths(self.root, pipeline)

@@ -166,6 +166,19 @@ def web_server() -> Callable[[Callable[[Request], tuple[int, bytes]]], AbstractC
 
 
 @pytest.fixture
+def until_answered(record_property) -> Callable[[], AbstractContextManager[None]]:
+    """Measure a block from a fault until it is found or answered, for docs/reliability.md (`make reliability`)."""
+
+    @contextmanager
+    def measure() -> Iterator[None]:
+        started_seconds = time.monotonic()
+        yield
+        record_property("seconds", round(time.monotonic() - started_seconds, 1))
+
+    return measure
+
+
+@pytest.fixture
 def read_only() -> Callable[[Path], AbstractContextManager[None]]:
     """Make a folder read-only for a block, by a bind mount: modes do not bind root."""
 

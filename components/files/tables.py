@@ -1,7 +1,8 @@
 """Files of one table: Parquet, and the CSV files that Headrace writes."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 _ROWS_PER_GROUP = 1 << 17
+_GROUP_BYTES = 1 << 26
 
 # Polars takes a path for a pattern unless `glob` says otherwise, and then reads `batch[1].parquet` as batch1.parquet.
 # So the next three are the only ones that open a file with Polars.
@@ -61,3 +63,40 @@ def write_file(
     table.lazy().select(names).sink_parquet(
         file, **parquet_settings(table.schema), arrow_schema=schema, metadata=dict(metadata) if metadata else None
     )
+
+
+def write_parts(parts: Iterable[pl.DataFrame], file: Path, *, metadata: Mapping[str, str] | None = None) -> int:
+    """Write tables of one schema as one Parquet file as they come, with texts beside it by key; the number of rows.
+
+    Memory holds one row group. There must be one table at least.
+    """
+    import pyarrow.parquet as pq
+
+    rows = 0
+    with ExitStack() as open_files:
+        writer = None
+        for group in _row_groups(parts):
+            table: pa.Table = group.to_arrow(compat_level=pl.CompatLevel.oldest())
+            if writer is None:
+                settings, texts = parquet_settings(group.schema), group.select(pl.col(pl.String)).columns
+                schema = table.schema.with_metadata(dict(metadata)) if metadata else table.schema
+                compression = {name: settings.get(name) for name in ("compression", "compression_level")}
+                if compression["compression"] == "uncompressed":
+                    compression["compression"] = "none"
+                writer = open_files.enter_context(pq.ParquetWriter(file, schema, use_dictionary=texts, **compression))
+            writer.write_table(table, row_group_size=group.height)
+            rows += group.height
+    return rows
+
+
+def _row_groups(parts: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Tables joined until they have as many rows as a row group, or 64 MiB."""
+    waiting: list[pl.DataFrame] = []
+    for part in parts:
+        waiting.append(part)
+        has_rows = sum(one.height for one in waiting) >= _ROWS_PER_GROUP
+        if has_rows or sum(one.estimated_size() for one in waiting) >= _GROUP_BYTES:
+            yield pl.concat(waiting)
+            waiting = []
+    if waiting:
+        yield pl.concat(waiting)

@@ -69,9 +69,14 @@ def predict_tokens(model: TextModel, texts: pl.Series) -> NextTokens:
 
     Memory holds the probabilities of some texts at a time.
     """
-    rows = max(1, _MOST_PROBABILITIES // (model.length * (FIRST + len(model.vocabulary))))
+    rows = texts_at_once(model)
     parts = [_predict(model, texts[begin : begin + rows]) for begin in range(0, len(texts), rows)]
     return NextTokens(*(np.concatenate([getattr(part, name) for part in parts]) for name in NextTokens.__annotations__))
+
+
+def texts_at_once(model: TextModel) -> int:
+    """How many texts a model is called with at once."""
+    return max(1, _MOST_PROBABILITIES // (model.length * (FIRST + len(model.vocabulary))))
 
 
 def text_of(model: TextModel, ids: NDArray[np.int32]) -> str:

@@ -1,7 +1,7 @@
 """Rows to predict, checked as ingest checks them: the same values, and the same refusals."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import polars as pl
@@ -12,13 +12,21 @@ from headrace.components.schema.decoding import ImageError, pixels_of
 from headrace.components.schema.example_schema import RowSchema
 from headrace.components.schema.feature_types.image_feature import ImageFeature
 from headrace.components.schema.features import Feature
+from headrace.components.serving_model.row_counts import RowCounts, Warn
 from headrace.components.sources.raw_part import RawPart, require_columns
-
-Warn = Callable[[str], None]
 
 
 def rows_of(values: Iterable[Mapping[str, Any]], features: Mapping[str, Feature], *, warn: Warn) -> pl.DataFrame:
     """Return rows that stand in params.yaml, in the types of example rows; derived features may stand there as such."""
+    examples = typed_rows(values, features)
+    warn_of(examples, features, warn=warn)
+    return examples
+
+
+def typed_rows(
+    values: Iterable[Mapping[str, Any]], features: Mapping[str, Feature], *, rows_before: int = 0
+) -> pl.DataFrame:
+    """`rows_of` without its warnings, of rows that `rows_before` others come before."""
     rows = list(values)
     given = {name for row in rows for name in row}
     columns = dict.fromkeys(
@@ -30,9 +38,7 @@ def rows_of(values: Iterable[Mapping[str, Any]], features: Mapping[str, Feature]
         {name: [_text(row.get(name)) for row in rows] for name in columns}, dict.fromkeys(columns, pl.String)
     )
     part = RawPart(table, dict.fromkeys(columns, "the rows"))
-    examples = fitting(check_part(part, without_limits(RowSchema(features=dict(features)))))
-    warn_of(examples, features, warn=warn)
-    return examples
+    return fitting(check_part(part, without_limits(RowSchema(features=dict(features)))), rows_before=rows_before)
 
 
 def without_limits(schema: RowSchema) -> RowSchema:
@@ -51,12 +57,9 @@ def fitting(checked: CheckedPart, *, rows_before: int = 0) -> pl.DataFrame:
 
 def warn_of(examples: pl.DataFrame, features: Mapping[str, Feature], *, warn: Warn) -> None:
     """Report, with its count, what a model can live with: numbers out of range, other patterns, empty columns."""
-    for name, feature in features.items():
-        values = examples[name]
-        if values.null_count() == len(values):
-            warn(f"column {name!r}: no row has a value")
-        for found in feature.warnings(values):
-            warn(f"column {name!r}: {found}")
+    counts = RowCounts()
+    counts.add(examples, features)
+    counts.report(warn)
 
 
 def image_rows(table: pl.DataFrame, *, name: str, feature: ImageFeature) -> pl.DataFrame:
@@ -79,43 +82,12 @@ def image_rows(table: pl.DataFrame, *, name: str, feature: ImageFeature) -> pl.D
 def as_known(examples: pl.DataFrame, known: Mapping[str, frozenset[str]], *, warn: Warn) -> pl.DataFrame:
     """The examples, with categories written as the model knows them; `warn` receives those that it doesn't know.
 
-    A whole number that the model only knows in its other form (`1.0` for `1`, as pandas writes it beside a missing
-    value) is taken for that.
+    A whole number that the model only knows in its other form is taken for that, as `RowCounts.as_known` does.
     """
-    return examples.with_columns(
-        [_as_known(examples[name], words, warn) for name, words in known.items() if name in examples.columns]
-    )
-
-
-def _as_known(values: pl.Series, known: frozenset[str], warn: Warn) -> pl.Series:
-    words = values.drop_nulls().unique()
-    unseen = words.filter(~words.is_in(list(known)))
-    if unseen.is_empty():
-        return values
-    by_number = {number: word for word in sorted(known, reverse=True) if (number := _whole(word)) is not None}
-    other_form = {word: by_number[number] for word in unseen if (number := _whole(word)) in by_number}
-    if other_form:
-        count, word = values.is_in(list(other_form)).sum(), min(other_form)
-        warn(
-            f"column {values.name!r}: {count} of {len(values)} values are whole numbers in another form than the model "
-            f"knows, and taken for those, for example {word!r} for {other_form[word]!r}"
-        )
-    others = values.filter(values.is_in(unseen.filter(~unseen.is_in(list(other_form)))))
-    if len(others):
-        warn(
-            f"column {values.name!r}: {len(others)} of {len(values)} values were not seen in training, and count as "
-            f"'other', for example {others[0]!r}"
-        )
-    return values.replace(other_form)
-
-
-def _whole(word: str) -> int | None:
-    """The whole number that a category stands for, written with or without zeros after a point."""
-    whole, _, rest = word.partition(".")
-    is_whole = whole.removeprefix("-").isdecimal() and whole.isascii() and not rest.strip("0")
-    if not is_whole or len(whole) > 20 or str(int(whole)) != whole:  # 01 is a code, and not the number 1
-        return None
-    return int(whole)
+    counts = RowCounts()
+    found = counts.as_known(examples, known)
+    counts.report(warn)
+    return found
 
 
 def _text(value: object) -> str | None:

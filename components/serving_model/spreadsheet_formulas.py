@@ -9,10 +9,10 @@ _FORMULA = "^[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"  # the last four are the fu
 _NUMBER = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
 
 
-def count_formulas(table: pl.DataFrame) -> int:
-    """Number of cells of text, names of columns included, that begin like a formula."""
-    texts = table.select(pl.col(pl.String))
-    return sum(int(column.filter(_is_formula(column)).len()) for column in [*texts, _names(table)])
+def count_formulas(table: pl.DataFrame, *, with_names: bool = True) -> int:
+    """Number of cells of text, names of columns included unless they were counted before, that begin like a formula."""
+    texts = [*table.select(pl.col(pl.String)), *([_names(table)] if with_names else [])]
+    return sum(int(column.filter(_is_formula(column)).len()) for column in texts)
 
 
 def escape_formulas(table: pl.DataFrame) -> pl.DataFrame:

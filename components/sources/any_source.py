@@ -21,7 +21,7 @@ from headrace.components.sources.own_rows.source import PythonSource
 from headrace.components.sources.parquet.source import ParquetSource
 from headrace.components.sources.source import Source
 from headrace.components.sources.sql.source import SqlSource
-from headrace.components.sources.table_file import TableFile
+from headrace.components.sources.table_file import TableFile, suffix_of
 from headrace.components.sources.text import TextSource
 from headrace.components.sources.tfrecord import TfRecordSource
 
@@ -61,3 +61,8 @@ def open_table(path: Path, *, source: Source, columns: Sequence[str]) -> TableFi
         f"can't read {path}: expected .csv, .tsv, .jsonl (also .gz, .bz2, .xz, .zst), .parquet, .arrow, "
         ".tfrecord, an image or a folder of images"
     )
+
+
+def is_table(name: str) -> bool:
+    """Whether a file's name says that it is one of rows to predict."""
+    return any(suffix_of(Path(name)) in kind.table_suffixes for kind in SOURCES)

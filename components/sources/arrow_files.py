@@ -26,6 +26,7 @@ class ArrowSource(RowFileSource):
     """Arrow IPC files; columns go by name, others are left out. One of them may hold image files."""
 
     kind: Literal["arrow"] = "arrow"
+    table_suffixes = (".arrow",)
 
     def check_schema(self, schema: ExampleSchema) -> None:
         """Raise ParamsError for more than one image, or one beside other features."""
@@ -38,7 +39,7 @@ class ArrowSource(RowFileSource):
     @classmethod
     def open_table(cls, path: Path, *, source: Source, columns: Sequence[str]) -> TableFile | None:
         """A file that ends in .arrow."""
-        return ArrowTable(path) if suffix_of(path) == ".arrow" else None
+        return ArrowTable(path) if suffix_of(path) in cls.table_suffixes else None
 
 
 class ArrowTable(TableFile):

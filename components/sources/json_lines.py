@@ -31,6 +31,7 @@ class JsonLinesSource(RowFileSource):
     """One JSON object a line, UTF-8; a key that an object lacks is missing there, other keys are left out."""
 
     kind: Literal["json_lines"] = "json_lines"
+    table_suffixes = (".jsonl", ".ndjson")
 
     def blocks(self, file: Path, *, schema: ExampleSchema, given_split: GivenSplit | None) -> Iterable[Block]:
         """Lines of a file."""
@@ -39,7 +40,7 @@ class JsonLinesSource(RowFileSource):
     @classmethod
     def open_table(cls, path: Path, *, source: Source, columns: Sequence[str]) -> TableFile | None:
         """A file that ends in .jsonl or .ndjson."""
-        return JsonLinesTable(path) if suffix_of(path) in (".jsonl", ".ndjson") else None
+        return JsonLinesTable(path) if suffix_of(path) in cls.table_suffixes else None
 
 
 class JsonLinesTable(TableFile):
@@ -61,17 +62,17 @@ class JsonLinesTable(TableFile):
         """Lines of the file."""
         return json_blocks(self.path, columns=schema.source_columns, lists=schema.list_columns)
 
-    def read_nested(self, columns: Sequence[str]) -> "pl.DataFrame":
-        """Values of the columns, which may be lists."""
+    def nested_blocks(self, columns: Sequence[str]) -> "Iterable[pl.DataFrame]":
+        """Values of the columns, which may be lists, in blocks of lines."""
         import polars as pl
 
-        try:
-            with open_plain(self.path) as stream:
-                rows = [json.loads(line) for line in stream if line.strip()]
-            return pl.DataFrame([{name: row.get(name) for name in columns} for row in rows], strict=False)
-        except (ValueError, AttributeError, RecursionError, pl.exceptions.PolarsError) as error:
-            problem = " ".join(str(error).split())
-            raise DataError(f"{self.path.name} is not one JSON object a line: {problem}") from error
+        for block in json_blocks(self.path, columns=columns):
+            try:
+                rows = [json.loads(line) for line in block.content.split(b"\n") if line.strip()]
+                yield pl.DataFrame([{name: row.get(name) for name in columns} for row in rows], strict=False)
+            except (ValueError, AttributeError, RecursionError, pl.exceptions.PolarsError) as error:
+                problem = " ".join(str(error).split())
+                raise DataError(f"{self.path.name} is not one JSON object a line: {problem}") from error
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from headrace.components.schema.example_schema import ExampleSchema
 from headrace.components.schema.settings import Settings
@@ -57,6 +57,7 @@ class Source(Settings, ABC):
     """Raw data of one kind: its settings, the files that it needs, and how they are read."""
 
     kind: str
+    table_suffixes: ClassVar[tuple[str, ...]] = ()  # of files of rows to predict that are of this kind
 
     @abstractmethod
     def check_schema(self, schema: ExampleSchema) -> None:

@@ -31,8 +31,11 @@ class TableFile(ABC):
     def blocks(self, schema: RowSchema) -> Iterable[Block]:
         """Rows in blocks; DataError for a damaged file, a missing column, and where there are none."""
 
-    def read_nested(self, columns: Sequence[str]) -> "pl.DataFrame":
-        """At least these columns, whose values may be lists, such as pixels; ParamsError for a format of text."""
+    def nested_blocks(self, columns: Sequence[str]) -> "Iterable[pl.DataFrame]":
+        """These columns in blocks, whose values may be lists, such as pixels; ParamsError for a format of text.
+
+        Raises DataError for a damaged file, and for a column that is missing.
+        """
         raise ParamsError("expected one image a row: an image file, a folder of them, .parquet or .jsonl")
 
 

@@ -39,6 +39,7 @@ class TfRecordSource(RowFileSource):
     """TFRecord files of `tf.train.Example`; features go by name, others are left out. One may hold image files."""
 
     kind: Literal["tfrecord"] = "tfrecord"
+    table_suffixes = (".tfrecord", ".tfrecords")
 
     def check_schema(self, schema: ExampleSchema) -> None:
         """Raise ParamsError for more than one image, or one beside other features."""
@@ -51,7 +52,7 @@ class TfRecordSource(RowFileSource):
     @classmethod
     def open_table(cls, path: Path, *, source: Source, columns: Sequence[str]) -> TableFile | None:
         """A file that ends in .tfrecord or .tfrecords."""
-        return TfRecordTable(path) if suffix_of(path) in (".tfrecord", ".tfrecords") else None
+        return TfRecordTable(path) if suffix_of(path) in cls.table_suffixes else None
 
 
 class TfRecordTable(TableFile):

@@ -157,6 +157,12 @@ class Classification:
         check_width(measurement.model, len(self.classes), label=self.label.name)
         return category_rows(*self._labels_and_probabilities(measurement), label=self.label)
 
+    def joined_outcomes(self, parts: "Sequence[pl.DataFrame]") -> "pl.DataFrame":
+        """The rows of all parts: each row's outcome is its own."""
+        import polars as pl
+
+        return pl.concat(parts)
+
     def scored(self, predictions: "pl.DataFrame", labels: "pl.DataFrame") -> "pl.DataFrame":
         """The same of probabilities that were predicted before."""
         from headrace.components.tasks.model_outputs import select_predictions
@@ -183,6 +189,12 @@ class Classification:
         chosen = np.array(self.classes, dtype=object)[outputs.argmax(axis=1)]
         probabilities = {f"probability_{name}": outputs[:, index] for index, name in enumerate(self.classes)}
         return pl.DataFrame({"prediction": pl.Series(chosen.tolist(), dtype=pl.String), **probabilities})
+
+    def rows_together(self, model: Any, features: Mapping[str, Feature]) -> int:
+        """As many as a batch of a table or of images has."""
+        from headrace.components.serving_model.saved_model import rows_at_once
+
+        return rows_at_once(model, features)
 
     def _labels_and_probabilities(self, measurement: Measurement) -> "tuple[np.ndarray, np.ndarray]":
         import polars as pl

@@ -137,6 +137,10 @@ class Generation:
         """None: images are made of noise, and of no row."""
         return None
 
+    def joined_outcomes(self, parts: "Sequence[pl.DataFrame]") -> "pl.DataFrame":
+        """Raise TypeError: images of noise are no outcomes of rows."""
+        raise TypeError("a model that generates images has no outcomes of rows")
+
     def scored(self, predictions: "pl.DataFrame", labels: "pl.DataFrame") -> "pl.DataFrame":
         """Raise TypeError: the command refuses it before."""
         raise TypeError("a model that generates images predicts nothing")
@@ -146,6 +150,10 @@ class Generation:
         return {}
 
     def predictions(self, model: Any, examples: "pl.DataFrame", features: Mapping[str, Feature]) -> "pl.DataFrame":
+        """Raise TypeError: the command refuses it before a model is loaded."""
+        raise TypeError("a model that generates images predicts nothing")
+
+    def rows_together(self, model: Any, features: Mapping[str, Feature]) -> int:
         """Raise TypeError: the command refuses it before a model is loaded."""
         raise TypeError("a model that generates images predicts nothing")
 

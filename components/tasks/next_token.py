@@ -149,6 +149,12 @@ class NextToken:
         check_inputs(measurement.model, measurement.features)
         return token_rows(predict_tokens(text_model(measurement.model), measurement.rows[self.label.name]))
 
+    def joined_outcomes(self, parts: "Sequence[pl.DataFrame]") -> "pl.DataFrame":
+        """The rows of all parts: each row's outcome is its own."""
+        import polars as pl
+
+        return pl.concat(parts)
+
     def scored(self, predictions: "pl.DataFrame", labels: "pl.DataFrame") -> "pl.DataFrame":
         """Raise TypeError: the command refuses it before."""
         raise TypeError("the label of a text is in it: there is nothing to wait for")
@@ -170,3 +176,9 @@ class NextToken:
         counts = tokens_of(texts, unit=of_text.unit).list.len()
         found = zip(predict_tokens(of_text, texts).predicted, counts, strict=True)
         return pl.DataFrame({"prediction": [text_of(of_text, ids[:count]) for ids, count in found]})
+
+    def rows_together(self, model: Any, features: Mapping[str, Feature]) -> int:
+        """As many texts as memory holds the probabilities of."""
+        from headrace.components.serving_model.next_tokens import text_model, texts_at_once
+
+        return texts_at_once(text_model(model))

@@ -69,6 +69,12 @@ class _Regression:
         """A value for each number."""
         return (len(self.label.columns),)
 
+    def rows_together(self, model: Any, features: Mapping[str, Feature]) -> int:
+        """As many as a batch of a table or of images has."""
+        from headrace.components.serving_model.saved_model import rows_at_once
+
+        return rows_at_once(model, features)
+
     def _check_model(self, measurement: Measurement) -> None:
         from headrace.components.tasks.model_outputs import check_inputs, check_width
 
@@ -147,6 +153,12 @@ class OneNumber(_Regression):
 
         self._check_model(measurement)
         return number_rows(*self._labels_and_predictions(measurement))
+
+    def joined_outcomes(self, parts: "Sequence[pl.DataFrame]") -> "pl.DataFrame":
+        """The rows of all parts: each row's outcome is its own."""
+        import polars as pl
+
+        return pl.concat(parts)
 
     def scored(self, predictions: "pl.DataFrame", labels: "pl.DataFrame") -> "pl.DataFrame":
         """The same of numbers that were predicted before."""
@@ -280,6 +292,19 @@ class SeveralNumbers(_Regression):
 
         self._check_model(measurement)
         return numbers_rows(*self._labels_and_predictions(measurement), label=self.label)
+
+    def joined_outcomes(self, parts: "Sequence[pl.DataFrame]") -> "pl.DataFrame":
+        """The rows of all parts, with the loss of each: errors are in standard deviations among all rows."""
+        import polars as pl
+
+        from headrace.components.tasks.outcome_rows import numbers_rows
+
+        rows = pl.concat(parts)
+        targets, predictions = ([f"{kind}_{name}" for name in self.label.targets] for kind in ("target", "prediction"))
+        # In the order in memory that both have where all rows are predicted at once: sums are the same to the bit.
+        return numbers_rows(
+            rows.select(targets).to_numpy(), rows.select(predictions).to_numpy(order="c"), label=self.label
+        )
 
     def scored(self, predictions: "pl.DataFrame", labels: "pl.DataFrame") -> "pl.DataFrame":
         """The same of numbers that were predicted before."""

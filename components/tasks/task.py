@@ -214,6 +214,9 @@ class Task(Protocol):
         Raises DataError where it takes what the rows do not have, or gives something else.
         """
 
+    def joined_outcomes(self, parts: "Sequence[pl.DataFrame]") -> "pl.DataFrame":
+        """`outcome_rows` of all rows, of those of some rows at a time."""
+
     def scored(self, predictions: "pl.DataFrame", labels: "pl.DataFrame") -> "pl.DataFrame":
         """`outcome_rows` of columns of `predictions` and, in the same order, of the label as it is ingested.
 
@@ -225,3 +228,6 @@ class Task(Protocol):
 
     def predictions(self, model: Any, examples: "pl.DataFrame", features: Mapping[str, Feature]) -> "pl.DataFrame":
         """Columns of `headrace predict`, one row for each of the examples; raises DataError if one is not finite."""
+
+    def rows_together(self, model: Any, features: Mapping[str, Feature]) -> int:
+        """How many rows a model is called with at once: predictions of such groups have the bits of all rows'."""

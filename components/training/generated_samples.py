@@ -13,12 +13,18 @@ KEPT_EPOCHS = 10
 _FILE = "samples-{:06d}.npz"
 
 
-def write_samples(folder: Path, generator: keras.Model, *, seed: int, epoch: int) -> None:
-    """Write images after `epoch`, of noise that the seed decides, to a file of its own: a redone epoch replaces it."""
+def sample_images(generator: keras.Model, *, seed: int) -> NDArray[np.uint8]:
+    """Return uint8[COUNT, height, width, channels] from 0 to 255, of noise that the seed decides."""
     noise = normal_noise(COUNT, generator.input_shape[-1], seed=seed)
     images = np.asarray(generator(noise, training=False))
+    pixels: NDArray[np.uint8] = np.rint(images * 255).astype(np.uint8)
+    return pixels
+
+
+def write_samples(folder: Path, images: NDArray[np.uint8], *, epoch: int) -> None:
+    """Write images of after `epoch` to a file of its own: a redone epoch replaces it."""
     folder.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(folder / _FILE.format(epoch), allow_pickle=False, images=np.rint(images * 255).astype(np.uint8))
+    np.savez_compressed(folder / _FILE.format(epoch), allow_pickle=False, images=images)
 
 
 def read_samples(folder: Path, epoch: int) -> NDArray[np.uint8] | None:

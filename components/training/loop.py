@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 import keras
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from headrace.components.errors import TrainingError
 from headrace.components.training import checkpoints, moving_averages
@@ -19,7 +21,7 @@ from headrace.components.training.initial_weights import set_start_weights
 from headrace.components.training.multiworker import trained_by_all_workers, worker_dataset
 from headrace.components.training.observer import Observer
 from headrace.components.training.plan import Plan
-from headrace.components.training.recorder import Recorder, restore_late, snapshot
+from headrace.components.training.recorder import Recorder, restore_late
 from headrace.components.training.state import TrainingState, is_finished
 from headrace.components.training.workers.dropout import GlobalBatch
 from headrace.components.training.workers.exchange import Exchange, joined
@@ -102,7 +104,7 @@ def train_worker(  # noqa: PLR0913 - each by its keyword
     probe: bool = False,
     shuffle: bool = True,
 ) -> Checkpoint:
-    """The last training state, best weights included, after all epochs or an early stop.
+    """The last training state, after all epochs or an early stop; best weights as `Recorder.checkpoint` gives them.
 
     `make` is called once, on every worker with the same random seed; `train_pipeline` has what a pipeline trains.
     An epoch is one pass over `train`, or `plan.steps_per_epoch` steps of passes that follow each other. Without
@@ -125,7 +127,7 @@ def train_worker(  # noqa: PLR0913 - each by its keyword
         source.require_enough(num_workers=worker.num_workers)
     resumed = _newest(folder, observer if worker.rank == 0 else Observer())
     if resumed is not None and is_finished(resumed.state, plan=plan):
-        return resumed  # as every other worker: nobody waits for one that has nothing to do
+        return resumed.in_memory()  # as every other worker: nobody waits for one that has nothing to do
     with joined(
         worker.rendezvous, timeout_seconds=worker.start_timeout_seconds, compression=plan.gradient_compression
     ) as exchange:
@@ -148,29 +150,34 @@ def _train(
 ) -> Checkpoint:
     plan = work.plan
     trainee, batch = _made(work, exchange)
-    model = trainee.model
-    if resumed is None and (weights := start_weights()) is not None:
-        set_start_weights(model, weights)
-    start = resumed or snapshot(model, TrainingState(seed=plan.seed), model.get_weights())
-    if exchange.rank == 0:
-        if resumed is not None:
-            observer.on_resume(start.state.step)
-        _replay_epochs(start, observer)
-    _restore(model, exchange, start)
-    restores: list[Callable[[], None]] = [] if resumed is None else [partial(restore_late, model, resumed)]
+    model, state = trainee.model, TrainingState(seed=plan.seed) if resumed is None else resumed.state
+    restores: list[Callable[[], None]] = []
+    if resumed is None:
+        _set_start_weights(model, start_weights)
+    else:
+        if exchange.rank == 0:
+            observer.on_resume(resumed.state.step)
+            _replay_epochs(resumed.state, observer)
+        _restore(model, resumed)
+        restores.append(partial(restore_late, model, resumed))
+    # Not all may have found the same checkpoint whole: better now than after an epoch.
+    require_equal_weights(model, exchange, step=state.step)
     recorder = Recorder(
-        start,
+        state,
         exchange,
+        metrics=() if resumed is None else list(resumed.metrics),
         plan=plan,
         steps_per_epoch=work.steps_per_epoch,
         examples_per_step=work.train.examples_per_step,
         folder=folder,
         observer=observer,
     )
-    if recorder.steps_in_epoch:
-        _fit(trainee, batch, work, exchange, recorder, epochs=start.state.epoch + 1, restores=restores)
-    if not is_finished(recorder.state, plan=plan):
-        _fit(trainee, batch, work, exchange, recorder, epochs=plan.epochs, restores=restores)
+    with recorder.writer:
+        if recorder.steps_in_epoch:
+            _fit(trainee, batch, work, exchange, recorder, epochs=state.epoch + 1, restores=restores)
+        if not is_finished(recorder.state, plan=plan):
+            _fit(trainee, batch, work, exchange, recorder, epochs=plan.epochs, restores=restores)
+    exchange.gather(np.zeros(0))  # all checkpoints are written, of which other workers may read the best weights
     return recorder.checkpoint()
 
 
@@ -192,9 +199,9 @@ def _probe(work: _Work, exchange: Exchange, observer: Observer) -> None:
         observer.on_note(said)
 
 
-def _replay_epochs(start: Checkpoint, observer: Observer) -> None:
+def _replay_epochs(state: TrainingState, observer: Observer) -> None:
     """Report the finished epochs again: the process that received them before may be gone."""
-    for figures in start.state.history:
+    for figures in state.history:
         observer.on_epoch(int(figures["epoch"]), {name: figures[name] for name in figures.keys() - {"epoch"}}, {})
 
 
@@ -220,13 +227,22 @@ def _made(work: _Work, exchange: Exchange) -> tuple[Trainee, GlobalBatch]:
     return trainee, batch
 
 
-def _restore(core: keras.Model, exchange: Exchange, checkpoint: Checkpoint) -> None:
-    core.set_weights(checkpoint.weights)
-    for variable, value in zip(core.optimizer.variables, checkpoint.optimizer, strict=True):
-        variable.assign(value)
+def _set_start_weights(core: keras.Model, start_weights: Callable[[], Arrays | None]) -> None:
+    if (weights := start_weights()) is not None:
+        set_start_weights(core, weights)
+
+
+def _restore(core: keras.Model, checkpoint: Checkpoint) -> None:
+    for variables, values in ((core.weights, checkpoint.weights), (core.optimizer.variables, checkpoint.optimizer)):
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(_copied(value))
     moving_averages.swap(core)  # a checkpoint has them the other way round
-    # Not all may have found the same checkpoint whole: better now than after an epoch.
-    require_equal_weights(core, exchange, step=checkpoint.state.step)
+
+
+def _copied(value: NDArray[Any]) -> tf.Tensor:
+    """A value in memory of TensorFlow's own: else a variable would stay in NumPy's, and its former place stay taken."""
+    with tf.device("CPU"):
+        return tf.raw_ops.DeepCopy(x=value)
 
 
 def _fit(

@@ -2,7 +2,9 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +16,21 @@ from headrace.components.compatibility.keras_internals import seed_states
 from headrace.components.errors import TrainingError
 from headrace.components.models.gan import AdversarialNetworks
 from headrace.components.training import checkpoints, moving_averages
-from headrace.components.training.checkpoints import Checkpoint
-from headrace.components.training.generated_samples import write_samples
-from headrace.components.training.histograms import write_histograms
+from headrace.components.training.checkpoint_writer import CheckpointWriter
+from headrace.components.training.checkpoints import Arrays, Begun, Checkpoint
+from headrace.components.training.generated_samples import sample_images, write_samples
+from headrace.components.training.histograms import weight_histograms, write_histograms
 from headrace.components.training.observer import Observer, Stopped
 from headrace.components.training.plan import Plan
 from headrace.components.training.state import TrainingState, after_epoch, is_finished
 from headrace.components.training.workers.exchange import Exchange
-from headrace.components.training.workers.group import Group, metric_state, require_equal_weights, restore_metric_state
+from headrace.components.training.workers.group import (
+    Group,
+    local_value,
+    metric_state,
+    require_equal_weights,
+    restore_metric_state,
+)
 from headrace.components.training.workers.owned_optimizers import owned_optimizers
 from headrace.components.training.workers.step_watch import StepWatch
 from headrace.components.training.workers.worker_metrics import Meter, worker_figures
@@ -32,17 +41,21 @@ PROGRESS_SECONDS = 5.0
 class Recorder(keras.callbacks.Callback):
     """Holds the training state; worker 0's also writes checkpoints and reports to the observer.
 
+    `fit` is called within the block of `writer`. Weights of an earlier epoch that stay the best are in memory only
+    where no checkpoint has them.
+
     Everything that all workers take part in (gathering, comparing, reading metrics) happens on all of them after the
     same step, because what it depends on is the same on all.
     """
 
     async_safe = True  # Keras need not turn each step's figures into numbers: they are not looked at
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each by its keyword
         self,
-        start: Checkpoint,
+        state: TrainingState,
         exchange: Exchange,
         *,
+        metrics: Arrays,
         plan: Plan,
         steps_per_epoch: int,
         examples_per_step: float,
@@ -50,7 +63,9 @@ class Recorder(keras.callbacks.Callback):
         observer: Observer,
     ) -> None:
         super().__init__()
-        self.state, self._best_weights, self._metrics = start.state, start.best_weights, start.metrics
+        self.state, self._metrics = state, metrics
+        self._best_weights: Arrays | None = None  # of an earlier epoch, where there was no room for them
+        self.writer = CheckpointWriter()
         self.group: Group | None = None  # set before `fit`
         self._plan, self._examples_per_step = plan, examples_per_step
         self._steps_per_epoch = steps_per_epoch
@@ -127,24 +142,33 @@ class Recorder(keras.callbacks.Callback):
         gathered = self._exchange.gather(np.array([[*self._meter.read(), compute_seconds, is_ended]]))
         self.state = after_epoch(self.state, figures, plan=self._plan, steps_per_epoch=self._steps_per_epoch)
         self.state = self.state.model_copy(update={"is_ended": bool(gathered[:, 3].any())})
-        if self.state.best_epoch == epoch + 1:
-            with moving_averages.swapped(self.model):
-                self._best_weights = self.model.get_weights()
         self.model.stop_training = is_finished(self.state, plan=self._plan)
         if self._is_first:
             # First: an epoch may be reported twice, but none is left out.
             self._observer.on_epoch(epoch + 1, figures, worker_figures(gathered[:, :3]))
         self._save(within_epoch=False)
-        self._observer.on_epoch_saved(epoch + 1, figures)
+        if self._observer.awaits_checkpoints:
+            self.writer.wait()
+            self._observer.on_epoch_saved(epoch + 1, figures)
         if self.group is not None and self.group.asked_to_stop and not self.model.stop_training:
             raise Stopped(f"after epoch {epoch + 1}")
 
-    def checkpoint(self, *, within_epoch: bool = False) -> Checkpoint:
-        """Return the present training state, with the running totals of the epoch's metrics if it is not done."""
-        metrics = metric_state(self.model, self._exchange) if within_epoch else ()
-        seconds = self.state.seconds_in_epoch + time.monotonic() - self._started_seconds if within_epoch else 0.0
-        state = self.state.model_copy(update={"seconds_in_epoch": seconds})
-        return snapshot(self.model, state, self._best_weights, metrics)
+    def checkpoint(self) -> Checkpoint:
+        """Return the training state at the end of the last epoch, with the best weights wherever they are.
+
+        Those of an earlier epoch are read when they are asked for. Another worker than 0 has none of them where it does
+        not see the folder of worker 0.
+        """
+        last = snapshot(self.model, self.state)
+        if self.state.best_epoch == self.state.epoch:
+            return last
+        try:
+            best = self._best_weights or checkpoints.best_weights(self._folder, self.state.best_epoch)
+        except FileNotFoundError:
+            if self._is_first:
+                raise
+            best = ()
+        return replace(last, best_weights=best)
 
     def _figures(self, logs: Mapping[str, Any]) -> dict[str, float]:
         figures = {name.replace("val_", "validation_", 1): float(value) for name, value in logs.items()}
@@ -153,24 +177,67 @@ class Recorder(keras.callbacks.Callback):
         return figures
 
     def _save(self, *, within_epoch: bool) -> None:
-        """Write a checkpoint; where there is no room for it, training continues with the ones that there are."""
-        checkpoint = self.checkpoint(within_epoch=within_epoch)  # on all workers: it reads their metrics
+        """Write a checkpoint's arrays; what is left of it is done beside the next steps.
+
+        Where there is no room for it, training continues with the ones that there are.
+        """
+        self.writer.wait()
+        metrics = metric_state(self.model, self._exchange) if within_epoch else ()  # on all workers
         if not self._is_first:
             return
+        seconds = self.state.seconds_in_epoch + time.monotonic() - self._started_seconds if within_epoch else 0.0
+        checkpoint = snapshot(self.model, self.state.model_copy(update={"seconds_in_epoch": seconds}), metrics)
+        is_best = self.state.best_epoch == (0 if within_epoch else self.state.epoch)
+        if not is_best:
+            checkpoint = replace(checkpoint, best_weights=self._best_weights or ())
         try:
-            saved = checkpoints.save(checkpoints.step_folder(self._folder, self.state.step), checkpoint)
-            best_step, wanted = self.state.best_epoch * self._steps_per_epoch, self._plan.checkpoints
+            begun = Begun(checkpoints.step_folder(self._folder, self.state.step), checkpoint)
+        except OSError as error:
+            if is_best:
+                self._best_weights = checkpoint.weights
+            self._note_missing(self.state, error)
+            return
+        has_best = is_best or self._best_weights is not None
+        add = () if within_epoch else self._additions()
+        finish = partial(self._finish, begun, self.state, is_best=is_best, has_best=has_best, add=add)
+        self.writer.start(finish)
+
+    def _finish(
+        self, begun: Begun, state: TrainingState, *, is_best: bool, has_best: bool, add: Sequence[Callable[[], None]]
+    ) -> None:
+        """Do what is left of a checkpoint, by the writer's thread."""
+        wanted = self._plan.checkpoints
+        try:
+            saved = begun.finish(None if has_best else checkpoints.best_weights(self._folder, state.best_epoch))
+            self._best_weights = None
             checkpoints.keep(
-                self._folder, last=wanted.keep_last, best_step=best_step, every_hours=wanted.keep_every_hours
+                self._folder,
+                last=wanted.keep_last,
+                best_step=state.best_epoch * self._steps_per_epoch,
+                every_hours=wanted.keep_every_hours,
             )
             self._observer.on_checkpoint(saved)
-            if not within_epoch:
-                write_histograms(self._folder, self.model, epoch=self.state.epoch)
-                if isinstance(self.model, AdversarialNetworks):
-                    with moving_averages.swapped(self.model):
-                        write_samples(self._folder, self.model.core, seed=self.state.seed, epoch=self.state.epoch)
+            for write in add:
+                write()
         except OSError as error:
-            self._observer.on_note(f"no checkpoint of step {self.state.step}: {error}; training continues without it")
+            if is_best and not begun.is_finished:
+                self._best_weights = begun.weights()
+            self._note_missing(state, error)
+        finally:
+            begun.discard()
+
+    def _note_missing(self, state: TrainingState, error: OSError) -> None:
+        self._observer.on_note(f"no checkpoint of step {state.step}: {error}; training continues without it")
+
+    def _additions(self) -> Sequence[Callable[[], None]]:
+        """What is written after the checkpoint of an epoch."""
+        epoch = self.state.epoch
+        add = [partial(write_histograms, self._folder, weight_histograms(self.model), epoch=epoch)]
+        if isinstance(self.model, AdversarialNetworks):
+            with moving_averages.swapped(self.model):
+                images = sample_images(self.model.core, seed=self.state.seed)
+            add.append(partial(write_samples, self._folder, images, epoch=epoch))
+        return add
 
     def _report_progress(self, done: int) -> None:
         now = time.monotonic()
@@ -191,19 +258,17 @@ class Recorder(keras.callbacks.Callback):
         )
 
 
-def snapshot(
-    model: keras.Model, state: TrainingState, best_weights: checkpoints.Arrays, metrics: checkpoints.Arrays = ()
-) -> Checkpoint:
-    """Return the training state with copies of the model's weights and its optimizer's variables.
+def snapshot(model: keras.Model, state: TrainingState, metrics: Arrays = ()) -> Checkpoint:
+    """Return the training state, with the present values of the model's weights and its optimizer's variables.
 
-    Where the optimizer keeps averages, these are the weights, and the trained ones are among its variables: a
-    checkpoint's weights are those that a model is evaluated with.
+    They stay as they are when training continues. Where the optimizer keeps averages, these are the weights, and the
+    trained ones are among its variables: a checkpoint's weights are those that a model is evaluated with.
     """
     with moving_averages.swapped(model):
-        optimizers = [_arrays(optimizer.variables) for optimizer in owned_optimizers(model)]
+        optimizers = [_values(optimizer.variables) for optimizer in owned_optimizers(model)]
         others = [array for arrays in optimizers[1:] for array in arrays]
-        random = _arrays(seed_states(model))
-        return Checkpoint(state, model.get_weights(), best_weights, optimizers[0], metrics, random, others)
+        random, weights = _values(seed_states(model)), _values(model.weights)
+        return Checkpoint(state, weights, weights, optimizers[0], metrics, random, others)
 
 
 def restore_late(model: keras.Model, checkpoint: Checkpoint) -> None:
@@ -224,8 +289,8 @@ def restore_late(model: keras.Model, checkpoint: Checkpoint) -> None:
             variable.assign(value)
 
 
-def _arrays(variables: Sequence[keras.Variable]) -> list[NDArray[Any]]:
-    return [np.asarray(variable.numpy()) for variable in variables]
+def _values(variables: Sequence[keras.Variable]) -> list[NDArray[Any]]:
+    return [local_value(variable) for variable in variables]
 
 
 def _require_finite(epoch: int, figures: Mapping[str, float]) -> None:

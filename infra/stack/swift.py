@@ -42,7 +42,7 @@ use = egg:swift#{kind}
 """
 _PROXY = """\
 [DEFAULT]
-bind_ip = 127.0.0.1
+bind_ip = {address}
 bind_port = {port}
 swift_dir = {settings}
 workers = 0
@@ -112,10 +112,10 @@ def services(stack: Stack, step: tuple[str, ...]) -> list[Service]:
     return [setup, *backends, proxy, Service(name="buckets", command=(*step, "buckets"), needs=("s3",), once=True)]
 
 
-def set_up(stack: Stack) -> None:
-    """Install Swift as its lock file says, and write its settings and rings."""
+def set_up(stack: Stack, *, address: str = "127.0.0.1") -> None:
+    """Install Swift as its lock file says, and write its settings and rings; `address` is where S3 listens."""
     _check_attributes(stack.data)
-    _install(_environment(stack))
+    install(_environment(stack))
     settings, devices = _settings(stack), stack.data / "s3"
     for folder in (settings, devices):
         folder.mkdir(exist_ok=True)
@@ -127,6 +127,7 @@ def set_up(stack: Stack) -> None:
         write_private(settings / f"{kind}.conf", _BACKEND.format(kind=kind, port=port, devices=devices, **values))
         _make_ring(stack, kind, port)
     proxy = _PROXY.format(
+        address=address,
         port=stack.ports["s3"],
         user_line=ACCESS_KEY.replace(":", "_"),
         secret=stack.secrets["s3_secret_key"],
@@ -178,7 +179,7 @@ def _check_attributes(folder: Path) -> None:
         probe.unlink()
 
 
-def _install(environment: Path) -> None:
+def install(environment: Path) -> None:
     """Make a virtual environment that holds what the lock file says, unless there is one."""
     stamp, wanted = environment / "headrace-stamp", hashlib.sha256(_LOCK.read_bytes()).hexdigest()
     if stamp.is_file() and stamp.read_text(encoding="ascii") == wanted:

@@ -49,6 +49,34 @@ def writable_path(option: typer.CallbackParam, path: Path | None) -> Path | None
     return _below_folders(option, path)
 
 
+def existing_place(option: typer.CallbackParam, place: str) -> str:
+    """A path that exists, or the address of a bucket; raises ParamsError for a path where there is nothing."""
+    if not is_bucket(place):
+        existing_path(option, Path(place))
+    return place
+
+
+def writable_place(option: typer.CallbackParam, place: str | None) -> str | None:
+    """The path of a file or folder to write, or the address of a bucket; raises ParamsError where none can be."""
+    if place is not None and not is_bucket(place):
+        writable_path(option, Path(place))
+    return place
+
+
+def local_path(option: str, place: str, *, is_file: bool = False) -> Path:
+    """A place on this machine; raises ParamsError for a bucket, and for a folder where a file is expected."""
+    if is_bucket(place):
+        raise ParamsError(f"{option} {place}: a bucket is for --engine ray; give a path of this machine")
+    if is_file and Path(place).is_dir():
+        raise ParamsError(f"{option} {place}: expected a file, found a folder; give the path of a file in it")
+    return Path(place)
+
+
+def is_bucket(place: str) -> bool:
+    """Whether it is the address of a bucket, and no path."""
+    return place.startswith("s3://")
+
+
 def _below_folders(option: typer.CallbackParam, path: Path | None) -> Path | None:
     for parent in path.parents if path is not None else ():
         if parent.exists() and not parent.is_dir():

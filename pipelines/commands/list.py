@@ -75,17 +75,17 @@ def _metric(pipeline: Pipeline, paths: PipelinePaths) -> str:
 
 
 def _champion(paths: PipelinePaths) -> str:
-    """Version of the champion, as the registry has it now; it is queried only where something was registered."""
+    """Version of the champion, as the registry has it now; it is read only where something was registered."""
     if not paths.registration.is_file():
         return ""
-    from headrace.pipelines.tracking.registry import CHAMPION, aliases
+    from headrace.pipelines.tracking.champion_notes import champions
     from headrace.pipelines.tracking.server import database_of
 
     database = database_of(paths.root)
     if database is not None and not database.is_file():  # a connection would make it
         return "unknown"
     try:
-        number = aliases(paths.root, paths.pipeline).get(CHAMPION)
+        number = champions(paths.root).get(paths.pipeline)
     except UserError:
         return "unknown"
     return "none" if number is None else f"version {number}"

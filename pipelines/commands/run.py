@@ -22,6 +22,7 @@ from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
 from headrace.pipelines.project import dvc
 from headrace.pipelines.project.code_digests import write_digests
+from headrace.pipelines.project.preloading import preloading
 from headrace.pipelines.project.up_to_date import Watch, unchanged_stages
 
 if TYPE_CHECKING:
@@ -64,12 +65,13 @@ def run_stages(pipeline: Pipeline, paths: PipelinePaths) -> int:
     dvc.check_lock_file(paths.root)
     watch = Watch(paths)
     dvc_file = ProjectPaths(paths.root).dvc
-    progress = Progress(stage_graph(dvc_file, pipeline.name))
+    targets, progress = last_targets(dvc_file, pipeline.name), Progress(stage_graph(dvc_file, pipeline.name))
     on_terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not is_json()
     follow = run_display.live if on_terminal else run_display.plain
     try:
         with (
-            dvc.repro(paths.root, *last_targets(dvc_file, pipeline.name), pipeline=pipeline.name) as process,
+            preloading(ProjectPaths(paths.root)) as launcher,
+            dvc.repro(paths.root, *targets, pipeline=pipeline.name, launcher=launcher) as process,
             follow(progress) as take,
         ):
             for line in process.stdout or ():

@@ -11,6 +11,7 @@ from ray.train.v2._internal.constants import get_env_vars_to_propagate
 from ray.train.v2._internal.execution.context import get_train_context
 from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
+from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, TrainingFailedError, WorkerGroupError
 
@@ -25,6 +26,7 @@ __all__ = [
     "DatasetsCallback",
     "DefaultFailurePolicy",
     "FailureDecision",
+    "FixedOnOneMachine",
     "PlacementGroupCleanerCallback",
     "PreemptionError",
     "TrainController",
@@ -37,6 +39,16 @@ __all__ = [
 TESTED_VERSIONS = ("2.60",)
 
 require_tested("ray", ray.__version__, tested=TESTED_VERSIONS)
+
+
+class FixedOnOneMachine(FixedScalingPolicy):  # type: ignore[misc]  # ray carries no types
+    """A group of fixed size where no autoscaler adds nodes: it starts no process to report to what the group needs."""
+
+    def after_controller_start(self, train_run_context: Any) -> None:
+        """Report nothing."""
+
+    def _maybe_send_resource_request(self) -> None:
+        pass
 
 
 def node_drains(context: Any | None = None) -> bool:

@@ -17,9 +17,9 @@ def import_tensorflow() -> None:
     """
     require_addresses()
     with quiet():
+        import_keras()  # first: TensorFlow imports Keras, too, with all that Keras finds
         import tensorflow as tf
 
-        import_keras()
         tf.config.list_logical_devices()
 
 

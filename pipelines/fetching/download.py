@@ -117,22 +117,21 @@ def _attempt(transfer: _Transfer) -> Version | None:
         raise Interrupted("no time left")
     begun = recall(transfer.note, file)
     start = _size(part) if begun and begun.sha256 is None and begun.validator else 0
-    with transfer.send(_conditions(transfer.have, begun, start), transfer.seconds_left) as answer:
-        if answer.status == 304 and transfer.have:
-            return None
-        if answer.status == 200:
-            start, begun = 0, _version(file, answer.headers)
-            part.unlink(missing_ok=True)
-            keep(transfer.note, begun)
-        elif not (begun and start and answer.status == 206 and _goes_on(answer.headers, begun, start)):
-            part.unlink(missing_ok=True)
-            raise Interrupted(f"the server can't continue from byte {start} (it answers {answer.status})")
-        expected = _announced(answer, file)
-        try:
-            _write(transfer, answer.chunks, expected)
-        except Damaged:
-            part.unlink()
-            raise
+    try:
+        with transfer.send(_conditions(transfer.have, begun, start), transfer.seconds_left) as answer:
+            if answer.status == 304 and transfer.have:
+                return None
+            if answer.status == 200:
+                start, begun = 0, _version(file, answer.headers)
+                part.unlink(missing_ok=True)
+                keep(transfer.note, begun)
+            elif not (begun and start and answer.status == 206 and _goes_on(answer.headers, begun, start)):
+                part.unlink(missing_ok=True)
+                raise Interrupted(f"the server can't continue from byte {start} (it answers {answer.status})")
+            _write(transfer, answer.chunks, _announced(answer, file))
+    except Damaged:
+        part.unlink()
+        raise
     return begun
 
 

@@ -67,7 +67,8 @@ def _trained(job: FitJob, member: Member, splits: Mapping[str, GivenSplit], run:
         worker = Worker(member.rank, len(member.addresses), job.train.start_timeout_seconds, place)
         with tempfile.TemporaryDirectory(prefix="headrace-fit-") as scratch:
             opened = open_here(job.model_copy(update={"data": Path(scratch)}), splits)
-            return train_function(job, opened["train"], opened.get("validation"), worker=worker, observer=observer)
+            final = train_function(job, opened["train"], opened.get("validation"), worker=worker, observer=observer)
+            return final.in_memory()  # the result outlives the checkpoints
     except Stopped as stopped:
         raise KeyboardInterrupt(f"a member of the group was asked to stop: {stopped}") from stopped
     except OSError as error:

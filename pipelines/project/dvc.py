@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -26,12 +26,19 @@ from headrace.pipelines.yaml_dialect import read_yaml
 LIMIT_SECONDS = 3600  # for a pull of all that a pipeline has; everything else takes seconds
 
 
-def environment() -> dict[str, str]:
+class Launcher(NamedTuple):
+    """A program that becomes the DVC whose command line it is given, and the folder where stages look for commands."""
+
+    command: tuple[str, ...]
+    programs: str
+
+
+def environment(launcher: Launcher | None = None) -> dict[str, str]:
     """Environment for dvc, in which `headrace` and `dvc` are found although .venv may not be activated."""
-    programs = str(Path(sys.executable).parent)
+    programs = [*([launcher.programs] if launcher else []), str(Path(sys.executable).parent)]
     return {
         **os.environ,
-        "PATH": os.pathsep.join([programs, os.environ.get("PATH", os.defpath)]),
+        "PATH": os.pathsep.join([*programs, os.environ.get("PATH", os.defpath)]),
         "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),  # else its notes drown the stages' lines
         "PYTHONUNBUFFERED": "1",  # else a stage's lines arrive when it has ended
         "SHELL": "/bin/sh",  # DVC runs commands in $SHELL, which for service accounts is `nologin`
@@ -49,11 +56,13 @@ def repro(
     pull: bool = False,
     force: bool = False,
     extra: Mapping[str, str] | None = None,
+    launcher: Launcher | None = None,
 ) -> Iterator[subprocess.Popen[str]]:
     """Yield a started `dvc repro TARGET...` of stages of a pipeline; its output and theirs is read from `stdout`.
 
     With `single_item` only these stages are checked, not those before them; with `pull` what ran elsewhere is fetched
-    from DVC's remote; with `force` they run although they are up to date; `extra` are environment variables. However
+    from DVC's remote; with `force` they run although they are up to date; `extra` are environment variables;
+    `launcher` starts DVC. However
     the block ends, also by SIGKILL, nothing that was started lives 10 s after it. A Ctrl-C in the terminal reaches only
     the caller: the processes have their own session.
 
@@ -69,9 +78,9 @@ def repro(
         _release_dead_holders(root)  # with the lock: who had it before may have been killed just now
         with (
             subprocess.Popen(
-                [_dvc(), "--wait-for-lock", "repro", *options, *targets],
+                [*(launcher.command if launcher else ()), _dvc(), "--wait-for-lock", "repro", *options, *targets],
                 cwd=root,
-                env={**environment(), **(extra or {})},
+                env={**environment(launcher), **(extra or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -3,9 +3,10 @@
 It is a process of its own, so that reading and decompressing take nothing from the interpreter of a worker.
 """
 
+import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import polars as pl
@@ -28,6 +29,7 @@ from headrace.pipelines.ray_train.training_job import TrainJob
 
 CALLS_AT_ONCE = 64
 POLL_SECONDS = 0.1
+REMOVE_SECONDS = 10.0
 
 
 class NodeShards:
@@ -39,8 +41,9 @@ class NodeShards:
         manifest = published(str(job.inputs), storage=storage)
         if manifest is None:
             raise ServiceError(f"{job.inputs} is not in the storage {job.storage}; start the training again")
-        folder = scratch_folder(job) / f"shards-{ray.get_runtime_context().get_node_id()}"
-        cache = FileCache(folder, limit_bytes=job.train.data_cache_bytes)
+        # Several nodes may be on one machine.
+        self._folder = scratch_folder(job) / f"shards-{ray.get_runtime_context().get_node_id()}"
+        cache = FileCache(self._folder, limit_bytes=job.train.data_cache_bytes)
         files = ShardFiles(
             manifest,
             key=str(job.inputs),
@@ -60,6 +63,11 @@ class NodeShards:
         """What `NodeRows.rows` gives."""
         rows = self._rows.rows(part)
         return None if rows is None else rows.to_arrow()
+
+    def remove_files(self) -> str:
+        """Remove the shards of this node, whose training has ended: else they stay. Returns their folder."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        return str(self._folder)
 
 
 class RemoteNodes:
@@ -101,6 +109,8 @@ def nodes_with_shards(job: TrainJob) -> Iterator[RemoteNodes]:
         yield RemoteNodes([_actor(name, deadline_seconds) for name in names])
     finally:
         for one in own:
+            with suppress(ray.exceptions.RayError):  # it is gone, or busy
+                ray.get(one.remove_files.remote(), timeout=REMOVE_SECONDS)
             ray.kill(one)
 
 

@@ -13,6 +13,7 @@ from headrace.pipelines.compatibility.ray_internals import on_this_node
 from headrace.pipelines.compatibility.ray_train_internals import (
     DataParallelTrainer,
     DatasetsCallback,
+    FixedOnOneMachine,
     PlacementGroupCleanerCallback,
     TrainController,
     TrainingFailedError,
@@ -194,6 +195,8 @@ class _Trainer(DataParallelTrainer):  # type: ignore[misc]  # ray carries no typ
     def _initialize_and_run_controller(self, **settings: Any) -> Result:
         runtime_environment = {"env_vars": get_env_vars_to_propagate()}
         actor = ray.remote(num_cpus=0, label_selector=on_this_node(), runtime_env=runtime_environment)
+        if not is_remote() and not self.scaling_config.elasticity_enabled:
+            settings["scaling_policy"] = FixedOnOneMachine(self.scaling_config)
         settings["failure_policy"] = Failures(self.run_config.failure_config, job=self._job)
         controller = actor(TrainController).remote(**settings)
         running = controller.run.remote()

@@ -200,9 +200,9 @@ def prepare_devices(train: DistributedPlan, *, workers_on_node: int) -> int:
     of a sum decide its rounding. Raises TrainingError where a worker that trains with a GPU sees none, or several.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import_keras()  # first: TensorFlow imports Keras, too, with all that Keras finds
     import tensorflow as tf
 
-    import_keras()
     asked = train.threads_per_worker or train.resources_per_worker.cores
     threads = 1 if train.is_bitwise else asked or max(1, usable_cores() // workers_on_node)
     tf.config.threading.set_intra_op_parallelism_threads(threads)

@@ -134,6 +134,19 @@ def demote_champion(root: Path, name: str, *, why: str) -> None:
     keep_move(root, move)
 
 
+def all_champions(root: Path) -> dict[str, int]:
+    """Version of the champion of each model that has one."""
+    client = connect(root)
+    found: dict[str, int] = {}
+    token = None
+    with mlflow_request(client.tracking_uri, "list the models"):
+        while True:
+            page = client.search_registered_models(page_token=token)
+            found |= {model.name: int(model.aliases[CHAMPION]) for model in page if CHAMPION in model.aliases}
+            if not (token := page.token):
+                return found
+
+
 def aliases(root: Path, name: str) -> dict[str, int]:
     """Version of each alias; none if there is no such model."""
     from mlflow.exceptions import MlflowException

@@ -43,8 +43,7 @@ def connect(root: Path) -> "MlflowClient":
     A server is not called yet; a SQLite file is made if there was none. Raises StoreError if it is gone or damaged,
     ServiceError if it can't be used now.
     """
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    _set_environment()
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # else one warning for each new try
     uri = tracking_uri(root)
     if (database := database_of(root)) is not None:
@@ -60,6 +59,17 @@ def connect(root: Path) -> "MlflowClient":
 
     with mlflow_request(uri, "open the store"):
         return MlflowClient(tracking_uri=uri)
+
+
+def import_mlflow() -> None:
+    """Import MLflow with its SQLite store, for calls that follow."""
+    _set_environment()
+    from headrace.pipelines.compatibility import mlflow_internals  # noqa: F401
+
+
+def _set_environment() -> None:
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
 
 
 def tracking_uri(root: Path) -> str:

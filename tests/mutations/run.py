@@ -122,7 +122,7 @@ def _run(project: Path, tests: tuple[str, ...]) -> Outcome:
     command = [sys.executable, "-m", "pytest", "--exitfirst", "--quiet", "--tb=no", "-p", "no:cacheprovider"]
     try:
         ended = subprocess.run(
-            [*command, "-m", "not long and not stack and not fuzz", *tests],
+            [*command, "-m", "not long and not stack and not cluster and not fuzz", *tests],
             cwd=project,
             env={**os.environ, "PYTHONPATH": str(project), "PYTHONDONTWRITEBYTECODE": "1"},
             stdin=subprocess.DEVNULL,

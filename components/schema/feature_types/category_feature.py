@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, model_validator
 
-from headrace.components.schema.feature_types.feature_type import FeatureType, Rule, Summarized, raw
+from headrace.components.schema.feature_types.feature_type import Deviation, FeatureType, Rule, Summarized, raw
 
 if TYPE_CHECKING:
     import numpy as np
@@ -133,13 +133,13 @@ class CategoryFeature(FeatureType):
         """Any text: what no training row had counts as another category."""
         return self.model_copy(update={"classes": None, "pattern": None})
 
-    def warnings(self, values: "pl.Series") -> Iterator[str]:
+    def deviations(self, values: "pl.Series") -> Iterator[Deviation]:
         """How many texts do not match the pattern."""
         if self.pattern is None:
             return
         others = values.filter(~values.str.contains(f"^(?:{self.pattern})$"))
         if len(others):
-            yield f"{len(others)} of {len(values)} values do not match {self.pattern}, for example {others[0]!r}"
+            yield Deviation(len(others), f"values do not match {self.pattern}", others[0])
 
     def raw_values(self, column: "pl.Expr") -> "pl.Expr":
         """String; "" is missing."""

@@ -7,7 +7,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 from headrace.components.schema.settings import Settings
 
@@ -30,6 +30,14 @@ class Rule:
     reason: str
     expected: str
     fails: "pl.Expr"
+
+
+class Deviation(NamedTuple):
+    """How many rows have a value that a model can live with, what is said of them behind the count, and the first."""
+
+    rows: int
+    words: str
+    example: str | None = None
 
 
 class FeatureType(Settings):
@@ -134,8 +142,8 @@ class FeatureType(Settings):
         """The feature without what a model can live without: ranges, patterns and classes."""
         return self
 
-    def warnings(self, values: "pl.Series") -> Iterator[str]:  # noqa: ARG002 - most have none
-        """Lines about values to predict that a model can live with."""
+    def deviations(self, values: "pl.Series") -> Iterator[Deviation]:  # noqa: ARG002 - most have none
+        """What a model can live with in values to predict."""
         return iter(())
 
     # In statistics and transforms

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from headrace.components.schema.date_formats import DateFormat
-from headrace.components.schema.feature_types.feature_type import FeatureType, Rule, Summarized, raw
+from headrace.components.schema.feature_types.feature_type import Deviation, FeatureType, Rule, Summarized, raw
 from headrace.components.schema.number_format import NumberFormat
 
 if TYPE_CHECKING:
@@ -162,12 +162,12 @@ class NumberFeature(FeatureType):
         """Any number."""
         return self.model_copy(update={"minimum": None, "maximum": None})
 
-    def warnings(self, values: "pl.Series") -> Iterator[str]:
+    def deviations(self, values: "pl.Series") -> Iterator[Deviation]:
         """How many numbers are out of range."""
         low = float("-inf") if self.minimum is None else self.minimum
         high = float("inf") if self.maximum is None else self.maximum
         if outside := (~values.is_between(low, high)).sum():
-            yield f"{outside} of {len(values)} values are outside of {low:g} to {high:g}"
+            yield Deviation(int(outside), f"values are outside of {low:g} to {high:g}")
 
     def raw_values(self, column: "pl.Expr") -> "pl.Expr":
         """Float32 first of all, because a Keras model gets no more than that."""

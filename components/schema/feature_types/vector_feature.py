@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from headrace.components.schema.feature_types.feature_type import FeatureType, Rule, Shape, Summarized, raw
+from headrace.components.schema.feature_types.feature_type import Deviation, FeatureType, Rule, Shape, Summarized, raw
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,12 +86,12 @@ class VectorFeature(FeatureType):
         """Any finite numbers."""
         return self.model_copy(update={"minimum": None, "maximum": None})
 
-    def warnings(self, values: "pl.Series") -> Iterator[str]:
+    def deviations(self, values: "pl.Series") -> Iterator[Deviation]:
         """How many rows have a value out of range."""
         low = float("-inf") if self.minimum is None else self.minimum
         high = float("inf") if self.maximum is None else self.maximum
         if outside := ((values.arr.min() < low) | (values.arr.max() > high)).sum():
-            yield f"{outside} of {len(values)} lists have values outside of {low:g} to {high:g}"
+            yield Deviation(int(outside), f"lists have values outside of {low:g} to {high:g}")
 
     def raw_values(self, column: "pl.Expr") -> "pl.Expr":
         """Array(Float32, length)."""

@@ -42,6 +42,7 @@ class DelimitedSource(TableSource):
     """Delimited text (CSV, TSV), UTF-8, with one header line in every file."""
 
     kind: Literal["delimited"] = "delimited"
+    table_suffixes = (".csv", ".tsv", ".txt")
     parts: tuple[DelimitedPart, ...] = ()
     separator: Annotated[str, Field(min_length=1, max_length=1)] = ","
     """The character between two values."""
@@ -72,7 +73,7 @@ class DelimitedSource(TableSource):
     def open_table(cls, path: Path, *, source: Source, columns: Sequence[str]) -> TableFile | None:
         """A file that ends in .csv, .tsv or .txt, with the separator, missing values and names of `source`."""
         suffix = suffix_of(path)
-        if suffix not in (".csv", ".tsv", ".txt"):
+        if suffix not in cls.table_suffixes:
             return None
         separator = "\t" if suffix == ".tsv" else ","
         if not isinstance(source, cls):

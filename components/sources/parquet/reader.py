@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -27,8 +28,10 @@ _EXPANDED_BYTES = 1 << 28  # of rows that share their texts
 _BUFFER_BYTES = 1 << 18  # of each column; without, Arrow reads those of a whole row group at once
 
 
-def parquet_blocks(path: Path, *, schema: RowSchema, given_split: GivenSplit | None = None) -> Iterator[Block]:
-    """Yield the source columns of a file, about 64 MiB at a time, as `arrow_blocks` does.
+def parquet_blocks(
+    path: Path, *, schema: RowSchema, given_split: GivenSplit | None = None, block_bytes: int = _BLOCK_BYTES
+) -> Iterator[Block]:
+    """Yield the source columns of a file, about 64 MiB at a time by default, as `arrow_blocks` does.
 
     Raises DataError for a column that is missing or has another type than the schema can take, and for a file that is
     damaged or has no rows.
@@ -42,10 +45,22 @@ def parquet_blocks(path: Path, *, schema: RowSchema, given_split: GivenSplit | N
         if not file.metadata.num_rows:
             raise DataError(f"{path.name} has no rows")
         _require_no_bomb(path, file.metadata, names)
-        batches = _batches(path, file, names)
+        batches = _batches(path, file, names, block_bytes=block_bytes)
         yield from arrow_blocks(
             batches, found, path=path, schema=schema, given_split=given_split, reported=damage_reported
         )
+
+
+def nested_blocks(path: Path, columns: Sequence[str], *, block_bytes: int) -> Iterator[pl.DataFrame]:
+    """Yield these columns in their own types, about `block_bytes` at a time; raise DataError if one is missing."""
+    file = open_parquet(path)
+    with damage_reported(path), file:
+        require_columns(columns, [file.schema_arrow.names], files=path.name)
+        if not file.metadata.num_rows:
+            raise DataError(f"{path.name} has no rows")
+        _require_no_bomb(path, file.metadata, columns)
+        for batch in _batches(path, file, columns, block_bytes=block_bytes):
+            yield pl.DataFrame(pl.from_arrow(pa.Table.from_batches([batch])))
 
 
 def parquet_columns(path: Path) -> list[str]:
@@ -98,9 +113,10 @@ def _require_no_bomb(path: Path, metadata: pq.FileMetaData, names: Sequence[str]
                 raise too_large(path, allowed)
 
 
-def _batches(path: Path, file: pq.ParquetFile, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def _batches(path: Path, file: pq.ParquetFile, names: Sequence[str], *, block_bytes: int) -> Iterator[pa.RecordBatch]:
     """The rows in batches, INT96 as text: what is beyond microseconds has wrapped around, and is read in seconds."""
-    size = min(_rows_at_once(file.metadata), _EXPANDED_BYTES // max(1, _longest_text(path, file.metadata, names)) or 1)
+    most = _rows_at_once(file.metadata, block_bytes)
+    size = min(most, _EXPANDED_BYTES // max(1, _longest_text(path, file.metadata, names)) or 1)
     batches = file.iter_batches(size, columns=list(names), use_threads=False)
     leaves = [file.schema.column(number) for number in range(len(file.schema))]
     wide = [leaf.path for leaf in leaves if leaf.physical_type == "INT96" and leaf.path in names]
@@ -163,7 +179,7 @@ def damage_reported(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _rows_at_once(metadata: pq.FileMetaData) -> int:
+def _rows_at_once(metadata: pq.FileMetaData, block_bytes: int) -> int:
     content_bytes: int = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
     row_bytes: int = content_bytes // metadata.num_rows + 8 * metadata.num_columns
-    return max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // row_bytes))
+    return max(1, min(_BLOCK_ROWS, block_bytes // row_bytes))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from headrace.components.schema.example_schema import ExampleSchema, RowSchema
 from headrace.components.sources.raw_part import GivenSplit
 from headrace.components.sources.schema_checks import require_table_or_images
-from headrace.components.sources.source import Block, Source
+from headrace.components.sources.source import BLOCK_BYTES, Block, Source
 from headrace.components.sources.table_file import TableFile, suffix_of
 from headrace.components.sources.table_source import RowFileSource
 
@@ -19,6 +19,7 @@ class ParquetSource(RowFileSource):
     """Parquet files; columns go by name, others are left out. One of them may hold image files."""
 
     kind: Literal["parquet"] = "parquet"
+    table_suffixes = (".parquet",)
 
     def check_schema(self, schema: ExampleSchema) -> None:
         """Raise ParamsError for more than one image, or one beside other features."""
@@ -33,7 +34,7 @@ class ParquetSource(RowFileSource):
     @classmethod
     def open_table(cls, path: Path, *, source: Source, columns: Sequence[str]) -> TableFile | None:
         """A file that ends in .parquet."""
-        return ParquetTable(path) if suffix_of(path) == ".parquet" else None
+        return ParquetTable(path) if suffix_of(path) in cls.table_suffixes else None
 
 
 class ParquetTable(TableFile):
@@ -50,10 +51,10 @@ class ParquetTable(TableFile):
         """Batches of rows."""
         from headrace.components.sources.parquet.reader import parquet_blocks
 
-        return parquet_blocks(self.path, schema=schema)
+        return parquet_blocks(self.path, schema=schema, block_bytes=BLOCK_BYTES)
 
-    def read_nested(self, columns: Sequence[str]) -> "pl.DataFrame":
-        """All columns, in their own types."""
-        from headrace.components.files.tables import read_file
+    def nested_blocks(self, columns: Sequence[str]) -> "Iterable[pl.DataFrame]":
+        """Batches of these columns, in their own types."""
+        from headrace.components.sources.parquet.reader import nested_blocks
 
-        return read_file(self.path)
+        return nested_blocks(self.path, columns, block_bytes=BLOCK_BYTES)

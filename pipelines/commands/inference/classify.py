@@ -8,10 +8,12 @@ import structlog
 from headrace.components.errors import ParamsError
 from headrace.components.models.classifier_settings import Classifier
 from headrace.components.schema.feature_types.image_feature import ImageFeature
-from headrace.components.serving_model.images import read_images
-from headrace.pipelines.commands.inference.predictions import check_output, deliver, image_files
+from headrace.components.serving_model.images import image_blocks, warn_of_stretched
+from headrace.pipelines.commands.inference.prediction_input import image_files
+from headrace.pipelines.commands.inference.prediction_output import check_output, deliver
 from headrace.pipelines.compatibility.tensorflow_import import import_tensorflow
 from headrace.pipelines.fetching.fetch import fetch
+from headrace.pipelines.host.usable_cores import usable_cores
 from headrace.pipelines.paths import PipelinePaths
 
 log = structlog.get_logger()
@@ -42,8 +44,12 @@ def classify(
 
     network = open_network(classifier.network, weights.read_bytes())
     feature = ImageFeature(height=network.height, width=network.width, channels=3, resize=classifier.resize)
-    photos = read_images(files, name="photo", feature=feature, warn=log.warning).to_numpy()
-    scores = [network.scores(photo.reshape(feature.shape).astype("float32")) for photo in photos]
+    scores, stretched = [], []
+    for block in image_blocks(files, name="photo", feature=feature, threads=usable_cores()):
+        stretched += block.stretched
+        photos = block.pixels.to_numpy().reshape(-1, *feature.shape).astype("float32")
+        scores += [network.scores(photo) for photo in photos]
+    warn_of_stretched(stretched, len(files), feature, warn=log.warning)
     names = read_names(labels.read_text(encoding="utf-8"), classes=len(scores[0]))
     named = top_classes([file.name for file in files], scores, names, top=top)
-    deliver(named, output_file, escape_formulas=escape_formulas)
+    deliver([named], output_file, escape_formulas=escape_formulas)

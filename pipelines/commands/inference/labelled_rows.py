@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,16 @@ from headrace.components.files.tables import write_file
 from headrace.components.schema.example_schema import RowSchema
 from headrace.components.schema.feature_types.category_feature import CategoryFeature
 from headrace.components.schema.labels import CategoryLabel
-from headrace.components.serving_model.prediction_rows import as_known
-from headrace.components.serving_model.saved_model import known_categories
+from headrace.components.serving_model.prediction_files import InputRows, RowGroups
+from headrace.components.serving_model.row_counts import RowCounts
+from headrace.components.serving_model.saved_model import Model, known_categories
 from headrace.components.sources.any_source import open_table
 from headrace.components.sources.file import is_image
 from headrace.components.tasks.row_metrics import value_of
 from headrace.components.tasks.task import Measurement
 from headrace.components.tasks.variants import task_of
-from headrace.pipelines.commands.inference.predictions import model_of, read_table
+from headrace.pipelines.commands.inference.prediction_input import Input, open_rows
+from headrace.pipelines.commands.inference.predictions import model_of
 from headrace.pipelines.compatibility.tensorflow_import import import_tensorflow
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
@@ -39,12 +41,15 @@ CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
-class LabelledRows:
-    """Rows with their label, `origin` columns that identify each, and ids as ingest has them, where they can be had."""
+class LabelledOutcomes:
+    """What versions made of labelled rows, by the name of each, with `example_id` and, for slices, `raw.<category>`.
+
+    `origin` are columns that identify each row, `ids` as ingest has them, where they can be had.
+    """
 
     origin: pl.DataFrame
-    examples: pl.DataFrame
     ids: pl.Series | None
+    outcomes: Mapping[str, pl.DataFrame]
 
 
 def evaluate_rows(
@@ -57,16 +62,16 @@ def evaluate_rows(
     """
     if output_file is not None and output_file.suffix.lower() != ".parquet":
         raise ParamsError(f"can't write {output_file}: its name must end in .parquet")
-    rows = read_labelled(pipeline, input_file)
+    rows = open_labelled(pipeline, input_file)
     version = require_version(paths.root, pipeline.name, alias)
-    trained_on = count_trained_on(paths, version, rows)
     import_tensorflow()
-    outcomes = outcomes_of(pipeline, paths, version, rows)
+    found = outcomes_of(pipeline, paths, {alias: version}, rows)
+    outcomes, trained_on = found.outcomes[alias], count_trained_on(paths, version, found.ids)
     task = task_of(pipeline.ingest.label)
     values = ((name, value_of(make(), outcomes.height)) for name, make in task.row_metrics(outcomes).items())
     metrics = {name: value for name, value in values if math.isfinite(value)}  # an area needs rows of both classes
     sure = intervals(task, outcomes, confidence=CONFIDENCE)
-    found: dict[str, Any] = {
+    scores: dict[str, Any] = {
         "model": pipeline.name,
         "version": version.number,
         "examples": outcomes.height,
@@ -76,11 +81,11 @@ def evaluate_rows(
     }
     if output_file is not None:
         with replace_file(output_file) as file:
-            write_file(pl.concat([rows.origin, outcomes.drop("example_id")], how="horizontal"), file)
-    typer.echo(json.dumps(found, indent=2))
+            write_file(pl.concat([found.origin, outcomes.drop("example_id")], how="horizontal"), file)
+    typer.echo(json.dumps(scores, indent=2))
 
 
-def read_labelled(pipeline: Pipeline, input_file: Path) -> LabelledRows:
+def open_labelled(pipeline: Pipeline, input_file: Path) -> Input:
     """Rows of a table with the label, checked as ingest checks them.
 
     Raises ParamsError for what has no labels, and DataError for rows that do not fit.
@@ -92,9 +97,11 @@ def read_labelled(pipeline: Pipeline, input_file: Path) -> LabelledRows:
         raise ParamsError(f"{input_file} is a folder: expected a table whose column {label.name!r} is the label")
     names = [*pipeline.normalize.transforms, *_categories_of_slices(pipeline)]
     features = {name: pipeline.ingest.features[name] for name in names} | label.columns
-    origin, examples = read_table(pipeline, input_file, features)
-    check_labels(pipeline, examples, input_file)
-    return LabelledRows(origin, examples, _ids(pipeline, origin, examples))
+
+    def require_labels(examples: pl.DataFrame) -> None:
+        check_labels(pipeline, examples, input_file)
+
+    return open_rows(pipeline, input_file, features, check=require_labels)
 
 
 def has_labels(pipeline: Pipeline, input_file: Path) -> bool:
@@ -137,36 +144,95 @@ def _ids(pipeline: Pipeline, origin: pl.DataFrame, examples: pl.DataFrame) -> pl
     return pl.Series(example_ids(examples, columns=examples.columns))
 
 
-def count_trained_on(paths: PipelinePaths, version: Version, rows: LabelledRows) -> int | None:
+def count_trained_on(paths: PipelinePaths, version: Version, ids: pl.Series | None) -> int | None:
     """How many of the rows a version was trained on, with a warning if any; None where that can't be known."""
     seen = training_ids(paths.root, paths.pipeline, version)
-    if rows.ids is None or seen is None:
+    if ids is None or seen is None:
         return None
-    count = int(rows.ids.is_in(seen.implode()).sum())
+    count = int(ids.is_in(seen.implode()).sum())
     if count:
         log.warning("rows that the version was trained on flatter it", version=version.number, rows=count)
     return count
 
 
-def outcomes_of(pipeline: Pipeline, paths: PipelinePaths, version: Version, rows: LabelledRows) -> pl.DataFrame:
-    """Outcomes of a version on labelled rows, with `example_id` and, for slices, `raw.<category>`."""
-    model = model_of(paths, version)
-    examples = as_known(rows.examples, known_categories(model), warn=log.warning)
-    measurement = Measurement(
+def outcomes_of(
+    pipeline: Pipeline, paths: PipelinePaths, versions: Mapping[str, Version], rows: Input
+) -> LabelledOutcomes:
+    """Outcomes of versions on labelled rows, which are read once; memory holds the outcomes, and some of the rows."""
+    task = task_of(pipeline.ingest.label)
+    ids: list[pl.Series | None] = []
+    raw: list[pl.DataFrame] = []
+
+    def noted() -> Iterator[InputRows]:
+        for block in rows.blocks:
+            ids.append(_ids(pipeline, block.origin, block.examples))
+            raw.append(raw_categories(pipeline, block.examples))
+            yield block
+
+    def outcome_rows(model: Model, examples: pl.DataFrame) -> pl.DataFrame:
+        found = task.outcome_rows(_measurement(pipeline, model, examples))
+        if found is None:
+            raise DataError(f"a model of {pipeline.name!r} predicts nothing of a row")
+        return found
+
+    models = {who: model_of(paths, version) for who, version in versions.items()}
+    origin, parts = by_each_model(pipeline, noted(), models, call=outcome_rows)
+    rows.report()
+    whole = None if any(one is None for one in ids) else pl.concat([one for one in ids if one is not None])
+    numbers = whole if whole is not None else pl.Series(range(origin.height), dtype=pl.UInt64)
+    beside = [numbers.alias("example_id").to_frame()]
+    outcomes = {
+        who: pl.concat([*beside, task.joined_outcomes(found), pl.concat(raw)], how="horizontal")
+        for who, found in parts.items()
+    }
+    return LabelledOutcomes(origin, whole, outcomes)
+
+
+def by_each_model(
+    pipeline: Pipeline,
+    blocks: Iterable[InputRows],
+    models: Mapping[str, Any],
+    *,
+    call: Callable[[Model, pl.DataFrame], pl.DataFrame],
+) -> tuple[pl.DataFrame, dict[str, list[pl.DataFrame]]]:
+    """What identifies each row, and what `call` makes of each model and its groups of rows, by the model's name.
+
+    The rows are read once, and given to each model as it knows them, in groups of the length that is its own.
+    """
+    task, features = task_of(pipeline.ingest.label), pipeline.ingest.features
+    known = {who: known_categories(model) for who, model in models.items()}
+    counts = {who: RowCounts() for who in models}
+    lengths = {
+        who: task.rows_together(model, {name: features[name] for name in model.input if name in features})
+        for who, model in models.items()
+    }
+    groups = {who: RowGroups(length) for who, length in lengths.items()}
+    origin: list[pl.DataFrame] = []
+    found: dict[str, list[pl.DataFrame]] = {who: [] for who in models}
+
+    def take(who: str, whole: Iterable[InputRows]) -> None:
+        for group in whole:
+            found[who].append(call(models[who], counts[who].as_known(group.examples, known[who])))
+
+    for block in blocks:
+        origin.append(block.origin)
+        for who in models:
+            take(who, groups[who].add(block))
+    for who in models:
+        take(who, groups[who].rest())
+        counts[who].report(log.warning)
+    return pl.concat(origin), found
+
+
+def _measurement(pipeline: Pipeline, model: Model, rows: pl.DataFrame) -> Measurement:
+    return Measurement(
         model=model,
-        rows=examples,
+        rows=rows,
         features=pipeline.ingest.features,
-        examples=examples.lazy(),
+        examples=rows.lazy(),
         rows_of_split=lambda _: pl.LazyFrame(),
         split=pipeline.split,
         judge=None,
-    )
-    found = task_of(pipeline.ingest.label).outcome_rows(measurement)
-    if found is None:
-        raise DataError(f"version {version.number} of {pipeline.name!r} predicts nothing of a row")
-    ids = rows.ids if rows.ids is not None else pl.Series(range(examples.height), dtype=pl.UInt64)
-    return pl.concat(
-        [ids.alias("example_id").to_frame(), found, raw_categories(pipeline, rows.examples)], how="horizontal"
     )
 
 

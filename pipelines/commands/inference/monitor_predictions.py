@@ -25,7 +25,7 @@ from headrace.components.evaluation.settings import Guard
 from headrace.components.files.atomic import replace_file
 from headrace.components.printable import printable
 from headrace.components.schema.example_schema import RowSchema
-from headrace.components.serving_model.prediction_files import read_rows
+from headrace.components.serving_model.prediction_files import NUMBER, read_rows
 from headrace.components.sources.any_source import open_table
 from headrace.components.statistics.profile import summarize_table
 from headrace.components.statistics.summary import TableSummary, merge_all
@@ -35,11 +35,12 @@ from headrace.pipelines.artifacts.monitoring_report import MonitoringReport
 from headrace.pipelines.artifacts.predictions_table import (
     INPUT,
     PredictionsHeader,
+    predictions_columns,
+    read_predictions_batches,
     read_predictions_header,
     read_predictions_table,
 )
 from headrace.pipelines.commands.inference.labelled_rows import check_labels, raw_categories
-from headrace.pipelines.commands.inference.predictions import NUMBER
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.tracking.monitoring_reference import version_reference
@@ -154,7 +155,10 @@ def _files_of(
 def _look(
     pipeline: Pipeline, files: Sequence[_PredictedFile], reference: Reference, labels: pl.DataFrame | None
 ) -> _Looked:
-    """Drift of all files and, of the rows that have labels, quality. One file is in memory at a time."""
+    """Drift of all files and, of the rows that have labels, quality.
+
+    In memory are some rows at a time, the keys of all and, where there are labels, what was predicted.
+    """
     task, settings = task_of(pipeline.ingest.label), pipeline.monitor
     if settings.guards is None:
         settings = settings.model_copy(update={"guards": {pipeline.register_.compare.metric: Guard()}})
@@ -182,17 +186,33 @@ def _look(
 
 
 def _latest_rows(pipeline: Pipeline, files: Sequence[_PredictedFile]) -> Iterator[pl.DataFrame]:
-    """Rows of the files from the last to the first, without those that a later file has by their key."""
+    """Rows of the files from the last to the first, some at a time, without those that a later one has by their key."""
     seen: pl.DataFrame | None = None
     for one in files:
-        rows = read_predictions_table(one.path)
-        key = [name for name in pipeline.ingest.key if name in rows.columns] or [_FILE]
-        if set(key) <= set(rows.columns):
-            rows = rows.with_columns(pl.col(key).cast(pl.String)).unique(key, keep="last", maintain_order=True)
-            if seen is not None:
-                rows = rows.join(seen, on=key, how="anti", nulls_equal=True)
-            seen = rows.select(key) if seen is None else pl.concat([seen, rows.select(key)])
-        yield rows
+        columns = predictions_columns(one.path)
+        key = [name for name in pipeline.ingest.key if name in columns] or [_FILE]
+        if not set(key) <= set(columns):
+            yield from read_predictions_batches(one.path)
+            continue
+        keys = read_predictions_table(one.path, columns=key).select(pl.col(key).cast(pl.String))
+        is_latest = _is_latest(keys, seen)
+        first = 0
+        for rows in read_predictions_batches(one.path):
+            kept = rows.filter(is_latest[first : first + rows.height])
+            first += rows.height
+            yield kept.with_columns(pl.col(key).cast(pl.String))
+        latest = keys.filter(is_latest)
+        seen = latest if seen is None else pl.concat([seen, latest])
+
+
+def _is_latest(keys: pl.DataFrame, seen: pl.DataFrame | None) -> pl.Series:
+    """Which rows of a file have the last prediction of their key, bool[rows]; `seen` are keys of later files."""
+    is_last = keys.select(pl.struct(keys.columns).is_last_distinct()).to_series()
+    if seen is None:
+        return is_last
+    places = keys.select(pl.struct(keys.columns).alias("key"), place=pl.int_range(pl.len()))
+    fresh = places.join(seen.select(pl.struct(keys.columns).alias("key")), on="key", how="anti", nulls_equal=True)
+    return is_last & pl.int_range(keys.height, eager=True).is_in(fresh["place"].implode())
 
 
 def _summarize_inputs(pipeline: Pipeline, rows: pl.DataFrame, reference: Reference) -> TableSummary:
@@ -236,7 +256,7 @@ def _read_label_file(pipeline: Pipeline, file: Path) -> pl.DataFrame:
 
 def _match_columns(pipeline: Pipeline, labels: pl.DataFrame, files: Sequence[_PredictedFile]) -> list[str]:
     """The columns by which labels belong to predictions: the key, the image's file, or of one file the row's number."""
-    predicted = read_predictions_table(files[0].path).columns
+    predicted = predictions_columns(files[0].path)
     names = (
         [list(pipeline.ingest.key)] if pipeline.ingest.key else [[_FILE], [NUMBER]] if len(files) == 1 else [[_FILE]]
     )

@@ -1,34 +1,20 @@
 """Predict: raw rows or images in, predictions out."""
 
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 import structlog
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.files.atomic import replace_file
-from headrace.components.files.regular_files import require_regular
-from headrace.components.schema.example_schema import RowSchema
-from headrace.components.schema.feature_types.image_feature import ImageFeature
-from headrace.components.schema.features import Feature
-from headrace.components.serving_model import spreadsheet_formulas
-from headrace.components.serving_model.images import read_images
-from headrace.components.serving_model.prediction_files import read_rows
-from headrace.components.serving_model.prediction_rows import as_known, image_rows, rows_of
+from headrace.components.serving_model.prediction_files import InputRows, in_groups
 from headrace.components.serving_model.saved_model import Model, known_categories, load_model
-from headrace.components.sources.any_source import open_table
-from headrace.components.sources.file import IMAGE_SUFFIXES, is_image
-from headrace.components.sources.other_files import OtherFiles, should_report
-from headrace.components.sources.table_file import TableFile
 from headrace.components.tasks.variants import task_of
 from headrace.pipelines.artifacts.predictions_table import write_predictions_table
 from headrace.pipelines.commands.inference.checkpoint import checkpoint_model, read_checkpoint
+from headrace.pipelines.commands.inference.prediction_input import Input, open_input
+from headrace.pipelines.commands.inference.prediction_output import check_output, deliver
 from headrace.pipelines.compatibility.tensorflow_import import import_tensorflow
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
@@ -36,14 +22,6 @@ from headrace.pipelines.project.trusted_code import code_of_project
 
 if TYPE_CHECKING:
     from headrace.pipelines.tracking.registry import Version
-
-_WRITERS: dict[str, Callable[[pl.DataFrame, Path], None]] = {
-    ".csv": pl.DataFrame.write_csv,
-    ".parquet": pl.DataFrame.write_parquet,
-}
-NUMBER = "row"  # the column that has each row's number, from 1
-_SHOWN_ROWS = 50
-_SHOWN_CLASSES = 4
 
 log = structlog.get_logger()
 
@@ -65,32 +43,71 @@ def write_predictions(  # noqa: PLR0913 - each by its keyword
     `input_file` is a table (CSV with a header, Parquet, JSON lines), an image (PNG, JPEG) or a folder of images. The
     result goes to `output_file` (.csv or .parquet) or to standard output: a table on a terminal, CSV elsewhere. For a
     `submission` it is the key, and the prediction under the label's name, as competitions require it. With
-    `keep_inputs` the rows are beside their predictions, and the file says which version made them.
+    `keep_inputs` the rows are beside their predictions, and the file says which version made them. Memory holds some
+    blocks of rows, however many there are; the output appears when it is whole.
 
-    Raises ParamsError, DataError (what is wrong with the input, said before a model is loaded) and ServiceError.
+    Raises ParamsError, DataError (what is wrong with the first rows is said before a model is loaded) and ServiceError.
     """
-    task = task_of(pipeline.ingest.label)
-    if task.generates == "images":
+    require_predictions(pipeline)
+    check_output(output_file)
+    kept_in = _kept_in(output_file, checkpoint=checkpoint, submission=submission) if keep_inputs else None
+    rows = open_input(pipeline, input_file)
+    import_tensorflow()  # takes seconds, which a mistake in the input should not cost
+    model, version = _model(pipeline, paths, alias=alias, checkpoint=checkpoint)
+    if kept_in is not None and version is not None:
+        count = write_predictions_table(
+            kept_in,
+            predicted(pipeline, rows, model),
+            pipeline=pipeline.name,
+            version=version.number,
+            sha256=version.tags.get("model_sha256", ""),
+            of=input_file.name,
+        )
+        log.info("predicted", rows=count, version=version.number, output=str(kept_in))
+    else:
+        parts = (one.origin for one in predicted(pipeline, rows, model))
+        if submission:
+            parts = (for_submission(pipeline, part) for part in parts)
+        count = deliver(parts, output_file, escape_formulas=escape_formulas)
+    rows.report()
+    if output_file is not None and version is not None:
+        _keep_in_journal(paths, version, of=input_file, output_file=output_file, rows=count)
+
+
+def require_predictions(pipeline: Pipeline) -> None:
+    """Raise ParamsError for a pipeline whose model predicts nothing of a row."""
+    if task_of(pipeline.ingest.label).generates == "images":
         raise ParamsError(
             f"{pipeline.name} makes images of noise and predicts nothing; "
             f"`headrace generate {pipeline.name} --output images.png` writes some"
         )
-    check_output(output_file)
-    kept_in = _kept_in(output_file, checkpoint=checkpoint, submission=submission) if keep_inputs else None
-    origin, examples = read_input(pipeline, input_file)
-    import_tensorflow()  # takes seconds, which a mistake in the input should not cost
-    if kept_in is not None:
-        _write_with_inputs(pipeline, paths, origin, examples, alias=alias, output_file=kept_in, of=input_file)
-        return
-    model, version = _model(pipeline, paths, alias=alias, checkpoint=checkpoint)
-    predictions = predictions_of(pipeline, origin, examples, model=model)
-    if submission:
-        key = [name for name in pipeline.ingest.key if name in predictions.columns]
-        asked = [pl.col(column).alias(name) for name, column in task.submission_columns.items()]
-        predictions = predictions.select(*key, *asked)
-    deliver(predictions, output_file, escape_formulas=escape_formulas)
-    if output_file is not None and version is not None:
-        _keep_in_journal(paths, version, of=input_file, output_file=output_file, rows=predictions.height)
+
+
+def predicted(pipeline: Pipeline, rows: Input, model: Model) -> Iterator[InputRows]:
+    """Predictions beside what identifies each row, as `origin`, and the rows as the model knows them.
+
+    The model is called with groups of rows of one length: so each has the bits that it has among all rows at once.
+    """
+    task, known = task_of(pipeline.ingest.label), known_categories(model)
+    features = {name: pipeline.ingest.features[name] for name in pipeline.normalize.transforms}
+    first = 1
+    for group in in_groups(rows.blocks, task.rows_together(model, features)):
+        examples = rows.counts.as_known(group.examples, known)
+        try:
+            predictions = task.predictions(model, examples, features)
+        except DataError as error:
+            if first == 1:
+                raise
+            raise DataError(f"rows {first:,} to {first + examples.height - 1:,}: {error}") from error
+        yield InputRows(pl.concat([group.origin, predictions], how="horizontal"), examples)
+        first += examples.height
+
+
+def for_submission(pipeline: Pipeline, predictions: pl.DataFrame) -> pl.DataFrame:
+    """The key, and what is predicted under the label's name."""
+    key = [name for name in pipeline.ingest.key if name in predictions.columns]
+    asked = task_of(pipeline.ingest.label).submission_columns
+    return predictions.select(*key, *(pl.col(column).alias(name) for name, column in asked.items()))
 
 
 def _keep_in_journal(paths: PipelinePaths, version: "Version", *, of: Path, output_file: Path, rows: int) -> None:
@@ -102,36 +119,6 @@ def _keep_in_journal(paths: PipelinePaths, version: "Version", *, of: Path, outp
     )
 
 
-def _write_with_inputs(
-    pipeline: Pipeline,
-    paths: PipelinePaths,
-    origin: pl.DataFrame,
-    examples: pl.DataFrame,
-    *,
-    alias: str,
-    output_file: Path,
-    of: Path,
-) -> None:
-    """Write predictions with their rows, as the model knows them, and which version made them."""
-    from headrace.pipelines.tracking.registry import require_version
-
-    version = require_version(paths.root, pipeline.name, alias)
-    model = model_of(paths, version)
-    examples = as_known(examples, known_categories(model), warn=lambda _: None)  # which is reported below
-    predictions = predictions_of(pipeline, origin, examples, model=model)
-    write_predictions_table(
-        output_file,
-        predictions,
-        examples,
-        pipeline=pipeline.name,
-        version=version.number,
-        sha256=version.tags.get("model_sha256", ""),
-        of=of,
-    )
-    _keep_in_journal(paths, version, of=of, output_file=output_file, rows=predictions.height)
-    log.info("predicted", rows=predictions.height, version=version.number, output=str(output_file))
-
-
 def _kept_in(output_file: Path | None, *, checkpoint: str | None, submission: bool) -> Path:
     """The file that rows are kept in; raises ParamsError for what can't have them."""
     if output_file is None or output_file.suffix.lower() != ".parquet":
@@ -139,57 +126,6 @@ def _kept_in(output_file: Path | None, *, checkpoint: str | None, submission: bo
     if checkpoint is not None or submission:
         raise ParamsError("--keep-inputs is for a registered version: leave --checkpoint and --submission out")
     return output_file
-
-
-def check_output(output_file: Path | None) -> None:
-    """Raise ParamsError for a file whose name does not say in which format it is to be written."""
-    if output_file is not None and output_file.suffix.lower() not in _WRITERS:
-        raise ParamsError(f"can't write {output_file}: its name must end in {' or '.join(_WRITERS)}")
-
-
-def deliver(predictions: pl.DataFrame, output_file: Path | None, *, escape_formulas: bool) -> None:
-    """Write predictions to the file, or to standard output where there is none; `formulas` says what is escaped."""
-    is_csv = not Console().is_terminal if output_file is None else output_file.suffix.lower() == ".csv"
-    if is_csv and escape_formulas:
-        predictions = spreadsheet_formulas.escape_formulas(predictions)
-    elif is_csv and (count := spreadsheet_formulas.count_formulas(predictions)):
-        log.warning("cells that a spreadsheet would run as formulas; --escape-formulas makes them text", cells=count)
-    if output_file is None:
-        show(predictions)
-        return
-    with replace_file(output_file) as file:
-        _WRITERS[output_file.suffix.lower()](predictions, file)
-    log.info("predicted", rows=predictions.height, output=str(output_file))
-
-
-def read_input(pipeline: Pipeline, input_file: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Columns that identify each row (its file; or its number and the key's columns), and the rows as examples."""
-    features = {name: pipeline.ingest.features[name] for name in pipeline.normalize.transforms}
-    if not input_file.exists():
-        raise ParamsError(f"no file {input_file}")
-    for file in input_file.iterdir() if input_file.is_dir() else (input_file,):
-        require_regular(file)
-    if input_file.is_dir() or is_image(input_file.name):
-        return _read_images(image_files(input_file), features)
-    return read_table(pipeline, input_file, features)
-
-
-def read_table(
-    pipeline: Pipeline, input_file: Path, features: Mapping[str, Feature]
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Number and key of each row of a table, and these of its columns in the types of examples."""
-    wanted = RowSchema(features=dict(features), key=()).source_columns
-    table = open_table(input_file, source=pipeline.ingest.source, columns=wanted)
-    if table.replaced_by is not None:
-        log.info("columns are named as in params.yaml, and not as in the header", columns=list(table.replaced_by))
-    key = table.present([name for name in pipeline.ingest.key if name != NUMBER])
-    if ImageFeature.among(features):
-        keys, examples = _read_image_table(table, features, key=key)
-    else:
-        schema = RowSchema(features=dict(features), key=key)
-        keys, examples = read_rows(table.blocks(schema), schema, warn=log.warning)
-    numbers = pl.Series(NUMBER, range(1, examples.height + 1), dtype=pl.Int64)
-    return pl.DataFrame([numbers]).hstack(keys), examples
 
 
 def _model(
@@ -209,75 +145,3 @@ def model_of(paths: PipelinePaths, version: "Version") -> Model:
     from headrace.pipelines.tracking.registry import version_file
 
     return load_model(version_file(paths.root, paths.pipeline, version), may_run=code_of_project(paths.root))
-
-
-def predictions_of(pipeline: Pipeline, origin: pl.DataFrame, examples: pl.DataFrame, *, model: Model) -> pl.DataFrame:
-    """`origin`, and beside it the columns of predictions that the task has."""
-    features = {name: pipeline.ingest.features[name] for name in examples.columns}
-    examples = as_known(examples, known_categories(model), warn=log.warning)
-    predictions = task_of(pipeline.ingest.label).predictions(model, examples, features)
-    return pl.concat([origin, predictions], how="horizontal")
-
-
-def image_files(path: Path) -> list[Path]:
-    """An image, or those of a folder, by name; raise DataError for a folder without any."""
-    others = OtherFiles()
-    files = [path] if path.is_file() else sorted(file for file in path.iterdir() if others.meet(file.name))
-    if noted := should_report(others.counts):
-        log.warning("files that are no images by their names were left out", files=noted)
-    if not files:
-        raise DataError(f"no images in {path}; looked for names that end in {', '.join(IMAGE_SUFFIXES)}")
-    return files
-
-
-def _read_images(files: list[Path], features: Mapping[str, Feature]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    images = ImageFeature.among(features)
-    if len(images) != len(features) or len(images) != 1:
-        raise ParamsError(f"the model takes rows with {', '.join(features)}, not images; give a table")
-    [(name, feature)] = images.items()
-    pixels = read_images(files, name=name, feature=feature, warn=log.warning)
-    return pl.DataFrame({"file": [file.name for file in files]}), pixels.to_frame()
-
-
-def _read_image_table(
-    table: TableFile, features: Mapping[str, Feature], *, key: Sequence[str]
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The columns of the key, and the rows of a table of images, which ingest takes in files beside it."""
-    images = ImageFeature.among(features)
-    if len(images) != 1:
-        raise ParamsError("expected one image a row: an image file, a folder of them, .parquet or .jsonl")
-    [(name, feature)] = images.items()
-    others = {one: of for one, of in features.items() if one != name}
-    columns = RowSchema(features=others).source_columns if others else ()
-    raw = table.read_nested(tuple(dict.fromkeys([*key, *columns, name])))
-    examples = image_rows(raw, name=name, feature=feature)
-    if others:
-        values = raw.select(raw[one] if raw[one].dtype.is_nested() else raw[one].cast(pl.String) for one in columns)
-        examples = rows_of(values.iter_rows(named=True), others, warn=log.warning).hstack(examples)
-    return raw.select(key), examples.select(list(features))
-
-
-def show(predictions: pl.DataFrame) -> None:
-    """Write predictions to standard output: a table of the first rows on a terminal, all of them as CSV elsewhere."""
-    console = Console()
-    if not console.is_terminal:
-        predictions.write_csv(sys.stdout)
-        return
-    shown = predictions.head(_SHOWN_ROWS)
-    classes = [name for name in predictions.columns if name.startswith("probability_")]
-    if len(classes) > _SHOWN_CLASSES:  # too wide: only the probability of what is predicted
-        shown = shown.select(pl.exclude(classes), pl.max_horizontal(classes).alias("probability"))
-    console.print(_table(shown))
-    if (rest := predictions.height - shown.height) > 0:
-        console.print(f"and {rest:,} more rows: --output FILE writes all of them")
-
-
-def _table(shown: pl.DataFrame) -> Table:
-    numeric = {name for name, dtype in shown.schema.items() if dtype.is_numeric()}
-    table = Table()
-    for name in shown.columns:
-        table.add_column(Text(name), justify="right" if name in numeric else "left")
-    for row in shown.iter_rows():
-        # Text, because a str would be read as rich's markup, and the words are the user's data.
-        table.add_row(*(Text(f"{value:.4g}" if isinstance(value, float) else str(value)) for value in row))
-    return table

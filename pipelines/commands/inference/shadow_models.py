@@ -1,5 +1,6 @@
 """Shadow: two registered versions on the same rows, whose labels may be known or not."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
@@ -13,16 +14,19 @@ from headrace.components.evaluation.paired import difference
 from headrace.components.files.atomic import replace_file
 from headrace.components.files.tables import write_file
 from headrace.components.printable import printable
+from headrace.components.serving_model.saved_model import Model
 from headrace.components.tasks.task import Task
 from headrace.components.tasks.variants import task_of
 from headrace.pipelines.commands.inference.labelled_rows import (
-    LabelledRows,
+    LabelledOutcomes,
+    by_each_model,
     count_trained_on,
     has_labels,
+    open_labelled,
     outcomes_of,
-    read_labelled,
 )
-from headrace.pipelines.commands.inference.predictions import model_of, predictions_of, read_input
+from headrace.pipelines.commands.inference.prediction_input import Input, open_input
+from headrace.pipelines.commands.inference.predictions import model_of
 from headrace.pipelines.compatibility.tensorflow_import import import_tensorflow
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
@@ -52,26 +56,38 @@ def shadow_models(
     present = require_version(paths.root, pipeline.name, champion)
     rival = _challenger(pipeline, paths, challenger, present)
     names = f"challenger version {rival.number}, champion version {present.number}"
+    both = {CHALLENGER: rival, CHAMPION: present}
     if has_labels(pipeline, input_file):
-        rows = read_labelled(pipeline, input_file)
+        rows = open_labelled(pipeline, input_file)
         import_tensorflow()
-        both = {CHALLENGER: rival, CHAMPION: present}
-        counts = {who: count_trained_on(paths, version, rows) for who, version in both.items()}
-        found = {who: outcomes_of(pipeline, paths, version, rows) for who, version in both.items()}
-        _write(output_file, rows.origin, found)
-        typer.echo(f"{names}: {_agreement(found)}")
-        unseen = _unseen(pipeline, paths, rows, tuple(both.values())) if any(counts.values()) else None
-        _judge(pipeline, {who: one if unseen is None else one.filter(unseen) for who, one in found.items()})
+        scored = outcomes_of(pipeline, paths, both, rows)
+        counts = [count_trained_on(paths, version, scored.ids) for version in both.values()]
+        _write(output_file, scored.origin, scored.outcomes)
+        typer.echo(f"{names}: {_agreement(scored.outcomes)}")
+        unseen = _unseen(pipeline, paths, scored, tuple(both.values())) if any(counts) else None
+        _judge(pipeline, {who: one if unseen is None else one.filter(unseen) for who, one in scored.outcomes.items()})
         return
-    origin, examples = read_input(pipeline, input_file)
+    rows = open_input(pipeline, input_file)
     import_tensorflow()
-    predicted = {
-        who: predictions_of(pipeline, origin, examples, model=model_of(paths, version)).drop(origin.columns)
-        for who, version in ((CHALLENGER, rival), (CHAMPION, present))
-    }
+    origin, predicted = _predicted(pipeline, rows, {who: model_of(paths, version) for who, version in both.items()})
     _write(output_file, origin, predicted)
     typer.echo(f"{names}: {_agreement(predicted)}")
     typer.echo("no labels: which of them is right is not known; give a table with the label's column")
+
+
+def _predicted(
+    pipeline: Pipeline, rows: Input, models: Mapping[str, Model]
+) -> tuple[pl.DataFrame, dict[str, pl.DataFrame]]:
+    """What identifies each row, and what each model predicts of it; memory holds this, and some of the rows."""
+    task = task_of(pipeline.ingest.label)
+    features = {name: pipeline.ingest.features[name] for name in pipeline.normalize.transforms}
+
+    def predictions(model: Model, examples: pl.DataFrame) -> pl.DataFrame:
+        return task.predictions(model, examples, features)
+
+    origin, parts = by_each_model(pipeline, rows.blocks, models, call=predictions)
+    rows.report()
+    return origin, {who: pl.concat(tables) for who, tables in parts.items()}
 
 
 def _challenger(pipeline: Pipeline, paths: PipelinePaths, named: str | None, champion: Version) -> Version:
@@ -89,9 +105,9 @@ def _challenger(pipeline: Pipeline, paths: PipelinePaths, named: str | None, cha
     return max(others, key=lambda one: one.number)
 
 
-def _unseen(pipeline: Pipeline, paths: PipelinePaths, rows: LabelledRows, both: tuple[Version, ...]) -> pl.Series:
+def _unseen(pipeline: Pipeline, paths: PipelinePaths, rows: LabelledOutcomes, both: tuple[Version, ...]) -> pl.Series:
     """Which rows neither version was trained on, bool[rows]."""
-    unseen = pl.repeat(value=True, n=rows.examples.height, eager=True)
+    unseen = pl.repeat(value=True, n=rows.origin.height, eager=True)
     for version in both:
         seen = training_ids(paths.root, pipeline.name, version)
         if seen is not None and rows.ids is not None:
@@ -100,7 +116,7 @@ def _unseen(pipeline: Pipeline, paths: PipelinePaths, rows: LabelledRows, both: 
     return unseen
 
 
-def _agreement(tables: dict[str, pl.DataFrame]) -> str:
+def _agreement(tables: Mapping[str, pl.DataFrame]) -> str:
     """How far the predictions of both are from each other, in words."""
     ours, theirs = (prediction_columns(tables[who]) for who in (CHALLENGER, CHAMPION))
     rows = ours.height
@@ -146,7 +162,7 @@ def _judge(pipeline: Pipeline, found: dict[str, pl.DataFrame]) -> None:
         raise LimitError(f"the challenger is shown to be worse: {printable('; '.join(worse))}")
 
 
-def _write(output_file: Path | None, origin: pl.DataFrame, tables: dict[str, pl.DataFrame]) -> None:
+def _write(output_file: Path | None, origin: pl.DataFrame, tables: Mapping[str, pl.DataFrame]) -> None:
     """Columns that identify the rows, and those of each version behind its name."""
     if output_file is None:
         return

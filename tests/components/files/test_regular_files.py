@@ -7,7 +7,8 @@ import pytest
 
 from headrace.components.errors import DataError
 from headrace.components.files.regular_files import open_regular, require_regular
-from headrace.pipelines.commands.inference.predictions import read_input
+from headrace.components.serving_model.prediction_files import joined
+from headrace.pipelines.commands.inference.prediction_input import open_input
 from headrace.pipelines.params import load_pipeline
 
 
@@ -51,4 +52,4 @@ def test_predict_does_not_wait_for_a_pipe(repository, pipe):
     digits = load_pipeline(repository / "params.yaml", "digits")
     for named in (pipe, pipe.parent):
         with pytest.raises(DataError, match="it is a pipe, expected a file"):
-            read_input(digits, named)
+            joined(open_input(digits, named).blocks)

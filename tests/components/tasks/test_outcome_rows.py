@@ -14,6 +14,7 @@ from headrace.components.tasks.category_outcome import category_metrics
 from headrace.components.tasks.number_outcome import number_metrics, numbers_metrics
 from headrace.components.tasks.row_metrics import value_of
 from headrace.components.tasks.token_outcome import token_metrics
+from headrace.components.tasks.variants import task_of
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -145,3 +146,21 @@ def test_the_table_of_outcomes_says_what_was_true_and_what_was_predicted() -> No
         "probability_heads": np.array([0.8, 0.6], np.float32),
     }
     assert rows.equals(pl.DataFrame(expected))
+
+
+@given(seed=st.integers(0, 2**32 - 1), cuts=st.lists(st.integers(1, 40), min_size=1, max_size=6))
+@settings(max_examples=30, deadline=None)
+def test_outcomes_of_several_numbers_in_parts_are_those_of_all_rows_to_the_bit(seed: int, cuts: list[int]) -> None:
+    label = NumbersLabel(targets={name: NumberTarget() for name in ("a", "b", "c")})
+    random, rows = np.random.default_rng(seed), sum(cuts)
+    table = pl.DataFrame({name: random.normal(scale=10.0**place, size=rows) for place, name in enumerate("abc")})
+    predictions = random.normal(size=(rows, 3)).astype(np.float32).astype(np.float64)
+
+    whole = rows_of.numbers_rows(table.to_numpy(), predictions, label=label)
+
+    starts = [sum(cuts[:place]) for place in range(len(cuts))]
+    parts = [
+        rows_of.numbers_rows(table[start : start + length].to_numpy(), predictions[start : start + length], label=label)
+        for start, length in zip(starts, cuts, strict=True)
+    ]
+    assert task_of(label).joined_outcomes(parts).equals(whole)

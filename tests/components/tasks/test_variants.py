@@ -24,7 +24,6 @@ from headrace.components.training.pipeline_trainee import train_pipeline
 from headrace.components.training.restored_model import restored_model
 from headrace.components.transforms.apply import apply
 from headrace.components.transforms.fit import fit
-from headrace.pipelines.commands.inference.predictions import predictions_of
 from headrace.pipelines.params import Pipeline
 
 HEAVY = {"numpy", "polars", "pyarrow", "keras", "tensorflow", "matplotlib"}
@@ -192,6 +191,6 @@ def test_a_new_task_is_trained_measured_and_predicted(pipeline, tmp_path) -> Non
     assert outcome.worst[0].detail.endswith("visits")
     expected = np.exp(0.5 + 2 * np.array([0.1, 0.9]))
     rows = pl.DataFrame({"x": [0.1, 0.9]})
-    found = predictions_of(pipeline, pl.DataFrame({"row": [1, 2]}), rows, model=measurement.model)
+    found = task.predictions(measurement.model, rows, {"x": features["x"]})
     np.testing.assert_allclose(found["prediction"].to_numpy(), expected, rtol=0.2)
     assert task.submission_columns == {"y": "prediction"}

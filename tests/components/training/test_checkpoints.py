@@ -16,7 +16,8 @@ def make(folder, epoch: int):
         epoch=epoch, step=epoch * 3, seed=7, best_epoch=epoch, best_value=0.5, history=({"epoch": 1.0, "loss": 0.5},)
     )
     arrays = [np.arange(6, dtype=np.float32).reshape(2, 3) * epoch, np.array(epoch, dtype=np.int64)]
-    whole = Checkpoint(state=state, weights=arrays, best_weights=arrays, optimizer=arrays[::-1])
+    best = [array + 1 for array in arrays]
+    whole = Checkpoint(state=state, weights=arrays, best_weights=best, optimizer=arrays[::-1])
     return checkpoints.save(checkpoints.step_folder(folder, 3 * epoch), whole)
 
 
@@ -27,6 +28,41 @@ def test_what_was_saved_comes_back_bit_for_bit(tmp_path):
     np.testing.assert_array_equal(loaded.weights[0], np.arange(6, dtype=np.float32).reshape(2, 3) * 4)
     assert loaded.optimizer[0].dtype == np.int64
     assert loaded.optimizer[0].shape == ()
+
+
+def test_best_weights_that_are_the_present_ones_are_written_once(tmp_path):
+    weights, moments = [np.full(250_000, 0.5, np.float32)], [np.zeros(500_000, np.float32)]
+    state = TrainingState(epoch=1, step=3, seed=7, best_epoch=1)
+    folder = checkpoints.save(tmp_path / "step-000000000003", Checkpoint(state, weights, weights, moments))
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 3.01 * weights[0].nbytes
+    loaded = checkpoints.load(folder)
+    np.testing.assert_array_equal(loaded.best_weights[0], weights[0])
+    assert loaded.best_weights is loaded.weights  # nor held twice
+    assert json.loads((folder / checkpoints.MANIFEST).read_text(encoding="utf-8")).keys() >= {"best_weights.npz"}
+
+
+def test_the_best_weights_of_an_epoch_come_from_the_newest_checkpoint_that_has_them_whole(tmp_path):
+    folders = []
+    for epoch in (1, 2, 3, 4):
+        state = TrainingState(epoch=epoch, step=3 * epoch, seed=7, best_epoch=min(epoch, 2))
+        weights = [np.full(3, epoch, np.float32)]
+        best = weights if epoch <= 2 else checkpoints.best_weights(tmp_path, 2)
+        folder = checkpoints.step_folder(tmp_path, 3 * epoch)
+        folders.append(checkpoints.save(folder, Checkpoint(state, weights, best, weights)))
+    for damaged in (None, folders[3] / "best_weights.npz", folders[2] / "best_weights.npz"):
+        if damaged is not None:
+            damaged.write_bytes(damaged.read_bytes()[:-1])
+        np.testing.assert_array_equal(checkpoints.best_weights(tmp_path, 2), [[2, 2, 2]])
+    (folders[1] / "weights.npz").unlink()
+    with pytest.raises(FileNotFoundError, match="has the weights of epoch 2, the best, whole"):
+        checkpoints.best_weights(tmp_path, 2)
+
+
+def test_the_manifest_has_the_digest_of_each_file(tmp_path):
+    folder = make(tmp_path, 2)
+    digests = json.loads((folder / checkpoints.MANIFEST).read_text(encoding="utf-8"))
+    assert {file.name for file in folder.iterdir()} == {checkpoints.MANIFEST, *digests}
+    assert {name: file_digest(folder / name) for name in digests} == digests
 
 
 def test_a_checkpoint_from_before_random_states_were_kept_is_whole_without_them(tmp_path):

@@ -13,6 +13,7 @@ from headrace.components.training.generated_samples import (
     keep_samples,
     kept_samples,
     read_samples,
+    sample_images,
     write_samples,
 )
 from headrace.components.training.tensorboard import write_tensorboard
@@ -27,11 +28,11 @@ def generator() -> keras.Model:
 
 def test_every_epoch_has_the_same_noise_and_redoing_one_replaces_it(tmp_path, generator):
     for epoch in (1, 2):
-        write_samples(tmp_path, generator, seed=5, epoch=epoch)
+        write_samples(tmp_path, sample_images(generator, seed=5), epoch=epoch)
     one, other = (read_samples(tmp_path, epoch) for epoch in (1, 2))
     assert (one.shape, one.dtype) == ((COUNT, 2, 2, 1), np.uint8)
     np.testing.assert_array_equal(one, other)
-    write_samples(tmp_path, generator, seed=6, epoch=2)
+    write_samples(tmp_path, sample_images(generator, seed=6), epoch=2)
     assert (read_samples(tmp_path, 2) != one).any()
     assert read_samples(tmp_path, 3) is None
 
@@ -40,7 +41,7 @@ def test_a_few_epochs_are_kept_the_first_and_the_last_among_them(tmp_path, gener
     source, kept = tmp_path / "source", tmp_path / "kept"
     kept.mkdir()
     for epoch in range(1, 31):
-        write_samples(source, generator, seed=1, epoch=epoch)
+        write_samples(source, sample_images(generator, seed=1), epoch=epoch)
     keep_samples(source, kept)
     epochs = list(kept_samples(kept))
     assert (len(epochs), epochs[0], epochs[-1]) == (KEPT_EPOCHS, 1, 30)
@@ -54,8 +55,10 @@ def test_of_other_models_nothing_is_kept(tmp_path):
 def test_tensorboard_has_a_sheet_for_each_epoch(tmp_path, generator):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    write_samples(tmp_path / "states", generator, seed=1, epoch=1)
-    write_samples(tmp_path / "states", generator, seed=1, epoch=3)  # where there was no room for the second
+    write_samples(tmp_path / "states", sample_images(generator, seed=1), epoch=1)
+    write_samples(
+        tmp_path / "states", sample_images(generator, seed=1), epoch=3
+    )  # where there was no room for the second
     history = [{"epoch": float(epoch), "loss": 1.0} for epoch in (1, 2, 3)]
     board = tmp_path / "board"
     write_tensorboard(board, history, histograms=tmp_path / "states", model=generator, pictures={})

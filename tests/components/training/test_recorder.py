@@ -1,5 +1,7 @@
 """Trainings of one worker within this process: what is resumed, kept, stopped and refused."""
 
+import errno
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import pytest
 
 from headrace.components.errors import TrainingError
 from headrace.components.training import checkpoints
-from headrace.components.training.checkpoints import Checkpoint
+from headrace.components.training.checkpoints import Begun, Checkpoint
 from headrace.components.training.observer import Observer, Stopped
 from headrace.components.training.pipeline_trainee import train_pipeline
 
@@ -110,6 +112,62 @@ def test_the_best_weights_are_those_of_the_best_epoch(tmp_path):
     kept = checkpoints.load(checkpoints.step_folder(tmp_path, best * STEPS))
     for one, other in zip(last.best_weights, kept.weights, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_steps_go_on_beside_a_checkpoint_that_does_not_count_before_it_is_whole(tmp_path, monkeypatch):
+    """A training that is killed then continues from the one before."""
+    may_finish, finish = threading.Event(), Begun.finish
+
+    def finish_late(begun: Begun, *given: Any) -> Path:
+        assert may_finish.wait(timeout=60)
+        return finish(begun, *given)
+
+    monkeypatch.setattr(Begun, "finish", finish_late)
+    found: list[tuple[int, list[str]]] = []
+
+    def on_step(figures: Any) -> None:
+        found.append((int(figures["step"]), [one.name for one in tmp_path.glob("step-*")]))
+        if figures["step"] == STEPS + 2:
+            assert len(list(tmp_path.glob(".step-*"))) == 1
+            assert checkpoints.newest(tmp_path) == (None, [])
+            may_finish.set()
+
+    train(tmp_path, observer=Observer(on_worker=on_step, worker_seconds=0.0))
+    assert [step for step, there in found if not there][: STEPS + 2] == list(range(1, STEPS + 3))
+    whole = [int(one.name.partition("-")[2]) for one in sorted(tmp_path.glob("step-*"))]
+    assert whole == [STEPS, 2 * STEPS]  # both, as the training has ended
+    assert list(tmp_path.glob(".step-*")) == []
+
+
+@pytest.mark.parametrize("place", ["__init__", "finish"])
+def test_without_room_for_a_checkpoint_training_goes_on_and_keeps_the_best_weights(tmp_path, monkeypatch, place):
+    """Those of the best epoch, which no checkpoint has, are in the later ones, and in the last state."""
+    optimizer = {"kind": "sgd", "learning_rate": 10.0}
+    expected = train(tmp_path / "roomy", optimizer=optimizer, epochs=4).in_memory()
+    best, plain, notes = expected.state.best_epoch, getattr(Begun, place), []
+    assert best < 4
+    steps = iter(range(1, 5))
+
+    def full(begun: Begun, *given: Any) -> Any:
+        if next(steps) == best:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return plain(begun, *given)
+
+    monkeypatch.setattr(Begun, place, full)
+    found = train(tmp_path / "full", optimizer=optimizer, epochs=4, observer=Observer(on_note=notes.append))
+    assert [f"no checkpoint of step {best * STEPS}: [Errno 28]" in one for one in notes] == [True]
+    assert_equal(found, expected)
+    newest, _ = checkpoints.newest(tmp_path / "full")
+    assert_equal(newest, expected)
+    assert list((tmp_path / "full").glob(".step-*")) == []
+
+
+def test_an_error_while_a_checkpoint_is_finished_ends_the_training(tmp_path):
+    def fail(folder: Path) -> None:
+        raise TrainingError("the storage is another's")
+
+    with pytest.raises(TrainingError, match="the storage is another's"):
+        train(tmp_path, observer=Observer(on_checkpoint=fail), epochs=3)
 
 
 def test_a_training_that_no_longer_improves_ends(tmp_path):

@@ -11,11 +11,13 @@ from headrace.components.errors import DataError, ParamsError
 from headrace.components.models.build import build
 from headrace.components.models.output import Output
 from headrace.components.schema.labels import NextTokenLabel
+from headrace.components.serving_model.prediction_files import joined
 from headrace.components.training.restored_model import restored_model
 from headrace.components.transforms.fitted_table import FittedTable
 from headrace.components.transforms.vocabulary import FittedVocabulary
 from headrace.pipelines.commands.generate import GenerateOptions, write_generated, write_text
-from headrace.pipelines.commands.inference.predictions import predictions_of, read_input
+from headrace.pipelines.commands.inference.prediction_input import open_input
+from headrace.pipelines.commands.inference.predictions import predicted
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.tracking import registry
@@ -91,9 +93,8 @@ def test_without_a_champion_it_is_said_how_to_get_one(hello, project_root) -> No
 
 def test_predictions_are_what_follows_each_letter(hello, model, tmp_path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"text": "hell"}\n{"text": "he"}\n', encoding="utf-8")
-    origin, examples = read_input(hello, tmp_path / "rows.jsonl")
     loaded = keras.saving.load_model(model)
-    found = predictions_of(hello, origin, examples, model=loaded)
+    found = joined(predicted(hello, open_input(hello, tmp_path / "rows.jsonl"), loaded)).origin
     assert found.equals(pl.DataFrame({"row": [1, 2], "prediction": ["ello", "el"]}))
 
 

@@ -127,8 +127,8 @@ def test_what_may_go_well_when_retried_ends_with_75(project, train, reason):
     assert reason in last
 
 
-def test_dvc_without_a_disk_ends_with_75_and_says_so(project, read_only):
-    with read_only(project.root / ".dvc"):
+def test_dvc_without_a_disk_ends_with_75_and_says_so(project, read_only, until_answered):
+    with read_only(project.root / ".dvc"), until_answered():
         *_, last = project.output_of("run", "digits", code=75).splitlines()
     assert last.startswith("error: Read-only file system: ")
 
@@ -159,13 +159,14 @@ def test_a_pipeline_that_is_not_there_is_one_line_and_2(project):
         (SLOW_TRAIN, signal.SIGQUIT, 131),
     ],
 )
-def test_a_stop_leaves_no_process_and_no_lock(project, train, number, exit_code):
+def test_a_stop_leaves_no_process_and_no_lock(project, until_answered, train, number, exit_code):
     project.write_stages(train=train)
     process = project.headrace("run", "digits")
     wait_for(process, "epoch 1/9")
     started = time.monotonic()
-    process.send_signal(number)
-    process.communicate(timeout=30)
+    with until_answered():
+        process.send_signal(number)
+        process.communicate(timeout=30)
     assert process.returncode == exit_code
     assert time.monotonic() - started < 10  # what is promised, not a benchmark
     assert living_below(project.root) == []
@@ -194,12 +195,13 @@ def test_on_a_terminal_a_table_lives_and_no_line_is_lost(project):
         assert expected in text
 
 
-def test_a_second_run_waits_for_the_first_and_then_finds_all_up_to_date(project):
+def test_a_second_run_waits_for_the_first_and_then_finds_all_up_to_date(project, until_answered):
     project.write_stages(train=f"echo 'epoch 1/9' && sleep 3 && {TRAIN}")
     first = project.headrace("run", "digits")
     wait_for(first, "epoch 1/9")
-    second = project.headrace("run", "digits")
-    shown, _ = second.communicate(timeout=60)
+    with until_answered():
+        second = project.headrace("run", "digits")
+        shown, _ = second.communicate(timeout=60)
     first.communicate(timeout=60)
     assert (first.returncode, second.returncode) == (0, 0), shown
     assert f"another process works on the same files; waiting until it has ended pid={first.pid}" in plain(shown)
@@ -207,22 +209,25 @@ def test_a_second_run_waits_for_the_first_and_then_finds_all_up_to_date(project)
 
 
 @pytest.mark.parametrize("train", [SLOW_TRAIN, DEAF_TRAIN])
-def test_sigkill_leaves_no_process_after_ten_seconds_and_the_next_run_waits_for_their_end(project, train):
+def test_sigkill_leaves_no_process_after_ten_seconds_and_the_next_run_waits_for_their_end(
+    project, until_answered, train
+):
     project.write_stages(train=train)
     first = project.headrace("run", "digits")
     wait_for(first, "epoch 1/9")
     started = list(living_below(project.root))
     assert len(started) > 1
     killed_seconds = time.monotonic()
-    first.kill()
-    project.write_stages()
-    project.output_of("run", "digits")  # at once
+    with until_answered():
+        first.kill()
+        project.write_stages()
+        project.output_of("run", "digits")  # at once
     assert time.monotonic() - killed_seconds < 60  # ten until all have ended, and a whole run, beside other tests
     assert living_below(project.root) == []
     first.communicate(timeout=30)
 
 
-def test_dvc_by_hand_at_the_same_time_is_one_line_and_75(project):
+def test_dvc_by_hand_at_the_same_time_is_one_line_and_75(project, until_answered):
     project.write_stages(train=SLOW_TRAIN)
     by_hand = subprocess.Popen(
         [Path(sys.executable).with_name("dvc"), "repro", "register@digits"],
@@ -233,7 +238,8 @@ def test_dvc_by_hand_at_the_same_time_is_one_line_and_75(project):
     )
     try:
         wait_for(by_hand, "epoch 1/9")
-        output = project.output_of("run", "digits", code=75)
+        with until_answered():
+            output = project.output_of("run", "digits", code=75)
     finally:
         os.killpg(by_hand.pid, signal.SIGKILL)
         by_hand.communicate(timeout=30)

@@ -57,6 +57,7 @@ class Bucket(BaseHTTPRequestHandler):
     def _answer(self, status: int, headers: dict[str, object], content: bytes = b"") -> None:
         self.close_connection = True
         self.send_response(status)
+        self.send_header("Connection", "close")  # else the client may send its next request into a closing connection
         for name, value in headers.items():
             self.send_header(name, str(value))
         self.end_headers()
@@ -111,6 +112,12 @@ def test_what_may_pass_is_retried(bucket, fetch_file, fault):
     bucket.faults = [fault, fault]
     sha256 = hashlib.sha256(VERSIONS["2"]).hexdigest()
     assert fetch_file(sha256=sha256).read_bytes() == VERSIONS["2"]
+
+
+def test_a_damaged_download_starts_over(bucket, fetch_file):
+    bucket.faults = ["flip"]
+    assert fetch_file().read_bytes() == VERSIONS["2"]
+    assert [bool(request["Range"]) for request in bucket.requests] == [False, False]
 
 
 def test_a_broken_download_goes_on_where_it_broke(bucket, fetch_file):

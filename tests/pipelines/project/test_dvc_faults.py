@@ -129,7 +129,7 @@ def assert_all_comes_back(project: Path) -> None:
     }
 
 
-def test_a_push_that_is_killed_goes_on_and_is_never_done_before_its_files_are(project, remote):
+def test_a_push_that_is_killed_goes_on_and_is_never_done_before_its_files_are(project, remote, until_answered):
     dvc(project, "repro")
     remote.mode = "slow"
     push = start(project, "push")
@@ -141,15 +141,16 @@ def test_a_push_that_is_killed_goes_on_and_is_never_done_before_its_files_are(pr
     assert 5 <= len(stored(remote)) < FILES
     assert not any(file.name.endswith(".dir") for file in stored(remote))
     remote.mode = "well"
-    dvc(project, "push")
+    with until_answered():
+        dvc(project, "push")
     assert len(stored(remote)) == FILES + 1
     assert_all_comes_back(project)
 
 
-def test_a_push_that_the_remote_refuses_fails_and_can_be_done_later(project, remote):
+def test_a_push_that_the_remote_refuses_fails_and_can_be_done_later(project, remote, until_answered):
     dvc(project, "repro")
     remote.mode = "failing"
-    with pytest.raises(ServiceError, match="push"):
+    with until_answered(), pytest.raises(ServiceError, match="push"):
         dvc(project, "push")
     assert stored(remote) == []
     remote.mode = "well"
@@ -157,11 +158,12 @@ def test_a_push_that_the_remote_refuses_fails_and_can_be_done_later(project, rem
     assert_all_comes_back(project)
 
 
-def test_a_remote_that_does_not_answer_ends_in_bounded_time(project, remote, monkeypatch):
+def test_a_remote_that_does_not_answer_ends_in_bounded_time(project, remote, monkeypatch, until_answered):
     dvc(project, "repro")
     monkeypatch.setattr(commands, "_DVC_SECONDS", 6)
     remote.mode = "hung"
-    with pytest.raises(ServiceError, match="had not ended after 6 s; see that what it waits for is up"):
+    message = "had not ended after 6 s; see that what it waits for is up"
+    with until_answered(), pytest.raises(ServiceError, match=message):
         dvc(project, "push")
     monkeypatch.undo()
     remote.mode = "well"
@@ -171,7 +173,7 @@ def test_a_remote_that_does_not_answer_ends_in_bounded_time(project, remote, mon
 
 
 @pytest.mark.parametrize("delay_seconds", [0.0, 0.1])
-def test_dvc_is_killed_while_it_commits_a_stage(project, remote, delay_seconds):
+def test_dvc_is_killed_while_it_commits_a_stage(project, remote, until_answered, delay_seconds):
     repro = start(project, "repro")
     deadline = time.monotonic() + 60
     while not (project / "data" / str(FILES)).exists() and time.monotonic() < deadline:
@@ -181,7 +183,7 @@ def test_dvc_is_killed_while_it_commits_a_stage(project, remote, delay_seconds):
     repro.wait(30)
     if delay_seconds == 0:
         (project / ".dvc" / "tmp" / "rwlock").write_text("")  # as a kill in the middle of its writing leaves it
-    with run_stage(project, "ingest", pipeline="p") as again:
+    with until_answered(), run_stage(project, "ingest", pipeline="p") as again:
         output = again.communicate(timeout=60)[0]
     assert again.returncode == 0, output
     dvc(project, "push")

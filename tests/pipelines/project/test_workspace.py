@@ -175,7 +175,7 @@ dvc(workspace, "repro", f"train@{sys.argv[3]}")
 
 
 @pytest.mark.long
-def test_a_backfill_beside_the_schedule_has_one_writer_for_each_day(project, folder):
+def test_a_backfill_beside_the_schedule_has_one_writer_for_each_day(project, folder, until_answered):
     """Three concurrent runs of one pipeline, two of which are one run that was started twice."""
     names = ["scheduled__2026-11-21", "backfill__2026-11-20", "backfill__2026-11-20"]
     repro = """
@@ -187,8 +187,9 @@ with repro(workspace, "train@digits", pipeline="digits") as process:
         print(line, end="")
 sys.exit(process.wait())
 """
-    runs = [python(repro, project, folder, name) for name in names]
-    codes = [run.wait(timeout=90) for run in runs]
+    with until_answered():
+        runs = [python(repro, project, folder, name) for name in names]
+        codes = [run.wait(timeout=90) for run in runs]
     assert codes[0] == 0 and 0 in codes[1:]
     for name in set(names):
         [workspace] = folder.glob(f"{name}*")

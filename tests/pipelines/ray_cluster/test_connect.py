@@ -26,7 +26,7 @@ with ray_session(num_workers=1):
 
 
 @pytest.mark.slow
-def test_a_cluster_of_another_ray_is_refused_before_any_work(tmp_path, free_ports):
+def test_a_cluster_of_another_ray_is_refused_before_any_work(tmp_path, free_ports, until_answered):
     [port] = free_ports(1)
     own = {"HOME": str(tmp_path), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64, "RAY_USAGE_STATS_ENABLED": "0"}
     environment = {**os.environ, **own, "RAY_ADDRESS": f"127.0.0.1:{port}"}
@@ -40,7 +40,10 @@ def test_a_cluster_of_another_ray_is_refused_before_any_work(tmp_path, free_port
                 if "Ray runtime started" in line:
                     break
             connect = [sys.executable, "-c", CONNECT]
-            ended = subprocess.run(connect, env=environment, capture_output=True, text=True, timeout=60, check=False)
+            with until_answered():
+                ended = subprocess.run(
+                    connect, env=environment, capture_output=True, text=True, timeout=60, check=False
+                )
         finally:
             for one in [*psutil.Process(head.pid).children(recursive=True), head]:
                 one.kill()

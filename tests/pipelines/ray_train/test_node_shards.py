@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -28,7 +27,7 @@ from headrace.components.errors import ServiceError
 from headrace.components.training.batches import Windows
 from headrace.components.training.feeding.window_parts import ShardLayout, WindowPart
 from headrace.pipelines.ray_cluster.connect import ray_session
-from headrace.pipelines.ray_train import backend, shard_files
+from headrace.pipelines.ray_train import backend
 from headrace.pipelines.ray_train.node_shards import nodes_with_shards
 from headrace.pipelines.ray_train.training_job import TrainJob
 
@@ -57,6 +56,7 @@ with ray_session(num_workers=1):
         for file in Path(job.storage).rglob("*.parquet"):
             file.write_bytes(b"damaged")
         found["damaged"] = raised(1)
+        found["left"] = Path(ray.get(nodes._actors[0].remove_files.remote())).exists()
         ray.kill(nodes._actors[0])
         found["gone"] = raised(2)
     try:
@@ -81,11 +81,10 @@ def test_an_actor_deals_out_rows_and_says_what_is_wrong_and_ends_with_its_worker
         storage=str(tmp_path / "storage"),
         inputs="inputs",
     )
-    environment = {**os.environ, "HOME": str(tmp_path)}
     ended = subprocess.run(
         [sys.executable, "-c", PROGRAM, job.model_dump_json()],
         cwd=repository,
-        env=environment,
+        env={**os.environ, "HOME": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,
@@ -100,4 +99,4 @@ def test_an_actor_deals_out_rows_and_says_what_is_wrong_and_ends_with_its_worker
     assert "is not what was published: expected" in found["damaged"]
     assert "ConnectionError: lost worker: a node's shards can't be read" in found["gone"]
     assert found["ended"]
-    assert not list(Path(environment["HOME"]).glob("**/shards-*/*"))
+    assert not found["left"]

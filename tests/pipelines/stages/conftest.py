@@ -63,12 +63,19 @@ class Project:
 
     def start_until(self, text: str, **settings: Any) -> tuple[subprocess.Popen, str]:
         """Start a training, and come back when its output has `text`."""
-        process, output = self.start(**settings), ""
+        process = self.start(**settings)
+        return process, self.read_until(process, text)
+
+    def read_until(self, process: subprocess.Popen, *texts: str) -> str:
+        """The output of a process up to a line with the last of `texts`, each of which comes after the one before."""
+        output, awaited = "", list(texts)
         for line in process.stdout:
             output += line
-            if text in line:
-                return process, output
-        raise AssertionError(f"no {text!r} in: {output}")
+            if awaited[0] in line:
+                awaited.pop(0)
+            if not awaited:
+                return output
+        raise AssertionError(f"no {awaited[0]!r} in: {output}")
 
     def runs(self) -> tuple[Any, list]:
         from headrace.pipelines.tracking.server import connect

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -94,18 +95,24 @@ def on_a_full_and_a_read_only_disk(disk: Path) -> None:
     for name in STAGES:
         forget(disk, name)
         fill(disk)
-        full = headrace(disk, name, "small")
+        full = measured(disk, name, "small")
         (disk / "filler").unlink(missing_ok=True)
-        report(command=name, full=full, room=headrace(disk, name, "small"))
+        report(command=name, full=full, room=measured(disk, name, "small"))
     forget(disk, "train", "register")
     fill(disk)
-    full = headrace(disk, "run", "small")
+    full = measured(disk, "run", "small")
     (disk / "filler").unlink()
-    report(command="run", full=full, room=headrace(disk, "run", "small"))
+    report(command="run", full=full, room=measured(disk, "run", "small"))
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     for name in [*STAGES, "run"]:
-        report(command=name, read_only=headrace(disk, name, "small"))
-    report(command="list", read_only=headrace(disk, "list"))
+        report(command=name, read_only=measured(disk, name, "small"))
+    report(command="list", read_only=measured(disk, "list"))
+
+
+def measured(root: Path, *arguments: str) -> tuple[int, list[str], float]:
+    """Exit code, lines and seconds of a command."""
+    started_seconds = time.monotonic()
+    return (*headrace(root, *arguments), round(time.monotonic() - started_seconds, 1))
 
 
 @pytest.fixture(scope="module")
@@ -153,13 +160,13 @@ def inside() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 @pytest.fixture(scope="module")
-def reported(finished, inside, tmp_path_factory, repository) -> dict[str, dict[str, tuple[int, list[str]]]]:
-    """Exit code and lines of each command on a full disk, with room again, and on a read-only disk."""
+def reported(finished, inside, tmp_path_factory, repository) -> dict[str, dict[str, tuple[int, list[str], float]]]:
+    """Exit code, lines and seconds of each command on a full disk, with room again, and on a read-only disk."""
     disk = tmp_path_factory.mktemp("disk")
     mount = 'mount -t tmpfs -o size=256m tmpfs "$1" && cp -a . "$1" && cd "$1" && exec "$2" "$3"'
     ended = inside(mount, disk, sys.executable, __file__, cwd=finished, PYTHONPATH=str(repository))
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    found: dict[str, dict[str, tuple[int, list[str]]]] = {}
+    found: dict[str, dict[str, tuple[int, list[str], float]]] = {}
     for line in ended.stdout.splitlines():
         content = json.loads(line)
         found.setdefault(content.pop("command"), {}).update(content)
@@ -167,8 +174,9 @@ def reported(finished, inside, tmp_path_factory, repository) -> dict[str, dict[s
 
 
 @pytest.mark.parametrize("command", [*STAGES, "run"])
-def test_every_stage_on_a_full_disk_is_one_line_and_goes_well_with_room(reported, command):
-    code, lines = reported[command]["full"]
+def test_every_stage_on_a_full_disk_is_one_line_and_goes_well_with_room(reported, record_property, command):
+    code, lines, seconds = reported[command]["full"]
+    record_property("seconds", seconds)
     assert code == 75, lines
     assert "No space left on device" in lines[-1]
     assert [line for line in lines if line.startswith("error: ")] == lines[-1:]
@@ -176,8 +184,9 @@ def test_every_stage_on_a_full_disk_is_one_line_and_goes_well_with_room(reported
 
 
 @pytest.mark.parametrize("command", [*STAGES, "run", "list"])
-def test_every_stage_on_a_read_only_disk_is_one_line(reported, command):
-    code, lines = reported[command]["read_only"]
+def test_every_stage_on_a_read_only_disk_is_one_line(reported, record_property, command):
+    code, lines, seconds = reported[command]["read_only"]
+    record_property("seconds", seconds)
     assert code == 75, lines
     assert lines[-1].startswith("error: ")
     assert "Read-only file system" in lines[-1]
@@ -192,7 +201,7 @@ def test_every_stage_on_a_read_only_disk_is_one_line(reported, command):
         ("mlartifacts", "register"),
     ],
 )
-def test_a_full_disk_elsewhere(project, inside, mounted, command):
+def test_a_full_disk_elsewhere(project, inside, until_answered, mounted, command):
     forget(project, "register", *(["train"] if command != "register" else []))
     (project / "mlartifacts").mkdir(exist_ok=True)
     shutil.rmtree(project / ".dvc" / "cache")
@@ -205,7 +214,8 @@ mount -t tmpfs -o size=64k tmpfs "$1"
 dd if=/dev/zero of="$1/filler" bs=1k 2>/dev/null || true
 exec "$2" -m headrace "$3" small
 """
-    ended = inside(script, mounted, sys.executable, command, cwd=project, **environment)
+    with until_answered():
+        ended = inside(script, mounted, sys.executable, command, cwd=project, **environment)
     lines = (ended.stdout + ended.stderr).splitlines()
     if ended.returncode == 0:
         # Python takes another folder for temporary files, and Ray keeps its objects in its own.

@@ -891,11 +891,12 @@ def ingest_in_a_process(project: Project, *before: str) -> subprocess.CompletedP
 
 
 @pytest.mark.parametrize(("form", "case"), CASES)
-def test_a_hostile_input(good, tmp_path, headrace, form, case):
+def test_a_hostile_input(good, tmp_path, headrace, until_answered, form, case):
     project = good(form).copy(tmp_path / "a project")
     before = project.published()
     project.write(case.content, **case.changes)
-    code, said = headrace(project)
+    with until_answered():
+        code, said = headrace(project)
     assert (code, "Traceback" in said) == (case.exit_code, False), said
     assert all(line.isprintable() for line in said.splitlines())
     assert project.temporary_files() == []

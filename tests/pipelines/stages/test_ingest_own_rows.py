@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from headrace.components.errors import DataError, ParamsError
 from headrace.components.examples import shards
+from headrace.components.serving_model.prediction_files import joined
 from headrace.pipelines.commands.check import check
-from headrace.pipelines.commands.inference.predictions import read_input
+from headrace.pipelines.commands.inference.prediction_input import open_input
 from headrace.pipelines.params import load_pipeline
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
 from headrace.pipelines.project import dvc
@@ -175,7 +176,7 @@ def test_files_to_predict_are_read_by_their_suffix(project: Path) -> None:
     pipeline = load_pipeline(project / "params.yaml", "crm")
     raw = PipelinePaths(project, "crm").raw / "rows.parquet"
     pl.read_parquet(raw).write_csv(project / "rows.csv")
-    tables = [read_input(pipeline, file)[1] for file in (raw, project / "rows.csv")]
+    tables = [joined(open_input(pipeline, file).blocks)[1] for file in (raw, project / "rows.csv")]
     assert tables[0].equals(tables[1])
     assert tables[0]["size"].to_list() == [0.0, 0.5, 1.0, 1.5, 2.0, 2.5]
 

@@ -16,12 +16,14 @@ from headrace.components.errors import DataError
 from headrace.components.examples.shards import scan
 from headrace.components.models.named_inputs import groups_of
 from headrace.components.serving_model.export import export_saved_model
+from headrace.components.serving_model.prediction_files import joined
 from headrace.components.serving_model.saved_model import load_model
 from headrace.components.training.loop import Worker
 from headrace.components.training.observer import Observer
 from headrace.components.training.pipeline_trainee import train_pipeline
 from headrace.components.transforms.fitted_table import FittedTable
-from headrace.pipelines.commands.inference.predictions import predictions_of, read_input
+from headrace.pipelines.commands.inference.prediction_input import open_input
+from headrace.pipelines.commands.inference.predictions import predicted
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.ray_train.pipeline_worker import _save_model
@@ -171,8 +173,8 @@ def assert_predicts(pipeline: Pipeline, paths: PipelinePaths, model: Any, file: 
     examples = scan(paths.examples).sort("example_id").collect()
     outcome = outcome_of(examples, model, pipeline, paths)
     assert outcome.metrics["accuracy"] > 0.9
-    origin, rows = read_input(pipeline, file)
-    assert predictions_of(pipeline, origin, rows, model=model)["prediction"].to_list() == expected
+    predictions = joined(predicted(pipeline, open_input(pipeline, file), model)).origin
+    assert predictions["prediction"].to_list() == expected
     export_saved_model(model, paths.root / "export")
     signature = tf.saved_model.load(str(paths.root / "export")).signatures["serving_default"]
     assert set(signature.structured_input_signature[1]) == set(pipeline.normalize.transforms)
@@ -198,7 +200,9 @@ def test_an_image_with_a_table_is_learned_evaluated_predicted_and_exported(tmp_p
     file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     assert_predicts(pipeline, paths, model, file, ["good", "bad"])
     pl.DataFrame(rows).write_parquet(tmp_path / "new.parquet")
-    assert read_input(pipeline, tmp_path / "new.parquet")[1].equals(read_input(pipeline, file)[1])
+    assert joined(open_input(pipeline, tmp_path / "new.parquet").blocks)[1].equals(
+        joined(open_input(pipeline, file).blocks)[1]
+    )
 
 
 @pytest.mark.parametrize("weight", ["-1", "many", "inf", "nan", "1e300"])

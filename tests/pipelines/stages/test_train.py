@@ -73,13 +73,14 @@ def assert_tensorboard_shows_all(folder, *, epochs: int) -> None:
     assert all(picture.startswith(b"\x89PNG") for picture in pictures)
 
 
-def test_a_loss_that_is_not_finite_fails_the_stage_and_the_run_in_one_line(project):
+def test_a_loss_that_is_not_finite_fails_the_stage_and_the_run_in_one_line(project, until_answered):
     project.change_train(
         optimizer={"kind": "sgd", "learning_rate": 10.0, "momentum": 0.99},
         epochs=30,
         model={"layers": [{"kind": "dense", "units": 512}, {"kind": "dense", "units": 512}]},
     )
-    code, output = project.train()
+    with until_answered():
+        code, output = project.train()
     assert code == 2, output
     assert "is not finite" in output
     assert "Traceback" not in output
@@ -94,16 +95,17 @@ def test_a_loss_that_is_not_finite_fails_the_stage_and_the_run_in_one_line(proje
         *(pytest.param(one, marks=pytest.mark.long) for one in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)),
     ],
 )
-def test_a_signal_ends_a_training_with_no_process_and_a_killed_run(project, session_processes, number):
+def test_a_signal_ends_a_training_with_no_process_and_a_killed_run(project, session_processes, until_answered, number):
     project.change_train(epochs=10_000)
     process = project.start()
     try:
         for line in process.stdout:
             if "epoch 2/" in line:
                 break
-        os.kill(process.pid, number)
         stopped = time.monotonic()
-        process.communicate(timeout=30)
+        with until_answered():
+            os.kill(process.pid, number)
+            process.communicate(timeout=30)
         took_seconds = time.monotonic() - stopped
     finally:
         process.kill()
@@ -126,6 +128,8 @@ def test_while_it_trains_nobody_listens_for_tensorflow(project, session_processe
         found = [psutil.Process(one) for one in session_processes(process.pid)]
         listening = {one.laddr for each in found for one in each.net_connections("tcp") if one.status == "LISTEN"}
         assert [one for one in listening if serves_tensorflow(one.port)] == []
+        assert session_processes(process.pid, "TrainController")
+        assert session_processes(process.pid, "AutoscalingCoordinator") == []  # no one adds nodes to this machine
         workers = [psutil.Process(one) for one in session_processes(process.pid, "RayTrainWorker")]
         ours, theirs = (
             {(one.laddr, one.raddr) for one in worker.net_connections("tcp") if one.status == "ESTABLISHED"}
@@ -164,10 +168,11 @@ def test_the_probe_above_finds_a_tensorflow_server(free_ports):
     assert serves_tensorflow(port)
 
 
-def test_an_error_of_a_workers_own_ends_the_training_without_a_retry_with_its_traceback(project):
+def test_an_error_of_a_workers_own_ends_the_training_without_a_retry_with_its_traceback(project, until_answered):
     [table] = project.paths.splits.glob("train/*.parquet")
     table.write_bytes(table.read_bytes()[:1000])
-    code, output = project.train()
+    with until_answered():
+        code, output = project.train()
     assert code == 1, output
     assert output.count("ComputeError: parquet") == 1, output  # one worker's traceback, once: no blind second attempt
     assert [run.info.status for run in project.runs()[1]] == ["FAILED"]

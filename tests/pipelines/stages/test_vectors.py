@@ -15,12 +15,14 @@ from headrace.components.examples.shards import scan
 from headrace.components.models.named_inputs import groups_of
 from headrace.components.models.settings import OwnModel
 from headrace.components.serving_model.export import export_saved_model
+from headrace.components.serving_model.prediction_files import joined
 from headrace.components.serving_model.saved_model import load_model
 from headrace.components.training.loop import Worker
 from headrace.components.training.observer import Observer
 from headrace.components.training.pipeline_trainee import train_pipeline
 from headrace.components.transforms.fitted_table import FittedTable
-from headrace.pipelines.commands.inference.predictions import predictions_of, read_input
+from headrace.pipelines.commands.inference.prediction_input import open_input
+from headrace.pipelines.commands.inference.predictions import predicted
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.ray_train.pipeline_worker import _save_model
@@ -130,10 +132,8 @@ def test_a_vector_with_a_number_is_learned_evaluated_predicted_exported_and_serv
     assert outcome_of(examples, model, pipeline, paths).metrics["accuracy"] > 0.9
 
     new = rows(20, seed=2).drop("kind")
-    found = []
-    for one in written(new, tmp_path):
-        origin, given = read_input(pipeline, one)
-        found.append(predictions_of(pipeline, origin, given, model=model))
+    inputs = (open_input(pipeline, one) for one in written(new, tmp_path))
+    found = [joined(predicted(pipeline, one, model)).origin for one in inputs]
     assert all(one.equals(found[0]) for one in found)
     assert (found[0]["prediction"] == rows(20, seed=2)["kind"]).mean() > 0.9
 
@@ -158,7 +158,7 @@ def test_a_vector_with_a_number_is_learned_evaluated_predicted_exported_and_serv
 
 def test_all_formats_give_the_same_rows_to_predict(tmp_path):
     new = rows(20)
-    first, *others = [read_input(pipeline_of(tmp_path), one)[1] for one in written(new, tmp_path)]
+    first, *others = [joined(open_input(pipeline_of(tmp_path), one).blocks)[1] for one in written(new, tmp_path)]
     assert first["embedding"].to_list() == new["embedding"].to_list()
     assert all(one.equals(first) for one in others)
 
@@ -172,7 +172,7 @@ def test_rows_of_another_length_are_rejected_and_counted(tmp_path):
     with pytest.raises(DataError, match=said):
         ingest(pipeline_of(tmp_path), PipelinePaths(tmp_path, "vectors"))
     with pytest.raises(DataError, match=said):
-        read_input(pipeline_of(tmp_path), tmp_path / "rows.parquet")
+        joined(open_input(pipeline_of(tmp_path), tmp_path / "rows.parquet").blocks)
 
 
 def test_a_column_of_other_values_is_named_before_rows_are_read(tmp_path):

@@ -58,9 +58,10 @@ def dead():
     return {"headrace.host": host, "headrace.process": process}
 
 
-def test_a_run_whose_process_was_killed_is_closed_and_one_whose_process_lives_is_not(root, dead):
+def test_a_run_whose_process_was_killed_is_closed_and_one_whose_process_lives_is_not(root, dead, until_answered):
     killed, lives = opened(root, dead), opened(root, mine())
-    found = swept(root)
+    with until_answered():
+        found = swept(root)
     assert status(root, killed) == "KILLED"
     assert found[killed].status == "KILLED"
     assert "ended without a word" in tags(root, killed)["headrace.reason"]

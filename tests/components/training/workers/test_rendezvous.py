@@ -114,12 +114,13 @@ def test_a_worker_that_starts_late_is_waited_for():
             assert waiting.result(timeout=20) == [(b"d1", b"h1")]
 
 
-def test_workers_that_never_start_are_named_within_the_limit():
+def test_workers_that_never_start_are_named_within_the_limit(until_answered):
     group = places(3)
     alone = group[1]
     group[2].listener.close()  # refuses; worker 0's kernel answers, and worker 0 does not
     started_seconds = time.monotonic()
-    [error] = meet([alone], timeout_seconds=1.0)
+    with until_answered():
+        [error] = meet([alone], timeout_seconds=1.0)
     assert isinstance(error, ConnectionError)
     ports = [port for _, port in alone.addresses]
     assert str(error) == (

@@ -78,6 +78,19 @@ def test_more_of_the_same_is_no_alert_and_labels_give_metrics(coins, tmp_path, c
     assert "<h1>coins, version 1</h1>" in page and "Metrics" in page
 
 
+def test_a_report_is_the_same_however_few_rows_are_read_at_a_time(coins, tmp_path, monkeypatch):
+    rows = coins.tosses(300, seed=12)
+    folder = predict(coins, tmp_path / "predictions", rows)
+    again = [*rows[100:120], *rows[110:130]]  # in a later file, some of them twice
+    predict(coins, folder, again, name="second")
+    labels = coins.write(tmp_path / "labels.csv", rows[:250], columns=("toss", "side"))
+    whole = monitored(coins, folder, labels_path=labels)
+    assert (whole["rows"], whole["labelled_rows"]) == (300, 250)
+    monkeypatch.setattr("headrace.pipelines.artifacts.predictions_table._ROWS_AT_ONCE", 7)
+    in_batches = monitored(coins, folder, labels_path=labels)
+    assert in_batches | {"checked_at": 0} == whole | {"checked_at": 0}
+
+
 def test_drift_of_inputs_predictions_and_new_categories_is_an_alert(coins, tmp_path):
     rows = [
         [*row[:2], "copper" if place % 5 == 0 else row[2], row[3]]

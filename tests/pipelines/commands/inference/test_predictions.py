@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,13 @@ from PIL import Image
 
 from headrace.components.errors import DataError, ParamsError
 from headrace.components.examples.derive import with_derived
+from headrace.components.serving_model.prediction_files import joined
 from headrace.components.serving_model.saved_model import load_model
+from headrace.components.sources import json_lines
 from headrace.pipelines.artifacts.artifact import file_digest
-from headrace.pipelines.commands.inference.predictions import (
-    deliver,
-    predictions_of,
-    read_input,
-    show,
-    write_predictions,
-)
+from headrace.pipelines.commands.inference.prediction_input import open_input
+from headrace.pipelines.commands.inference.prediction_output import deliver, show
+from headrace.pipelines.commands.inference.predictions import predicted, write_predictions
 from headrace.pipelines.params import Pipeline, load_pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.tracking.mlflow_runs import open_run
@@ -81,7 +80,7 @@ def test_rows_in_any_format_give_the_same_predictions(
     file = tmp_path / f"rows{suffix}"
     {".csv": table.write_csv, ".parquet": table.write_parquet, ".jsonl": table.write_ndjson}[suffix](file)
 
-    found = predictions_of(titanic, *read_input(titanic, file), model=load_model(women_survive))
+    found = joined(predicted(titanic, open_input(titanic, file), load_model(women_survive))).origin
 
     assert found.columns == ["row", "PassengerId", "prediction", "probability_0", "probability_1"]
     assert found["row"].to_list() == [1, 2]
@@ -93,15 +92,15 @@ def test_rows_in_any_format_give_the_same_predictions(
 def test_rows_without_a_key_have_their_number(tmp_path: Path, repository: Path) -> None:
     takeoff = load_pipeline(repository / "params.yaml", "takeoff")
     (tmp_path / "rows.csv").write_text("speed,weight\n60,1500\n70,1600\n")
-    origin, examples = read_input(takeoff, tmp_path / "rows.csv")
+    origin, examples = joined(open_input(takeoff, tmp_path / "rows.csv").blocks)
     assert origin.to_dict(as_series=False) == {"row": [1, 2]}
     assert examples["speed"].to_list() == [60, 70]
 
 
 def test_kaggles_test_file_is_predicted_whole(shared_data: Path, titanic: Pipeline, women_survive: Path) -> None:
-    found = predictions_of(
-        titanic, *read_input(titanic, shared_data / "titanic" / "test.csv"), model=load_model(women_survive)
-    )
+    found = joined(
+        predicted(titanic, open_input(titanic, shared_data / "titanic" / "test.csv"), load_model(women_survive))
+    ).origin
 
     expected = pl.read_csv(shared_data / "titanic" / "gender_submission.csv", infer_schema=False)
     assert found["prediction"].to_list() == expected["Survived"].to_list()
@@ -117,12 +116,12 @@ def test_an_image_and_a_folder_of_images_are_rows_by_file_name(tmp_path: Path, d
     model.get_layer("output").set_weights([np.zeros((64, 10)), np.eye(10)[3] * 9])
     model.save(tmp_path / "model.keras")
 
-    found = predictions_of(digits, *read_input(digits, tmp_path), model=load_model(tmp_path / "model.keras"))
+    found = joined(predicted(digits, open_input(digits, tmp_path), load_model(tmp_path / "model.keras"))).origin
 
     assert found.columns == ["file", "prediction", *(f"probability_{digit}" for digit in range(10))]
     assert found["file"].to_list() == ["a.JPG", "b.png"]
     assert found["prediction"].to_list() == ["3", "3"]
-    assert read_input(digits, tmp_path / "a.JPG")[1]["image"].to_list() == [[16] * 64]
+    assert joined(open_input(digits, tmp_path / "a.JPG").blocks)[1]["image"].to_list() == [[16] * 64]
 
 
 def test_inputs_that_can_not_be_read_are_named(tmp_path: Path, titanic: Pipeline, digits: Pipeline) -> None:
@@ -140,7 +139,7 @@ def test_inputs_that_can_not_be_read_are_named(tmp_path: Path, titanic: Pipeline
         (titanic, "other.csv", DataError, r"other\.csv: no column 'Sex'.*did you mean 'sex'"),
     ]:
         with pytest.raises(error, match=message):
-            read_input(pipeline, tmp_path / name)
+            joined(open_input(pipeline, tmp_path / name).blocks)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +156,7 @@ def test_a_row_that_is_cut_off_is_an_error_and_not_missing_values(
     text = pl.DataFrame([_row()]).write_csv()
     (tmp_path / "rows.csv").write_text(f"{text}{row}\n")
     with pytest.raises(DataError, match=message):
-        read_input(titanic, tmp_path / "rows.csv")
+        joined(open_input(titanic, tmp_path / "rows.csv").blocks)
 
 
 def test_the_output_must_be_csv_or_parquet_and_that_is_said_first(tmp_path: Path, titanic: Pipeline) -> None:
@@ -217,7 +216,7 @@ def test_on_a_terminal_ten_probabilities_become_that_of_the_prediction(
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes this for a terminal
     classes = {f"probability_{index}": [index / 45] * 51 for index in range(10)}
-    show(pl.DataFrame({"file": ["[red]a.png"] * 51, "prediction": ["9"] * 51, **classes}))
+    show([pl.DataFrame({"file": ["[red]a.png"] * 51, "prediction": ["9"] * 51, **classes})])
 
     shown = capsys.readouterr().out
     assert "[red]a.png" in shown
@@ -277,14 +276,14 @@ def test_after_a_restored_backup_the_champion_and_its_predictions_are_those_of_b
 def test_cells_that_begin_like_a_formula_are_counted_or_made_text_in_csv(
     tmp_path: Path, titanic: Pipeline, cases: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    origin, _ = read_input(titanic, cases / "predict" / "formula.csv")
+    origin, _ = joined(open_input(titanic, cases / "predict" / "formula.csv").blocks)
     predictions = origin.with_columns(prediction=pl.lit("-1"))
     for name, escape, written in (
         ("plain.csv", False, "=cmd|calc"),
         ("escaped.csv", True, "'=cmd|calc"),
         ("plain.parquet", False, "=cmd|calc"),
     ):
-        deliver(predictions, tmp_path / name, escape_formulas=escape)
+        deliver([predictions], tmp_path / name, escape_formulas=escape)
         output = capsys.readouterr().out
         read = pl.read_csv if name.endswith(".csv") else pl.read_parquet
         assert read(tmp_path / name)["PassengerId"].to_list() == [written]
@@ -293,5 +292,27 @@ def test_cells_that_begin_like_a_formula_are_counted_or_made_text_in_csv(
 
 
 def _plain_log(predictions: pl.DataFrame, folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    deliver(predictions, folder / "again.csv", escape_formulas=False)
+    deliver([predictions], folder / "again.csv", escape_formulas=False)
     return capsys.readouterr().out
+
+
+def test_a_mistake_far_down_leaves_nothing_behind_and_names_its_row(
+    tmp_path: Path, titanic: Pipeline, women_survive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(json_lines, "json_blocks", partial(json_lines.json_blocks, block_bytes=600))
+    rows = pl.DataFrame([_row(PassengerId=place) for place in range(40)])
+    _register(tmp_path, titanic, women_survive, example=with_derived(rows.head(1), titanic.ingest.features))
+    lines = rows.write_ndjson().splitlines()
+    lines[36] = lines[36].replace('"Fare":7.8', '"Fare":"much"')
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines) + "\n")
+
+    with pytest.raises(DataError, match=r"rows\.jsonl, row 37, column 'Fare': expected a number, found 'much'"):
+        write_predictions(
+            titanic,
+            PipelinePaths(tmp_path, "titanic"),
+            input_file=tmp_path / "rows.jsonl",
+            output_file=tmp_path / "out" / "predictions.parquet",
+            alias="champion",
+        )
+    assert list((tmp_path / "out").iterdir()) == []

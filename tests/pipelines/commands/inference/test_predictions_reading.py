@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from headrace.components.errors import DataError
 from headrace.components.examples import shards
-from headrace.pipelines.commands.inference.predictions import read_input
+from headrace.components.serving_model.prediction_files import joined
+from headrace.pipelines.commands.inference.prediction_input import open_input
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.stages.ingest import ingest
@@ -116,7 +117,7 @@ def test_the_values_that_a_model_is_given_are_those_that_ingest_stored(
     pipeline, paths = _pipeline(titanic, file, key=["id"]), PipelinePaths(folder, "small")
 
     ingest(pipeline, paths)
-    origin, examples = read_input(pipeline, file)
+    origin, examples = joined(open_input(pipeline, file).blocks)
 
     stored = shards.scan(paths.examples).sort("n").select(list(FEATURES)).collect()
     assert examples.equals(stored)
@@ -128,7 +129,9 @@ def _both(titanic: Mapping[str, Any], file: Path, root: Path, **options: Any) ->
     pipeline, paths = _pipeline(titanic, file, **options), PipelinePaths(root, "small")
     ingest(pipeline, paths)
     features = list(pipeline.ingest.features)
-    return shards.scan(paths.examples).sort(features[0]).select(features).collect(), read_input(pipeline, file)[1]
+    return shards.scan(paths.examples).sort(features[0]).select(features).collect(), joined(
+        open_input(pipeline, file).blocks
+    )[1]
 
 
 @pytest.mark.parametrize(
@@ -158,7 +161,7 @@ def test_a_compressed_file_is_read_whatever_it_is_called(titanic: dict[str, Any]
     for name in ("rows.csv.gz", "rows.csv"):
         (tmp_path / name).write_bytes(content)
         pipeline = _pipeline(titanic, tmp_path / name, features={"c": {"type": "category"}}, key=["id"])
-        assert read_input(pipeline, tmp_path / name)[1]["c"].to_list() == ["1", "2", "3"]
+        assert joined(open_input(pipeline, tmp_path / name).blocks)[1]["c"].to_list() == ["1", "2", "3"]
 
 
 WRONG = {
@@ -190,7 +193,7 @@ def test_what_ingest_refuses_prediction_refuses_in_the_same_words(
     assert message in str(refused.value)
 
     with pytest.raises(DataError) as error:
-        read_input(pipeline, file)
+        joined(open_input(pipeline, file).blocks)
     assert message in str(error.value)
     assert str(error.value) in str(refused.value)
 
@@ -201,14 +204,14 @@ def test_rows_of_the_titanic_that_ingest_refuses(repository: Path, cases: Path, 
 
     pipeline = load_pipeline(repository / "params.yaml", "titanic")
     with pytest.raises(DataError, match=r"row 1.*(Age|Sex)"):
-        read_input(pipeline, cases / "predict" / name)
+        joined(open_input(pipeline, cases / "predict" / name).blocks)
 
 
 def test_a_large_id_stays_as_it_is_written(repository: Path, cases: Path) -> None:
     from headrace.pipelines.params import load_pipeline
 
     pipeline = load_pipeline(repository / "params.yaml", "titanic")
-    origin, _ = read_input(pipeline, cases / "predict" / "bigid.jsonl")
+    origin, _ = joined(open_input(pipeline, cases / "predict" / "bigid.jsonl").blocks)
     assert origin["PassengerId"].to_list() == ["12345678901234567890123"]
 
 
@@ -216,7 +219,7 @@ def test_a_name_with_brackets_is_one_file(titanic: dict[str, Any], cases: Path) 
     file = cases / "predict" / "batch[1].parquet"
     features = {"r": {"type": "number"}, "c": {"type": "category"}}
     pipeline = _pipeline(titanic, file, features=features, key=["id"])
-    assert read_input(pipeline, file)[0]["id"].to_list() == ["91", "92"]
+    assert joined(open_input(pipeline, file).blocks)[0]["id"].to_list() == ["91", "92"]
 
 
 def test_a_missing_key_is_refused_and_a_key_that_is_in_no_row_is_left_out(
@@ -225,10 +228,10 @@ def test_a_missing_key_is_refused_and_a_key_that_is_in_no_row_is_left_out(
     file = tmp_path / "rows.jsonl"
     pipeline = _pipeline(titanic, file, features={"n": {"type": "number"}}, key=["id"])
     file.write_text('{"n": 1}\n{"n": 2, "id": null}\n')
-    assert read_input(pipeline, file)[0].columns == ["row"]
+    assert joined(open_input(pipeline, file).blocks)[0].columns == ["row"]
     file.write_text('{"n": 1}\n{"n": 2, "id": 7}\n')
     with pytest.raises(DataError, match=r"rows\.jsonl, row 1, column 'id': expected a key, found nothing"):
-        read_input(pipeline, file)
+        joined(open_input(pipeline, file).blocks)
 
 
 _VALUES = st.one_of(
@@ -254,7 +257,7 @@ def test_any_json_is_read_by_both_to_the_same_values_or_refused_by_both(
     file.write_text("".join(f"{json.dumps({'n': place, **row, 'y': 'a'})}\n" for place, row in enumerate(rows)))
     pipeline, paths = _pipeline(titanic, file), PipelinePaths(folder, "small")
     try:
-        examples = read_input(pipeline, file)[1]
+        examples = joined(open_input(pipeline, file).blocks)[1]
     except DataError as error:
         with pytest.raises(DataError) as refused:
             ingest(pipeline, paths)
@@ -278,7 +281,7 @@ def test_names_that_stand_in_place_of_a_header_do_so_in_predict_too(titanic: dic
     file.write_text("#Number,Speed(km/h),Weight(ton),Kind\n7,310,261,a\n8,312,221,b\n")
     pipeline, paths = _renamed(titanic, file, ["id", "n", "x", "y"]), PipelinePaths(tmp_path, "small")
     ingest(pipeline, paths)
-    origin, examples = read_input(pipeline, file)
+    origin, examples = joined(open_input(pipeline, file).blocks)
     assert examples.equals(shards.scan(paths.examples).sort("n").select("n", "x").collect())
     assert (examples.rows(), origin["id"].to_list()) == ([(310, 261), (312, 221)], ["7", "8"])
 
@@ -300,7 +303,7 @@ def test_a_header_may_be_meant_in_one_way_alone(
     file.write_text(f"{header}\n{','.join(map(str, range(header.count(',') + 1)))}\n")
     pipeline = _renamed(titanic, file, *renamed)
     if message is None:
-        assert read_input(pipeline, file)[1].rows() == [(1, 0)]
+        assert joined(open_input(pipeline, file).blocks)[1].rows() == [(1, 0)]
         return
     with pytest.raises(DataError, match=message):
-        read_input(pipeline, file)
+        joined(open_input(pipeline, file).blocks)
