@@ -123,7 +123,7 @@ def test_a_champion_gives_calibrated_probabilities_wherever_it_predicts(project,
     registration = reported(project, "registration")
     assert registration["alias"] == "champion", registration["reasons"]
     assert reported_weights(project) == weights
-    assert reported(project, "metrics")["expected_calibration_error"] < error["expected_calibration_error"]
+    assert reported(project, "metrics")["log_loss"] < error["log_loss"]
 
     given = probabilities(project, headrace)
     np.testing.assert_allclose(given.sum(axis=1), 1, atol=1e-5)
