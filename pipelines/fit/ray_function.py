@@ -139,7 +139,7 @@ def _restore(job: FitJob) -> None:
     if (checkpoint := ray.train.get_checkpoint()) is None:
         return
     with checkpoint.as_directory() as folder:
-        state = checkpoints.load(Path(folder)).state
+        state = checkpoints.stored(Path(folder)).state
         shutil.copytree(folder, checkpoints.step_folder(job.checkpoints, state.step))
 
 
