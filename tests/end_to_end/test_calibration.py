@@ -36,10 +36,11 @@ SECTION = {
     "normalize": {"transforms": {"x": [{"kind": "standardize"}], "y": [{"kind": "standardize"}]}},
     "split": {"seed": 1, "validation_fraction": 0.3, "test_fraction": 0.3},
     "train": {
-        "model": {"layers": [{"kind": "dense", "units": 32, "activation": "relu"}]},
+        "model": {"layers": [{"kind": "dense", "units": 64, "activation": "relu"}]},
         "optimizer": {"kind": "adam", "learning_rate": 0.05},
         "global_batch_size": 32,
-        "epochs": 12,
+        "epochs": 30,
+        "best_by": "loss",  # of the training rows: the network learns them, and becomes too sure
         "seed": 1,
         "num_workers": 1,
         "threads_per_worker": 1,
@@ -51,7 +52,7 @@ SECTION = {
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
-    """A project of one pipeline whose classes overlap, so that a network is too sure of itself."""
+    """A project of one pipeline whose classes overlap, so that a network that learns its rows is too sure."""
     root = tmp_path_factory.mktemp("calibration") / "a project"
     root.mkdir()
     draw = np.random.default_rng(1)
@@ -122,7 +123,7 @@ def test_a_champion_gives_calibrated_probabilities_wherever_it_predicts(project,
     registration = reported(project, "registration")
     assert registration["alias"] == "champion", registration["reasons"]
     assert reported_weights(project) == weights
-    assert reported(project, "metrics")["expected_calibration_error"] < error["expected_calibration_error"]
+    assert reported(project, "metrics")["log_loss"] < error["log_loss"]
 
     given = probabilities(project, headrace)
     np.testing.assert_allclose(given.sum(axis=1), 1, atol=1e-5)
