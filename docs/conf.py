@@ -51,6 +51,7 @@ _CONTENTS = {
         "On servers": [
             "docs/cluster",
             "docs/deploy",
+            "docs/capacity",
             "docs/airflow",
             "docs/multi-worker",
             "docs/reliability",

@@ -110,8 +110,11 @@ class Cluster:
     token: str = field(default_factory=lambda: secrets.token_hex(32))
     storage_secret: str = field(default_factory=lambda: secrets.token_hex(32))
     nodes: dict[str, Node] = field(default_factory=dict)
+    disturbed: set[str] = field(default_factory=set)
+    """Names of nodes that Ray may still take for alive."""
 
     def __post_init__(self) -> None:
+        self._replaced: set[str] = set()  # Ray's ids
         self._subnet = ipaddress.IPv4Network(_free_subnet())
         self._write_secrets()
         self.docker("network", "create", "--internal", "--subnet", str(self._subnet), _NETWORK)
@@ -156,19 +159,30 @@ class Cluster:
 
     def replace_training_node(self, name: str) -> Node:
         """Another machine in the place of one that may be gone."""
+        self._replaced.update(identity for node, identity in self._alive() if node == name)
         self.nodes[name].remove()
         return self.start_training_node(name)
 
     def wait_for_training_nodes(self) -> None:
-        """Wait until Ray counts all of them, and no others, as alive."""
-        _wait("all training nodes", lambda: sorted(self.alive()) == sorted(TRAINING_NODES))
+        """Wait until Ray counts all of them as alive, and has missed those that were replaced."""
+
+        def are_all_there() -> bool:
+            alive = self._alive()
+            names = sorted(name for name, _ in alive)
+            return names == sorted(TRAINING_NODES) and self._replaced.isdisjoint(identity for _, identity in alive)
+
+        _wait("all training nodes", are_all_there)
 
     def alive(self) -> dict[str, str]:
         """Names of the training nodes that Ray counts as alive, with Ray's own id of each."""
+        return dict(self._alive())
+
+    def _alive(self) -> list[tuple[str, str]]:
+        """The same, where Ray may still count one that was replaced beside its successor."""
         answer = json.loads(self._ask("/nodes?view=summary") or "{}")
         found = [one["raylet"] for one in (answer.get("data") or {}).get("summary", [])]
-        alive = {one.get("nodeName"): one["nodeId"] for one in found if one.get("state") == "ALIVE"}
-        return {name: alive[name] for name in TRAINING_NODES if name in alive}
+        alive = [one for one in found if one.get("state") == "ALIVE" and one.get("nodeName") in TRAINING_NODES]
+        return [(one["nodeName"], one["nodeId"]) for one in alive]
 
     def drain(self, node: Node) -> None:
         """Give Ray the notice that a node goes in two minutes."""
@@ -178,6 +192,21 @@ class Cluster:
         ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         if ended.returncode != 0:
             raise ServiceError(f"ray drain-node ended with {ended.returncode}: {ended.stderr}")
+
+    def take_node_to_disturb(self) -> Node:
+        """A node on which a worker trains, which `repair` replaces."""
+        node = self.training()[0]
+        self.disturbed.add(node.name)
+        return node
+
+    def repair(self) -> None:
+        """Replace nodes that are gone or were disturbed: a drained one ends its raylet, and its container stays."""
+        alive = self.alive()
+        for name in TRAINING_NODES:
+            if name in self.disturbed or name not in alive or not self.nodes[name].is_running:
+                self.replace_training_node(name)
+        self.disturbed.clear()
+        self.wait_for_training_nodes()
 
     def training(self) -> list[Node]:
         """The nodes on which workers of a training run."""

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from pydantic import TypeAdapter
 
@@ -16,6 +17,7 @@ from headrace.pipelines.params import list_pipelines, load_pipeline
 
 NUMBER, NULLABLE = {"type": "number", "minimum": 50}, {"type": "number", "nullable": True}
 PHOTO = {"type": "image", "height": 2, "width": 3, "channels": 3}
+VECTOR, VECTORS = {"type": "vector", "length": 2}, pl.Series([[1, 2], [3, 5]], dtype=pl.Array(pl.Float32, 2))
 WEIGHTS = {"name": "w.h5", "url": "https://example.org/w.h5"}
 KNOWN = [
     (NUMBER, [], [60.0, 61.0]),
@@ -25,6 +27,7 @@ KNOWN = [
     ({"type": "category"}, [{"kind": "ordinal"}, {"kind": "min_max"}], ["x", "y"]),
     ({"type": "text", "length": 5}, [{"kind": "vocabulary"}], ["one", "two"]),
     (PHOTO, [{"kind": "scale_pixels"}], [np.zeros(18, np.uint8)] * 2),
+    (VECTOR, [{"kind": "standardize_elements"}, {"kind": "min_max_elements"}], VECTORS),
 ]
 UNKNOWN = [
     ({"type": "category", "classes": ["x", "y"]}, [{"kind": "one_hot"}]),

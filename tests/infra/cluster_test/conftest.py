@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
-from infra.cluster_test.cluster import TRAINING_NODES, Cluster, Node
+from infra.cluster_test.cluster import Cluster, Node
 from infra.cluster_test.docker import Docker, images_folder, missing, own_daemon
 from infra.cluster_test.images import build
 
@@ -196,16 +196,8 @@ def running_cluster(empty_cluster: Cluster, undisturbed: Path) -> Cluster:
 @pytest.fixture
 def cluster(running_cluster: Cluster) -> Cluster:
     """The cluster with three nodes that train, those that a test has lost replaced."""
-    repair(running_cluster)
+    running_cluster.repair()
     return running_cluster
-
-
-def repair(cluster: Cluster) -> None:
-    alive = cluster.alive()
-    for name in TRAINING_NODES:
-        if name not in alive or not cluster.nodes[name].is_running:
-            cluster.replace_training_node(name)
-    cluster.wait_for_training_nodes()
 
 
 @pytest.fixture

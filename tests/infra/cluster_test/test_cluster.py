@@ -36,7 +36,7 @@ def test_it_trains_what_one_machine_trains(training, finish, measure):
 @pytest.mark.parametrize("notice", ["drain", "stop"])
 def test_a_node_that_is_to_go_is_left_after_a_checkpoint(training, finish, measure, notice):
     command = training.start_until(epoch=3)
-    node = training.cluster.training()[0]
+    node = training.cluster.take_node_to_disturb()
     stopping = training.cluster.drain(node) if notice == "drain" else node.start_to_stop()
     since_seconds = time.monotonic()
     stopped = command.wait_for(r"workers were preempted and stopped after (step|epoch) (\d+)")
@@ -55,14 +55,14 @@ def test_a_node_that_is_to_go_is_left_after_a_checkpoint(training, finish, measu
 
 def test_a_node_that_is_killed_is_replaced(training, finish, measure):
     command = training.start_until(epoch=3)
-    training.cluster.training()[0].kill()
+    training.cluster.take_node_to_disturb().kill()
     wait_for_others(command, measure, time.monotonic())
     finish(command)
 
 
 def test_a_node_that_freezes_is_replaced_and_comes_back_without_harm(training, finish, measure):
     command = training.start_until(epoch=3)
-    node = training.cluster.training()[0]
+    node = training.cluster.take_node_to_disturb()
     node.pause()
     try:
         wait_for_others(command, measure, time.monotonic())
@@ -74,7 +74,7 @@ def test_a_node_that_freezes_is_replaced_and_comes_back_without_harm(training, f
 @pytest.mark.parametrize("direction", ["both ways", "incoming", "outgoing"])
 def test_a_node_that_is_cut_off_is_replaced_and_comes_back_without_harm(training, finish, measure, direction):
     command = training.start_until(epoch=3)
-    network = training.cluster.training()[0].network
+    network = training.cluster.take_node_to_disturb().network
     network.cut(direction)
     try:
         wait_for_others(command, measure, time.monotonic())
@@ -86,7 +86,7 @@ def test_a_node_that_is_cut_off_is_replaced_and_comes_back_without_harm(training
 @pytest.mark.parametrize("fault", ["20 Mbit/s", "2 % lost"])
 def test_a_bad_network_of_a_node_is_endured(training, finish, measure, fault):
     command = training.start_until(epoch=3)
-    node = training.cluster.training()[0]
+    node = training.cluster.take_node_to_disturb()
     network, since_seconds = node.network, time.monotonic()
     if fault == "20 Mbit/s":
         network.slow(megabits_per_second=20)

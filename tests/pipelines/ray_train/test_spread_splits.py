@@ -11,7 +11,8 @@ import tensorflow as tf
 from PIL import Image
 
 from headrace.components.examples import shards
-from headrace.components.schema.features import ImageFeature, NumberFeature
+from headrace.components.schema.feature_types.image_feature import ImageFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
 from headrace.components.schema.labels import CategoryLabel
 from headrace.components.training.feeding.batch_source import Part, batch_source
 from headrace.components.training.feeding.window_parts import NodeRows

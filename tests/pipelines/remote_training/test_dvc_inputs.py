@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from headrace.components.errors import ServiceError
-from headrace.components.schema.features import NumberFeature
+from headrace.components.schema.feature_types.number_feature import NumberFeature
 from headrace.components.schema.labels import NumberLabel
 from headrace.components.transforms.fitted_table import FittedFeature, FittedTable
 from headrace.pipelines.object_store.objects import open_storage
