@@ -76,7 +76,7 @@ def train(tmp_path, repository) -> Callable[[int], dict[str, float]]:
     return run
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_training_with_adam_holds_no_copy_of_its_weights(train):
     """Also where an early epoch stays the best, whose weights are in its checkpoint alone."""
     found = train(3)

@@ -46,11 +46,14 @@ def titanic(repository: Path) -> dict:
 def test_ten_times_the_columns_cost_at_most_fifteen_times_the_processor_time(
     titanic: dict, tmp_path: Path, broken: int
 ) -> None:
-    seconds = {}
-    for columns in (10, 100, 1000):  # the first warms caches up
-        pipeline, paths = _wide(titanic, tmp_path / f"{columns}", columns=columns, broken=broken)
-        start = time.process_time()
-        ingest(pipeline, paths)
-        seconds[columns] = time.process_time() - start
-        assert pl.read_parquet(paths.rejected).height == broken
-    assert seconds[1000] <= 15 * seconds[100]
+    seconds: dict[int, list[float]] = {10: [], 100: [], 1000: []}  # the first warms caches up
+    for attempt in range(3):
+        for columns, measured in seconds.items():
+            root = tmp_path / f"{columns} columns, attempt {attempt}"
+            pipeline, paths = _wide(titanic, root, columns=columns, broken=broken)
+            start = time.process_time()
+            ingest(pipeline, paths)
+            measured.append(time.process_time() - start)
+            assert pl.read_parquet(paths.rejected).height == broken
+    # The least of each: what else a machine does only adds, and adds more to what uses several threads.
+    assert min(seconds[1000]) <= 15 * min(seconds[100])
