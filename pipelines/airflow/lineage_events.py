@@ -29,7 +29,7 @@ def operator_lineage(namespace: str, read: Files, written: Files) -> Any:
 
     def datasets(files: Files) -> list[Dataset]:
         return [
-            Dataset(namespace, path, {"version": dataset_version_dataset.DatasetVersionDatasetFacet(md5)})
+            Dataset(namespace, path, facets={"version": dataset_version_dataset.DatasetVersionDatasetFacet(md5)})
             for path, md5 in files.items()
         ]
 
