@@ -3,6 +3,7 @@
 import sys
 
 from headrace.components.compatibility.absent_packages import absent
+from headrace.components.compatibility.uncollected import uncollected
 
 OPTIONAL = ("sklearn", "pandas", "IPython", "matplotlib")  # not rich: without it, TensorFlow hides an ImportError
 
@@ -14,5 +15,5 @@ def import_keras() -> None:
     `import keras` instead. Nothing is done where Keras was imported before, as TensorFlow does.
     """
     if "keras" not in sys.modules:
-        with absent(*OPTIONAL):
+        with absent(*OPTIONAL), uncollected():
             import keras  # noqa: F401
