@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,12 @@ class LineProject:
         params = yaml.safe_load((self.root / "params.yaml").read_text())
         params["line"]["train"] |= train
         (self.root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+
+
+@pytest.fixture(scope="session")
+def line_project(repository: Path) -> Callable[[Path], LineProject]:
+    """Makes a project in which nothing has run."""
+    return lambda root: LineProject.make(root, repository)
 
 
 @pytest.fixture
