@@ -1,5 +1,6 @@
 """Pages that are made from the code equal what it gives; the README is short; the settings page misses none."""
 
+import json
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import typer
 
 from headrace.pipelines.__main__ import app
+from headrace.pipelines.params import load_pipeline
 from infra import capacity_page, commands_page, decisions_page, pipelines_page
 
 VARIABLE = re.compile(r"\b(HEADRACE_[A-Z][A-Z_]*|MLFLOW_TRACKING_URI|RAY_ADDRESS|RAY_AUTH_TOKEN_PATH|NO_COLOR)\b")
@@ -86,3 +88,12 @@ def test_the_readme_is_short_and_its_links_lead_somewhere(repository: Path) -> N
     links = LINK.findall(text)
     assert len(links) > 20
     assert [link for link in links if not (repository / link).exists()] == []
+
+
+def test_requests_of_the_serving_page_have_what_titanic_takes(repository: Path) -> None:
+    page = (repository / "docs" / "serving.md").read_text(encoding="utf-8")
+    requests = [json.loads(found) for found in re.findall(r" -d '(\{.*?\})'", page, flags=re.DOTALL)]
+    rows = [row for request in requests for row in next(iter(request.values()))]
+    assert len(rows) == 2
+    taken = load_pipeline(repository / "params.yaml", "titanic").normalize.transforms
+    assert [set(row) for row in rows] == [set(taken)] * 2
