@@ -3,9 +3,11 @@
 `python bench/gate/luck.py made pairs.npz`     makes the pairs: labels and predictions, bool[pairs, rows], by case
 `python bench/gate/luck.py headrace pairs.npz` shares of promotions; also: 0.1, tfma, mlflow, evidently, deepchecks
 
-evidently and deepchecks are in no environment of Headrace's: call this file by the Python of one that has them.
+evidently and deepchecks are in no environment of Headrace's: call this file by the Python of one that has them. As
+measured: `evidently==0.7.23 'pandas<3'`, and `deepchecks==0.19.1 'pandas<3' 'scikit-learn<1.5' 'setuptools<81'`.
 """
 
+import logging
 import sys
 from collections.abc import Callable
 
@@ -67,6 +69,7 @@ def mlflow() -> Gate:
     from mlflow.models.evaluation import EvaluationResult
     from mlflow.models.evaluation.validation import ModelValidationFailedException
 
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # else two lines for each pair
     rule = {"accuracy": MetricThreshold(min_absolute_change=1e-9, greater_is_better=True)}
 
     def gate(*pair: np.ndarray) -> bool:
