@@ -3,8 +3,8 @@
 `python bench/gate/luck.py made pairs.npz`     makes the pairs: labels and predictions, bool[pairs, rows], by case
 `python bench/gate/luck.py headrace pairs.npz` shares of promotions; also: 0.1, tfma, mlflow, evidently, deepchecks
 
-evidently and deepchecks are in no environment of Headrace's: call this file by the Python of one that has them. As
-measured: `evidently==0.7.23 'pandas<3'`, and `deepchecks==0.19.1 'pandas<3' 'scikit-learn<1.5' 'setuptools<81'`.
+evidently and deepchecks are in no environment of Headrace's: call this file by the Python of one that has them. They
+import with `evidently==0.7.23 'pandas<3'`, and `deepchecks==0.19.1 'pandas<3' 'scikit-learn<1.5' 'setuptools<81'`.
 """
 
 import logging
