@@ -17,8 +17,8 @@ from headrace.components.own_code.imported_files import read_project_text
 from headrace.components.sources.own_rows.source import PythonSource
 from headrace.components.transforms.own_transform import Python
 from headrace.pipelines.host.private import make_private
+from headrace.pipelines.parsed_yaml import read_project_yaml
 from headrace.pipelines.paths import ProjectPaths
-from headrace.pipelines.yaml_dialect import read_yaml_file
 
 if TYPE_CHECKING:
     from headrace.pipelines.params import Pipeline
@@ -64,7 +64,7 @@ def write_digests(project: ProjectPaths) -> None:
     DVC reads it as parameters, so a stage is stale once its code changes. params.yaml is not checked here; code that
     can't be read is there by its error, so that its stage runs and reports it.
     """
-    content = read_yaml_file(project.params) if project.params.is_file() else {}
+    content = read_project_yaml(project.params) if project.params.is_file() else {}
     sections = content if isinstance(content, dict) else {}
     names = sections.get("pipelines")
     digests = {

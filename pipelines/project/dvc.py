@@ -19,9 +19,9 @@ from headrace.pipelines.compatibility.dvc_messages import BLOCKED
 from headrace.pipelines.host.file_lock import locked
 from headrace.pipelines.host.host_problems import READ_ONLY, is_read_only
 from headrace.pipelines.host.processes import end_session, guarded_session
+from headrace.pipelines.parsed_yaml import parse_project_yaml
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
 from headrace.pipelines.project.code_digests import OWN_CODE_STAGE, write_digests
-from headrace.pipelines.yaml_dialect import read_yaml
 
 LIMIT_SECONDS = 3600  # for a pull of all that a pipeline has; everything else takes seconds
 
@@ -140,7 +140,7 @@ def check_lock_file(root: Path) -> None:
     file = ProjectPaths(root).dvc_lock
     try:
         text = file.read_bytes().decode()
-        content = read_yaml(text, name=file.name)
+        content = parse_project_yaml(text, file)
     except FileNotFoundError:
         return
     except (UnicodeDecodeError, ParamsError):

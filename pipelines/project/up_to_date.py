@@ -1,7 +1,8 @@
 """Whether a pipeline is as DVC left it, without starting DVC: that takes seconds, and more with each pipeline there is.
 
 After a run, a file of notes holds what the answer depends on: settings of the project, and all that its stages read
-and wrote, by size, times and inode, as git and DVC recognise files. Notes are taken only of what was seen to be as
+and wrote, by size, times and inode, as git and DVC recognise files. Of files that all pipelines share, the pipeline's
+own part is noted too, since each run of another one changes them. Notes are taken only of what was seen to be as
 dvc.lock says: by DVC, which found nothing to do in between, or by its digests.
 """
 
@@ -13,11 +14,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from headrace.components.errors import ParamsError
 from headrace.components.files.atomic import replace_file
 from headrace.pipelines.parsed_yaml import read_project_yaml
 from headrace.pipelines.paths import PipelinePaths, ProjectPaths
 from headrace.pipelines.project import dvc
 from headrace.pipelines.project.code_digests import OWN_CODE_STAGE, write_digests
+from headrace.pipelines.project.own_parts import own_digests
 from headrace.pipelines.project.stage_graph import dvc_target, stage_graph
 from headrace.pipelines.yaml_dialect import read_yaml_file
 
@@ -34,9 +37,18 @@ def unchanged_stages(paths: PipelinePaths) -> list[str] | None:
     try:
         notes = json.loads(paths.up_to_date.read_text(encoding="utf-8"))
         stages, watched, noted = list(notes["stages"]), list(notes["watched"]), dict(notes["files"])
+        locked, own = dict(notes["locked"]), dict(notes["own"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    return stages if noted and observe(paths.root, watched) == noted else None
+    found = observe(paths.root, watched)
+    changed = {path for path in noted.keys() | found.keys() if noted.get(path) != found.get(path)}
+    if not noted or not changed <= own.keys():
+        return None
+    try:
+        current = own_digests(paths.root, paths.pipeline, locked, found) if changed else own
+    except (ParamsError, ValueError):
+        return None
+    return stages if all(current.get(path) == own[path] for path in changed) else None
 
 
 def stale_targets(project: ProjectPaths, pipelines: Iterable[str]) -> set[str]:
@@ -76,6 +88,11 @@ class Watch:
         watched = ["dvc.lock", *_settings(root, stages), *files]
         found = observe(root, watched)
         newest = max(entry[1] for entry in found.values() if entry)
+        locked = {
+            dvc_target(ProjectPaths(root).dvc, name, pipeline=self._paths.pipeline): {"params": _keys(stage)}
+            for name, stage in stages.items()
+        }
+        own = own_digests(root, self._paths.pipeline, locked, found)
         # By their content: DVC writes the digests of own code again, whatever they are.
         same_settings = _digests(root, _settings(root, stages)) == self._settings
         found_by_dvc = stages == self._stages and observe(root, files) == self._files
@@ -85,7 +102,7 @@ class Watch:
             and newest < time.time_ns() - _JUST_NOW_NANOSECONDS
             and observe(root, watched) == found
         ):
-            notes = {"stages": list(stages), "watched": watched, "files": found}
+            notes = {"stages": list(stages), "watched": watched, "files": found, "locked": locked, "own": own}
             with replace_file(self._paths.up_to_date) as file:
                 file.write_text(json.dumps(notes), encoding="utf-8")
 
@@ -129,6 +146,11 @@ def _locked(paths: PipelinePaths) -> dict[str, dict[str, Any]] | None:
 def _files(stage: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     yield from stage.get("deps", ())
     yield from stage.get("outs", ())
+
+
+def _keys(stage: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Keys of the parameters that a stage reads, by file."""
+    return {file: list(values) for file, values in stage.get("params", {}).items()}
 
 
 def _settings(root: Path, stages: Mapping[str, Mapping[str, Any]]) -> list[str]:

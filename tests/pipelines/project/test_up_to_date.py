@@ -67,6 +67,18 @@ def noted(paths: PipelinePaths) -> PipelinePaths:
     return paths
 
 
+@pytest.fixture
+def plain(paths: PipelinePaths) -> PipelinePaths:
+    """The same with no values from another file, so that its part of params.yaml is known."""
+    (paths.root / "dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES}))
+    watch = Watch(paths)
+    dvc(paths.root, "repro", "--quiet", "train@line")
+    time.sleep(0.05)
+    watch.take_notes()
+    assert unchanged_stages(paths) == ["ingest", "train"]
+    return paths
+
+
 def dvc(root: Path, *arguments: str) -> None:
     environment = {**os.environ, "DVC_SITE_CACHE_DIR": str(root / ".headrace" / "dvc")}
     program = Path(sys.executable).with_name("dvc")
@@ -98,6 +110,40 @@ CHANGES = {
 def test_any_change_is_noticed(noted: PipelinePaths, change: Callable[[Path], None]) -> None:
     change(noted.root)
     assert unchanged_stages(noted) is None
+
+
+def _of_another(root: Path) -> None:
+    """What adding and running another pipeline changes."""
+    (root / "params.yaml").write_text("pipelines: [other, line]\nother: {ingest: 5}\nline: {ingest: 1}\n")
+    (root / ".headrace" / "code.json").write_text('{"other": 2, "line": 1}')
+    lock = (root / "dvc.lock").read_text()
+    (root / "dvc.lock").write_text(lock + "  train@other:\n    cmd: cp a b\n")
+
+
+def test_what_another_pipeline_changes_is_no_change(plain: PipelinePaths) -> None:
+    _of_another(plain.root)
+    assert unchanged_stages(plain) == ["ingest", "train"]
+
+
+OWN_CHANGES = {
+    "its section": rewrite("params.yaml", "pipelines: [other, line]\nother: {ingest: 5}\nline: {ingest: 1.0}\n"),
+    "it is no longer in the list": rewrite(
+        "params.yaml", "pipelines: [other]\nother: {ingest: 5}\nline: {ingest: 1}\n"
+    ),
+    "params.yaml that can't be read": rewrite("params.yaml", "pipelines: [line\nline: {ingest: 1}\n"),
+    "its code": rewrite(".headrace/code.json", '{"other": 2, "line": 3}'),
+    "its entry in dvc.lock": lambda root: _edit(root / "dvc.lock", "cmd: cp data/line", "cmd: mv data/line"),
+    "an entry more with its name": lambda root: _edit(root / "dvc.lock", "  train@other:", "  train@line:"),
+    "a conflict in dvc.lock": lambda root: _edit(root / "dvc.lock", "  train@other:", "<<<<<<< HEAD\n  train@other:"),
+    "an anchor in dvc.lock": lambda root: _edit(root / "dvc.lock", "cmd: cp data/line", "cmd: &a cp data/line"),
+}
+
+
+@pytest.mark.parametrize("change", OWN_CHANGES.values(), ids=OWN_CHANGES)
+def test_its_own_change_is_noticed_among_those_of_another(plain: PipelinePaths, change: Callable[[Path], None]) -> None:
+    _of_another(plain.root)
+    change(plain.root)
+    assert unchanged_stages(plain) is None
 
 
 def test_what_dvc_found_up_to_date_is_noted_however_large_it_is(
@@ -165,6 +211,12 @@ def test_notes_hold_paths_within_the_project_alone(noted: PipelinePaths) -> None
     notes = json.loads(noted.up_to_date.read_text())
     assert not [path for path in notes["files"] if Path(path).is_absolute()]
     assert "data/line/examples/more/b" in notes["files"]
+
+
+def _edit(file: Path, before: str, after: str) -> None:
+    text = file.read_text()
+    assert before in text
+    file.write_text(text.replace(before, after))
 
 
 def _keep_time(file: Path, text: str) -> None:
