@@ -2,11 +2,13 @@
 
 import inspect
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import keras
 import numpy as np
@@ -20,6 +22,8 @@ from headrace.components.own_code.signature import checked_arguments
 
 Shape = tuple[int, ...]
 Inputs = Mapping[str, Shape]  # shape of one example by the name of the input, without the batch axis
+
+_BUILT: "weakref.WeakSet[keras.Model]" = weakref.WeakSet()  # a model that is built again would be trained already
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,13 @@ def build_own_model(
     takes_weights = pretrained is not None and ARGUMENT in inspect.signature(function).parameters
     given = {**settings.arguments, ARGUMENT: str(pretrained)} if takes_weights else settings.arguments
     arguments = checked_arguments(function, given, given=2, place=place)
-    with code.errors_named(), _skipped_weights_refused():
+    with _errors_of_calls(code, place), _skipped_weights_refused():
         model = function(tensors, label, **arguments)
     if not isinstance(model, keras.Model):
         raise ParamsError(f"{place} returned {type(model).__name__}, expected a keras.Model")
+    if model in _BUILT:
+        raise ParamsError(f"{place} returned the same model twice, expected a new one for each call")
+    _BUILT.add(model)
     takes = taken_by(model, inputs)
     try:
         with code.errors_named():
@@ -129,19 +136,54 @@ def _error_of_call(model: keras.Model, values: Any) -> Exception | None:
     return None
 
 
-def own_part(
-    settings: OwnModel, code: OwnCode, name: str, *values: Any, returns: type | tuple[type, ...], **keywords: Any
+class OwnParts(NamedTuple):
+    """What the file of a model gives its training besides; None for what it does not give."""
+
+    optimizer: keras.optimizers.Optimizer | None
+    loss: keras.losses.Loss | None
+    metrics: Any | None
+    callbacks: Any | None
+
+
+def own_parts(settings: OwnModel, code: OwnCode, *, label: ModelLabel, steps_per_epoch: int, epochs: int) -> OwnParts:
+    """Call the other functions of the model's file that the settings name, within `code.importable()`.
+
+    Raises ParamsError, with file and line, for what they raise, and for something else than they are for.
+    """
+    plan = {"steps_per_epoch": steps_per_epoch, "epochs": epochs}
+    own = partial(_own_part, settings, code)
+    return OwnParts(
+        own(settings.optimizer, returns=keras.optimizers.Optimizer, **plan) if settings.optimizer else None,
+        own(settings.loss, label, returns=keras.losses.Loss) if settings.loss else None,
+        own(settings.metrics, label, returns=keras.metrics.Metric, several=True) if settings.metrics else None,
+        own(settings.callbacks, returns=keras.callbacks.Callback, several=True) if settings.callbacks else None,
+    )
+
+
+def _own_part(
+    settings: OwnModel, code: OwnCode, name: str, *values: Any, returns: type, several: bool = False, **keywords: Any
 ) -> Any:
-    """What another function of the model's file returns, such as its loss; raises ParamsError where it is none."""
+    """What one of these functions returns: one value of a class, or with `several` also a list of them."""
     function = code.function(settings.file, name)
-    with code.errors_named():
+    with _errors_of_calls(code, f"{settings.file}: {name}"):
         found = function(*values, **keywords)
-    items = found if isinstance(found, list | tuple) else [found]
+    items = found if several and isinstance(found, list | tuple) else [found]
     if not all(isinstance(item, returns) for item in items):
-        kinds = returns if isinstance(returns, tuple) else (returns,)
-        expected = " or ".join(f"{kind.__module__.partition('.')[0]} {kind.__name__}" for kind in kinds)
+        expected = f"{'a list of' if several else 'a'} {returns.__module__.partition('.')[0]} {returns.__name__}"
         raise ParamsError(f"{settings.file}: {name} returned {found!r:.80}, expected {expected}")
     return found
+
+
+@contextmanager
+def _errors_of_calls(code: OwnCode, place: str) -> Iterator[None]:
+    """Raise ParamsError with `place` for what a function of the code raises outside of it, such as in Keras."""
+    try:
+        with code.errors_named():
+            yield
+    except ParamsError:
+        raise
+    except Exception as error:
+        raise ParamsError(f"{place}: {type(error).__name__}: {' '.join(str(error).split())[:500]}") from error
 
 
 def _require_output(output: Any, *, inputs: Inputs, label: ModelLabel, place: str) -> None:

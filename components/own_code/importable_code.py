@@ -74,23 +74,36 @@ class OwnCode:
 
     @contextmanager
     def errors_named(self) -> Iterator[None]:
-        """Raise ParamsError with file, line and reason for what this code raises in the block; other errors pass."""
+        """Raise ParamsError with file, line and reason for what this code raises in the block; other errors pass.
+
+        A SystemExit of this code is such an error: the command would end with its exit code, as if it had done its
+        work. What a signal raises passes.
+        """
         try:
             yield
-        except ParamsError:
+        except (ParamsError, KeyboardInterrupt, GeneratorExit):
             raise
-        except Exception as error:
+        except BaseException as error:
             if (place := self.place_of(error)) is None:
                 raise
             if isinstance(error, ModuleNotFoundError) and error.name == HUB_MODULE:
                 raise ParamsError(f"{place}: {HUB_MISSING}") from error
-            reason = " ".join(str(error).split())[:_MOST_REASON_CHARACTERS]  # Keras lists every layer of a model
+            reason = _text(error)
             raise ParamsError(f"{place}: {type(error).__name__}{f': {reason}' if reason else ''}") from error
 
     def place_of(self, error: BaseException) -> str | None:
         """Path and line of the innermost call within these files that an error came through; None for no such call."""
         frames = traceback.extract_tb(error.__traceback__)
         return next((f"{one.filename}:{one.lineno}" for one in reversed(frames) if one.filename in self.sources), None)
+
+
+def _text(error: BaseException) -> str:
+    """What an error says, on one line, cut short where it is long: Keras lists every layer of a model."""
+    try:
+        said = str(error)
+    except Exception as failure:  # noqa: BLE001 - of a class of the user's own, whose place is reported in any case
+        said = f"its text can't be made: {type(failure).__name__}"
+    return " ".join(said.split())[:_MOST_REASON_CHARACTERS]
 
 
 NO_CODE = OwnCode({})

@@ -38,9 +38,10 @@ def parsed(text: str, path: str) -> ast.Module:
     """Syntax tree of a file's text; raises ParamsError with path and line where it is not Python."""
     try:
         return ast.parse(text)
-    except (SyntaxError, ValueError) as error:  # a ValueError for a NUL
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # a ValueError for a NUL
         line = f":{error.lineno}" if isinstance(error, SyntaxError) else ""
-        raise ParamsError(f"{path}{line}: not Python: {error.args[0]}") from error
+        reason = error.args[0] if error.args else "an expression is nested too deeply"
+        raise ParamsError(f"{path}{line}: not Python: {reason}") from error
 
 
 def read_project_text(root: Path, path: PurePosixPath, *, language: str = "Python") -> str:
@@ -51,7 +52,7 @@ def read_project_text(root: Path, path: PurePosixPath, *, language: str = "Pytho
     if not file.is_file():
         raise ParamsError(f"{path}: no such file in the project")
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")  # some editors begin a file with a byte order mark
     except UnicodeDecodeError as error:
         raise ParamsError(f"{path}: expected {language} in UTF-8, found a byte that is none: {error}") from error
 

@@ -2,11 +2,13 @@
 
 import ast
 import inspect
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ConfigDict, Field, ValidationError, create_model
+from pydantic.warnings import ArbitraryTypeWarning
 
 from headrace.components.errors import ParamsError
 from headrace.components.nearest_name import nearest
@@ -30,6 +32,8 @@ def require_function(
         others |= {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
         if name in others:
             return
+        if any(isinstance(node, ast.AsyncFunctionDef) and node.name == name for node in tree.body):
+            raise ParamsError(f"{file}: {name} is an async function; expected one without async")
         raise ParamsError(f"{file}: no function {name!r}{nearest(name, defined) if defined else ''}")
     function = defined[name].args
     place, call = f"{file}:{defined[name].lineno}: {name}", ", ".join(given)
@@ -73,7 +77,8 @@ def _functions(tree: ast.Module) -> dict[str, ast.FunctionDef]:
 
 
 def _by_keyword(function: ast.arguments, *, skip: int = 0) -> set[str]:
-    return {one.arg for one in [*function.args[skip:], *function.kwonlyargs]}
+    by_place = len(function.posonlyargs)
+    return {one.arg for one in [*function.args[max(0, skip - by_place) :], *function.kwonlyargs]}
 
 
 def _needed(function: ast.arguments, *, skip: int = 0) -> set[str]:
@@ -96,21 +101,34 @@ def checked_arguments(
         parameters = list(inspect.signature(function, eval_str=True).parameters.values())[given:]
     except NameError as error:
         raise ParamsError(f"{place}: an annotation needs an import at the top of the file: {error}") from error
+    except Exception as error:  # the text of an annotation is run, and may raise whatever it likes
+        raise ParamsError(f"{place}: an annotation can't be read: {type(error).__name__}: {error}") from error
+    by_keyword = [one for one in parameters if one.kind in (one.KEYWORD_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    # By alias, since pydantic reserves some names for itself, such as `copy` and those that begin with `_`.
     fields: dict[str, Any] = {
-        one.name: (
+        f"argument_{number}": (
             Any if one.annotation is one.empty else one.annotation,
-            Field(... if one.default is one.empty else one.default),
+            Field(... if one.default is one.empty else one.default, alias=one.name),
         )
-        for one in parameters
-        if one.kind in (one.KEYWORD_ONLY, one.POSITIONAL_OR_KEYWORD)
+        for number, one in enumerate(by_keyword)
     }
     takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters)
     config = ConfigDict(extra="allow" if takes_any else "forbid", arbitrary_types_allowed=True, strict=True)
-    model = create_model("Arguments", __config__=config, **fields)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ArbitraryTypeWarning)  # for a value that is no type
+            model = create_model("Arguments", __config__=config, **fields)
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise ParamsError(f"{place}: an annotation is no type: {reason}") from error
     try:
         checked = model.model_validate(dict(arguments), strict=False)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"]))
         raise ParamsError(f"{place}: argument {name!r}: {first['msg']}, found {first['input']!r:.60}") from error
-    return {name: getattr(checked, name) for name in arguments}
+    fields_by_name = {one.name: field for one, field in zip(by_keyword, fields, strict=True)}
+    return {
+        name: getattr(checked, fields_by_name[name]) if name in fields_by_name else value
+        for name, value in arguments.items()
+    }

@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.components.errors import DataError, ParamsError
+from headrace.components.models.own_model import model_label, own_parts
 from headrace.components.models.settings import OwnModel
 from headrace.components.own_code.importable_code import OwnCode
 from headrace.components.serving_model.keras_file import write_keras_file
 from headrace.components.serving_model.saved_model import load_model
+from headrace.components.tasks.variants import task_of
 from headrace.components.training.optimization.layer_rates import require_layers
 from headrace.components.training.restored_model import restored_model
 from headrace.components.training.settings import LayerRate
@@ -28,11 +30,13 @@ def require_saveable(
     statistics: Path,
     pretrained: Path | None = None,
     rates: Sequence[LayerRate] = (),
+    epochs: int = 1,
 ) -> keras.Model:
     """Save the model before any training, load it again, and return it once both give the same outputs.
 
-    To be called within `code.importable()`. Raises ParamsError as `build_own_model` does, for a model that can't be
-    saved or loaded, or that is another one then, and for `rates` of layers that it does not have.
+    To be called within `code.importable()`. Raises ParamsError as `build_own_model` and `own_parts` do, for a model
+    that can't be saved or loaded, or that is another one then, that has no weights to train, and for `rates` of layers
+    that it does not have.
     """
     place = f"{settings.file}: {settings.function}"
     model, core = restored_model(
@@ -40,6 +44,11 @@ def require_saveable(
     )
     [own] = [layer for layer in core.layers if not isinstance(layer, keras.layers.InputLayer)]
     require_layers(own, rates, place="train.optimizer.rates")
+    if not own.trainable_variables:
+        raise ParamsError(f"{place}: the model has no weights to train")
+    task = task_of(fitted.label)
+    label = model_label(fitted.label, task.output(fitted.tokens), task.classes)
+    own_parts(settings, code, label=label, steps_per_epoch=1, epochs=epochs)
     saved_and_loaded(model, {name: _two_rows(tensor) for name, tensor in model.input.items()}, code=code, place=place)
     return model
 

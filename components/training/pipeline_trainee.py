@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -12,7 +11,7 @@ from keras.optimizers import Optimizer
 from headrace.components.models.build import build_for_training, build_networks
 from headrace.components.models.named_inputs import InputGroup
 from headrace.components.models.output import Output
-from headrace.components.models.own_model import build_own_model, model_label, own_part, taken_by
+from headrace.components.models.own_model import build_own_model, model_label, own_parts, taken_by
 from headrace.components.models.settings import Gan, Model, OwnModel
 from headrace.components.own_code.importable_code import OwnCode
 from headrace.components.schema.labels import Label
@@ -129,27 +128,17 @@ class _Own:
             raise TypeError(f"{self.model.file}: received no inputs or no code, expected both")
         keras.config.set_dtype_policy(self.training.precision)
         settings, task = self.model, task_of(self.label)
-        own = partial(own_part, settings, self.code)
         label = model_label(self.label, task.output(self.tokens), task.classes)
         model = build_own_model(settings, self.code, inputs=self.inputs, label=label, pretrained=self.pretrained)
-        plan = {"steps_per_epoch": steps_per_epoch, "epochs": self.training.epochs}
+        own = own_parts(settings, self.code, label=label, steps_per_epoch=steps_per_epoch, epochs=self.training.epochs)
         trainee = _compiled(
             model,
             self.training,
-            optimizer=(
-                own(settings.optimizer, returns=Optimizer, **plan)
-                if settings.optimizer
-                else _optimizer(self.training, steps_per_epoch)
-            ),
-            loss=(
-                own(settings.loss, label, returns=keras.losses.Loss) if settings.loss else _loss(self.training, task)
-            ),
-            metrics=(
-                own(settings.metrics, label, returns=keras.metrics.Metric) if settings.metrics else task.epoch_metrics()
-            ),
+            optimizer=own.optimizer or _optimizer(self.training, steps_per_epoch),
+            loss=own.loss or _loss(self.training, task),
+            metrics=task.epoch_metrics() if own.metrics is None else own.metrics,
         )
-        callbacks = own(settings.callbacks, returns=keras.callbacks.Callback) if settings.callbacks else ()
-        return replace(trainee, takes=_takes(model, self.inputs), callbacks=callbacks)
+        return replace(trainee, takes=_takes(model, self.inputs), callbacks=own.callbacks or ())
 
 
 def _takes(model: keras.Model, inputs: Mapping[str, Shape]) -> Callable[[Any], Any]:

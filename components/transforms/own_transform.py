@@ -4,6 +4,7 @@ What it computes is traced once, into a Keras network of stock operations. The t
 network, so there is one implementation, and neither needs the class again.
 """
 
+import inspect
 import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -165,6 +166,9 @@ class Python(Transform):
         arguments = checked_arguments(found, self.arguments, given=0, place=self.place)
         with code.errors_named():
             made = found(**arguments)
+        for name in ("fit", "transform"):
+            if inspect.iscoroutinefunction(getattr(made, name, None)):
+                raise ParamsError(f"{self.place}: {name} is an async method; expected one without async")
         if not callable(getattr(made, "transform", None)):
             raise ParamsError(f"{self.place} has no method `transform(values)`, which makes the column")
         return made

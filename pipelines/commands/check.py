@@ -115,6 +115,7 @@ def build_own_model_early(pipeline: Pipeline, model: OwnModel, paths: PipelinePa
             statistics=paths.statistics,
             pretrained=pretrained,
             rates=optimizer.rates if optimizer else (),
+            epochs=pipeline.train.epochs,
         )
         return parameter_count(checked)
 

@@ -202,14 +202,18 @@ def _global_logs(logs: StepLogs, model: keras.Model, exchange: Exchange) -> dict
 
     Others are weighted by the examples that each worker had in that step.
     """
-    own = {name: np.asarray(value, np.float64) for name, value in logs.items() if name not in logs.metrics}
-    flat = np.concatenate([[1.0], *(value.ravel() for value in own.values())]) * float(logs.examples)
+    others = {name: value for name, value in logs.items() if name not in logs.metrics}
+    own = keras.tree.map_structure(lambda value: np.asarray(value, np.float64), others)
+    values = keras.tree.flatten(own)
+    flat = np.concatenate([[1.0], *(value.ravel() for value in values)]) * float(logs.examples)
     total = exchange.gather(flat[np.newaxis]).sum(axis=0)
-    ends = np.cumsum([value.size for value in own.values()])
-    parts = np.split(total[1:] / total[0], ends[:-1]) if own else []
-    means = {name: part.reshape(own[name].shape) for name, part in zip(own, parts, strict=True)}
+    ends = np.cumsum([value.size for value in values])
+    parts = np.split(total[1:] / total[0], ends[:-1]) if values else []
+    shaped = [part.reshape(value.shape) for part, value in zip(parts, values, strict=True)]
+    means = keras.tree.pack_sequence_as(own, shaped)
     with _totals(model, exchange):
-        results = {name: np.asarray(metric.result()) for name, metric in logs.metrics.items()}
+        # Of compiled metrics, all together are one metric, whose result is a dict.
+        results = {name: keras.tree.map_structure(np.asarray, metric.result()) for name, metric in logs.metrics.items()}
     return {name: {**means, **results}[name] for name in logs}
 
 

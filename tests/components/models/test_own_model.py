@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from headrace.components.errors import DataError, ParamsError
-from headrace.components.models.own_model import ModelLabel, build_own_model, own_part, taken_by
+from headrace.components.models.own_model import ModelLabel, build_own_model, own_parts, taken_by
 from headrace.components.models.settings import OwnModel
 from headrace.components.own_code.importable_code import OwnCode
 from headrace.components.serving_model.keras_file import write_keras_file
@@ -90,6 +90,10 @@ def test_several_inputs_are_taken_by_name_in_the_structure_that_the_model_has():
             "the model can't take its inputs: ValueError: .*ndim=4",
         ),
         (
+            "class build_model(keras.Model):\n    pass",  # which Keras takes for a Functional model of its arguments
+            "^models/own.py: build_model: ValueError: All `outputs` values must be KerasTensors",
+        ),
+        (
             SUBCLASS.replace("self.dense(values)", "values['x']"),
             r"^models/own.py:12: the model can.t take its inputs: ",
         ),
@@ -105,16 +109,43 @@ def test_a_sequential_model_of_several_inputs_is_refused():
         built(SEQUENTIAL, inputs={"a": (1,), "b": (1,)})
 
 
-def test_a_part_of_the_file_must_be_what_it_is_for():
-    code = OwnCode(
-        {FILE: HEAD + "def loss(label):\n    return 'mse'\n\ndef metrics(label):\n    return [keras.metrics.AUC()]"}
-    )
-    settings = OwnModel(file=FILE, loss="loss", metrics="metrics")
+def test_a_function_that_returns_the_same_model_again_is_refused():
+    text = "def build_model(inputs, label):\n    return MADE\n\nMADE = keras.Sequential([layers.Dense(3)])"
+    first, _ = built(text)
+    with pytest.raises(ParamsError, match="returned the same model twice, expected a new one for each call"):
+        built(text)
+    assert first.built
+
+
+def parts_of(text: str, **functions: str):
+    code = OwnCode({FILE: HEAD + text})
     with code.importable():
-        [metric] = own_part(settings, code, "metrics", LABEL, returns=keras.metrics.Metric)
-        assert isinstance(metric, keras.metrics.AUC)
-        with pytest.raises(ParamsError, match=r"models/own.py: loss returned 'mse', expected keras Loss"):
-            own_part(settings, code, "loss", LABEL, returns=keras.losses.Loss)
+        settings = OwnModel.model_validate({"file": FILE, **functions})
+        return own_parts(settings, code, label=LABEL, steps_per_epoch=2, epochs=3)
+
+
+def test_the_parts_of_the_file_are_those_that_the_settings_name():
+    text = "def metrics(label):\n    return [keras.metrics.AUC()]\n\ndef loss(label):\n    return keras.losses.Hinge()"
+    parts = parts_of(text, metrics="metrics")
+    assert isinstance(parts.metrics[0], keras.metrics.AUC)
+    assert parts.loss is parts.optimizer is parts.callbacks is None
+    assert isinstance(parts_of(text, loss="loss").loss, keras.losses.Hinge)
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "said"),
+    [
+        ("loss", "def loss(label):\n    return 'mse'", "^models/own.py: loss returned 'mse', expected a keras Loss"),
+        ("loss", "def loss(label):\n    return [keras.losses.Hinge()]", r"loss returned \[.*, expected a keras Loss"),
+        ("metrics", "def metrics(label):\n    return 'auc'", "returned 'auc', expected a list of keras Metric"),
+        ("callbacks", "def callbacks():\n    return 3", "callbacks returned 3, expected a list of keras Callback"),
+        ("optimizer", "def optimizer():\n    return 3", "optimizer: TypeError: .*unexpected keyword argument"),
+        ("loss", "def loss(label):\n    raise SystemExit(0)", "^models/own.py:5: SystemExit: 0$"),
+    ],
+)
+def test_a_part_of_the_file_must_be_what_it_is_for(key, text, said):
+    with pytest.raises(ParamsError, match=said):
+        parts_of(text, **{key: key})
 
 
 def test_a_saved_model_runs_its_code_only_where_it_is_accepted(tmp_path):

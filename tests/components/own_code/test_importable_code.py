@@ -125,6 +125,38 @@ def test_an_error_of_the_code_names_file_and_line(tmp_path):
         later.function("late.py", "other")
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import sys\n\nsys.exit(0)", "^models/own.py:3: SystemExit: 0$"),
+        ("class Odd(BaseException):\n    pass\nraise Odd('mine')", "^models/own.py:3: Odd: mine$"),
+        (
+            "class Odd(Exception):\n    def __str__(self):\n        return 1 / 0\nraise Odd",
+            "^models/own.py:4: Odd: its text can't be made: ZeroDivisionError$",
+        ),
+    ],
+)
+def test_code_can_not_end_the_program_as_if_its_work_were_done(text, said):
+    with pytest.raises(ParamsError, match=said):
+        OwnCode({"models/own.py": text}).function("models/own.py", "build_model")
+
+
+def test_what_a_signal_raises_is_no_error_of_the_code_that_it_interrupts():
+    with pytest.raises(KeyboardInterrupt):
+        OwnCode({"models/own.py": "raise KeyboardInterrupt"}).function("models/own.py", "build_model")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_code(tmp_path):
+    (tmp_path / "own.py").write_bytes(b"\xef\xbb\xbfx = 1\n")
+    assert read_sources(tmp_path, "own.py") == {"own.py": "x = 1\n"}
+
+
+def test_an_expression_that_is_nested_too_deeply_is_refused(tmp_path):
+    (tmp_path / "own.py").write_text("x = " + "+".join(["1"] * 20_000), encoding="utf-8")
+    with pytest.raises(ParamsError, match=r"^own.py: not Python: maximum recursion depth exceeded"):
+        read_sources(tmp_path, "own.py")
+
+
 BUILD = """def build_model(inputs, label, *, units: int = 64, rate: float, **others):
     pass
 
@@ -132,6 +164,12 @@ def plain(inputs, label, units=3):
     pass
 
 def one(inputs):
+    pass
+
+def by_place(inputs, label, /, units: int = 3):
+    pass
+
+async def later(inputs, label):
     pass
 """
 
@@ -142,6 +180,8 @@ def one(inputs):
         ("build", [], "m.py: no function 'build'; did you mean 'build_model'"),
         ("build_model", ["units"], r"m.py:1: build_model: needs the argument 'rate'"),
         ("plain", ["unit"], "m.py:4: plain: takes no argument 'unit'; did you mean 'units'"),
+        ("later", [], "m.py: later is an async function; expected one without async"),
+        ("by_place", ["inputs"], "m.py:10: by_place: takes no argument 'inputs'"),
         ("one", [], r"m.py:7: one: expected the arguments \(inputs, label\), found 1 positional"),
     ],
 )
@@ -153,6 +193,7 @@ def test_a_call_that_a_function_can_not_take_is_refused_without_running_the_file
 def test_a_call_that_fits_is_accepted():
     require_function({"m.py": BUILD}, "m.py", "build_model", given=("inputs", "label"), arguments=["rate", "anything"])
     require_function({"m.py": BUILD}, "m.py", "plain", given=("inputs", "label"), arguments=[])
+    require_function({"m.py": BUILD}, "m.py", "by_place", given=("inputs", "label"), arguments=["units"])
     require_function({"m.py": "from other import build"}, "m.py", "build", given=(), arguments=[])
 
 
@@ -176,3 +217,28 @@ def test_arguments_are_checked_against_annotations(arguments, said):
 def test_arguments_that_fit_are_passed_as_they_are_annotated():
     checked = checked_arguments(build_model, {"units": 3, "sizes": [4]}, given=2, place="")
     assert checked == {"units": 3, "sizes": [4]}
+
+
+def test_names_that_pydantic_keeps_for_itself_are_arguments_as_any_other():
+    def build(inputs, label, *, _units: int, model_dump: int, copy: int = 1, **others):
+        pass
+
+    given = {"_units": 3, "model_dump": "4", "copy": 5, "more": "x"}
+    assert checked_arguments(build, given, given=2, place="") == {**given, "model_dump": 4}
+
+
+@pytest.mark.parametrize(
+    ("annotation", "said"),
+    [
+        ("list[", "m.py: build: an annotation can't be read: SyntaxError: "),
+        ("1 / 0", "m.py: build: an annotation can't be read: ZeroDivisionError: division by zero"),
+        (5, "m.py: build: an annotation is no type: 5 is not a Python type"),
+    ],
+)
+def test_an_annotation_that_is_no_type_is_refused(annotation, said):
+    def build(inputs, label, *, units):
+        pass
+
+    build.__annotations__["units"] = annotation
+    with pytest.raises(ParamsError, match=said):
+        checked_arguments(build, {"units": 3}, given=2, place="m.py: build")

@@ -24,6 +24,7 @@ CASES = (
     "train_step of two optimizers and figures of its own",
     "dropout, compiled by XLA",
     "masked loss that a train_step calls",
+    "train_step that returns all metrics, those of compile together in a dict, and numbers in another",
 )
 
 pytestmark = pytest.mark.timeout(600)  # the first test waits for both processes of all cases
@@ -278,6 +279,8 @@ def build(case: str, *, plain: bool) -> Any:
             return two_optimizers()
         case 6:
             return masked_by_hand()
+        case 7:
+            return all_metrics()
         case _:
             tensor = layers.Dropout(0.3)(layers.Dense(8, "relu")(tensor))
     model = keras.Model(inputs, layers.Dense(3)(tensor))
@@ -341,6 +344,34 @@ def masked_by_hand() -> Any:
     model.own_loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.tracker = keras.metrics.Mean()
     model.compile(keras.optimizers.SGD(0.1, momentum=0.9), model.own_loss)  # validation takes it as Keras does
+    return model
+
+
+def all_metrics() -> Any:
+    """A compiled model whose train_step updates and returns its metrics in a loop, as guides to Keras have it."""
+    import keras
+    import tensorflow as tf
+
+    class AllMetrics(keras.Model):
+        def train_step(self, data: Any) -> Any:
+            features, labels = data
+            with tf.GradientTape() as tape:
+                predictions = self(features, training=True)
+                loss = self.compute_loss(features, labels, predictions)
+            variables = self.trainable_variables
+            self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+            for metric in self.metrics:
+                if metric.name == "loss":
+                    metric.update_state(loss)
+                else:
+                    metric.update_state(labels, predictions)
+            sizes = {"logits": tf.reduce_mean(tf.abs(predictions))}
+            return {**{metric.name: metric.result() for metric in self.metrics}, "sizes": sizes}
+
+    inputs = keras.Input((12,))
+    model = AllMetrics(inputs, keras.layers.Dense(3)(keras.layers.Dense(8, "relu")(inputs)))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), loss, metrics=["accuracy"])
     return model
 
 
