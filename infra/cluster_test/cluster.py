@@ -59,6 +59,10 @@ class Node:
         """The command lines of its processes."""
         return self.docker("top", self.name, "-eo", "pid,args")
 
+    def find(self, *arguments: str) -> list[str]:
+        """What `find` prints in it."""
+        return self.docker("exec", self.name, "find", *arguments).splitlines()
+
     def put(self, source: Path, folder: str) -> None:
         """Copy what a folder of this machine holds into a folder of it."""
         pack = ["tar", "--directory", str(source), "--create", "."]

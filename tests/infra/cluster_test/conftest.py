@@ -2,6 +2,7 @@
 
 import queue
 import re
+import shutil
 import subprocess
 import threading
 import time
@@ -21,7 +22,19 @@ from infra.cluster_test.images import build
 EPOCHS = 24
 SETTINGS = {"epochs": EPOCHS, "global_batch_size": 8, "checkpoints": {"every_steps": 40}}
 LAYERS = [{"kind": "dense", "units": 16, "activation": "relu"}, {"kind": "dropout", "rate": 0.3}]
-PATIENCE_SECONDS = 400.0  # of any one wait, on a machine that has other work
+# `headrace split` with shards of 32 KiB: eleven of training rows, for three nodes.
+SPLIT = """
+from pathlib import Path
+from headrace.components.examples import shards
+from headrace.pipelines.params import load_pipeline
+from headrace.pipelines.paths import PipelinePaths
+from headrace.pipelines.stages.split import split
+
+shards.SHARD_BYTES = 1 << 15
+split(load_pipeline(Path("params.yaml"), "digits"), PipelinePaths(Path.cwd(), "digits"))
+"""
+IN_WINDOWS = {"window_examples": 256, "data_cache_bytes": 0}  # nodes read shares of the shards, and deal out rows
+PATIENCE_SECONDS = 400.0  # of a wait for one thing or the next line, on a machine that has other work
 
 
 class Command:
@@ -54,18 +67,17 @@ class Command:
             if found := re.search(pattern, line):
                 return found
 
-    def wait(self, *, seconds: float = PATIENCE_SECONDS) -> int:
-        """Its exit code."""
-        deadline_seconds = time.monotonic() + seconds
-        while (line := self._next(deadline_seconds)) is not None:
+    def wait(self) -> int:
+        """Its exit code; on a busy machine it may take long, as long as it prints something."""
+        while (line := self._next()) is not None:
             self.output += line
         return self._process.wait(30)
 
-    def _next(self, deadline_seconds: float) -> str | None:
+    def _next(self) -> str | None:
         try:
-            return self._lines.get(timeout=max(0.0, deadline_seconds - time.monotonic()))
+            return self._lines.get(timeout=PATIENCE_SECONDS)
         except queue.Empty:
-            raise AssertionError(f"still running:\n{self.output}") from None
+            raise AssertionError(f"silent for {PATIENCE_SECONDS:.0f} s after:\n{self.output}") from None
 
     def end(self) -> None:
         if self._process.poll() is None:
@@ -163,8 +175,9 @@ def prepared(empty_cluster: Cluster, repository: Path, tmp_path_factory: pytest.
     (folder / "params.yaml").write_text(yaml.safe_dump({"pipelines": ["digits"], "digits": section}))
     client = empty_cluster.nodes["client"]
     client.put(folder, "/home/headrace/prepared")
-    for stage in ("ingest", "normalize", "split"):
-        run(client, stage, folder="/home/headrace/prepared")
+    for stage in ("ingest", "normalize"):
+        run(client, "headrace", stage, "digits", folder="/home/headrace/prepared")
+    run(client, "python", "-c", SPLIT, folder="/home/headrace/prepared")
     made = tmp_path_factory.mktemp("prepared") / "project"
     client.get("/home/headrace/prepared", made)
     return made
@@ -173,16 +186,38 @@ def prepared(empty_cluster: Cluster, repository: Path, tmp_path_factory: pytest.
 @pytest.fixture(scope="session")
 def undisturbed(empty_cluster: Cluster, prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What one machine trains, two workers of one thread each: the folder of the model."""
-    client = empty_cluster.nodes["client"]
-    client.put(prepared, "/home/headrace/undisturbed")
-    run(client, "train", folder="/home/headrace/undisturbed")
-    folder = tmp_path_factory.mktemp("undisturbed") / "model"
-    client.get("/home/headrace/undisturbed/models/digits", folder)
+    return trained_here(empty_cluster, prepared, tmp_path_factory.mktemp("undisturbed") / "model")
+
+
+@pytest.fixture(scope="session")
+def prepared_in_windows(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same project, whose splits no node of a cluster has whole."""
+    folder = tmp_path_factory.mktemp("windows") / "project"
+    shutil.copytree(prepared, folder)
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    params["digits"]["train"] |= IN_WINDOWS
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
     return folder
 
 
-def run(client: Node, stage: str, *, folder: str) -> None:
-    command = Command(client.command("headrace", stage, "digits", folder=folder))
+@pytest.fixture(scope="session")
+def undisturbed_in_windows(
+    empty_cluster: Cluster, prepared_in_windows: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """What one machine trains of it, which reads its own files."""
+    return trained_here(empty_cluster, prepared_in_windows, tmp_path_factory.mktemp("undisturbed") / "model")
+
+
+def trained_here(cluster: Cluster, project: Path, target: Path) -> Path:
+    client, folder = cluster.nodes["client"], f"/home/headrace/undisturbed-{target.parent.name}"
+    client.put(project, folder)
+    run(client, "headrace", "train", "digits", folder=folder)
+    client.get(f"{folder}/models/digits", target)
+    return target
+
+
+def run(client: Node, *arguments: str, folder: str) -> None:
+    command = Command(client.command(*arguments, folder=folder))
     assert command.wait() == 0, command.output
 
 
@@ -202,9 +237,20 @@ def cluster(running_cluster: Cluster) -> Cluster:
 
 @pytest.fixture
 def training(cluster: Cluster, prepared: Path, request: pytest.FixtureRequest) -> Iterator[Training]:
-    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_")).strip("-")
+    yield from training_of(prepared, cluster, request.node.name)
+
+
+@pytest.fixture
+def training_in_windows(
+    cluster: Cluster, prepared_in_windows: Path, request: pytest.FixtureRequest
+) -> Iterator[Training]:
+    yield from training_of(prepared_in_windows, cluster, request.node.name)
+
+
+def training_of(project: Path, cluster: Cluster, test: str) -> Iterator[Training]:
+    name = re.sub(r"[^a-z0-9]+", "-", test.removeprefix("test_")).strip("-")
     training = Training(cluster, name, {one.info.run_id for one in mlflow_runs(mlflow_client(cluster))})
-    cluster.nodes["client"].put(prepared, training.folder)
+    cluster.nodes["client"].put(project, training.folder)
     yield training
     for command in training.commands:
         command.end()

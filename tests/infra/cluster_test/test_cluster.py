@@ -71,6 +71,28 @@ def test_a_node_that_freezes_is_replaced_and_comes_back_without_harm(training, f
     finish(command)
 
 
+@pytest.mark.parametrize("fault", ["killed", "cut off"])
+def test_a_node_that_deals_out_its_share_of_the_rows_is_replaced(
+    training_in_windows, undisturbed_in_windows, measure, tmp_path, fault
+):
+    command = training_in_windows.start_until(epoch=3)
+    node = training_in_windows.cluster.take_node_to_disturb()
+    assert node.find("/tmp", "-type", "d", "-name", "shards-*")
+    assert not node.find("/tmp", "-path", "*/inputs/splits/*.parquet")  # it has no whole split
+    network, since_seconds = node.network, time.monotonic()
+    if fault == "killed":
+        node.kill()
+    else:
+        network.cut("both ways")
+    try:
+        wait_for_others(command, measure, since_seconds)
+    finally:
+        if fault == "cut off":
+            network.restore()
+    assert command.wait() == 0, command.output
+    training_in_windows.assert_as_undisturbed(undisturbed_in_windows, tmp_path / "model")
+
+
 @pytest.mark.parametrize("direction", ["both ways", "incoming", "outgoing"])
 def test_a_node_that_is_cut_off_is_replaced_and_comes_back_without_harm(training, finish, measure, direction):
     command = training.start_until(epoch=3)
