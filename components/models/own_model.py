@@ -150,7 +150,7 @@ def own_parts(settings: OwnModel, code: OwnCode, *, label: ModelLabel, steps_per
 
     Raises ParamsError, with file and line, for what they raise, and for something else than they are for.
     """
-    plan = {"steps_per_epoch": steps_per_epoch, "epochs": epochs}
+    plan: dict[str, Any] = {"steps_per_epoch": steps_per_epoch, "epochs": epochs}
     own = partial(_own_part, settings, code)
     return OwnParts(
         own(settings.optimizer, returns=keras.optimizers.Optimizer, **plan) if settings.optimizer else None,

@@ -34,8 +34,9 @@ class Checkpoint:
     """A checkpoint in memory: arrays in the order of Keras's `model.weights` and `optimizer.variables`.
 
     Where the optimizer averages the weights, `weights` are the averages, and the trained ones are in their place.
-    `metrics` are the running totals of an epoch that is not done yet; there are none between two epochs. `random` are
-    the states of seed generators. `other_optimizers` are the variables of optimizers that the model owns besides.
+    `metrics` are each worker's running totals of an epoch that is not done yet; there are none between two epochs.
+    `random` are the states of seed generators. `other_optimizers` are the variables of optimizers that the model owns
+    besides.
     """
 
     state: TrainingState

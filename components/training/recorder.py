@@ -88,7 +88,7 @@ class Recorder(keras.callbacks.Callback):
         self._started_seconds = self._reported_seconds = time.monotonic()
         self._first_step = self.steps_in_epoch
         if self._metrics:
-            restore_metric_state(self.model, self._metrics, rank=self._exchange.rank)
+            restore_metric_state(self.model, self._metrics, self._exchange)
             self._metrics = ()
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002

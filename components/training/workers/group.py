@@ -140,28 +140,35 @@ def require_equal_weights(model: keras.Model, exchange: Exchange, *, step: int) 
 
 
 def metric_state(model: keras.Model, exchange: Exchange) -> list[NDArray[np.float64]]:
-    """Return the epoch's running totals of loss and metrics, summed over all workers: one array per variable."""
+    """Return the epoch's running totals of loss and metrics: one array per variable, whose first axis is the worker."""
     local = [_local(variable).numpy().astype(np.float64) for variable in model.metrics_variables]
-    flat = np.concatenate([values.ravel() for values in local])
-    total = exchange.gather(flat[np.newaxis]).sum(axis=0)
+    gathered = exchange.gather(np.concatenate([values.ravel() for values in local])[np.newaxis])
     ends = np.cumsum([values.size for values in local])
-    return [part.reshape(values.shape) for part, values in zip(np.split(total, ends[:-1]), local, strict=True)]
+    parts = np.split(gathered, ends[:-1], axis=1)
+    return [part.reshape(-1, *values.shape) for part, values in zip(parts, local, strict=True)]
 
 
-def restore_metric_state(model: keras.Model, state: Sequence[NDArray[np.float64]], *, rank: int) -> None:
+def restore_metric_state(model: keras.Model, state: Sequence[NDArray[np.float64]], exchange: Exchange) -> None:
     """Continue an epoch's metrics from `state`, on any number of workers.
+
+    Each worker continues its own totals, so that they are rounded as if nothing had happened. Another number of workers
+    than those of `state` leaves the sums to worker 0.
 
     To be called within `fit`, from a callback's `on_epoch_begin`, before which Keras sets them to zero. Raises
     TrainingError if `state` is another model's.
     """
     variables = model.metrics_variables
-    if [values.shape for values in state] != [tuple(variable.shape) for variable in variables]:
+    if [values.shape[1:] for values in state] != [tuple(variable.shape) for variable in variables]:
         raise TrainingError(
             f"received the totals of {len(state)} metric variables, expected those of {len(variables)}; the metrics of "
             "a model can't change within an epoch: continue from a checkpoint at the end of one"
         )
     for variable, values in zip(variables, state, strict=True):
-        _local(variable).assign(values if rank == 0 else np.zeros_like(values))  # sums over the workers are taken
+        if len(values) == exchange.num_workers:
+            own = values[exchange.rank]
+        else:
+            own = values.sum(axis=0) if exchange.rank == 0 else np.zeros_like(values[0])
+        _local(variable).assign(own)
 
 
 def metric_overrides(model: keras.Model, exchange: Exchange) -> list[Override]:
@@ -190,7 +197,7 @@ def metric_overrides(model: keras.Model, exchange: Exchange) -> list[Override]:
 def _totals(model: keras.Model, exchange: Exchange) -> Iterator[None]:
     """Have the totals of all workers in a model's metrics for the length of the block."""
     own = [variable.numpy() for variable in model.metrics_variables]
-    _assign(model.metrics_variables, metric_state(model, exchange))
+    _assign(model.metrics_variables, [values.sum(axis=0) for values in metric_state(model, exchange)])
     try:
         yield
     finally:

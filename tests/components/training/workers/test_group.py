@@ -65,9 +65,10 @@ def test_weights_that_differ_in_one_bit_stop_all_workers_and_say_whose(results_b
 
 def test_an_epoch_continued_on_any_number_of_workers_ends_with_the_metrics_of_an_undisturbed_one(results_by_workers):
     undisturbed = results_by_workers[2][0]["undisturbed"]
-    for _, result in workers(results_by_workers):
+    for num_workers, result in workers(results_by_workers):
+        tolerance = 0.0 if num_workers == 2 else 1e-6  # as many workers round each total as before
         for name, values in undisturbed.items():
-            np.testing.assert_allclose(result["continued"][name], values, rtol=1e-6, err_msg=name)
+            np.testing.assert_allclose(result["continued"][name], values, rtol=tolerance, err_msg=name)
 
 
 def test_metric_totals_of_another_model_are_refused(results_by_workers):
@@ -182,11 +183,11 @@ def continue_epoch(exchange: Any, path: Path) -> dict[str, Any]:
     totals = saved[len(variables) :]
 
     def restore(model: Any) -> None:
-        restore_metric_state(model, totals, rank=exchange.rank)
+        restore_metric_state(model, totals, exchange)
 
     continued, _ = fit(model, exchange, first_step=STOPPED_AT, before_epoch=restore)
     try:
-        restore_metric_state(model, totals[:1], rank=exchange.rank)
+        restore_metric_state(model, totals[:1], exchange)
         refusal = "none"
     except TrainingError as error:
         refusal = str(error)
