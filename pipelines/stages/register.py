@@ -44,6 +44,7 @@ from headrace.pipelines.artifacts.outcomes_table import bound_outcomes
 from headrace.pipelines.artifacts.registration import AgainstChampion, MetricAgainstChampion, RegistrationFile
 from headrace.pipelines.artifacts.run_record import RunFile, bound_run, require_same_data
 from headrace.pipelines.artifacts.split_manifest import read_manifest
+from headrace.pipelines.compatibility.tensorflow_import import import_tensorflow
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.project.stage_inputs import require_inputs
@@ -205,6 +206,7 @@ def _costs(pipeline: Pipeline, paths: PipelinePaths) -> list[Check]:
     if budget.latency_ms is not None:
         from headrace.components.serving_model.latency import median_latency_ms
 
+        import_tensorflow()
         names = tuple(pipeline.normalize.transforms)
         model = load_model(paths.model, may_run=code_of_project(paths.root))
         rows = measured_rows(pipeline, paths)

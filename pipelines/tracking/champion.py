@@ -12,6 +12,7 @@ from headrace.components.serving_model.saved_model import load_model
 from headrace.components.tasks.row_metrics import value_of
 from headrace.components.tasks.task import Measurement, Task
 from headrace.components.tasks.variants import task_of
+from headrace.pipelines.compatibility.tensorflow_import import import_tensorflow
 from headrace.pipelines.params import Pipeline
 from headrace.pipelines.paths import PipelinePaths
 from headrace.pipelines.project.trusted_code import code_of_project
@@ -33,6 +34,7 @@ class Champion:
 
 def measured_champion(pipeline: Pipeline, paths: PipelinePaths, champion: Version) -> Champion:
     """Evaluate the champion on the raw rows of the present test split; raises DataError where it can't be."""
+    import_tensorflow()
     examples, split, task = scan(paths.examples), pipeline.split, task_of(pipeline.ingest.label)
     measurement = Measurement(
         model=load_model(version_file(paths.root, pipeline.name, champion), may_run=code_of_project(paths.root)),
