@@ -47,7 +47,7 @@ def connect(root: Path) -> "MlflowClient":
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # else one warning for each new try
     uri = tracking_uri(root)
     if (database := database_of(root)) is not None:
-        artifacts = ProjectPaths(root).mlflow_artifacts
+        artifacts = ProjectPaths(database.parent).mlflow_artifacts
         is_own = not os.environ.get("MLFLOW_TRACKING_URI")  # else other projects may keep theirs elsewhere
         open_store(
             database,
@@ -83,10 +83,13 @@ def address_of(uri: str) -> str:
 
 
 def artifact_location(root: Path, experiment: str) -> str | None:
-    """File URI of a new experiment's artifacts; None where a server decides."""
-    if not tracking_uri(root).startswith(_SQLITE):
+    """File URI of a new experiment's artifacts; None where a server decides.
+
+    They are beside the store's file, which a job on a cluster reads from another folder than its own.
+    """
+    if (database := database_of(root)) is None:
         return None
-    return (ProjectPaths(root).mlflow_artifacts.resolve() / experiment).as_uri()
+    return (ProjectPaths(database.parent).mlflow_artifacts.resolve() / experiment).as_uri()
 
 
 @contextmanager

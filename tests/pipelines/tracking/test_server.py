@@ -99,6 +99,14 @@ def test_a_server_that_is_away_is_an_error_within_seconds_that_shows_no_password
     assert "secret" not in str(caught.value)
 
 
+def test_artifacts_are_beside_a_store_that_a_job_reads_from_a_folder_of_its_own(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    location = server.artifact_location(root, "headrace/x")
+    assert location == f"{tmp_path.as_uri()}/mlartifacts/headrace/x"
+    experiments = server.connect(root).search_experiments()
+    assert [one.artifact_location for one in experiments] == [f"{tmp_path.as_uri()}/mlartifacts/0"]
+
+
 def test_artifacts_stay_in_the_project_unless_a_server_decides(root, monkeypatch):
     assert server.artifact_location(root, "headrace/x").endswith("/a%20project/mlartifacts/headrace/x")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example.org")
