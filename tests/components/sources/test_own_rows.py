@@ -159,7 +159,7 @@ def test_settings_that_can_not_be_are_refused(changes: dict[str, Any], said: str
     [
         ("def row(): pass", {}, "sources/crm.py: no function 'rows'; did you mean 'row'"),
         ("from sources.other import rows", {}, "'rows' is no function of this file; name the file that defines it"),
-        ("async def rows(): yield", {}, "no function 'rows'"),
+        ("async def rows(): yield", {}, "rows is an async function; expected one without async"),
         ("def rows(size: int): pass", {}, "sources/crm.py:3: rows: needs the argument 'size'"),
         ("def rows(): pass", {"arguments": {"size": 3}}, "rows: takes no argument 'size'"),
         ("def rows(): pass", {"interval": DAY}, "rows: takes no argument 'start'"),
