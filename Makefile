@@ -32,7 +32,7 @@ test-stack: setup ## Run the tests that need the local stack of servers: half an
 	@$(BIN)/pytest -m stack $(TESTS)
 
 # The first time it builds the image: many minutes, 12 GB of .headrace/cluster-test, Debian's archive and the package index.
-test-cluster: setup ## Run the tests on a cluster of containers: half an hour, root and Debian's docker.io; docs/deploy.md
+test-cluster: setup ## Run the tests on a cluster of containers: an hour or more, root and Debian's docker.io; docs/deploy.md
 	@$(BIN)/pytest -m cluster --timeout 1800 $(or $(TESTS),tests/infra/cluster_test)
 
 reliability: setup ## Measure the seconds of docs/reliability.md and write them into it: hours; some: TESTS='-m stack'
