@@ -59,18 +59,17 @@ def paths(prepared: Path, tmp_path: Path) -> PipelinePaths:
 @pytest.fixture
 def noted(paths: PipelinePaths) -> PipelinePaths:
     """A pipeline that has run, with notes."""
-    watch = Watch(paths)
-    dvc(paths.root, "repro", "--quiet", "train@line")
-    time.sleep(0.05)
-    watch.take_notes()
-    assert unchanged_stages(paths) == ["ingest", "train"]
-    return paths
+    return run_and_noted(paths)
 
 
 @pytest.fixture
 def plain(paths: PipelinePaths) -> PipelinePaths:
     """The same with no values from another file, so that its part of params.yaml is known."""
     (paths.root / "dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES}))
+    return run_and_noted(paths)
+
+
+def run_and_noted(paths: PipelinePaths) -> PipelinePaths:
     watch = Watch(paths)
     dvc(paths.root, "repro", "--quiet", "train@line")
     time.sleep(0.05)

@@ -157,20 +157,22 @@ def test_a_column_that_a_table_lacks_is_named(delta: Path, ingested, monkeypatch
 
 
 @pytest.mark.parametrize(
-    "uri",
+    ("uri", "said"),
     [
-        "{secret}",
-        "file://{secret}",
-        "../../secret/rows.parquet",
-        "%2e%2e/%2E%2E/secret/rows.parquet",
-        "..\\..\\secret/rows.parquet",
-        ".\t./.\n./secret/rows.parquet",
-        "http://127.0.0.1:9/rows.parquet",
-        "link.parquet",
-        "pipe",
+        ("{secret}", "names a file outside of its folder"),
+        ("file://{secret}", "names a file outside of its folder"),
+        ("../../secret/rows.parquet", "names a file outside of its folder"),
+        ("%2e%2e/%2E%2E/secret/rows.parquet", "names a file outside of its folder"),
+        ("..\\..\\secret/rows.parquet", "names a file outside of its folder"),
+        (".\t./.\n./secret/rows.parquet", "names a file outside of its folder"),
+        ("http://127.0.0.1:9/rows.parquet", "names a file outside of its folder"),
+        ("link.parquet", "names a file outside of its folder"),
+        ("pipe", "expected a regular file, found something else"),
     ],
 )
-def test_a_delta_table_can_not_name_files_outside_of_its_folder(delta: Path, ingested, tmp_path: Path, uri) -> None:
+def test_a_delta_table_can_not_name_files_outside_of_its_folder(
+    delta: Path, ingested, tmp_path: Path, uri, said
+) -> None:
     secret = tmp_path / "secret" / "rows.parquet"
     secret.parent.mkdir()
     pl.DataFrame(table(FIRST)).write_parquet(secret)
@@ -182,7 +184,7 @@ def test_a_delta_table_can_not_name_files_outside_of_its_folder(delta: Path, ing
         if "add" in action:
             action["add"] |= {"path": uri.format(secret=secret), "stats": None}
     first.write_text("\n".join(map(json.dumps, actions)))
-    with pytest.raises(DataError, match=r"lake/orders: (names a file outside|expected a regular file)") as raised:
+    with pytest.raises(DataError, match=f"lake/orders: {said}") as raised:
         ingested(kind="delta", path="lake/orders", version=0)
     assert "\n" not in str(raised.value)
 
