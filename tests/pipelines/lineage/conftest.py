@@ -72,6 +72,19 @@ class LineProject:
         made.commit("Begin")
         return made
 
+    def read_by_the_day(self, landing: Path, **section: Any) -> None:
+        """Let the pipeline read a landing folder of two days; `section` is what its section has besides."""
+        for day in (20, 21):
+            rows = "".join(f"{day * 1000 + n},{n},{2 * n + 7 * n % 11}\n" for n in range(day * 5, day * 5 + 120))
+            (landing / f"date=2026-11-{day}").mkdir(parents=True)
+            (landing / f"date=2026-11-{day}" / "points.csv").write_text("id,x,y\n" + rows)
+        params = yaml.safe_load((self.root / "params.yaml").read_text())
+        source = {"kind": "delimited", "dataset": "line", "partitions": {"root": str(landing)}}
+        params["line"]["ingest"]["source"] = source
+        params["line"] |= section
+        (self.root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+        self.commit("Partitions")
+
     def git(self, *arguments: str) -> str:
         return self._run(["git", *arguments])
 

@@ -5,11 +5,9 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from headrace.pipelines.lineage.named_model import named_version, provenance_of
 from headrace.pipelines.tracking.server import connect
@@ -35,7 +33,9 @@ def dag_run(tmp_path_factory, repository, line_project, job_server, web_server) 
     """`airflow dags test` for the data of one day, with changed values of the form, and training on the cluster."""
     folder = tmp_path_factory.mktemp("dag_run")
     project = line_project(folder / "a project")
-    read_by_the_day(project, folder / "landing", repository)
+    (project.root / "dags").mkdir()
+    shutil.copy(repository / "dags" / "headrace_pipelines.py", project.root / "dags")
+    project.read_by_the_day(folder / "landing", schedule={"cron": "0 0 * * *"})
     connect(project.root)  # which makes the store: its artifacts lie in the project, and not where the job runs
     spans: list[Any] = []
     with web_server(collect_into(spans)) as address:
@@ -57,25 +57,6 @@ def dag_run(tmp_path_factory, repository, line_project, job_server, web_server) 
     shutil.rmtree(folder / "landing" / "date=2026-11-20")  # the source has moved on, and the workspace is gone
     shutil.rmtree(project.root / ".headrace" / "workspaces")
     return DagRun(project, spans, events)
-
-
-def read_by_the_day(project: Any, landing: Path, repository: Path) -> None:
-    """Let the pipeline read a landing folder of two days, and give it a DAG."""
-    for day in (20, 21):
-        rows = "".join(f"{day * 1000 + n},{n},{2 * n + 7 * n % 11}\n" for n in range(day * 5, day * 5 + 120))
-        (landing / f"date=2026-11-{day}").mkdir(parents=True)
-        (landing / f"date=2026-11-{day}" / "points.csv").write_text("id,x,y\n" + rows)
-    params = yaml.safe_load((project.root / "params.yaml").read_text())
-    params["line"]["ingest"]["source"] = {
-        "kind": "delimited",
-        "dataset": "line",
-        "partitions": {"root": str(landing)},
-    }
-    params["line"]["schedule"] = {"cron": "0 0 * * *"}
-    (project.root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    (project.root / "dags").mkdir()
-    shutil.copy(repository / "dags" / "headrace_pipelines.py", project.root / "dags")
-    project.commit("A landing folder")
 
 
 def collect_into(spans: list[Any]) -> Callable[[Any], tuple[int, bytes]]:

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import yaml
 
 from headrace.pipelines.lineage.named_model import named_version, provenance_of
 
@@ -59,18 +58,7 @@ def test_of_an_airflow_run_with_overrides_and_a_data_interval(empty_project, tmp
 
     project = empty_project
     landing = tmp_path / "landing"
-    for day in (20, 21):
-        rows = "".join(f"{day * 1000 + n},{n},{2 * n + 7 * n % 11}\n" for n in range(day * 5, day * 5 + 120))
-        (landing / f"date=2026-11-{day}").mkdir(parents=True)
-        (landing / f"date=2026-11-{day}" / "points.csv").write_text("id,x,y\n" + rows)
-    params = yaml.safe_load((project.root / "params.yaml").read_text())
-    params["line"]["ingest"]["source"] = {
-        "kind": "delimited",
-        "dataset": "line",
-        "partitions": {"root": str(landing)},
-    }
-    (project.root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    project.commit("Partitions")
+    project.read_by_the_day(landing)
     overrides = {"train.epochs": 3, "split.seed": 5}
     for stage in ("ingest", "normalize", "split", "train", "evaluate", "register"):
         run_task(stage_task(stage, pipeline="line", root=project.root), {"overrides": overrides})
